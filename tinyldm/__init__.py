@@ -1,0 +1,1 @@
+"""tinyldm: latent diffusion models, small enough to read in an evening."""
