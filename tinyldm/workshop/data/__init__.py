@@ -1,0 +1,1 @@
+"""What the model is trained on: the procedural scenes, and two real sources beside them."""
