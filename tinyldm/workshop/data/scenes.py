@@ -104,24 +104,24 @@ def _tilt(u: np.ndarray) -> tuple[float, float]:
 
 # ---------------------------------------------------------------- pixels
 
-def _circle(x, y, r):
+def circle_distance(x, y, r):
     return np.sqrt(x * x + y * y) - r
 
 
-def _square(x, y, r):
+def square_distance(x, y, r):
     return np.maximum(np.abs(x), np.abs(y)) - 0.88 * r
 
 
-def _triangle(x, y, r):
+def triangle_distance(x, y, r):
     """Pointing up: half the base r, half the height 0.9 r; the largest of three half-planes."""
     length = math.sqrt(1.8**2 + 1)
     side = (1.8 * np.abs(x) - (y + 0.9 * r)) / length
     return np.maximum(side, y - 0.9 * r)
 
 
-def _star(x, y, r):
+def star_distance(x, y, r, waist=0.45):
     """Mirrors fold the five arms onto half of the upper one; its edge is then one half-plane."""
-    outer, inner = 1.05 * r, 0.45 * r
+    outer, inner = 1.05 * r, waist * r
     cos, sin = 0.8090169943749475, 0.5877852522924731      # of 36°
     x, y = np.abs(x), 0.095 * outer - y                    # y up; the star's box is centred, not its middle
     for normal_x in (cos, -cos):
@@ -132,16 +132,18 @@ def _star(x, y, r):
     return (np.abs(x) * edge_x + (y - outer) * edge_y) / length
 
 
-def _cross(x, y, r):
+def cross_distance(x, y, r):
     x, y = np.abs(x), np.abs(y)
     return np.maximum(np.maximum(x, y) - r, np.minimum(x, y) - 0.34 * r)
 
 
-def _ring(x, y, r):
+def ring_distance(x, y, r):
     return np.abs(np.sqrt(x * x + y * y) - 0.76 * r) - 0.24 * r
 
 
-_DISTANCE = dict(zip(SHAPES, (_circle, _square, _triangle, _star, _cross, _ring)))
+# Signed distances from the edge, pixels, negative inside; all fill the box from -r to r.
+DISTANCE = dict(zip(SHAPES, (circle_distance, square_distance, triangle_distance,
+                             star_distance, cross_distance, ring_distance)))
 # Pixel centres: column (1, 1, 64) and row (1, 64, 1).
 _X = (np.arange(IMAGE_SIZE, dtype=np.float32) + np.float32(0.5))[None, None, :]
 _Y = _X.transpose(0, 2, 1)
@@ -149,23 +151,23 @@ _Y = _X.transpose(0, 2, 1)
 
 def render(scenes: list[Scene]) -> np.ndarray:
     """Draw scenes: images (B, 64, 64, 3) uint8, sRGB."""
-    image = _ground(scenes)                                                  # (B, 64, 64, 3) float32
+    image = ground(scenes)                                                  # (B, 64, 64, 3) float32
     for place in (0, 1):
-        for shape, distance in _DISTANCE.items():
+        for shape, distance in DISTANCE.items():
             which = [
                 i for i, scene in enumerate(scenes)
                 if place < len(scene.things) and scene.things[place].shape == shape
             ]
             if which:
-                image[which] = _paint(image[which], [scenes[i].things[place] for i in which], distance)
-    return (image + np.float32(0.5)).astype(np.uint8)
+                image[which] = paint(image[which], [scenes[i].things[place] for i in which], distance)
+    return to_bytes(image)
 
 
 def _column(values) -> np.ndarray:
     return np.array(values, dtype=np.float32)[:, None, None]                 # (B,) -> (B, 1, 1)
 
 
-def _ground(scenes: list[Scene]) -> np.ndarray:
+def ground(scenes: list[Scene]) -> np.ndarray:
     """A straight gradient between the two colours of the background, in the direction of the tilt."""
     ends = np.array([BACKGROUNDS[scene.background] for scene in scenes], dtype=np.float32)   # (B, 2, 3)
     tilt_x, tilt_y = (_column([scene.tilt[axis] for scene in scenes]) for axis in (0, 1))
@@ -175,16 +177,25 @@ def _ground(scenes: list[Scene]) -> np.ndarray:
     return light + (dark - light) * shade[..., None]
 
 
-def _paint(image: np.ndarray, things: list[Thing], distance) -> np.ndarray:
-    """Lay one thing of the same shape over each image (B, 64, 64, 3); a little lighter towards its top."""
+def paint(image: np.ndarray, things: list[Thing], distance, colour: np.ndarray | None = None) -> np.ndarray:
+    """Lay one thing of this shape over each image (B, 64, 64, 3), a little lighter towards its top.
+
+    `colour` (B, 1 or 64, 1 or 64, 3) takes the place of the things' own colours.
+    """
     x, y = (_X - _column([thing.x for thing in things])), (_Y - _column([thing.y for thing in things]))
     radius = _column([thing.radius for thing in things])
     cover = np.clip(0.5 - distance(x, y, radius), 0, 1)[..., None]           # (B, 64, 64, 1)
-    colour = np.array([COLOURS[thing.colour] for thing in things], dtype=np.float32)[:, None, None, :]
+    if colour is None:
+        colour = np.array([COLOURS[thing.colour] for thing in things], dtype=np.float32)[:, None, None, :]
     light = (np.clip(-y / radius, -1, 1) * np.float32(0.1))[..., None]       # (B, 64, 1, 1)
     goal = np.where(light > 0, np.float32(255), np.float32(0))
     shaded = colour + (goal - colour) * np.abs(light)
     return image + (shaded - image) * cover
+
+
+def to_bytes(image: np.ndarray) -> np.ndarray:
+    """Round an image in [0, 255] to uint8."""
+    return (image + np.float32(0.5)).astype(np.uint8)
 
 
 # ---------------------------------------------------------------- batches

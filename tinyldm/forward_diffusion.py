@@ -1,0 +1,177 @@
+"""§ Training and inference, first half: the noise schedule, noising in one jump, targets and the loss.
+
+    z_t = √ᾱ_t · z0 + √(1-ᾱ_t) · ε,   ε ~ N(0, 1),   ᾱ_t = ∏_{s ≤ t} (1 - β_s)
+
+The article adds noise "step by step" with a Markov chain. A chain of Gaussians is a Gaussian, so the T
+steps collapse into the one line above; training only ever uses that line, at a uniformly drawn t. (That
+both agree is a test.) The chain lives on *latents*, not on images.
+
+Where the article and the reference code differ, the code wins:
+
+* t = 0 is not noiseless: index 0 is already one step of noise, ᾱ_0 = 0.99915;
+* t = 100 of T = 1000 is not "much noise": the signal is still √ᾱ = 0.946, the noise √(1-ᾱ) = 0.325;
+* the network predicts the **total** noise ε in z_t, not the noise that step t added;
+* ᾱ_999 = 0.0047: training never sees pure noise, from which sampling starts;
+* Stable Diffusion 2 at 768 pixels predicts a velocity instead of the noise.
+
+Source: Ho et al. 2020 (DDPM), eq. 4 and 14; Salimans & Ho 2022 (velocity), appendix D; Nichol & Dhariwal
+2021, eq. 17 (cosine); Hang et al. 2023 (min-SNR); CompVis `ldm/modules/diffusionmodules/util.py`.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+# ── How much noise each step adds ────────────────────────────────────────────────────────────────────
+
+def scaled_linear_betas(T: int = 1000, start: float = 0.00085, end: float = 0.012) -> Tensor:
+    """Stable Diffusion's: √β rises linearly. (T,) float64. CompVis calls it "linear", diffusers "scaled_linear"."""
+    return torch.linspace(math.sqrt(start), math.sqrt(end), T, dtype=torch.float64) ** 2
+
+
+def linear_betas(T: int = 1000, start: float = 1e-4, end: float = 0.02) -> Tensor:
+    """DDPM's: β rises linearly. (T,) float64. Ho et al. 2020, § 4."""
+    return torch.linspace(start, end, T, dtype=torch.float64)
+
+
+def cosine_betas(T: int = 1000, s: float = 0.008) -> Tensor:
+    """ᾱ_t falls like cos²; β is what that takes, at most 0.999. (T,) float64. Nichol & Dhariwal 2021, eq. 17."""
+    steps = torch.arange(T + 1, dtype=torch.float64) / T
+    alpha_bar = torch.cos((steps + s) / (1 + s) * math.pi / 2) ** 2
+    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=0.999)
+
+
+# ── z0, ε and the velocity: with z_t known, each of the three gives the other two ─────────────────────
+# alpha_bar may be a number or a tensor that broadcasts against z_t.
+
+def velocity(z0: Tensor, eps: Tensor, alpha_bar) -> Tensor:
+    """v = √ᾱ ε - √(1-ᾱ) z0: which way z_t moves as the angle between signal and noise grows."""
+    return alpha_bar**0.5 * eps - (1 - alpha_bar) ** 0.5 * z0
+
+
+def z0_from_eps(eps: Tensor, z_t: Tensor, alpha_bar) -> Tensor:
+    """z0 = (z_t - √(1-ᾱ) ε) / √ᾱ. At ᾱ → 0 a small error in ε becomes a large one in z0."""
+    return (z_t - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
+
+
+def eps_from_z0(z0: Tensor, z_t: Tensor, alpha_bar) -> Tensor:
+    """ε = (z_t - √ᾱ z0) / √(1-ᾱ); needs some noise, ᾱ < 1."""
+    return (z_t - alpha_bar**0.5 * z0) / (1 - alpha_bar) ** 0.5
+
+
+def z0_from_velocity(v: Tensor, z_t: Tensor, alpha_bar) -> Tensor:
+    """z0 = √ᾱ z_t - √(1-ᾱ) v: no division, so well behaved at every noise level."""
+    return alpha_bar**0.5 * z_t - (1 - alpha_bar) ** 0.5 * v
+
+
+def eps_from_velocity(v: Tensor, z_t: Tensor, alpha_bar) -> Tensor:
+    """ε = √ᾱ v + √(1-ᾱ) z_t."""
+    return alpha_bar**0.5 * v + (1 - alpha_bar) ** 0.5 * z_t
+
+
+def velocity_from_eps(eps: Tensor, z_t: Tensor, alpha_bar) -> Tensor:
+    """v = (ε - √(1-ᾱ) z_t) / √ᾱ."""
+    return (eps - (1 - alpha_bar) ** 0.5 * z_t) / alpha_bar**0.5
+
+
+def velocity_from_z0(z0: Tensor, z_t: Tensor, alpha_bar) -> Tensor:
+    """v = (√ᾱ z_t - z0) / √(1-ᾱ)."""
+    return (alpha_bar**0.5 * z_t - z0) / (1 - alpha_bar) ** 0.5
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network's output *means*: a convention that its weights do not tell."""
+
+    name: str                                          # as scheduler_config.json calls it
+    target: Callable[[Tensor, Tensor, Tensor], Tensor]  # (z0, eps, ᾱ) -> what the network should output
+    to_z0: Callable[[Tensor, Tensor, Tensor], Tensor]   # (output, z_t, ᾱ) -> z0
+    to_eps: Callable[[Tensor, Tensor, Tensor], Tensor]  # (output, z_t, ᾱ) -> eps
+
+
+EPS = Prediction("epsilon", target=lambda z0, eps, alpha_bar: eps,
+                 to_z0=z0_from_eps, to_eps=lambda eps, z_t, alpha_bar: eps)
+VELOCITY = Prediction("v_prediction", target=velocity, to_z0=z0_from_velocity, to_eps=eps_from_velocity)
+
+
+# ── The schedule ─────────────────────────────────────────────────────────────────────────────────────
+
+class NoiseSchedule(nn.Module):
+    """ᾱ_t for t = 0 … T-1, and what the network predicts at it.
+
+    Args:
+        beta: (T,) the variance of the noise that each step adds, in (0, 1).
+        prediction: EPS or VELOCITY.
+    Attributes:
+        alpha_bar: (T,) float32, computed in float64: the share of the signal's variance that is left.
+    """
+
+    def __init__(self, beta: Tensor, prediction: Prediction = EPS):
+        super().__init__()
+        if beta.dim() != 1 or not ((beta > 0) & (beta < 1)).all():
+            raise ValueError(f"beta has shape {tuple(beta.shape)}; expected (T,), each entry between 0 and 1")
+        self.register_buffer("alpha_bar", torch.cumprod(1 - beta.double(), dim=0).float())
+        self.prediction = prediction
+        self.T = len(beta)
+
+    def at(self, t: Tensor) -> Tensor:
+        """ᾱ at any t in [0, T-1], whole or fractional, in t's shape, float32.
+
+        Between two table entries σ = √((1-ᾱ)/ᾱ) is interpolated linearly, as diffusers' Euler does.
+        """
+        if t.numel() and (t.min() < 0 or t.max() > self.T - 1):
+            raise ValueError(f"t runs from {t.min().item()} to {t.max().item()}; expected 0 … {self.T - 1}")
+        if not t.is_floating_point():
+            return self.alpha_bar[t]
+        sigma = ((1 - self.alpha_bar) / self.alpha_bar).sqrt()
+        below = t.long().clamp(max=self.T - 2)
+        return 1 / (1 + torch.lerp(sigma[below], sigma[below + 1], (t - below).to(sigma.dtype)) ** 2)
+
+    def q_sample(self, z0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """Noise clean latents to timestep t in one jump: z_t = √ᾱ_t z0 + √(1-ᾱ_t) ε.
+
+        Args: z0, eps: (B, …) of one shape; t: (B,) in 0 … T-1.
+        Returns: z_t (B, …), in the dtype of z0.  Ho et al. 2020, eq. 4.
+        """
+        if z0.shape != eps.shape or t.shape != z0.shape[:1]:
+            raise ValueError(f"z0 is {tuple(z0.shape)}, eps {tuple(eps.shape)}, t {tuple(t.shape)}; expected "
+                             "z0 and eps of one shape (B, …) and t of shape (B,)")
+        alpha_bar = self._spread(t, z0)
+        return alpha_bar.sqrt() * z0 + (1 - alpha_bar).sqrt() * eps
+
+    def target(self, z0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """What the network should output for q_sample(z0, t, eps): the noise, or the velocity. (B, …)."""
+        return self.prediction.target(z0, eps, self._spread(t, z0))
+
+    def _spread(self, t: Tensor, z: Tensor) -> Tensor:
+        return self.at(t).to(z.dtype).view(-1, *[1] * (z.dim() - 1))  # (B,) -> (B, 1, 1, 1)
+
+
+def diffusion_loss(model: Callable[..., Tensor], schedule: NoiseSchedule, z0: Tensor, context: Tensor | None,
+                   t: Tensor, eps: Tensor, weight: Tensor | None = None) -> Tensor:
+    """The mean squared error between prediction and target: Ho et al. 2020, eq. 14 (for EPS).
+
+    Args:
+        model: (z_t, t, context) -> prediction, such as a `UNet`.
+        z0, eps: (B, C, h, w) clean scaled latent and fresh N(0, 1) noise.
+        context: (B, L, D) or None; t: (B,) int64, drawn uniformly from 0 … T-1.
+        weight: (B,) weight of each image's error, such as `min_snr_weight`; None weighs all the same.
+    Returns: a scalar.
+    """
+    prediction = model(schedule.q_sample(z0, t, eps), t, context)
+    error = (prediction - schedule.target(z0, t, eps)).square().flatten(1).mean(1)  # (B,)
+    return error.mean() if weight is None else (weight * error).mean()
+
+
+def min_snr_weight(alpha_bar: Tensor, prediction: Prediction, gamma: float = 5.0) -> Tensor:
+    """Hang et al. 2023: weigh each t so that its error *in z0* counts min(SNR, γ) times, SNR = ᾱ / (1-ᾱ).
+
+    For EPS this is min(SNR, γ) / SNR, for VELOCITY min(SNR, γ) / (SNR + 1).  (B,) -> (B,).
+    """
+    # An output error of 1 moves z0 by this much; the conversions are linear, so evaluate them at (1, 0).
+    z0_error = prediction.to_z0(torch.ones_like(alpha_bar), torch.zeros_like(alpha_bar), alpha_bar)
+    return (alpha_bar / (1 - alpha_bar)).clamp(max=gamma) * z0_error**2

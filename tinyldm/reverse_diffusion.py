@@ -1,0 +1,225 @@
+"""§ Training and inference, second half: from noise to a latent, guided by a caption.
+
+    z_T ~ N(0, 1);   for each timestep t, from noisy to clean:   z_t ─model─► ẑ0, ε̂ ─sampler─► z_{t-1}
+
+The article says that the predicted noise is "scaled down and subtracted". What happens is: estimate the
+clean latent ẑ0, then mix it with noise again, a little less of it. The four samplers differ in how they
+mix; DDPM also adds *fresh* noise. In practice every step uses classifier-free guidance, which the article
+leaves out.
+
+A sampler is a pure function of (model, z_T, schedule, timesteps, …). `model` is any (z_t, t) -> prediction:
+`guided` makes one from a U-Net and a caption, so that no sampler knows of captions, and no guidance knows
+of samplers.
+
+Source: Ho et al. 2020 (DDPM); Song et al. 2021 (DDIM); Karras et al. 2022 (Euler); Lu et al. 2022
+(DPM-Solver++); Ho & Salimans 2022 (guidance); the schedulers of diffusers.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from tinyldm.forward_diffusion import NoiseSchedule
+
+Model = Callable[[Tensor, Tensor], Tensor]   # (z_t (B, C, h, w), t (B,)) -> prediction (B, C, h, w)
+# (step index, z after the step, ẑ0) -> None, or a latent that takes the place of z
+Callback = Callable[[int, Tensor, Tensor], Tensor | None]
+
+
+# ── Guidance ─────────────────────────────────────────────────────────────────────────────────────────
+
+def guided(model: Callable[..., Tensor], context: Tensor, null_context: Tensor, guidance_scale: float,
+           added: Tensor | None = None, null_added: Tensor | None = None) -> Model:
+    """Classifier-free guidance: exaggerate what the caption changes. Ho & Salimans 2022, eq. 6.
+
+    ε̂ = ε_null + w (ε_caption - ε_null): w = 1 is the plain conditional model, w = 0 ignores the caption.
+
+    Args:
+        model: (z_t, t, context) -> prediction, such as a `UNet`.
+        context: (B, L, D) of the captions; null_context: (1 or B, L', D) of the empty or negative caption.
+        guidance_scale: w; at exactly 1 the model runs once a step, otherwise on twice the batch.
+        added, null_added: (B, D_a), Stable Diffusion XL's added vectors; else None.
+    Returns: a function (z_t, t) -> prediction.
+    """
+    null_context = null_context.expand(len(context), -1, -1)
+    if guidance_scale == 1:
+        return lambda z_t, t: model(z_t, t, context, *_given(added))
+    if context.shape[1] != null_context.shape[1]:  # a picture and a caption have different lengths
+        return _guided_one_by_one(model, context, null_context, guidance_scale, added, null_added)
+    both = torch.cat([null_context, context])  # (2B, L, D): one forward for the two halves
+    both_added = None if added is None else torch.cat([null_added, added])
+
+    def guided_model(z_t: Tensor, t: Tensor) -> Tensor:
+        prediction = model(torch.cat([z_t, z_t]), torch.cat([t, t]), both, *_given(both_added))
+        null, conditional = prediction.chunk(2)
+        return null + guidance_scale * (conditional - null)
+
+    return guided_model
+
+
+def _guided_one_by_one(model, context, null_context, guidance_scale, added, null_added) -> Model:
+    def guided_model(z_t: Tensor, t: Tensor) -> Tensor:
+        null = model(z_t, t, null_context, *_given(null_added))
+        return null + guidance_scale * (model(z_t, t, context, *_given(added)) - null)
+
+    return guided_model
+
+
+def _given(added: Tensor | None) -> tuple[Tensor, ...]:
+    """As extra positional arguments, so that a model of three arguments can be guided too."""
+    return () if added is None else (added,)
+
+
+# ── Which timesteps to visit ─────────────────────────────────────────────────────────────────────────
+
+def trailing(steps: int, T: int) -> Tensor:
+    """Evenly spaced, counted down from the last: 999 … Starts where the noise is largest. Lin et al. 2024."""
+    return torch.tensor([round(T - i * T / steps) - 1 for i in range(steps)])
+
+
+def leading(steps: int, T: int) -> Tensor:
+    """Stable Diffusion's: multiples of T // steps, plus 1, counted down: 981 … 1 for 50 steps.
+
+    The 1 is left out where it would step over the end of the table, at steps = T.
+    """
+    stride = T // steps
+    offset = min(1, T - 1 - (steps - 1) * stride)
+    return torch.arange(steps - 1, -1, -1) * stride + offset
+
+
+def linspace(steps: int, T: int) -> Tensor:
+    """From T - 1 to 0 with both ends, at fractional timesteps: float32. diffusers' default for Euler."""
+    return torch.linspace(T - 1, 0, steps)
+
+
+def timesteps(schedule: NoiseSchedule, steps: int, spacing: Callable[[int, int], Tensor] = trailing) -> Tensor:
+    """Exactly `steps` falling timesteps inside the schedule's table: (steps,).
+
+    Args: steps: 1 … T; spacing: `trailing`, `leading` or `linspace`.
+    Raises: ValueError for another number of steps.
+    Warns: where the first one is so early that starting from pure noise would contradict training.
+    """
+    if not 1 <= steps <= schedule.T:
+        raise ValueError(f"{steps} steps; expected 1 … {schedule.T}")
+    ts = spacing(steps, schedule.T)
+    first = schedule.at(ts[:1].to(schedule.alpha_bar.device)).item()
+    if first > 0.05:
+        warnings.warn(f"{steps} steps with '{spacing.__name__}' spacing start at t = {ts[0].item():g}, where a noised latent is "
+                      f"still {100 * math.sqrt(first):.0f} % signal; sampling starts from pure noise, so take more steps "
+                      "or 'trailing' spacing", stacklevel=2)
+    return ts
+
+
+# ── Samplers ─────────────────────────────────────────────────────────────────────────────────────────
+# All take and return unit-variance latents: z_t = √ᾱ z0 + √(1-ᾱ) ε. `final_alpha_bar` is the ᾱ that the
+# last step lands on: 1 is the clean latent. Stable Diffusion's DDIM stops at ᾱ_0 = 0.99915.
+
+def ddim(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: Tensor, *, eta: float = 0.0,
+         generator: torch.Generator | None = None, final_alpha_bar: float = 1.0,
+         callback: Callback | None = None) -> Tensor:
+    """Song et al. 2021 (DDIM), eq. 12: jump to ẑ0, come back to the next noise level along ε̂.
+
+    Args:
+        model: (z_t, t) -> prediction; z: (B, C, h, w) noise to start from; timesteps: (S,), falling.
+        eta: share of fresh noise: 0 is deterministic, 1 is DDPM.
+        generator: of the fresh noise, on the device of z.
+        callback: see `Callback`; called after each step.
+    Returns: z0 (B, C, h, w).
+    """
+    for i, t, alpha_bar, next_alpha_bar in _levels(schedule, timesteps, final_alpha_bar):
+        z0_hat, eps_hat = _estimate(model, z, t, schedule, alpha_bar)
+        sigma = eta * math.sqrt((1 - next_alpha_bar) / (1 - alpha_bar) * (1 - alpha_bar / next_alpha_bar))
+        z = math.sqrt(next_alpha_bar) * z0_hat + math.sqrt(max(1 - next_alpha_bar - sigma**2, 0)) * eps_hat
+        if sigma > 0:
+            z = z + sigma * _noise(z, generator)
+        z = _after(callback, i, z, z0_hat)
+    return z
+
+
+def ddpm(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: Tensor, *,
+         generator: torch.Generator | None = None, final_alpha_bar: float = 1.0,
+         callback: Callback | None = None) -> Tensor:
+    """Ho et al. 2020 (DDPM), eq. 7: draw from the posterior q(z_{t-1} | z_t, ẑ0). Arguments as `ddim`.
+
+    The posterior is a Gaussian between z_t and ẑ0; its noise is what makes the walk ancestral.
+    """
+    for i, t, alpha_bar, next_alpha_bar in _levels(schedule, timesteps, final_alpha_bar):
+        z0_hat, _ = _estimate(model, z, t, schedule, alpha_bar)
+        alpha = alpha_bar / next_alpha_bar  # of the steps that this one jumps over, together
+        mean = (math.sqrt(next_alpha_bar) * (1 - alpha) * z0_hat
+                + math.sqrt(alpha) * (1 - next_alpha_bar) * z) / (1 - alpha_bar)
+        variance = (1 - next_alpha_bar) / (1 - alpha_bar) * (1 - alpha)
+        z = mean + math.sqrt(variance) * _noise(z, generator) if variance > 0 else mean
+        z = _after(callback, i, z, z0_hat)
+    return z
+
+
+def euler(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: Tensor, *,
+          generator: torch.Generator | None = None, final_alpha_bar: float = 1.0,
+          callback: Callback | None = None) -> Tensor:
+    """Karras et al. 2022, algorithm 1 without its second half: follow the ODE dx/dσ = ε̂ in straight steps.
+
+    x = z / √ᾱ and σ = √((1-ᾱ)/ᾱ) are the coordinates in which the ODE has this short form.
+    In exact arithmetic it is `ddim` with eta = 0. Arguments as `ddim`; nothing is random.
+    """
+    for i, t, alpha_bar, next_alpha_bar in _levels(schedule, timesteps, final_alpha_bar):
+        z0_hat, eps_hat = _estimate(model, z, t, schedule, alpha_bar)
+        sigma, next_sigma = (math.sqrt((1 - a) / a) for a in (alpha_bar, next_alpha_bar))
+        x = z / math.sqrt(alpha_bar) + (next_sigma - sigma) * eps_hat
+        z = _after(callback, i, math.sqrt(next_alpha_bar) * x, z0_hat)
+    return z
+
+
+def dpm_solver_pp(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: Tensor, *,
+                  generator: torch.Generator | None = None, final_alpha_bar: float = 1.0,
+                  callback: Callback | None = None) -> Tensor:
+    """Lu et al. 2022 (DPM-Solver++), algorithm 2, "2M": second order from one model call a step.
+
+    λ = log √(ᾱ / (1-ᾱ)) is the time in which ẑ0 changes slowly, so the last two estimates are
+    extrapolated by half a step. The first step, and one onto the clean latent (λ = ∞), are first order.
+    Arguments as `ddim`; nothing is random.
+    """
+    previous_z0, previous_lambda = None, None
+    for i, t, alpha_bar, next_alpha_bar in _levels(schedule, timesteps, final_alpha_bar):
+        z0_hat, _ = _estimate(model, z, t, schedule, alpha_bar)
+        lambda_, next_lambda = _half_log_snr(alpha_bar), _half_log_snr(next_alpha_bar)
+        h = next_lambda - lambda_
+        extrapolated = z0_hat
+        if previous_z0 is not None and next_alpha_bar < 1:
+            extrapolated = z0_hat + h / (2 * (lambda_ - previous_lambda)) * (z0_hat - previous_z0)
+        previous_z0, previous_lambda = z0_hat, lambda_
+        z = (math.sqrt((1 - next_alpha_bar) / (1 - alpha_bar)) * z
+             - math.sqrt(next_alpha_bar) * math.expm1(-h) * extrapolated)
+        z = _after(callback, i, z, z0_hat)
+    return z
+
+
+def _levels(schedule: NoiseSchedule, timesteps: Tensor, final_alpha_bar: float) -> Iterator[tuple]:
+    """(step index, t, ᾱ now, ᾱ after) for each step; the ᾱ are Python floats, exact on every device."""
+    alpha_bars = schedule.at(timesteps.to(schedule.alpha_bar.device)).tolist() + [final_alpha_bar]
+    if any(a >= b for a, b in zip(alpha_bars[:-1], alpha_bars[1:-1])) or not alpha_bars[-2] <= final_alpha_bar <= 1:
+        raise ValueError("each step must land on less noise than it leaves; expected strictly falling timesteps, and "
+                         f"final_alpha_bar ({final_alpha_bar:g}) between ᾱ at the last ({alpha_bars[-2]:g}) and 1")
+    yield from zip(range(len(timesteps)), timesteps, alpha_bars, alpha_bars[1:])
+
+
+def _estimate(model: Model, z: Tensor, t: Tensor, schedule: NoiseSchedule, alpha_bar: float) -> tuple[Tensor, Tensor]:
+    """Ask the model once; read its prediction as (ẑ0, ε̂)."""
+    output = model(z, t.to(z.device).expand(len(z)))
+    return schedule.prediction.to_z0(output, z, alpha_bar), schedule.prediction.to_eps(output, z, alpha_bar)
+
+
+def _noise(z: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
+
+
+def _half_log_snr(alpha_bar: float) -> float:
+    return math.inf if alpha_bar == 1 else 0.5 * (math.log(alpha_bar) - math.log1p(-alpha_bar))
+
+
+def _after(callback: Callback | None, i: int, z: Tensor, z0_hat: Tensor) -> Tensor:
+    replacement = None if callback is None else callback(i, z, z0_hat)
+    return z if replacement is None else replacement

@@ -1,0 +1,157 @@
+"""§ U-Net: attention, cross-attention and the SpatialTransformer, where pixels read the words.
+
+    x (B,C,H,W) ─► norm ─► flatten ─► proj_in ─► [ + self-attention      each pixel reads all pixels
+    │                                              + cross-attention     each pixel reads the context
+    │                                              + feed-forward ]      × depth, all pre-norm
+    └────────────────────────── + ◄─ un-flatten ◄─ proj_out ◄─┘
+
+One query a pixel: a feature map (128, 32, 32) becomes 1024 queries of 128 numbers. The context gives the
+keys and the values, through two *different* learned projections. With no context, cross-attention turns
+into self-attention, as the article says; that is possible only where both have the same width.
+
+What "essentially a standard pre-LN Transformer decoder without causal masking" leaves out: GroupNorm and
+projections around it, a GEGLU feed-forward, no position embedding (the convolutions know where they
+are), and the outer residual.
+
+Source: Vaswani et al. 2017, eq. 1; Rombach et al. 2022, § 3.3; Shazeer 2020 (GEGLU); CompVis
+`ldm/modules/attention.py`.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    """Multi-head attention: softmax(q kᵀ / √d) v, Vaswani et al. 2017, eq. 1.
+
+    Args:
+        query_dim: width of `x`, whose vectors ask.
+        context_dim: width of the context, whose vectors answer.
+        heads: number of heads; must divide `query_dim`, d = query_dim / heads.
+    """
+
+    def __init__(self, query_dim: int, context_dim: int, heads: int):
+        super().__init__()
+        if query_dim % heads:
+            raise ValueError(f"a width of {query_dim} does not divide into {heads} heads")
+        self.heads, self.context_dim = heads, context_dim
+        self.to_q = nn.Linear(query_dim, query_dim, bias=False)
+        self.to_k = nn.Linear(context_dim, query_dim, bias=False)
+        self.to_v = nn.Linear(context_dim, query_dim, bias=False)
+        self.to_out = nn.Linear(query_dim, query_dim)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """x (B, N, C), context (B, L, D) or None for self-attention -> (B, N, C)."""
+        context = self._default(x, context)
+        q, k, v = self._split(self.to_q(x)), self._split(self.to_k(context)), self._split(self.to_v(context))
+        mixed = F.scaled_dot_product_attention(q, k, v)  # (B, heads, N, d), scale d^-½
+        return self.to_out(mixed.transpose(1, 2).flatten(2))  # -> (B, N, C)
+
+    def probabilities(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """softmax(q kᵀ / √d): how much each query listens to each key. (B, heads, N, L), rows sum to 1."""
+        q, k = self._split(self.to_q(x)), self._split(self.to_k(self._default(x, context)))
+        return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, N, C) -> (B, heads, N, d)
+
+    def _default(self, x: Tensor, context: Tensor | None) -> Tensor:
+        context = x if context is None else context
+        if context.shape[-1] != self.context_dim:
+            raise ValueError(f"the context is {context.shape[-1]} wide, this attention reads {self.context_dim}; "
+                             "without a context the pixels themselves are read, which needs equal widths "
+                             "(Stable Diffusion's 'no text' is the encoding of the empty caption)")
+        return context
+
+
+class FeedForward(nn.Module):
+    """GEGLU, then a linear back: (B, N, C) -> (B, N, C), 4 C wide in between.
+
+    GEGLU(x) = value · GELU(gate).  Shazeer 2020.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.to_value_and_gate = nn.Linear(dim, 8 * dim)
+        self.to_out = nn.Linear(4 * dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # The value half comes first, and the GELU is the exact one (erf): so the checkpoints store it.
+        value, gate = self.to_value_and_gate(x).chunk(2, dim=-1)
+        return self.to_out(value * F.gelu(gate))
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention, cross-attention, feed-forward; each normalised first and added to its input."""
+
+    def __init__(self, dim: int, context_dim: int, heads: int):
+        super().__init__()
+        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.self_attention = Attention(dim, dim, heads)
+        self.cross_attention = Attention(dim, context_dim, heads)
+        self.feed_forward = FeedForward(dim)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """x (B, N, C), context (B, L, D) -> (B, N, C)."""
+        x = x + self.self_attention(self.norm1(x))
+        x = x + self.cross_attention(self.norm2(x), context)
+        return x + self.feed_forward(self.norm3(x))
+
+
+class SpatialTransformer(nn.Module):
+    """A transformer over the pixels of a feature map.
+
+    Args:
+        channels: of the feature map, and the width of each query.
+        context_dim: width of the context vectors (768 in Stable Diffusion 1).
+        heads: attention heads; groups: GroupNorm groups; depth: number of TransformerBlocks.
+    """
+
+    def __init__(self, channels: int, context_dim: int, heads: int, groups: int = 32, depth: int = 1):
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)  # 1e-6 here, 1e-5 in the ResBlocks around it
+        # Stable Diffusion 1 stores these two as 1×1 convolutions: the same numbers, another shape on disk.
+        self.proj_in = nn.Linear(channels, channels)
+        self.blocks = nn.ModuleList(TransformerBlock(channels, context_dim, heads) for _ in range(depth))
+        self.proj_out = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """x (B, C, H, W), context (B, L, D) or None -> (B, C, H, W)."""
+        pixels = self.norm(x).flatten(2).transpose(1, 2)  # (B, C, H, W) -> (B, HW, C)
+        pixels = self.proj_in(pixels)
+        for block in self.blocks:
+            pixels = block(pixels, context)
+        return x + self.proj_out(pixels).transpose(1, 2).reshape(x.shape)  # (B, HW, C) -> (B, C, H, W)
+
+
+@contextmanager
+def capture_attention(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
+    """Record the attention probabilities of every `Attention` inside `model`, while the block lasts.
+
+        with capture_attention(unet) as maps:
+            unet(z_t, t, context)
+        maps["middle.transformer.blocks.0.cross_attention"][0]   # (B, heads, N, L), on the CPU
+
+    Yields a dict: the module's name -> one tensor for each time it ran. The model itself is not changed;
+    the probabilities, which the fused kernel never forms, are computed beside it.
+    """
+    maps: dict[str, list[Tensor]] = defaultdict(list)
+
+    def recorder(name: str):
+        def record(module, inputs, _output):
+            with torch.no_grad():
+                maps[name].append(module.probabilities(*inputs).cpu())
+        return record
+
+    hooks = [module.register_forward_hook(recorder(name))
+             for name, module in model.named_modules() if isinstance(module, Attention)]
+    try:
+        yield maps
+    finally:
+        for hook in hooks:
+            hook.remove()

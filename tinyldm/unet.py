@@ -1,0 +1,198 @@
+"""§ U-Net: ResBlocks and SpatialTransformers on the way down, in the middle, and on the way up.
+
+    z_t ─conv_in─┬─► level 0 ─► level 1 ─► … ─► middle ─► … ─► level 1 ─► level 0 ─► norm, SiLU, conv_out
+                 │      │          │                              ▲          ▲
+                 └──────┴──────────┴────────── skips ─────────────┴──────────┘   (last in, first out)
+
+Every feature map made on the way down, the output of `conv_in` and of each downsample included, is pushed
+onto a stack; each ResBlock on the way up pops one and reads it beside its own input.
+
+The article says (channel, width, height); tensors here, as in the reference, are (channel, height, width).
+It describes the output as "a predicted noise vector": whether this network predicts the noise or the
+velocity is a convention between training and sampling (`forward_diffusion.py`), not part of the network.
+
+Source: Ronneberger et al. 2015; Rombach et al. 2022, § 3.2; CompVis
+`ldm/modules/diffusionmodules/openaimodel.py`, `UNetModel`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tinyldm.resblock import Downsample, ResBlock, TimeMLP, Upsample, require_groups, timestep_embedding
+from tinyldm.spatial_transformer import SpatialTransformer
+from tinyldm.vae import nearest_size
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """The sizes of a U-Net. The defaults are Stable Diffusion 1's. A tuple has one entry a level."""
+
+    in_channels: int = 4                                   # 9 for Stable Diffusion's inpainting model
+    out_channels: int = 4
+    channels: tuple[int, ...] = (320, 640, 1280, 1280)     # feature-map width, full resolution first
+    blocks_per_level: int = 2                              # ResBlocks a level down; one more on the way up
+    transformer_depth: tuple[int, ...] = (1, 1, 1, 0)      # 0: no SpatialTransformer at this level
+    middle_depth: int = 1                                  # the same for the middle
+    heads: tuple[int, ...] = (8, 8, 8, 8)                  # attention heads; the middle uses the last
+    context_dim: int = 768                                 # width of the context vectors
+    groups: int = 32                                       # of GroupNorm; divides every width
+    dropout: float = 0.0
+    added_dim: int | None = None                           # XL: width of the vector added to the time embedding
+
+    def __post_init__(self):
+        for name in ("transformer_depth", "heads"):
+            if len(getattr(self, name)) != len(self.channels):
+                raise ValueError(f"{name} has {len(getattr(self, name))} entries, channels has "
+                                 f"{len(self.channels)}; expected one a level")
+        for width in self.channels:
+            require_groups(width, self.groups)
+        if self.channels[0] % 2:
+            raise ValueError(f"channels[0] is {self.channels[0]}; it is also the number of sinusoids, so it must be even")
+
+    @property
+    def factor(self) -> int:
+        """A latent's height and width must be multiples of this: they are halved at all levels but the last."""
+        return 2 ** (len(self.channels) - 1)
+
+
+class DownLevel(nn.Module):
+    """(ResBlock, SpatialTransformer) pairs of one resolution, then a downsample (but for the last level)."""
+
+    def __init__(self, config: UNetConfig, i: int, t_emb_dim: int):
+        super().__init__()
+        width = config.channels[i]
+        widths_in = [config.channels[max(i - 1, 0)]] + [width] * (config.blocks_per_level - 1)
+        self.resblocks = nn.ModuleList(
+            ResBlock(w, width, t_emb_dim, config.groups, dropout=config.dropout) for w in widths_in)
+        self.transformers = _transformers(config, i, len(widths_in))
+        self.downsample = None if i == len(config.channels) - 1 else Downsample(width)
+
+    def forward(self, x: Tensor, t_emb: Tensor, context: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """Return the feature map that goes on down, and those to be pushed on the skip stack."""
+        skips = []
+        for i, resblock in enumerate(self.resblocks):
+            x = resblock(x, t_emb)
+            if self.transformers:
+                x = self.transformers[i](x, context)
+            skips.append(x)
+        if self.downsample is not None:
+            x = self.downsample(x)  # (B, C, H, W) -> (B, C, H/2, W/2)
+            skips.append(x)
+        return x, skips
+
+
+class MiddleLevel(nn.Module):
+    """ResBlock, SpatialTransformer, ResBlock at the lowest resolution."""
+
+    def __init__(self, config: UNetConfig, t_emb_dim: int):
+        super().__init__()
+        width = config.channels[-1]
+        self.resblock1 = ResBlock(width, width, t_emb_dim, config.groups, dropout=config.dropout)
+        self.transformer = SpatialTransformer(
+            width, config.context_dim, config.heads[-1], config.groups, config.middle_depth)
+        self.resblock2 = ResBlock(width, width, t_emb_dim, config.groups, dropout=config.dropout)
+
+    def forward(self, x: Tensor, t_emb: Tensor, context: Tensor | None) -> Tensor:
+        return self.resblock2(self.transformer(self.resblock1(x, t_emb), context), t_emb)
+
+
+class UpLevel(nn.Module):
+    """As many pairs as the level below pushed skips (one more than on the way down), then an upsample."""
+
+    def __init__(self, config: UNetConfig, i: int, t_emb_dim: int):
+        super().__init__()
+        width, last = config.channels[i], len(config.channels) - 1
+        from_below = config.channels[min(i + 1, last)]
+        # The skips of this level, in the order they are popped; the last one came from the level above.
+        skip_widths = [width] * config.blocks_per_level + [config.channels[max(i - 1, 0)]]
+        widths_in = [from_below] + [width] * config.blocks_per_level
+        self.resblocks = nn.ModuleList(
+            ResBlock(w + skip, width, t_emb_dim, config.groups, dropout=config.dropout)
+            for w, skip in zip(widths_in, skip_widths))
+        self.transformers = _transformers(config, i, len(widths_in))
+        self.upsample = None if i == 0 else Upsample(width)
+
+    def forward(self, x: Tensor, skips: list[Tensor], t_emb: Tensor, context: Tensor | None) -> Tensor:
+        """`skips` is the stack; this level pops what it reads."""
+        for i, resblock in enumerate(self.resblocks):
+            x = resblock(torch.cat([x, skips.pop()], dim=1), t_emb)  # (B, C + C_skip, H, W) -> (B, C, H, W)
+            if self.transformers:
+                x = self.transformers[i](x, context)
+        return x if self.upsample is None else self.upsample(x)  # -> (B, C, 2H, 2W)
+
+
+def _transformers(config: UNetConfig, i: int, number: int) -> nn.ModuleList:
+    depth = config.transformer_depth[i]
+    return nn.ModuleList(
+        SpatialTransformer(config.channels[i], config.context_dim, config.heads[i], config.groups, depth)
+        for _ in range(number if depth else 0))
+
+
+class UNet(nn.Module):
+    """The denoiser: what is in this noisy latent, given how noisy it is and what it should show?"""
+
+    def __init__(self, config: UNetConfig):
+        super().__init__()
+        self.config = config
+        widths, t_emb_dim = config.channels, 4 * config.channels[0]
+        self.time_mlp = TimeMLP(widths[0], t_emb_dim)
+        self.added_mlp = None if config.added_dim is None else TimeMLP(config.added_dim, t_emb_dim)
+        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
+        self.down = nn.ModuleList(DownLevel(config, i, t_emb_dim) for i in range(len(widths)))
+        self.middle = MiddleLevel(config, t_emb_dim)
+        self.up = nn.ModuleList(UpLevel(config, i, t_emb_dim) for i in reversed(range(len(widths))))
+        self.norm_out = nn.GroupNorm(config.groups, widths[0], eps=1e-5)
+        self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
+
+    def forward(self, z_t: Tensor, t: Tensor, context: Tensor | None = None, added: Tensor | None = None) -> Tensor:
+        """Predict the noise (or the velocity) in a latent.
+
+        Args:
+            z_t: (B, in_channels, h, w) noisy latent; h and w multiples of `config.factor`.
+            t: (B,) or a single timestep, int64 or float, 0 … T-1: how noisy z_t is.
+            context: (B, L, context_dim), what the picture should show; None turns cross-attention into
+                self-attention, where the widths allow it.
+            added: (B, added_dim), Stable Diffusion XL's pooled caption and image sizes; else None.
+        Returns:
+            (B, out_channels, h, w), the prediction.
+        Raises:
+            ValueError: a shape, dtype or device that does not fit.
+        """
+        t = t.expand(len(z_t)) if t.dim() == 0 else t
+        self._check(z_t, t, context, added)
+        t_emb = self.time_mlp(timestep_embedding(t, self.config.channels[0]).to(z_t.dtype))  # (B,) -> (B, D_t)
+        if self.added_mlp is not None:
+            t_emb = t_emb + self.added_mlp(added)
+        x = self.conv_in(z_t)  # (B, 4, h, w) -> (B, C_0, h, w)
+        skips = [x]
+        for level in self.down:
+            x, pushed = level(x, t_emb, context)
+            skips += pushed
+        x = self.middle(x, t_emb, context)
+        for level in self.up:
+            x = level(x, skips, t_emb, context)
+        return self.conv_out(F.silu(self.norm_out(x)))  # (B, C_0, h, w) -> (B, 4, h, w)
+
+    def _check(self, z_t: Tensor, t: Tensor, context: Tensor | None, added: Tensor | None) -> None:
+        config, weight = self.config, self.conv_in.weight
+        if z_t.dim() != 4 or z_t.shape[1] != config.in_channels:
+            raise ValueError(f"z_t has shape {tuple(z_t.shape)}; expected (B, {config.in_channels}, height, width)")
+        if z_t.shape[2] % config.factor or z_t.shape[3] % config.factor:
+            raise ValueError(f"z_t is {z_t.shape[2]}×{z_t.shape[3]}; height and width must be multiples of "
+                             f"{config.factor}, such as {nearest_size(z_t.shape[2:], config.factor)}")
+        if t.shape != z_t.shape[:1]:
+            raise ValueError(f"t has shape {tuple(t.shape)}; expected ({len(z_t)},), one timestep an image of z_t")
+        if (config.added_dim is None) != (added is None):
+            raise ValueError(f"added is {'missing' if added is None else 'given'}, but this U-Net's added_dim is "
+                             f"{config.added_dim}: give `added` exactly where the configuration names its width")
+        for name, given in (("z_t", z_t), ("context", context), ("added", added)):
+            if given is None:
+                continue
+            if len(given) != len(z_t):
+                raise ValueError(f"{name} has a batch of {len(given)}, z_t one of {len(z_t)}")
+            if given.device != weight.device or (given.dtype != weight.dtype and not torch.is_autocast_enabled(weight.device.type)):
+                raise ValueError(f"{name} is {given.dtype} on {given.device}, the U-Net is {weight.dtype} on "
+                                 f"{weight.device}; convert one with .to()")

@@ -1,0 +1,283 @@
+"""§ Variational Autoencoder: image → latent → image, an eighth of the size on each side.
+
+    image (B,3,H,W) ─Encoder─► moments (B,8,H/8,W/8) = mean ‖ log-variance
+                               └─ posterior ─► z0 = scale · (its mean, or a sample) (B,4,H/8,W/8)
+    z0 ─► z0 / scale ─Decoder─► image (B,3,H,W)
+
+Stable Diffusion: (3,512,512) → (4,64,64); tiny: (3,64,64) → (4,8,8). Either way 192 numbers (a patch of
+8×8 pixels in 3 colours) become 4. The factor is 2^(levels - 1), so f = 8 takes four levels.
+
+Where the article and the reference code differ, the code wins:
+
+* one scale serves both ways. The article encodes with 0.18215 and decodes with 0.18125: a slip of 0.5 %;
+* the second half of the moments is the **log**-variance, clamped to [-30, 20], not the variance;
+* the decoder's self-attention sits near its **start** (its middle block); the encoder's near its end;
+* training and image-to-image *sample* the posterior; taking the mean is the deterministic choice;
+* the scale is one number, about 1 / std of a batch of latents: it neither centres nor decorrelates;
+* 1×1 "quant" convolutions stand on both sides of the latent; the article leaves them out.
+
+Source: Kingma & Welling 2014; Rombach et al. 2022, § 3.1; CompVis `ldm/modules/diffusionmodules/model.py`.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tinyldm.resblock import ResBlock, Upsample, require_groups
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """The sizes of a VAE. The defaults are Stable Diffusion 1's."""
+
+    image_channels: int = 3
+    latent_channels: int = 4
+    channels: tuple[int, ...] = (128, 256, 512, 512)  # feature-map width at each level, full resolution first
+    blocks_per_level: int = 2                         # ResBlocks a level on the way down; one more on the way up
+    groups: int = 32                                  # of GroupNorm; divides every width
+    scale: float = 0.18215                            # z0 = scale · E(image), about 1 / std of the raw latents
+
+    def __post_init__(self):
+        for width in self.channels:
+            require_groups(width, self.groups)
+
+    @property
+    def factor(self) -> int:
+        """How much smaller a latent is than its image, on each side: 8 for four levels."""
+        return 2 ** (len(self.channels) - 1)
+
+
+def to_signed(image: Tensor) -> Tensor:
+    """[0, 1] -> [-1, 1]: x ↦ 2x - 1, what the encoder expects."""
+    return 2 * image - 1
+
+
+def to_unit(image: Tensor) -> Tensor:
+    """[-1, 1] -> [0, 1]: y ↦ (y + 1) / 2, clipped, because a decoder can overshoot."""
+    return ((image + 1) / 2).clamp(0, 1)
+
+
+class DiagonalGaussian:
+    """The posterior q(z | image): an independent Gaussian for each number of the latent.
+
+    Args:
+        moments: (B, 2C, h, w), mean ‖ log-variance, as the encoder gives them.
+    Attributes:
+        mean, logvar: (B, C, h, w); `logvar` is clamped to [-30, 20], so that exp() can neither
+            underflow to a useless 0 nor overflow.
+    """
+
+    def __init__(self, moments: Tensor):
+        self.mean, logvar = moments.chunk(2, dim=1)
+        self.logvar = logvar.clamp(-30.0, 20.0)
+
+    @property
+    def std(self) -> Tensor:
+        """(B, C, h, w): σ = exp(½ log σ²). The half matters: without it this would be the variance."""
+        return torch.exp(0.5 * self.logvar)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """μ + σ ε with ε ~ N(0, 1): the reparameterisation, so that gradients reach both μ and σ."""
+        eps = torch.randn(self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
+        return self.mean + self.std * eps
+
+    def mode(self) -> Tensor:
+        """The most likely latent: the mean."""
+        return self.mean
+
+    def kl(self) -> Tensor:
+        """KL(q(z | image) ‖ N(0, 1)) of each image, summed over its latent: (B,), in nats.
+
+        ½ Σ (μ² + σ² - 1 - log σ²).  Kingma & Welling 2014, appendix B.
+        """
+        kl = 0.5 * (self.mean**2 + self.logvar.exp() - 1 - self.logvar)
+        return kl.flatten(1).sum(1)
+
+
+class PixelAttention(nn.Module):
+    """Self-attention over the pixels of a feature map, one head: (B, C, H, W) -> (B, C, H, W).
+
+    The only place where the VAE looks further than its convolutions reach. Unlike the attention of the
+    U-Net it has a single head of width C (scale C^-½), and its projections have biases.
+    """
+
+    def __init__(self, channels: int, groups: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
+        self.to_q = nn.Linear(channels, channels)
+        self.to_k = nn.Linear(channels, channels)
+        self.to_v = nn.Linear(channels, channels)
+        self.to_out = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, C, H, W = x.shape
+        pixels = self.norm(x).flatten(2).transpose(1, 2)  # (B, C, H, W) -> (B, HW, C)
+        q, k, v = self.to_q(pixels), self.to_k(pixels), self.to_v(pixels)
+        # The head axis of size 1 lets PyTorch choose its fast kernel.
+        mixed = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+        return x + self.to_out(mixed).transpose(1, 2).reshape(B, C, H, W)
+
+
+class AsymmetricDownsample(nn.Module):
+    """Halve height and width, padding only right and bottom: (B, C, H, W) -> (B, C, H/2, W/2).
+
+    Every Stable Diffusion VAE was trained with this padding. With the ordinary one all latents would
+    shift by half a pixel, and decoded images would blur.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+
+class Middle(nn.Module):
+    """ResBlock, self-attention, ResBlock at the lowest resolution: the same in encoder and decoder."""
+
+    def __init__(self, channels: int, groups: int):
+        super().__init__()
+        self.resblock1 = ResBlock(channels, channels, groups=groups, eps=1e-6)
+        self.attention = PixelAttention(channels, groups)
+        self.resblock2 = ResBlock(channels, channels, groups=groups, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.resblock2(self.attention(self.resblock1(x)))
+
+
+class Level(nn.Module):
+    """ResBlocks of one resolution, then the layer that leaves it (nothing at the last level)."""
+
+    def __init__(self, in_channels: int, out_channels: int, blocks: int, groups: int, resample: nn.Module):
+        super().__init__()
+        widths = [in_channels] + [out_channels] * (blocks - 1)
+        self.resblocks = nn.ModuleList(ResBlock(w, out_channels, groups=groups, eps=1e-6) for w in widths)
+        self.resample = resample
+
+    def forward(self, x: Tensor) -> Tensor:
+        for resblock in self.resblocks:
+            x = resblock(x)
+        return self.resample(x)
+
+
+class Encoder(nn.Module):
+    """image (B, 3, H, W) in [-1, 1] -> moments before the quant convolution (B, 8, H/8, W/8)."""
+
+    def __init__(self, config: VAEConfig):
+        super().__init__()
+        widths, groups = config.channels, config.groups
+        self.conv_in = nn.Conv2d(config.image_channels, widths[0], 3, padding=1)
+        self.down = nn.ModuleList()
+        for i, width in enumerate(widths):
+            last = i == len(widths) - 1
+            resample = nn.Identity() if last else AsymmetricDownsample(width)
+            self.down.append(Level(widths[max(i - 1, 0)], width, config.blocks_per_level, groups, resample))
+        self.middle = Middle(widths[-1], groups)
+        self.norm_out = nn.GroupNorm(groups, widths[-1], eps=1e-6)
+        self.conv_out = nn.Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.conv_in(image)  # (B, 3, H, W) -> (B, C, H, W)
+        for level in self.down:
+            x = level(x)  # -> half the size, at all levels but the last
+        x = self.middle(x)  # self-attention near the end
+        return self.conv_out(F.silu(self.norm_out(x)))  # -> (B, 8, H/8, W/8)
+
+
+class Decoder(nn.Module):
+    """latent (B, 4, h, w), unscaled -> image (B, 3, 8h, 8w), about [-1, 1] and not clipped."""
+
+    def __init__(self, config: VAEConfig):
+        super().__init__()
+        widths, groups = config.channels[::-1], config.groups  # lowest resolution first
+        self.conv_in = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
+        self.middle = Middle(widths[0], groups)
+        self.up = nn.ModuleList()
+        for i, width in enumerate(widths):
+            last = i == len(widths) - 1
+            resample = nn.Identity() if last else Upsample(width)
+            self.up.append(Level(widths[max(i - 1, 0)], width, config.blocks_per_level + 1, groups, resample))
+        self.norm_out = nn.GroupNorm(groups, widths[-1], eps=1e-6)
+        self.conv_out = nn.Conv2d(widths[-1], config.image_channels, 3, padding=1)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        x = self.middle(self.conv_in(latent))  # self-attention near the start
+        for level in self.up:
+            x = level(x)  # -> twice the size, at all levels but the last
+        return self.conv_out(F.silu(self.norm_out(x)))
+
+
+class VAE(nn.Module):
+    """Encoder, decoder, and the one number between them.
+
+    The scale lives here and nowhere else, so every latent outside this class has about unit variance,
+    which is what the noise of forward diffusion is measured against.
+    """
+
+    def __init__(self, config: VAEConfig):
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        # "quant" is a name left over from a sibling of this model with a quantised latent.
+        self.quant_conv = nn.Conv2d(2 * config.latent_channels, 2 * config.latent_channels, 1)
+        self.post_quant_conv = nn.Conv2d(config.latent_channels, config.latent_channels, 1)
+
+    def posterior(self, image: Tensor) -> DiagonalGaussian:
+        """The distribution of **unscaled** latents of an image.
+
+        Args:
+            image: (B, 3, H, W) in [-1, 1], in the dtype and on the device of the weights; H and W
+                multiples of `config.factor`.
+        Raises:
+            ValueError: another shape, dtype or device.
+        """
+        self._check(image, "image", self.config.image_channels, self.config.factor)
+        return DiagonalGaussian(self.quant_conv(self.encoder(image)))
+
+    def encode(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """image (B, 3, H, W) in [-1, 1] -> z0 (B, 4, H/8, W/8), scaled to about unit variance.
+
+        With a `generator` the posterior is sampled, as in training; without one z0 is its mean.
+        """
+        posterior = self.posterior(image)
+        latent = posterior.mode() if generator is None else posterior.sample(generator)
+        return self.config.scale * latent
+
+    def decode(self, z0: Tensor) -> Tensor:
+        """z0 (B, 4, h, w), scaled -> image (B, 3, 8h, 8w) in [-1, 1], give or take a small overshoot.
+
+        It is not clipped here, because a clipped pixel has no gradient; `to_unit` clips.
+        """
+        self._check(z0, "z0", self.config.latent_channels, 1)
+        return self.decoder(self.post_quant_conv(z0 / self.config.scale))
+
+    @torch.no_grad()
+    def calibrate_scale(self, image: Tensor) -> float:
+        """Set the scale to 1 / std of the sampled latents of a batch, as 0.18215 was found; return it.
+
+        Args: image: (B, 3, H, W) in [-1, 1], a batch large enough to speak for the data.
+        """
+        generator = torch.Generator(image.device).manual_seed(0)
+        latent = self.posterior(image).sample(generator)
+        self.config = replace(self.config, scale=1.0 / latent.std().item())
+        return self.config.scale
+
+    def _check(self, x: Tensor, name: str, channels: int, factor: int) -> None:
+        weight = self.quant_conv.weight
+        if x.dim() != 4 or x.shape[1] != channels:
+            raise ValueError(f"{name} has shape {tuple(x.shape)}; expected (B, {channels}, height, width)")
+        if x.shape[2] % factor or x.shape[3] % factor:
+            raise ValueError(f"{name} is {x.shape[2]}×{x.shape[3]} pixels; height and width must be "
+                             f"multiples of {factor}, such as {nearest_size(x.shape[2:], factor)}")
+        if x.dtype != weight.dtype or x.device != weight.device:
+            raise ValueError(f"{name} is {x.dtype} on {x.device}, the VAE is {weight.dtype} on "
+                             f"{weight.device}; convert one with .to()")
+
+
+def nearest_size(size: tuple[int, ...], factor: int) -> str:
+    """The nearest height×width that divides by `factor`, written for an error message."""
+    return "×".join(str(max(round(side / factor), 1) * factor) for side in size)
