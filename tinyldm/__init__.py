@@ -7,6 +7,7 @@ forward_diffusion → reverse_diffusion → versions → checkpoints → latent_
 from tinyldm import versions
 from tinyldm.conditioning import ClassEncoder, ImageEncoder, TextEncoder
 from tinyldm.forward_diffusion import EPS, VELOCITY, NoiseSchedule, diffusion_loss
+from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.resblock import ResBlock, timestep_embedding
 from tinyldm.reverse_diffusion import ddim, ddpm, dpm_solver_pp, euler, guided, timesteps
 from tinyldm.spatial_transformer import SpatialTransformer, capture_attention
@@ -16,7 +17,7 @@ from tinyldm.vae import VAE, VAEConfig, to_signed, to_unit
 __version__ = "0.1.0"
 
 __all__ = [
-    "EPS", "VELOCITY", "VAE", "ClassEncoder", "ImageEncoder", "NoiseSchedule", "ResBlock",
+    "EPS", "VELOCITY", "VAE", "ClassEncoder", "ImageEncoder", "LatentDiffusion", "NoiseSchedule", "ResBlock",
     "SpatialTransformer", "TextEncoder", "UNet", "UNetConfig", "VAEConfig", "capture_attention", "ddim", "ddpm",
     "diffusion_loss", "dpm_solver_pp", "euler", "guided", "timestep_embedding", "timesteps", "to_signed", "to_unit",
     "versions",

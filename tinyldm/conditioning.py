@@ -54,7 +54,8 @@ def tokenize(tokenizer: "CLIPTokenizer", captions: list[str], length: int) -> Te
         if len(pieces) > length - 2:
             warnings.warn(f"only the first {length - 2} pieces of a caption are read; "
                           f"cut off: {tokenizer.decode(pieces[length - 2:])!r}", stacklevel=2)
-    return tokenizer(captions, padding="max_length", max_length=length, truncation=True, return_tensors="pt")["input_ids"]
+    padded = tokenizer(captions, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    return padded["input_ids"]
 
 
 class TextEncoder(nn.Module):
@@ -144,7 +145,7 @@ class ImageEncoder(nn.Module):
         side = self.clip.config.image_size
         if image.shape[-2:] != (side, side):
             image = F.interpolate(image, (side, side), mode="bicubic", antialias=True, align_corners=False)
-        mean, std = (torch.tensor(v, dtype=image.dtype, device=image.device).view(3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
+        mean, std = (image.new_tensor(colour).view(3, 1, 1) for colour in (CLIP_MEAN, CLIP_STD))
         return ((image + 1) / 2 - mean) / std
 
 
@@ -161,7 +162,7 @@ class ClassEncoder(nn.Module):
     def forward(self, label: Tensor) -> Tensor:
         """label (B,) int64 in 0 … classes - 1 -> context (B, 1, D)."""
         classes = self.table.num_embeddings - 1
-        if label.dim() != 1 or label.is_floating_point() or (label.numel() and not 0 <= label.min() <= label.max() < classes):
+        if label.dim() != 1 or label.is_floating_point() or ((label < 0) | (label >= classes)).any():
             raise ValueError(f"labels {label.tolist()!r:.60}; expected shape (B,), whole numbers 0 … {classes - 1}")
         return self.table(label)[:, None]  # (B, D) -> (B, 1, D)
 

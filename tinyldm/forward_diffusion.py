@@ -25,7 +25,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-
 # ── How much noise each step adds ────────────────────────────────────────────────────────────────────
 
 def scaled_linear_betas(T: int = 1000, start: float = 0.00085, end: float = 0.012) -> Tensor:
@@ -106,17 +105,17 @@ class NoiseSchedule(nn.Module):
     Args:
         beta: (T,) the variance of the noise that each step adds, in (0, 1).
         prediction: EPS or VELOCITY.
+        final_alpha_bar: where DDIM stops: 1 is the clean latent, Stable Diffusion takes ᾱ_0 = 0.99915.
     Attributes:
         alpha_bar: (T,) float32, computed in float64: the share of the signal's variance that is left.
     """
 
-    def __init__(self, beta: Tensor, prediction: Prediction = EPS):
+    def __init__(self, beta: Tensor, prediction: Prediction = EPS, final_alpha_bar: float = 1.0):
         super().__init__()
         if beta.dim() != 1 or not ((beta > 0) & (beta < 1)).all():
             raise ValueError(f"beta has shape {tuple(beta.shape)}; expected (T,), each entry between 0 and 1")
         self.register_buffer("alpha_bar", torch.cumprod(1 - beta.double(), dim=0).float())
-        self.prediction = prediction
-        self.T = len(beta)
+        self.prediction, self.final_alpha_bar, self.T = prediction, final_alpha_bar, len(beta)
 
     def at(self, t: Tensor) -> Tensor:
         """ᾱ at any t in [0, T-1], whole or fractional, in t's shape, float32.

@@ -107,28 +107,30 @@ def timesteps(schedule: NoiseSchedule, steps: int, spacing: Callable[[int, int],
     ts = spacing(steps, schedule.T)
     first = schedule.at(ts[:1].to(schedule.alpha_bar.device)).item()
     if first > 0.05:
-        warnings.warn(f"{steps} steps with '{spacing.__name__}' spacing start at t = {ts[0].item():g}, where a noised latent is "
-                      f"still {100 * math.sqrt(first):.0f} % signal; sampling starts from pure noise, so take more steps "
-                      "or 'trailing' spacing", stacklevel=2)
+        warnings.warn(f"{steps} steps with '{spacing.__name__}' spacing start at t = {ts[0].item():g}, where √ᾱ = "
+                      f"{math.sqrt(first):.2f} of the signal is still there; but sampling starts from pure noise: take "
+                      "more steps, or 'trailing' spacing", stacklevel=2)
     return ts
 
 
 # ── Samplers ─────────────────────────────────────────────────────────────────────────────────────────
 # All take and return unit-variance latents: z_t = √ᾱ z0 + √(1-ᾱ) ε. `final_alpha_bar` is the ᾱ that the
-# last step lands on: 1 is the clean latent. Stable Diffusion's DDIM stops at ᾱ_0 = 0.99915.
+# last step lands on: 1 is the clean latent. Stable Diffusion's DDIM stops at ᾱ_0 = 0.99915; the others do not.
 
 def ddim(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: Tensor, *, eta: float = 0.0,
-         generator: torch.Generator | None = None, final_alpha_bar: float = 1.0,
+         generator: torch.Generator | None = None, final_alpha_bar: float | None = None,
          callback: Callback | None = None) -> Tensor:
     """Song et al. 2021 (DDIM), eq. 12: jump to ẑ0, come back to the next noise level along ε̂.
 
     Args:
         model: (z_t, t) -> prediction; z: (B, C, h, w) noise to start from; timesteps: (S,), falling.
         eta: share of fresh noise: 0 is deterministic, 1 is DDPM.
-        generator: of the fresh noise, on the device of z.
+        generator: of the fresh noise; one seed gives one picture.
+        final_alpha_bar: None takes the schedule's own.
         callback: see `Callback`; called after each step.
     Returns: z0 (B, C, h, w).
     """
+    final_alpha_bar = schedule.final_alpha_bar if final_alpha_bar is None else final_alpha_bar
     for i, t, alpha_bar, next_alpha_bar in _levels(schedule, timesteps, final_alpha_bar):
         z0_hat, eps_hat = _estimate(model, z, t, schedule, alpha_bar)
         sigma = eta * math.sqrt((1 - next_alpha_bar) / (1 - alpha_bar) * (1 - alpha_bar / next_alpha_bar))
@@ -213,7 +215,9 @@ def _estimate(model: Model, z: Tensor, t: Tensor, schedule: NoiseSchedule, alpha
 
 
 def _noise(z: Tensor, generator: torch.Generator | None) -> Tensor:
-    return torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
+    # Drawn where the generator lives, so that a CPU seed gives the same picture on every device.
+    device = z.device if generator is None else generator.device
+    return torch.randn(z.shape, generator=generator, device=device, dtype=z.dtype).to(z.device)
 
 
 def _half_log_snr(alpha_bar: float) -> float:

@@ -50,7 +50,7 @@ class UNetConfig:
         for width in self.channels:
             require_groups(width, self.groups)
         if self.channels[0] % 2:
-            raise ValueError(f"channels[0] is {self.channels[0]}; it is also the number of sinusoids, so it must be even")
+            raise ValueError(f"channels[0] is {self.channels[0]}; it is also the number of sinusoids: make it even")
 
     @property
     def factor(self) -> int:
@@ -178,6 +178,7 @@ class UNet(nn.Module):
 
     def _check(self, z_t: Tensor, t: Tensor, context: Tensor | None, added: Tensor | None) -> None:
         config, weight = self.config, self.conv_in.weight
+        autocast = torch.is_autocast_enabled(weight.device.type)  # under autocast, dtypes may differ
         if z_t.dim() != 4 or z_t.shape[1] != config.in_channels:
             raise ValueError(f"z_t has shape {tuple(z_t.shape)}; expected (B, {config.in_channels}, height, width)")
         if z_t.shape[2] % config.factor or z_t.shape[3] % config.factor:
@@ -193,6 +194,6 @@ class UNet(nn.Module):
                 continue
             if len(given) != len(z_t):
                 raise ValueError(f"{name} has a batch of {len(given)}, z_t one of {len(z_t)}")
-            if given.device != weight.device or (given.dtype != weight.dtype and not torch.is_autocast_enabled(weight.device.type)):
+            if given.device != weight.device or not (autocast or given.dtype == weight.dtype):
                 raise ValueError(f"{name} is {given.dtype} on {given.device}, the U-Net is {weight.dtype} on "
                                  f"{weight.device}; convert one with .to()")

@@ -273,7 +273,8 @@ class VAE(nn.Module):
         if x.shape[2] % factor or x.shape[3] % factor:
             raise ValueError(f"{name} is {x.shape[2]}×{x.shape[3]} pixels; height and width must be "
                              f"multiples of {factor}, such as {nearest_size(x.shape[2:], factor)}")
-        if x.dtype != weight.dtype or x.device != weight.device:
+        autocast = torch.is_autocast_enabled(weight.device.type)  # under autocast, dtypes may differ
+        if x.device != weight.device or not (autocast or x.dtype == weight.dtype):
             raise ValueError(f"{name} is {x.dtype} on {x.device}, the VAE is {weight.dtype} on "
                              f"{weight.device}; convert one with .to()")
 

@@ -30,7 +30,8 @@ class Version:
 
     def schedule(self) -> NoiseSchedule:
         """The noise schedule, the same √β-linear one in all versions."""
-        return NoiseSchedule(scaled_linear_betas(), self.prediction)
+        beta = scaled_linear_betas()
+        return NoiseSchedule(beta, self.prediction, 1 - beta[0].item() if self.final_alpha_bar_is_first else 1.0)
 
 
 # OpenAI's CLIP ViT-L/14, of which Stable Diffusion 1 uses the text half: 123,060,480 parameters.
@@ -44,8 +45,8 @@ CLIP_H = dict(vocab_size=49408, hidden_size=1024, intermediate_size=4096, num_hi
               bos_token_id=49406, eos_token_id=49407, pad_token_id=0)
 
 # OpenCLIP ViT-bigG/14, the second of XL's two.
-CLIP_BIG_G = dict(vocab_size=49408, hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=20,
-                  max_position_embeddings=77, hidden_act="gelu", projection_dim=1280,
+CLIP_BIG_G = dict(vocab_size=49408, hidden_size=1280, intermediate_size=5120, num_hidden_layers=32,
+                  num_attention_heads=20, max_position_embeddings=77, hidden_act="gelu", projection_dim=1280,
                   bos_token_id=49406, eos_token_id=49407, pad_token_id=0)
 
 SD1 = Version(

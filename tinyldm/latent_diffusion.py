@@ -1,0 +1,373 @@
+"""§ Architecture: the whole. Caption → image; image → image; inpainting; the way between two pictures.
+
+    captions ─encode_text─► context ──────────────┐
+    noise z_T ───────────────────────► sampler( guided(U-Net, context) ) ──► z0 ─VAE.decode─► images in [0, 1]
+
+The article describes text-to-image. There the latent starts as pure noise and the VAE's encoder is not used
+at all; it is in training, in image-to-image and in inpainting.
+
+Every method here takes and returns images in [0, 1]; inside they are [-1, 1].
+
+Source: Rombach et al. 2022, figure 3; Meng et al. 2022 (SDEdit: image-to-image); CompVis `scripts/txt2img.py`,
+`img2img.py`; diffusers' Stable Diffusion pipelines.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tinyldm import checkpoints
+from tinyldm.conditioning import Encoding, ImageEncoder, TextEncoder, TextEncoderXL, size_embedding
+from tinyldm.forward_diffusion import NoiseSchedule
+from tinyldm.reverse_diffusion import Callback, Model, ddim, guided, timesteps, trailing
+from tinyldm.unet import UNet
+from tinyldm.vae import VAE, nearest_size, to_signed, to_unit
+
+WEIGHTS = Path(__file__).parent / "weights"   # what the package ships
+IMAGE_ENCODER = "tinyldm_image_encoder"       # a folder that diffusers does not know and ignores
+
+
+class LatentDiffusion:
+    """A VAE, a U-Net, a text encoder and a noise schedule, working together.
+
+    Args:
+        unet, vae, text_encoder, schedule: the parts; each is usable, and replaceable, on its own.
+        image_encoder: makes context from pictures, or None.
+        spacing: which timesteps sampling visits: `trailing`, `leading` or `linspace`.
+        image_size: (height, width) of the images to make, pixels.
+    """
+
+    def __init__(self, unet: UNet, vae: VAE, text_encoder: TextEncoder | TextEncoderXL, schedule: NoiseSchedule, *,
+                 image_encoder: ImageEncoder | None = None, image_size: tuple[int, int] = (64, 64),
+                 spacing: Callable[[int, int], Tensor] = trailing):
+        self.unet, self.vae, self.text_encoder, self.schedule = unet, vae, text_encoder, schedule
+        self.image_encoder, self.image_size, self.spacing = image_encoder, image_size, spacing
+        for part in self._networks():
+            part.eval().requires_grad_(False)
+
+    # ── Files and devices ────────────────────────────────────────────────────────────────────────────
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path = "tiny", *, device: torch.device | str = "cpu",
+                        dtype: torch.dtype = torch.float32) -> "LatentDiffusion":
+        """Open a model folder in the diffusers layout, or "tiny", the model that the package ships.
+
+        Raises: ValueError where a file is missing, broken, or describes another architecture.
+        """
+        folder = WEIGHTS / name if str(name) == "tiny" else Path(name)
+        if not (folder / "model_index.json").is_file():
+            raise ValueError(f"{str(name)!r} is not a model folder: {folder / 'model_index.json'} does not exist; "
+                             'expected "tiny" or a folder in the diffusers layout')
+        unet, vae = checkpoints.load_unet(folder / "unet"), checkpoints.load_vae(folder / "vae")
+        scheduler = checkpoints.read_json(folder / "scheduler" / "scheduler_config.json")
+        side = checkpoints.read_json(folder / "unet" / "config.json").get("sample_size", 64) * vae.config.factor
+        model = cls(unet, vae, _load_text_encoder(folder), checkpoints.schedule_from_diffusers(scheduler),
+                    image_encoder=_load_image_encoder(folder, unet.config.context_dim), image_size=(side, side),
+                    spacing=checkpoints.spacing_from_diffusers(scheduler))
+        return model.to(device, dtype)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write everything to a folder that `diffusers.StableDiffusionPipeline.from_pretrained` opens.
+
+        It is written beside its place and moved there when whole: an interruption leaves what was there.
+        """
+        folder = Path(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            self._write(temporary)
+            if folder.exists():
+                shutil.rmtree(folder)
+            temporary.rename(folder)
+            folder.chmod(0o755)  # mkdtemp makes folders that only their owner can read
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "LatentDiffusion":
+        """Move all parts to a device, and the networks (never the schedule) to a dtype. Returns self."""
+        for part in self._networks():
+            part.to(device, dtype)
+        self.schedule.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.conv_in.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.conv_in.weight.dtype
+
+    # ── Conditions ───────────────────────────────────────────────────────────────────────────────────
+
+    @torch.no_grad()
+    def encode_text(self, captions: list[str]) -> Tensor:
+        """Captions -> context (B, L, D)."""
+        return self.text_encoder.encode(captions).context
+
+    @torch.no_grad()
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1], of any size -> context (B, N, D), to be given as `image_context`."""
+        if self.image_encoder is None:
+            raise ValueError("this model has no image encoder; only captions can be its context")
+        return self.image_encoder(to_signed(self._checked(images, factor=1)))
+
+    # ── Making images ────────────────────────────────────────────────────────────────────────────────
+
+    @torch.no_grad()
+    def generate(self, captions: list[str], *, steps: int = 25, guidance_scale: float = 4.0, sampler=ddim,
+                 negative: list[str] | None = None, generator: torch.Generator | None = None,
+                 noise: Tensor | None = None, image_context: Tensor | None = None,
+                 size: tuple[int, int] | None = None, callback: Callback | None = None) -> Tensor:
+        """Captions -> images.
+
+        Args:
+            captions: B strings; "" asks for anything.
+            steps: 1 … T model calls; guidance_scale: w, 1 is no guidance.
+            sampler: `ddim`, `ddpm`, `euler`, `dpm_solver_pp`, or any function of their form.
+            negative: B captions to steer away from, instead of the empty one.
+            generator: one seed, one result. It may live on the CPU: then the result is about the same everywhere.
+            noise: (B, 4, h, w) to start from instead of drawn noise.
+            image_context: (B, N, D) from `encode_image`, read after the caption's own vectors.
+            size: (height, width) in pixels; by default the model's own.
+            callback: called after each step with (step, z, ẑ0).
+        Returns: (B, 3, H, W) in [0, 1], float32, on the model's device.
+        """
+        size = self.image_size if size is None else size
+        condition = self._condition(captions, negative, image_context, size)
+        z = self._noise(len(captions), size, generator) if noise is None else self._given_noise(noise, len(captions))
+        ts = timesteps(self.schedule, steps, self.spacing)
+        model = self._guided(condition, guidance_scale)
+        return self._decode(sampler(model, z, self.schedule, ts, generator=generator, callback=callback))
+
+    @torch.no_grad()
+    def img2img(self, images: Tensor, captions: list[str], *, strength: float = 0.6, steps: int = 25,
+                guidance_scale: float = 4.0, sampler=ddim, negative: list[str] | None = None,
+                generator: torch.Generator | None = None, noise: Tensor | None = None,
+                image_context: Tensor | None = None, callback: Callback | None = None) -> Tensor:
+        """Noise pictures part of the way and bring them back under a caption.  Meng et al. 2022 (SDEdit).
+
+        Args:
+            images: (B, 3, H, W) in [0, 1]; H and W multiples of what `_checked` says.
+            strength: share of the `steps` that is walked back, above 0; 1 keeps almost nothing of the images.
+            others: as `generate`.
+        """
+        if not 0 < strength <= 1:
+            raise ValueError(f"strength is {strength}; expected above 0 and at most 1")
+        images = self._checked(images)
+        condition = self._condition(captions, negative, image_context, images.shape[-2:])
+        z0 = self.vae.encode(to_signed(images), generator).float()
+        eps = self._noise(len(z0), images.shape[-2:], generator) if noise is None else self._given_noise(noise, len(z0))
+        ts = timesteps(self.schedule, steps, self.spacing)
+        ts = ts[steps - max(int(steps * strength), 1):]
+        # Start at the very step that the image was noised to.
+        z = self._noised(z0, ts[0], eps)
+        model = self._guided(condition, guidance_scale)
+        return self._decode(sampler(model, z, self.schedule, ts, generator=generator, callback=callback))
+
+    @torch.no_grad()
+    def inpaint(self, images: Tensor, mask: Tensor, captions: list[str], *, steps: int = 25,
+                guidance_scale: float = 4.0, sampler=ddim, negative: list[str] | None = None,
+                generator: torch.Generator | None = None, noise: Tensor | None = None,
+                image_context: Tensor | None = None, callback: Callback | None = None) -> Tensor:
+        """Repaint the part of a picture that a mask marks.
+
+        With an ordinary U-Net, the known part of z_t is put back after every step, noised to that step.
+        A U-Net with 9 input channels was trained for this and reads mask and masked picture beside z_t.
+
+        Args:
+            images: (B, 3, H, W) in [0, 1]; mask: (B or 1, 1, H, W), 1 where to repaint, 0 where to keep.
+            others: as `generate`.
+        """
+        images = self._checked(images)
+        if mask.dim() != 4 or mask.shape[1:] != (1, *images.shape[2:]) or mask.shape[0] not in (1, len(images)):
+            raise ValueError(f"mask has shape {tuple(mask.shape)}; expected ({len(images)}, 1, {images.shape[2]}, "
+                             f"{images.shape[3]})")
+        condition = self._condition(captions, negative, image_context, images.shape[-2:])
+        mask = (mask.expand(len(images), -1, -1, -1).to(self.device, self.dtype) >= 0.5).to(self.dtype)
+        latent_mask = F.interpolate(mask, scale_factor=1 / self.vae.config.factor)  # (B, 1, H, W) -> (B, 1, h, w)
+        z0 = self.vae.encode(to_signed(images), generator).float()
+        eps = self._noise(len(z0), images.shape[-2:], generator) if noise is None else self._given_noise(noise, len(z0))
+        ts = timesteps(self.schedule, steps, self.spacing)
+        beside = None
+        if self.unet.config.in_channels == 2 * self.vae.config.latent_channels + 1:
+            masked = self.vae.encode(to_signed(images) * (1 - mask), generator)
+            beside = torch.cat([latent_mask, masked], dim=1)  # (B, 1 + 4, h, w)
+        else:
+            callback = self._keep_known(z0, eps, latent_mask.float(), ts, callback)
+        model = self._guided(condition, guidance_scale, beside)
+        return self._decode(sampler(model, eps, self.schedule, ts, generator=generator, callback=callback))
+
+    @torch.no_grad()
+    def interpolate(self, captions: tuple[str, str], *, frames: int = 8, steps: int = 25, guidance_scale: float = 4.0,
+                    sampler=ddim, generator: torch.Generator | None = None, noise: Tensor | None = None,
+                    callback: Callback | None = None) -> Tensor:
+        """Walk from one picture to another: straight between the captions, spherically between the noises.
+
+        Args:
+            captions: two strings, which may be equal.
+            noise: (2, 4, h, w), which may be equal; None draws two.
+            others: as `generate`.
+        Returns: (frames, 3, H, W) in [0, 1].
+        """
+        if len(captions) != 2 or frames < 2:
+            raise ValueError(f"{len(captions)} captions, {frames} frames; expected two captions, at least 2 frames")
+        noise = self._noise(2, self.image_size, generator) if noise is None else self._given_noise(noise, 2)
+        weight = torch.linspace(0, 1, frames, device=self.device).view(-1, 1, 1)
+        ends = self._condition(list(captions), None, None, self.image_size)
+        mixed = [None if v is None else torch.lerp(v[:1].float(), v[1:2].float(), w).to(self.dtype)
+                 for v, w in zip(ends, (weight, weight[:, 0], weight, weight[:, 0]))]
+        z = slerp(noise[:1], noise[1:], weight[..., None])
+        ts = timesteps(self.schedule, steps, self.spacing)
+        model = self._guided(tuple(mixed), guidance_scale)
+        return self._decode(sampler(model, z, self.schedule, ts, generator=generator, callback=callback))
+
+    # ── Inside ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _networks(self):
+        return [part for part in (self.unet, self.vae, self.text_encoder, self.image_encoder) if part is not None]
+
+    def _condition(self, captions: list[str], negative: list[str] | None, image_context: Tensor | None,
+                   size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """-> context (B, L, D), null context (B, L', D), and XL's two added vectors (B, D_a) or None."""
+        encoding = self.text_encoder.encode(captions)
+        if negative is not None and len(negative) != len(captions):
+            raise ValueError(f"{len(negative)} negative captions for {len(captions)} captions; expected as many")
+        if negative is None and isinstance(self.text_encoder, TextEncoderXL):
+            # XL was trained with zeros for an absent caption; an explicit "" is encoded like any other.
+            null = Encoding(torch.zeros_like(encoding.context), torch.zeros_like(encoding.pooled))
+        else:
+            null = self.text_encoder.encode([""] * len(captions) if negative is None else negative)
+        context = encoding.context
+        if image_context is not None:
+            if image_context.shape[::2] != context.shape[::2]:
+                raise ValueError(f"image_context has shape {tuple(image_context.shape)}; expected "
+                                 f"({len(context)}, N, {context.shape[2]})")
+            context = torch.cat([context, image_context.to(context)], dim=1)  # (B, L + N, D)
+        if encoding.pooled is None:
+            return context, null.context, None, None
+        sizes = torch.tensor([[*size, 0, 0, *size]], device=self.device).expand(len(captions), -1)
+        return context, null.context, size_embedding(encoding.pooled, sizes), size_embedding(null.pooled, sizes)
+
+    def _guided(self, condition: tuple, guidance_scale: float, beside: Tensor | None = None) -> Model:
+        """The U-Net under guidance, as a float32 function of (z_t, t); `beside` is concatenated to z_t."""
+        context, null_context, added, null_added = condition
+
+        def unet(z_t: Tensor, t: Tensor, context: Tensor, added: Tensor | None = None) -> Tensor:
+            if beside is not None:
+                z_t = torch.cat([z_t, beside.repeat(len(z_t) // len(beside), 1, 1, 1)], dim=1)
+            return self.unet(z_t, t, context, added)
+
+        model = guided(unet, context, null_context, guidance_scale, added, null_added)
+        # The sampler works in float32 whatever the network's dtype: its small steps would be rounded away.
+        return lambda z_t, t: model(z_t.to(self.dtype), t).float()
+
+    def _noise(self, batch: int, size: tuple[int, int], generator: torch.Generator | None) -> Tensor:
+        factor = self.vae.config.factor
+        unit = factor * self.unet.config.factor
+        if any(side % unit or side < unit for side in size):
+            raise ValueError(f"an image of {size[0]}×{size[1]} pixels does not fit; height and width must be "
+                             f"multiples of {unit}, such as {nearest_size(size, unit)}")
+        shape = (batch, self.vae.config.latent_channels, size[0] // factor, size[1] // factor)
+        device = self.device if generator is None else generator.device
+        return torch.randn(shape, generator=generator, device=device).to(self.device)
+
+    def _given_noise(self, noise: Tensor, batch: int) -> Tensor:
+        channels = self.vae.config.latent_channels
+        if noise.dim() != 4 or noise.shape[:2] != (batch, channels) or not noise.isfinite().all():
+            raise ValueError(f"noise has shape {tuple(noise.shape)}; expected ({batch}, {channels}, h, w), "
+                             "all numbers finite")
+        return noise.to(self.device, torch.float32)
+
+    def _noised(self, z0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        return self.schedule.q_sample(z0, t.to(self.device).expand(len(z0)), eps)
+
+    def _keep_known(self, z0: Tensor, eps: Tensor, mask: Tensor, ts: Tensor, callback: Callback | None) -> Callback:
+        """A sampler callback that puts the known latents back where the mask is 0, as noisy as z is by then."""
+        def put_back(i: int, z: Tensor, z0_hat: Tensor) -> Tensor:
+            known = z0 if i + 1 == len(ts) else self._noised(z0, ts[i + 1], eps)
+            z = mask * z + (1 - mask) * known
+            replacement = None if callback is None else callback(i, z, z0_hat)
+            return z if replacement is None else replacement
+        return put_back
+
+    def _decode(self, z0: Tensor) -> Tensor:
+        return to_unit(self.vae.decode(z0.to(self.dtype)).float())
+
+    def _checked(self, images: Tensor, factor: int | None = None) -> Tensor:
+        """Images as the networks need them, or a ValueError that says what is wrong with them."""
+        factor = self.vae.config.factor * self.unet.config.factor if factor is None else factor
+        if images.dim() != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            raise ValueError(f"images are {images.dtype} of shape {tuple(images.shape)}; expected floats of shape "
+                             "(B, 3, H, W)")
+        if any(side % factor for side in images.shape[2:]):
+            raise ValueError(f"images of {images.shape[2]}×{images.shape[3]} pixels do not fit; height and width "
+                             f"must be multiples of {factor}, such as {nearest_size(images.shape[2:], factor)}")
+        if not (images.min() >= 0 and images.max() <= 1):  # written so that NaN fails too
+            raise ValueError(f"images run from {images.min():.3g} to {images.max():.3g}; expected 0 … 1")
+        return images.to(self.device, self.dtype)
+
+    def _write(self, folder: Path) -> None:
+        latent_size = self.image_size[0] // self.vae.config.factor
+        checkpoints.save_unet(self.unet, folder / "unet", latent_size)
+        checkpoints.save_vae(self.vae, folder / "vae", self.image_size[0])
+        (folder / "scheduler").mkdir()
+        checkpoints.write_json(folder / "scheduler" / "scheduler_config.json",
+                               checkpoints.schedule_to_diffusers(self.schedule, self.spacing.__name__))
+        self.text_encoder.clip.save_pretrained(folder / "text_encoder")
+        self.text_encoder.tokenizer.save_pretrained(folder / "tokenizer")
+        if self.image_encoder is not None:
+            _save_image_encoder(self.image_encoder, folder / IMAGE_ENCODER)
+        checkpoints.write_json(folder / "model_index.json", {
+            "_class_name": "StableDiffusionPipeline", "feature_extractor": [None, None], "image_encoder": [None, None],
+            "requires_safety_checker": False, "safety_checker": [None, None],
+            "scheduler": ["diffusers", "DDIMScheduler"], "text_encoder": ["transformers", "CLIPTextModel"],
+            "tokenizer": ["transformers", "CLIPTokenizer"], "unet": ["diffusers", "UNet2DConditionModel"],
+            "vae": ["diffusers", "AutoencoderKL"]})
+
+
+def slerp(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
+    """Walk from a to b on a sphere: (1, …), (1, …), weight (F, 1, …) in [0, 1] -> (F, …).  Shoemake 1985.
+
+    Halfway along a straight line two Gaussian noises would have only 1/√2 of their length, which the
+    U-Net has never seen; on the sphere the length stays.
+    """
+    cosine = (a * b).sum() / (a.norm() * b.norm())
+    if cosine.abs() > 0.9995:  # (anti)parallel: sin θ ≈ 0, and the straight line is the sphere's too
+        return torch.lerp(a, b, weight)
+    angle = cosine.arccos()
+    return (torch.sin((1 - weight) * angle) * a + torch.sin(weight * angle) * b) / angle.sin()
+
+
+def _load_text_encoder(folder: Path) -> TextEncoder:
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    try:
+        clip = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True)
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    except OSError as error:
+        raise ValueError(f"the text encoder or tokenizer in {folder} cannot be read: {error}") from None
+    return TextEncoder(clip, tokenizer)
+
+
+def _load_image_encoder(folder: Path, context_dim: int) -> ImageEncoder | None:
+    if not (folder / IMAGE_ENCODER).is_dir():
+        return None
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    config = CLIPVisionConfig(**checkpoints.read_json(folder / IMAGE_ENCODER / "config.json"))
+    encoder = ImageEncoder(CLIPVisionModel(config), context_dim)
+    file = folder / IMAGE_ENCODER / "model.safetensors"
+    checkpoints.load_weights(encoder, checkpoints.read_safetensors(file), str(file))
+    return encoder
+
+
+def _save_image_encoder(encoder: ImageEncoder, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoints.write_json(folder / "config.json", encoder.clip.config.to_diff_dict())
+    checkpoints.write_safetensors(folder / "model.safetensors", encoder.state_dict())
