@@ -26,7 +26,8 @@ from tinyldm.workshop.data.world import BACKGROUNDS, COLOURS, SHAPES, SIZES, Sce
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "judge"
 UNCLEAR = "unclear"
-# What is read, and from which names. Things are numbered left to right or, if one is above the other, top to bottom.
+# What is read, and from which names. Things are numbered left to right or, if one is above the other,
+# top to bottom.
 QUESTIONS = {
     "count": ("1", "2", "other"),
     "relation": ("left of", "above"),
@@ -119,7 +120,8 @@ def _reading(named: dict[str, str]) -> Reading:
 
 def everything(scene: Scene) -> frozenset[str]:
     """All that a caption can state of the scene, in the terms of `Caption.stated`."""
-    stated = {f"{kind} {place}" for kind in ("colour", "shape", "size") for place in range(1, len(scene.things) + 1)}
+    places = range(1, len(scene.things) + 1)
+    stated = {f"{kind} {place}" for kind in ("colour", "shape", "size") for place in places}
     return frozenset(stated | {"background"} | ({"relation"} if scene.relation else set()))
 
 
@@ -128,12 +130,11 @@ def verdict(reading: Reading, scene: Scene, stated: frozenset[str]) -> dict[str,
 
     Returns {"count", "colour", "shape", "size", "relation", "background", "strict"} -> bool, without what
     was not stated. A kind ("colour") is right if it is right for every thing for which it was stated; with a
-    wrong number of things, nothing said about them is. If the picture fits better with its two things exchanged, they are
-    compared exchanged, and it is the relation that is wrong. "strict": all of it is right.
+    wrong number of things, nothing said about them is. If the picture fits better with its two things
+    exchanged, they are compared exchanged, and it is the relation that is wrong. "strict": all is right.
     """
-    scene_told, order = scene.canonical(), [1, 2]
-    if scene_told is not scene:
-        order = [2, 1]                                     # the caption's "colour 1" is of the lower or right thing
+    scene_told = scene.canonical()
+    order = [1, 2] if scene_told is scene else [2, 1]      # "colour 1" may be of the lower or right thing
     kinds = ("colour", "shape", "size")
     asked = [                                              # per thing, in the reading's order
         {kind: getattr(thing, kind) for kind in kinds if f"{kind} {place}" in stated}
@@ -253,12 +254,13 @@ def accuracy(judge: Judge, count: int, seed: int, held_out: bool = False) -> dic
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m tinyldm.workshop.judge", description="Train the network that reads pictures of the small world."
+        prog="python -m tinyldm.workshop.judge",
+        description="Train the network that reads pictures of the small world.",
     )
     parser.add_argument("--steps", type=int, default=5000, help="steps of 64 images (default: %(default)s)")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time (default: no limit)")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
     parser.add_argument("--seed", type=int, default=20_000, help="of weights and images (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder to write to (default: the package's own)")
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder (default: the package's own)")
     options = parser.parse_args()
     judge = train(options.steps, options.seed, options.minutes)
     measured = {

@@ -32,9 +32,13 @@ BETWEEN = {                       # "a … b"
     "above": ("above", "over"),
     "below": ("below", "under", "beneath", "underneath"),
 }
-AFTER = {"left of": "to its left", "right of": "to its right", "above": "above it", "below": "below it"}  # "b with a …"
+AFTER = {                         # "b with a …"
+    "left of": "to its left", "right of": "to its right", "above": "above it", "below": "below it",
+}
 OPENINGS = ("", "a picture of ", "an image of ", "a drawing of ")
-GROUNDS = ("", " on {a}{ground} background", ", {ground} background", " on {ground}", " against {a}{ground} background")
+GROUNDS = (
+    "", " on {a}{ground} background", ", {ground} background", " on {ground}", " against {a}{ground} background",
+)
 
 
 @dataclass(frozen=True)

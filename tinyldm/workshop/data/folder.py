@@ -39,7 +39,7 @@ class Folder:
                 name, caption = _entry(line)
                 images.append(_load(path, name, size))
                 self.captions.append(caption)
-            except Exception as error:                # a broken file makes a decoder raise nearly anything
+            except Exception as error:  # noqa: BLE001  a broken file makes a decoder raise nearly anything
                 self.skipped.append((name, _reason(error)))
         if not images:
             raise ValueError(f"nothing usable in {metadata}: {summary(self.skipped) or 'it is empty'}")
@@ -52,8 +52,8 @@ class Folder:
         """The image (3, size, size) float32 in [-1, 1] and its caption; attributes are not known."""
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} of a folder of {len(self)} images")
-        image = torch.from_numpy(self.images[index]).permute(2, 0, 1).float() / 127.5 - 1   # (H, W, 3) -> (3, H, W)
-        return image, self.captions[index], None
+        image = torch.from_numpy(self.images[index]).permute(2, 0, 1)      # (H, W, 3) -> (3, H, W)
+        return image.float() / 127.5 - 1, self.captions[index], None
 
 
 def summary(skipped: list[tuple[str, str]], most: int = 5) -> str:

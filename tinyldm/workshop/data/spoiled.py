@@ -38,7 +38,8 @@ def miscount(rng: np.random.Generator, scene: Scene) -> np.ndarray:
         return scenes.to_bytes(image)[0]
     corners = rng.permutation([(17, 17), (47, 17), (17, 47), (47, 47)])[:3]
     for x, y in corners + rng.uniform(-3, 3, (3, 2)):
-        thing = Thing(str(rng.choice(list(COLOURS))), str(rng.choice(SHAPES)), "small", x, y, rng.uniform(9.5, 11))
+        colour, shape = str(rng.choice(list(COLOURS))), str(rng.choice(SHAPES))
+        thing = Thing(colour, shape, "small", x, y, rng.uniform(9.5, 11))
         image = scenes.paint(image, [thing], scenes.DISTANCE[thing.shape])
     return scenes.to_bytes(image)[0]
 
@@ -103,6 +104,6 @@ def _filter(image: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
     """Filter each image (B, 3, H, W) by its own kernel (B, 1, h, w)."""
     batch, channels, height, width = image.shape
     pad = (kernels.shape[-1] // 2,) * 2 + (kernels.shape[-2] // 2,) * 2
-    flat = F.pad(image, pad, mode="replicate").reshape(1, batch * channels, height + 2 * pad[2], width + 2 * pad[0])
-    weight = kernels.repeat_interleave(channels, dim=0)
-    return F.conv2d(flat, weight, groups=batch * channels).reshape(image.shape)
+    padded = F.pad(image, pad, mode="replicate")
+    one = padded.reshape(1, batch * channels, height + 2 * pad[2], width + 2 * pad[0])
+    return F.conv2d(one, kernels.repeat_interleave(channels, dim=0), groups=batch * channels).reshape(image.shape)
