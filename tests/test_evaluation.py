@@ -79,7 +79,7 @@ def test_psnr():
     other = torch.stack([torch.full((3, 4, 4), 0.1), torch.zeros(3, 4, 4)])
     assert evaluation.psnr(image, other).tolist() == pytest.approx([20, math.inf])
     assert evaluation.psnr(image, other, peak=2)[0].item() == pytest.approx(20 + 20 * math.log10(2))
-    with pytest.raises(ValueError, match="same shape"):
+    with pytest.raises(ValueError, match="the same shape"):
         evaluation.psnr(image, image[:1])
 
 

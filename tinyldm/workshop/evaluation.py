@@ -80,12 +80,14 @@ def psnr(image: torch.Tensor, other: torch.Tensor, peak: float = 1.0) -> torch.T
     `peak` is the range of the values: 1 for images in [0, 1], 2 for [-1, 1].
     """
     if image.shape != other.shape:
-        raise ValueError(f"images must have the same shape, got {tuple(image.shape)} and {tuple(other.shape)}")
+        raise ValueError(f"images need the same shape, got {tuple(image.shape)} and {tuple(other.shape)}")
     error = (image.double() - other.double()).square().flatten(1).mean(1)
     return 10 * torch.log10(peak**2 / error)
 
 
-def nearest(images: torch.Tensor, among: torch.Tensor, chunk: int = 1024) -> tuple[torch.Tensor, torch.Tensor]:
+def nearest(
+    images: torch.Tensor, among: torch.Tensor, chunk: int = 1024
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The nearest of the images `among` (N, C, H, W) to each of `images` (B, C, H, W), any dtype.
 
     Returns the root mean square difference per value (B,) float32, in the unit of the images, and the

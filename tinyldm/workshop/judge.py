@@ -44,7 +44,7 @@ NOT_ASKED = -100                  # the target of a question without an answer, 
 class Reading:
     """What the judge sees in one image."""
 
-    things: tuple[dict[str, str], ...]     # {"colour", "shape", "size"} each; empty where the count is "other"
+    things: tuple[dict[str, str], ...]     # {"colour", "shape", "size"} each; none if the count is "other"
     relation: str | None                   # "left of" or "above"; None unless there are two things
     background: str
 
@@ -82,7 +82,8 @@ class Judge(nn.Module):
             raise ValueError(f"the judge reads images (B, 3, 64, 64), got {tuple(image.shape)}")
         features = self.think(self.look(image * 2 - 1))
         logits = self.answer(F.silu(features))
-        return dict(zip(QUESTIONS, logits.split([len(names) for names in QUESTIONS.values()], dim=1))), features
+        parts = logits.split([len(names) for names in QUESTIONS.values()], dim=1)
+        return dict(zip(QUESTIONS, parts)), features
 
     @torch.no_grad()
     def features(self, image: torch.Tensor, batch: int = 256) -> torch.Tensor:
@@ -203,7 +204,7 @@ def training_batch(seed: int, step: int, size: int = 64) -> tuple[torch.Tensor, 
     clean = 3 * size // 4
     extra = [_spoiled_example(rng, scene) for scene in drawn[clean:]]
     pixels = np.concatenate([scenes.render(drawn[:clean]), np.stack([image for image, _ in extra])])
-    image = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255           # (B, H, W, 3) -> (B, 3, H, W)
+    image = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255       # (B, H, W, 3) -> (B, 3, H, W)
     answers = torch.tensor([targets(scene) for scene in drawn[:clean]] + [answer for _, answer in extra])
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
     soft = spoiled.soften(image, generator)
@@ -220,7 +221,7 @@ def loss_of(logits: dict[str, torch.Tensor], answers: torch.Tensor) -> torch.Ten
 
 
 def train(steps: int, seed: int, minutes: float = math.inf, progress: bool = True) -> Judge:
-    """Train a judge. The same steps and seed give the same weights; `minutes` ends it sooner, and then not."""
+    """Train a judge; without a limit of `minutes`, the same steps and seed give the same weights."""
     torch.manual_seed(seed)
     judge = Judge()
     optimizer = torch.optim.AdamW(judge.parameters(), lr=1e-3, weight_decay=1e-2)
@@ -242,7 +243,7 @@ def train(steps: int, seed: int, minutes: float = math.inf, progress: bool = Tru
 
 
 def accuracy(judge: Judge, count: int, seed: int, held_out: bool = False) -> dict[str, float]:
-    """The share of fresh renders of which the judge reads each attribute, and all of them ("strict"), right."""
+    """The share of fresh renders of which the judge reads each attribute, and all ("strict"), right."""
     results: dict[str, list[bool]] = {}
     for first in range(0, count, 256):
         images, _, drawn = scenes.batch(seed, range(first, min(first + 256, count)), held_out)
@@ -259,7 +260,7 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=5000, help="steps of 64 images (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
-    parser.add_argument("--seed", type=int, default=20_000, help="of weights and images (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=20_000, help="seed (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder (default: the package's own)")
     options = parser.parse_args()
     judge = train(options.steps, options.seed, options.minutes)

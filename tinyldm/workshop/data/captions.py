@@ -37,7 +37,8 @@ AFTER = {                         # "b with a …"
 }
 OPENINGS = ("", "a picture of ", "an image of ", "a drawing of ")
 GROUNDS = (
-    "", " on {a}{ground} background", ", {ground} background", " on {ground}", " against {a}{ground} background",
+    "", " on {a}{ground} background",
+    ", {ground} background", " on {ground}", " against {a}{ground} background",
 )
 
 
@@ -51,6 +52,7 @@ class Caption:
 
     text: str
     stated: frozenset[str]
+    wording: "Wording"                     # says other scenes in the same way: see `swapped_captions`
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Wording:
             name = _choose(BACKGROUND_SYNONYMS[scene.background], self.luck[7])
             text += self.ground.format(a="a " if self.article else "", ground=name)
             stated = stated | {"background"}
-        return Caption(self.opening + text, frozenset(stated))
+        return Caption(self.opening + text, frozenset(stated), self)
 
     def _thing(self, thing: Thing, place: int, count: int) -> tuple[str, set[str]]:
         names = {"shape": thing.shape}

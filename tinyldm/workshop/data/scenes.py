@@ -233,4 +233,4 @@ class Scenes:
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:
     """Images (B, H, W, 3) uint8 as training sees them: (B, 3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1      # (B, H, W, 3) -> (B, 3, H, W)
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1    # (B, H, W, 3) -> (B, 3, H, W)

@@ -79,7 +79,7 @@ def _two_colours(rng: np.random.Generator, thing: Thing) -> np.ndarray:
 
 
 def soften(image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Blur, tint and roughen images (B, 3, H, W) in [0, 1], each differently: what a decoder may do to them."""
+    """Blur, tint and roughen images (B, 3, H, W) in [0, 1], each differently, as a decoder may."""
     batch = image.shape[0]
 
     def uniform(*shape):
@@ -106,4 +106,5 @@ def _filter(image: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
     pad = (kernels.shape[-1] // 2,) * 2 + (kernels.shape[-2] // 2,) * 2
     padded = F.pad(image, pad, mode="replicate")
     one = padded.reshape(1, batch * channels, height + 2 * pad[2], width + 2 * pad[0])
-    return F.conv2d(one, kernels.repeat_interleave(channels, dim=0), groups=batch * channels).reshape(image.shape)
+    weight = kernels.repeat_interleave(channels, dim=0)
+    return F.conv2d(one, weight, groups=batch * channels).reshape(image.shape)

@@ -32,7 +32,9 @@ RELATIONS = tuple(CONVERSE)
 
 # Never in a training scene, so that a model's pictures of them show whether it composes or only remembers.
 # They are none of the first things that a newcomer would ask for.
-HELD_OUT_PAIRS = frozenset({("cyan", "cross"), ("purple", "triangle"), ("orange", "ring"), ("pink", "square")})
+HELD_OUT_PAIRS = frozenset({
+    ("cyan", "cross"), ("purple", "triangle"), ("orange", "ring"), ("pink", "square"),
+})
 HELD_OUT_RELATION = ("ring", "above", "triangle")          # and so no triangle below a ring either
 
 
