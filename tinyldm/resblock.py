@@ -132,6 +132,16 @@ class Upsample(nn.Module):
 
 def require_groups(channels: int, groups: int) -> None:
     """Raise ValueError unless GroupNorm can split `channels` into `groups` equal parts."""
-    if channels % groups:
+    if groups < 1 or channels % groups:
         raise ValueError(f"{channels} channels do not divide into {groups} GroupNorm groups; "
                          f"choose channels that are a multiple of {groups}, or fewer groups")
+
+
+def require_match(x: Tensor, name: str, weight: Tensor, network: str) -> None:
+    """Raise ValueError unless `x` has the device and the dtype of a network's weights."""
+    kind = weight.device.type
+    # Under autocast dtypes may differ. (The meta device, of shapes without numbers, has no autocast.)
+    autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    if x.device != weight.device or not (autocast or x.dtype == weight.dtype):
+        raise ValueError(f"{name} is {x.dtype} on {x.device}, the {network} is {weight.dtype} on {weight.device}; "
+                         "convert one with .to()")

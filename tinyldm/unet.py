@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinyldm.resblock import Downsample, ResBlock, TimeMLP, Upsample, require_groups, timestep_embedding
-from tinyldm.spatial_transformer import SpatialTransformer
+from tinyldm.resblock import Downsample, ResBlock, TimeMLP, Upsample, require_groups, require_match, timestep_embedding
+from tinyldm.spatial_transformer import Attention, SpatialTransformer
 from tinyldm.vae import nearest_size
 
 
@@ -41,6 +41,7 @@ class UNetConfig:
     groups: int = 32                                       # of GroupNorm; divides every width
     dropout: float = 0.0
     added_dim: int | None = None                           # XL: width of the vector added to the time embedding
+    upcast_attention: bool = False                         # 2.1: in half precision, attention is still float32
 
     def __post_init__(self):
         for name in ("transformer_depth", "heads"):
@@ -146,6 +147,9 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(UpLevel(config, i, t_emb_dim) for i in reversed(range(len(widths))))
         self.norm_out = nn.GroupNorm(config.groups, widths[0], eps=1e-5)
         self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.upcast = config.upcast_attention
 
     def forward(self, z_t: Tensor, t: Tensor, context: Tensor | None = None, added: Tensor | None = None) -> Tensor:
         """Predict the noise (or the velocity) in a latent.
@@ -178,7 +182,6 @@ class UNet(nn.Module):
 
     def _check(self, z_t: Tensor, t: Tensor, context: Tensor | None, added: Tensor | None) -> None:
         config, weight = self.config, self.conv_in.weight
-        autocast = torch.is_autocast_enabled(weight.device.type)  # under autocast, dtypes may differ
         if z_t.dim() != 4 or z_t.shape[1] != config.in_channels:
             raise ValueError(f"z_t has shape {tuple(z_t.shape)}; expected (B, {config.in_channels}, height, width)")
         if z_t.shape[2] % config.factor or z_t.shape[3] % config.factor:
@@ -194,6 +197,4 @@ class UNet(nn.Module):
                 continue
             if len(given) != len(z_t):
                 raise ValueError(f"{name} has a batch of {len(given)}, z_t one of {len(z_t)}")
-            if given.device != weight.device or not (autocast or given.dtype == weight.dtype):
-                raise ValueError(f"{name} is {given.dtype} on {given.device}, the U-Net is {weight.dtype} on "
-                                 f"{weight.device}; convert one with .to()")
+            require_match(given, name, weight, "U-Net")

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinyldm.resblock import ResBlock, Upsample, require_groups
+from tinyldm.resblock import ResBlock, Upsample, require_groups, require_match
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class VAEConfig:
     blocks_per_level: int = 2                         # ResBlocks a level on the way down; one more on the way up
     groups: int = 32                                  # of GroupNorm; divides every width
     scale: float = 0.18215                            # z0 = scale · E(image), about 1 / std of the raw latents
+    force_upcast: bool = False                        # XL: overflows in float16, so it then stays in float32
 
     def __post_init__(self):
         for width in self.channels:
@@ -80,8 +81,10 @@ class DiagonalGaussian:
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """μ + σ ε with ε ~ N(0, 1): the reparameterisation, so that gradients reach both μ and σ."""
-        eps = torch.randn(self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
-        return self.mean + self.std * eps
+        # Drawn where the generator lives, so that a CPU seed gives the same latent on every device.
+        device = self.mean.device if generator is None else generator.device
+        eps = torch.randn(self.mean.shape, generator=generator, device=device, dtype=self.mean.dtype)
+        return self.mean + self.std * eps.to(device=self.mean.device)
 
     def mode(self) -> Tensor:
         """The most likely latent: the mean."""
@@ -267,16 +270,12 @@ class VAE(nn.Module):
         return self.config.scale
 
     def _check(self, x: Tensor, name: str, channels: int, factor: int) -> None:
-        weight = self.quant_conv.weight
         if x.dim() != 4 or x.shape[1] != channels:
             raise ValueError(f"{name} has shape {tuple(x.shape)}; expected (B, {channels}, height, width)")
         if x.shape[2] % factor or x.shape[3] % factor:
             raise ValueError(f"{name} is {x.shape[2]}×{x.shape[3]} pixels; height and width must be "
                              f"multiples of {factor}, such as {nearest_size(x.shape[2:], factor)}")
-        autocast = torch.is_autocast_enabled(weight.device.type)  # under autocast, dtypes may differ
-        if x.device != weight.device or not (autocast or x.dtype == weight.dtype):
-            raise ValueError(f"{name} is {x.dtype} on {x.device}, the VAE is {weight.dtype} on "
-                             f"{weight.device}; convert one with .to()")
+        require_match(x, name, self.quant_conv.weight, "VAE")
 
 
 def nearest_size(size: tuple[int, ...], factor: int) -> str:
