@@ -85,12 +85,12 @@ SDXL = Version(
 
 TINY = Version(
     image_size=64,
-    unet=UNetConfig(channels=(64, 128), blocks_per_level=1, transformer_depth=(1, 1), middle_depth=1,
-                    heads=(4, 8), context_dim=128, groups=16),
-    vae=VAEConfig(channels=(32, 64, 128, 128), blocks_per_level=1, groups=16, scale=0.5),
-    text=(dict(vocab_size=512, hidden_size=128, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4,
+    unet=UNetConfig(channels=(64, 96), blocks_per_level=1, transformer_depth=(1, 1), middle_depth=1,
+                    heads=(4, 6), context_dim=128, groups=16),
+    vae=VAEConfig(channels=(16, 32, 64, 64), blocks_per_level=1, groups=8, scale=0.5),
+    text=(dict(vocab_size=701, hidden_size=128, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4,
                max_position_embeddings=32, hidden_act="gelu", projection_dim=128,
-               bos_token_id=0, eos_token_id=1, pad_token_id=1),),
+               bos_token_id=699, eos_token_id=700, pad_token_id=700),),
     prediction=VELOCITY, spacing=trailing, final_alpha_bar_is_first=False,
     vision=dict(image_size=64, patch_size=8, hidden_size=128, intermediate_size=512, num_hidden_layers=4,
                 num_attention_heads=4, hidden_act="gelu", projection_dim=128))

@@ -1,0 +1,94 @@
+"""A byte-pair tokenizer of CLIP's own kind, in which every word of the small world is one token.
+
+CLIP's tokenizer was learnt from web text and has 49,408 entries. This one is learnt from the list of words
+that the small world can say: 512 byte pieces (each byte inside a word, and at its end), one entry for each
+merge, and two for start and end. A word that was never seen is still spelled out, in byte pieces.
+
+Source: Sennrich et al. 2016, algorithm 1; the `vocab.json` + `merges.txt` of OpenAI's CLIP.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+WORD_END = "</w>"                 # marks the piece that ends a word, so that no spaces need to be stored
+
+Pair = tuple[str, str]
+
+
+def byte_pieces() -> list[str]:
+    """One printable character for each of the 256 bytes, in GPT-2's order, which CLIP inherited.
+
+    The bytes that print as themselves come first; the others (control characters, space, …) are written
+    as characters from 256 on.
+    """
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    hidden = [byte for byte in range(256) if byte not in printable]
+    return [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(hidden))]
+
+
+def learn_merges(words: Sequence[str]) -> list[Pair]:
+    """Byte-pair encoding: join the most frequent pair of neighbours until every word is one piece.
+
+    Args: words: lower-case ASCII words. Ties are broken alphabetically, so the result is always the same.
+    Returns: the pairs, in the order in which a tokenizer has to join them.
+    """
+    spelled = [[*word[:-1], word[-1] + WORD_END] for word in words]
+    merges = []
+    while any(len(pieces) > 1 for pieces in spelled):
+        counts = Counter(pair for pieces in spelled for pair in zip(pieces, pieces[1:]))
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        spelled = [join(pieces, best) for pieces in spelled]
+        merges.append(best)
+    return merges
+
+
+def join(pieces: list[str], pair: Pair) -> list[str]:
+    """Replace each occurrence of the pair in a spelled word by one piece."""
+    result: list[str] = []
+    for piece in pieces:
+        if result and (result[-1], piece) == pair:
+            result[-1] += piece
+        else:
+            result.append(piece)
+    return result
+
+
+def vocabulary(merges: list[Pair]) -> dict[str, int]:
+    """All pieces in CLIP's order: bytes, bytes that end a word, merges, start, end. The end has the largest number."""
+    pieces = byte_pieces()
+    pieces += [piece + WORD_END for piece in pieces]
+    pieces += ["".join(pair) for pair in merges] + [START, END]
+    return {piece: number for number, piece in enumerate(pieces)}
+
+
+def build_tokenizer(words: Sequence[str], length: int) -> "CLIPTokenizer":
+    """A tokenizer to which each of `words` is one token.
+
+    Args: words: lower-case words; length: tokens of a caption, start and end included, to pad to or cut at.
+    """
+    merges = learn_merges(sorted(set(words)))
+    return _clip_tokenizer(vocabulary(merges), merges, length)
+
+
+def save_tokenizer(tokenizer: "CLIPTokenizer", folder: str | Path) -> None:
+    """Write the tokenizer for transformers 5 (tokenizer.json) and for older ones (vocab.json and merges.txt)."""
+    folder = Path(folder)
+    tokenizer.save_pretrained(folder)
+    model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+    (folder / "vocab.json").write_text(json.dumps(tokenizer.get_vocab(), ensure_ascii=False), encoding="utf-8")
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8")
+
+
+def _clip_tokenizer(vocab: dict[str, int], merges: list[Pair], length: int) -> "CLIPTokenizer":
+    from transformers import CLIPTokenizer  # here, as importing it takes seconds
+
+    return CLIPTokenizer(vocab=vocab, merges=merges, unk_token=END, bos_token=START, eos_token=END, pad_token=END,
+                         model_max_length=length)
