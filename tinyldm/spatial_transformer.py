@@ -40,6 +40,7 @@ class Attention(nn.Module):
         if query_dim % heads:
             raise ValueError(f"a width of {query_dim} does not divide into {heads} heads")
         self.heads, self.context_dim = heads, context_dim
+        self.upcast = False  # set by the U-Net of Stable Diffusion 2.1, whose q·k exceed float16's 65,504
         self.to_q = nn.Linear(query_dim, query_dim, bias=False)
         self.to_k = nn.Linear(context_dim, query_dim, bias=False)
         self.to_v = nn.Linear(context_dim, query_dim, bias=False)
@@ -49,7 +50,10 @@ class Attention(nn.Module):
         """x (B, N, C), context (B, L, D) or None for self-attention -> (B, N, C)."""
         context = self._default(x, context)
         q, k, v = self._split(self.to_q(x)), self._split(self.to_k(context)), self._split(self.to_v(context))
-        mixed = F.scaled_dot_product_attention(q, k, v)  # (B, heads, N, d), scale d^-½
+        dtype = q.dtype
+        if self.upcast:
+            q, k, v = q.float(), k.float(), v.float()
+        mixed = F.scaled_dot_product_attention(q, k, v).to(dtype)  # (B, heads, N, d), scale d^-½
         return self.to_out(mixed.transpose(1, 2).flatten(2))  # -> (B, N, C)
 
     def probabilities(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -143,12 +147,12 @@ def capture_attention(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
     maps: dict[str, list[Tensor]] = defaultdict(list)
 
     def recorder(name: str):
-        def record(module, inputs, _output):
+        def record(module, inputs, named_inputs, _output):
             with torch.no_grad():
-                maps[name].append(module.probabilities(*inputs).cpu())
+                maps[name].append(module.probabilities(*inputs, **named_inputs).cpu())
         return record
 
-    hooks = [module.register_forward_hook(recorder(name))
+    hooks = [module.register_forward_hook(recorder(name), with_kwargs=True)
              for name, module in model.named_modules() if isinstance(module, Attention)]
     try:
         yield maps
