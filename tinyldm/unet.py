@@ -147,6 +147,9 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(UpLevel(config, i, t_emb_dim) for i in reversed(range(len(widths))))
         self.norm_out = nn.GroupNorm(config.groups, widths[0], eps=1e-5)
         self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
+        # The channels of a pixel side by side in memory: the same numbers, and faster convolutions, because
+        # the pixels are then already the rows that attention wants. Feature maps follow the weights' layout.
+        self.to(memory_format=torch.channels_last)
         for module in self.modules():
             if isinstance(module, Attention):
                 module.upcast = config.upcast_attention
