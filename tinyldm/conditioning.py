@@ -70,6 +70,11 @@ class TextEncoder(nn.Module):
         self.clip, self.tokenizer = clip, tokenizer
 
     @property
+    def towers(self) -> list[tuple]:
+        """The transformer with its tokenizer, in a list, because Stable Diffusion XL has two."""
+        return [(self.clip, self.tokenizer)]
+
+    @property
     def length(self) -> int:
         """L, the number of tokens every caption is padded to or cut at: 77 in Stable Diffusion."""
         return self.clip.config.max_position_embeddings
@@ -94,6 +99,11 @@ class TextEncoderXL(nn.Module):
                  clip2: "CLIPTextModelWithProjection", tokenizer2: "CLIPTokenizer"):
         super().__init__()
         self.clip1, self.tokenizer1, self.clip2, self.tokenizer2 = clip1, tokenizer1, clip2, tokenizer2
+
+    @property
+    def towers(self) -> list[tuple]:
+        """Both transformers, each with its tokenizer."""
+        return [(self.clip1, self.tokenizer1), (self.clip2, self.tokenizer2)]
 
     @property
     def length(self) -> int:

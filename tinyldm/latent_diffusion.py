@@ -12,6 +12,7 @@ Source: Rombach et al. 2022, figure 3; Meng et al. 2022 (SDEdit: image-to-image)
 `img2img.py`; diffusers' Stable Diffusion pipelines.
 """
 
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -54,21 +55,29 @@ class LatentDiffusion:
 
     @classmethod
     def from_pretrained(cls, name: str | Path = "tiny", *, device: torch.device | str = "cpu",
-                        dtype: torch.dtype = torch.float32) -> "LatentDiffusion":
-        """Open a model folder in the diffusers layout, or "tiny", the model that the package ships.
+                        dtype: torch.dtype = torch.float32, variant: str | None = None) -> "LatentDiffusion":
+        """Open a model in the diffusers layout: Stable Diffusion 1, 2 or XL, or one trained here.
 
+        Args:
+            name: "tiny", the model that the package ships; a folder; or "owner/name" on the Hugging Face hub.
+            dtype: of the networks; the samplers work in float32 whatever it is.
+            variant: "fp16" reads model.fp16.safetensors and its like instead of model.safetensors.
         Raises: ValueError where a file is missing, broken, or describes another architecture.
         """
         folder = WEIGHTS / name if str(name) == "tiny" else Path(name)
+        if not folder.is_dir() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
+            folder = checkpoints.download(str(name), variant)
         if not (folder / "model_index.json").is_file():
             raise ValueError(f"{str(name)!r} is not a model folder: {folder / 'model_index.json'} does not exist; "
-                             'expected "tiny" or a folder in the diffusers layout')
-        unet, vae = checkpoints.load_unet(folder / "unet"), checkpoints.load_vae(folder / "vae")
-        scheduler = checkpoints.read_json(folder / "scheduler" / "scheduler_config.json")
-        side = checkpoints.read_json(folder / "unet" / "config.json").get("sample_size", 64) * vae.config.factor
-        model = cls(unet, vae, _load_text_encoder(folder), checkpoints.schedule_from_diffusers(scheduler),
-                    image_encoder=_load_image_encoder(folder, unet.config.context_dim), image_size=(side, side),
-                    spacing=checkpoints.spacing_from_diffusers(scheduler))
+                             'expected "tiny", a folder in the diffusers layout, or "owner/name" on the hub')
+        unet, vae = checkpoints.load_unet(folder / "unet", variant), checkpoints.load_vae(folder / "vae", variant)
+        file = folder / "scheduler" / "scheduler_config.json"
+        config = checkpoints.read_json(file)
+        with checkpoints.explained(file):
+            schedule, spacing = checkpoints.schedule_from_diffusers(config), checkpoints.spacing_from_diffusers(config)
+        model = cls(unet, vae, _load_text_encoder(folder, variant), schedule, spacing=spacing,
+                    image_encoder=_load_image_encoder(folder, unet.config.context_dim),
+                    image_size=checkpoints.image_size(folder / "unet", vae.config.factor))
         return model.to(device, dtype)
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -89,9 +98,13 @@ class LatentDiffusion:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "LatentDiffusion":
-        """Move all parts to a device, and the networks (never the schedule) to a dtype. Returns self."""
+        """Move all parts to a device, and the networks (never the schedule) to a dtype. Returns self.
+
+        A VAE that overflows in float16 (Stable Diffusion XL's; its configuration says so) stays in float32.
+        """
         for part in self._networks():
-            part.to(device, dtype)
+            keep = part is self.vae and dtype == torch.float16 and part.config.force_upcast
+            part.to(device, torch.float32 if keep else dtype)
         self.schedule.to(device)
         return self
 
@@ -115,7 +128,7 @@ class LatentDiffusion:
         """Images (B, 3, H, W) in [0, 1], of any size -> context (B, N, D), to be given as `image_context`."""
         if self.image_encoder is None:
             raise ValueError("this model has no image encoder; only captions can be its context")
-        return self.image_encoder(to_signed(self._checked(images, factor=1)))
+        return self.image_encoder(to_signed(self._checked(images, factor=1)).to(self.dtype))
 
     # ── Making images ────────────────────────────────────────────────────────────────────────────────
 
@@ -134,10 +147,12 @@ class LatentDiffusion:
             generator: one seed, one result. It may live on the CPU: then the result is about the same everywhere.
             noise: (B, 4, h, w) to start from instead of drawn noise.
             image_context: (B, N, D) from `encode_image`, read after the caption's own vectors.
-            size: (height, width) in pixels; by default the model's own.
+            size: (height, width) in pixels; by default the noise's, if that is given, else the model's own.
             callback: called after each step with (step, z, ẑ0).
         Returns: (B, 3, H, W) in [0, 1], float32, on the model's device.
         """
+        if noise is not None:
+            size = tuple(side * self.vae.config.factor for side in noise.shape[-2:])
         size = self.image_size if size is None else size
         condition = self._condition(captions, negative, image_context, size)
         z = self._noise(len(captions), size, generator) if noise is None else self._given_noise(noise, len(captions))
@@ -161,7 +176,7 @@ class LatentDiffusion:
             raise ValueError(f"strength is {strength}; expected above 0 and at most 1")
         images = self._checked(images)
         condition = self._condition(captions, negative, image_context, images.shape[-2:])
-        z0 = self.vae.encode(to_signed(images), generator).float()
+        z0 = self._encode(to_signed(images), generator)
         eps = self._noise(len(z0), images.shape[-2:], generator) if noise is None else self._given_noise(noise, len(z0))
         ts = timesteps(self.schedule, steps, self.spacing)
         ts = ts[steps - max(int(steps * strength), 1):]
@@ -189,17 +204,18 @@ class LatentDiffusion:
             raise ValueError(f"mask has shape {tuple(mask.shape)}; expected ({len(images)}, 1, {images.shape[2]}, "
                              f"{images.shape[3]})")
         condition = self._condition(captions, negative, image_context, images.shape[-2:])
-        mask = (mask.expand(len(images), -1, -1, -1).to(self.device, self.dtype) >= 0.5).to(self.dtype)
+        mask = (mask.expand(len(images), -1, -1, -1).to(self.device) >= 0.5).float()
         latent_mask = F.interpolate(mask, scale_factor=1 / self.vae.config.factor)  # (B, 1, H, W) -> (B, 1, h, w)
-        z0 = self.vae.encode(to_signed(images), generator).float()
-        eps = self._noise(len(z0), images.shape[-2:], generator) if noise is None else self._given_noise(noise, len(z0))
+        # What a network trained for this reads is the picture with grey (0 in [-1, 1]) for what it shall not see.
+        seen = to_signed(images) * (1 - mask) if self._paints_over() else to_signed(images)
+        z0, count = self._encode(seen, generator), len(images)
+        eps = self._noise(count, images.shape[-2:], generator) if noise is None else self._given_noise(noise, count)
         ts = timesteps(self.schedule, steps, self.spacing)
         beside = None
-        if self.unet.config.in_channels == 2 * self.vae.config.latent_channels + 1:
-            masked = self.vae.encode(to_signed(images) * (1 - mask), generator)
-            beside = torch.cat([latent_mask, masked], dim=1)  # (B, 1 + 4, h, w)
+        if self._paints_over():
+            beside = torch.cat([latent_mask, z0], dim=1).to(self.dtype)  # (B, 1 + 4, h, w)
         else:
-            callback = self._keep_known(z0, eps, latent_mask.float(), ts, callback)
+            callback = self._keep_known(z0, eps, latent_mask, ts, callback)
         model = self._guided(condition, guidance_scale, beside)
         return self._decode(sampler(model, eps, self.schedule, ts, generator=generator, callback=callback))
 
@@ -296,8 +312,16 @@ class LatentDiffusion:
             return z if replacement is None else replacement
         return put_back
 
+    def _paints_over(self) -> bool:
+        """Whether the U-Net was trained for inpainting: it reads z_t, the mask and the masked picture's latent."""
+        return self.unet.config.in_channels == 2 * self.vae.config.latent_channels + 1
+
+    # The VAE has a dtype of its own, because XL's stays in float32.
+    def _encode(self, image: Tensor, generator: torch.Generator | None) -> Tensor:
+        return self.vae.encode(image.to(self.vae.quant_conv.weight.dtype), generator).float()
+
     def _decode(self, z0: Tensor) -> Tensor:
-        return to_unit(self.vae.decode(z0.to(self.dtype)).float())
+        return to_unit(self.vae.decode(z0.to(self.vae.quant_conv.weight.dtype)).float())
 
     def _checked(self, images: Tensor, factor: int | None = None) -> Tensor:
         """Images as the networks need them, or a ValueError that says what is wrong with them."""
@@ -310,25 +334,33 @@ class LatentDiffusion:
                              f"must be multiples of {factor}, such as {nearest_size(images.shape[2:], factor)}")
         if not (images.min() >= 0 and images.max() <= 1):  # written so that NaN fails too
             raise ValueError(f"images run from {images.min():.3g} to {images.max():.3g}; expected 0 … 1")
-        return images.to(self.device, self.dtype)
+        return images.to(self.device, torch.float32)
 
     def _write(self, folder: Path) -> None:
-        latent_size = self.image_size[0] // self.vae.config.factor
-        checkpoints.save_unet(self.unet, folder / "unet", latent_size)
-        checkpoints.save_vae(self.vae, folder / "vae", self.image_size[0])
+        height, width = (side // self.vae.config.factor for side in self.image_size)
+        checkpoints.save_unet(self.unet, folder / "unet", height if height == width else [height, width])
+        checkpoints.save_vae(self.vae, folder / "vae", max(self.image_size))
         (folder / "scheduler").mkdir()
         checkpoints.write_json(folder / "scheduler" / "scheduler_config.json",
-                               checkpoints.schedule_to_diffusers(self.schedule, self.spacing.__name__))
-        self.text_encoder.clip.save_pretrained(folder / "text_encoder")
-        self.text_encoder.tokenizer.save_pretrained(folder / "tokenizer")
+                               checkpoints.schedule_to_diffusers(self.schedule, self.spacing))
+        parts = {"unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"],
+                 "scheduler": ["diffusers", "DDIMScheduler"]}
+        for (clip, tokenizer), ending in zip(self.text_encoder.towers, ("", "_2")):
+            checkpoints.save_text_encoder(clip, folder / f"text_encoder{ending}")
+            checkpoints.save_tokenizer(tokenizer, folder / f"tokenizer{ending}")
+            parts[f"text_encoder{ending}"] = ["transformers", type(clip).__name__]
+            parts[f"tokenizer{ending}"] = ["transformers", "CLIPTokenizer"]
         if self.image_encoder is not None:
             _save_image_encoder(self.image_encoder, folder / IMAGE_ENCODER)
-        checkpoints.write_json(folder / "model_index.json", {
-            "_class_name": "StableDiffusionPipeline", "feature_extractor": [None, None], "image_encoder": [None, None],
-            "requires_safety_checker": False, "safety_checker": [None, None],
-            "scheduler": ["diffusers", "DDIMScheduler"], "text_encoder": ["transformers", "CLIPTextModel"],
-            "tokenizer": ["transformers", "CLIPTokenizer"], "unet": ["diffusers", "UNet2DConditionModel"],
-            "vae": ["diffusers", "AutoencoderKL"]})
+        checkpoints.write_json(folder / "model_index.json", {**self._pipeline(), **parts})
+
+    def _pipeline(self) -> dict:
+        """Which of diffusers' pipelines opens this model, and what that pipeline has and this package does not."""
+        absent = {"feature_extractor": [None, None], "image_encoder": [None, None]}
+        if isinstance(self.text_encoder, TextEncoderXL):
+            return {"_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": True, **absent}
+        name = "StableDiffusionInpaintPipeline" if self._paints_over() else "StableDiffusionPipeline"
+        return {"_class_name": name, "safety_checker": [None, None], "requires_safety_checker": False, **absent}
 
 
 def slerp(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
@@ -344,15 +376,15 @@ def slerp(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
     return (torch.sin((1 - weight) * angle) * a + torch.sin(weight * angle) * b) / angle.sin()
 
 
-def _load_text_encoder(folder: Path) -> TextEncoder:
-    from transformers import CLIPTextModel, CLIPTokenizer
+def _load_text_encoder(folder: Path, variant: str | None) -> TextEncoder | TextEncoderXL:
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-    try:
-        clip = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True)
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    except OSError as error:
-        raise ValueError(f"the text encoder or tokenizer in {folder} cannot be read: {error}") from None
-    return TextEncoder(clip, tokenizer)
+    clip = checkpoints.load_text_encoder(folder / "text_encoder", CLIPTextModel, variant)
+    tokenizer = checkpoints.load_tokenizer(folder / "tokenizer")
+    if not (folder / "text_encoder_2").is_dir():
+        return TextEncoder(clip, tokenizer)
+    clip2 = checkpoints.load_text_encoder(folder / "text_encoder_2", CLIPTextModelWithProjection, variant)
+    return TextEncoderXL(clip, tokenizer, clip2, checkpoints.load_tokenizer(folder / "tokenizer_2"))
 
 
 def _load_image_encoder(folder: Path, context_dim: int) -> ImageEncoder | None:

@@ -90,6 +90,11 @@ def leading(steps: int, T: int) -> Tensor:
     return torch.arange(steps - 1, -1, -1) * stride + offset
 
 
+def leading_from_zero(steps: int, T: int) -> Tensor:
+    """diffusers' own default: multiples of T // steps, counted down: 980 … 0 for 50 steps."""
+    return torch.arange(steps - 1, -1, -1) * (T // steps)
+
+
 def linspace(steps: int, T: int) -> Tensor:
     """From T - 1 to 0 with both ends, at fractional timesteps: float32. diffusers' default for Euler."""
     return torch.linspace(T - 1, 0, steps)

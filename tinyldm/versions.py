@@ -79,7 +79,7 @@ SDXL = Version(
     image_size=1024,
     unet=UNetConfig(channels=(320, 640, 1280), blocks_per_level=2, transformer_depth=(0, 2, 10), middle_depth=10,
                     heads=(5, 10, 20), context_dim=2048, added_dim=2816),
-    vae=VAEConfig(channels=(128, 256, 512, 512), blocks_per_level=2, scale=0.13025),
+    vae=VAEConfig(channels=(128, 256, 512, 512), blocks_per_level=2, scale=0.13025, force_upcast=True),
     text=(CLIP_L, CLIP_BIG_G), prediction=EPS, spacing=leading, final_alpha_bar_is_first=True)
 """Stable Diffusion XL base: three levels, most of the transformers at the lowest, two text encoders."""
 
