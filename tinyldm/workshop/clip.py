@@ -20,7 +20,7 @@ from tinyldm.conditioning import CLIP_MEAN, CLIP_STD
 from tinyldm.workshop.checkpointing import write_whole
 
 if TYPE_CHECKING:
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel
+    from transformers import CLIPTextModel, CLIPVisionModel
 
 
 class Clip(nn.Module):
@@ -112,4 +112,5 @@ def pad_tokens(tokenizer, captions: Sequence[str], length: int) -> Tensor:
     """Captions -> tokens (B, length) int64, quickly and without the warnings of `conditioning.tokenize`."""
     if not captions:
         return torch.zeros(0, length, dtype=torch.int64)
-    return tokenizer(list(captions), padding="max_length", max_length=length, truncation=True, return_tensors="pt")["input_ids"]
+    return tokenizer(list(captions), padding="max_length", max_length=length, truncation=True,
+                     return_tensors="pt")["input_ids"]

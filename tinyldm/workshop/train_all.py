@@ -125,8 +125,10 @@ def with_options(plan: Plan, options: argparse.Namespace) -> Plan:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that every stage has. None means: as the plan says."""
-    parser.add_argument("--plan", choices=("cpu", "gpu"), help="settings to start from (default: gpu with --device cuda, else cpu)")
-    parser.add_argument("--data", default="scenes", help='"scenes", "digits", or a folder with metadata.jsonl (default: scenes)')
+    parser.add_argument("--plan", choices=("cpu", "gpu"),
+                        help="settings to start from (default: gpu with --device cuda, else cpu)")
+    parser.add_argument("--data", default="scenes",
+                        help='"scenes", "digits", or a folder with metadata.jsonl (default: scenes)')
     parser.add_argument("--scenes", type=int, help="how many scenes are rendered")
     parser.add_argument("--out", type=Path, default=Path("runs/tiny"), help="folder of the run (default: %(default)s)")
     parser.add_argument("--model", type=Path, help="folder of the finished model (default: OUT/model)")

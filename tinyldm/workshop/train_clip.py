@@ -8,8 +8,11 @@ things are added, so that it must notice who has which colour:
 
 * hard negatives: beside the captions of the other images, each image sees its own caption with one attribute
   exchanged between its two things, and has to prefer the true one (Yuksekgonul et al. 2023, "NegCLIP");
-* a captioning loss: from the patches of the image and the words so far, predict the next word (Yu et al.
-  2022, "CoCa"). It makes the patches know what is where, for the contrastive part to read.
+* a captioning loss: from one vector and the words so far, predict the next word. The vector is the image's,
+  or that of the caption in another wording, and the decoder is the same for both. Without it the hard
+  negatives stay at chance for long: the similarity is a product, so as long as *neither* vector knows who has
+  which colour, neither has a gradient that would tell it to. (Yu et al. 2022, "CoCa", reads image patches
+  instead of the one vector, which leaves that vector as it was.)
 """
 
 from dataclasses import dataclass
@@ -19,8 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinyldm.versions import TINY
-from tinyldm.workshop.clip import Clip, new_clip, pad_tokens, prefers, retrieval
-from tinyldm.workshop.corpus import WORDS, Corpus, scenes_corpus, to_signed_float
+from tinyldm.workshop.clip import Clip, new_clip, pad_tokens
+from tinyldm.workshop.corpus import WORDS, Corpus, to_signed_float
 from tinyldm.workshop.tokenizer import build_tokenizer, save_tokenizer
 from tinyldm.workshop.training import MovingAverage, Run, Settings, adamw, batch_at, generator_at, mixed_precision
 
@@ -31,7 +34,7 @@ class ClipSettings(Settings):
 
     batch: int = 64
     lr: float = 1e-3
-    caption_weight: float = 1.0          # of the captioning loss; 0 switches it off
+    caption_weight: float = 1.0          # of the two captioning losses; 0 switches them off
     binding_weight: float = 1.0          # of the own caption against its own swapped ones; 0 switches it off
     ema: float = 0.998                   # of the moving average that is kept in the end
     text: dict = None                    # arguments of CLIPTextConfig; None: TINY's
@@ -39,23 +42,26 @@ class ClipSettings(Settings):
 
 
 class Captioner(nn.Module):
-    """Predict each next word from the words before it and the patches of the image.
+    """Predict each next word from the words before it and one vector of CLIP's common space.
 
     The words come as the text tower's own token vectors, which only know what came before; so a decoder of
-    one layer is enough, and the loss teaches both towers. It is thrown away after training.
+    one layer is enough. It is thrown away after training.
     """
 
-    def __init__(self, dim: int, heads: int, vocab_size: int):
+    def __init__(self, dim: int, heads: int, vocab_size: int, embedding_dim: int, memory: int = 4):
         super().__init__()
+        self.to_memory = nn.Linear(embedding_dim, memory * dim)
         self.layer = nn.TransformerDecoderLayer(dim, heads, 4 * dim, dropout=0.0, activation="gelu",
                                                 batch_first=True, norm_first=True)
         self.norm = nn.LayerNorm(dim)
         self.to_word = nn.Linear(dim, vocab_size)
 
-    def forward(self, words: Tensor, patches: Tensor) -> Tensor:
-        """words (B, L, D), patches (B, N, D) -> logits of the next word (B, L, V)."""
+    def forward(self, words: Tensor, embedding: Tensor) -> Tensor:
+        """words (B, L, D), embedding (B, P) of unit length -> logits of the next word (B, L, V)."""
+        memory = self.to_memory(embedding * embedding.shape[1] ** 0.5)  # each number about 1
+        memory = memory.view(len(words), -1, words.shape[2])  # (B, memory · D) -> (B, memory, D)
         future = nn.Transformer.generate_square_subsequent_mask(words.shape[1], device=words.device, dtype=words.dtype)
-        return self.to_word(self.norm(self.layer(words, patches, tgt_mask=future, tgt_is_causal=True)))
+        return self.to_word(self.norm(self.layer(words, memory, tgt_mask=future, tgt_is_causal=True)))
 
 
 # ── The data: tokens of captions and of their swapped versions ───────────────────────────────────────
@@ -125,21 +131,27 @@ def caption_loss(logits: Tensor, tokens: Tensor, end: int) -> Tensor:
     return (loss * counts).sum() / counts.sum()
 
 
-def clip_losses(clip: Clip, captioner: Captioner, images: Tensor, tokens: Tensor,
+def clip_losses(clip: Clip, captioner: Captioner, images: Tensor, tokens: Tensor, reworded: Tensor,
                 negatives: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
-    """The three losses of a batch: images (B, 3, S, S) in [-1, 1], tokens (B, L), `hard_negatives` of them."""
+    """The four losses of a batch.
+
+    Args:
+        images: (B, 3, S, S) in [-1, 1]; tokens: (B, L) a caption of each; reworded: (B, L) another caption, or
+            the same; negatives: `hard_negatives` of the first.
+    """
     other, owner, slot = negatives
-    end = clip.text.config.eos_token_id
-    everything = shortened(torch.cat([tokens, other]), end)
+    end, B = clip.text.config.eos_token_id, len(images)
+    everything = shortened(torch.cat([tokens, reworded, other]), end)
     text, words = clip.embed_text(everything)
-    image, patches = clip.embed_image(images)
-    similarity = clip.scale * image @ text[:len(tokens)].T
-    own = similarity.new_full((len(tokens), 4), float("-inf"))
-    own[owner, slot] = clip.scale * (image[owner] * text[len(tokens):]).sum(1)
+    image, _ = clip.embed_image(images)
+    similarity = clip.scale * image @ text[:B].T
+    own = similarity.new_full((B, 4), float("-inf"))
+    own[owner, slot] = clip.scale * (image[owner] * text[2 * B:]).sum(1)
     contrastive, binding = contrastive_losses(similarity, own)
-    logits = captioner(words[:len(tokens)], patches)
+    target, said = everything[B:2 * B], words[B:2 * B]
     return {"contrastive": contrastive, "binding": binding,
-            "caption": caption_loss(logits, everything[:len(tokens)], end)}
+            "caption_of_image": caption_loss(captioner(said, image), target, end),
+            "caption_of_text": caption_loss(captioner(said, text[:B]), target, end)}
 
 
 # ── The loop ─────────────────────────────────────────────────────────────────────────────────────────
@@ -153,7 +165,7 @@ def train_clip(settings: ClipSettings, corpus: Corpus) -> Clip:
     torch.manual_seed(settings.seed)
     clip = new_clip(settings.text or TINY.text[0], settings.vision or TINY.vision).to(device)
     text = clip.text.config
-    captioner = Captioner(text.hidden_size, text.num_attention_heads, text.vocab_size).to(device)
+    captioner = Captioner(text.hidden_size, text.num_attention_heads, text.vocab_size, text.projection_dim).to(device)
     average = MovingAverage(clip, settings.ema)
     optimizer = adamw([*clip.parameters(), *captioner.parameters()], settings.lr, weight_decay=0.05)
     tokenizer = build_tokenizer(WORDS, text.max_position_embeddings)
@@ -164,13 +176,13 @@ def train_clip(settings: ClipSettings, corpus: Corpus) -> Clip:
     with Run("clip", settings, modules, {"optimizer": optimizer}) as run:
         for step in run.steps():
             index = batch_at(settings.seed, step, settings.batch, len(corpus))
-            wording = torch.randint(wordings, index.shape, generator=generator_at(settings.seed, step))
-            index, chosen = index.to(device), (index * wordings + wording).to(device)
+            wording = torch.randint(wordings, (2, len(index)), generator=generator_at(settings.seed, step))
+            index, (chosen, reworded) = index.to(device), (index * wordings + wording).to(device)
             with mixed_precision(device, settings.bf16):
                 losses = clip_losses(clip, captioner, to_signed_float(images[index]), words.tokens[chosen].long(),
-                                     hard_negatives(words, chosen))
+                                     words.tokens[reworded].long(), hard_negatives(words, chosen))
             loss = (losses["contrastive"] + settings.binding_weight * losses["binding"]
-                    + settings.caption_weight * losses["caption"])
+                    + settings.caption_weight * (losses["caption_of_image"] + losses["caption_of_text"]))
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(modules["clip"].parameters(), 1.0)

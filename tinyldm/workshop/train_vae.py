@@ -185,6 +185,7 @@ def train_discriminator(discriminator: PatchDiscriminator, optimizer: torch.opti
 
 @torch.no_grad()
 def psnr(vae: VAE, images: Tensor, batch: int = 128) -> float:
-    """Peak signal-to-noise ratio of reconstructions from the latents' means, decibels. images (B, 3, S, S) in [-1, 1]."""
-    errors = [(vae.decode(vae.encode(part)).clamp(-1, 1) - part).square().flatten(1).mean(1) for part in images.split(batch)]
+    """Peak signal-to-noise ratio of the reconstructions of images (B, 3, S, S) in [-1, 1], decibels."""
+    errors = [(vae.decode(vae.encode(part)).clamp(-1, 1) - part).square().flatten(1).mean(1)
+              for part in images.split(batch)]
     return (10 * torch.log10(4 / torch.cat(errors))).mean().item()

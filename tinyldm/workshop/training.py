@@ -13,7 +13,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -150,9 +150,9 @@ class Run:
 
     def write_log(self, values: dict[str, float]) -> None:
         """Append one line to the log."""
-        line = {"step": self.step + 1, "seconds": round(self.seconds, 1), "lr": self.settings.lr * self.lr_factor(), **values}
+        line = {"step": self.step + 1, "seconds": round(self.seconds, 1), "lr": self.settings.lr * self.lr_factor()}
         with open(self.log_file, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(line | values) + "\n")
 
     def save(self) -> None:
         """Write the checkpoint."""
@@ -250,8 +250,8 @@ def mixed_precision(device: str, bf16: bool) -> AbstractContextManager:
     return stack
 
 
-def adamw(module_parameters, lr: float, weight_decay: float = 1e-2, betas: tuple[float, float] = (0.9, 0.99)) -> torch.optim.AdamW:
-    """AdamW in one fused kernel, which is the fastest on CPUs and GPUs alike."""
-    parameters = list(module_parameters)
-    return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=betas,
+def adamw(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 1e-2) -> torch.optim.AdamW:
+    """AdamW in one fused kernel, which is the fastest on CPUs and GPUs alike. β₂ = 0.99: short runs adapt sooner."""
+    parameters = list(parameters)
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.99),
                              fused=parameters[0].device.type in ("cpu", "cuda"))
