@@ -47,8 +47,8 @@ def tokenize(tokenizer: "CLIPTokenizer", captions: list[str], length: int) -> Te
     No padding mask is made: Stable Diffusion was trained with the vectors of the padding in view.
     Warns: with the words that were cut off, for a caption of more than `length` - 2 pieces.
     """
-    if isinstance(captions, str) or not all(isinstance(caption, str) for caption in captions):
-        raise ValueError(f"captions is {captions!r:.80}; expected a list of strings")
+    if not isinstance(captions, (list, tuple)) or not captions or not all(isinstance(c, str) for c in captions):
+        raise ValueError(f"captions is {captions!r:.80}; expected a list of strings, at least one")
     for caption in captions:
         pieces = tokenizer(caption, add_special_tokens=False, verbose=False)["input_ids"]
         if len(pieces) > length - 2:

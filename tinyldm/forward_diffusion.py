@@ -112,8 +112,7 @@ class NoiseSchedule(nn.Module):
 
     def __init__(self, beta: Tensor, prediction: Prediction = EPS, final_alpha_bar: float = 1.0):
         super().__init__()
-        if beta.dim() != 1 or not ((beta > 0) & (beta < 1)).all():
-            raise ValueError(f"beta has shape {tuple(beta.shape)}; expected (T,), each entry between 0 and 1")
+        _require_betas(beta)
         self.register_buffer("alpha_bar", torch.cumprod(1 - beta.double(), dim=0).float())
         self.prediction, self.final_alpha_bar, self.T = prediction, final_alpha_bar, len(beta)
 
@@ -122,13 +121,8 @@ class NoiseSchedule(nn.Module):
 
         Between two table entries σ = √((1-ᾱ)/ᾱ) is interpolated linearly, as diffusers' Euler does.
         """
-        if t.numel() and (t.min() < 0 or t.max() > self.T - 1):
-            raise ValueError(f"t runs from {t.min().item()} to {t.max().item()}; expected 0 … {self.T - 1}")
-        if not t.is_floating_point():
-            return self.alpha_bar[t]
-        sigma = ((1 - self.alpha_bar) / self.alpha_bar).sqrt()
-        below = t.long().clamp(max=self.T - 2)
-        return 1 / (1 + torch.lerp(sigma[below], sigma[below + 1], (t - below).to(sigma.dtype)) ** 2)
+        _require_timesteps(t, self.alpha_bar)
+        return _between(self.alpha_bar, t) if t.is_floating_point() else self.alpha_bar[t]
 
     def q_sample(self, z0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """Noise clean latents to timestep t in one jump: z_t = √ᾱ_t z0 + √(1-ᾱ_t) ε.
@@ -136,18 +130,47 @@ class NoiseSchedule(nn.Module):
         Args: z0, eps: (B, …) of one shape; t: (B,) in 0 … T-1.
         Returns: z_t (B, …), in the dtype of z0.  Ho et al. 2020, eq. 4.
         """
-        if z0.shape != eps.shape or t.shape != z0.shape[:1]:
-            raise ValueError(f"z0 is {tuple(z0.shape)}, eps {tuple(eps.shape)}, t {tuple(t.shape)}; expected "
-                             "z0 and eps of one shape (B, …) and t of shape (B,)")
+        _require_alike(z0, t, eps)
         alpha_bar = self._spread(t, z0)
         return alpha_bar.sqrt() * z0 + (1 - alpha_bar).sqrt() * eps
 
     def target(self, z0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """What the network should output for q_sample(z0, t, eps): the noise, or the velocity. (B, …)."""
+        _require_alike(z0, t, eps)
         return self.prediction.target(z0, eps, self._spread(t, z0))
 
     def _spread(self, t: Tensor, z: Tensor) -> Tensor:
         return self.at(t).to(z.dtype).view(-1, *[1] * (z.dim() - 1))  # (B,) -> (B, 1, 1, 1)
+
+
+def _between(alpha_bar: Tensor, t: Tensor) -> Tensor:
+    sigma = ((1 - alpha_bar) / alpha_bar).sqrt()
+    below = t.long().clamp(max=max(len(alpha_bar) - 2, 0))
+    above = (below + 1).clamp(max=len(alpha_bar) - 1)
+    return 1 / (1 + torch.lerp(sigma[below], sigma[above], (t - below).to(sigma.dtype)) ** 2)
+
+
+def _require_betas(beta: Tensor) -> None:
+    if beta.dim() != 1 or not len(beta):
+        raise ValueError(f"beta has shape {tuple(beta.shape)}; expected (T,), at least one step")
+    if not (beta.min() > 0 and beta.max() < 1):  # written so that NaN fails too
+        raise ValueError(f"beta runs from {beta.min():.3g} to {beta.max():.3g}; expected numbers between 0 and 1")
+
+
+def _require_timesteps(t: Tensor, alpha_bar: Tensor) -> None:
+    if t.device != alpha_bar.device:
+        raise ValueError(f"t is on {t.device}, the schedule on {alpha_bar.device}; move one with .to()")
+    if t.numel() and not (t.min() >= 0 and t.max() <= len(alpha_bar) - 1):
+        raise ValueError(f"t runs from {t.min().item()} to {t.max().item()}; expected 0 … {len(alpha_bar) - 1}")
+
+
+def _require_alike(z0: Tensor, t: Tensor, eps: Tensor) -> None:
+    if z0.shape != eps.shape or t.shape != z0.shape[:1]:
+        raise ValueError(f"z0 is {tuple(z0.shape)}, eps {tuple(eps.shape)}, t {tuple(t.shape)}; expected "
+                         "z0 and eps of one shape (B, …) and t of shape (B,)")
+    if not z0.is_floating_point() or z0.dtype != eps.dtype or not z0.device == eps.device == t.device:
+        raise ValueError(f"z0 is {z0.dtype} on {z0.device}, eps {eps.dtype} on {eps.device}, t on {t.device}; expected "
+                         "z0 and eps of one float dtype, all on one device")
 
 
 def diffusion_loss(model: Callable[..., Tensor], schedule: NoiseSchedule, z0: Tensor, context: Tensor | None,

@@ -128,7 +128,7 @@ class LatentDiffusion:
         """Images (B, 3, H, W) in [0, 1], of any size -> context (B, N, D), to be given as `image_context`."""
         if self.image_encoder is None:
             raise ValueError("this model has no image encoder; only captions can be its context")
-        return self.image_encoder(to_signed(self._checked(images, factor=1)).to(self.dtype))
+        return self.image_encoder(to_signed(self._checked(images)).to(self.dtype))
 
     # ── Making images ────────────────────────────────────────────────────────────────────────────────
 
@@ -155,7 +155,7 @@ class LatentDiffusion:
             size = tuple(side * self.vae.config.factor for side in noise.shape[-2:])
         size = self.image_size if size is None else size
         condition = self._condition(captions, negative, image_context, size)
-        z = self._noise(len(captions), size, generator) if noise is None else self._given_noise(noise, len(captions))
+        z = self._noise(len(captions), size, generator) if noise is None else self._given_noise(noise, (len(captions),))
         ts = timesteps(self.schedule, steps, self.spacing)
         model = self._guided(condition, guidance_scale)
         return self._decode(sampler(model, z, self.schedule, ts, generator=generator, callback=callback))
@@ -174,10 +174,10 @@ class LatentDiffusion:
         """
         if not 0 < strength <= 1:
             raise ValueError(f"strength is {strength}; expected above 0 and at most 1")
-        images = self._checked(images)
+        images = self._checked(images, captions)
         condition = self._condition(captions, negative, image_context, images.shape[-2:])
         z0 = self._encode(to_signed(images), generator)
-        eps = self._noise(len(z0), images.shape[-2:], generator) if noise is None else self._given_noise(noise, len(z0))
+        eps = self._noise_for(z0, generator) if noise is None else self._given_noise(noise, z0.shape)
         ts = timesteps(self.schedule, steps, self.spacing)
         ts = ts[steps - max(int(steps * strength), 1):]
         # Start at the very step that the image was noised to.
@@ -199,17 +199,19 @@ class LatentDiffusion:
             images: (B, 3, H, W) in [0, 1]; mask: (B or 1, 1, H, W), 1 where to repaint, 0 where to keep.
             others: as `generate`.
         """
-        images = self._checked(images)
+        images = self._checked(images, captions)
         if mask.dim() != 4 or mask.shape[1:] != (1, *images.shape[2:]) or mask.shape[0] not in (1, len(images)):
             raise ValueError(f"mask has shape {tuple(mask.shape)}; expected ({len(images)}, 1, {images.shape[2]}, "
                              f"{images.shape[3]})")
+        if not (mask.min() >= 0 and mask.max() <= 1):
+            raise ValueError(f"mask runs from {mask.min().item():.3g} to {mask.max().item():.3g}; expected 0 … 1")
         condition = self._condition(captions, negative, image_context, images.shape[-2:])
         mask = (mask.expand(len(images), -1, -1, -1).to(self.device) >= 0.5).float()
         latent_mask = F.interpolate(mask, scale_factor=1 / self.vae.config.factor)  # (B, 1, H, W) -> (B, 1, h, w)
         # What a network trained for this reads is the picture with grey (0 in [-1, 1]) for what it shall not see.
         seen = to_signed(images) * (1 - mask) if self._paints_over() else to_signed(images)
-        z0, count = self._encode(seen, generator), len(images)
-        eps = self._noise(count, images.shape[-2:], generator) if noise is None else self._given_noise(noise, count)
+        z0 = self._encode(seen, generator)
+        eps = self._noise_for(z0, generator) if noise is None else self._given_noise(noise, z0.shape)
         ts = timesteps(self.schedule, steps, self.spacing)
         beside = None
         if self._paints_over():
@@ -231,13 +233,14 @@ class LatentDiffusion:
             others: as `generate`.
         Returns: (frames, 3, H, W) in [0, 1].
         """
-        if len(captions) != 2 or frames < 2:
-            raise ValueError(f"{len(captions)} captions, {frames} frames; expected two captions, at least 2 frames")
-        noise = self._noise(2, self.image_size, generator) if noise is None else self._given_noise(noise, 2)
+        if isinstance(captions, str) or len(captions) != 2 or frames < 2:
+            raise ValueError(f"{len(captions)} captions, {captions!r:.60}, {frames} frames; expected two captions and "
+                             "at least 2 frames")
+        noise = self._noise(2, self.image_size, generator) if noise is None else self._given_noise(noise, (2,))
         weight = torch.linspace(0, 1, frames, device=self.device).view(-1, 1, 1)
         ends = self._condition(list(captions), None, None, self.image_size)
         mixed = [None if v is None else torch.lerp(v[:1].float(), v[1:2].float(), w).to(self.dtype)
-                 for v, w in zip(ends, (weight, weight[:, 0], weight, weight[:, 0]))]
+                 for v, w in zip(ends, (weight, weight, weight[:, 0], weight[:, 0]))]
         z = slerp(noise[:1], noise[1:], weight[..., None])
         ts = timesteps(self.schedule, steps, self.spacing)
         model = self._guided(tuple(mixed), guidance_scale)
@@ -261,7 +264,7 @@ class LatentDiffusion:
             null = self.text_encoder.encode([""] * len(captions) if negative is None else negative)
         context = encoding.context
         if image_context is not None:
-            if image_context.shape[::2] != context.shape[::2]:
+            if image_context.dim() != 3 or image_context.shape[::2] != context.shape[::2]:
                 raise ValueError(f"image_context has shape {tuple(image_context.shape)}; expected "
                                  f"({len(context)}, N, {context.shape[2]})")
             context = torch.cat([context, image_context.to(context)], dim=1)  # (B, L + N, D)
@@ -293,10 +296,16 @@ class LatentDiffusion:
         device = self.device if generator is None else generator.device
         return torch.randn(shape, generator=generator, device=device).to(self.device)
 
-    def _given_noise(self, noise: Tensor, batch: int) -> Tensor:
-        channels = self.vae.config.latent_channels
-        if noise.dim() != 4 or noise.shape[:2] != (batch, channels) or not noise.isfinite().all():
-            raise ValueError(f"noise has shape {tuple(noise.shape)}; expected ({batch}, {channels}, h, w), "
+    def _noise_for(self, z0: Tensor, generator: torch.Generator | None) -> Tensor:
+        factor = self.vae.config.factor
+        return self._noise(len(z0), (z0.shape[2] * factor, z0.shape[3] * factor), generator)
+
+    def _given_noise(self, noise: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """The caller's noise, if it has this shape. Of a shape (B,) the rest follows: (B, 4, any h, any w)."""
+        expected = (*shape, self.vae.config.latent_channels, "h", "w")[:max(len(shape), 4)]
+        fits = noise.dim() == 4 and all(a == b for a, b in zip(noise.shape, expected) if b not in ("h", "w"))
+        if not fits or not noise.isfinite().all():
+            raise ValueError(f"noise has shape {tuple(noise.shape)}; expected ({', '.join(map(str, expected))}), "
                              "all numbers finite")
         return noise.to(self.device, torch.float32)
 
@@ -323,12 +332,17 @@ class LatentDiffusion:
     def _decode(self, z0: Tensor) -> Tensor:
         return to_unit(self.vae.decode(z0.to(self.vae.quant_conv.weight.dtype)).float())
 
-    def _checked(self, images: Tensor, factor: int | None = None) -> Tensor:
-        """Images as the networks need them, or a ValueError that says what is wrong with them."""
-        factor = self.vae.config.factor * self.unet.config.factor if factor is None else factor
-        if images.dim() != 4 or images.shape[1] != 3 or not images.is_floating_point():
+    def _checked(self, images: Tensor, captions: list[str] | None = None) -> Tensor:
+        """Images as the networks need them, or a ValueError that says what is wrong with them.
+
+        Those that shall become latents come with their captions, as many, and in a size that the U-Net can halve.
+        """
+        factor = 1 if captions is None else self.vae.config.factor * self.unet.config.factor
+        if images.dim() != 4 or images.shape[1] != 3 or not images.numel() or not images.is_floating_point():
             raise ValueError(f"images are {images.dtype} of shape {tuple(images.shape)}; expected floats of shape "
                              "(B, 3, H, W)")
+        if captions is not None and not isinstance(captions, str) and len(captions) != len(images):
+            raise ValueError(f"{len(images)} images, {len(captions)} captions; expected as many")
         if any(side % factor for side in images.shape[2:]):
             raise ValueError(f"images of {images.shape[2]}×{images.shape[3]} pixels do not fit; height and width "
                              f"must be multiples of {factor}, such as {nearest_size(images.shape[2:], factor)}")
@@ -369,8 +383,12 @@ def slerp(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
     Halfway along a straight line two Gaussian noises would have only 1/√2 of their length, which the
     U-Net has never seen; on the sphere the length stays.
     """
-    cosine = (a * b).sum() / (a.norm() * b.norm())
-    if cosine.abs() > 0.9995:  # (anti)parallel: sin θ ≈ 0, and the straight line is the sphere's too
+    lengths = a.norm() * b.norm()
+    cosine = (a * b).sum() / lengths
+    if not (lengths > 0 and cosine > -0.9995):
+        raise ValueError("the two noises are opposite to each other, or one is zero: there is no one shortest way "
+                         f"between them on a sphere (lengths {a.norm():.3g} and {b.norm():.3g}, cosine {cosine:.3g})")
+    if cosine > 0.9995:  # sin θ ≈ 0, and the straight line is the sphere's too
         return torch.lerp(a, b, weight)
     angle = cosine.arccos()
     return (torch.sin((1 - weight) * angle) * a + torch.sin(weight * angle) * b) / angle.sin()

@@ -94,6 +94,9 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, t_emb: Tensor | None = None) -> Tensor:
         """x (B, C_in, H, W), t_emb (B, D_t) or None -> (B, C_out, H, W)."""
+        if (self.time_proj is None) != (t_emb is None):
+            raise ValueError(f"t_emb is {None if t_emb is None else tuple(t_emb.shape)}, but this block was built for "
+                             f"t_emb_dim = {self.time_proj and self.time_proj.in_features}")
         h = self.conv1(F.silu(self.norm1(x)))  # (B, C_in, H, W) -> (B, C_out, H, W)
         if self.time_proj is not None:
             # One number for each channel, the same at every pixel; added here and nowhere else.

@@ -18,6 +18,7 @@ Source: Ho et al. 2020 (DDPM); Song et al. 2021 (DDIM); Karras et al. 2022 (Eule
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -44,33 +45,45 @@ def guided(model: Callable[..., Tensor], context: Tensor, null_context: Tensor, 
         added, null_added: (B, D_a), Stable Diffusion XL's added vectors; else None.
     Returns: a function (z_t, t) -> prediction.
     """
-    null_context = null_context.expand(len(context), -1, -1)
-    if guidance_scale == 1:
-        return lambda z_t, t: model(z_t, t, context, *_given(added))
-    if context.shape[1] != null_context.shape[1]:  # a picture and a caption have different lengths
-        return _guided_one_by_one(model, context, null_context, guidance_scale, added, null_added)
-    both = torch.cat([null_context, context])  # (2B, L, D): one forward for the two halves
-    both_added = None if added is None else torch.cat([null_added, added])
+    _require_finite("guidance_scale", guidance_scale)
+    caption, null = _conditions(context, null_context, added, null_added)
 
     def guided_model(z_t: Tensor, t: Tensor) -> Tensor:
-        prediction = model(torch.cat([z_t, z_t]), torch.cat([t, t]), both, *_given(both_added))
-        null, conditional = prediction.chunk(2)
-        return null + guidance_scale * (conditional - null)
+        if guidance_scale == 1:
+            return model(z_t, t, *caption)
+        without, with_caption = _predict_both(model, z_t, t, null, caption)
+        return without + guidance_scale * (with_caption - without)
 
     return guided_model
 
 
-def _guided_one_by_one(model, context, null_context, guidance_scale, added, null_added) -> Model:
-    def guided_model(z_t: Tensor, t: Tensor) -> Tensor:
-        null = model(z_t, t, null_context, *_given(null_added))
-        return null + guidance_scale * (model(z_t, t, context, *_given(added)) - null)
+def _predict_both(model: Callable[..., Tensor], z_t: Tensor, t: Tensor, null: tuple, caption: tuple) -> tuple:
+    """The predictions without and with the caption: the two halves of one batch, which is faster than two calls."""
+    if null[0].shape != caption[0].shape:  # a picture and a caption have different lengths
+        return model(z_t, t, *null), model(z_t, t, *caption)
+    both = (torch.cat(pair) for pair in zip(null, caption))  # (2B, L, D) and, for XL, (2B, D_a)
+    return model(torch.cat([z_t, z_t]), torch.cat([t, t]), *both).chunk(2)
 
-    return guided_model
+
+def _conditions(context: Tensor, null_context: Tensor, added: Tensor | None, null_added: Tensor | None) -> tuple:
+    """What the model is given beside (z_t, t): with the caption, and without it. Only XL's has a second part."""
+    B, D = len(context), context.shape[-1]
+    if context.dim() != 3 or null_context.dim() != 3 or len(null_context) not in (1, B) or null_context.shape[2] != D:
+        raise ValueError(f"null_context has shape {tuple(null_context.shape)}, context {tuple(context.shape)}; "
+                         f"expected (1 or {B}, L, {D}) and (B, L, D)")
+    null_context = null_context.expand(B, -1, -1)
+    if added is None and null_added is None:
+        return (context,), (null_context,)
+    if added is None or null_added is None or added.shape != null_added.shape:
+        shapes = [None if given is None else tuple(given.shape) for given in (added, null_added)]
+        raise ValueError(f"added has shape {shapes[0]}, null_added {shapes[1]}; expected both of one shape, or neither")
+    return (context, added), (null_context, null_added)
 
 
-def _given(added: Tensor | None) -> tuple[Tensor, ...]:
-    """As extra positional arguments, so that a model of three arguments can be guided too."""
-    return () if added is None else (added,)
+def _require_finite(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> None:
+    if not (math.isfinite(value) and low <= value <= high):
+        expected = "a finite number" if low == -math.inf else f"{low:g} … {high:g}"
+        raise ValueError(f"{name} is {value}; expected {expected}")
 
 
 # ── Which timesteps to visit ─────────────────────────────────────────────────────────────────────────
@@ -107,7 +120,7 @@ def timesteps(schedule: NoiseSchedule, steps: int, spacing: Callable[[int, int],
     Raises: ValueError for another number of steps.
     Warns: where the first one is so early that starting from pure noise would contradict training.
     """
-    if not 1 <= steps <= schedule.T:
+    if not isinstance(steps, Integral) or not 1 <= steps <= schedule.T:
         raise ValueError(f"{steps} steps; expected 1 … {schedule.T}")
     ts = spacing(steps, schedule.T)
     first = schedule.at(ts[:1].to(schedule.alpha_bar.device)).item()
@@ -135,7 +148,7 @@ def ddim(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: Tensor, *,
         callback: see `Callback`; called after each step.
     Returns: z0 (B, C, h, w).
     """
-    final_alpha_bar = schedule.final_alpha_bar if final_alpha_bar is None else final_alpha_bar
+    _require_finite("eta", eta, 0, 1)
     for i, t, alpha_bar, next_alpha_bar in _levels(schedule, timesteps, final_alpha_bar):
         z0_hat, eps_hat = _estimate(model, z, t, schedule, alpha_bar)
         sigma = eta * math.sqrt((1 - next_alpha_bar) / (1 - alpha_bar) * (1 - alpha_bar / next_alpha_bar))
@@ -204,13 +217,22 @@ def dpm_solver_pp(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: T
     return z
 
 
-def _levels(schedule: NoiseSchedule, timesteps: Tensor, final_alpha_bar: float) -> Iterator[tuple]:
+def _levels(schedule: NoiseSchedule, timesteps: Tensor, final_alpha_bar: float | None) -> Iterator[tuple]:
     """(step index, t, ᾱ now, ᾱ after) for each step; the ᾱ are Python floats, exact on every device."""
+    final_alpha_bar = schedule.final_alpha_bar if final_alpha_bar is None else final_alpha_bar
     alpha_bars = schedule.at(timesteps.to(schedule.alpha_bar.device)).tolist() + [final_alpha_bar]
-    if any(a >= b for a, b in zip(alpha_bars[:-1], alpha_bars[1:-1])) or not alpha_bars[-2] <= final_alpha_bar <= 1:
-        raise ValueError("each step must land on less noise than it leaves; expected strictly falling timesteps, and "
-                         f"final_alpha_bar ({final_alpha_bar:g}) between ᾱ at the last ({alpha_bars[-2]:g}) and 1")
+    _require_falling(timesteps, alpha_bars)
     yield from zip(range(len(timesteps)), timesteps, alpha_bars, alpha_bars[1:])
+
+
+def _require_falling(timesteps: Tensor, alpha_bars: list[float]) -> None:
+    if timesteps.dim() != 1 or not len(timesteps):
+        raise ValueError(f"timesteps has shape {tuple(timesteps.shape)}, {timesteps.numel()} timesteps; expected (S,), "
+                         "at least 1")
+    *visited, final = alpha_bars
+    if any(a >= b for a, b in zip(visited, visited[1:])) or not visited[-1] <= final <= 1:
+        raise ValueError("each step must land on less noise than it leaves; expected strictly falling timesteps, and "
+                         f"final_alpha_bar ({final:g}) between ᾱ at the last ({visited[-1]:g}) and 1")
 
 
 def _estimate(model: Model, z: Tensor, t: Tensor, schedule: NoiseSchedule, alpha_bar: float) -> tuple[Tensor, Tensor]:

@@ -37,7 +37,7 @@ class Attention(nn.Module):
 
     def __init__(self, query_dim: int, context_dim: int, heads: int):
         super().__init__()
-        if query_dim % heads:
+        if heads < 1 or query_dim % heads:
             raise ValueError(f"a width of {query_dim} does not divide into {heads} heads")
         self.heads, self.context_dim = heads, context_dim
         self.upcast = False  # set by the U-Net of Stable Diffusion 2.1, whose q·k exceed float16's 65,504

@@ -44,6 +44,9 @@ class UNetConfig:
     upcast_attention: bool = False                         # 2.1: in half precision, attention is still float32
 
     def __post_init__(self):
+        if not self.channels or self.blocks_per_level < 1:
+            raise ValueError(f"channels is {self.channels}, blocks_per_level {self.blocks_per_level}; "
+                             "expected at least 1 level and 1 block")
         for name in ("transformer_depth", "heads"):
             if len(getattr(self, name)) != len(self.channels):
                 raise ValueError(f"{name} has {len(getattr(self, name))} entries, channels has "
@@ -187,14 +190,19 @@ class UNet(nn.Module):
         config, weight = self.config, self.conv_in.weight
         if z_t.dim() != 4 or z_t.shape[1] != config.in_channels:
             raise ValueError(f"z_t has shape {tuple(z_t.shape)}; expected (B, {config.in_channels}, height, width)")
-        if z_t.shape[2] % config.factor or z_t.shape[3] % config.factor:
+        if any(side % config.factor or side < config.factor for side in z_t.shape[2:]):
             raise ValueError(f"z_t is {z_t.shape[2]}×{z_t.shape[3]}; height and width must be multiples of "
                              f"{config.factor}, such as {nearest_size(z_t.shape[2:], config.factor)}")
-        if t.shape != z_t.shape[:1]:
-            raise ValueError(f"t has shape {tuple(t.shape)}; expected ({len(z_t)},), one timestep an image of z_t")
+        if t.shape != z_t.shape[:1] or t.device != weight.device:
+            raise ValueError(f"t has shape {tuple(t.shape)} on {t.device}; expected ({len(z_t)},) on {weight.device}, "
+                             "one timestep an image of z_t")
+        if context is not None and (context.dim() != 3 or context.shape[2] != config.context_dim):
+            raise ValueError(f"context has shape {tuple(context.shape)}; expected (B, L, {config.context_dim})")
         if (config.added_dim is None) != (added is None):
             raise ValueError(f"added is {'missing' if added is None else 'given'}, but this U-Net's added_dim is "
                              f"{config.added_dim}: give `added` exactly where the configuration names its width")
+        if added is not None and added.shape != (len(z_t), config.added_dim):
+            raise ValueError(f"added has shape {tuple(added.shape)}; expected ({len(z_t)}, {config.added_dim})")
         for name, given in (("z_t", z_t), ("context", context), ("added", added)):
             if given is None:
                 continue

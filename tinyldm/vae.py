@@ -19,6 +19,7 @@ Where the article and the reference code differ, the code wins:
 Source: Kingma & Welling 2014; Rombach et al. 2022, § 3.1; CompVis `ldm/modules/diffusionmodules/model.py`.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -41,6 +42,11 @@ class VAEConfig:
     force_upcast: bool = False                        # XL: overflows in float16, so it then stays in float32
 
     def __post_init__(self):
+        if not self.channels or self.blocks_per_level < 1:
+            raise ValueError(f"channels is {self.channels}, blocks_per_level {self.blocks_per_level}; "
+                             "expected at least 1 level and 1 block")
+        if not 0 < self.scale < math.inf:
+            raise ValueError(f"scale is {self.scale}; expected a number above 0")
         for width in self.channels:
             require_groups(width, self.groups)
 
@@ -274,7 +280,7 @@ class VAE(nn.Module):
     def _check(self, x: Tensor, name: str, channels: int, factor: int) -> None:
         if x.dim() != 4 or x.shape[1] != channels:
             raise ValueError(f"{name} has shape {tuple(x.shape)}; expected (B, {channels}, height, width)")
-        if x.shape[2] % factor or x.shape[3] % factor:
+        if any(side % factor or side < factor for side in x.shape[2:]):
             raise ValueError(f"{name} is {x.shape[2]}×{x.shape[3]} pixels; height and width must be "
                              f"multiples of {factor}, such as {nearest_size(x.shape[2:], factor)}")
         require_match(x, name, self.quant_conv.weight, "VAE")
