@@ -114,7 +114,9 @@ class NoiseSchedule(nn.Module):
         super().__init__()
         _require_betas(beta)
         self.register_buffer("alpha_bar", torch.cumprod(1 - beta.double(), dim=0).float())
-        self.prediction, self.final_alpha_bar, self.T = prediction, final_alpha_bar, len(beta)
+        # Rounded like the table, so that a walk which ends at ᾱ_0 does not take one more step of 1e-8.
+        self.final_alpha_bar = torch.tensor(final_alpha_bar, dtype=torch.float32).item()
+        self.prediction, self.T = prediction, len(beta)
 
     def at(self, t: Tensor) -> Tensor:
         """ᾱ at any t in [0, T-1], whole or fractional, in t's shape, float32.
