@@ -111,5 +111,9 @@ def memorised(samples: torch.Tensor, training: torch.Tensor, fresh: torch.Tensor
     A model that only repeats its training set gets near 100 %, an honest one about 1 %, as fresh images do.
     All are images (N, C, H, W) of one range; `fresh` were made like the training set but are not in it.
     """
-    usual = torch.quantile(nearest(fresh, training)[0], 0.01)
-    return share(int((nearest(samples, training)[0] < usual).sum()), len(samples))
+    return copies(nearest(samples, training)[0], nearest(fresh, training)[0])
+
+
+def copies(distance: torch.Tensor, usual: torch.Tensor) -> Share:
+    """As `memorised`, from the distances to the nearest training image: of samples (N,), of fresh images (M,)."""
+    return share(int((distance < torch.quantile(usual, 0.01)).sum()), len(distance))
