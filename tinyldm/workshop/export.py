@@ -19,7 +19,8 @@ from tinyldm.workshop.train_unet import SNAPSHOTS, snapshot_folder
 from tinyldm.workshop.training import read_log
 
 PROJECTIONS = "tinyldm_clip_projections.safetensors"    # what CLIP needs beside its two towers; diffusers ignores it
-CURVES = {"clip": ("contrastive", "binding", "caption_of_image", "caption_of_text"), "vae": ("l1", "edges", "perceptual"), "unet": ("loss",)}
+CURVES = {"clip": ("contrastive", "binding", "caption_of_image", "caption_of_text"),
+          "vae": ("l1", "edges", "perceptual"), "unet": ("loss",)}
 
 
 def export(model: LatentDiffusion, clip: Clip, out: Path, folder: Path) -> None:
@@ -32,6 +33,7 @@ def export(model: LatentDiffusion, clip: Clip, out: Path, folder: Path) -> None:
     """
     in_half(model).save_pretrained(folder)
     save_tokenizer(model.text_encoder.tokenizer, folder / "tokenizer")
+    open_as_float32(folder / "text_encoder" / "config.json")
     projections = {"text_projection.weight": clip.text_projection.weight, "log_scale": clip.log_scale,
                    "image_projection.weight": clip.image_projection.weight}
     write_whole(folder / PROJECTIONS, save({name: value.detach().cpu().half().contiguous()
@@ -52,6 +54,13 @@ def in_half(model: LatentDiffusion) -> LatentDiffusion:
     parts = [copy.deepcopy(part).cpu() for part in (model.unet, model.vae, model.text_encoder, model.image_encoder)]
     return LatentDiffusion(*parts[:3], copy.deepcopy(model.schedule).cpu(), image_encoder=parts[3],
                            image_size=model.image_size, spacing=model.spacing).to("cpu", torch.float16)
+
+
+def open_as_float32(config: Path) -> None:
+    """Let transformers open float16 weights as float32, as diffusers does with the other parts by default."""
+    content = json.loads(config.read_text(encoding="utf-8"))
+    key = "torch_dtype" if "torch_dtype" in content else "dtype"  # the name changed with transformers 4.56
+    write_whole(config, json.dumps(content | {key: "float32"}, indent=2).encode())
 
 
 def stage_facts(out: Path, stage: str) -> dict[str, Any]:

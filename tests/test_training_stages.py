@@ -1,0 +1,253 @@
+"""Each stage of training, small enough for a test: it learns, it resumes to the bit, it exports."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tinyldm.checkpoints import load_unet
+from tinyldm.conditioning import ImageEncoder, TextEncoder
+from tinyldm.latent_diffusion import LatentDiffusion
+from tinyldm.unet import UNetConfig
+from tinyldm.vae import VAE, VAEConfig
+from tinyldm.workshop.clip import Clip, new_clip, pad_tokens
+from tinyldm.workshop.corpus import WORDS, scenes_corpus, to_signed_float
+from tinyldm.workshop.export import clip_of
+from tinyldm.workshop.tokenizer import build_tokenizer
+from tinyldm.workshop.train_all import CPU, GPU, Plan, train_all
+from tinyldm.workshop.train_clip import ClipSettings, train_clip
+from tinyldm.workshop.train_unet import UnetSettings, build_cache, context_of, draw
+from tinyldm.workshop.train_vae import PerceptualDistance, VaeSettings, psnr, train_vae
+from tinyldm.workshop.training import read_log
+
+TEXT = dict(vocab_size=701, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+            max_position_embeddings=32, projection_dim=32, bos_token_id=699, eos_token_id=700, pad_token_id=700)
+VISION = dict(image_size=64, patch_size=16, hidden_size=32, intermediate_size=64, num_hidden_layers=1,
+              num_attention_heads=2, projection_dim=32)
+SMALL_VAE = VAEConfig(channels=(8, 8, 16, 16), blocks_per_level=1, groups=4)
+SMALL_UNET = UNetConfig(channels=(16, 16), blocks_per_level=1, transformer_depth=(1, 1), heads=(2, 2), context_dim=32,
+                        groups=4)
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return scenes_corpus(64)
+
+
+def plan(out, **settings):
+    common = dict(out=out, batch=8, warmup=5, progress=False, **settings)
+    return Plan(64, ClipSettings(text=TEXT, vision=VISION, **common),
+                VaeSettings(config=SMALL_VAE, adversarial_start=0.5, **common),
+                UnetSettings(config=SMALL_UNET, sample_seconds=1e9, **common))
+
+
+@pytest.fixture(scope="module")
+def trained(corpus, tmp_path_factory):
+    """The folder of a whole small training."""
+    out = tmp_path_factory.mktemp("run")
+    small = plan(out, steps=60)
+    train_all(replace(small, vae=replace(small.vae, lr=3e-3), unet=replace(small.unet, lr=5e-3, steps=160)),
+              corpus, out / "model")
+    return out
+
+
+# ── Each stage learns ────────────────────────────────────────────────────────────────────────────────
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage, name", [("clip", "loss"), ("vae", "loss"), ("unet", "loss")])
+def test_the_loss_goes_down(trained, stage, name):
+    log = read_log(trained / f"{stage}.log.jsonl")
+    assert [line["step"] for line in log][:3] == [20, 40, 60]
+    assert log[-1][name] < 0.97 * log[0][name]
+
+
+def test_the_adversary_joins_late(trained):
+    log = read_log(trained / "vae.log.jsonl")
+    assert "discriminator" not in log[0] and "discriminator" in log[-1]
+
+
+def test_what_a_run_leaves(trained):
+    names = {path.name for path in trained.iterdir()}
+    assert {"clip", "vae", "model", "samples", "snapshots", "unet.loss.png", "unet.log.jsonl"} <= names
+    assert not [name for name in names if name.endswith(".partial")]
+    assert [path.name for path in (trained / "samples").iterdir()] == ["final.png"]
+
+
+def test_the_exported_model_works(trained):
+    model = LatentDiffusion.from_pretrained(trained / "model")
+    images = model.generate(["a red circle"], steps=2, generator=torch.Generator().manual_seed(0))
+    assert images.shape == (1, 3, 64, 64) and images.isfinite().all()
+    weights = load_file(trained / "model" / "unet" / "diffusion_pytorch_model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
+    for share in ("01", "10", "50"):
+        load_unet(trained / "model" / "snapshots" / f"unet_at_{share}")
+    assert model.vae.config.scale != SMALL_VAE.scale  # measured
+    latents = model.vae.encode(to_signed_float(scenes_corpus(64).images), torch.Generator().manual_seed(1))
+    assert latents.std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_the_exported_clip_is_the_trained_one(trained):
+    image = torch.rand(3, 3, 64, 64) * 2 - 1
+    before, after = Clip.load(trained / "clip"), clip_of(trained / "model")
+    torch.testing.assert_close(after.embed_image(image)[0], before.embed_image(image)[0], atol=5e-3, rtol=0)
+    tokens = pad_tokens(build_tokenizer(WORDS, 32), ["a red circle"], 32)
+    torch.testing.assert_close(after.embed_text(tokens)[0], before.embed_text(tokens)[0], atol=5e-3, rtol=0)
+
+
+def test_the_exported_model_opens_in_diffusers(trained):
+    diffusers = pytest.importorskip("diffusers")
+    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(trained / "model")  # no dtype: float32
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline("a red circle", num_inference_steps=2, height=64, width=64).images[0].size == (64, 64)
+
+
+def test_frozen_parts_stay_as_they_were(trained):
+    """The U-Net's stage changes neither CLIP nor the VAE."""
+    before = Clip.load(trained / "clip").text.state_dict()
+    model = LatentDiffusion.from_pretrained(trained / "model")
+    for name, value in model.text_encoder.clip.state_dict().items():
+        torch.testing.assert_close(value, before[name], atol=2e-3, rtol=0)
+
+
+def test_a_stage_without_the_one_before_says_so(corpus, tmp_path):
+    with pytest.raises(ValueError, match="tinyldm train clip"):
+        train_all(plan(tmp_path, steps=2), corpus, tmp_path / "model", ("vae",))
+    with pytest.raises(ValueError, match="tinyldm train vae"):
+        train_all(plan(tmp_path, steps=2), corpus, tmp_path / "model", ("unet",))
+
+
+# ── Resuming ─────────────────────────────────────────────────────────────────────────────────────────
+
+CHILD = """
+import sys
+import torch
+from pathlib import Path
+torch.set_num_threads(1)
+sys.path.insert(0, {tests!r})
+from test_training_stages import *
+out = Path(sys.argv[1])
+train_all(plan(out, steps=40, save_seconds=0.0, resume=True), scenes_corpus(64), out / "model")
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_a_random_step_and_resumed_to_the_same_bits(tmp_path):
+    """SIGKILL, which nothing can catch, somewhere in each stage; in the end the weights are as if undisturbed."""
+    child = [sys.executable, "-c", CHILD.format(tests=str(Path(__file__).parent))]
+    subprocess.run([*child, str(tmp_path / "whole")], check=True)
+    killed = tmp_path / "killed"
+    for stage in ("clip", "vae", "unet"):
+        log, lines = killed / f"{stage}.checkpoint.safetensors", random.randint(3, 30)
+        process = subprocess.Popen([*child, str(killed)])
+        deadline = time.monotonic() + 60
+        changes, last = 0, None
+        while changes < lines and process.poll() is None and time.monotonic() < deadline:
+            stamp = log.stat().st_mtime_ns if log.exists() else None
+            changes, last = changes + (stamp != last), stamp
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run([*child, str(killed)], check=True)
+    for stage in ("clip", "vae", "unet"):
+        name = f"{stage}.checkpoint.safetensors"
+        whole, resumed = load_file(tmp_path / "whole" / name), load_file(killed / name)
+        assert whole.keys() == resumed.keys()
+        assert all(torch.equal(whole[key], resumed[key]) for key in whole), stage
+
+
+# ── CLIP ─────────────────────────────────────────────────────────────────────────────────────────────
+
+def test_an_image_folder_without_hard_negatives_trains_too(tmp_path):
+    corpus = scenes_corpus(16, wordings=1)
+    corpus = replace(corpus, negatives=[[[]] for _ in corpus.negatives])
+    train_clip(plan(tmp_path, steps=3).clip, corpus)
+    assert (tmp_path / "clip" / "model.safetensors").exists() and (tmp_path / "tokenizer" / "vocab.json").exists()
+
+
+# ── VAE ──────────────────────────────────────────────────────────────────────────────────────────────
+
+def test_perceptual_distance():
+    distance = PerceptualDistance(new_clip(TEXT, VISION))
+    image = (torch.rand(2, 3, 64, 64) * 2 - 1).requires_grad_()
+    original = torch.rand(2, 3, 64, 64) * 2 - 1
+    assert distance(original, original).item() == 0
+    distance(image, original).backward()
+    assert image.grad.abs().sum() > 0
+    assert all(not p.requires_grad for p in distance.parameters())
+
+
+def test_every_term_can_be_switched_off(corpus, tmp_path):
+    settings = replace(plan(tmp_path, steps=3).vae, edge_weight=0.0, perceptual_weight=0.0, adversarial_weight=0.0)
+    vae = train_vae(settings, corpus, clip=None)
+    assert 0 < psnr(vae, to_signed_float(corpus.images[:8])) < 60
+    facts = read_log(tmp_path / "vae.log.jsonl") if (tmp_path / "vae.log.jsonl").exists() else []
+    assert not any("edges" in line or "perceptual" in line or "discriminator" in line for line in facts)
+
+
+# ── U-Net ────────────────────────────────────────────────────────────────────────────────────────────
+
+@pytest.fixture(scope="module")
+def cache(corpus):
+    clip = new_clip(TEXT, VISION)
+    image_encoder = ImageEncoder(clip.vision, 32)
+    text_encoder = TextEncoder(clip.text, build_tokenizer(WORDS, 32))
+    kept = build_cache(corpus, VAE(SMALL_VAE), text_encoder, image_encoder, "cpu", progress=False)
+    return kept, image_encoder, text_encoder
+
+
+def test_cached_contexts_are_those_of_the_captions(cache, corpus):
+    kept, _, text_encoder = cache
+    with torch.no_grad():
+        fresh = text_encoder.encode(["", corpus.captions[5][1]]).context
+    assert torch.allclose(kept.contexts[torch.stack([torch.tensor(0), kept.caption[5, 1]])].float(), fresh, atol=5e-3)
+
+
+def test_latents_are_sampled_anew_at_each_use(cache):
+    index, settings = torch.arange(8), UnetSettings(steps=1)
+    one, two, again = (draw(cache[0], index, 1.0, 1000, settings, step).z0 for step in (0, 1, 0))
+    assert torch.equal(one, again) and not torch.equal(one, two)
+    mean, logvar = cache[0].moments[index].float().chunk(2, dim=1)
+    many = torch.stack([draw(cache[0], index, 1.0, 1000, settings, step).z0 for step in range(400)])
+    assert ((many.mean(0) - mean).abs() < 5 * (0.5 * logvar).exp() / 20).all()
+
+
+def test_shares_of_captions_images_and_nothing(cache):
+    """70 % of the images with their caption, 20 % with an image, 10 % with nothing."""
+    index, settings, counts = torch.arange(64), UnetSettings(steps=1), {"caption": 0, "image": 0, "nothing": 0}
+    for step in range(2000):
+        drawn = draw(cache[0], index, 1.0, 1000, settings, step)
+        nothing = int((drawn.text == 0).sum())
+        if drawn.with_image:
+            counts["image"] += 64
+        else:
+            counts["nothing"] += nothing
+            counts["caption"] += 64 - nothing
+    shares = {name: count / (64 * 2000) for name, count in counts.items()}
+    assert shares["image"] == pytest.approx(0.2, abs=0.03)
+    assert shares["nothing"] == pytest.approx(0.1, abs=0.01)
+    assert shares["caption"] == pytest.approx(0.7, abs=0.03)
+
+
+def test_the_image_follows_the_caption_in_the_context(cache):
+    kept, image_encoder, _ = cache
+    settings = UnetSettings(steps=1, image_context=1.0)
+    index = torch.arange(4)
+    drawn = draw(kept, index, 1.0, 1000, settings, 0)
+    context = context_of(kept, drawn, index, image_encoder)
+    assert context.shape == (4, 32 + 1 + 16, 32)
+    assert torch.equal(context[:, :32], kept.contexts[drawn.text].float())
+    text_only = context_of(kept, replace(drawn, with_image=False), index, image_encoder)
+    assert text_only.shape == (4, 32, 32)
+
+
+def test_the_committed_plans_end():
+    for plan_ in (CPU, GPU):
+        for settings in (plan_.clip, plan_.vae, plan_.unet):
+            assert settings.minutes or settings.steps
