@@ -17,10 +17,11 @@ from .network import Budget
 from .probability_flow import Noise, heun, karras_sigmas, log_likelihood, noise_of_ddpm, noise_of_ncsn
 
 N_TRAIN, N_TEST, N_BITS = 2000, 4000, 1000
-T_2015 = (10, 40, 100)                      # steps of the 2015 chain: each needs its own training
+T_2015 = (10, 40)                           # steps of the 2015 chain: each needs its own training
 T_2019 = (1, 2, 5, 10, 20, 50)              # Langevin steps at each of the 10 levels
 STEPS_2020 = (10, 20, 50, 100, 1000)        # times of the 2020 chain
 STEPS_FLOW = (5, 10, 25, 50)                # Heun steps of the probability flow
+ROWS_A_SEED = 4 + len(T_2015) + len(T_2019) + len(STEPS_2020) + len(STEPS_FLOW)
 FLOW_START = 10.0                           # sigma at which the flow starts: data are 1 part in 101 of the variance
 # Two-sided 95 % points of Student's t for 2 ... 10 seeds.
 STUDENT_T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}

@@ -68,14 +68,18 @@ def stay_log_odds(t: Tensor, q: BinomialDiffusion) -> Tensor:
     return torch.log((2 - beta) / beta)
 
 
+def past_log_odds(t: Tensor, q: BinomialDiffusion) -> Tensor:
+    """log q(x^{t-1} = x^0 | x^0) / q(x^{t-1} != x^0 | x^0), (B, 1): how loudly x^0 still speaks before step t."""
+    keep = q.keep(t - 1)
+    return torch.log((1 + keep) / (1 - keep))
+
+
 def posterior_flip_log_odds(x0: Tensor, x_t: Tensor, t: Tensor, q: BinomialDiffusion) -> Tensor:
     """Log-odds under q(x^{t-1} | x^t, x^0) that step t flipped the bit, (B, 20); t in 1 ... T-1.
 
     Evidence from the future (a flip is rare) plus evidence from the past (x^0 speaks for or against x^t).
     """
-    keep = q.keep(t - 1)
-    past = torch.log((1 + keep) / (1 - keep)) * (2 * x0 - 1)                  # for x^{t-1} = 1
-    return -stay_log_odds(t, q) - (2 * x_t - 1) * past
+    return -stay_log_odds(t, q) - (2 * x_t - 1) * past_log_odds(t, q) * (2 * x0 - 1)
 
 
 def bernoulli_kl(log_odds_q: Tensor, log_odds_p: Tensor) -> Tensor:
@@ -85,7 +89,10 @@ def bernoulli_kl(log_odds_q: Tensor, log_odds_p: Tensor) -> Tensor:
 
 
 class LearntKernel(nn.Module):
-    """f_b as a perturbation of the forward step: the network adds log-odds to "flips are rare"."""
+    """f_b as a perturbation of the forward step: the posterior with the network's vote in x^0's place.
+
+    A vote of 0 gives the forward kernel, the true bit (+1 or -1) the exact posterior.
+    """
 
     def __init__(self, q: BinomialDiffusion, generator: torch.Generator):
         super().__init__()
@@ -94,7 +101,8 @@ class LearntKernel(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """x_t (B, 20) of 0 and 1, t (B,) -> (B, 20)."""
-        return self.net(2 * x_t - 1, t / self.q.T) - stay_log_odds(t, self.q)
+        vote = self.net(2 * x_t - 1, t / self.q.T)                            # (B, 20), about 2 x^0 - 1
+        return -stay_log_odds(t, self.q) - (2 * x_t - 1) * past_log_odds(t, self.q) * vote
 
 
 def exact_kernel(q: BinomialDiffusion) -> FlipKernel:

@@ -45,7 +45,7 @@ class NoiseMLP(nn.Module):
     which one it is looking at.
     """
 
-    def __init__(self, n_in: int, n_out: int, generator: torch.Generator, width: int = 128, depth: int = 3):
+    def __init__(self, n_in: int, n_out: int, generator: torch.Generator, width: int = 96, depth: int = 3):
         super().__init__()
         self.n_in = n_in
         self.into = linear(n_in, width, generator)

@@ -1,0 +1,174 @@
+"""The translator: one noising, five dialects.
+
+    x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps          DDPM (2020): "variance preserving"
+    x_bar = x_t / sqrt(alpha_bar) = x_0 + sigma eps              NCSN (2019), EDM (2022): "variance exploding"
+    score = grad log p(x_t)                                      what 2019 learns
+    velocity = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0     Salimans & Ho 2022, arXiv 2202.00512 (SD 2.x at 768)
+    log_snr = log(alpha_bar / (1 - alpha_bar))                   Kingma et al. 2021, arXiv 2107.00630
+
+How noisy:   alpha_bar <-> sigma <-> log_snr.   What is predicted:   eps <-> x0 <-> velocity <-> score, given x_t.
+Everything is elementwise: alpha_bar is a float or a tensor that broadcasts against the points, in (0, 1).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Level = float | Tensor
+
+
+def _level(value: Level) -> Tensor:
+    """A level as a tensor; a plain float becomes float64, which does not promote the points' dtype."""
+    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+
+
+def _between_0_and_1(alpha_bar: Level) -> Tensor:
+    level = _level(alpha_bar)
+    if not ((level > 0) & (level < 1)).all():
+        raise ValueError(f"expected alpha_bar strictly between 0 and 1, got {alpha_bar}; is it a sigma?")
+    return level
+
+
+def _positive(sigma: Level) -> Tensor:
+    level = _level(sigma)
+    if not (level > 0).all():
+        raise ValueError(f"expected sigma > 0, got {sigma}")
+    return level
+
+
+# How noisy.
+
+def sigma_from_alpha_bar(alpha_bar: Level) -> Tensor:
+    """sigma = sqrt((1 - alpha_bar) / alpha_bar)."""
+    level = _between_0_and_1(alpha_bar)
+    return ((1 - level) / level).sqrt()
+
+
+def alpha_bar_from_sigma(sigma: Level) -> Tensor:
+    """alpha_bar = 1 / (1 + sigma^2)."""
+    return 1 / (1 + _positive(sigma) ** 2)
+
+
+def log_snr_from_alpha_bar(alpha_bar: Level) -> Tensor:
+    """log(alpha_bar / (1 - alpha_bar)), natural logarithm; it is -2 log sigma."""
+    return torch.logit(_between_0_and_1(alpha_bar))
+
+
+def alpha_bar_from_log_snr(log_snr: Level) -> Tensor:
+    """The logistic function."""
+    return torch.sigmoid(_level(log_snr))
+
+
+def log_snr_from_sigma(sigma: Level) -> Tensor:
+    """-2 log sigma."""
+    return -2 * _positive(sigma).log()
+
+
+def sigma_from_log_snr(log_snr: Level) -> Tensor:
+    """exp(-log_snr / 2)."""
+    return torch.exp(-_level(log_snr) / 2)
+
+
+# Which coordinates.
+
+def exploding_from_preserving(x_t: Tensor, alpha_bar: Level) -> Tensor:
+    """x_bar = x_t / sqrt(alpha_bar)."""
+    return x_t / _between_0_and_1(alpha_bar).sqrt()
+
+
+def preserving_from_exploding(x_bar: Tensor, sigma: Level) -> Tensor:
+    """x_t = x_bar / sqrt(1 + sigma^2): diffusers' scale_model_input."""
+    return x_bar / (1 + _positive(sigma) ** 2).sqrt()
+
+
+# What is predicted.  Signal and noise below are a = sqrt(alpha_bar), b = sqrt(1 - alpha_bar), a^2 + b^2 = 1.
+
+def _signal_and_noise(alpha_bar: Level) -> tuple[Tensor, Tensor]:
+    level = _between_0_and_1(alpha_bar)
+    return level.sqrt(), (1 - level).sqrt()
+
+
+def x0_from_eps(x_t: Tensor, eps: Tensor, alpha_bar: Level) -> Tensor:
+    """(x_t - b eps) / a: DDPM eq. 15."""
+    a, b = _signal_and_noise(alpha_bar)
+    return (x_t - b * eps) / a
+
+
+def eps_from_x0(x_t: Tensor, x0: Tensor, alpha_bar: Level) -> Tensor:
+    """(x_t - a x0) / b."""
+    a, b = _signal_and_noise(alpha_bar)
+    return (x_t - a * x0) / b
+
+
+def score_from_eps(eps: Tensor, alpha_bar: Level) -> Tensor:
+    """grad log p(x_t) = -eps / b, where eps is the mean noise given x_t."""
+    return -eps / _signal_and_noise(alpha_bar)[1]
+
+
+def eps_from_score(score: Tensor, alpha_bar: Level) -> Tensor:
+    """-b score."""
+    return -score * _signal_and_noise(alpha_bar)[1]
+
+
+def exploding_score_from_eps(eps: Tensor, sigma: Level) -> Tensor:
+    """grad log p(x_bar) = -eps / sigma: the same noise in NCSN's coordinates."""
+    return -eps / _positive(sigma)
+
+
+def velocity_from_eps(x_t: Tensor, eps: Tensor, alpha_bar: Level) -> Tensor:
+    """v = a eps - b x0 = (eps - b x_t) / a."""
+    a, b = _signal_and_noise(alpha_bar)
+    return (eps - b * x_t) / a
+
+
+def eps_from_velocity(x_t: Tensor, velocity: Tensor, alpha_bar: Level) -> Tensor:
+    """a v + b x_t."""
+    a, b = _signal_and_noise(alpha_bar)
+    return a * velocity + b * x_t
+
+
+def x0_from_velocity(x_t: Tensor, velocity: Tensor, alpha_bar: Level) -> Tensor:
+    """a x_t - b v."""
+    a, b = _signal_and_noise(alpha_bar)
+    return a * x_t - b * velocity
+
+
+def velocity_from_x0(x_t: Tensor, x0: Tensor, alpha_bar: Level) -> Tensor:
+    """(a x_t - x0) / b."""
+    a, b = _signal_and_noise(alpha_bar)
+    return (a * x_t - x0) / b
+
+
+@dataclass(frozen=True)
+class Name:
+    """One quantity and what it is called elsewhere."""
+
+    here: str
+    meaning: str
+    ddpm: str          # symbol in the 2020 paper
+    ncsn: str          # symbol in the 2019 paper or EDM
+    compvis: str       # CompVis latent-diffusion / stable-diffusion, ldm/models/diffusion/ddpm.py
+    diffusers: str     # attribute or argument of diffusers' schedulers
+
+
+NAMES = (
+    Name("beta", "variance added by one step", "β_t", "", "betas", "betas"),
+    Name("alpha_bar", "share of signal variance", "ᾱ_t", "1/(1+σ²)", "alphas_cumprod", "alphas_cumprod"),
+    Name("sqrt(alpha_bar)", "signal", "√ᾱ_t", "1/√(1+σ²)", "sqrt_alphas_cumprod", "alpha_t"),
+    Name("sqrt(1 - alpha_bar)", "noise", "√(1-ᾱ_t)", "σ/√(1+σ²)", "sqrt_one_minus_alphas_cumprod", "sigma_t"),
+    Name("sigma", "noise beside a signal of 1", "√((1-ᾱ_t)/ᾱ_t)", "σ_i", "", "sigmas"),
+    Name("log_snr", "log of signal to noise", "log(ᾱ_t/(1-ᾱ_t))", "-2 log σ", "", "lambda_t (half of it)"),
+    Name("x0", "clean point", "x_0", "x", "x_start", "original_samples, pred_original_sample"),
+    Name("x_t", "noised point", "x_t", "x̃/√(1+σ²)", "x_noisy", "sample"),
+    Name("eps", "the noise in x_t, all of it", "ε", "-σ s(x̃, σ)", 'noise, parameterization="eps"', 'prediction_type="epsilon"'),
+    Name("score", "slope of log p", "-ε/√(1-ᾱ_t)", "s(x̃, σ)", "", ""),
+    Name("velocity", "turn of signal into noise", "√ᾱ_t ε - √(1-ᾱ_t) x_0", "", 'parameterization="v"', 'prediction_type="v_prediction"'),
+)
+
+
+def names_table() -> str:
+    """NAMES as a Markdown table."""
+    head = "| here | meaning | DDPM 2020 | NCSN 2019, EDM | CompVis | diffusers |\n|---|---|---|---|---|---|\n"
+    rows = ((n.here, n.meaning, n.ddpm, n.ncsn, n.compvis, n.diffusers) for n in NAMES)
+    return head + "\n".join("| " + " | ".join(cell or "-" for cell in row) + " |" for row in rows) + "\n"
