@@ -136,6 +136,9 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> Non
     if problems:
         shown = "\n  ".join(sorted(problems)[:8])
         raise ValueError(f"{source} does not fit {type(model).__name__}: {len(problems)} problems\n  {shown}")
+    for name, parameter in model.state_dict().items():  # files hold channels first, a network may want them last
+        if parameter.dim() == 4 and parameter.is_contiguous(memory_format=torch.channels_last):
+            state[name] = state[name].to(memory_format=torch.channels_last)
     model.load_state_dict(state, assign=True)
 
 
