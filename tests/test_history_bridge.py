@@ -67,7 +67,8 @@ def test_euler_is_diffusers_ddim():
     x_t, eps = randn(20, 2), randn(20, 2, seed=1)
     expected = theirs.step(eps, now, x_t).prev_sample
     levels = [math.sqrt((1 - alpha_bar[t]) / alpha_bar[t]) for t in (now, after)]
-    ours = probability_flow.euler(lambda x, sigma: eps, x_t / alpha_bar[now].sqrt(), levels)[-1] * alpha_bar[after].sqrt()
+    x_bar = probability_flow.euler(lambda x, sigma: eps, x_t / alpha_bar[now].sqrt(), levels)[-1]
+    ours = x_bar * alpha_bar[after].sqrt()
     torch.testing.assert_close(ours, expected.double(), rtol=1e-4, atol=1e-5)
 
 
@@ -104,7 +105,8 @@ def test_flow_keeps_the_marginals():
 
     chosen = data.two_moons()
     start = math.sqrt(101) * torch.randn(4000, 2, generator=generator())
-    end = probability_flow.heun(probability_flow.noise_of_data(chosen), start, probability_flow.karras_sigmas(10.0, 0.01, 40))[-1]
+    levels = probability_flow.karras_sigmas(10.0, 0.01, 40)
+    end = probability_flow.heun(probability_flow.noise_of_data(chosen), start, levels)[-1]
     floor = sliced_wasserstein(chosen.sample(4000, generator(1)), chosen.sample(4000, generator(2)))
     assert sliced_wasserstein(end, chosen.sample(4000, generator(3))) < 2 * floor + 0.02
 
@@ -160,7 +162,7 @@ def test_autoencoder_finds_the_plane_and_scales_to_variance_1():
 
 
 def test_score_of_hidden_data_is_the_hidden_score():
-    """Within the plane, the score in 32 dimensions is frame @ score / size: diffusing latents loses nothing but the dust."""
+    """Within the plane, the score in 32 dimensions is frame @ score / size: diffusing latents loses nothing."""
     frame, size, sigma = latent_space.hidden_frame(generator()).double(), 5.0, 2.0
     chosen = data.two_moons()
     x = size * chosen.sample(4, generator(1)).double() @ frame.T
@@ -238,16 +240,16 @@ def test_translator_agrees_with_diffusers():
     t = torch.tensor([3, 250, 600, 999])
     a = theirs.alphas_cumprod[t][:, None]
     x_t = theirs.add_noise(x0, eps, t)
-    torch.testing.assert_close(notation.velocity_from_eps(x_t, eps, a), theirs.get_velocity(x0, eps, t), rtol=1e-2, atol=1e-4)
-    for kind, output in (("epsilon", eps), ("v_prediction", theirs.get_velocity(x0, eps, t)), ("sample", x0)):
+    velocity = theirs.get_velocity(x0, eps, t)
+    torch.testing.assert_close(notation.velocity_from_eps(x_t, eps, a), velocity, rtol=1e-2, atol=1e-4)
+    for kind, output, ours in (
+        ("epsilon", eps, notation.x0_from_eps(x_t, eps, a)),
+        ("v_prediction", velocity, notation.x0_from_velocity(x_t, velocity, a)),
+        ("sample", x0, x0),
+    ):
         scheduler = DDPMScheduler(clip_sample=False, prediction_type=kind)
         expected = scheduler.step(output[1:2], 250, x_t[1:2], generator=generator()).pred_original_sample
-        ours = {
-            "epsilon": lambda: notation.x0_from_eps(x_t[1:2], eps[1:2], a[1:2]),
-            "v_prediction": lambda: notation.x0_from_velocity(x_t[1:2], output[1:2], a[1:2]),
-            "sample": lambda: x0[1:2],
-        }[kind]()
-        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(ours[1:2], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_names_exist_in_diffusers():
@@ -265,7 +267,8 @@ def test_names_exist_in_diffusers():
     solver.set_timesteps(10)
     alpha_t, sigma_t = solver._sigma_to_alpha_sigma_t(solver.sigmas[3])
     torch.testing.assert_close(alpha_t**2 + sigma_t**2, torch.ones_like(alpha_t))
-    assert math.log(alpha_t / sigma_t) == pytest.approx(notation.log_snr_from_alpha_bar(alpha_t**2).item() / 2, rel=1e-3)
+    half_log_snr = notation.log_snr_from_alpha_bar(alpha_t**2).item() / 2
+    assert math.log(alpha_t / sigma_t) == pytest.approx(half_log_snr, rel=1e-3)
     table = notation.names_table()
     for word in ("alphas_cumprod", "sqrt_one_minus_alphas_cumprod", "v_prediction", "x_start"):
         assert word in table

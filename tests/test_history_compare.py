@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tinyldm.history import compare, data, network, report, timeline
 from tinyldm.history import __main__ as cli
+from tinyldm.history import compare, data, network, report, timeline
 
 REPORT = Path(__file__).parent.parent / "benchmarks" / "history"
 
@@ -51,7 +51,7 @@ def test_distance_names_clouds_of_unequal_size():
 
 
 def test_mmd_is_the_closed_form_for_gaussians():
-    """For N(0, I) and N(d, I) and a kernel of width h in the plane: 2 c (1 - exp(-|d|^2 / (2 (h^2 + 2)))), c = h^2/(h^2+2)."""
+    """N(0, I) against N(d, I), kernel of width h: 2 c (1 - exp(-|d|^2 / (2 (h^2 + 2)))), c = h^2 / (h^2 + 2)."""
     h, shift = 0.7, torch.tensor([1.0, 0.0])
     expected = 2 * h**2 / (h**2 + 2) * (1 - math.exp(-1 / (2 * (h**2 + 2))))
     got = compare.squared_mmd(randn(6000, 2), randn(6000, 2, seed=1) + shift, h)
@@ -124,7 +124,8 @@ def test_baselines_are_ordered_as_they_should_be():
 
 
 def test_whole_protocol_runs_at_a_tiny_budget(monkeypatch):
-    for name, value in {"N_TRAIN": 100, "N_TEST": 200, "N_BITS": 20, "T_2019": (1,), "STEPS_2020": (5,), "STEPS_FLOW": (5,)}.items():
+    small = {"N_TRAIN": 100, "N_TEST": 200, "N_BITS": 20, "T_2019": (1,), "STEPS_2020": (5,), "STEPS_FLOW": (5,)}
+    for name, value in small.items():
         monkeypatch.setattr(compare, name, value)
     rows = list(compare.one_seed(data.two_moons(), 3, network.Budget(steps=5, batch=32)))
     assert [r.method for r in rows] == [*report.METHODS[:4], "2015", "2015", "2019", "2020", "2020 network, flow"]
@@ -137,7 +138,7 @@ def test_row_count_is_what_the_progress_bar_expects():
 
 
 def test_rows_round_trip(tmp_path):
-    rows = [compare.Row("two moons", "2015", 39, 0, 0.1, 0.2, 1.5), compare.Row("two moons", "fresh data (floor)", 0, 0, 0.1, 0.2, None)]
+    rows = [compare.Row("two moons", method, 39, 0, 0.1, 0.2, bits) for method, bits in (("2015", 1.5), ("2019", None))]
     report.write_rows(rows, tmp_path / "rows.jsonl")
     assert report.read_rows(tmp_path / "rows.jsonl") == rows
     with pytest.raises(ValueError, match="history compare"):
@@ -226,7 +227,8 @@ def test_parents_come_first_and_15_is_longer_than_its_siblings():
     for c in timeline.CHECKPOINTS:
         assert c.parent is None or c.parent in seen
         seen.add(c.name)
-    steps = {c.name: sum(s.thousand_steps for s in c.stages) for c in timeline.CHECKPOINTS if c.name in ("1.3", "1.4", "1.5")}
+    siblings = [c for c in timeline.CHECKPOINTS if c.name in ("1.3", "1.4", "1.5")]
+    steps = {c.name: sum(s.thousand_steps for s in c.stages) for c in siblings}
     assert steps["1.5"] > 2 * max(steps["1.3"], steps["1.4"])
 
 

@@ -69,8 +69,8 @@ def test_training_names_a_wrong_shape(year):
 
 
 def test_three_papers_have_the_same_number_of_weights_but_for_2015s_variance():
-    count = lambda net: sum(p.numel() for p in net.parameters())
-    sizes = {year: count(train(randn(10, 2), generator())) for year, train in TRAIN.items()}
+    nets = {year: train(randn(10, 2), generator()) for year, train in TRAIN.items()}
+    sizes = {year: sum(p.numel() for p in net.parameters()) for year, net in nets.items()}
     assert sizes["2019"] == sizes["2020"]
     assert sizes["2015"] - sizes["2020"] == 2 * 96 + 2      # the head's two more outputs: log-odds of the variance
 
@@ -100,8 +100,9 @@ def test_2015_posterior_is_bayes_rule_on_a_grid():
     grid = torch.linspace(-8, 8, 40_001, dtype=torch.float64)
     for t, x0, x_t in itertools.product((1, 10, 39), (-1.3, 0.4), (-0.5, 2.0)):
         beta, before = q.beta[t].double(), q.alpha_bar[t - 1].double()
-        log_p = -((grid - before.sqrt() * x0) ** 2) / (2 * (1 - before)) - (x_t - (1 - beta).sqrt() * grid) ** 2 / (2 * beta)
-        p = log_p.softmax(dim=0)
+        past = (grid - before.sqrt() * x0) ** 2 / (2 * (1 - before))
+        future = (x_t - (1 - beta).sqrt() * grid) ** 2 / (2 * beta)
+        p = (-past - future).softmax(dim=0)
         mean, variance = nonequilibrium_2015.forward_posterior(
             torch.tensor([[x0, 0.0]]), torch.tensor([[x_t, 0.0]]), torch.tensor([t]), q
         )
@@ -111,8 +112,8 @@ def test_2015_posterior_is_bayes_rule_on_a_grid():
 
 def test_2015_kl_is_torchs():
     mean_q, mean_p, log_q, log_p = (randn(7, 2, seed=s) for s in range(4))
-    normal = lambda m, v: torch.distributions.Normal(m, v.exp().sqrt())
-    expected = torch.distributions.kl_divergence(normal(mean_q, log_q), normal(mean_p, log_p)).sum(dim=1)
+    q, p = (torch.distributions.Normal(m, v.exp().sqrt()) for m, v in ((mean_q, log_q), (mean_p, log_p)))
+    expected = torch.distributions.kl_divergence(q, p).sum(dim=1)
     torch.testing.assert_close(nonequilibrium_2015.gaussian_kl(mean_q, log_q.exp(), mean_p, log_p.exp()), expected)
 
 
@@ -186,17 +187,16 @@ def test_heartbeat_posterior_is_bayes_rule():
     for t, a, b in itertools.product((1, 15, 29), (0.0, 1.0), (0.0, 1.0)):
         index = torch.tensor([t])
         beta, keep = q.beta(index).item(), q.keep(index - 1).item()
-        after = lambda before: 1 - beta / 2 if before == b else beta / 2
-        prior = lambda before: (1 + keep) / 2 if before == a else (1 - keep) / 2
-        flip, stay = after(1 - b) * prior(1 - b), after(b) * prior(b)
+        b_from_x0 = (1 + keep) / 2 if b == a else (1 - keep) / 2              # q(x^{t-1} = b | x^0)
+        flip, stay = beta / 2 * (1 - b_from_x0), (1 - beta / 2) * b_from_x0
         ours = heartbeat_2015.posterior_flip_log_odds(torch.full((1, 20), a), torch.full((1, 20), b), index, q)
         assert ours[0, 0].item() == pytest.approx(math.log(flip / stay), abs=1e-4)
 
 
 def test_heartbeat_kl_is_torchs_and_keeps_rare_events():
     a, b = 3 * randn(50, 20), 3 * randn(50, 20, seed=1)
-    bernoulli = lambda logits: torch.distributions.Bernoulli(logits=logits.double())
-    expected = torch.distributions.kl_divergence(bernoulli(a), bernoulli(b))
+    q, p = (torch.distributions.Bernoulli(logits=logits.double()) for logits in (a, b))
+    expected = torch.distributions.kl_divergence(q, p)
     torch.testing.assert_close(heartbeat_2015.bernoulli_kl(a, b).double(), expected, rtol=1e-3, atol=1e-6)
     rare = heartbeat_2015.bernoulli_kl(torch.tensor(-16.0), torch.tensor(-15.0)).item()
     p, r = 1 / (1 + math.exp(16)), 1 / (1 + math.exp(15))
@@ -241,7 +241,7 @@ def test_heartbeat_best_bound_is_above_the_entropy_and_falls_with_more_steps():
 
 @pytest.mark.slow
 def test_heartbeat_learns_the_five_sequences():
-    """The paper's model reaches 2.414 bits; the data have 2.322; ours stays within 0.6 bit and 9 of 10 samples are right."""
+    """The paper's model reaches 2.414 bits; the data have 2.322; ours: within 0.6 bit, 9 of 10 samples right."""
     q = heartbeat_2015.BinomialDiffusion()
     x_train = heartbeat_2015.heartbeats(2000, generator())
     kernel = heartbeat_2015.train(x_train, q, generator(1), network.Budget(steps=3000))
@@ -308,18 +308,22 @@ def test_2019_annealed_step_follows_algorithm_1():
         torch.testing.assert_close(got, x)
 
 
+def share_above(points: torch.Tensor) -> float:
+    """The share of points beyond the diagonal between the two modes."""
+    return (points.sum(dim=1) > 0).float().mean().item()
+
+
 def test_2019_plain_langevin_gets_the_weights_of_distant_modes_wrong_and_annealing_gets_them_right():
-    """Section 3.2.2 with the exact score: from a uniform start, about half of the points end in the mode of weight 0.8."""
+    """Section 3.2.2, exact score, uniform start: half of plain Langevin's points end in the mode of weight 0.8."""
     from tinyldm.history.report import distant_modes_annealed
 
     modes = data.two_distant_modes()
     start = 16 * torch.rand(2000, 2, generator=generator()) - 8
-    upper = lambda points: (points.sum(dim=1) > 0).float().mean().item()
     plain = score_matching_2019.langevin(modes.score, start, 0.1, 1000, generator(1))[-1]
     annealed = distant_modes_annealed(start, generator(2))
-    assert abs(upper(plain) - 0.5) < 0.1
-    assert abs(upper(annealed) - 0.8) < 0.05
-    assert modes.log_density(plain).mean() > -5                               # not for lack of convergence within a mode
+    assert abs(share_above(plain) - 0.5) < 0.1
+    assert abs(share_above(annealed) - 0.8) < 0.05
+    assert modes.log_density(plain).mean() > -5                               # within each mode it has converged
 
 
 # 2020.
@@ -355,7 +359,8 @@ def test_2020_chain_is_2015s_chain():
     q20 = ddpm_2020.linear_schedule()
     q15 = nonequilibrium_2015.Diffusion2015(q20.beta, q20.alpha_bar)
     x0, x_t, t = randn(200, 2), randn(200, 2, seed=1), times(200)
-    for ours, older in zip(ddpm_2020.posterior(x0, x_t, t, q20), nonequilibrium_2015.forward_posterior(x0, x_t, t, q15)):
+    of_2015 = nonequilibrium_2015.forward_posterior(x0, x_t, t, q15)
+    for ours, older in zip(ddpm_2020.posterior(x0, x_t, t, q20), of_2015):
         torch.testing.assert_close(ours, older, rtol=1e-2, atol=1e-3)
 
 
@@ -363,7 +368,8 @@ def test_2020_mean_from_the_true_noise_is_the_posterior_mean():
     """Eq. 11 at eps_theta = eps gives eq. 7."""
     q, x0, eps, t = ddpm_2020.linear_schedule(), randn(200, 2), randn(200, 2, seed=1), times(200)
     x_t = ddpm_2020.q_sample(x0, t, eps, q)
-    torch.testing.assert_close(ddpm_2020.reverse_mean(x_t, t, eps, q), ddpm_2020.posterior(x0, x_t, t, q)[0], rtol=1e-3, atol=2e-4)
+    expected = ddpm_2020.posterior(x0, x_t, t, q)[0]
+    torch.testing.assert_close(ddpm_2020.reverse_mean(x_t, t, eps, q), expected, rtol=1e-3, atol=2e-4)
 
 
 def double(q: ddpm_2020.Diffusion2020) -> ddpm_2020.Diffusion2020:
@@ -373,7 +379,7 @@ def double(q: ddpm_2020.Diffusion2020) -> ddpm_2020.Diffusion2020:
 
 
 def test_2020_weighted_error_is_a_term_of_2015s_bound():
-    """KL between Gaussians of variance beta_t, 2015's formula, equals bound_weight x |eps - eps_hat|^2 (eq. 8 to 12)."""
+    """2015's KL between Gaussians of variance beta_t equals bound_weight x |eps - eps_hat|^2 (eq. 8 to 12)."""
     q = double(ddpm_2020.linear_schedule())
     x0, eps, eps_hat = (randn(300, 2, seed=s).double() for s in range(3))
     t = times(300)

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from . import compare, data, ddpm_2020, nonequilibrium_2015, notation, report, score_matching_2019
-from .network import Budget, Progress
+from tinyldm.history import compare, data, ddpm_2020, nonequilibrium_2015, notation, report, score_matching_2019
+from tinyldm.history.network import Budget, Progress
 
 DATA = {
     "swiss-roll": data.swiss_roll,
@@ -28,19 +28,22 @@ def bar(label: str) -> Progress:
 def samples_2015(x: torch.Tensor, n: int, generator: torch.Generator, budget: Budget) -> torch.Tensor:
     """Train on x and draw n points, as in 2015."""
     q = nonequilibrium_2015.constant_share_schedule()
-    return nonequilibrium_2015.sample(nonequilibrium_2015.train(x, q, generator, budget, bar("2015")), n, generator)[-1]
+    kernel = nonequilibrium_2015.train(x, q, generator, budget, bar("2015"))
+    return nonequilibrium_2015.sample(kernel, n, generator)[-1]
 
 
 def samples_2019(x: torch.Tensor, n: int, generator: torch.Generator, budget: Budget) -> torch.Tensor:
     """Train on x and draw n points, as in 2019."""
     sigmas = score_matching_2019.geometric_levels()
-    return score_matching_2019.sample(score_matching_2019.train(x, sigmas, generator, budget, bar("2019")), n, generator)[-1]
+    s = score_matching_2019.train(x, sigmas, generator, budget, bar("2019"))
+    return score_matching_2019.sample(s, n, generator)[-1]
 
 
 def samples_2020(x: torch.Tensor, n: int, generator: torch.Generator, budget: Budget) -> torch.Tensor:
     """Train on x and draw n points, as in 2020."""
     q = ddpm_2020.linear_schedule()
-    return ddpm_2020.sample(ddpm_2020.train(x, q, generator, budget, bar("2020")), n, generator)[-1]
+    eps_theta = ddpm_2020.train(x, q, generator, budget, bar("2020"))
+    return ddpm_2020.sample(eps_theta, n, generator)[-1]
 
 
 METHODS: dict[str, Callable[[torch.Tensor, int, torch.Generator, Budget], torch.Tensor]] = {
@@ -82,7 +85,7 @@ def run_compare(args: argparse.Namespace) -> None:
 def run_draw(args: argparse.Namespace) -> None:
     """All figures; trains twelve small networks and the heartbeat, about 5 minutes."""
     args.out.mkdir(parents=True, exist_ok=True)
-    for name, value in report.draw(args.out, args.seed, bar).items():
+    for name, value in report.draw(args.out, args.seed, Budget(steps=args.steps), bar).items():
         print(f"heartbeat, {name}: {value:.3f}")
 
 
@@ -127,6 +130,7 @@ def parser() -> argparse.ArgumentParser:
     comparison.add_argument("--out", type=Path, default=Path("outputs/history"), help="folder (default %(default)s)")
     draw = command("draw", run_draw)
     draw.add_argument("--seed", type=int, default=0)
+    draw.add_argument("--steps", type=int, default=Budget.steps, help="training steps (default %(default)s)")
     draw.add_argument("--out", type=Path, default=Path("outputs/history"), help="folder (default %(default)s)")
     tables = command("tables", run_tables)
     tables.add_argument("--out", type=Path, default=Path("outputs/history"), help="folder with measurements.jsonl")

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from . import ddpm_2020, nonequilibrium_2015, score_matching_2019
-from .data import DataSet, GaussianMixture
-from .network import Budget
-from .probability_flow import Noise, heun, karras_sigmas, log_likelihood, noise_of_ddpm, noise_of_ncsn
+from tinyldm.history import ddpm_2020, nonequilibrium_2015, score_matching_2019
+from tinyldm.history.data import DataSet, GaussianMixture
+from tinyldm.history.network import STANDARD, Budget
+from tinyldm.history.probability_flow import Noise, heun, karras_sigmas, log_likelihood, noise_of_ddpm, noise_of_ncsn
 
 N_TRAIN, N_TEST, N_BITS = 2000, 4000, 1000
 T_2015 = (10, 40)                           # steps of the 2015 chain: each needs its own training
@@ -63,11 +63,11 @@ def squared_mmd(a: Tensor, b: Tensor, scale: float = FINE_SCALE) -> float:
 
     Gretton et al., JMLR 2012, eq. 3.  a (N, 2), b (M, 2).
     """
-    kernel = lambda x, y: torch.exp(-torch.cdist(x, y).square() / (2 * scale**2))
+    aa, bb, ab = (torch.exp(-torch.cdist(x, y).square() / (2 * scale**2)) for x, y in ((a, a), (b, b), (a, b)))
     n, m = len(a), len(b)
-    within_a = (kernel(a, a).sum() - n) / (n * (n - 1))
-    within_b = (kernel(b, b).sum() - m) / (m * (m - 1))
-    return (within_a + within_b - 2 * kernel(a, b).mean()).item()
+    within_a = (aa.sum() - n) / (n * (n - 1))                                 # the diagonals, all ones, do not count
+    within_b = (bb.sum() - m) / (m * (m - 1))
+    return (within_a + within_b - 2 * ab.mean()).item()
 
 
 def fit_gaussian(x_train: Tensor) -> torch.distributions.MultivariateNormal:
@@ -101,7 +101,7 @@ def bits_of_flow(eps: Noise, x: Tensor, sigma_min: float, sigma_max: float) -> f
 
 
 def relative_step(T: int) -> float:
-    """2019's step size for T steps a level, fixed before measuring: T * step is 4, and the paper's 0.2 from T = 20 on."""
+    """2019's step for T steps a level, fixed before measuring: 4 / T, at most 1, and the paper's 0.2 from T = 20 on."""
     return min(1.0, max(0.2, 4 / T))
 
 
@@ -166,7 +166,7 @@ def rows_2020(judge: Judge, x_train: Tensor, budget: Budget, generator: torch.Ge
         yield judge.row("2020 network, flow", 2 * steps - 1, heun(eps, start, levels)[-1], bits)
 
 
-def one_seed(data: DataSet, seed: int, budget: Budget = Budget()) -> Iterator[Row]:
+def one_seed(data: DataSet, seed: int, budget: Budget = STANDARD) -> Iterator[Row]:
     """Every method on one data set with one seed: one training set for all, one fresh set to judge by."""
     generator = torch.Generator().manual_seed(seed)
     x_train = data.sample(N_TRAIN, generator)

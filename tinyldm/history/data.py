@@ -143,7 +143,8 @@ def ring_of_gaussians() -> GaussianMixture:
     """Eight Gaussians on a circle; every second one has three times its neighbours' weight."""
     angle = 2 * math.pi * torch.arange(8, dtype=torch.float64) / 8
     circle = torch.stack([angle.cos(), angle.sin()], dim=1)
-    return mixture_of_unit_size("ring of Gaussians", circle, 0.08, torch.tensor([1.0, 3.0], dtype=torch.float64).repeat(4))
+    weights = torch.tensor([1.0, 3.0], dtype=torch.float64).repeat(4)
+    return mixture_of_unit_size("ring of Gaussians", circle, 0.08, weights)
 
 
 def checkerboard() -> Checkerboard:

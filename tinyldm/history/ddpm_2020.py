@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .network import Budget, NoiseMLP, Progress, checked_points, minibatch, minimise
+from tinyldm.history.network import STANDARD, Budget, NoiseMLP, Progress, checked_points, minibatch, minimise
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def train(
     x_train: Tensor,
     q: Diffusion2020,
     generator: torch.Generator,
-    budget: Budget = Budget(),
+    budget: Budget = STANDARD,
     progress: Progress = iter,
 ) -> NoisePredictor:
     """Algorithm 1."""

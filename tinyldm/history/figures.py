@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..course import plots
-from . import timeline
-from .compare import Row, mean_and_interval
-from .data import DataSet
-from .ddpm_2020 import Diffusion2020, bound_weight
-from .probability_flow import Noise
+from tinyldm.course import plots
+from tinyldm.history import timeline
+from tinyldm.history.compare import Row, mean_and_interval
+from tinyldm.history.data import DataSet
+from tinyldm.history.ddpm_2020 import Diffusion2020, bound_weight
+from tinyldm.history.probability_flow import Noise
 
 VIEW = 2.6                        # clouds are drawn on [-2.6, 2.6]^2
 METHOD_STYLE = {                  # colour and marker of each method in every plot
@@ -48,7 +48,7 @@ def gallery(columns: dict[str, Sequence[Tensor]], names: Sequence[str]) -> plt.F
 
 
 def strips(paths: dict[str, Tensor], titles: dict[str, Sequence[str]]) -> plt.Figure:
-    """One row a method, one column a moment: paths maps a method to clouds (moments, N, 2)."""
+    """One row a journey, one column a moment: paths maps a name to clouds (moments, N, 2)."""
     moments = max(len(path) for path in paths.values())
     fig, axes = plt.subplots(len(paths), moments, figsize=(1.5 * moments, 1.75 * len(paths)), squeeze=False)
     for row, (method, path) in zip(axes, paths.items()):
@@ -66,9 +66,9 @@ def _grid(view: float, n: int) -> Tensor:
 
 @torch.no_grad()
 def fields(data: DataSet, models: dict[str, Noise], sigmas: Sequence[float]) -> plt.Figure:
-    """The exact field and the learnt ones, -eps = sigma * score, at several sigmas; the background is the exact density.
+    """The exact field and the learnt ones, -eps = sigma * score, at several sigmas, over the exact density.
 
-    Arrows have one scale within a row; under each learnt field stands its root-mean-square error on noised data.
+    Above each learnt field stands its root-mean-square error on noised data.
     """
     names = list(models)
     fig, axes = plt.subplots(len(sigmas), len(names), figsize=(2.7 * len(names), 2.75 * len(sigmas)), squeeze=False)
@@ -96,7 +96,8 @@ def plain_against_annealed(plain: Tensor, annealed: Tensor, weight: float) -> pl
     for ax, points, title in zip(axes, (plain, annealed), ("plain Langevin", "annealed Langevin")):
         cloud(ax, points, plots.ORANGE, view=9, size=2)
         ax.set_title(title)
-    axes[2].bar(["truth", "plain", "annealed"], [weight, *shares], color=[plots.GREY, plots.ORANGE, plots.BLUE], width=0.6)
+    colors = [plots.GREY, plots.ORANGE, plots.BLUE]
+    axes[2].bar(["truth", "plain", "annealed"], [weight, *shares], color=colors, width=0.6)
     for i, value in enumerate([weight, *shares]):
         axes[2].text(i, value + 0.02, f"{value:.2f}", ha="center")
     axes[2].set(ylim=(0, 1), title="share of points in the upper mode")
@@ -110,7 +111,7 @@ def loss_weights(q: Diffusion2020) -> plt.Figure:
     axes[0].plot(t, weight, color=plots.BLUE, label="the bound (2015): β²/(2σ²α(1-ᾱ))")
     axes[0].axhline(1, color=plots.GREEN, linestyle="--", label="L_simple (2020): 1")
     axes[0].set(yscale="log", xlabel="t", title="weight of |ε - ε_θ|² in the loss")
-    axes[0].legend(loc="upper right")
+    axes[0].legend(loc="center right", bbox_to_anchor=(1, 0.7), fontsize=9)
     axes[1].plot(t, weight.cumsum(0) / weight.sum(), color=plots.BLUE)
     axes[1].plot(t, torch.arange(1, q.T + 1) / q.T, color=plots.GREEN, linestyle="--")
     half = int((weight.cumsum(0) < weight.sum() / 2).sum()) + 1
@@ -120,18 +121,19 @@ def loss_weights(q: Diffusion2020) -> plt.Figure:
     return fig
 
 
-def flow_against_chain(flow: Tensor, chain: Tensor) -> plt.Figure:
-    """Paths to the same data: the ordinary differential equation's and the ancestral chain's, (steps, N, 2) each, in x_t."""
-    fig, axes = plt.subplots(1, 2, figsize=(8.0, 4.1))
-    for ax, path, title, color in zip(
-        axes, (flow, chain), ("probability flow: no noise", "ancestral sampling: fresh noise each step"), (plots.PINK, plots.GREEN)
+def flow_against_chain(flow: Tensor, chain: Tensor, data_points: Tensor) -> plt.Figure:
+    """Paths to the same data: the differential equation's and the ancestral chain's, (steps, N, 2) each, in x_t."""
+    fig, axes = plt.subplots(1, 2, figsize=(8.0, 4.2))
+    for ax, path, title, color in (
+        (axes[0], flow, "probability flow: no noise", plots.PINK),
+        (axes[1], chain, "ancestral sampling: fresh noise each step", plots.GREEN),
     ):
-        ax.plot(path[:, :, 0], path[:, :, 1], color=color, linewidth=0.7, alpha=0.6)
-        ax.scatter(*path[0].T, s=10, color=plots.GREY, label="start", zorder=3)
-        ax.scatter(*path[-1].T, s=10, color=plots.BLACK, label="end", zorder=3)
-        ax.set(xlim=(-3.2, 3.2), ylim=(-3.2, 3.2), aspect="equal", title=title)
-        plots.bare(ax)
-    axes[0].legend(loc="lower left", fontsize=8)
+        cloud(ax, data_points, "#CFCFCF", view=3.2, size=2)
+        ax.plot(path[:, :, 0], path[:, :, 1], color=color, linewidth=1.0, alpha=0.8)
+        ax.scatter(*path[0].T, s=16, color=color, edgecolor="white", linewidth=0.5, label="start", zorder=3)
+        ax.scatter(*path[-1].T, s=16, color=plots.BLACK, marker="s", label="end", zorder=3)
+        ax.set_title(f"{title} ({path.shape[1]} paths)")
+        ax.legend(loc="lower left", fontsize=8)
     return fig
 
 
@@ -168,10 +170,10 @@ def distance_against_calls(rows: Sequence[Row]) -> plt.Figure:
     for ax, name in zip(axes[0], names):
         for method, (color, marker) in METHOD_STYLE.items():
             calls, mean, half = _series(rows, name, method)
-            ax.errorbar(calls, mean, half, color=color, marker=marker, markersize=4, capsize=2, linewidth=1.2, label=method)
+            ax.errorbar(calls, mean, half, color=color, marker=marker, markersize=4, capsize=2, lw=1.2, label=method)
         for method, dash, color in lines:
             ax.axhline(_series(rows, name, method)[1][0], color=color, linestyle=dash, linewidth=1, label=method)
-        ax.set(xscale="log", yscale="log", xlabel="network evaluations a sample", title=name)
+        ax.set(xscale="log", yscale="log", xlabel="network evaluations a sample", title=name, ylim=(0.015, 0.5))
     axes[0, 0].set_ylabel("sliced Wasserstein distance")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
@@ -192,8 +194,9 @@ def bits_beside_entropy(rows: Sequence[Row], entropies: dict[str, float]) -> plt
             ax.bar(where, mean - entropy, 0.12, yerr=half, color=color, capsize=2, label=method if i == 0 else None)
             ax.text(where, mean - entropy + half + 0.03, f"{mean - entropy:.2f}", ha="center", fontsize=7)
     ax.set_xticks(range(len(entropies)), [f"{name}\nH = {h:.2f} bits" for name, h in entropies.items()])
-    ax.set(ylabel="bits above the entropy", title="how many bits too many (2015: its bound; 2019 and 2020: their flow's likelihood)")
-    ax.legend(ncols=3, loc="upper right", fontsize=9)
+    ax.set(ylabel="bits above the entropy", title="bits too many (2015: its bound; 2019, 2020: the flow's likelihood)")
+    ax.axhline(0, color=plots.BLACK, linewidth=0.8)
+    fig.legend(ncols=6, loc="outside lower center", fontsize=9)
     return fig
 
 
@@ -209,7 +212,7 @@ def history_line() -> plt.Figure:
         ax.plot([when, when], [0, height], color=plots.GREY, linewidth=0.8)
         ax.scatter([when], [0], color=color, marker="s" if color == plots.ORANGE else "o", zorder=3)
         text = f"{event.date[:7]}  {event.name}\n{_wrapped(event.added)}"
-        right = event.name in ("Latent diffusion", "Classifier-free guidance", "Score SDE", "Stable Diffusion 1.1-1.4")
+        right = event.name in ("DDPM", "Score SDE", "Latent diffusion", "Classifier-free guidance") or height > 2
         ax.text(when, height, text, fontsize=7.6, ha="right" if right else "left",
                 va="bottom" if height > 0 else "top", linespacing=1.15)
     ax.axhline(0, color=plots.BLACK, linewidth=1)
@@ -243,8 +246,8 @@ def family_tree() -> plt.Figure:
             length = stage.thousand_steps or 150
             ax.barh(i, length, left=at, height=0.62, color=shades[stage.resolution], edgecolor="white",
                     hatch="///" if c.caption_dropout else None, alpha=1 if stage.thousand_steps else 0.45)
-            ax.text(at + length / 2, i, f"{stage.thousand_steps or '?'}k", ha="center", va="center", fontsize=7.5, color="white",
-                    bbox={"facecolor": shades[stage.resolution], "edgecolor": "none", "pad": 1})
+            ax.text(at + length / 2, i, f"{stage.thousand_steps or '?'}k", ha="center", va="center", fontsize=7.5,
+                    color="white", bbox={"facecolor": shades[stage.resolution], "edgecolor": "none", "pad": 1})
             at += length
         ends[c.name] = at
         ax.text(at + 12, i, f"{c.predicts}, {c.text_encoder}", va="center", fontsize=7.5)
@@ -257,6 +260,27 @@ def family_tree() -> plt.Figure:
     ax.legend(loc="upper right", fontsize=8)
     ax.set_title("each bar starts where its parent's weights ended: 1.3, 1.4 and 1.5 are siblings")
     return fig
+
+
+@torch.no_grad()
+def field_in_motion(eps: Noise, path: Tensor, sigmas: Sequence[float], out: Path, every: int = 3) -> Path:
+    """A GIF: points ride the probability flow, path (steps, N, 2) in x_bar, over the field -eps at the same sigma.
+
+    Both are drawn in x_t = x_bar / sqrt(1 + sigma^2), so that the cloud keeps its size.
+    """
+    frames = []
+    for x_bar, sigma in list(zip(path, sigmas))[::every]:
+        size = math.sqrt(1 + sigma**2)
+        grid = _grid(VIEW, 15)
+        arrows = -eps(grid * size, sigma)
+        fig, ax = plt.subplots(figsize=(3.6, 3.8))
+        ax.quiver(*grid.T, *arrows.T, color=plots.ORANGE, angles="xy", scale=30, width=0.005)
+        ax.scatter(*(x_bar / size).T, s=2.5, color=plots.BLUE, linewidths=0, zorder=3)
+        ax.set(xlim=(-VIEW, VIEW), ylim=(-VIEW, VIEW), aspect="equal")
+        ax.set_title(f"σ × score, as the 2020 network learnt it\nσ = {sigma:.3f}", fontsize=9)
+        plots.bare(ax)
+        frames.append(plots.to_image(fig))
+    return plots.save_gif(frames, out)
 
 
 def there_and_back(forward: Tensor, backward: Tensor, path: Path, frames_each_way: int = 22) -> Path:

@@ -8,10 +8,11 @@ place and 0 elsewhere.  Only the phase is random, so there are five sequences an
     reverse   p(x^{t-1} | x^t) = Bernoulli( f_b(x^t, t) ), one probability a bit
     bound     eq. 14, as for Gaussians: nothing in it says that x is continuous
 
-A step changes a bit with a probability of about 1/(2T), so a reverse kernel is best described by the log-odds that *this step
-flipped this bit*.  Past and future add up in log-odds, and small probabilities keep their precision.
+An early step changes a bit with a probability of about 1/(2T), so a reverse kernel is best described by the log-odds
+that *this step flipped this bit*.  Past and future add up in log-odds, and small probabilities keep their precision.
 
-With five sequences the best possible reverse kernel is a closed form, `exact_kernel`, which the network is held against.
+With five sequences the best reverse kernel that treats bits apart is a closed form, `exact_kernel`; the network is
+held against it.
 """
 
 import math
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .network import Budget, NoiseMLP, Progress, checked_points, minibatch, minimise
+from tinyldm.history.network import STANDARD, Budget, NoiseMLP, Progress, checked_points, minibatch, minimise
 
 LENGTH, PERIOD = 20, 5
 ENTROPY_BITS = math.log2(PERIOD)
@@ -145,7 +146,7 @@ def train(
     x_train: Tensor,
     q: BinomialDiffusion,
     generator: torch.Generator,
-    budget: Budget = Budget(),
+    budget: Budget = STANDARD,
     progress: Progress = iter,
 ) -> LearntKernel:
     """Maximise eq. 14 on sequences x_train (N, 20), one random step a sequence."""

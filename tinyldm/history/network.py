@@ -23,6 +23,9 @@ class Budget:
     lr: float = 2e-3        # falls to 0 along a half cosine
 
 
+STANDARD = Budget()
+
+
 def linear(n_in: int, n_out: int, generator: torch.Generator) -> nn.Linear:
     """A linear layer with torch's default initialisation, drawn from `generator`, not the global stream."""
     layer = nn.utils.skip_init(nn.Linear, n_in, n_out)

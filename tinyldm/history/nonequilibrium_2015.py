@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .network import Budget, NoiseMLP, Progress, checked_points, minibatch, minimise
+from tinyldm.history.network import STANDARD, Budget, NoiseMLP, Progress, checked_points, minibatch, minimise
 
 NATS_PER_BIT = math.log(2)
 
@@ -105,8 +105,11 @@ def step_kl(kernel: ReverseKernel, x0: Tensor, t: Tensor, generator: torch.Gener
 
 def entropy_terms(q: Diffusion2015, dimensions: int = 2) -> float:
     """H_q(X^T|X^0) - H_q(X^1|X^0) - H_p(X^T) of eq. 14, in nats: three entropies of isotropic Gaussians."""
-    gaussian = lambda variance: 0.5 * dimensions * math.log(2 * math.pi * math.e * variance)
-    return gaussian(1 - q.alpha_bar[-1].item()) - gaussian(q.beta[0].item()) - gaussian(1.0)
+    last, first, prior = (
+        0.5 * dimensions * math.log(2 * math.pi * math.e * variance)
+        for variance in (1 - q.alpha_bar[-1].item(), q.beta[0].item(), 1.0)
+    )
+    return last - first - prior
 
 
 @torch.no_grad()
@@ -125,7 +128,7 @@ def train(
     x_train: Tensor,
     q: Diffusion2015,
     generator: torch.Generator,
-    budget: Budget = Budget(),
+    budget: Budget = STANDARD,
     progress: Progress = iter,
 ) -> ReverseKernel:
     """Maximise K by stochastic gradients: one random step t a point, (T - 1) x its KL estimates the sum."""

@@ -161,9 +161,11 @@ NAMES = (
     Name("log_snr", "log of signal to noise", "log(ᾱ_t/(1-ᾱ_t))", "-2 log σ", "", "lambda_t (half of it)"),
     Name("x0", "clean point", "x_0", "x", "x_start", "original_samples, pred_original_sample"),
     Name("x_t", "noised point", "x_t", "x̃/√(1+σ²)", "x_noisy", "sample"),
-    Name("eps", "the noise in x_t, all of it", "ε", "-σ s(x̃, σ)", 'noise, parameterization="eps"', 'prediction_type="epsilon"'),
+    Name("eps", "the noise in x_t, all of it", "ε", "-σ s(x̃, σ)",
+         'noise, parameterization="eps"', 'prediction_type="epsilon"'),
     Name("score", "slope of log p", "-ε/√(1-ᾱ_t)", "s(x̃, σ)", "", ""),
-    Name("velocity", "turn of signal into noise", "√ᾱ_t ε - √(1-ᾱ_t) x_0", "", 'parameterization="v"', 'prediction_type="v_prediction"'),
+    Name("velocity", "turn of signal into noise", "√ᾱ_t ε - √(1-ᾱ_t) x_0", "",
+         'parameterization="v"', 'prediction_type="v_prediction"'),
 )
 
 

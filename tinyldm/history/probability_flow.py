@@ -20,9 +20,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .data import DataSet
-from .ddpm_2020 import NoisePredictor
-from .score_matching_2019 import ScoreNetwork
+from tinyldm.history.data import DataSet
+from tinyldm.history.ddpm_2020 import NoisePredictor
+from tinyldm.history.score_matching_2019 import ScoreNetwork
 
 Noise = Callable[[Tensor, float], Tensor]      # (x_bar (B, 2), sigma) -> eps (B, 2)
 
@@ -69,7 +69,7 @@ def karras_sigmas(sigma_max: float, sigma_min: float, steps: int, rho: float = 7
 def euler(eps: Noise, x_bar: Tensor, sigmas: list[float]) -> Tensor:
     """Follow the flow through the levels `sigmas` by straight lines; all states, (len(sigmas), B, 2).
 
-    This is DDIM with eta = 0 (arXiv 2010.02502, eq. 12 and 13).  One call a step.  Falling levels sample, rising encode.
+    This is DDIM with eta = 0 (arXiv 2010.02502, eq. 12 and 13), one call a step.  Falling levels sample, rising encode.
     """
     path = [x_bar]
     for now, after in zip(sigmas, sigmas[1:]):
@@ -103,9 +103,10 @@ def noise_and_divergence(eps: Noise, x_bar: Tensor, sigma: float) -> tuple[Tenso
 
 
 def log_likelihood(eps: Noise, x: Tensor, sigma_min: float, sigma_max: float, steps: int = 100) -> Tensor:
-    """log p_{sigma_min}(x) in nats for x (B, 2): push x up the flow, add up the volume change (Song et al. 2021, app. D.2).
+    """log p_{sigma_min}(x) in nats for x (B, 2): push x up the flow, add up the volume change.
 
-    log p_min(x) = log p_max(x(sigma_max)) + integral of div eps d sigma, and p_max is taken as N(0, (1 + sigma_max^2) I).
+    Song et al. 2021, app. D.2: log p_min(x) = log p_max(x(sigma_max)) + integral of div eps d sigma, where p_max is
+    taken as N(0, (1 + sigma_max^2) I).
     Unlike 2015's bound this is an equality, up to the solver's error and that last approximation.
     """
     sigmas = karras_sigmas(sigma_max, sigma_min, steps)[::-1]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from ..course import plots
-from . import (
+from tinyldm.course import plots
+from tinyldm.history import (
     compare,
     data,
     ddpm_2020,
@@ -20,10 +20,11 @@ from . import (
     score_matching_2019,
     timeline,
 )
-from .compare import Row, mean_and_interval
-from .network import Progress
+from tinyldm.history.compare import Row, mean_and_interval
+from tinyldm.history.network import Budget, Progress
 
-METHODS = ("fresh data (floor)", "one Gaussian", "KDE, Scott's rule", "KDE, tuned", "2015", "2019", "2020", "2020 network, flow")
+BASELINES = ("fresh data (floor)", "one Gaussian", "KDE, Scott's rule", "KDE, tuned")
+METHODS = (*BASELINES, "2015", "2019", "2020", "2020 network, flow")
 Bars = Callable[[str], Progress]     # a label -> a progress bar for one loop
 
 
@@ -72,11 +73,12 @@ def entropy_line(rows: Sequence[Row]) -> str:
 def markdown_tables(rows: Sequence[Row]) -> str:
     """The three tables of the comparison, with their headings."""
     seeds = len({r.seed for r in rows})
-    return (
-        f"### Distance to fresh data (sliced Wasserstein, {seeds} seeds)\n\n{table(rows, lambda r: r.distance, 3)}\n"
-        f"### Fine detail (squared MMD at scale {compare.FINE_SCALE}, × 1000, {seeds} seeds)\n\n{table(rows, lambda r: r.fine_mmd, 2)}\n"
-        f"### Bits a point on fresh data ({seeds} seeds)\n\n{table(rows, lambda r: r.bits, 2)}{entropy_line(rows)}"
+    parts = (
+        ("Distance to fresh data (sliced Wasserstein)", table(rows, lambda r: r.distance, 3)),
+        (f"Fine detail (squared MMD at scale {compare.FINE_SCALE}, × 1000)", table(rows, lambda r: r.fine_mmd, 2)),
+        ("Bits a point on fresh data", table(rows, lambda r: r.bits, 2) + entropy_line(rows)),
     )
+    return "\n".join(f"### {title}, {seeds} seeds\n\n{text}" for title, text in parts)
 
 
 @dataclass(frozen=True)
@@ -89,18 +91,18 @@ class Trained:
     of_2020: ddpm_2020.NoisePredictor
 
 
-def train_all(chosen: data.DataSet, generator: torch.Generator, bars: Bars) -> Trained:
+def train_all(chosen: data.DataSet, generator: torch.Generator, budget: Budget, bars: Bars) -> Trained:
     """Train the three on one set of compare.N_TRAIN points."""
     x_train = chosen.sample(compare.N_TRAIN, generator)
     return Trained(
         chosen,
         nonequilibrium_2015.train(
-            x_train, nonequilibrium_2015.constant_share_schedule(), generator, progress=bars(f"2015, {chosen.name}")
+            x_train, nonequilibrium_2015.constant_share_schedule(), generator, budget, bars(f"2015, {chosen.name}")
         ),
         score_matching_2019.train(
-            x_train, score_matching_2019.geometric_levels(), generator, progress=bars(f"2019, {chosen.name}")
+            x_train, score_matching_2019.geometric_levels(), generator, budget, bars(f"2019, {chosen.name}")
         ),
-        ddpm_2020.train(x_train, ddpm_2020.linear_schedule(), generator, progress=bars(f"2020, {chosen.name}")),
+        ddpm_2020.train(x_train, ddpm_2020.linear_schedule(), generator, budget, bars(f"2020, {chosen.name}")),
     )
 
 
@@ -128,31 +130,44 @@ def draw_journeys(folder: Path, models: Trained, generator: torch.Generator) -> 
     back_2020 = ddpm_2020.sample(models.of_2020, n, generator)
     at_2015, at_2019, at_2020 = (0, 20, 30, 35, 38, 40), (0, 2, 4, 6, 8, 10), (0, 600, 800, 900, 960, 1000)
     sigmas = [math.inf, *models.of_2019.sigmas.tolist()]
+    x0, eps = models.data.sample(n, generator), torch.randn(n, 2, generator=generator)
+
+    def noised(t: int) -> torch.Tensor:
+        return ddpm_2020.q_sample(x0, torch.full((n,), t), eps, q20)
+
+    at_forward = (40, 100, 200, 400, 1000)
     fig = figures.strips(
-        {"2015": back_2015[list(at_2015)], "2019": back_2019[list(at_2019)], "2020": back_2020[list(at_2020)]},
         {
+            "forward": torch.stack([x0, *(noised(t - 1) for t in at_forward)]),
+            "2015": back_2015[list(at_2015)],
+            "2019": back_2019[list(at_2019)],
+            "2020": back_2020[list(at_2020)],
+        },
+        {
+            "forward": [f"t = {t}" for t in (0, *at_forward)],
             "2015": [f"t = {q15.T - k}" for k in at_2015],
             "2019": ["start" if k == 0 else f"σ = {sigmas[k]:.2f}" for k in at_2019],
             "2020": [f"t = {q20.T - k}" for k in at_2020],
         },
     )
-    plots.save(fig, folder / "reverse.jpg")
-    x0 = models.data.sample(n, generator)
-    eps = torch.randn(n, 2, generator=generator)
-    forward = torch.stack([x0] + [ddpm_2020.q_sample(x0, torch.full((n,), t), eps, q20) for t in range(0, 700, 10)])
+    plots.save(fig, folder / "journeys.jpg")
+    forward = torch.stack([x0, *(noised(t) for t in range(0, 700, 10))])
     figures.there_and_back(forward, back_2020[300::10], folder / "there_and_back.gif")
     draw_flow(folder, models, generator)
 
 
 def draw_flow(folder: Path, models: Trained, generator: torch.Generator) -> None:
-    """30 paths of the probability flow and of the ancestral chain, in DDPM's coordinates."""
+    """Paths of the probability flow and of the ancestral chain over the data, in DDPM's coordinates."""
     eps = probability_flow.noise_of_ddpm(models.of_2020)
     levels = probability_flow.karras_sigmas(compare.FLOW_START, models.of_2020.q.sigma()[0].item(), 120)
-    start = math.sqrt(1 + compare.FLOW_START**2) * torch.randn(30, 2, generator=generator)
-    x_bar = probability_flow.heun(eps, start, levels)                         # (120, 30, 2)
+    start = math.sqrt(1 + compare.FLOW_START**2) * torch.randn(60, 2, generator=generator)
+    x_bar = probability_flow.heun(eps, start, levels)                         # (120, 60, 2)
     shrink = torch.tensor([1 / math.sqrt(1 + sigma**2) for sigma in levels])[:, None, None]
-    chain = ddpm_2020.sample(models.of_2020, 30, generator)
-    plots.save(figures.flow_against_chain(shrink * x_bar, chain), folder / "flow.png")
+    chain = ddpm_2020.sample(models.of_2020, 4, generator)[::5]
+    fig = figures.flow_against_chain(shrink * x_bar, chain, models.data.sample(1500, generator))
+    plots.save(fig, folder / "flow.png")
+    many = math.sqrt(1 + compare.FLOW_START**2) * torch.randn(800, 2, generator=generator)
+    figures.field_in_motion(eps, probability_flow.heun(eps, many, levels), levels, folder / "field.gif")
 
 
 def draw_fields(folder: Path, models: Trained) -> None:
@@ -178,8 +193,11 @@ def distant_modes_annealed(start: torch.Tensor, generator: torch.Generator) -> t
     """Algorithm 1 of 2019 on the exact scores of the two distant modes: 10 levels from 20 to 0.1, 100 steps each."""
     modes = data.two_distant_modes()
     sigmas = score_matching_2019.geometric_levels(20.0, 0.1, 10)
-    noisy_score = lambda x, sigma: modes.score(x, 1.0, sigma)
-    return score_matching_2019.annealed_langevin(noisy_score, start, sigmas, 0.1 * 0.1**2, 100, generator)[-1]
+
+    def score(x: torch.Tensor, sigma: float) -> torch.Tensor:
+        return modes.score(x, 1.0, sigma)
+
+    return score_matching_2019.annealed_langevin(score, start, sigmas, 0.1 * 0.1**2, 100, generator)[-1]
 
 
 def draw_heartbeat(folder: Path, generator: torch.Generator, bars: Bars) -> dict[str, float]:
@@ -197,7 +215,7 @@ def draw_heartbeat(folder: Path, generator: torch.Generator, bars: Bars) -> dict
     return measured | {"share of samples that are heartbeats": heartbeat_2015.share_of_heartbeats(path[-1])}
 
 
-def draw(folder: Path, seed: int, bars: Bars) -> dict[str, float]:
+def draw(folder: Path, seed: int, budget: Budget, bars: Bars) -> dict[str, float]:
     """Train what the figures need and write them all into `folder`; returns the heartbeat's numbers."""
     generator = torch.Generator().manual_seed(seed)
     with plots.style():
@@ -206,7 +224,7 @@ def draw(folder: Path, seed: int, bars: Bars) -> dict[str, float]:
         plots.save(figures.loss_weights(ddpm_2020.linear_schedule()), folder / "weights.png")
         draw_langevin(folder, generator)
         measured = draw_heartbeat(folder, generator, bars)
-        models = [train_all(chosen, generator, bars) for chosen in data.four_sets()]
+        models = [train_all(chosen, generator, budget, bars) for chosen in data.four_sets()]
         draw_gallery(folder, models, generator)
         draw_journeys(folder, models[0], generator)
         draw_fields(folder, models[2])

@@ -22,7 +22,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .network import Budget, NoiseMLP, Progress, checked_points, minibatch, minimise
+from tinyldm.history.network import STANDARD, Budget, NoiseMLP, Progress, checked_points, minibatch, minimise
 
 Score = Callable[[Tensor, float], Tensor]      # (points (B, 2), sigma) -> grad log p_sigma (B, 2)
 
@@ -69,7 +69,7 @@ def train(
     x_train: Tensor,
     sigmas: Tensor,
     generator: torch.Generator,
-    budget: Budget = Budget(),
+    budget: Budget = STANDARD,
     progress: Progress = iter,
 ) -> ScoreNetwork:
     """Minimise eq. 6: each point of a batch gets one of the L levels at random."""

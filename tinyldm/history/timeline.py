@@ -43,7 +43,7 @@ class Checkpoint:
 
 
 EVENTS = (
-    Event("2015-03-12", "Diffusion probabilistic models", "reverse a slow noising; a bound in bits", "arXiv 1503.03585"),
+    Event("2015-03-12", "Diffusion probabilistic models", "reverse slow noising; a bound in bits", "arXiv 1503.03585"),
     Event("2019-07-12", "NCSN / SMLD", "learn the score at many noise levels", "arXiv 1907.05600"),
     Event("2020-06-19", "DDPM", "2015's chain, predict the noise, drop the weights", "arXiv 2006.11239"),
     Event("2020-10-06", "DDIM", "the same network, deterministic, in few steps", "arXiv 2010.02502"),
@@ -63,7 +63,8 @@ _SAFE = "LAION-5B subset, filtered"
 
 CHECKPOINTS = (
     Checkpoint("1.1", "2022-08", "CompVis", None,
-               (Stage(237, 256, "laion2B-en"), Stage(194, 512, "laion-high-resolution")), 0.0, "eps", _CLIP_L, 768, 860),
+               (Stage(237, 256, "laion2B-en"), Stage(194, 512, "laion-high-resolution")),
+               0.0, "eps", _CLIP_L, 768, 860),     # the READMEs name the dropping as what 1.3 adds
     Checkpoint("1.2", "2022-08", "CompVis", "1.1", (Stage(515, 512, _AESTHETIC),), 0.0, "eps", _CLIP_L, 768, 860),
     Checkpoint("1.3", "2022-08", "CompVis", "1.2", (Stage(195, 512, _AESTHETIC),), 0.1, "eps", _CLIP_L, 768, 860),
     Checkpoint("1.4", "2022-08", "CompVis", "1.2", (Stage(225, 512, _AESTHETIC),), 0.1, "eps", _CLIP_L, 768, 860),
@@ -73,9 +74,10 @@ CHECKPOINTS = (
     Checkpoint("2.0", "2022-11", "Stability AI", "2.0-base",
                (Stage(150, 512, _SAFE), Stage(140, 768, _SAFE)), None, "velocity", _CLIP_H, 1024, 865),
     Checkpoint("2.1", "2022-12", "Stability AI", "2.0",
-               (Stage(55, 768, _SAFE), Stage(155, 768, "the same, filtered less")), None, "velocity", _CLIP_H, 1024, 865),
+               (Stage(55, 768, _SAFE), Stage(155, 768, "the same, filtered less")),
+               None, "velocity", _CLIP_H, 1024, 865),
     Checkpoint("XL", "2023-07", "Stability AI", None,
-               (Stage(600, 256, "internal"), Stage(200, 512, "internal"), Stage(None, 1024, "internal, many aspect ratios")),
+               (Stage(600, 256, "internal"), Stage(200, 512, "internal"), Stage(None, 1024, "internal, many shapes")),
                None, "eps", f"{_CLIP_L} + OpenCLIP ViT-bigG/14", 2048, 2600),
 )
 
@@ -100,10 +102,10 @@ REMARKS = (
            "timeline.CHECKPOINTS"),
     Remark("diffusion models remove successive applications of noise",
            "training never applies noise in succession: x_t comes from x_0 in one jump", "ddpm_2020.q_sample"),
-    Remark("the network predicts the noise added at each step (training), or noise that is scaled and subtracted (inference)",
+    Remark("the network predicts the noise added at each step; elsewhere, noise that is scaled and subtracted",
            "both are one thing: the total noise in x_t, of which a step removes a part", "ddpm_2020.reverse_mean"),
     Remark("DDPM improved on the previous method by variational inference",
-           "the bound was already 2015's loss; DDPM fixed the variance, predicted the noise and dropped the bound's weights",
+           "2015's loss was the variational bound already; DDPM fixed the variance and dropped the bound's weights",
            "ddpm_2020.bound_weight"),
 )
 
@@ -139,7 +141,8 @@ def checkpoints_table() -> str:
             "| text encoder (width) | U-Net, M |\n|---|---|---|---|---|---|---|---|---|\n")
     lines = []
     for c in CHECKPOINTS:
-        stages = "; ".join(f"{s.images}: {s.thousand_steps or '-'}k @ {s.resolution}" for s in c.stages).replace("-k", "-")
+        steps = (f"{s.thousand_steps}k" if s.thousand_steps else "-" for s in c.stages)
+        stages = "; ".join(f"{s.images}: {n} @ {s.resolution}" for s, n in zip(c.stages, steps))
         dropped = "-" if c.caption_dropout is None else f"{c.caption_dropout:.0%}"
         lines.append(f"| {c.name} | {c.date} | {c.by} | {c.parent or 'scratch'} | {stages} | {dropped} | {c.predicts} "
                      f"| {c.text_encoder} ({c.context_width}) | {c.unet_parameters:.0f} |")
