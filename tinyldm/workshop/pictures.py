@@ -79,25 +79,22 @@ def fitted_mask(mask: Image.Image, image: Image.Image, size: tuple[int, int]) ->
 
 # ── Out ──────────────────────────────────────────────────────────────────────────────────────────────
 
-def require_writable(file: Path) -> None:
+def require_place(file: Path, suffixes: tuple[str, ...]) -> None:
     """Make the folder of a file to be written, before the long work starts.
 
-    Raises: ValueError for a name that no picture has, or a place where no file can be.
+    Raises: ValueError for a suffix that is none of `suffixes`, or a place where no file can be written.
     """
-    if file.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{str(file)!r} does not end in a picture's suffix; expected one of {', '.join(SUFFIXES)}")
-    require_place(file)
-
-
-def require_place(file: Path) -> None:
-    """Make the folder of a file to be written. Raises ValueError where no file can be written."""
     if file.is_dir():
         raise ValueError(f"{file} is a folder; expected the name of a file")
+    if file.suffix.lower() not in suffixes:
+        raise ValueError(f"{str(file)!r} cannot be written; expected a name that ends in {' or '.join(suffixes)}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         probe = file.with_name(file.name + ".partial")
         probe.touch()
         probe.unlink()
+    except (FileExistsError, NotADirectoryError):
+        raise ValueError(f"cannot write {file}: there is a file in place of one of its folders") from None
     except OSError as error:
         raise ValueError(f"cannot write {file}: {error.strerror}") from None
 
@@ -120,11 +117,11 @@ def to_picture(image: Tensor) -> Image.Image:
     return Image.fromarray((image * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy())
 
 
-def tiles(images: Tensor, columns: int | None = None, gap: int = GAP) -> Image.Image:
-    """Images (B, 3, H, W) in [0, 1] in rows; small ones are enlarged without smoothing."""
+def tiles(images: Tensor, *, enlarge: bool = True, gap: int = GAP) -> Image.Image:
+    """Images (B, 3, H, W) in [0, 1] in rows, `gap` pixels apart; small ones are enlarged without smoothing."""
     count, _, height, width = images.shape
-    columns = columns or _columns(count)
-    scale = max(1, round(FINE_ENOUGH / min(height, width)))
+    columns = _columns(count)
+    scale = max(1, round(FINE_ENOUGH / min(height, width))) if enlarge else 1
     high, wide, rows = height * scale + gap, width * scale + gap, -(-count // columns)
     page = Image.new("RGB", (columns * wide - gap, rows * high - gap), PAGE)
     for i, image in enumerate(images):

@@ -1,0 +1,8 @@
+"""`python -m tinyldm` is the command `tinyldm`."""
+
+import sys
+
+from tinyldm.workshop.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
