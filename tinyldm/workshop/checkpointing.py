@@ -81,12 +81,21 @@ def load_checkpoint(path: Path, modules: dict[str, nn.Module],
             raise ValueError(f"{path} does not fit: {str(error).splitlines()[-1].strip()}; the model's configuration "
                              "has changed since: start without --resume") from None
     for name, optimizer in optimizers.items():
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in _part(tensors, name).items():
             index, field = key.split("/")
-            state.setdefault(int(index), {})[field] = value
+            state.setdefault(int(index), {})[field] = _laid_out_like(parameters[int(index)], value)
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return facts
+
+
+def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """The moments of a weight in the weight's own memory order, such as channels-last, which files do not keep.
+
+    The fused AdamW walks through weight and moments side by side in memory, without a look at their strides.
+    """
+    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
 
 
 def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
