@@ -1,9 +1,10 @@
 """Stable Diffusion 1, 2 and XL at reduced width, built by diffusers with random weights: what the parity tests share.
 
 Every structural number (levels, depths, which levels attend, paddings, prediction types, sizes of the text) is
-the real one; only the widths are smaller, so that a test takes seconds. (So are the groups of GroupNorm: with two
-numbers in a group, all it leaves is which is larger, and twenty steps amplify a rounding error to a percent.) The configurations are those of the
-published folders, in diffusers' words, and the weights never come from this package.
+the real one; only the widths are smaller, so that a test takes seconds. (And there are fewer groups of GroupNorm:
+with two numbers in a group, all it leaves is which is larger, and twenty steps amplify a rounding error to a
+percent.) The configurations are those of the published folders, in diffusers' words, and the weights never come
+from this package.
 """
 
 from pathlib import Path
@@ -116,3 +117,82 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
     """The largest difference, as a share of the largest number."""
     assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
     return ((ours - theirs).abs().max() / theirs.abs().max()).item()
+
+
+# ── CompVis single files ─────────────────────────────────────────────────────────────────────────────
+# Made from diffusers' names by the rules of diffusers' conversion scripts, not by the tables of this package.
+
+def compvis_unet(state: dict[str, Tensor], config: dict) -> dict[str, Tensor]:
+    """The U-Net part of a CompVis file."""
+    prefixes = {"time_embedding.linear_1.": "time_embed.0.", "time_embedding.linear_2.": "time_embed.2.",
+                "add_embedding.linear_1.": "label_emb.0.0.", "add_embedding.linear_2.": "label_emb.0.2.",
+                "conv_in.": "input_blocks.0.0.", "conv_norm_out.": "out.0.", "conv_out.": "out.2.",
+                "mid_block.resnets.0.": "middle_block.0.", "mid_block.attentions.0.": "middle_block.1.",
+                "mid_block.resnets.1.": "middle_block.2."}
+    for i in range(len(config["block_out_channels"])):
+        attends = "CrossAttn" in config["up_block_types"][i]
+        for j in range(2):
+            prefixes[f"down_blocks.{i}.resnets.{j}."] = f"input_blocks.{3 * i + j + 1}.0."
+            prefixes[f"down_blocks.{i}.attentions.{j}."] = f"input_blocks.{3 * i + j + 1}.1."
+        for j in range(3):
+            prefixes[f"up_blocks.{i}.resnets.{j}."] = f"output_blocks.{3 * i + j}.0."
+            prefixes[f"up_blocks.{i}.attentions.{j}."] = f"output_blocks.{3 * i + j}.1."
+        prefixes[f"down_blocks.{i}.downsamplers.0.conv."] = f"input_blocks.{3 * i + 3}.0.op."
+        prefixes[f"up_blocks.{i}.upsamplers.0."] = f"output_blocks.{3 * i + 2}.{2 if attends else 1}."
+    inner = {"norm1": "in_layers.0", "conv1": "in_layers.2", "norm2": "out_layers.0", "conv2": "out_layers.3",
+             "time_emb_proj": "emb_layers.1", "conv_shortcut": "skip_connection"}
+    converted = {}
+    for key, tensor in state.items():
+        old = next(prefix for prefix in prefixes if key.startswith(prefix))
+        rest = key.removeprefix(old)
+        if "resnets" in old:
+            name, _, kind = rest.rpartition(".")
+            rest = f"{inner[name]}.{kind}"
+        converted["model.diffusion_model." + prefixes[old] + rest] = tensor
+    return converted
+
+
+def compvis_vae(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The VAE part of a CompVis file, four levels."""
+    renames = [("conv_shortcut", "nin_shortcut"), ("conv_norm_out", "norm_out"),
+               ("mid_block.attentions.0.", "mid.attn_1."), ("mid_block.resnets.0.", "mid.block_1."),
+               ("mid_block.resnets.1.", "mid.block_2."), ("group_norm.", "norm."), ("to_q.", "q."), ("to_k.", "k."),
+               ("to_v.", "v."), ("to_out.0.", "proj_out.")]
+    for i in range(4):
+        renames += [(f"up_blocks.{i}.upsamplers.0.", f"up.{3 - i}.upsample."),
+                    (f"down_blocks.{i}.downsamplers.0.", f"down.{i}.downsample.")]
+        renames += [(f"up_blocks.{i}.resnets.{j}.", f"up.{3 - i}.block.{j}.") for j in range(3)]
+        renames += [(f"down_blocks.{i}.resnets.{j}.", f"down.{i}.block.{j}.") for j in range(2)]
+    converted = {}
+    for key, tensor in state.items():
+        is_attention = ".attentions." in key and "norm" not in key and key.endswith("weight")
+        for old, new in renames:
+            key = key.replace(old, new)
+        converted["first_stage_model." + key] = tensor[:, :, None, None] if is_attention else tensor
+    return converted
+
+
+def compvis_clip(clip: nn.Module, prefix: str = "cond_stage_model.transformer.") -> dict[str, Tensor]:
+    """A CLIP text transformer as Stable Diffusion 1 and XL store it."""
+    converted = {prefix + "text_model." + key.removeprefix("text_model."): tensor
+                 for key, tensor in clip.state_dict().items()}
+    return {**converted, prefix + "text_model.embeddings.position_ids": torch.arange(77)[None]}
+
+
+def compvis_open_clip(clip: nn.Module, prefix: str, projection: Tensor) -> dict[str, Tensor]:
+    """The same as OpenCLIP stores it: q, k and v in one matrix, the projection transposed."""
+    state = {key.removeprefix("text_model."): tensor for key, tensor in clip.state_dict().items()}
+    converted = {"positional_embedding": state["embeddings.position_embedding.weight"],
+                 "token_embedding.weight": state["embeddings.token_embedding.weight"],
+                 "ln_final.weight": state["final_layer_norm.weight"], "ln_final.bias": state["final_layer_norm.bias"],
+                 "text_projection": projection.T.contiguous(), "logit_scale": torch.tensor(4.6)}
+    names = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj",
+             "self_attn.out_proj": "attn.out_proj"}
+    for i in range(clip.config.num_hidden_layers):
+        for kind in ("weight", "bias"):
+            block, layer = f"transformer.resblocks.{i}.", f"encoder.layers.{i}."
+            thirds = [state[f"{layer}self_attn.{letter}_proj.{kind}"] for letter in "qkv"]
+            converted[f"{block}attn.in_proj_{kind}"] = torch.cat(thirds)  # (3 D, D)
+            for name, other in names.items():
+                converted[f"{block}{other}.{kind}"] = state[f"{layer}{name}.{kind}"]
+    return {prefix + key: tensor for key, tensor in converted.items()}

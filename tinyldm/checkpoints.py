@@ -196,7 +196,7 @@ def explained(file: Path) -> Iterator[None]:
         yield
     except KeyError as error:
         raise ValueError(f"{file} lacks {error}") from None
-    except (TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise ValueError(f"{file} does not describe a model that this package knows: {error}") from None
 
 
@@ -450,6 +450,13 @@ FIXED_SCHEDULE = {"clip_sample": False, "thresholding": False, "rescale_betas_ze
 # (timestep_spacing, steps_offset) -> which timesteps sampling visits; the offset has a meaning for "leading" only.
 SPACINGS = {("leading", 1): leading, ("leading", 0): leading_from_zero, ("trailing", 0): trailing,
             ("linspace", 0): linspace}
+
+
+def load_schedule(folder: Path) -> tuple[NoiseSchedule, Callable[[int, int], Tensor]]:
+    """Read the noise schedule, and which timesteps sampling visits, from a scheduler's folder."""
+    config = read_json(folder / "scheduler_config.json")
+    with explained(folder / "scheduler_config.json"):
+        return schedule_from_diffusers(config), spacing_from_diffusers(config)
 
 
 def schedule_from_diffusers(config: dict) -> NoiseSchedule:

@@ -71,10 +71,7 @@ class LatentDiffusion:
             raise ValueError(f"{str(name)!r} is not a model folder: {folder / 'model_index.json'} does not exist; "
                              'expected "tiny", a folder in the diffusers layout, or "owner/name" on the hub')
         unet, vae = checkpoints.load_unet(folder / "unet", variant), checkpoints.load_vae(folder / "vae", variant)
-        file = folder / "scheduler" / "scheduler_config.json"
-        config = checkpoints.read_json(file)
-        with checkpoints.explained(file):
-            schedule, spacing = checkpoints.schedule_from_diffusers(config), checkpoints.spacing_from_diffusers(config)
+        schedule, spacing = checkpoints.load_schedule(folder / "scheduler")
         model = cls(unet, vae, _load_text_encoder(folder, variant), schedule, spacing=spacing,
                     image_encoder=_load_image_encoder(folder, unet.config.context_dim),
                     image_size=checkpoints.image_size(folder / "unet", vae.config.factor))
@@ -370,7 +367,8 @@ class LatentDiffusion:
 
     def _pipeline(self) -> dict:
         """Which of diffusers' pipelines opens this model, and what that pipeline has and this package does not."""
-        absent = {"feature_extractor": [None, None], "image_encoder": [None, None]}
+        absent = {"feature_extractor": [None, None], "image_encoder": [None, None],
+                  "_diffusers_version": "0.35.0"}  # which its inpainting pipeline asks for
         if isinstance(self.text_encoder, TextEncoderXL):
             return {"_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": True, **absent}
         name = "StableDiffusionInpaintPipeline" if self._paints_over() else "StableDiffusionPipeline"
