@@ -8,6 +8,7 @@ import random
 import shutil
 import sys
 import types
+import warnings
 from pathlib import Path
 
 import diffusers
@@ -127,7 +128,9 @@ def open_in_diffusers(folder: Path, caplog) -> diffusers.DiffusionPipeline:
     for name in ("diffusers", "transformers"):
         logging.getLogger(name).addHandler(caplog.handler)
     try:
-        pipe = diffusers.DiffusionPipeline.from_pretrained(folder, low_cpu_mem_usage=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # what diffusers calls a deprecation
+            pipe = diffusers.DiffusionPipeline.from_pretrained(folder, low_cpu_mem_usage=False)
     finally:
         for name in ("diffusers", "transformers"):
             logging.getLogger(name).removeHandler(caplog.handler)

@@ -447,9 +447,10 @@ def _hub_name(name: str) -> str:
 
 FIXED_SCHEDULE = {"clip_sample": False, "thresholding": False, "rescale_betas_zero_snr": False, "trained_betas": None}
 
-# (timestep_spacing, steps_offset) -> which timesteps sampling visits; the offset has a meaning for "leading" only.
-SPACINGS = {("leading", 1): leading, ("leading", 0): leading_from_zero, ("trailing", 0): trailing,
-            ("linspace", 0): linspace}
+# (timestep_spacing, steps_offset) -> which timesteps sampling visits. The offset has a meaning for "leading" only;
+# for the others it is written as 1, because diffusers warns of everything else.
+SPACINGS = {("leading", 1): leading, ("leading", 0): leading_from_zero, ("trailing", 1): trailing,
+            ("linspace", 1): linspace}
 
 
 def load_schedule(folder: Path) -> tuple[NoiseSchedule, Callable[[int, int], Tensor]]:
@@ -483,7 +484,7 @@ def schedule_from_diffusers(config: dict) -> NoiseSchedule:
 def spacing_from_diffusers(config: dict) -> Callable[[int, int], Tensor]:
     """scheduler_config.json -> which timesteps sampling visits, such as `leading`."""
     name = config.get("timestep_spacing", "leading")
-    offset = config.get("steps_offset", 0) if name == "leading" else 0
+    offset = config.get("steps_offset", 0) if name == "leading" else 1
     if (name, offset) not in SPACINGS:
         raise ValueError(f"the scheduler's timestep_spacing is {name!r} with steps_offset {offset!r}; this package "
                          f"knows {', '.join(f'{name} with {offset}' for name, offset in SPACINGS)}")
