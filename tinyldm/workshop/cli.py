@@ -81,6 +81,7 @@ def say(message: str) -> None:
 def short_warnings() -> Iterator[None]:
     """Warnings as one line each, without the file and line that they come from."""
     with warnings.catch_warnings():
+        warnings.simplefilter("default", UserWarning)      # each of them once
         usual = warnings.showwarning
 
         def show(message, category, filename, lineno, file=None, line=None) -> None:
@@ -171,7 +172,7 @@ def share(text: str) -> float:
 def size(text: str) -> tuple[int, int]:
     """An argparse type: "512x768" is 512 pixels high and 768 wide."""
     match = re.fullmatch(r"(\d{1,5})[x×](\d{1,5})", text)
-    if not match:
+    if not match or 0 in (int(match[1]), int(match[2])):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size; expected HEIGHTxWIDTH, such as 64x64")
     return int(match[1]), int(match[2])
 
@@ -302,10 +303,14 @@ def check_before_loading(options: argparse.Namespace) -> None:
     machine.choose_device(options.device)
     if options.image_context is not None:
         pictures.open_picture(options.image_context)
-    strange = unknown_words(f"{options.caption} {options.negative or ''}") if options.model == "tiny" else []
-    if strange:
-        from tinyldm.workshop.data.world import COLOURS, SHAPES
 
+
+def warn_of_unknown_words(options: argparse.Namespace) -> None:
+    """Name the words that the shipped model never saw. Of other models it is not known what they saw."""
+    from tinyldm.workshop.data.world import COLOURS, SHAPES
+
+    strange = unknown_words(f"{options.caption} {options.negative or ''}")
+    if options.model == "tiny" and strange:
         say(f"warning: tiny never saw {', '.join(map(repr, strange))}; it draws one or two of {', '.join(SHAPES)} in "
             f"{', '.join(COLOURS)}")
 
@@ -324,6 +329,7 @@ def open_model(options: argparse.Namespace) -> "LatentDiffusion":
     from tinyldm import LatentDiffusion, reverse_diffusion
     from tinyldm.workshop import machine
 
+    warn_of_unknown_words(options)
     if sys.stderr.isatty():
         say(f"loading {options.model} …")
     model = LatentDiffusion.from_pretrained(options.model, device=machine.choose_device(options.device),
