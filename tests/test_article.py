@@ -388,6 +388,7 @@ def test_L338_a_resblock_is_what_the_reference_does():
                  block.conv2.weight, block.conv2.bias, padding=1)
     expected = F.conv2d(x, block.shortcut.weight, block.shortcut.bias) + h
     assert torch.allclose(block(x, t_emb), expected, atol=1e-5)
+    assert ResBlock(64, 64).norm1.num_groups == SpatialTransformer(64, 8, 1).norm.num_groups == 32  # Stable Diffusion's
 
 
 def test_L338_silent_in_the_article_the_residual_sum():
