@@ -2,9 +2,9 @@
 
     z_t = √ᾱ_t · z0 + √(1-ᾱ_t) · ε,   ε ~ N(0, 1),   ᾱ_t = ∏_{s ≤ t} (1 - β_s)
 
-The article adds noise "step by step" with a Markov chain. A chain of Gaussians is a Gaussian, so the T
-steps collapse into the one line above; training only ever uses that line, at a uniformly drawn t. (That
-both agree is a test.) The chain lives on *latents*, not on images.
+The article applies Gaussian noise iteratively, in a Markov chain. A chain of Gaussians is a Gaussian, so the
+T steps collapse into the one line above; training only ever uses that line, at a uniformly drawn t. (That
+both agree is a test, `tests/test_article.py`.) The chain lives on *latents*, not on images.
 
 Where the article and the reference code differ, the code wins:
 
@@ -40,8 +40,8 @@ def linear_betas(T: int = 1000, start: float = 1e-4, end: float = 0.02) -> Tenso
 def cosine_betas(T: int = 1000, s: float = 0.008) -> Tensor:
     """ᾱ_t falls like cos²; β is what that takes, at most 0.999. (T,) float64. Nichol & Dhariwal 2021, eq. 17."""
     steps = torch.arange(T + 1, dtype=torch.float64) / T
-    alpha_bar = torch.cos((steps + s) / (1 + s) * math.pi / 2) ** 2
-    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=0.999)
+    f = torch.cos((steps + s) / (1 + s) * math.pi / 2) ** 2  # ᾱ_t = f(t) / f(0), and f(0) cancels below
+    return (1 - f[1:] / f[:-1]).clamp(max=0.999)
 
 
 # ── z0, ε and the velocity: with z_t known, each of the three gives the other two ─────────────────────
@@ -86,15 +86,15 @@ def velocity_from_z0(z0: Tensor, z_t: Tensor, alpha_bar) -> Tensor:
 class Prediction:
     """What a network's output *means*: a convention that its weights do not tell."""
 
-    name: str                                          # as scheduler_config.json calls it
-    target: Callable[[Tensor, Tensor, Tensor], Tensor]  # (z0, eps, ᾱ) -> what the network should output
-    to_z0: Callable[[Tensor, Tensor, Tensor], Tensor]   # (output, z_t, ᾱ) -> z0
-    to_eps: Callable[[Tensor, Tensor, Tensor], Tensor]  # (output, z_t, ᾱ) -> eps
+    name: str                                                    # as scheduler_config.json calls it
+    from_z0_and_eps: Callable[[Tensor, Tensor, Tensor], Tensor]  # (z0, eps, ᾱ) -> what the network should output
+    to_z0: Callable[[Tensor, Tensor, Tensor], Tensor]            # (output, z_t, ᾱ) -> z0
+    to_eps: Callable[[Tensor, Tensor, Tensor], Tensor]           # (output, z_t, ᾱ) -> eps
 
 
-EPS = Prediction("epsilon", target=lambda z0, eps, alpha_bar: eps,
+EPS = Prediction("epsilon", from_z0_and_eps=lambda z0, eps, alpha_bar: eps,
                  to_z0=z0_from_eps, to_eps=lambda eps, z_t, alpha_bar: eps)
-VELOCITY = Prediction("v_prediction", target=velocity, to_z0=z0_from_velocity, to_eps=eps_from_velocity)
+VELOCITY = Prediction("v_prediction", from_z0_and_eps=velocity, to_z0=z0_from_velocity, to_eps=eps_from_velocity)
 
 
 # ── The schedule ─────────────────────────────────────────────────────────────────────────────────────
@@ -114,7 +114,7 @@ class NoiseSchedule(nn.Module):
         super().__init__()
         _require_betas(beta)
         self.register_buffer("alpha_bar", torch.cumprod(1 - beta.double(), dim=0).float())
-        # Rounded like the table, so that a walk which ends at ᾱ_0 does not take one more step of 1e-8.
+        # float32 like alpha_bar, so that a given ᾱ_0 equals alpha_bar[0] exactly.
         self.final_alpha_bar = torch.tensor(final_alpha_bar, dtype=torch.float32).item()
         self.prediction, self.T = prediction, len(beta)
 
@@ -124,7 +124,7 @@ class NoiseSchedule(nn.Module):
         Between two table entries σ = √((1-ᾱ)/ᾱ) is interpolated linearly, as diffusers' Euler does.
         """
         _require_timesteps(t, self.alpha_bar)
-        return _between(self.alpha_bar, t) if t.is_floating_point() else self.alpha_bar[t]
+        return _interpolated(self.alpha_bar, t) if t.is_floating_point() else self.alpha_bar[t]
 
     def q_sample(self, z0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """Noise clean latents to timestep t in one jump: z_t = √ᾱ_t z0 + √(1-ᾱ_t) ε.
@@ -133,19 +133,20 @@ class NoiseSchedule(nn.Module):
         Returns: z_t (B, …), in the dtype of z0.  Ho et al. 2020, eq. 4.
         """
         _require_alike(z0, t, eps)
-        alpha_bar = self._spread(t, z0)
+        alpha_bar = self._alpha_bar_for(z0, t)
         return alpha_bar.sqrt() * z0 + (1 - alpha_bar).sqrt() * eps
 
     def target(self, z0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """What the network should output for q_sample(z0, t, eps): the noise, or the velocity. (B, …)."""
         _require_alike(z0, t, eps)
-        return self.prediction.target(z0, eps, self._spread(t, z0))
+        return self.prediction.from_z0_and_eps(z0, eps, self._alpha_bar_for(z0, t))
 
-    def _spread(self, t: Tensor, z: Tensor) -> Tensor:
-        return self.at(t).to(z.dtype).view(-1, *[1] * (z.dim() - 1))  # (B,) -> (B, 1, 1, 1)
+    def _alpha_bar_for(self, z: Tensor, t: Tensor) -> Tensor:
+        return self.at(t).to(z.dtype).view(-1, *(1 for _ in z.shape[1:]))  # (B,) -> (B, 1, 1, 1)
 
 
-def _between(alpha_bar: Tensor, t: Tensor) -> Tensor:
+def _interpolated(alpha_bar: Tensor, t: Tensor) -> Tensor:
+    """ᾱ = 1 / (1 + σ²) for fractional t, between the two σ around it."""
     sigma = ((1 - alpha_bar) / alpha_bar).sqrt()
     below = t.long().clamp(max=max(len(alpha_bar) - 2, 0))
     above = (below + 1).clamp(max=len(alpha_bar) - 1)

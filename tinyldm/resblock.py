@@ -1,12 +1,14 @@
 """§ U-Net: the ResBlock with its time embedding, and the layers that halve and double a feature map.
 
-This is the first room of the package, because every other network is made of it: the VAE stacks these
-blocks without a time embedding, the U-Net stacks them with one.
+Read this first, because every other network is made of it: the VAE stacks these blocks without a time
+embedding, the U-Net stacks them with one.
 
-    t ──timestep_embedding──► sinusoids ──TimeMLP──► t_emb ─┐ (once for the whole network)
-                                                            ▼
-    x ─► norm1 ─► SiLU ─► conv1 ──────────────────────────► + ─► norm2 ─► SiLU ─► conv2 ─► + ─► out
-    └──────────────────────────────── shortcut ───────────────────────────────────────────┘
+    t ──timestep_embedding──► sinusoids ──TimeMLP──► t_emb      once for the whole network
+                                                       │
+                                               SiLU, time_proj  in each block: the article's "one-layered
+                                                       ▼        feedforward network"
+    x ─► norm1 ─► SiLU ─► conv1 ─────────────────────► + ─► norm2 ─► SiLU ─► conv2 ─► + ─► out
+    └─────────────────────────────── shortcut ────────────────────────────────────────┘
 
 Where the article and the reference code differ, the code wins:
 
@@ -28,7 +30,7 @@ def timestep_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Ten
     """Write each timestep as `dim / 2` cosines followed by `dim / 2` sines of falling frequency.
 
     embedding(t) = [cos(t f_0), …, cos(t f_{n-1}), sin(t f_0), …, sin(t f_{n-1})],
-    f_i = max_period^(-i / n), n = dim / 2.  Vaswani et al. 2017, § 3.5, with the cosines first.
+    f_i = max_period^(-i / n), n = dim / 2.  Vaswani et al. 2017, § 3.5, but with all cosines first and then all sines.
 
     Args:
         t: (B,) timesteps, int64 or float; fractions are meaningful.
@@ -44,7 +46,7 @@ def timestep_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Ten
     if dim % 2:
         raise ValueError(f"dim is {dim}; expected an even number: half cosines, half sines")
     half = dim // 2
-    # Always float32: in half precision t = 999 and t = 1000 would share an embedding.
+    # Always float32: in bfloat16, t = 998 and t = 999 would share an embedding.
     exponent = torch.arange(half, dtype=torch.float32, device=t.device) / half
     angle = t.float()[:, None] * torch.exp(-math.log(max_period) * exponent)  # (B,) -> (B, half)
     # Cosines before sines: the order that every Stable Diffusion checkpoint was trained with.
@@ -76,13 +78,14 @@ class ResBlock(nn.Module):
             input across the shortcut.
         t_emb_dim: width of `t_emb`, or None for a block without a time embedding (the VAE's).
         groups: number of GroupNorm groups (32 in Stable Diffusion); must divide both channel counts.
-        eps: of GroupNorm: 1e-5 in the U-Net, 1e-6 in the VAE. The wrong one costs about 5e-5 in the output.
+        eps: of GroupNorm: 1e-5 in the U-Net, 1e-6 in the VAE, as the released weights were trained.
         dropout: before the second convolution; 0 in Stable Diffusion.
     """
 
     def __init__(self, in_channels: int, out_channels: int, t_emb_dim: int | None = None,
                  groups: int = 32, eps: float = 1e-5, dropout: float = 0.0):
         super().__init__()
+        self.t_emb_dim = t_emb_dim
         self.norm1 = nn.GroupNorm(groups, in_channels, eps)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.time_proj = None if t_emb_dim is None else nn.Linear(t_emb_dim, out_channels)
@@ -94,14 +97,14 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, t_emb: Tensor | None = None) -> Tensor:
         """x (B, C_in, H, W), t_emb (B, D_t) or None -> (B, C_out, H, W)."""
-        if (self.time_proj is None) != (t_emb is None):
-            raise ValueError(f"t_emb is {None if t_emb is None else tuple(t_emb.shape)}, but this block was built for "
-                             f"t_emb_dim = {self.time_proj and self.time_proj.in_features}")
+        width = None if t_emb is None else t_emb.shape[-1]
+        if width != self.t_emb_dim:
+            raise ValueError(f"t_emb has width {width}; this block was built for t_emb_dim = {self.t_emb_dim}")
         h = self.conv1(F.silu(self.norm1(x)))  # (B, C_in, H, W) -> (B, C_out, H, W)
         if self.time_proj is not None:
-            # One number for each channel, the same at every pixel; added here and nowhere else.
+            # One number for each channel, broadcast over all pixels; added here and nowhere else.
             h = h + self.time_proj(F.silu(t_emb))[:, :, None, None]
-        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
+        h = self.conv2(self.dropout(F.silu(self.norm2(h))))  # (B, C_out, H, W)
         return self.shortcut(x) + h
 
 

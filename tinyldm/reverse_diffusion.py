@@ -3,9 +3,10 @@
     z_T ~ N(0, 1);   for each timestep t, from noisy to clean:   z_t ─model─► ẑ0, ε̂ ─sampler─► z_{t-1}
 
 The article says that the predicted noise is "scaled down and subtracted". What happens is: estimate the
-clean latent ẑ0, then mix it with noise again, a little less of it. The four samplers differ in how they
-mix; DDPM also adds *fresh* noise. In practice every step uses classifier-free guidance, which the article
-leaves out.
+clean latent ẑ0 (`z0_from_eps` does the subtracting), then mix it with noise again, a little less of it. The
+four samplers differ in how they mix; DDPM also adds *fresh* noise; `euler` is literally "scaled down and
+subtracted", but from z / √ᾱ. In practice every step uses classifier-free guidance, which the article names
+once, in its version history, and does not explain.
 
 A sampler is a pure function of (model, z_T, schedule, timesteps, …). `model` is any (z_t, t) -> prediction:
 `guided` makes one from a U-Net and a caption, so that no sampler knows of captions, and no guidance knows
@@ -21,13 +22,13 @@ from collections.abc import Callable, Iterator
 from numbers import Integral
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from tinyldm.forward_diffusion import NoiseSchedule
 
 Model = Callable[[Tensor, Tensor], Tensor]   # (z_t (B, C, h, w), t (B,)) -> prediction (B, C, h, w)
-# (step index, z after the step, ẑ0) -> None, or a latent that takes the place of z
-Callback = Callable[[int, Tensor, Tensor], Tensor | None]
+# Nothing, or (step index, z after the step, ẑ0) -> None, or a latent that takes the place of z
+Callback = Callable[[int, Tensor, Tensor], Tensor | None] | None
 
 
 # ── Guidance ─────────────────────────────────────────────────────────────────────────────────────────
@@ -37,6 +38,7 @@ def guided(model: Callable[..., Tensor], context: Tensor, null_context: Tensor, 
     """Classifier-free guidance: exaggerate what the caption changes. Ho & Salimans 2022, eq. 6.
 
     ε̂ = ε_null + w (ε_caption - ε_null): w = 1 is the plain conditional model, w = 0 ignores the caption.
+    (What the paper calls w is one less.)
 
     Args:
         model: (z_t, t, context) -> prediction, such as a `UNet`.
@@ -45,28 +47,26 @@ def guided(model: Callable[..., Tensor], context: Tensor, null_context: Tensor, 
         added, null_added: (B, D_a), Stable Diffusion XL's added vectors; else None.
     Returns: a function (z_t, t) -> prediction.
     """
-    _require_finite("guidance_scale", guidance_scale)
-    caption, null = _conditions(context, null_context, added, null_added)
+    # Each of the two is (context,) or, for XL, (context, added).
+    caption, null = _conditions(context, null_context, guidance_scale, added, null_added)
 
     def guided_model(z_t: Tensor, t: Tensor) -> Tensor:
         if guidance_scale == 1:
             return model(z_t, t, *caption)
-        without, with_caption = _predict_both(model, z_t, t, null, caption)
+        if caption[0].shape != null[0].shape:  # a picture beside the caption makes its context longer
+            without, with_caption = model(z_t, t, *null), model(z_t, t, *caption)
+        else:  # both halves in one batch, which is faster: (2B, C, h, w), (2B,), (2B, L, D)
+            both = (torch.cat(pair) for pair in zip((z_t, t, *null), (z_t, t, *caption)))
+            without, with_caption = model(*both).chunk(2)
         return without + guidance_scale * (with_caption - without)
 
     return guided_model
 
 
-def _predict_both(model: Callable[..., Tensor], z_t: Tensor, t: Tensor, null: tuple, caption: tuple) -> tuple:
-    """The predictions without and with the caption: the two halves of one batch, which is faster than two calls."""
-    if null[0].shape != caption[0].shape:  # a picture and a caption have different lengths
-        return model(z_t, t, *null), model(z_t, t, *caption)
-    both = (torch.cat(pair) for pair in zip(null, caption))  # (2B, L, D) and, for XL, (2B, D_a)
-    return model(torch.cat([z_t, z_t]), torch.cat([t, t]), *both).chunk(2)
-
-
-def _conditions(context: Tensor, null_context: Tensor, added: Tensor | None, null_added: Tensor | None) -> tuple:
-    """What the model is given beside (z_t, t): with the caption, and without it. Only XL's has a second part."""
+def _conditions(context: Tensor, null_context: Tensor, guidance_scale: float, added: Tensor | None,
+                null_added: Tensor | None) -> tuple:
+    """What the model reads beside (z_t, t) with the caption, and without it, once all arguments have been checked."""
+    _require_finite("guidance_scale", guidance_scale)
     B, D = len(context), context.shape[-1]
     if context.dim() != 3 or null_context.dim() != 3 or len(null_context) not in (1, B) or null_context.shape[2] != D:
         raise ValueError(f"null_context has shape {tuple(null_context.shape)}, context {tuple(context.shape)}; "
@@ -133,12 +133,14 @@ def timesteps(schedule: NoiseSchedule, steps: int, spacing: Callable[[int, int],
 
 # ── Samplers ─────────────────────────────────────────────────────────────────────────────────────────
 # All take and return unit-variance latents: z_t = √ᾱ z0 + √(1-ᾱ) ε. `final_alpha_bar` is the ᾱ that the
-# last step lands on: 1 is the clean latent. Stable Diffusion's DDIM stops at ᾱ_0 = 0.99915; the others do not.
+# last step lands on: 1 is the clean latent. Only Stable Diffusion's DDIM stops at ᾱ_0 = 0.99915 instead, a number
+# of the schedule; so only `ddim` asks the schedule for it.
 
 def ddim(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: Tensor, *, eta: float = 0.0,
-         generator: torch.Generator | None = None, final_alpha_bar: float | None = None,
-         callback: Callback | None = None) -> Tensor:
+         generator: Generator | None = None, final_alpha_bar: float | None = None, callback: Callback = None) -> Tensor:
     """Song et al. 2021 (DDIM), eq. 12: jump to ẑ0, come back to the next noise level along ε̂.
+
+    z_next = √ᾱ_next ẑ0 + √(1 - ᾱ_next - σ²) ε̂ + σ · fresh noise, σ as in eq. 16.
 
     Args:
         model: (z_t, t) -> prediction; z: (B, C, h, w) noise to start from; timesteps: (S,), falling.
@@ -149,53 +151,53 @@ def ddim(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: Tensor, *,
     Returns: z0 (B, C, h, w).
     """
     _require_finite("eta", eta, 0, 1)
-    for i, t, alpha_bar, next_alpha_bar in _levels(schedule, timesteps, final_alpha_bar):
-        z0_hat, eps_hat = _estimate(model, z, t, schedule, alpha_bar)
+    for i, t, alpha_bar, next_alpha_bar in _steps(schedule, timesteps, final_alpha_bar):
+        z0_hat, eps_hat = _z0_and_eps(model, z, t, schedule, alpha_bar)
         sigma = eta * math.sqrt((1 - next_alpha_bar) / (1 - alpha_bar) * (1 - alpha_bar / next_alpha_bar))
+        # (The max is against rounding; without fresh noise the generator stays where it is.)
         z = math.sqrt(next_alpha_bar) * z0_hat + math.sqrt(max(1 - next_alpha_bar - sigma**2, 0)) * eps_hat
-        if sigma > 0:
-            z = z + sigma * _noise(z, generator)
-        z = _after(callback, i, z, z0_hat)
+        z = z + sigma * _noise(z, generator) if sigma > 0 else z
+        z = _call_back(callback, i, z, z0_hat)
     return z
 
 
 def ddpm(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: Tensor, *,
-         generator: torch.Generator | None = None, final_alpha_bar: float = 1.0,
-         callback: Callback | None = None) -> Tensor:
+         generator: Generator | None = None, final_alpha_bar: float = 1.0,
+         callback: Callback = None) -> Tensor:
     """Ho et al. 2020 (DDPM), eq. 7: draw from the posterior q(z_{t-1} | z_t, ẑ0). Arguments as `ddim`.
 
     The posterior is a Gaussian between z_t and ẑ0; its noise is what makes the walk ancestral.
     """
-    for i, t, alpha_bar, next_alpha_bar in _levels(schedule, timesteps, final_alpha_bar):
-        z0_hat, _ = _estimate(model, z, t, schedule, alpha_bar)
+    for i, t, alpha_bar, next_alpha_bar in _steps(schedule, timesteps, final_alpha_bar):
+        z0_hat, _ = _z0_and_eps(model, z, t, schedule, alpha_bar)
         alpha = alpha_bar / next_alpha_bar  # of the steps that this one jumps over, together
         mean = (math.sqrt(next_alpha_bar) * (1 - alpha) * z0_hat
                 + math.sqrt(alpha) * (1 - next_alpha_bar) * z) / (1 - alpha_bar)
         variance = (1 - next_alpha_bar) / (1 - alpha_bar) * (1 - alpha)
         z = mean + math.sqrt(variance) * _noise(z, generator) if variance > 0 else mean
-        z = _after(callback, i, z, z0_hat)
+        z = _call_back(callback, i, z, z0_hat)
     return z
 
 
 def euler(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: Tensor, *,
-          generator: torch.Generator | None = None, final_alpha_bar: float = 1.0,
-          callback: Callback | None = None) -> Tensor:
+          generator: Generator | None = None, final_alpha_bar: float = 1.0,
+          callback: Callback = None) -> Tensor:
     """Karras et al. 2022, algorithm 1 without its second half: follow the ODE dx/dσ = ε̂ in straight steps.
 
     x = z / √ᾱ and σ = √((1-ᾱ)/ᾱ) are the coordinates in which the ODE has this short form.
     In exact arithmetic it is `ddim` with eta = 0. Arguments as `ddim`; nothing is random.
     """
-    for i, t, alpha_bar, next_alpha_bar in _levels(schedule, timesteps, final_alpha_bar):
-        z0_hat, eps_hat = _estimate(model, z, t, schedule, alpha_bar)
+    for i, t, alpha_bar, next_alpha_bar in _steps(schedule, timesteps, final_alpha_bar):
+        z0_hat, eps_hat = _z0_and_eps(model, z, t, schedule, alpha_bar)
         sigma, next_sigma = (math.sqrt((1 - a) / a) for a in (alpha_bar, next_alpha_bar))
-        x = z / math.sqrt(alpha_bar) + (next_sigma - sigma) * eps_hat
-        z = _after(callback, i, math.sqrt(next_alpha_bar) * x, z0_hat)
+        x = z / math.sqrt(alpha_bar) - (sigma - next_sigma) * eps_hat
+        z = _call_back(callback, i, math.sqrt(next_alpha_bar) * x, z0_hat)
     return z
 
 
 def dpm_solver_pp(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: Tensor, *,
-                  generator: torch.Generator | None = None, final_alpha_bar: float = 1.0,
-                  callback: Callback | None = None) -> Tensor:
+                  generator: Generator | None = None, final_alpha_bar: float = 1.0,
+                  callback: Callback = None) -> Tensor:
     """Lu et al. 2022 (DPM-Solver++), algorithm 2, "2M": second order from one model call a step.
 
     λ = log √(ᾱ / (1-ᾱ)) is the time in which ẑ0 changes slowly, so the last two estimates are
@@ -203,8 +205,8 @@ def dpm_solver_pp(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: T
     Arguments as `ddim`; nothing is random.
     """
     previous_z0, previous_lambda = None, None
-    for i, t, alpha_bar, next_alpha_bar in _levels(schedule, timesteps, final_alpha_bar):
-        z0_hat, _ = _estimate(model, z, t, schedule, alpha_bar)
+    for i, t, alpha_bar, next_alpha_bar in _steps(schedule, timesteps, final_alpha_bar):
+        z0_hat, _ = _z0_and_eps(model, z, t, schedule, alpha_bar)
         lambda_, next_lambda = _half_log_snr(alpha_bar), _half_log_snr(next_alpha_bar)
         h = next_lambda - lambda_
         extrapolated = z0_hat
@@ -213,19 +215,19 @@ def dpm_solver_pp(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: T
         previous_z0, previous_lambda = z0_hat, lambda_
         z = (math.sqrt((1 - next_alpha_bar) / (1 - alpha_bar)) * z
              - math.sqrt(next_alpha_bar) * math.expm1(-h) * extrapolated)
-        z = _after(callback, i, z, z0_hat)
+        z = _call_back(callback, i, z, z0_hat)
     return z
 
 
-def _levels(schedule: NoiseSchedule, timesteps: Tensor, final_alpha_bar: float | None) -> Iterator[tuple]:
+def _steps(schedule: NoiseSchedule, timesteps: Tensor, final_alpha_bar: float | None) -> Iterator[tuple]:
     """(step index, t, ᾱ now, ᾱ after) for each step; the ᾱ are Python floats, exact on every device."""
     final_alpha_bar = schedule.final_alpha_bar if final_alpha_bar is None else final_alpha_bar
-    alpha_bars = schedule.at(timesteps.to(schedule.alpha_bar.device)).tolist() + [final_alpha_bar]
-    _require_falling(timesteps, alpha_bars)
+    alpha_bars = _checked([*schedule.at(timesteps.to(schedule.alpha_bar.device)).tolist(), final_alpha_bar], timesteps)
     yield from zip(range(len(timesteps)), timesteps, alpha_bars, alpha_bars[1:])
 
 
-def _require_falling(timesteps: Tensor, alpha_bars: list[float]) -> None:
+def _checked(alpha_bars: list[float], timesteps: Tensor) -> list[float]:
+    """The same, if each level has less noise than the one before it."""
     if timesteps.dim() != 1 or not len(timesteps):
         raise ValueError(f"timesteps has shape {tuple(timesteps.shape)}, {timesteps.numel()} timesteps; expected (S,), "
                          "at least 1")
@@ -233,15 +235,16 @@ def _require_falling(timesteps: Tensor, alpha_bars: list[float]) -> None:
     if any(a >= b for a, b in zip(visited, visited[1:])) or not visited[-1] <= final <= 1:
         raise ValueError("each step must land on less noise than it leaves; expected strictly falling timesteps, and "
                          f"final_alpha_bar ({final:g}) between ᾱ at the last ({visited[-1]:g}) and 1")
+    return alpha_bars
 
 
-def _estimate(model: Model, z: Tensor, t: Tensor, schedule: NoiseSchedule, alpha_bar: float) -> tuple[Tensor, Tensor]:
+def _z0_and_eps(model: Model, z: Tensor, t: Tensor, schedule: NoiseSchedule, alpha_bar: float) -> tuple[Tensor, Tensor]:
     """Ask the model once; read its prediction as (ẑ0, ε̂)."""
     output = model(z, t.to(z.device).expand(len(z)))
     return schedule.prediction.to_z0(output, z, alpha_bar), schedule.prediction.to_eps(output, z, alpha_bar)
 
 
-def _noise(z: Tensor, generator: torch.Generator | None) -> Tensor:
+def _noise(z: Tensor, generator: Generator | None) -> Tensor:
     # Drawn where the generator lives, so that a CPU seed gives the same picture on every device.
     device = z.device if generator is None else generator.device
     return torch.randn(z.shape, generator=generator, device=device, dtype=z.dtype).to(z.device)
@@ -251,6 +254,6 @@ def _half_log_snr(alpha_bar: float) -> float:
     return math.inf if alpha_bar == 1 else 0.5 * (math.log(alpha_bar) - math.log1p(-alpha_bar))
 
 
-def _after(callback: Callback | None, i: int, z: Tensor, z0_hat: Tensor) -> Tensor:
+def _call_back(callback: Callback, i: int, z: Tensor, z0_hat: Tensor) -> Tensor:
     replacement = None if callback is None else callback(i, z, z0_hat)
     return z if replacement is None else replacement

@@ -5,13 +5,17 @@
     │                                              + feed-forward ]      × depth, all pre-norm
     └────────────────────────── + ◄─ un-flatten ◄─ proj_out ◄─┘
 
+Read `SpatialTransformer.forward` first. Symbols: N = H·W pixels, C their width; L context vectors of width D;
+d = C / heads.
+
 One query a pixel: a feature map (128, 32, 32) becomes 1024 queries of 128 numbers. The context gives the
 keys and the values, through two *different* learned projections. With no context, cross-attention turns
-into self-attention, as the article says; that is possible only where both have the same width.
+into self-attention, as the article says; that is possible only where both have the same width, so never in
+Stable Diffusion 1 (context 768; pixels 320, 640, 1280).
 
 What "essentially a standard pre-LN Transformer decoder without causal masking" leaves out: GroupNorm and
-projections around it, a GEGLU feed-forward, no position embedding (the convolutions know where they
-are), and the outer residual.
+projections around it, a GEGLU feed-forward, no position embedding (the zero-padded convolutions between
+reveal the position), and the outer residual.
 
 Source: Vaswani et al. 2017, eq. 1; Rombach et al. 2022, § 3.3; Shazeer 2020 (GEGLU); CompVis
 `ldm/modules/attention.py`.
@@ -40,7 +44,7 @@ class Attention(nn.Module):
         if heads < 1 or query_dim % heads:
             raise ValueError(f"a width of {query_dim} does not divide into {heads} heads")
         self.heads, self.context_dim = heads, context_dim
-        self.upcast = False  # set by the U-Net of Stable Diffusion 2.1, whose q·k exceed float16's 65,504
+        self.upcast = False  # set by the U-Net of Stable Diffusion 2.1 at 768 pixels, whose q·k exceed float16's 65,504
         self.to_q = nn.Linear(query_dim, query_dim, bias=False)
         self.to_k = nn.Linear(context_dim, query_dim, bias=False)
         self.to_v = nn.Linear(context_dim, query_dim, bias=False)
@@ -48,23 +52,23 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """x (B, N, C), context (B, L, D) or None for self-attention -> (B, N, C)."""
-        context = self._default(x, context)
-        q, k, v = self._split(self.to_q(x)), self._split(self.to_k(context)), self._split(self.to_v(context))
-        dtype = q.dtype
-        if self.upcast:
-            q, k, v = q.float(), k.float(), v.float()
-        mixed = F.scaled_dot_product_attention(q, k, v).to(dtype)  # (B, heads, N, d), scale d^-½
+        context = self._context_or_self(x, context)
+        q, k, v = self.to_q(x), self.to_k(context), self.to_v(context)  # (B, N, C), (B, L, C), (B, L, C)
+        q, k, v = (self._split(y.float() if self.upcast else y) for y in (q, k, v))  # -> (B, heads, N or L, d)
+        mixed = F.scaled_dot_product_attention(q, k, v)  # softmax(q kᵀ / √d) v: (B, heads, N, d)
+        mixed = mixed.to(x.dtype) if self.upcast else mixed
         return self.to_out(mixed.transpose(1, 2).flatten(2))  # -> (B, N, C)
 
     def probabilities(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """softmax(q kᵀ / √d): how much each query listens to each key. (B, heads, N, L), rows sum to 1."""
-        q, k = self._split(self.to_q(x)), self._split(self.to_k(self._default(x, context)))
+        q, k = self._split(self.to_q(x)), self._split(self.to_k(self._context_or_self(x, context)))
         return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, N, C) -> (B, heads, N, d)
 
-    def _default(self, x: Tensor, context: Tensor | None) -> Tensor:
+    def _context_or_self(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """The context, or x itself: with no context, cross-attention defaults to self-attention."""
         context = x if context is None else context
         if context.shape[-1] != self.context_dim:
             raise ValueError(f"the context is {context.shape[-1]} wide, this attention reads {self.context_dim}; "
@@ -81,7 +85,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.to_value_and_gate = nn.Linear(dim, 8 * dim)
+        self.to_value_and_gate = nn.Linear(dim, 8 * dim)  # value and gate, each 4 · dim wide
         self.to_out = nn.Linear(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:

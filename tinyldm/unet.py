@@ -41,7 +41,7 @@ class UNetConfig:
     groups: int = 32                                       # of GroupNorm; divides every width
     dropout: float = 0.0
     added_dim: int | None = None                           # XL: width of the vector added to the time embedding
-    upcast_attention: bool = False                         # 2.1: in half precision, attention is still float32
+    upcast_attention: bool = False                         # 2.1 at 768: in float16, attention is still float32
 
     def __post_init__(self):
         if not self.channels or self.blocks_per_level < 1:
@@ -104,13 +104,16 @@ class MiddleLevel(nn.Module):
 
 
 class UpLevel(nn.Module):
-    """As many pairs as the level below pushed skips (one more than on the way down), then an upsample."""
+    """A (ResBlock, SpatialTransformer) pair for each skip of this resolution, then an upsample.
+
+    The skips are those of this level's pairs on the way down, and the feature map that entered the level.
+    """
 
     def __init__(self, config: UNetConfig, i: int, t_emb_dim: int):
         super().__init__()
         width, last = config.channels[i], len(config.channels) - 1
         from_below = config.channels[min(i + 1, last)]
-        # The skips of this level, in the order they are popped; the last one came from the level above.
+        # In the order they are popped. Stable Diffusion 1, level 1: skips 640, 640, 320; inputs 1280, 640, 640.
         skip_widths = [width] * config.blocks_per_level + [config.channels[max(i - 1, 0)]]
         widths_in = [from_below] + [width] * config.blocks_per_level
         self.resblocks = nn.ModuleList(
@@ -150,8 +153,8 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(UpLevel(config, i, t_emb_dim) for i in reversed(range(len(widths))))
         self.norm_out = nn.GroupNorm(config.groups, widths[0], eps=1e-5)
         self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
-        # The channels of a pixel side by side in memory: the same numbers, and faster convolutions, because
-        # the pixels are then already the rows that attention wants. Feature maps follow the weights' layout.
+        # The channels of a pixel side by side in memory: the same numbers, faster convolutions, and flattening
+        # the pixels for attention needs no copy. Feature maps follow the layout of the weights.
         self.to(memory_format=torch.channels_last)
         for module in self.modules():
             if isinstance(module, Attention):

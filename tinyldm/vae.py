@@ -1,6 +1,6 @@
 """§ Variational Autoencoder: image → latent → image, an eighth of the size on each side.
 
-    image (B,3,H,W) ─Encoder─► moments (B,8,H/8,W/8) = mean ‖ log-variance
+    image (B,3,H,W) ─Encoder─► moments (B,8,H/8,W/8) = mean ‖ log-variance  (‖: side by side, as channels)
                                └─ posterior ─► z0 = scale · (its mean, or a sample) (B,4,H/8,W/8)
     z0 ─► z0 / scale ─Decoder─► image (B,3,H,W)
 
@@ -132,8 +132,8 @@ class PixelAttention(nn.Module):
 class AsymmetricDownsample(nn.Module):
     """Halve height and width, padding only right and bottom: (B, C, H, W) -> (B, C, H/2, W/2).
 
-    Every Stable Diffusion VAE was trained with this padding. With the ordinary one all latents would
-    shift by half a pixel, and decoded images would blur.
+    Every Stable Diffusion VAE was trained with this padding. The ordinary one would shift each result by
+    one pixel of its input, which over three downsamples adds up to 7 pixels of the image.
     """
 
     def __init__(self, channels: int):
@@ -252,6 +252,7 @@ class VAE(nn.Module):
     def encode(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """image (B, 3, H, W) in [-1, 1] -> z0 (B, 4, H/8, W/8), scaled to about unit variance.
 
+        With `to_signed` before it, this is the article's 0.18215 × E(2x - 1).
         With a `generator` the posterior is sampled, as in training; without one z0 is its mean.
         """
         posterior = self.posterior(image)

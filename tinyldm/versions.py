@@ -5,7 +5,7 @@ is right: XL is one too, with a larger U-Net and two text encoders.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -57,9 +57,9 @@ SD1 = Version(
     text=(CLIP_L,), prediction=EPS, spacing=leading, final_alpha_bar_is_first=True)
 """Stable Diffusion 1.1 to 1.5: one architecture, 859,520,964 parameters in the U-Net, trained further each time.
 
-1.1: 256², then 512² pixels on LAION 2B-en.  1.2: on, with images chosen for looks.  1.3, 1.4, 1.5: from
-1.2, with 10 % of the captions dropped, which trains the "no caption" that guidance subtracts.
-There is no version 1.0.
+1.1: 256² pixels on LAION 2B-en, then 512² on the part of LAION 5B that is large enough.  1.2: on, with images
+chosen for looks.  1.3, 1.4, 1.5: from 1.2, with 10 % of the captions dropped, which trains the "no caption" that
+guidance subtracts (here: `drop_caption` in `workshop/train_unet.py`).  There is no version 1.0.
 """
 
 SD2 = Version(
@@ -71,8 +71,9 @@ SD2 = Version(
 """Stable Diffusion 2.0-base and 2.1-base: another text encoder, and heads of equal width."""
 
 SD2_V = Version(
-    image_size=768, unet=SD2.unet, vae=SD2.vae, text=(CLIP_H,),
-    prediction=VELOCITY, spacing=leading, final_alpha_bar_is_first=True)
+    image_size=768, unet=replace(SD2.unet, upcast_attention=True),  # 2.1 needs it in float16; 2.0 takes no harm
+    vae=SD2.vae, text=(CLIP_H,), prediction=VELOCITY, spacing=leading,
+    final_alpha_bar_is_first=True)
 """Stable Diffusion 2.0 and 2.1 at 768 pixels: the network of SD2, trained on to predict the velocity."""
 
 SDXL = Version(
