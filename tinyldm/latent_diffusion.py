@@ -81,18 +81,24 @@ class LatentDiffusion:
         """Write everything to a folder that `diffusers.StableDiffusionPipeline.from_pretrained` opens.
 
         It is written beside its place and moved there when whole: an interruption leaves what was there.
+        Raises: ValueError, and touches nothing, where the folder holds something else than a model.
         """
         folder = Path(folder)
+        is_model = (folder / "model_index.json").is_file()
+        if folder.is_file() or folder.is_dir() and any(folder.iterdir()) and not is_model:
+            raise ValueError(f"{folder} exists and is not a model folder; expected a new or an empty one, or a model's")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        new, old = aside / "new", aside / "old"
         try:
-            self._write(temporary)
+            self._write(new)
             if folder.exists():
-                shutil.rmtree(folder)
-            temporary.rename(folder)
-            folder.chmod(0o755)  # mkdtemp makes folders that only their owner can read
+                folder.rename(old)
+            new.rename(folder)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            if old.exists() and not folder.exists():
+                old.rename(folder)
+            shutil.rmtree(aside, ignore_errors=True)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "LatentDiffusion":
         """Move all parts to a device, and the networks (never the schedule) to a dtype. Returns self.
@@ -133,7 +139,7 @@ class LatentDiffusion:
     def generate(self, captions: list[str], *, steps: int = 25, guidance_scale: float = 4.0, sampler=ddim,
                  negative: list[str] | None = None, generator: torch.Generator | None = None,
                  noise: Tensor | None = None, image_context: Tensor | None = None,
-                 size: tuple[int, int] | None = None, callback: Callback | None = None) -> Tensor:
+                 size: tuple[int, int] | None = None, callback: Callback = None) -> Tensor:
         """Captions -> images.
 
         Args:
@@ -148,11 +154,9 @@ class LatentDiffusion:
             callback: called after each step with (step, z, ẑ0).
         Returns: (B, 3, H, W) in [0, 1], float32, on the model's device.
         """
-        if noise is not None:
-            size = tuple(side * self.vae.config.factor for side in noise.shape[-2:])
-        size = self.image_size if size is None else size
+        size = self._size_of(noise) if size is None else size
         condition = self._condition(captions, negative, image_context, size)
-        z = self._noise(len(captions), size, generator) if noise is None else self._given_noise(noise, (len(captions),))
+        z = self._noise(len(captions), size, generator, noise)
         ts = timesteps(self.schedule, steps, self.spacing)
         model = self._guided(condition, guidance_scale)
         return self._decode(sampler(model, z, self.schedule, ts, generator=generator, callback=callback))
@@ -161,11 +165,12 @@ class LatentDiffusion:
     def img2img(self, images: Tensor, captions: list[str], *, strength: float = 0.6, steps: int = 25,
                 guidance_scale: float = 4.0, sampler=ddim, negative: list[str] | None = None,
                 generator: torch.Generator | None = None, noise: Tensor | None = None,
-                image_context: Tensor | None = None, callback: Callback | None = None) -> Tensor:
+                image_context: Tensor | None = None, callback: Callback = None) -> Tensor:
         """Noise pictures part of the way and bring them back under a caption.  Meng et al. 2022 (SDEdit).
 
         Args:
-            images: (B, 3, H, W) in [0, 1]; H and W multiples of what `_checked` says.
+            images: (B, 3, H, W) in [0, 1]; H and W multiples of both networks' factors together: 64 in Stable
+                Diffusion 1, 16 in tiny.
             strength: share of the `steps` that is walked back, above 0; 1 keeps almost nothing of the images.
             others: as `generate`.
         """
@@ -174,7 +179,7 @@ class LatentDiffusion:
         images = self._checked(images, captions)
         condition = self._condition(captions, negative, image_context, images.shape[-2:])
         z0 = self._encode(to_signed(images), generator)
-        eps = self._noise_for(z0, generator) if noise is None else self._given_noise(noise, z0.shape)
+        eps = self._noise(len(images), images.shape[-2:], generator, noise)
         ts = timesteps(self.schedule, steps, self.spacing)
         ts = ts[steps - max(int(steps * strength), 1):]
         # Start at the very step that the image was noised to.
@@ -186,7 +191,7 @@ class LatentDiffusion:
     def inpaint(self, images: Tensor, mask: Tensor, captions: list[str], *, steps: int = 25,
                 guidance_scale: float = 4.0, sampler=ddim, negative: list[str] | None = None,
                 generator: torch.Generator | None = None, noise: Tensor | None = None,
-                image_context: Tensor | None = None, callback: Callback | None = None) -> Tensor:
+                image_context: Tensor | None = None, callback: Callback = None) -> Tensor:
         """Repaint the part of a picture that a mask marks.
 
         With an ordinary U-Net, the known part of z_t is put back after every step, noised to that step.
@@ -206,12 +211,12 @@ class LatentDiffusion:
         mask = (mask.expand(len(images), -1, -1, -1).to(self.device) >= 0.5).float()
         latent_mask = F.interpolate(mask, scale_factor=1 / self.vae.config.factor)  # (B, 1, H, W) -> (B, 1, h, w)
         # What a network trained for this reads is the picture with grey (0 in [-1, 1]) for what it shall not see.
-        seen = to_signed(images) * (1 - mask) if self._paints_over() else to_signed(images)
+        seen = to_signed(images) * (1 - mask) if self._is_inpainting_unet() else to_signed(images)
         z0 = self._encode(seen, generator)
-        eps = self._noise_for(z0, generator) if noise is None else self._given_noise(noise, z0.shape)
+        eps = self._noise(len(images), images.shape[-2:], generator, noise)
         ts = timesteps(self.schedule, steps, self.spacing)
         beside = None
-        if self._paints_over():
+        if self._is_inpainting_unet():
             beside = torch.cat([latent_mask, z0], dim=1).to(self.dtype)  # (B, 1 + 4, h, w)
         else:
             callback = self._keep_known(z0, eps, latent_mask, ts, callback)
@@ -221,7 +226,7 @@ class LatentDiffusion:
     @torch.no_grad()
     def interpolate(self, captions: tuple[str, str], *, frames: int = 8, steps: int = 25, guidance_scale: float = 4.0,
                     sampler=ddim, generator: torch.Generator | None = None, noise: Tensor | None = None,
-                    callback: Callback | None = None) -> Tensor:
+                    callback: Callback = None) -> Tensor:
         """Walk from one picture to another: straight between the captions, spherically between the noises.
 
         Args:
@@ -233,14 +238,14 @@ class LatentDiffusion:
         if isinstance(captions, str) or len(captions) != 2 or frames < 2:
             raise ValueError(f"{len(captions)} captions, {captions!r:.60}, {frames} frames; expected two captions and "
                              "at least 2 frames")
-        noise = self._noise(2, self.image_size, generator) if noise is None else self._given_noise(noise, (2,))
-        weight = torch.linspace(0, 1, frames, device=self.device).view(-1, 1, 1)
-        ends = self._condition(list(captions), None, None, self.image_size)
-        mixed = [None if v is None else torch.lerp(v[:1].float(), v[1:2].float(), w).to(self.dtype)
-                 for v, w in zip(ends, (weight, weight, weight[:, 0], weight[:, 0]))]
-        z = slerp(noise[:1], noise[1:], weight[..., None])
+        size = self._size_of(noise)
+        start, end = self._noise(2, size, generator, noise).split(1)
+        weight = torch.linspace(0, 1, frames, device=self.device)
+        mixed = tuple(None if ends is None else between(ends, weight)
+                      for ends in self._condition(list(captions), None, None, size))
+        z = slerp(start, end, weight.view(-1, 1, 1, 1))
         ts = timesteps(self.schedule, steps, self.spacing)
-        model = self._guided(tuple(mixed), guidance_scale)
+        model = self._guided(mixed, guidance_scale)
         return self._decode(sampler(model, z, self.schedule, ts, generator=generator, callback=callback))
 
     # ── Inside ───────────────────────────────────────────────────────────────────────────────────────
@@ -261,7 +266,7 @@ class LatentDiffusion:
             null = self.text_encoder.encode([""] * len(captions) if negative is None else negative)
         context = encoding.context
         if image_context is not None:
-            if image_context.dim() != 3 or image_context.shape[::2] != context.shape[::2]:
+            if image_context.dim() != 3 or image_context[:, :1].shape != context[:, :1].shape:  # N is free
                 raise ValueError(f"image_context has shape {tuple(image_context.shape)}; expected "
                                  f"({len(context)}, N, {context.shape[2]})")
             context = torch.cat([context, image_context.to(context)], dim=1)  # (B, L + N, D)
@@ -283,33 +288,32 @@ class LatentDiffusion:
         # The sampler works in float32 whatever the network's dtype: its small steps would be rounded away.
         return lambda z_t, t: model(z_t.to(self.dtype), t).float()
 
-    def _noise(self, batch: int, size: tuple[int, int], generator: torch.Generator | None) -> Tensor:
+    def _size_of(self, noise: Tensor | None) -> tuple[int, int]:
+        """(height, width) of the images that come from this noise, or the model's own."""
+        if noise is None or noise.dim() != 4:
+            return self.image_size
+        return noise.shape[2] * self.vae.config.factor, noise.shape[3] * self.vae.config.factor
+
+    def _noise(self, batch: int, size: tuple[int, int], generator: torch.Generator | None,
+               given: Tensor | None) -> Tensor:
+        """Noise (B, 4, h, w) for images of this size: the caller's, if it fits, or freshly drawn."""
         factor = self.vae.config.factor
         unit = factor * self.unet.config.factor
         if any(side % unit or side < unit for side in size):
             raise ValueError(f"an image of {size[0]}×{size[1]} pixels does not fit; height and width must be "
                              f"multiples of {unit}, such as {nearest_size(size, unit)}")
         shape = (batch, self.vae.config.latent_channels, size[0] // factor, size[1] // factor)
-        device = self.device if generator is None else generator.device
-        return torch.randn(shape, generator=generator, device=device).to(self.device)
-
-    def _noise_for(self, z0: Tensor, generator: torch.Generator | None) -> Tensor:
-        factor = self.vae.config.factor
-        return self._noise(len(z0), (z0.shape[2] * factor, z0.shape[3] * factor), generator)
-
-    def _given_noise(self, noise: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """The caller's noise, if it has this shape. Of a shape (B,) the rest follows: (B, 4, any h, any w)."""
-        expected = (*shape, self.vae.config.latent_channels, "h", "w")[:max(len(shape), 4)]
-        fits = noise.dim() == 4 and all(a == b for a, b in zip(noise.shape, expected) if b not in ("h", "w"))
-        if not fits or not noise.isfinite().all():
-            raise ValueError(f"noise has shape {tuple(noise.shape)}; expected ({', '.join(map(str, expected))}), "
-                             "all numbers finite")
-        return noise.to(self.device, torch.float32)
+        if given is None:
+            device = self.device if generator is None else generator.device
+            return torch.randn(shape, generator=generator, device=device).to(self.device)
+        if given.shape != shape or not given.isfinite().all():
+            raise ValueError(f"noise has shape {tuple(given.shape)}; expected {shape}, all numbers finite")
+        return given.to(self.device, torch.float32)
 
     def _noised(self, z0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         return self.schedule.q_sample(z0, t.to(self.device).expand(len(z0)), eps)
 
-    def _keep_known(self, z0: Tensor, eps: Tensor, mask: Tensor, ts: Tensor, callback: Callback | None) -> Callback:
+    def _keep_known(self, z0: Tensor, eps: Tensor, mask: Tensor, ts: Tensor, callback: Callback) -> Callback:
         """A sampler callback that puts the known latents back where the mask is 0, as noisy as z is by then."""
         def put_back(i: int, z: Tensor, z0_hat: Tensor) -> Tensor:
             known = z0 if i + 1 == len(ts) else self._noised(z0, ts[i + 1], eps)
@@ -318,7 +322,7 @@ class LatentDiffusion:
             return z if replacement is None else replacement
         return put_back
 
-    def _paints_over(self) -> bool:
+    def _is_inpainting_unet(self) -> bool:
         """Whether the U-Net was trained for inpainting: it reads z_t, the mask and the masked picture's latent."""
         return self.unet.config.in_channels == 2 * self.vae.config.latent_channels + 1
 
@@ -371,8 +375,14 @@ class LatentDiffusion:
                   "_diffusers_version": "0.35.0"}  # which its inpainting pipeline asks for
         if isinstance(self.text_encoder, TextEncoderXL):
             return {"_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": True, **absent}
-        name = "StableDiffusionInpaintPipeline" if self._paints_over() else "StableDiffusionPipeline"
+        name = "StableDiffusionInpaintPipeline" if self._is_inpainting_unet() else "StableDiffusionPipeline"
         return {"_class_name": name, "safety_checker": [None, None], "requires_safety_checker": False, **absent}
+
+
+def between(ends: Tensor, weight: Tensor) -> Tensor:
+    """The straight way from ends[0] to ends[1]: (2, …), weight (F,) in [0, 1] -> (F, …), in the dtype of the ends."""
+    weight = weight.view(-1, *(1 for _ in ends.shape[1:]))
+    return torch.lerp(ends[:1].float(), ends[1:].float(), weight).to(ends.dtype)
 
 
 def slerp(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
