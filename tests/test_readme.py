@@ -1,0 +1,45 @@
+"""What the README says is so."""
+
+import re
+from pathlib import Path
+
+import torch
+
+from tinyldm import UNet, versions
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_ci_runs_the_readmes_test_command():
+    last_line = (ROOT / ".ci" / "run").read_text(encoding="utf-8").strip().splitlines()[-1]
+    assert last_line.startswith("python3 -m venv") and f"    {last_line}\n" in README
+
+
+def test_contributing_names_the_same_command():
+    last_line = (ROOT / ".ci" / "run").read_text(encoding="utf-8").strip().splitlines()[-1]
+    assert f"    {last_line}\n" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def test_linked_files_exist():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if not link.startswith("http")]
+    assert len(links) > 10
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_numbers_of_the_table():
+    with torch.device("meta"):
+        sizes = {name: sum(p.numel() for p in UNet(version.unet).parameters())
+                 for name, version in (("SD1", versions.SD1), ("tiny", versions.TINY))}
+    assert f"| U-Net | {sizes['SD1']:,} parameters | {sizes['tiny']:,} |" in README
+    for version, image, latent in ((versions.SD1, 512, 64), (versions.TINY, 64, 8)):
+        assert version.image_size == image and version.image_size // version.vae.factor == latent
+        assert f"3 × {image} × {image}" in README and f"4 × {latent} × {latent}" in README
+
+
+def test_the_map_has_every_file_of_the_core_in_reading_order():
+    import tinyldm
+
+    order = re.findall(r"\[`(\w+)\.py`\]", README)
+    _, _, rest = tinyldm.__doc__.partition("import order:")
+    assert order == [name.strip() for name in rest.split(".")[0].split("→")]
