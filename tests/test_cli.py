@@ -109,6 +109,18 @@ def test_train(tmp_path):
     assert (run / "clip" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
+def test_from_training_to_pictures_to_numbers(tmp_path, capsys):
+    """The way of a newcomer, at the size of a toy: train all, draw with the result, measure it."""
+    trained = tmp_path / "run" / "model"
+    assert cli.main(["train", "all", "--steps", "20", "--batch", "4", "--scenes", "40", "--device", "cpu", "--out",
+                     str(tmp_path / "run")]) == 0
+    run(trained, "generate", "a red ring", "-n", 1, "--steps", 2, "--out", tmp_path / "x.png")
+    run(trained, "evaluate", "--captions", 8, "--steps", 2, "--training-images", 40)
+    said = capsys.readouterr().out
+    assert "done: see" in said and "wrote" in said and "CLIP" in said and "image context" in said
+
+
 def test_help_imports_neither_transformers_nor_matplotlib():
     code = ("import sys; from tinyldm.workshop import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
             "assert not {'transformers', 'matplotlib', 'diffusers'} & set(sys.modules)")
@@ -133,7 +145,7 @@ def test_ctrl_c_is_one_line_and_130(folder, tmp_path):
 # ── The options do what they say ─────────────────────────────────────────────────────────────────────
 
 def run(folder, *arguments) -> None:
-    assert cli.main([*map(str, arguments), "--model", folder, "--device", "cpu"]) == 0
+    assert cli.main([*map(str, arguments), "--model", str(folder), "--device", "cpu"]) == 0
 
 
 def as_bytes(images: torch.Tensor) -> np.ndarray:
@@ -222,7 +234,8 @@ def test_what_is_cut_off_a_caption_is_said_once(folder, tmp_path, capsys):
     (["genrate", "x"], "choose from"),
     (["generate"], "caption"),
     (["generate", "x", "--stepz", 4], "--stepz"),
-    (["generate", "x", "-n", 0], "at least 1"),
+    (["generate", "x", "-n", 0], "expected 1 … 1000"),
+    (["generate", "x", "--size", "99999x64"], "up to 4096"),
     (["generate", "x", "-n", "four"], "not a whole number"),
     (["generate", "x", "--steps", 0], "at least 1"),
     (["generate", "x", "--seed", -1], "expected 0"),
@@ -333,6 +346,7 @@ def test_a_full_disk_leaves_the_old_picture(folder, capsys, tmp_path, monkeypatc
     (MemoryError("lower the batch"), 2, "lower the batch"),
     (KeyboardInterrupt(), 130, "interrupted"),
     (ValueError("two\n  lines"), 2, "two lines"),
+    (torch._dynamo.exc.TorchDynamoException("no compiler"), 2, "leave --compile away"),
     (OSError(errno.ENOSPC, "No space left", "x.png"), 2, "x.png: No space left"),
 ])
 def test_errors_become_lines(error, code, expected, capsys, monkeypatch):

@@ -64,6 +64,8 @@ def explained(error: BaseException) -> tuple[str, int] | None:
         return str(error), 2
     if isinstance(error, MemoryError) or is_out_of_memory(error):
         return "out of memory; lower -n, --size or --batch, or take --dtype float16 (on a GPU) or bfloat16", 2
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        return f"the U-Net could not be compiled ({str(error).partition(chr(10))[0]}); leave --compile away", 2
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}", 2
     if isinstance(error, (ValueError, OSError, FloatingPointError)):
@@ -172,8 +174,8 @@ def share(text: str) -> float:
 def size(text: str) -> tuple[int, int]:
     """An argparse type: "512x768" is 512 pixels high and 768 wide."""
     match = re.fullmatch(r"(\d{1,5})[x×](\d{1,5})", text)
-    if not match or 0 in (int(match[1]), int(match[2])):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; expected HEIGHTxWIDTH, such as 64x64")
+    if not match or not all(0 < int(side) <= 4096 for side in match.groups()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; expected HEIGHTxWIDTH up to 4096, such as 64x64")
     return int(match[1]), int(match[2])
 
 
@@ -190,7 +192,8 @@ def box(text: str) -> tuple[int, int, int, int]:
 def add_drawing(parser: Parser, out: str) -> None:
     """What generate, img2img and inpaint have in common."""
     parser.add_argument("caption", help='what to draw; "" for anything')
-    parser.add_argument("-n", type=whole_number(1), default=4, metavar="N", help="how many (default: %(default)s)")
+    parser.add_argument("-n", type=whole_number(1, 1000), default=4, metavar="N",
+                        help="how many pictures (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path(out), metavar="FILE",
                         help="where to write, .png or .jpg (default: %(default)s)")
     parser.add_argument("--plain", action="store_true",
@@ -395,14 +398,14 @@ def write_pictures(images: "Tensor", options: argparse.Namespace, shape: tuple[i
     from tinyldm.workshop import pictures
 
     facts = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()
-             if name != "run" and value is not None}
+             if name not in ("run", "out", "plain") and value is not None}
     facts |= {"size": list(shape), "tinyldm": __version__, "torch": torch.__version__}
     if options.plain:
         page = pictures.tiles(images, enlarge=False, gap=0)
     else:
         shown = images if original is None else torch.cat([original, images])
-        note = (f"{Path(options.model).name} · seed {options.seed} · {options.steps} steps of {options.sampler} · "
-                f"guidance {options.guidance:g}")
+        note = (f"{Path(options.model).resolve().name} · seed {options.seed} · {options.steps} steps of "
+                f"{options.sampler} · guidance {options.guidance:g}")
         page = pictures.captioned(pictures.tiles(shown), options.caption, note)
     pictures.save_picture(page, options.out, facts)
     print(f"wrote {options.out}: {options.n} {'picture' if options.n == 1 else 'pictures'} of {shape[0]}×{shape[1]}, "
