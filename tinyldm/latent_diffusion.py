@@ -198,7 +198,8 @@ class LatentDiffusion:
         A U-Net with 9 input channels was trained for this and reads mask and masked picture beside z_t.
 
         Args:
-            images: (B, 3, H, W) in [0, 1]; mask: (B or 1, 1, H, W), 1 where to repaint, 0 where to keep.
+            images: (B, 3, H, W) in [0, 1]; mask: (B or 1, 1, H, W), 1 where to repaint, 0 where to keep. A number
+                of the latent is repainted if the top left pixel of its patch is, as in diffusers.
             others: as `generate`.
         """
         images = self._checked(images, captions)

@@ -21,7 +21,6 @@ Source: Vaswani et al. 2017, eq. 1; Rombach et al. 2022, § 3.3; Shazeer 2020 (G
 `ldm/modules/attention.py`.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -148,12 +147,12 @@ def capture_attention(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
     Yields a dict: the module's name -> one tensor for each time it ran. The model itself is not changed;
     the probabilities, which the fused kernel never forms, are computed beside it.
     """
-    maps: dict[str, list[Tensor]] = defaultdict(list)
+    maps: dict[str, list[Tensor]] = {}
 
     def recorder(name: str):
         def record(module, inputs, named_inputs, _output):
             with torch.no_grad():
-                maps[name].append(module.probabilities(*inputs, **named_inputs).cpu())
+                maps.setdefault(name, []).append(module.probabilities(*inputs, **named_inputs).cpu())
         return record
 
     hooks = [module.register_forward_hook(recorder(name), with_kwargs=True)
