@@ -47,6 +47,7 @@ def pixels(file: Path) -> np.ndarray:
 
 def refused(capsys, *arguments) -> str:
     """The single line that the program says to a mistake."""
+    capsys.readouterr()
     try:
         code = cli.main(list(map(str, arguments)))
     except SystemExit as stop:
@@ -207,6 +208,24 @@ def test_one_seed_gives_one_picture_however_many_are_drawn(folder, tmp_path, mon
 def test_other_options_work(folder, tmp_path, options):
     run(folder, "generate", "", "-n", 1, "--steps", 10, "--out", tmp_path / "x.jpg", *options)
     assert json.loads(Image.open(tmp_path / "x.jpg").info["comment"])["steps"] == 10
+
+
+def test_stable_diffusion_folders_and_a_real_photograph(tmp_path, capsys):
+    """Reduced in width; written by diffusers, in float16 under the names of that variant."""
+    pytest.importorskip("diffusers")
+    from matplotlib.cbook import get_sample_data
+    from stable_diffusion import pipeline, saved
+
+    photograph = get_sample_data("grace_hopper.jpg", asfileobj=False)
+    model = str(saved(pipeline().to(torch.float16), tmp_path / "sd", variant="fp16"))
+    common = ["--model", model, "--steps", 4, "-n", 1, "--out", tmp_path / "x.png", "--device", "cpu"]
+    assert "fp16" in refused(capsys, "img2img", photograph, "a photo", *common)
+    common += ["--variant", "fp16", "--dtype", "float16", "--plain"]
+    for command, extra in (("img2img", []), ("inpaint", ["--box", "100,100,300,400"])):
+        arguments = [command, photograph, "a photo of the moon", *common, "--size", "128x192", *extra]
+        assert cli.main(list(map(str, arguments))) == 0
+        assert Image.open(tmp_path / "x.png").size == (192, 128)
+    assert "such as 128×192" in refused(capsys, "img2img", photograph, "a photo", *common, "--size", "100x192")
 
 
 def test_unknown_words_are_named_for_tiny_only(folder, tmp_path, capsys, monkeypatch):
