@@ -279,7 +279,7 @@ def test_single_files(name, tmp_path):
     assert torch.equal(a.context, b.context)
     if name == "SD1":
         with pytest.raises(ValueError, match="1 text encoders; this version has 2"):
-            compvis.load_text_encoders(tmp_path / "one.safetensors", 2 * small.text)
+            compvis.text_encoders_from(content(pipe), 2 * small.text, "one.safetensors")
         with pytest.raises(ValueError, match="does not fit UNet"):
             compvis.load_unet(tmp_path / "one.safetensors", versions.SD1.unet)
 

@@ -6,7 +6,7 @@
 The package's own format on disk *is* the diffusers folder, so a model trained here opens in diffusers and a
 downloaded Stable Diffusion folder opens here. Loading is strict: every key is used once, every shape is
 checked, and whatever is left over is named. It is also cheap: networks are built without memory (on the
-meta device), files are memory-mapped, and the mapped tensors themselves become the parameters.
+meta device), files are memory-mapped, and the tensors that were read themselves become the parameters.
 
 The single files of CompVis are read by `workshop/compvis.py`.
 
@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tinyldm.forward_diffusion import EPS, VELOCITY, NoiseSchedule, cosine_betas, linear_betas, scaled_linear_betas
@@ -91,9 +91,13 @@ OLD_VAE_ATTENTION = [
 
 
 def rename(key: str, table: Table) -> str:
-    """Replace each left-hand template that occurs in `key` by its right-hand one, in the table's order."""
+    """Replace each left-hand template that occurs in `key` by its right-hand one, in the table's order.
+
+    rename("down_blocks.0.resnets.1.conv1.bias", DIFFUSERS_UNET) is "down.0.resblocks.1.conv1.bias".
+    """
     for old, new in table:
-        pattern = r"(?:(?<=\.)|^)" * (old[0] != ".") + re.escape(old).replace(r"\#", r"(\d+)")
+        start = "" if old.startswith(".") else r"(?:(?<=\.)|^)"  # at the start of a part of the name
+        pattern = start + re.escape(old).replace(r"\#", r"(\d+)")
         template = new
         for group in range(1, new.count("#") + 1):
             template = template.replace("#", rf"\g<{group}>", 1)
@@ -125,8 +129,7 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> Non
     Raises: ValueError that names what is missing, left over, or of another shape.
     """
     expected = {name: parameter.shape for name, parameter in model.state_dict().items()}
-    state = {name: tensor[:, :, 0, 0] if tensor.shape[2:] == (1, 1) and len(expected.get(name, ())) == 2 else tensor
-             for name, tensor in state.items()}
+    state = {name: _without_1x1(tensor, expected.get(name)) for name, tensor in state.items()}
     problems = [f"missing {name}" for name in expected.keys() - state.keys()]
     problems += [f"unknown {name}" for name in state.keys() - expected.keys()]
     problems += [f"{name} is {tuple(state[name].shape)}, expected {tuple(shape)}"
@@ -136,10 +139,17 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> Non
     if problems:
         shown = "\n  ".join(sorted(problems)[:8])
         raise ValueError(f"{source} does not fit {type(model).__name__}: {len(problems)} problems\n  {shown}")
-    for name, parameter in model.state_dict().items():  # files hold channels first, a network may want them last
-        if parameter.dim() == 4 and parameter.is_contiguous(memory_format=torch.channels_last):
-            state[name] = state[name].to(memory_format=torch.channels_last)
+    for name, parameter in model.state_dict().items():  # in the model's layout, channels last or first
+        if parameter.dim() == 4:
+            last = parameter.is_contiguous(memory_format=torch.channels_last)
+            layout = torch.channels_last if last else torch.contiguous_format
+            state[name] = state[name].to(memory_format=layout)
     model.load_state_dict(state, assign=True)
+
+
+def _without_1x1(tensor: Tensor, expected: torch.Size | None) -> Tensor:
+    is_linear_stored_as_conv = tensor.shape[2:] == (1, 1) and expected is not None and len(expected) == 2
+    return tensor[:, :, 0, 0] if is_linear_stored_as_conv else tensor
 
 
 def read_weights(folder: Path, stem: str, variant: str | None) -> dict[str, Tensor]:
@@ -165,13 +175,22 @@ def read_weights(folder: Path, stem: str, variant: str | None) -> dict[str, Tens
 
 
 def read_safetensors(file: Path) -> dict[str, Tensor]:
-    """All tensors of a .safetensors file, memory-mapped. A missing or broken file is a clear ValueError."""
+    """All tensors of a .safetensors file. A missing or broken file is a clear ValueError.
+
+    They are memory-mapped, but for the convolutions: those are copied into the layout that the networks use,
+    each from a mapping of its own, so that the file's pages do not stay in memory beside the copy.
+    """
     if not file.is_file():
         present = ", ".join(sorted(path.name for path in file.parent.glob("*"))) or "nothing"
         raise ValueError(f"{file} does not exist; its folder holds {present}. (A name such as "
                          'model.fp16.safetensors needs variant="fp16"; .bin files are not read)')
     try:
-        return load_file(file)
+        with safe_open(file, "pt") as mapped:
+            state = {key: mapped.get_tensor(key) for key in mapped.keys()}
+        for key in [key for key, tensor in state.items() if tensor.dim() == 4 and tensor.shape[3] > 1]:
+            with safe_open(file, "pt") as mapped:
+                state[key] = mapped.get_tensor(key).to(memory_format=torch.channels_last)
+        return state
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{file} is cut off or is not a safetensors file ({error}); fetch it again") from None
 

@@ -37,13 +37,13 @@ def load(file: str | Path, version: Version, tokenizer: str | Path, *, device: t
         device, dtype: as `LatentDiffusion.from_pretrained`.
     Raises: ValueError where the file is missing, broken, or holds something else.
     """
-    towers = []
-    for clip, sizes in zip(load_text_encoders(file, version.text), version.text):
+    state, source, towers = read_single_file(file), str(file), []
+    for clip, sizes in zip(text_encoders_from(state, version.text, source), version.text):
         words = checkpoints.load_tokenizer(Path(tokenizer))
         words.pad_token = words.convert_ids_to_tokens(sizes["pad_token_id"])  # all that differs between versions
         towers += [clip, words]
     text_encoder = TextEncoder(*towers) if len(version.text) == 1 else TextEncoderXL(*towers)
-    model = LatentDiffusion(load_unet(file, version.unet), load_vae(file, version.vae), text_encoder,
+    model = LatentDiffusion(unet_from(state, version.unet, source), vae_from(state, version.vae, source), text_encoder,
                             version.schedule(), image_size=(version.image_size, version.image_size),
                             spacing=version.spacing)
     return model.to(device, dtype)
@@ -75,7 +75,7 @@ EXTRAS = {
 
 
 def read_single_file(file: str | Path) -> dict[str, Tensor]:
-    """All tensors of a .safetensors or .ckpt file, memory-mapped. A missing or broken file is a ValueError."""
+    """All tensors of a .safetensors or .ckpt file. A missing or broken file is a ValueError."""
     file = Path(file)
     return checkpoints.read_safetensors(file) if file.suffix == ".safetensors" else read_ckpt(file)
 
@@ -94,7 +94,7 @@ def read_ckpt(file: Path) -> dict[str, Tensor]:
         raise ValueError(f"{file} does not exist")
     try:
         with torch.serialization.safe_globals([_ModelCheckpoint]):
-            content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(f"{file} holds more than weights and is not opened: {str(error)[-200:]}") from None
     except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
@@ -102,7 +102,9 @@ def read_ckpt(file: Path) -> dict[str, Tensor]:
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise ValueError(f"{file} holds no table of tensors under 'state_dict'; expected a CompVis checkpoint")
-    return state
+    # One after the other into the layout of the networks, so that only one of them is there twice.
+    return {key: tensor.to(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+            for key, tensor in ((key, state.pop(key)) for key in list(state))}
 
 
 def part(state: dict[str, Tensor], prefix: str, source: str) -> dict[str, Tensor]:
@@ -149,15 +151,16 @@ def unet_table(config: UNetConfig) -> Table:
 
 def load_unet(file: str | Path, config: UNetConfig) -> UNet:
     """Read the U-Net of a single file, such as `load_unet(file, versions.SDXL.unet)`, in the file's dtype."""
+    return unet_from(read_single_file(file), config, str(file))
+
+
+def unet_from(state: dict[str, Tensor], config: UNetConfig, source: str) -> UNet:
+    """The U-Net in the tensors of a whole file; source: its name, for messages."""
     with torch.device("meta"):
         unet = UNet(config)
-    _fill(unet, file, UNET_PREFIX, unet_table(config))
+    table, weights = unet_table(config), part(state, UNET_PREFIX, source)
+    checkpoints.load_weights(unet, checkpoints.rename_all(weights, lambda key: rename(key, table)), source)
     return unet
-
-
-def _fill(model: nn.Module, file: str | Path, prefix: str, table: Table) -> None:
-    state = part(read_single_file(file), prefix, str(file))
-    checkpoints.load_weights(model, checkpoints.rename_all(state, lambda key: rename(key, table)), str(file))
 
 
 # ── VAE ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -179,9 +182,15 @@ def vae_table(config: VAEConfig) -> Table:
 
 def load_vae(file: str | Path, config: VAEConfig) -> VAE:
     """Read the VAE of a single file, such as `load_vae(file, versions.SD1.vae)`, in the file's dtype."""
+    return vae_from(read_single_file(file), config, str(file))
+
+
+def vae_from(state: dict[str, Tensor], config: VAEConfig, source: str) -> VAE:
+    """The VAE in the tensors of a whole file; source: its name, for messages."""
     with torch.device("meta"):
         vae = VAE(config)
-    _fill(vae, file, VAE_PREFIX, vae_table(config))
+    table, weights = vae_table(config), part(state, VAE_PREFIX, source)
+    checkpoints.load_weights(vae, checkpoints.rename_all(weights, lambda key: rename(key, table)), source)
     return vae
 
 
@@ -197,23 +206,23 @@ OPEN_CLIP = [
 ]
 
 
-def load_text_encoders(file: str | Path, text: tuple[dict, ...]) -> list[nn.Module]:
-    """Read the text transformers of a single file: one for Stable Diffusion 1 and 2, two for XL.
+def text_encoders_from(state: dict[str, Tensor], text: tuple[dict, ...], source: str) -> list[nn.Module]:
+    """The text transformers in the tensors of a whole file: one for Stable Diffusion 1 and 2, two for XL.
 
     Args: text: arguments of CLIPTextConfig, one dict for each, such as `versions.SD1.text`.
     """
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    state, clips = read_single_file(file), []
     prefixes = next((some for some in TEXT if any(key.startswith(some[0]) for key in state)), ())
     if len(prefixes) != len(text):
-        raise ValueError(f"{file} holds {len(prefixes)} text encoders; this version has {len(text)}")
+        raise ValueError(f"{source} holds {len(prefixes)} text encoders; this version has {len(text)}")
+    clips = []
     for prefix, clip_class, sizes in zip(prefixes, (CLIPTextModel, CLIPTextModelWithProjection), text):
         with torch.device("meta"):
             clip = clip_class(CLIPTextConfig(**sizes))
-        weights = part(state, prefix, str(file))
+        weights = part(state, prefix, source)
         weights = from_open_clip(weights) if prefix.endswith(".model.") else weights
-        checkpoints.load_clip_weights(clip, weights, str(file))
+        checkpoints.load_clip_weights(clip, weights, source)
         clips.append(clip)
     return clips
 
