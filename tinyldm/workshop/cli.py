@@ -68,9 +68,17 @@ def explained(error: BaseException) -> tuple[str, int] | None:
         return f"the U-Net could not be compiled ({str(error).partition(chr(10))[0]}); leave --compile away", 2
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}", 2
-    if isinstance(error, (ValueError, OSError, FloatingPointError)):
+    if isinstance(error, (OSError, FloatingPointError)) or isinstance(error, ValueError) and raised_here(error):
         return str(error), 2
     return None
+
+
+def raised_here(error: BaseException) -> bool:
+    """Was the error raised by this package? Its ValueErrors are written for users; those of torch mean a bug."""
+    trace = error.__traceback__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return Path(__file__).parents[1] in Path(trace.tb_frame.f_code.co_filename).parents
 
 
 def say(message: str) -> None:
