@@ -55,8 +55,9 @@ SD1 = Version(
                     middle_depth=1, heads=(8, 8, 8, 8), context_dim=768),
     vae=VAEConfig(channels=(128, 256, 512, 512), blocks_per_level=2, scale=0.18215),
     text=(CLIP_L,), prediction=EPS, spacing=leading, final_alpha_bar_is_first=True)
-"""Stable Diffusion 1.1 to 1.5: one architecture, 859,520,964 parameters in the U-Net, trained further each time.
+"""Stable Diffusion 1.1 to 1.5: one architecture, trained further each time.
 
+Parameters: U-Net 859,520,964, VAE 83,653,863 (the same in all versions but for its scale in XL), text 123,060,480.
 1.1: 256² pixels on LAION 2B-en, then 512² on the part of LAION 5B that is large enough.  1.2: on, with images
 chosen for looks.  1.3, 1.4, 1.5: from 1.2, with 10 % of the captions dropped, which trains the "no caption" that
 guidance subtracts (here: `drop_caption` in `workshop/train_unet.py`).  There is no version 1.0.
@@ -68,7 +69,10 @@ SD2 = Version(
                     middle_depth=1, heads=(5, 10, 20, 20), context_dim=1024),  # 64 numbers a head
     vae=VAEConfig(channels=(128, 256, 512, 512), blocks_per_level=2, scale=0.18215),
     text=(CLIP_H,), prediction=EPS, spacing=leading, final_alpha_bar_is_first=True)
-"""Stable Diffusion 2.0-base and 2.1-base: another text encoder, and heads of equal width."""
+"""Stable Diffusion 2.0-base and 2.1-base: another text encoder, and heads of equal width.
+
+Parameters: U-Net 865,910,724 (the wider context is all the difference), text 340,387,840.
+"""
 
 SD2_V = Version(
     image_size=768, unet=replace(SD2.unet, upcast_attention=True),  # 2.1 needs it in float16; 2.0 takes no harm
@@ -82,13 +86,16 @@ SDXL = Version(
                     heads=(5, 10, 20), context_dim=2048, added_dim=2816),
     vae=VAEConfig(channels=(128, 256, 512, 512), blocks_per_level=2, scale=0.13025, force_upcast=True),
     text=(CLIP_L, CLIP_BIG_G), prediction=EPS, spacing=leading, final_alpha_bar_is_first=True)
-"""Stable Diffusion XL base: three levels, most of the transformers at the lowest, two text encoders."""
+"""Stable Diffusion XL base: three levels, most of the transformers at the lowest, two text encoders.
+
+Parameters: U-Net 2,567,463,684, text 123,060,480 and 694,659,840.
+"""
 
 TINY = Version(
     image_size=64,
     unet=UNetConfig(channels=(64, 96), blocks_per_level=1, transformer_depth=(1, 1), middle_depth=1,
                     heads=(4, 6), context_dim=128, groups=16),
-    vae=VAEConfig(channels=(16, 32, 64, 64), blocks_per_level=1, groups=8, scale=0.5),
+    vae=VAEConfig(channels=(16, 32, 64, 64), blocks_per_level=1, groups=4, scale=0.5),
     text=(dict(vocab_size=701, hidden_size=128, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4,
                max_position_embeddings=32, hidden_act="gelu", projection_dim=128,
                bos_token_id=699, eos_token_id=700, pad_token_id=700),),

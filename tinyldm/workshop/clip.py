@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from tinyldm.conditioning import CLIP_MEAN, CLIP_STD
+from tinyldm.resblock import timestep_embedding
 from tinyldm.workshop.checkpointing import write_whole
 
 if TYPE_CHECKING:
@@ -79,7 +80,27 @@ def new_clip(text: dict, vision: dict) -> Clip:
     """An untrained CLIP. Args: text, vision: arguments of transformers' CLIPTextConfig and CLIPVisionConfig."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel
 
-    return Clip(CLIPTextModel(CLIPTextConfig(**text)), CLIPVisionModel(CLIPVisionConfig(**vision)))
+    clip = Clip(CLIPTextModel(CLIPTextConfig(**text)), CLIPVisionModel(CLIPVisionConfig(**vision)))
+    positions = position_embeddings(clip.vision)
+    positions.data[1:] = place_waves(vision["image_size"] // vision["patch_size"], positions.shape[1])
+    return clip
+
+
+def position_embeddings(vision: "CLIPVisionModel") -> nn.Parameter:
+    """The table that tells an image tower where each patch is: (1 + N, D), the first row is of the whole image."""
+    return next(value for name, value in vision.named_parameters() if name.endswith("position_embedding.weight"))
+
+
+def place_waves(side: int, dim: int, strength: float = 0.3) -> Tensor:
+    """A start for the position embeddings: (side², dim), sines and cosines of each patch's row and column.
+
+    transformers starts them as noise of a fifteenth of the patches' own size, so that above and below are long
+    told apart by nothing. (Learnt further like any weight. MAE, He et al. 2022, starts from the same waves.)
+    """
+    place = torch.arange(side)
+    wave = timestep_embedding(place, dim // 2, max_period=4 * side)
+    row, column = wave[:, None].expand(-1, side, -1), wave[None].expand(side, -1, -1)
+    return strength * torch.cat([row, column], dim=2).flatten(0, 1)  # (side, side, dim) -> (side², dim)
 
 
 def on_clip_scale(image: Tensor) -> Tensor:
@@ -110,7 +131,10 @@ def prefers(clip: Clip, images: Tensor, own: Tensor, other: Tensor) -> Tensor:
 
 def pad_tokens(tokenizer, captions: Sequence[str], length: int) -> Tensor:
     """Captions -> tokens (B, length) int64, quickly and without the warnings of `conditioning.tokenize`."""
-    if not captions:
-        return torch.zeros(0, length, dtype=torch.int64)
-    return tokenizer(list(captions), padding="max_length", max_length=length, truncation=True,
-                     return_tensors="pt")["input_ids"]
+    tokens = torch.full((len(captions), length), tokenizer.pad_token_id)
+    for first in range(0, len(captions), 10_000):  # a tokenizer's answer takes a hundred times a tensor's memory
+        part = list(captions[first:first + 10_000])
+        ids = tokenizer(part, truncation=True, max_length=length, return_attention_mask=False)["input_ids"]
+        for row, pieces in enumerate(ids, start=first):
+            tokens[row, :len(pieces)] = torch.tensor(pieces)
+    return tokens

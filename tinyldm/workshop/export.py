@@ -14,6 +14,7 @@ from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.workshop.checkpointing import read_facts, write_whole
 from tinyldm.workshop.clip import Clip
 from tinyldm.workshop.figures import save_curves
+from tinyldm.workshop.model_card import write_card
 from tinyldm.workshop.tokenizer import save_tokenizer
 from tinyldm.workshop.train_unet import SNAPSHOTS, snapshot_folder
 from tinyldm.workshop.training import read_log
@@ -47,6 +48,7 @@ def export(model: LatentDiffusion, clip: Clip, out: Path, folder: Path) -> None:
     for stage, names in CURVES.items():
         if (out / f"{stage}.log.jsonl").exists():
             save_curves(read_log(out / f"{stage}.log.jsonl"), names, folder / "curves" / f"{stage}.png")
+    write_card(folder)
 
 
 def in_half(model: LatentDiffusion) -> LatentDiffusion:

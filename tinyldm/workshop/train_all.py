@@ -17,6 +17,7 @@ import torch
 from tinyldm.checkpoints import load_vae, save_vae
 from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.vae import VAE
+from tinyldm.workshop.checkpointing import read_facts
 from tinyldm.workshop.clip import Clip
 from tinyldm.workshop.corpus import WORDS, Corpus, digits_corpus, folder_corpus, scenes_corpus
 from tinyldm.workshop.data.folder import summary
@@ -85,7 +86,7 @@ def unet_stage(settings: UnetSettings, corpus: Corpus, folder: Path) -> LatentDi
 
 
 def train_all(plan: Plan, corpus: Corpus, folder: Path, stages: tuple[str, ...] = STAGES) -> None:
-    """Run the stages of a plan. With `resume` in its settings, finished stages pass at once.
+    """Run the stages of a plan. With `resume` in its settings, what is finished is not done again.
 
     Args: folder: where the model folder is written; stages: some of STAGES, in this order.
     """
@@ -95,7 +96,15 @@ def train_all(plan: Plan, corpus: Corpus, folder: Path, stages: tuple[str, ...] 
         "unet": lambda: unet_stage(plan.unet, corpus, folder),
     }
     for stage in stages:
-        run[stage]()
+        if stage == "unet" or not is_done(getattr(plan, stage), stage):
+            run[stage]()
+
+
+def is_done(settings: Settings, stage: str) -> bool:
+    """Did an earlier call of a resumed run finish this stage?"""
+    checkpoint = settings.out / f"{stage}.checkpoint.safetensors"
+    left = settings.out / stage / "config.json"
+    return settings.resume and left.is_file() and checkpoint.exists() and read_facts(checkpoint)["progress"] >= 1
 
 
 # ── The command line ─────────────────────────────────────────────────────────────────────────────────

@@ -173,7 +173,7 @@ def train_clip(settings: ClipSettings, corpus: Corpus) -> Clip:
     images, wordings = corpus.images.to(device), len(corpus.captions[0])
 
     modules = {"clip": clip, "captioner": captioner, "average": average.module}
-    with Run("clip", settings, modules, {"optimizer": optimizer}) as run:
+    with Run("clip", settings, modules, {"optimizer": optimizer}, len(corpus)) as run:
         for step in run.steps():
             index = batch_at(settings.seed, step, settings.batch, len(corpus))
             wording = torch.randint(wordings, (2, len(index)), generator=generator_at(settings.seed, step))

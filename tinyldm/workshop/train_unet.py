@@ -172,7 +172,8 @@ def train_unet(settings: UnetSettings, corpus: Corpus, vae: VAE, clip: Clip, tok
     cache = build_cache(corpus, vae, model.text_encoder, image_encoder, device, progress=settings.progress)
     optimizer = adamw(trained.parameters(), settings.lr)
 
-    with Run("unet", settings, {"trained": trained, "average": average.module}, {"optimizer": optimizer}) as run:
+    modules = {"trained": trained, "average": average.module}
+    with Run("unet", settings, modules, {"optimizer": optimizer}, len(corpus)) as run:
         watch = Watch(run, model, settings)
         for step in run.steps():
             index = batch_at(settings.seed, step, settings.batch, len(corpus)).to(device)

@@ -26,6 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from tinyldm.workshop.checkpointing import load_checkpoint, save_checkpoint
+from tinyldm.workshop.machine import hardware
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,9 @@ class Run:
     """
 
     def __init__(self, name: str, settings: Settings, modules: dict[str, nn.Module],
-                 optimizers: dict[str, torch.optim.Optimizer]):
+                 optimizers: dict[str, torch.optim.Optimizer], images: int = 0):
         self.name, self.settings, self.modules, self.optimizers = name, settings, modules, optimizers
+        self.images = images             # in the data set; for the record only
         self.checkpoint = settings.out / f"{name}.checkpoint.safetensors"
         self.log_file = settings.out / f"{name}.log.jsonl"
         self.step, self.seconds, self.interrupted = 0, 0.0, False
@@ -156,7 +158,8 @@ class Run:
 
     def save(self) -> None:
         """Write the checkpoint."""
-        facts = {"step": self.step, "seconds": self.seconds, "settings": describe(self.settings)}
+        facts = {"step": self.step, "seconds": self.seconds, "progress": self.progress(), "images": self.images,
+                 "settings": describe(self.settings), "hardware": hardware(self.settings.device)}
         save_checkpoint(self.checkpoint, self.modules, self.optimizers, facts)
 
     def _show(self) -> None:
