@@ -153,6 +153,17 @@ def heartbeat(path: Tensor, bits: dict[str, float]) -> plt.Figure:
     return fig
 
 
+def latent_space(hidden: Tensor, latents: Tensor, decoded: Tensor, fresh: Tensor) -> plt.Figure:
+    """Hidden data (2 of 32 numbers), their latents, decoded samples in the hidden plane, fresh data; (N, 2) each."""
+    fig, axes = plt.subplots(1, 4, figsize=(9.6, 2.7))
+    clouds = ((hidden, plots.GREY, "data: 2 of 32 numbers"), (latents, plots.BLUE, "latents of the data"),
+              (decoded, plots.GREEN, "new latents, decoded"), (fresh, plots.GREY, "fresh data"))
+    for ax, (points, color, title) in zip(axes, clouds):
+        cloud(ax, points, color)
+        ax.set_title(title)
+    return fig
+
+
 def _series(rows: Sequence[Row], data: str, method: str) -> tuple[list[int], list[float], list[float]]:
     """Calls, mean distance and interval of one method on one data set."""
     chosen = [r for r in rows if r.data == data and r.method == method]

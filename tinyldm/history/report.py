@@ -15,6 +15,7 @@ from tinyldm.history import (
     ddpm_2020,
     figures,
     heartbeat_2015,
+    latent_space,
     nonequilibrium_2015,
     probability_flow,
     score_matching_2019,
@@ -212,18 +213,34 @@ def draw_heartbeat(folder: Path, generator: torch.Generator, bars: Bars) -> dict
     }
     path = heartbeat_2015.sample(kernel, 1000, q, generator)
     plots.save(figures.heartbeat(path[:, :40], measured), folder / "heartbeat.png")
-    return measured | {"share of samples that are heartbeats": heartbeat_2015.share_of_heartbeats(path[-1])}
+    measured = {f"heartbeat, {name}, bits": value for name, value in measured.items()}
+    return measured | {"heartbeat, share of samples that are heartbeats": heartbeat_2015.share_of_heartbeats(path[-1])}
+
+
+def draw_latent_space(folder: Path, generator: torch.Generator, budget: Budget, bars: Bars) -> dict[str, float]:
+    """The 2020 model on the latents of 32-dimensional data; returns the distance of its decoded samples."""
+    n, chosen = compare.N_TRAIN, data.two_moons()
+    frame = latent_space.hidden_frame(generator)
+    x_train = latent_space.hide(chosen.sample(n, generator), frame, generator)
+    coder = latent_space.fit_autoencoder(x_train)
+    z_train = coder.encode(x_train)
+    eps_theta = ddpm_2020.train(z_train, ddpm_2020.linear_schedule(), generator, budget, bars("2020, latents"))
+    decoded = coder.decode(ddpm_2020.sample(eps_theta, n, generator)[-1]) @ frame / 5
+    fresh = chosen.sample(n, generator)
+    plots.save(figures.latent_space(x_train[:, :2], z_train, decoded, fresh), folder / "latent.jpg")
+    distance = compare.sliced_wasserstein(decoded, fresh)
+    return {"latents, distance of decoded samples": distance, "latents, scale": coder.scale}
 
 
 def draw(folder: Path, seed: int, budget: Budget, bars: Bars) -> dict[str, float]:
-    """Train what the figures need and write them all into `folder`; returns the heartbeat's numbers."""
+    """Train what the figures need and write them all into `folder`; returns what was measured on the way."""
     generator = torch.Generator().manual_seed(seed)
     with plots.style():
         plots.save(figures.history_line(), folder / "timeline.png")
         plots.save(figures.family_tree(), folder / "checkpoints.png")
         plots.save(figures.loss_weights(ddpm_2020.linear_schedule()), folder / "weights.png")
         draw_langevin(folder, generator)
-        measured = draw_heartbeat(folder, generator, bars)
+        measured = draw_heartbeat(folder, generator, bars) | draw_latent_space(folder, generator, budget, bars)
         models = [train_all(chosen, generator, budget, bars) for chosen in data.four_sets()]
         draw_gallery(folder, models, generator)
         draw_journeys(folder, models[0], generator)
