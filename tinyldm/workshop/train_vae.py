@@ -3,9 +3,11 @@
     python -m tinyldm.workshop.train_vae --minutes 40
 
 The article does not say what a VAE is trained on. The paper (Rombach et al. 2022, § 3.1 and appendix G), and
-this file, add up five terms, each of which `VaeSettings` can switch off:
+this file, add up six terms, each of which `VaeSettings` can switch off:
 
-    L1            every pixel near its original, but the mean of all sharp possibilities is a blur, so:
+    L1            every pixel near its original
+    squares       the same, but large errors count more: L1 alone is content for long with a bare background,
+                  the median, and no objects. Both blur, as the mean of all sharp possibilities is a blur, so:
     edges         L1 of the differences between neighbours: where an edge is, and how sharp
     perceptual    the distance in the features of a trained network: our own CLIP's image tower
     KL            a faint pull of each latent to N(0, 1): no wild numbers, and some noise in every latent
@@ -34,6 +36,7 @@ class VaeSettings(Settings):
 
     batch: int = 32
     lr: float = 1e-3
+    square_weight: float = 1.0
     edge_weight: float = 1.0
     perceptual_weight: float = 0.1
     kl_weight: float = 1e-6              # of the sum over a latent, against means over pixels
@@ -118,8 +121,9 @@ def reconstruct(vae: VAE, original: Tensor, generator: torch.Generator) -> tuple
 def vae_losses(reconstruction: Tensor, original: Tensor, kl: Tensor, perceptual: PerceptualDistance | None,
                settings: VaeSettings) -> dict[str, Tensor]:
     """All terms but the adversarial one, and their weighted sum, "loss"."""
-    losses = {"l1": (reconstruction - original).abs().mean(), "kl": kl}
-    losses["loss"] = losses["l1"] + settings.kl_weight * kl
+    error = reconstruction - original
+    losses = {"l1": error.abs().mean(), "square": error.square().mean(), "kl": kl}
+    losses["loss"] = losses["l1"] + settings.square_weight * losses["square"] + settings.kl_weight * kl
     if settings.edge_weight:
         losses["edges"] = edge_distance(reconstruction, original)
         losses["loss"] = losses["loss"] + settings.edge_weight * losses["edges"]
