@@ -169,6 +169,19 @@ def test_killed_at_a_random_step_and_resumed_to_the_same_bits(tmp_path):
         assert all(torch.equal(whole[key], resumed[key]) for key in whole), stage
 
 
+# ── Mixed precision ──────────────────────────────────────────────────────────────────────────────────
+
+def test_every_stage_runs_in_bfloat16(corpus, tmp_path):
+    """The weights stay float32; the losses stay near those of float32."""
+    for bf16 in (False, True):
+        train_all(plan(tmp_path / str(bf16), steps=20, bf16=bf16), corpus, tmp_path / str(bf16) / "model")
+    for stage in ("clip", "vae", "unet"):
+        (exact,), (rounded,) = (read_log(tmp_path / name / f"{stage}.log.jsonl") for name in ("False", "True"))
+        assert rounded["loss"] == pytest.approx(exact["loss"], rel=0.05), stage
+        weights = load_file(tmp_path / "True" / f"{stage}.checkpoint.safetensors")
+        assert all(value.dtype == torch.float32 for value in weights.values())
+
+
 # ── CLIP ─────────────────────────────────────────────────────────────────────────────────────────────
 
 def test_an_image_folder_without_hard_negatives_trains_too(tmp_path):

@@ -45,15 +45,15 @@ class Plan:
 CPU = Plan(
     scenes=30_000,
     clip=ClipSettings(minutes=30, batch=32),
-    vae=VaeSettings(minutes=60, batch=32, bf16=True),
+    vae=VaeSettings(minutes=60, batch=8, bf16=True),
     unet=UnetSettings(minutes=150, batch=64),
 )
 # For one large GPU and less than half an hour.
 GPU = Plan(
-    scenes=300_000,
-    clip=ClipSettings(device="cuda", bf16=True, minutes=3, batch=512, lr=1e-3, warmup=300, ema=0.999),
-    vae=VaeSettings(device="cuda", bf16=True, minutes=6, batch=128, lr=1e-3, warmup=300, ema=0.999),
-    unet=UnetSettings(device="cuda", bf16=True, minutes=12, batch=1024, lr=1.5e-3, warmup=500, ema=0.9998,
+    scenes=200_000,
+    clip=ClipSettings(device="cuda", bf16=True, minutes=3.5, batch=512, lr=1e-3, warmup=300, ema=0.999),
+    vae=VaeSettings(device="cuda", bf16=True, minutes=5, batch=64, lr=1e-3, warmup=300, ema=0.999),
+    unet=UnetSettings(device="cuda", bf16=True, minutes=14, batch=1024, lr=1e-3, warmup=500, ema=0.9998,
                       sample_seconds=120),
 )
 

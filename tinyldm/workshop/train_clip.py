@@ -144,9 +144,10 @@ def clip_losses(clip: Clip, captioner: Captioner, images: Tensor, tokens: Tensor
     everything = shortened(torch.cat([tokens, reworded, other]), end)
     text, words = clip.embed_text(everything)
     image, _ = clip.embed_image(images)
-    similarity = clip.scale * image @ text[:B].T
-    own = similarity.new_full((B, 4), float("-inf"))
-    own[owner, slot] = clip.scale * (image[owner] * text[2 * B:]).sum(1)
+    with torch.autocast(images.device.type, enabled=False):  # times 100, bfloat16 would be off by more than a margin
+        similarity = clip.scale * image @ text[:B].T
+        own = similarity.new_full((B, 4), float("-inf"))
+        own[owner, slot] = clip.scale * (image[owner] * text[2 * B:]).sum(1)
     contrastive, binding = contrastive_losses(similarity, own)
     target, said = everything[B:2 * B], words[B:2 * B]
     return {"contrastive": contrastive, "binding": binding,
