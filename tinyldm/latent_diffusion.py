@@ -69,7 +69,8 @@ class LatentDiffusion:
             folder = checkpoints.download(str(name), variant)
         if not (folder / "model_index.json").is_file():
             raise ValueError(f"{str(name)!r} is not a model folder: {folder / 'model_index.json'} does not exist; "
-                             'expected "tiny", a folder in the diffusers layout, or "owner/name" on the hub')
+                             'expected "tiny", a folder in the diffusers layout, or "owner/name" on the hub; a single '
+                             "file of CompVis is opened by tinyldm.workshop.compvis.load")
         unet, vae = checkpoints.load_unet(folder / "unet", variant), checkpoints.load_vae(folder / "vae", variant)
         schedule, spacing = checkpoints.load_schedule(folder / "scheduler")
         model = cls(unet, vae, _load_text_encoder(folder, variant), schedule, spacing=spacing,
