@@ -299,3 +299,25 @@ def test_latent_diffusion_is_the_same_training_on_other_data():
     assert sliced_wasserstein(decoded @ frame / 5, fresh) < 0.12
     off_plane = decoded - decoded @ frame @ frame.T
     assert off_plane.norm(dim=1).mean() < 0.2                                 # of a size of 5: the decoder stays on it
+
+
+@pytest.mark.slow
+def test_both_networks_learn_the_one_exact_field():
+    """2019's score and 2020's noise, translated, against the ring's exact field (of size 0.7 and more)."""
+    chosen, budget, g = data.ring_of_gaussians(), network.Budget(steps=2000), generator()
+    x_train = chosen.sample(2000, g)
+    learnt = (
+        probability_flow.noise_of_ncsn(
+            score_matching_2019.train(x_train, score_matching_2019.geometric_levels(), g, budget)
+        ),
+        probability_flow.noise_of_ddpm(ddpm_2020.train(x_train, ddpm_2020.linear_schedule(), g, budget)),
+    )
+    exact = probability_flow.noise_of_data(chosen)
+    for sigma, most in ((1.0, 0.2), (0.4, 0.3)):
+        x_bar = chosen.sample(4000, g) + sigma * torch.randn(4000, 2, generator=g)
+        truth = exact(x_bar, sigma)
+        assert truth.square().sum(dim=1).mean().sqrt() > 0.7
+        for eps in learnt:
+            with torch.no_grad():
+                error = (eps(x_bar, sigma) - truth).square().sum(dim=1).mean().sqrt().item()
+            assert error < most, (sigma, error)
