@@ -1,6 +1,6 @@
 """Stage 1 of training: CLIP, from images and their captions.
 
-    python -m tinyldm.workshop.train_clip --minutes 15
+    tinyldm train clip --minutes 30
 
 A contrastive loss alone ends as a bag of words: it tells "red circle above blue square" from "blue circle
 above red square" no better than a coin, because among other images' captions the right *words* suffice. Two

@@ -1,6 +1,6 @@
 """Stage 3 of training: the U-Net, on the latents of the images and the contexts of their captions.
 
-    python -m tinyldm.workshop.train_unet --minutes 60
+    tinyldm train unet --minutes 60
 
 VAE and text encoder are frozen, as in the article. So everything that they have to say about the training
 data is computed once and kept: the *moments* of each latent (each use draws a new sample from them) and the

@@ -1,6 +1,6 @@
 """Stage 2 of training: the VAE, from images alone.
 
-    python -m tinyldm.workshop.train_vae --minutes 40
+    tinyldm train vae --minutes 40
 
 The article does not say what a VAE is trained on. The paper (Rombach et al. 2022, § 3.1 and appendix G), and
 this file, add up six terms, each of which `VaeSettings` can switch off:
