@@ -62,7 +62,7 @@ class Clip(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         config = {"text": self.text.config.to_diff_dict(), "vision": self.vision.config.to_diff_dict()}
         write_whole(folder / "config.json", json.dumps(config, indent=2, default=str).encode())
-        write_whole(folder / "model.safetensors", save({k: v.contiguous() for k, v in self.state_dict().items()}))
+        write_whole(folder / "model.safetensors", save({k: v.cpu().contiguous() for k, v in self.state_dict().items()}))
 
     @classmethod
     def load(cls, folder: str | Path) -> "Clip":

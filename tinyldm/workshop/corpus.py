@@ -37,7 +37,7 @@ class Corpus:
 def scenes_corpus(count: int, seed: int = 0, wordings: int = 2) -> Corpus:
     """`count` scenes of the training split of the world `seed`, each worded `wordings` times."""
     chunks = [(seed, first, min(first + 2000, count), wordings) for first in range(0, count, 2000)]
-    workers = min(os.cpu_count() or 1, len(chunks) // 16)
+    workers = min(os.cpu_count() or 1, len(chunks) // 8)
     if workers > 1:
         # "spawn": a fork of a process whose threads are at work can hang.
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
