@@ -337,7 +337,20 @@ def test_commands_print(words, expected, capsys, monkeypatch):
     assert expected in capsys.readouterr().out
 
 
-def test_command_turns_mistakes_into_one_line(monkeypatch, tmp_path):
-    monkeypatch.setattr("sys.argv", ["history", "tables", "--out", str(tmp_path)])
-    with pytest.raises(SystemExit, match="error: .*compare"):
+@pytest.mark.parametrize("words, expected", [
+    (["tables", "--out", "{empty}"], "compare"),
+    (["train", "2019", "--data", "two-moons", "--steps", "0"], "at least 1 step"),
+])
+def test_command_turns_mistakes_into_one_line(words, expected, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("sys.argv", ["history", *(word.format(empty=tmp_path) for word in words)])
+    with pytest.raises(SystemExit) as left:
         cli.main()
+    message = capsys.readouterr().err
+    assert left.value.code == 2 and message.count("\n") == 1 and expected in message
+
+
+def test_train_prints_the_distance_beside_the_baselines(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["history", "train", "2020", "--data", "two-moons", "--steps", "20"])
+    cli.main()
+    out = capsys.readouterr().out
+    assert "2020 on two moons, seed 0: sliced Wasserstein distance" in out and "kernel density" in out

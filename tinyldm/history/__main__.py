@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -146,7 +147,8 @@ def main() -> None:
     try:
         args.run(args)
     except ValueError as mistake:
-        raise SystemExit(f"error: {mistake}") from mistake
+        print(f"tinyldm.history: {mistake}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

@@ -22,6 +22,11 @@ class Budget:
     batch: int = 256
     lr: float = 2e-3        # falls to 0 along a half cosine
 
+    def __post_init__(self):
+        if self.steps < 1 or self.batch < 1 or not self.lr > 0:
+            raise ValueError(f"a budget of {self.steps} steps, batch {self.batch}, lr {self.lr:g}; expected at least "
+                             "1 step, 1 point and a learning rate above 0")
+
 
 STANDARD = Budget()
 
