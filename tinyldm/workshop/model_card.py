@@ -38,10 +38,11 @@ def card(folder: Path) -> str:
 
 def training_table(training: dict[str, Any]) -> Iterator[str]:
     """One line a stage, and the settings below."""
-    yield "| stage | steps | images seen | of a data set of | minutes | on |"
+    yield "| stage | steps | images seen | of a data set of | minutes by the clock | on |"
     yield "|---|---|---|---|---|---|"
     for stage, facts in training.items():
-        where = ", ".join(str(value) for value in facts["hardware"].values())
+        machine = facts["hardware"]
+        where = machine.get("gpu", f"{machine['threads']} thread(s) of {machine['processor']}")
         yield (f"| {WHAT[stage]} | {facts['step']:,} | {facts['images_seen']:,} | {facts['images']:,} "
                f"| {facts['minutes']:g} | {where} |")
     for stage, facts in training.items():
