@@ -549,7 +549,8 @@ def test_L431_wrong_in_the_article_the_target_is_the_total_noise(schedule):
 
 def test_L431_stable_diffusion_2_at_768_predicts_velocity():
     assert SD1.prediction is SD2.prediction is EPS and SD2_V.prediction is VELOCITY
-    assert SD2_V.unet == SD2.unet and SD2_V.image_size == 768  # the weights do not tell which
+    same_network = replace(SD2_V.unet, upcast_attention=False)  # a matter of float16, not of the architecture
+    assert same_network == SD2.unet and SD2_V.image_size == 768  # the weights do not tell which
     z0, eps, a = torch.randn(4), torch.randn(4), torch.tensor(0.3)
     v = velocity(z0, eps, a)
     # On the circle z(φ) = cos φ z0 + sin φ ε the velocity is dz/dφ.
