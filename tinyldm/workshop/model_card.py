@@ -46,6 +46,8 @@ def training_table(training: dict[str, Any]) -> Iterator[str]:
         yield (f"| {WHAT[stage]} | {facts['step']:,} | {facts['images_seen']:,} | {facts['images']:,} "
                f"| {facts['minutes']:g} | {where} |")
     for stage, facts in training.items():
+        if facts["progress"] < 1:
+            yield f"\n**{WHAT[stage]}: stopped after {facts['progress']:.0%} of the training that was planned.**"
         settings = ", ".join(f"{name} {facts['settings'][name]}" for name in SHOWN if name in facts["settings"])
         yield f"\n{WHAT[stage]}: {settings}."
 
