@@ -93,6 +93,14 @@ def test_info(folder):
         assert f"{sum(p.numel() for p in part.parameters()):,}" in done.stdout
 
 
+def test_info_without_shipped_weights(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("tinyldm.latent_diffusion.WEIGHTS", tmp_path)
+    assert cli.main(["info"]) == 0
+    assert "tinyldm train all" in capsys.readouterr().out
+    assert cli.main(["generate", "a red circle", "--out", str(tmp_path / "x.png")]) == 2
+    assert "tinyldm train all" in capsys.readouterr().err
+
+
 def test_evaluate(folder, tmp_path):
     done = shell("evaluate", "--model", folder, "--captions", 8, "--steps", 1, "--training-images", 20, "--device",
                  "cpu", "--json", tmp_path / "new" / "e.json", "--figure", tmp_path / "e.png")

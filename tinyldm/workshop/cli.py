@@ -485,6 +485,7 @@ def add_info(parser: Parser) -> None:
 
 def run_info(options: argparse.Namespace) -> None:
     """What is installed, where it would run, and how large everything is."""
+    from tinyldm.latent_diffusion import WEIGHTS
     from tinyldm.workshop import machine
 
     device = machine.choose_device(options.device)
@@ -493,7 +494,10 @@ def run_info(options: argparse.Namespace) -> None:
     print()
     print_table()
     print()
-    print_files(options.model)
+    if options.model == "tiny" and not (WEIGHTS / "tiny").is_dir():
+        print("no trained weights came with this copy; make your own with:  tinyldm train all")
+    else:
+        print_files(options.model)
 
 
 def print_table() -> None:
