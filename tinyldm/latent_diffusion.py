@@ -68,8 +68,8 @@ class LatentDiffusion:
         if not folder.is_dir() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
             folder = checkpoints.download(str(name), variant)
         if str(name) == "tiny" and not folder.is_dir():
-            raise ValueError("no trained weights came with this copy of tinyldm; make your own with: tinyldm train all; "
-                             "then name the folder that it wrote")
+            raise ValueError("no trained weights came with this copy of tinyldm; make your own with: tinyldm train all "
+                             "(then name the folder that it wrote)")
         if not (folder / "model_index.json").is_file():
             raise ValueError(f"{str(name)!r} is not a model folder: {folder / 'model_index.json'} does not exist; "
                              'expected "tiny", a folder in the diffusers layout, or "owner/name" on the hub; a single '
