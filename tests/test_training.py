@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+from tinyldm.checkpoints import save_tokenizer
 from tinyldm.workshop import checkpointing, training
 from tinyldm.workshop.corpus import WORDS, digits_corpus, scenes_corpus, to_signed_float
 from tinyldm.workshop.data import scenes
 from tinyldm.workshop.data.captions import VOCABULARY, words_of
-from tinyldm.workshop.tokenizer import build_tokenizer, learn_merges, save_tokenizer
+from tinyldm.workshop.tokenizer import build_tokenizer, learn_merges
 from tinyldm.workshop.train_clip import caption_loss, contrastive_losses, hard_negatives, shortened, tokenized
 from tinyldm.workshop.train_vae import PatchDiscriminator, adaptive_weight, discriminator_loss, edge_distance
 from tinyldm.workshop.training import MovingAverage, Run, Settings, Stopped, batch_at, generator_at

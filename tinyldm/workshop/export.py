@@ -15,7 +15,6 @@ from tinyldm.workshop.checkpointing import read_facts, write_whole
 from tinyldm.workshop.clip import Clip
 from tinyldm.workshop.figures import save_curves
 from tinyldm.workshop.model_card import write_card
-from tinyldm.workshop.tokenizer import save_tokenizer
 from tinyldm.workshop.train_unet import SNAPSHOTS, snapshot_folder
 from tinyldm.workshop.training import read_log
 
@@ -33,7 +32,6 @@ def export(model: LatentDiffusion, clip: Clip, out: Path, folder: Path) -> None:
         folder: where to write; what was there is replaced.
     """
     in_half(model).save_pretrained(folder)
-    save_tokenizer(model.text_encoder.tokenizer, folder / "tokenizer")
     open_as_float32(folder / "text_encoder" / "config.json")
     projections = {"text_projection.weight": clip.text_projection.weight, "log_scale": clip.log_scale,
                    "image_projection.weight": clip.image_projection.weight}

@@ -7,10 +7,8 @@ merge, and two for start and end. A word that was never seen is still spelled ou
 Source: Sennrich et al. 2016, algorithm 1; the `vocab.json` + `merges.txt` of OpenAI's CLIP.
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -75,16 +73,6 @@ def build_tokenizer(words: Sequence[str], length: int) -> "CLIPTokenizer":
     """
     merges = learn_merges(sorted(set(words)))
     return _clip_tokenizer(vocabulary(merges), merges, length)
-
-
-def save_tokenizer(tokenizer: "CLIPTokenizer", folder: str | Path) -> None:
-    """Write the tokenizer for transformers 5 (tokenizer.json) and for older ones (vocab.json and merges.txt)."""
-    folder = Path(folder)
-    tokenizer.save_pretrained(folder)
-    model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
-    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
-    (folder / "vocab.json").write_text(json.dumps(tokenizer.get_vocab(), ensure_ascii=False), encoding="utf-8")
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8")
 
 
 def _clip_tokenizer(vocab: dict[str, int], merges: list[Pair], length: int) -> "CLIPTokenizer":

@@ -21,10 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tinyldm.checkpoints import save_tokenizer
 from tinyldm.versions import TINY
 from tinyldm.workshop.clip import Clip, new_clip, pad_tokens
 from tinyldm.workshop.corpus import WORDS, Corpus, to_signed_float
-from tinyldm.workshop.tokenizer import build_tokenizer, save_tokenizer
+from tinyldm.workshop.tokenizer import build_tokenizer
 from tinyldm.workshop.training import MovingAverage, Run, Settings, adamw, batch_at, generator_at, mixed_precision
 
 
