@@ -1,0 +1,55 @@
+"""Every exercise is tried as learners do: right, in another style, not at all, and wrong in every way that it names."""
+
+import inspect
+
+import pytest
+
+from tinyldm.course.calls import perform
+from tinyldm.course.diagnoses import GENERAL
+from tinyldm.course.exercises import lessons
+from tinyldm.course.judging import run_check
+
+SEEDS = (0, 1, 2)
+EXERCISES = [exercise for exercises in lessons().values() for exercise in exercises]
+WRONG = [(exercise, wrong) for exercise in EXERCISES for wrong in exercise.wrong]
+RIGHT = [(exercise, right) for exercise in EXERCISES for right in (exercise.answer, *exercise.right)]
+
+
+def checked(exercise, answer, seed):
+    return run_check(exercise, lambda call: perform(answer, call), seed)
+
+
+@pytest.mark.parametrize("exercise, answer", RIGHT, ids=lambda item: getattr(item, "name", None) or item.__name__)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_right_answers_of_any_style_pass(exercise, answer, seed):
+    result = checked(exercise, answer, seed)
+    assert result.passed, result
+    assert result.verified
+
+
+@pytest.mark.parametrize("exercise, wrong", WRONG, ids=lambda item: getattr(item, "name", None) or item.diagnosis)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_wrong_answers_get_their_own_diagnosis(exercise, wrong, seed):
+    result = checked(exercise, wrong.answer, seed)
+    assert not result.passed
+    assert result.diagnosis == wrong.diagnosis, result
+    assert result.message == (wrong.message or GENERAL[wrong.diagnosis])
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+def test_each_exercise_is_whole(exercise):
+    assert exercise.stars in (1, 2, 3) and exercise.minutes > 0
+    assert exercise.hints and exercise.insight and exercise.title
+    assert len(exercise.wrong) >= 4 and len(exercise.right) >= 2
+    diagnoses = [wrong.diagnosis for wrong in exercise.wrong]
+    assert len(set(diagnoses)) == len(diagnoses), "each wrong answer has its own diagnosis"
+    for wrong in exercise.wrong:
+        assert (wrong.message is None) == (wrong.diagnosis in GENERAL), wrong.diagnosis
+    arguments = list(inspect.signature(exercise.answer).parameters)
+    for answer in (*exercise.right, *(wrong.answer for wrong in exercise.wrong)):
+        assert len(inspect.signature(answer).parameters) == len(arguments), answer.__name__
+
+
+def test_names_are_unique():
+    names = [exercise.name for exercise in EXERCISES]
+    assert len(set(names)) == len(names)

@@ -1,0 +1,224 @@
+"""One call of a learner's function as data, and what came of it.
+
+    Call (arguments, wishes) ──perform──► Outcome (value, gradients, arguments afterwards, error, seconds)
+
+A check never touches the learner's function itself: it makes `Call`s and judges `Outcome`s. So the function may run
+here, in the notebook's own process (`checking.py`), or in another process that the grader does not trust
+(`grading.py`): both know nothing but `perform`. Everything in a Call and in an Outcome is plain: tensors, numbers,
+strings, None, and lists, tuples and dictionaries of them. What is not plain, a generator or a model, is described
+(`Seeded`, `Made`) and only comes to life beside the learner's function.
+"""
+
+import inspect
+import linecache
+import math
+import time
+import traceback
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """Stands for `torch.Generator().manual_seed(seed)` among the arguments of a Call."""
+
+    seed: int
+
+
+@dataclass(frozen=True)
+class Made:
+    """Stands for an object that `maker(*args)` makes afresh for each call: a small model, a schedule.
+
+    maker: a function or class at the top of a module of this package, so that another process finds it by its name.
+    """
+
+    maker: Callable[..., Any]
+    args: tuple = ()
+
+
+@dataclass(frozen=True)
+class Call:
+    """How to call the learner's function.
+
+    Args:
+        args: what it is called with, by position.
+        build: where the learner wrote a class: the arguments of its `__init__`. Its parameters are then filled with
+            numbers that depend on `seed` and on their names only, and `args` go to the object itself.
+        gradients: also ask for d(Σ w·value)/d(argument) for each float tensor among `args`, with fixed weights w.
+        device: "cpu", or "meta", where tensors have a shape but no numbers: what a tensor made on the wrong
+            device would break on a GPU, it breaks there too.
+        seed: of torch's global random numbers, which a function that is given a generator should not touch. (Not 0
+            or 42, which learners write themselves.)
+    """
+
+    args: tuple
+    build: tuple | None = None
+    gradients: bool = False
+    device: str = "cpu"
+    seed: int = 190_511
+
+
+@dataclass(frozen=True)
+class Error:
+    """What was raised: its type's name, its message, and where in the learner's code (line 0: nowhere in it)."""
+
+    type: str
+    message: str
+    line: int = 0
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a Call. Tensors are detached; on "meta" they have shape and dtype only.
+
+    Attributes:
+        value: what the function returned; None with an `error`.
+        gradients: one entry for each of `call.args`: a tensor, or None where none arrived or none was asked for.
+        args_after: `call.args` as they were after the call; a Made or Seeded one stays as it was in the call,
+            but for a Made `nn.Module`, which is its state_dict.
+        parameters: name -> shape of the object that was built; empty for functions.
+    """
+
+    value: Any = None
+    gradients: tuple = ()
+    args_after: tuple = ()
+    parameters: dict[str, tuple[int, ...]] | None = None
+    error: Error | None = None
+    seconds: float = 0.0
+
+
+Runner = Callable[[Call], Outcome]     # the learner's function, wherever it runs
+
+
+def perform(function: Callable[..., Any], call: Call) -> Outcome:
+    """Make the call here and now. An error of the function becomes part of the outcome; only Ctrl-C goes through."""
+    start = time.perf_counter()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(call.seed)
+        try:
+            outcome = _performed(function, call)
+        except (Exception, SystemExit) as error:
+            outcome = Outcome(error=described(error, function))
+    return replace(outcome, seconds=time.perf_counter() - start)
+
+
+def _performed(function: Callable[..., Any], call: Call) -> Outcome:
+    parameters = {}
+    args = tuple(_alive(arg, call) for arg in call.args)
+    if call.build is not None:
+        _require_fitting(function, call.build)
+        function = function(*(_alive(arg, call) for arg in call.build)).to(call.device)
+        _fill(function, call.seed)
+        parameters = {name: tuple(parameter.shape) for name, parameter in function.named_parameters()}
+        value = function(*args)
+    else:
+        _require_fitting(function, args)
+        value = function(*args)
+    gradients = _gradients(value, args) if call.gradients else (None,) * len(args)
+    after = tuple(_afterwards(given, arg) for given, arg in zip(call.args, args))
+    return Outcome(plain(value), gradients, after, parameters)
+
+
+def _alive(value: Any, call: Call) -> Any:
+    """A fresh copy of an argument: what is described is made, tensors are copied to where they are wanted."""
+    if isinstance(value, Seeded):
+        return torch.Generator().manual_seed(value.seed)
+    if isinstance(value, Made):
+        made = value.maker(*value.args)
+        return made.to(call.device) if isinstance(made, nn.Module) else made
+    if isinstance(value, Tensor):
+        copy = value.detach().clone().to(call.device)
+        return copy.requires_grad_(call.gradients and copy.is_floating_point())
+    if isinstance(value, (list, tuple)):
+        return type(value)(_alive(item, call) for item in value)
+    if isinstance(value, dict):
+        return {key: _alive(item, call) for key, item in value.items()}
+    return value
+
+
+def _afterwards(given: Any, arg: Any) -> Any:
+    if isinstance(given, Made):
+        return plain(dict(arg.state_dict())) if isinstance(arg, nn.Module) else given
+    return given if isinstance(given, Seeded) else plain(arg)
+
+
+def plain(value: Any) -> Any:
+    """A detached copy made of plain things only. Raises TypeError that names what is none."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if value is None or value is ... or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return tuple(plain(item) for item in value) if isinstance(value, tuple) else [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if type(value).__module__ == "numpy":
+        return torch.as_tensor(value)
+    raise TypeError(f"a {type(value).__name__} was returned; expected tensors or numbers")
+
+
+def _gradients(value: Any, args: tuple) -> tuple:
+    """d(Σ w·value)/d(arg) for each argument; None where the value does not depend on it, or it is no float tensor."""
+    outputs = [item for item in _tensors(value) if item.requires_grad]
+    if not outputs:
+        return (None,) * len(args)
+    # Weights of all sizes and both signs, the same for everyone: a plain sum would not see a sign that cancels.
+    total = sum((item * torch.arange(1, item.numel() + 1).cos().to(item).view(item.shape)).sum() for item in outputs)
+    wanted = [arg for arg in args if isinstance(arg, Tensor) and arg.requires_grad]
+    found = iter(torch.autograd.grad(total, wanted, allow_unused=True))
+    return tuple(next(found) if isinstance(arg, Tensor) and arg.requires_grad else None for arg in args)
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [tensor for item in items for tensor in _tensors(item)]
+
+
+def _fill(module: nn.Module, seed: int) -> None:
+    """Give each parameter numbers that depend on its name, so that the order in which they were made is free."""
+    for name, parameter in module.named_parameters():
+        generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + seed)
+        scale = 1 / math.sqrt(max(1, parameter[0].numel())) if parameter.dim() > 1 else 0.5
+        if parameter.device.type != "meta":
+            parameter.data = torch.randn(parameter.shape, generator=generator).to(parameter) * scale
+
+
+class WrongSignature(TypeError):
+    """The function cannot be called with the arguments that the exercise gives it."""
+
+
+def _require_fitting(function: Callable[..., Any], args: tuple) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):      # some built-in functions have none
+        return
+    try:
+        signature.bind(*args)
+    except TypeError:
+        raise WrongSignature(f"it takes {signature}") from None
+
+
+def described(error: BaseException, function: Callable[..., Any]) -> Error:
+    """An exception with the innermost line of the learner's own file that it passed through."""
+    file = _file_of(function)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    if not frames or isinstance(error, WrongSignature):
+        return Error(type(error).__name__, str(error))
+    line = frames[-1].lineno
+    return Error(type(error).__name__, str(error), line, linecache.getline(file, line).strip())
+
+
+def _file_of(function: Callable[..., Any]) -> str:
+    """The file, or notebook cell, in which a function or a class with `forward` was written."""
+    function = getattr(function, "forward", function) if isinstance(function, (type, nn.Module)) else function
+    function = inspect.unwrap(function)
+    code = getattr(function, "__code__", None)
+    return "" if code is None else code.co_filename

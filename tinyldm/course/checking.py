@@ -1,0 +1,124 @@
+"""`check("q_sample", q_sample)`: what the learner calls, in the cell below the answer.
+
+    from tinyldm.course.checking import check
+"""
+
+import contextlib
+import io
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tinyldm.course import progress
+from tinyldm.course.calls import Call, Outcome, described, perform
+from tinyldm.course.exercises import find
+from tinyldm.course.feedback import Feedback
+from tinyldm.course.judging import run_check
+
+SECONDS = 1.8            # for all calls of a check together: with the rest, less than the two that a reader waits
+MOST_PRINTED = 500       # characters of what an answer printed that are shown
+
+
+class CheckFailed(AssertionError):
+    """Raised by `check` under nbgrader, which gives no points to a cell that raises."""
+
+
+class TimeUp(BaseException):
+    """Raised inside the learner's function when its time is up; no `except Exception` of theirs swallows it."""
+
+
+def check(name: str, answer: Any) -> Feedback | None:
+    """Check an answer to an exercise, show what was found, and keep it in the progress file.
+
+    Args:
+        name: the exercise's name, as its notebook gives it.
+        answer: the function or class that was written; for a question without code, the answer itself.
+    Returns: the feedback, true if it is right; None in Jupyter, where it is shown as a page already.
+    Raises: ValueError for an unknown name; CheckFailed under nbgrader.
+    """
+    exercise = find(name)
+    runner = Here(answer if callable(answer) else lambda: answer)
+    result = run_check(exercise, runner, seed=time.time_ns() % 2**31)
+    attempts, note = _kept(name, result.passed, result.diagnosis == "not-written")
+    hints = exercise.hints[:attempts][-1:]
+    feedback = Feedback(exercise, result, "" if result.passed else "".join(hints), runner.printed, note)
+    if not result.passed and "NBGRADER_EXECUTION" in os.environ:
+        raise CheckFailed(str(feedback))
+    if _in_jupyter():
+        from IPython.display import display
+
+        display(feedback)
+        return None
+    print(feedback, file=sys.stdout)
+    return feedback
+
+
+def _kept(name: str, passed: bool, untouched: bool) -> tuple[int, str]:
+    """Write the progress file; return the number of attempts at this exercise and a note if writing failed."""
+    records = progress.read()
+    record = records.get(name, progress.Record())
+    if untouched:
+        return record.attempts, ""
+    record = progress.after_check(record, passed)
+    try:
+        progress.write(records | {name: record})
+    except OSError as error:
+        return record.attempts, f"your progress could not be kept in {progress.place()} ({error.strerror})"
+    return record.attempts, ""
+
+
+def _in_jupyter() -> bool:
+    """Is this a notebook's kernel? (IPython in a terminal shows text.)"""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and shell.has_trait("kernel")
+
+
+class Here:
+    """Runs a learner's function in this process, with a limit on the seconds of all calls together.
+
+    Attributes:
+        printed: the beginning of what the first call printed; what later calls print is dropped.
+    """
+
+    def __init__(self, answer: Callable[..., Any], seconds: float = SECONDS):
+        self.answer, self.left, self.printed, self.calls = answer, seconds, "", 0
+
+    def __call__(self, call: Call) -> Outcome:
+        start, output = time.perf_counter(), io.StringIO()
+        try:
+            with contextlib.redirect_stdout(output), _limit(self.left):
+                outcome = perform(self.answer, call)
+        except TimeUp as error:
+            outcome = Outcome(error=described(error, self.answer))
+        self.left = max(0.001, self.left - (time.perf_counter() - start))
+        self.calls += 1
+        if self.calls == 1:
+            self.printed = output.getvalue()[:MOST_PRINTED].rstrip()
+        return outcome
+
+
+@contextlib.contextmanager
+def _limit(seconds: float) -> Iterator[None]:
+    """Raise TimeUp in the block when its time is up. Without POSIX's alarm, or outside the main thread, after it."""
+    start = time.perf_counter()
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        if time.perf_counter() - start > seconds:
+            raise TimeUp(f"stopped after {seconds:.1f} s")
+        return
+
+    def ring(*_) -> None:
+        raise TimeUp(f"still running after {seconds:.1f} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

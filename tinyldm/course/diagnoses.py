@@ -1,0 +1,33 @@
+"""What a check says where the mistake belongs to no exercise in particular. Literal data: name -> what to tell."""
+
+GENERAL = {
+    "not-written": "Not written yet: that is where you come in. Replace the line that raises NotImplementedError.",
+    "no-return": "It returns nothing. Either it is not written yet, or a `return` is missing at its end.",
+    "too-slow": "It did not come to an end in time. Is there a loop that never stops, or far more work than needed?",
+    "signature": "It cannot be called with what the exercise gives it. Keep the parameters of the stub.",
+    "crash": "Your code raised an error.",
+    "one-shape-only": "It works for one shape of input and breaks for another: a size is written into the code. Take "
+                      "sizes from the input's .shape.",
+    "should-refuse": "This input makes no sense and must be refused with a ValueError; it was accepted.",
+    "wrong-kind": "It returns another kind of thing than asked for.",
+    "wrong-parameters": "The parameters of your module have other names or shapes than asked for.",
+    "wrong-shape": "The result has the wrong shape.",
+    "wrong-dtype": "The dtype is not that of the input. Make new tensors like the input: dtype=x.dtype, or "
+                   "torch.zeros_like(x).",
+    "wrong-device": "A tensor is made on another device than the input's: this breaks on a GPU. Make it with "
+                    "device=x.device, or torch.zeros_like(x).",
+    "gradient-cut": "The values are right, but no gradient comes through, so nothing before it could learn. Look for "
+                    ".detach(), .item(), .data, torch.tensor(…) or torch.no_grad().",
+    "gradient-wrong": "The values are right, but a gradient is not: one of the ways through your formula is cut.",
+    "inputs-changed": "The result is right, but an argument was changed in place, and the caller still needs it. Avoid "
+                      "+=, *=, x[…] = … and methods that end in _ on what you were given.",
+    "generator-ignored": "The same generator gives different results: the random numbers come from somewhere else. "
+                         "Pass it on: torch.randn(…, generator=generator).",
+    "always-the-same": "Another generator gives the same result: nothing is drawn from it, or a seed is set inside.",
+    "noise-not-normal": "The noise has another shape than a normal distribution: torch.randn draws normal, torch.rand "
+                        "uniform numbers.",
+    "noise-mean": "The random numbers do not lie around the right mean.",
+    "noise-spread": "The random numbers have the wrong spread. Is it a variance where a standard deviation is needed?",
+    "noise-shared": "Every item of the batch gets the same random numbers. Draw as many as the whole result has.",
+    "wrong-value": "Not right yet, and it is not one of the mistakes that this check knows by name.",
+}

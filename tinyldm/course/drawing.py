@@ -1,0 +1,63 @@
+"""Checks of answers that draw random numbers: do they come from the generator, and from a normal distribution?"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from tinyldm.course.calls import Call, Runner, Seeded
+
+DRAWS = 40           # calls with a generator each, for the moments
+SURE = 5.0           # standard errors that a moment may be off: a right answer fails once in a million checks
+
+
+def takes_generator(call: Call) -> bool:
+    """Is there a generator among the arguments?"""
+    return any(isinstance(arg, Seeded) for arg in call.args)
+
+
+def with_generator(call: Call, seed: int) -> Call:
+    """The same call with another seed for its generators."""
+    return replace(call, args=tuple(Seeded(seed) if isinstance(arg, Seeded) else arg for arg in call.args))
+
+
+def other_generator(runner: Runner, call: Call) -> str | None:
+    """The name of what is wrong with the use of the generator, or None."""
+    calls = (call, replace(call, seed=call.seed + 1), with_generator(call, 10**6))
+    first, again, other = (runner(one) for one in calls)
+    if not _same(first.value, again.value):
+        return "generator-ignored"
+    return "always-the-same" if _same(first.value, other.value) else None
+
+
+def _same(left, right) -> bool:
+    if isinstance(left, (list, tuple)):
+        return len(left) == len(right) and all(_same(a, b) for a, b in zip(left, right))
+    return torch.equal(left, right) if isinstance(left, Tensor) and isinstance(right, Tensor) else left == right
+
+
+def drawn_wrongly(moments: Callable[..., tuple] | None, runner: Runner, call: Call) -> str | None:
+    """None if values drawn with many generators are normal, of the right mean and spread; else the name of what is not.
+
+    moments: (*args of the call) -> (mean like the value, standard deviation); None where that is not known: then only
+        the use of the generator is looked at.
+    """
+    diagnosis = other_generator(runner, call)
+    if diagnosis is not None or moments is None:
+        return diagnosis or "wrong-value"
+    mean, spread = moments(*call.args)
+    values = [runner(with_generator(call, seed)).value for seed in range(1, DRAWS + 1)]
+    if not all(isinstance(value, Tensor) and value.shape == mean.shape for value in values):
+        return "wrong-value"
+    z = (torch.stack(values).double() - mean) / spread               # (DRAWS, …): standard normal if all is right
+    n, centred = z.numel(), z - z.mean()
+    pairs = centred[:, 0] * centred[:, -1]                           # of the first and the last item of each batch
+    if z.shape[1] > 1 and pairs.mean().abs() > SURE * pairs.std() / pairs.numel() ** 0.5:
+        return "noise-shared"
+    if not z.mean().abs() < SURE / n**0.5:
+        return "noise-mean"
+    if not (z.square().mean() - 1).abs() < SURE * (2 / n) ** 0.5:
+        return "noise-spread"
+    usual = (z**4).mean() - 3                                        # a uniform distribution has 1.8 instead of 3
+    return None if usual.abs() < SURE * (96 / n) ** 0.5 else "noise-not-normal"

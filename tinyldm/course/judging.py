@@ -1,0 +1,244 @@
+"""The check itself: make the calls of an exercise, compare with the right answer, and name the mistake.
+
+    values → inputs unchanged → float64 → gradients → generator → device: the first property that fails is told.
+
+A mistake is recognised by doing the same: each wrong answer of the exercise makes the same calls, and the one whose
+outcomes are the learner's gives its name. Where none does, the check says what fails and does not guess.
+"""
+
+import inspect
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tinyldm.course.calls import Call, Error, Outcome, Runner, Seeded, perform
+from tinyldm.course.comparing import ASPECTS, Fault, first_difference, observation, shown
+from tinyldm.course.diagnoses import GENERAL
+from tinyldm.course.drawing import drawn_wrongly, other_generator, takes_generator
+from tinyldm.course.exercise import Exercise
+
+BY_ASPECT = {"parameters": "wrong-parameters", "kind": "wrong-kind", "shape": "wrong-shape", "device": "wrong-device",
+             "value": "wrong-value", "dtype": "wrong-dtype", "gradient": "gradient-wrong", "inputs": "inputs-changed"}
+BY_ERROR = {"NotImplementedError": "not-written", "TimeUp": "too-slow", "WrongSignature": "signature"}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A call, what came of it, and what should have come of it."""
+
+    call: Call
+    got: Outcome
+    want: Outcome
+
+
+@dataclass(frozen=True)
+class CounterExample:
+    """The smallest input on which the answer is wrong, all in words."""
+
+    inputs: tuple[tuple[str, str], ...]     # (name, value)
+    yours: str
+    expected: str
+    difference: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a check found. All of it is text, numbers and tuples of them: it can be stored and compared.
+
+    Attributes:
+        diagnosis: "" where it passed; else a name of `diagnoses.GENERAL` or of the exercise's wrong answers.
+        verified: the properties that hold, in words, as far as the check got.
+        error: what the learner's code raised, with its line, where it did.
+    """
+
+    passed: bool
+    diagnosis: str = ""
+    message: str = ""
+    verified: tuple[str, ...] = ()
+    counter_example: CounterExample | None = None
+    error: Error | None = None
+    seconds: float = 0.0
+
+
+def run_check(exercise: Exercise, runner: Runner, seed: int = 0) -> Result:
+    """Check an answer on the inputs that a seed draws. The same seed and answer give the same result.
+
+    runner: makes calls of the learner's function, wherever it is: `lambda call: perform(function, call)`, or `Here`.
+    """
+    start = time.perf_counter()
+    result = _checked(exercise, runner, seed)
+    return replace(result, seconds=time.perf_counter() - start)
+
+
+def _checked(exercise: Exercise, runner: Runner, seed: int) -> Result:
+    calls = exercise.cases(torch.Generator().manual_seed(seed))
+    trials = _tried(exercise, runner, calls)
+    found = _found(exercise, trials)
+    other_draws = found is not None and found.diagnosis == "wrong-value" and takes_generator(trials[-1].call)
+    if other_draws:                                    # its own way of drawing may be as good
+        diagnosis = drawn_wrongly(exercise.moments, runner, trials[-1].call)
+        if diagnosis != "wrong-value":
+            found = None if diagnosis is None else replace(found, diagnosis=diagnosis, message=GENERAL[diagnosis])
+    if found is not None:
+        return found
+    verified = _values_verified(trials)
+    usual = [trial.call for trial in trials if trial.want.error is None][-1:]
+    for prepare, sentence in () if other_draws else MORE:
+        trials = [trial for call in usual for trial in _tried(exercise, runner, [prepare(call)]) if _telling(trial)]
+        found = _found(exercise, trials)
+        if found is not None:
+            return replace(found, verified=tuple(verified))
+        verified += [sentence] * bool(trials)
+    seeded = [call for call in usual if takes_generator(call)]
+    diagnosis = next((found for call in seeded if (found := other_generator(runner, call))), None)
+    if diagnosis is not None:
+        return Result(False, diagnosis, GENERAL[diagnosis], tuple(verified))
+    verified += ["the same generator, the same result; another one, another"] * bool(seeded)
+    return Result(True, verified=tuple(verified))
+
+
+# ── Calls ────────────────────────────────────────────────────────────────────────────────────────────
+
+def _tried(exercise: Exercise, runner: Runner, calls: list[Call]) -> list[Trial]:
+    """Make the calls, up to the first that shows that more would tell nothing new."""
+    trials = []
+    for call in calls:
+        want = perform(exercise.answer, call)      # first, so that torch's one-time work is not on the learner's clock
+        trials.append(Trial(call, runner(call), want))
+        error = trials[-1].got.error
+        if error is not None and error.type in BY_ERROR:
+            break
+    return trials
+
+
+def _in_float64(value: Any) -> Any:
+    """The same call, or argument, with float64 for all float tensors."""
+    if isinstance(value, Call):
+        return replace(value, args=_in_float64(value.args))
+    if isinstance(value, Tensor):
+        return value.double() if value.is_floating_point() else value
+    if isinstance(value, (list, tuple)):
+        return type(value)([_in_float64(item) for item in value])
+    if isinstance(value, dict):
+        return {key: _in_float64(item) for key, item in value.items()}
+    return value
+
+
+MORE: tuple[tuple[Callable[[Call], Call], str], ...] = (
+    (_in_float64, "float64 in, float64 out"),
+    (lambda call: replace(call, gradients=True), "gradients come through, and are right"),
+    (lambda call: replace(call, device="meta"), "new tensors are made on the input's device"),
+)
+
+
+def _telling(trial: Trial) -> bool:
+    """Does the right answer say anything about this property? (Not every function has gradients or runs on meta.)"""
+    call, want = trial.call, trial.want
+    if want.error is not None or not any(isinstance(arg, Tensor) for arg in call.args):
+        return False
+    if call.gradients:
+        return any(gradient is not None and gradient.any() for gradient in want.gradients)
+    if call.device == "meta":
+        undecided = trial.got.error and first_difference(trial.got, want, call, 1.0) is None
+        return not undecided and any(item.is_meta for item in _flat(want.value))
+    return any(arg.dtype == torch.float64 for arg in _flat(call.args))
+
+
+def _flat(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [tensor for item in items for tensor in _flat(item)]
+
+
+def _shapes(call: Call) -> tuple:
+    return tuple(tuple(tensor.shape) for tensor in _flat(call.args))
+
+
+def _values_verified(trials: list[Trial]) -> list[str]:
+    shapes = len({_shapes(trial.call) for trial in trials if _shapes(trial.call)})
+    refused = sum(trial.want.error is not None for trial in trials)
+    words = [f"the right values on {len(trials) - refused} inputs" + f" of {shapes} shapes" * (shapes > 1)]
+    words += [f"{refused} senseless inputs refused"] * bool(refused)
+    return words + ["the inputs are unchanged"] * bool(shapes)
+
+
+# ── Diagnosis ────────────────────────────────────────────────────────────────────────────────────────
+
+def _found(exercise: Exercise, trials: list[Trial]) -> Result | None:
+    """The diagnosis of the first trial that went wrong; None if all are right."""
+    faults = [first_difference(trial.got, trial.want, trial.call, exercise.tolerance) for trial in trials]
+    index = next((index for index, fault in enumerate(faults) if fault is not None), None)
+    if index is None:
+        return None
+    trial, fault = trials[index], faults[index]
+    error = trial.got.error
+    if error is not None and error.type in BY_ERROR:
+        diagnosis, message = BY_ERROR[error.type], GENERAL[BY_ERROR[error.type]]
+    elif (trial.got.value is None or trial.got.value is ...) and error is None and trial.want.value is not None:
+        diagnosis, message = "no-return", GENERAL["no-return"]
+    else:
+        diagnosis, message = _named(exercise, trials, fault) or _unnamed(trials, faults, index)
+    example = None if diagnosis in ("not-written", "no-return", "signature") else _example(exercise, trial, fault)
+    return Result(False, diagnosis, message, counter_example=example, error=error)
+
+
+def _named(exercise: Exercise, trials: list[Trial], fault: Fault) -> tuple[str, str] | None:
+    """The first wrong answer of the exercise that does what the learner's does, on all trials."""
+    order = ASPECTS.index(fault.aspect)
+    for wrong in exercise.wrong:
+        same = True
+        for trial in trials:
+            theirs = perform(wrong.answer, trial.call)
+            apart = first_difference(trial.got, theirs, trial.call, exercise.tolerance)
+            same = same and (apart is None or ASPECTS.index(apart.aspect) > order)
+        if same:
+            return wrong.diagnosis, wrong.message or GENERAL[wrong.diagnosis]
+    return None
+
+
+def _unnamed(trials: list[Trial], faults: list[Fault | None], index: int) -> tuple[str, str]:
+    """What fails, where no wrong answer of the exercise is recognised."""
+    trial, fault = trials[index], faults[index]
+    if fault.aspect in ("error", "shape"):
+        if trial.call.device == "meta":
+            return "wrong-device", GENERAL["wrong-device"]
+        if trial.want.error is not None and trial.got.error is None:
+            return "should-refuse", GENERAL["should-refuse"]
+        if index > 0 and _shapes(trial.call) not in [_shapes(before.call) for before in trials[:index]]:
+            return "one-shape-only", GENERAL["one-shape-only"]
+    if trial.call.gradients and (fault.aspect == "error" or fault.yours == "none"):
+        return "gradient-cut", GENERAL["gradient-cut"]
+    if fault.aspect == "error":
+        return "crash", GENERAL["crash"]
+    diagnosis = BY_ASPECT[fault.aspect]
+    seen = observation(trial.got.value, trial.want.value) if diagnosis == "wrong-value" else ""
+    return diagnosis, " ".join(part for part in (GENERAL[diagnosis], seen) if part)
+
+
+def _example(exercise: Exercise, trial: Trial, fault: Fault) -> CounterExample:
+    names = list(inspect.signature(exercise.answer).parameters)
+    if trial.call.build is not None:
+        names = list(inspect.signature(exercise.answer.forward).parameters)[1:]
+    names += [f"argument {index + 1}" for index in range(len(names), len(trial.call.args))]
+    inputs = [(name, _input(arg)) for name, arg in zip(names, trial.call.args)]
+    if trial.call.build is not None:
+        inputs.insert(0, ("__init__", shown(trial.call.build)))
+    yours, expected = fault.yours, fault.expected
+    if fault.aspect in ("gradient", "inputs"):
+        what = "gradient of" if fault.aspect == "gradient" else "afterwards,"
+        yours, expected = (f"{what} {names[int(fault.part)]}: {side}" for side in (yours, expected))
+    elif fault.part:
+        yours, expected = f"{fault.part} = {yours}", f"{fault.part} = {expected}"
+    return CounterExample(tuple(inputs), yours, expected, fault.difference)
+
+
+def _input(arg: Any) -> str:
+    if isinstance(arg, Seeded):
+        return f"torch.Generator().manual_seed({arg.seed})"
+    maker = getattr(arg, "maker", None)
+    return shown(arg) if maker is None else f"{maker.__name__}({', '.join(shown(item) for item in arg.args)})"
