@@ -1,0 +1,81 @@
+"""Make `notebooks/NN_name.ipynb` from `sources/lessons/NN_name.py`.
+
+    python sources/build_lessons.py --execute 02 06     # run these from a fresh kernel, write them with outputs
+    python sources/build_lessons.py --execute all
+    python sources/build_lessons.py --check             # are the committed notebooks what the sources generate?
+
+A notebook whose cells are already what its source says keeps its outputs only by being left alone: there is no
+writing without running. TINYLDM_FAST=1 shortens the training cells; notebooks so made are for trying, not for
+committing, and go to the folder that `--out` names.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from common import ROOT, executed, generated, same_cells, write
+
+SOURCES, NOTEBOOKS = ROOT / "sources" / "lessons", ROOT / "notebooks"
+MOST_BYTES = 1_000_000
+
+
+def sources(names: list[str]) -> list[Path]:
+    """The sources whose file names start with one of `names`; all for ["all"]. Raises ValueError where none does."""
+    known = sorted(SOURCES.glob("[0-9][0-9]_*.py"))
+    if names == ["all"]:
+        return known
+    for name in names:
+        if not any(source.stem.startswith(name) for source in known):
+            raise ValueError(f"no lesson starts with {name!r}; there are {', '.join(s.stem for s in known)}")
+    return [source for source in known if source.stem.startswith(tuple(names))]
+
+
+def stale() -> list[str]:
+    """What is wrong between sources and committed notebooks, in words; nothing if all is well."""
+    problems = []
+    for source in sources(["all"]):
+        file = NOTEBOOKS / f"{source.stem}.ipynb"
+        if not file.is_file():
+            problems.append(f"{file.name} is missing")
+        elif not same_cells(generated(source), nbformat.read(file, as_version=4)):
+            problems.append(f"{file.name} is not what its source generates")
+    known = {source.stem for source in sources(["all"])}
+    problems += [f"{file.name} has no source" for file in sorted(NOTEBOOKS.glob("*.ipynb")) if file.stem not in known]
+    return problems
+
+
+def build(source: Path, folder: Path) -> None:
+    """Run one lesson and write it. Raises ValueError where the result is over 1 MB."""
+    start = time.perf_counter()
+    file = folder / f"{source.stem}.ipynb"
+    write(executed(generated(source), NOTEBOOKS), file)
+    size = file.stat().st_size
+    print(f"{file.name}: {time.perf_counter() - start:.0f} s, {size / 1e3:.0f} KB", flush=True)
+    if size > MOST_BYTES:
+        raise ValueError(f"{file.name} has {size:,} bytes; expected at most {MOST_BYTES:,}: fewer or smaller figures")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--execute", nargs="+", metavar="NAME", help='lessons to run, such as 02, or "all"')
+    parser.add_argument("--out", type=Path, default=NOTEBOOKS, help="where to write them (default: notebooks/)")
+    parser.add_argument("--check", action="store_true", help="compare the committed notebooks with their sources")
+    arguments = parser.parse_args()
+    if os.environ.get("TINYLDM_FAST") == "1" and arguments.execute and arguments.out == NOTEBOOKS:
+        parser.error("TINYLDM_FAST=1 is for trying: name another folder with --out")
+    try:
+        for source in sources(arguments.execute or []):
+            build(source, arguments.out)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    problems = stale() if arguments.check else []
+    print("\n".join(problems), end="\n" if problems else "", file=sys.stderr)
+    return bool(problems)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

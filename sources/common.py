@@ -1,0 +1,67 @@
+"""From a percent-format source to a notebook: what lessons and exercises share.
+
+A source is a plain Python script, readable and runnable as such:
+
+    # %% [markdown]
+    # Text, with $\\LaTeX$.
+
+    # %%
+    print("code")
+"""
+
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).resolve().parent.parent
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+VIEW = "application/vnd.jupyter.widget-view+json"     # a dial without its kernel; the strip beside it stays
+
+
+def generated(source: Path) -> NotebookNode:
+    """The notebook of a source, without outputs; the same text gives the same bytes."""
+    notebook = jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent")
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"{source.stem.replace('_', '-')[:48]}-{number:03d}"
+    return notebook
+
+
+def executed(notebook: NotebookNode, folder: Path, timeout: int = 900) -> NotebookNode:
+    """The notebook, run from a fresh kernel in `folder`, cleaned. Raises nbclient's CellExecutionError."""
+    from nbclient import NotebookClient
+
+    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", record_timing=False,
+                            resources={"metadata": {"path": str(folder)}})
+    client.execute()
+    return cleaned(notebook)
+
+
+def cleaned(notebook: NotebookNode) -> NotebookNode:
+    """Without what differs from run to run or needs a kernel: widget state, widget views, timings."""
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["language_info"] = {"name": "python"}
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if VIEW not in output.get("data", {})
+                            and not (output.output_type == "stream" and output.name == "stderr")]
+    return notebook
+
+
+def write(notebook: NotebookNode, file: Path) -> None:
+    """Write a notebook, checked against the format."""
+    nbformat.validate(notebook)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+
+
+def same_cells(one: NotebookNode, other: NotebookNode) -> bool:
+    """Have two notebooks the same cells, whatever their outputs?"""
+    def cells(notebook: NotebookNode) -> list[tuple]:
+        return [(cell.cell_type, cell["id"], cell.source) for cell in notebook.cells]
+
+    return cells(one) == cells(other)

@@ -1,0 +1,544 @@
+# %% [markdown]
+# # 02 · Forward diffusion: drowning a picture in noise
+#
+# **Goal.** Build the one-way street from a picture to pure noise: step by step first, then in a single jump.
+#
+# **Time.** 35 minutes to read and play; the cells compute for under a minute on 2 CPU cores.
+#
+# **Before this.** Lesson 00. You should know what a mean, a variance and a normal distribution are, and how PyTorch
+# broadcasts a shape `(B, 1, 1, 1)` against `(B, C, H, W)`.
+#
+# **You will be able to**
+# - add noise to a latent as Stable Diffusion does, to any `t`, in one line;
+# - derive that line from a thousand small steps;
+# - read a noise schedule, and compare two;
+# - say why the last step must leave almost no signal, and what goes wrong in Stable Diffusion, where some is left.
+
+# %%
+import matplotlib.pyplot as plt
+import torch
+
+from tinyldm import LatentDiffusion, NoiseSchedule, to_signed, to_unit
+from tinyldm.course import plots, widgets
+from tinyldm.course.lesson import photograph, same
+from tinyldm.course.where import where_we_are
+from tinyldm.forward_diffusion import cosine_betas, linear_betas, scaled_linear_betas
+from tinyldm.workshop.data.digits import Digits
+from tinyldm.workshop.data.scenes import Scenes
+from tinyldm.workshop.machine import choose_device
+
+plots.use()
+DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
+print("This lesson runs on", DEVICE.type)
+seed = torch.Generator().manual_seed(0)     # every random number below comes from here
+
+# %% [markdown]
+# ## Where we are
+#
+# A diffusion model learns to remove noise. To make its exercises we need pictures with a *known* amount of noise:
+# that is all that forward diffusion does. Nothing is learnt in this lesson, and no network runs. In a latent
+# diffusion
+# model the "picture" is the VAE's latent `z0`; the arithmetic does not care, so we mostly look at photographs.
+
+# %%
+where_we_are("forward diffusion")
+
+# %% [markdown]
+# ## One number, one step
+#
+# A picture is a heap of numbers, and each is treated alike and by itself. So take one number, $z_0$ (`z0`). One
+# step of
+# forward diffusion shrinks it a little and adds a little noise:
+#
+# $$ z_t = \sqrt{1-\beta_t}\; z_{t-1} + \sqrt{\beta_t}\;\epsilon_t, \qquad \epsilon_t \sim \mathcal N(0, 1) $$
+#
+# (Ho et al. 2020, "DDPM", eq. 2.)
+#
+# - $t$ (`t`) counts the steps; there are $T$ (`T`) of them;
+# - $\beta_t$ (`beta[t]`), between 0 and 1, is the *variance* of the noise that step $t$ adds;
+# - $\epsilon_t$ (`eps`) is a fresh draw from the normal distribution of mean 0 and variance 1.
+
+# %%
+def noise_step(z, beta_t, eps):
+    """One step: z_{t-1} -> z_t."""
+    return (1 - beta_t) ** 0.5 * z + beta_t**0.5 * eps
+
+
+print(f"0.8 becomes {noise_step(0.8, beta_t=0.1, eps=-0.5):.3f} when beta is 0.1 and the draw is -0.5")
+
+# %% [markdown]
+# Now a thousand steps. Stable Diffusion lets $\sqrt{\beta_t}$ rise in a straight line: it starts gently, where the
+# picture
+# is still fine detail, and hurries where little is left to destroy. It is three numbers and one line.
+
+# %%
+T = 1000
+beta = torch.linspace(0.00085**0.5, 0.012**0.5, T, dtype=torch.float64) ** 2     # (T,)
+
+print(same(beta, scaled_linear_betas()))
+
+# %% [markdown]
+# > **Predict.** Send the number 0.8 through all 1,000 steps, forty times, each time with other noise. Where are the
+# > forty
+# > numbers at the end?
+# >
+# > (a) still around 0.8, but spread out · (b) all at 0 · (c) around 0, with a spread of about 1 · (d) spread out by
+# > about 30, because a thousand random steps add up
+# >
+# > Decide before you run the next cell.
+
+# %%
+paths = torch.full((40, T + 1), 0.8, dtype=torch.float64)     # (walkers, time); column 0 is z0
+for t in range(T):
+    eps = torch.randn(40, generator=seed, dtype=torch.float64)
+    paths[:, t + 1] = noise_step(paths[:, t], beta[t], eps)
+
+fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE, sharey=True, width_ratios=[5, 1])
+left.plot(range(0, T + 1, 10), paths[:, ::10].T, color=plots.SKY, linewidth=0.7)
+left.plot(paths[0], color=plots.BLUE, linewidth=1.4, label="one of the forty")
+left.axhline(0.8, color=plots.ORANGE, linestyle="--", label="where all began: 0.8")
+left.set(xlabel="steps of noise so far", ylabel="value of the number", title="Forty walks from one number")
+left.legend(loc="lower left")
+right.hist(paths[:, -1], bins=12, orientation="horizontal", color=plots.SKY)
+right.set(xlabel="how many", title="at the end")
+plots.show(fig, "Forty random walks that all start at 0.8. Over 1,000 steps they fan out and sink, until they fill the "
+           "range from about -2 to 2 evenly around 0; a histogram beside them is centred at 0.")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# (c). The shrinking and the adding balance: whatever the start, the number forgets it and ends as a draw from a
+# normal
+# distribution of mean 0 and variance 1. Without the shrinking you would get something like (d); we shall break it
+# that
+# way below.
+# </details>
+#
+# That is the point of the whole construction. The end does not depend on the beginning, so a sampler can *start*
+# there,
+# with nothing but random numbers.
+
+# %% [markdown]
+# ## A photograph, step by step
+#
+# The same for 49,152 numbers at once: a photograph of 128 × 128 pixels in 3 colours. Its values run from -1 to 1, as
+# everywhere inside the model. We stop six times on the way to look.
+
+# %%
+photo = to_signed(photograph(128)).to(DEVICE)     # (3, 128, 128) in [-1, 1]
+stops = (0, 99, 249, 499, 749, 999)
+
+z, frames = photo, []
+for t in range(T):
+    eps = torch.randn(photo.shape, generator=seed).to(DEVICE)
+    z = noise_step(z, beta[t].item(), eps)
+    if t in stops:
+        frames.append(to_unit(z))
+
+fig = plots.film([to_unit(photo), *frames], ["z0, no noise", *(f"t = {t}" for t in stops)], size=1.2)
+plots.show(fig, "A photograph of a flower after 0, 1, 100, 250, 500, 750 and 1,000 steps of noise. At t = 99 it is "
+                "only "
+           "grainy, at t = 499 the flower is a faint patch of colour, at t = 999 nothing but noise is left.")
+
+# %% [markdown]
+# Look at the second picture, `t = 0`. Python counts from 0, so `t = 0` is the state after the *first* step: it has
+# one
+# step of noise in it. A clean picture has no `t` at all. This off-by-one is the most common bug in home-made
+# samplers.
+#
+# And look at `t = 99`: a hundred steps of noise, and every petal is still there.
+
+# %% [markdown]
+# ## A thousand steps in one jump
+#
+# Training needs a picture at a random `t`, millions of times. Walking there is far too slow. Luckily we need not
+# walk.
+#
+# Take two steps and put the first into the second:
+#
+# $$ z_2 = \sqrt{(1-\beta_1)(1-\beta_2)}\; z_0 \;+\; \underbrace{\sqrt{(1-\beta_2)\beta_1}\;\epsilon_1 +
+# \sqrt{\beta_2}\;\epsilon_2}_{\text{noise}} $$
+#
+# The two draws are independent, and then *variances add*: the noise is normal again, with variance
+#
+# $$ (1-\beta_2)\,\beta_1 + \beta_2 = 1 - (1-\beta_1)(1-\beta_2). $$
+#
+# The same product stands in both places. Signal and noise share one budget, and it is always 1.
+
+# %% [markdown]
+# > **Predict.** Two steps with $\beta_1 = 0.1$ and $\beta_2 = 0.2$, starting from $z_0 = 2$. What are the mean and
+# > the
+# > variance of $z_2$? Work them out from the two formulas above.
+# >
+# > <details><summary><b>Answer</b></summary>
+# >
+# > $(1-0.1)(1-0.2) = 0.72$. The mean is $\sqrt{0.72}\cdot 2 = 1.70$, the variance $1 - 0.72 = 0.28$.
+# > </details>
+
+# %%
+many = 100_000
+z_1 = noise_step(torch.full((many,), 2.0), 0.1, torch.randn(many, generator=seed))
+z_2 = noise_step(z_1, 0.2, torch.randn(many, generator=seed))
+in_one_jump = 0.72**0.5 * 2.0 + 0.28**0.5 * torch.randn(many, generator=seed)
+
+fig, ax = plt.subplots(figsize=plots.NARROW)
+ax.hist(z_2, bins=80, range=(-1, 4.5), density=True, color=plots.SKY, label="two steps")
+ax.hist(in_one_jump, bins=80, range=(-1, 4.5), density=True, histtype="step", color=plots.ORANGE, linewidth=1.6,
+        label="one jump")
+ax.set(xlabel="value of $z_2$", ylabel="density", title="100,000 numbers, both ways")
+ax.legend()
+plots.show(fig, "Two histograms of 100,000 values, one made by two noise steps and one by a single jump. They cover "
+                "each "
+           "other: a bell around 1.7 with a standard deviation of about 0.53.")
+
+# %% [markdown]
+# Go on like this and every step adds one factor to the product. It has a name:
+#
+# $$ \bar\alpha_t = \prod_{s \le t} (1-\beta_s), \qquad
+# z_t = \sqrt{\bar\alpha_t}\; z_0 + \sqrt{1-\bar\alpha_t}\;\epsilon, \qquad \epsilon \sim \mathcal N(0, 1) $$
+#
+# (DDPM, eq. 4.) $\bar\alpha_t$ (`alpha_bar[t]`, say "alpha bar") is the share of the variance that is still signal;
+# $\epsilon$
+# (`eps`) is now *all* the noise in $z_t$, not what one step added. That is what the network will have to find.
+
+# %%
+alpha_bar = torch.cumprod(1 - beta, dim=0).float()     # (T,), multiplied in float64
+
+
+def q_sample(z0, t, eps):
+    """Noise z0 (B, C, H, W) to the timesteps t (B,) in one jump: z_t (B, C, H, W)."""
+    share = alpha_bar.to(z0.device)[t].view(-1, 1, 1, 1)     # (B,) -> (B, 1, 1, 1): one number a picture
+    return share.sqrt() * z0 + (1 - share).sqrt() * eps
+
+# %% [markdown]
+# Is it right? Compare with the package's `NoiseSchedule.q_sample` on random latents at random timesteps. (Each
+# picture of
+# the batch has a `t` of its own; the `.view` lines it up with the right picture.)
+
+# %%
+z0, eps = torch.randn(2, 16, 4, 8, 8, generator=seed).to(DEVICE)     # 16 latents, 16 noises
+t = torch.randint(T, (16,), generator=seed).to(DEVICE)
+schedule = NoiseSchedule(scaled_linear_betas()).to(DEVICE)
+
+print(same(q_sample(z0, t, eps), schedule.q_sample(z0, t, eps)))
+
+# %% [markdown]
+# ## Turn the dial
+#
+# Now any amount of noise is one line away. The strip shows four stops; in a running notebook the dial below it goes
+# to any
+# `t`. The noise itself is the same in all of them, only its share grows.
+
+# %%
+dial_eps = torch.randn(photo.shape, generator=seed).to(DEVICE)
+
+
+def noised_photo(ax, t):
+    z_t = q_sample(photo[None], torch.tensor([t], device=DEVICE), dial_eps[None])[0]
+    plots.picture(ax, to_unit(z_t), f"t = {t}")
+
+
+widgets.dial(noised_photo, {"t": range(0, T, 3)}, strip=[{"t": t} for t in (0, 249, 498, 750)],
+             alt="The flower noised in one jump to t = 0, 249, 498 and 750: the same pictures as those that "
+             "the "
+             "thousand steps gave, from hardly grainy to almost pure noise.", size=(1.5, 1.8))
+
+# %% [markdown]
+# ## Signal and noise
+#
+# > **Predict.** Sketch two curves over `t`: the factor of the signal, $\sqrt{\bar\alpha_t}$, and the factor of the
+# > noise,
+# > $\sqrt{1-\bar\alpha_t}$. Where do they start and end? Where do they cross? The article on latent diffusion says
+# > that
+# > $t=100$ means "much noise". Does it?
+
+# %%
+fig, ax = plt.subplots(figsize=plots.WIDE)
+ax.plot(alpha_bar.sqrt(), color=plots.BLUE, label=r"signal $\sqrt{\bar\alpha_t}$")
+ax.plot((1 - alpha_bar).sqrt(), color=plots.ORANGE, linestyle="--", label=r"noise $\sqrt{1-\bar\alpha_t}$")
+for t in (100, 999):
+    for factor, shift in ((alpha_bar[t].sqrt().item(), 10 if t < 500 else 12), ((1 - alpha_bar[t]).sqrt().item(), -16)):
+        ax.plot(t, factor, "o", color=plots.BLACK, markersize=5)
+        ax.annotate(f"t = {t}: {factor:.3f}", (t, factor), textcoords="offset points",
+                    xytext=(4 if t < 500 else -4, shift), ha="left" if t < 500 else "right")
+crossing = int((alpha_bar < 0.5).nonzero()[0])
+ax.axvline(crossing, color=plots.GREY, linewidth=0.8)
+ax.text(crossing + 6, 0.05, f"as much noise as signal: t = {crossing}", color=plots.BLACK)
+ax.set(xlabel="timestep t", ylabel="factor", ylim=(0, 1.03), title="What is left of the picture, what covers it")
+ax.legend(loc="center right")
+plots.show(fig, "The signal's factor falls from 1 to 0.068 in an S-shape over 1,000 timesteps, the noise's factor "
+                "rises "
+           "from 0.03 to 0.998. They cross near t = 354. At t = 100 the signal is still 0.946, the noise 0.325.")
+
+# %% [markdown]
+# Squared, the two factors sum to 1 at every `t`. So **if `z0` has variance 1, every `z_t` has variance 1**: the
+# network
+# meets numbers of the same size at all noise levels. That is why the VAE multiplies its latents by a scale (lesson
+# 05): the
+# budget only balances for a signal of variance 1.
+#
+# The quotient of the two squares is the *signal-to-noise ratio*, $\mathrm{SNR}_t = \bar\alpha_t/(1-\bar\alpha_t)$.
+# Its logarithm is
+# the honest ruler for "how noisy": two schedules with the same SNR pose the same task, whatever their `t`.
+
+# %% [markdown]
+# ## Three schedules
+#
+# Other models spend the thousand steps in other ways. `linear` is DDPM's (2020): $\beta$ itself is a straight line.
+# `cosine`
+# (Nichol & Dhariwal 2021, eq. 17) starts from the result instead: it lets $\bar\alpha_t$ fall like a squared
+# cosine, and works
+# out the $\beta_t$ that this takes. `scaled linear` is Stable Diffusion's, which you built.
+
+# %%
+schedules = {"linear (DDPM)": linear_betas(), "cosine": cosine_betas(), "scaled linear (SD)": scaled_linear_betas()}
+shares = {name: torch.cumprod(1 - b, 0) for name, b in schedules.items()}
+
+fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
+for (name, share), colour, dash in zip(shares.items(), plots.CYCLE, ("-", "--", "-.")):
+    left.plot(share, color=colour, linestyle=dash, label=name)
+    right.plot((share / (1 - share)).log(), color=colour, linestyle=dash)
+left.set(xlabel="timestep t", ylabel=r"$\bar\alpha_t$", title="Share of the signal")
+right.set(xlabel="timestep t", ylabel="log SNR", ylim=(-12, 10), title="The honest ruler")
+right.axhline(0, color=plots.GREY, linewidth=0.8)
+right.text(1000, 0.4, "as much noise as signal", fontsize=9, ha="right")
+left.legend()
+plots.show(fig, "Left: the share of the signal over t. The linear schedule falls fastest and is almost 0 by t = 700; "
+                "the "
+           "cosine falls almost in a straight line; Stable Diffusion's lies between. Right: the logarithm of signal "
+           "to noise. "
+           "At the end linear reaches -10, cosine plunges below, and Stable Diffusion's stops at about -5.")
+
+# %%
+moments = (249, 399, 549, 699, 849)
+eps = torch.randn(photo.shape, generator=seed).to(DEVICE)
+pictures = [to_unit(share[t] ** 0.5 * photo + (1 - share[t]) ** 0.5 * eps)
+            for share in shares.values() for t in moments]
+
+fig = plots.grid(pictures, [f"t = {t}" for t in moments], columns=len(moments), rows=list(shares), size=1.0)
+plots.show(fig, "The flower at five timesteps under three schedules, one a row. With the linear schedule it is gone "
+                "by "
+           "t = 549; with the cosine one it is still visible at t = 699; Stable Diffusion's row lies between the two.")
+
+# %% [markdown]
+# The last third of the linear row shows the same picture three times: noise. A network gains little there. The
+# cosine row
+# makes each step cost about the same. Stable Diffusion's lies between, and was tuned for latents, which have less to
+# lose than pixels.
+
+# %% [markdown]
+# ## A photograph, a digit, a latent
+#
+# The formula does not ask what it noises. But *we* can ask what survives. Three things go through the same
+# schedule: the
+# photograph (128 × 128), a handwritten digit (8 × 8) and the latent of a small scene (4 × 8 × 8), of which we see one
+# channel, and below it what the VAE's decoder makes of all four.
+#
+# > **Predict.** All three get the same share of noise. Which one is unreadable first?
+
+# %%
+vae = LatentDiffusion.from_pretrained("tiny").vae.to(DEVICE)
+digit = Digits(8)[3][0].to(DEVICE)                       # (3, 8, 8) in [-1, 1]
+scene, caption, _ = Scenes(64)[5]                        # (3, 64, 64) in [-1, 1]
+with torch.no_grad():
+    latent = vae.encode(scene[None].to(DEVICE))[0]       # (4, 8, 8), about unit variance
+
+
+def noised(z0, t):
+    eps = torch.randn(z0.shape, generator=torch.Generator().manual_seed(1)).to(DEVICE)
+    return q_sample(z0[None], torch.tensor([t], device=DEVICE), eps[None])[0]
+
+
+moments = (0, 99, 249, 399, 549, 749)
+latents = torch.stack([noised(latent, t) for t in moments])                 # (6, 4, 8, 8)
+with torch.no_grad():
+    decoded = vae.decode(latents)
+rows = [*(to_unit(noised(photo, t)) for t in moments), *(to_unit(noised(digit, t)) for t in moments),
+        *(to_unit(z[:1] / 3) for z in latents), *to_unit(decoded)]
+
+fig = plots.grid(rows, [f"t = {t}" for t in moments], columns=len(moments), size=1.0,
+                 rows=["photograph\n128 × 128", "digit\n8 × 8", "latent\nchannel 0", "latent,\ndecoded"])
+plots.show(fig, f"Four rows over six timesteps: the photograph, the digit three, one channel of the latent of "
+                f"'{caption}', "
+           "and the picture that the decoder makes of the noised latent. The digit is unreadable from t = 399 on, "
+           "when the "
+           "photograph's flower can still be seen.")
+
+# %% [markdown]
+# The digit goes first. Not because it gets more noise: each *pixel* gets the same. But in the photograph a petal
+# covers
+# hundreds of pixels, and our eye averages over them. Averaging $n \times n$ pixels divides the noise's standard
+# deviation by
+# $n$; the petal's colour stays. The next cell does with a computer what your eye does.
+
+# %%
+noisy = noised(photo, 749)[None]                          # (1, 3, 128, 128)
+averaged = [torch.nn.functional.avg_pool2d(noisy, n) for n in (1, 2, 4, 8)]
+
+fig = plots.grid([to_unit(a[0]) for a in averaged],
+                 ["as it is", "means of 2 × 2", "means of 4 × 4", "means of 8 × 8"], size=2.0)
+plots.show(fig, "The flower at t = 749, where it is hidden by noise. Averaged over blocks of 4 by 4, 8 by 8 and 16 "
+                "by 16 "
+           "pixels, the blurred flower comes out of the noise more and more clearly.")
+
+# %% [markdown]
+# So "how much noise is `t = 749`?" has no answer without "in what?". Large pictures are redundant and need more
+# noise to be
+# destroyed than small ones. A latent is already compressed: its numbers say different things, so noise bites at
+# once. It
+# is one reason why a schedule that was made for pixels does not fit latents, and why later models shift
+# their schedule with the resolution (Hoogeboom et al. 2023).
+
+# %% [markdown]
+# ## The last step must leave (almost) nothing
+#
+# Sampling starts from pure noise. Training ends at $z_{T-1} = \sqrt{\bar\alpha_{T-1}}\, z_0 + \dots$ These agree
+# only if
+# $\bar\alpha_{T-1}$ is near 0. In Stable Diffusion it is 0.0047: the signal's factor is 0.068. Is that little?
+#
+# > **Predict.** Noise an all-white latent (every number 1) and an all-black one (every number -1) to `t = 999`.
+# > Could you
+# > tell which was which from a single number? From the mean of all 4,096 numbers of a 64 × 64 channel?
+
+# %%
+leak = alpha_bar[-1].sqrt().item()
+white, black = (sign * leak + (1 - leak**2) ** 0.5 * torch.randn(500, 4096, generator=seed) for sign in (1, -1))
+
+fig, axes = plt.subplots(1, 2, figsize=plots.WIDE)
+for ax, look, title in ((axes[0], lambda z: z[:, 0], "One number of each latent"),
+                        (axes[1], lambda z: z.mean(1), "The mean of its 4,096 numbers")):
+    values = torch.cat([look(white), look(black)])
+    bins = torch.linspace(values.min(), values.max(), 40)
+    ax.hist(look(black), bins, color=plots.BLACK, alpha=0.7, label="was black")
+    ax.hist(look(white), bins, color=plots.GOLD, alpha=0.7, label="was white")
+    ax.set(xlabel="value at t = 999", ylabel="latents of 500", title=title)
+    ax.axvline(0, color=plots.BLUE, linestyle="--", linewidth=1.2, label="where sampling starts")
+axes[1].legend(loc="upper left", bbox_to_anchor=(0.2, 1))
+axes[1].set_ylim(0, 160)
+plots.show(fig, "Left: histograms of one number of white and of black latents at t = 999; they overlap completely. "
+           "Right: histograms of the latents' means: two separate peaks at -0.068 and 0.068. Sampling starts between "
+           "them, at 0.")
+
+# %% [markdown]
+# A single number tells nothing; the mean gives the brightness away every time. A network that is trained on this
+# *will* use
+# it: "the mean is above 0, so the picture is bright". Then sampling hands it noise of mean 0, and it faithfully
+# makes a
+# picture of medium brightness. Stable Diffusion 1 and 2 indeed make neither a black night nor a white page on
+# demand (Lin et
+# al. 2024, who found this).
+#
+# Their mend takes two lines: shift $\sqrt{\bar\alpha_t}$ so that the last is 0, stretch so that the first stays.
+
+# %%
+root = alpha_bar.sqrt()
+root_mended = (root - root[-1]) * root[0] / (root[0] - root[-1])     # Lin et al. 2024, algorithm 1
+
+fig, ax = plt.subplots(figsize=plots.NARROW)
+ax.plot(root, color=plots.BLUE, label="Stable Diffusion")
+ax.plot(root_mended, color=plots.ORANGE, linestyle="--", label="mended: ends at 0")
+ax.set(xlabel="timestep t", ylabel=r"signal $\sqrt{\bar\alpha_t}$", title="Zero signal at the end", xlim=(600, 1000),
+       ylim=(-0.01, 0.4))
+ax.legend()
+plots.show(fig, "The last 400 timesteps of the signal's factor. Stable Diffusion's curve ends at 0.068, the mended "
+                "one a "
+           "little below it ends at exactly 0.")
+
+# %% [markdown]
+# With no signal left at the last `t`, "find the noise" becomes trivial there: $z_t$ *is* the noise. So such models
+# predict
+# another target, the *velocity* (lesson 03). That is also what the tiny model of this course predicts.
+
+# %% [markdown]
+# ## Break it on purpose
+#
+# Two mistakes that are easy to make, and what they look like:
+#
+# 1. **No shrinking**: $z_t = z_{t-1} + \sqrt{\beta_t}\,\epsilon_t$. Nothing is ever taken away, so the variance
+#   only grows.
+# 2. **The step's noise in the jump**: $\sqrt{\beta_t}$ where $\sqrt{1-\bar\alpha_t}$ belongs. (The article's words
+#   "the noise added
+#    at each step" invite it.)
+#
+# > **Predict.** For each: is the last picture too dark, too wild, or just right?
+
+# %%
+moments = (249, 499, 749, 999)
+eps = torch.randn(photo.shape, generator=seed).to(DEVICE)
+z0 = (photo - photo.mean()) / photo.std()                # variance 1, as a scaled latent has
+right = [alpha_bar[t] ** 0.5 * z0 + (1 - alpha_bar[t]) ** 0.5 * eps for t in moments]
+no_shrink = [z0 + beta[: t + 1].sum() ** 0.5 * eps for t in moments]        # variances add: the sum of all betas
+step_noise = [alpha_bar[t] ** 0.5 * z0 + beta[t] ** 0.5 * eps for t in moments]
+
+everything = right + no_shrink + step_noise
+titles = [f"t = {t}, std {z.std():.2f}" for t, z in zip(moments * 3, everything)]
+fig = plots.grid([to_unit(z / 2.5) for z in everything], titles, columns=4, size=1.2,
+                 rows=["right", "no\nshrinking", "√β in\nthe jump"])
+plots.show(fig, "Three rows over four timesteps, with the standard deviation above each picture. Right: it stays 1.00. "
+           "Without shrinking it grows to 2.5 and the flower shows through to the end. With the step's noise in the "
+           "jump it "
+           "falls to 0.13: the flower fades to even grey instead of drowning in noise.")
+
+# %% [markdown]
+# Neither raises an error, and either would train: the network would learn to undo the wrong thing. The number above
+# each
+# picture gives both away. **If you test one thing about forward diffusion, test that the variance stays 1.**
+
+# %% [markdown]
+# ## What the article says
+#
+# - *Noise is put on the latent again and again, step by step.* True as a definition; nobody computes it so. You
+#   showed that
+#   one jump gives the same distribution.
+# - *An embedding of `t = 0` says that the image is noiseless.* Not quite: index 0 has had one step,
+#   $\bar\alpha_0 = 0.99915$.
+# - *`t = 100` means much noise.* No: of 1,000 steps, signal 0.946 and noise 0.325.
+# - *The model predicts the noise added at each step.* No: the target is `eps`, all the noise in $z_t$. You saw what
+#   comes of the
+#   other reading.
+
+# %% [markdown]
+# ## Three quick questions
+#
+# **1.** $\bar\alpha_t = 0.25$. What are the factors of signal and noise, and what is the SNR?
+#
+# <details><summary>Answer</summary>
+#
+# Signal $\sqrt{0.25} = 0.5$, noise $\sqrt{0.75} = 0.866$, SNR $0.25/0.75 = 1/3$.
+# </details>
+#
+# **2.** Your latents have a standard deviation of 5, because you forgot the VAE's scale. What is wrong at `t = 999`?
+#
+# <details><summary>Answer</summary>
+#
+# The signal left is $5 \cdot 0.068 = 0.34$ instead of 0.068, and the variance is over 1. Training never sees
+# anything like the
+# pure noise that sampling starts from.
+# </details>
+#
+# **3.** Why may the jump use *one* draw of noise where the chain used a thousand?
+#
+# <details><summary>Answer</summary>
+#
+# A sum of independent normal draws is itself normal; only its variance matters, and that is $1-\bar\alpha_t$.
+# </details>
+
+# %% [markdown]
+# ## Exercises
+#
+# `../exercises/02_forward_diffusion.ipynb`: write the three schedules, $\bar\alpha_t$, `q_sample` and the SNR
+# yourself, each
+# checked at once.
+#
+# To try here: draw the film strip of the `china` photograph (`photograph(128, "china")`). Does the temple last
+# longer than the
+# flower? Find the `t` at which the cosine schedule has the same SNR as Stable Diffusion's at `t = 500`, and compare
+# the two
+# pictures.
+
+# %% [markdown]
+# ## What next
+#
+# The street so far is one-way. Lesson 03 drives it backwards: a network learns to say which `eps` is in a $z_t$, and
+# a sampler uses that to walk from pure noise to digits. The package's version of this lesson is
+# `tinyldm/forward_diffusion.py`; you can now read all of it but the loss.
