@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tinyldm.workshop.data import captions, digits, folder, scenes, spoiled, world
+from tinyldm.workshop.data import captions, description, digits, folder, scenes, spoiled, world
 
 COUNT = 3000
 
@@ -269,6 +269,35 @@ def test_meaning_is_blind_to_the_way_it_is_told(many):
 
 
 # ---------------------------------------------------------------- the interface
+
+
+def test_the_form_of_a_scene_by_hand():
+    below = _scene("red", "circle", "blue", "star", "below")
+    form = dict(zip(description.FIELDS, description.describe(below)))
+    read = {field: description.FIELDS[field][option] for field, option in form.items()}
+    assert read == {"relation": "above", "background": "green",
+                    "colour 1": "blue", "shape 1": "star", "size 1": "large",
+                    "colour 2": "red", "shape 2": "circle", "size 2": "small"}
+    assert description.describe(below.turned()) == description.describe(below)
+    said = description.describe_stated(below, frozenset({"colour 1", "relation"}))  # of the red thing, below
+    filled = {field: option for field, option in zip(description.FIELDS, said) if option != description.UNSAID}
+    assert filled == {"colour 2": form["colour 2"], "relation": form["relation"]}
+
+
+def test_captions_fill_in_what_they_mean(many):
+    """Two captions with one meaning fill in the same fields, and no caption fills in a wrong one."""
+    _, told, drawn = many
+    for caption, scene in zip(told, drawn):
+        whole, said = description.describe(scene), description.describe_stated(scene, caption.stated)
+        assert all(option in (known, description.UNSAID) for option, known in zip(said, whole))
+        known = sum(option != description.UNSAID for option in said)
+        if scene.relation is None:
+            assert known == len(caption.stated) + 1            # and that there is no second thing
+        elif "relation" in caption.stated:
+            assert known == len(caption.stated)
+        else:
+            assert known == ("background" in caption.stated)   # which thing is first is not said
+
 
 @pytest.mark.parametrize("data", [
     scenes.Scenes(10, seed=4), scenes.Scenes(10, seed=4, held_out=True), digits.Digits(), digits.Digits(8),

@@ -1,6 +1,7 @@
 """What the training loops share: tokenizer, batches, averages, checkpoints; and each formula of a loss."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -15,8 +16,9 @@ from tinyldm.workshop import checkpointing, training
 from tinyldm.workshop.corpus import WORDS, digits_corpus, scenes_corpus, to_signed_float
 from tinyldm.workshop.data import scenes
 from tinyldm.workshop.data.captions import VOCABULARY, words_of
+from tinyldm.workshop.data.description import UNSAID
 from tinyldm.workshop.tokenizer import build_tokenizer, learn_merges
-from tinyldm.workshop.train_clip import caption_loss, contrastive_losses, hard_negatives, shortened, tokenized
+from tinyldm.workshop.train_clip import contrastive_losses, describing_loss, hard_negatives, shortened, tokenized
 from tinyldm.workshop.train_vae import PatchDiscriminator, adaptive_weight, discriminator_loss, edge_distance
 from tinyldm.workshop.training import MovingAverage, Run, Settings, Stopped, batch_at, generator_at
 
@@ -183,13 +185,12 @@ def test_contrastive_loss_without_any_hard_negatives():
     assert binding.item() == 0
 
 
-def test_caption_loss_stops_at_the_end():
-    tokens = torch.tensor([[5, 1, 2, 9, 9, 9]])  # 9 is the end
-    logits = torch.zeros(1, 6, 10)
-    for place, word in enumerate([1, 2, 9]):
-        logits[0, place, word] = 50.0
-    logits[0, 3:, 0] = 50.0  # wrong, but after the end
-    assert caption_loss(logits, tokens, end=9).item() == pytest.approx(0, abs=1e-6)
+def test_describing_loss_counts_only_what_is_known():
+    fields = (torch.tensor([[0.0, 0.0], [3.0, -2.0]]), torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]))
+    facts = torch.tensor([[0, UNSAID], [UNSAID, 2]])
+    # One even choice of two, one of three; the other two fields are not known.
+    assert describing_loss(fields, facts).item() == pytest.approx((math.log(2) + math.log(3)) / 2)
+    assert describing_loss(fields, torch.full((2, 2), UNSAID)).item() == 0
 
 
 def test_shortened_keeps_one_end_token():

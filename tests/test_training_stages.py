@@ -21,6 +21,7 @@ from tinyldm.versions import TINY
 from tinyldm.workshop.checkpointing import load_checkpoint, read_facts, save_checkpoint
 from tinyldm.workshop.clip import Clip, new_clip, pad_tokens
 from tinyldm.workshop.corpus import WORDS, scenes_corpus, to_signed_float
+from tinyldm.workshop.data.description import UNSAID
 from tinyldm.workshop.export import clip_of
 from tinyldm.workshop.model_card import write_card
 from tinyldm.workshop.tokenizer import build_tokenizer
@@ -192,9 +193,10 @@ def test_every_stage_runs_in_bfloat16(corpus, tmp_path):
 
 # ── CLIP ─────────────────────────────────────────────────────────────────────────────────────────────
 
-def test_an_image_folder_without_hard_negatives_trains_too(tmp_path):
+def test_images_of_which_only_the_caption_is_known_train_too(tmp_path):
     corpus = scenes_corpus(16, wordings=1)
-    corpus = replace(corpus, negatives=[[[]] for _ in corpus.negatives])
+    corpus = replace(corpus, negatives=[[[]] for _ in corpus.negatives],
+                     shown=torch.full_like(corpus.shown, UNSAID), said=torch.full_like(corpus.said, UNSAID))
     train_clip(plan(tmp_path, steps=3).clip, corpus)
     assert (tmp_path / "clip" / "model.safetensors").exists() and (tmp_path / "tokenizer" / "vocab.json").exists()
 

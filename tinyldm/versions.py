@@ -95,7 +95,7 @@ TINY = Version(
     image_size=64,
     unet=UNetConfig(channels=(64, 96), blocks_per_level=1, transformer_depth=(1, 1), middle_depth=1,
                     heads=(4, 6), context_dim=128, groups=16),
-    vae=VAEConfig(channels=(16, 32, 64, 64), blocks_per_level=1, groups=4, scale=0.5),
+    vae=VAEConfig(channels=(16, 32, 64, 96), blocks_per_level=1, groups=4, scale=0.5),
     text=(dict(vocab_size=701, hidden_size=128, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4,
                max_position_embeddings=32, hidden_act="gelu", projection_dim=128,
                bos_token_id=699, eos_token_id=700, pad_token_id=700),),

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tinyldm.workshop.data import scenes
 from tinyldm.workshop.data.captions import VOCABULARY, draw_wording, swapped_captions
+from tinyldm.workshop.data.description import FIELDS, UNSAID, describe, describe_stated
 from tinyldm.workshop.data.digits import DIGITS, Digits
 from tinyldm.workshop.data.folder import Folder
 
@@ -24,11 +25,13 @@ SWAPS = ("colour", "shape", "size", "position")  # the kinds of hard negatives
 
 @dataclass(frozen=True)
 class Corpus:
-    """N images, each with W captions; and for each caption what it is not."""
+    """N images, each with W captions; for each caption what it is not, and for both what is known of them."""
 
     images: Tensor                     # (N, 3, S, S) uint8
     captions: list[list[str]]          # N × W
     negatives: list[list[list[str]]]   # N × W × (0 to 4): the caption with one attribute exchanged between two things
+    shown: Tensor                      # (N, F) int8, `describe` of each scene; UNSAID where nothing is known
+    said: Tensor                       # (N, W, F) int8, `describe_stated` of each caption
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -47,21 +50,25 @@ def scenes_corpus(count: int, seed: int = 0, wordings: int = 2) -> Corpus:
     return _joined(parts)
 
 
-def _scenes_chunk(chunk: tuple[int, int, int, int]) -> tuple[np.ndarray, list, list]:
+def _scenes_chunk(chunk: tuple[int, int, int, int]) -> tuple[np.ndarray, list, list, list, list]:
     seed, first, last, wordings = chunk
     drawn = [scenes.draw(seed, index) for index in range(first, last)]
-    captions, negatives = [], []
+    captions, negatives, said = [], [], []
     for index, scene in enumerate(drawn, start=first):
         rng = np.random.default_rng([seed, index])
         spoken = [draw_wording(rng) for _ in range(wordings)]
-        captions.append([wording.say(scene).text for wording in spoken])
+        told = [wording.say(scene) for wording in spoken]
+        captions.append([caption.text for caption in told])
+        said.append([describe_stated(scene, caption.stated) for caption in told])
         negatives.append([[other.text for other in swapped_captions(scene, wording).values()] for wording in spoken])
-    return scenes.render(drawn), captions, negatives
+    return scenes.render(drawn), captions, negatives, [describe(scene) for scene in drawn], said
 
 
-def _joined(parts: list[tuple[np.ndarray, list, list]]) -> Corpus:
+def _joined(parts: list[tuple[np.ndarray, list, list, list, list]]) -> Corpus:
     images = torch.from_numpy(np.concatenate([part[0] for part in parts])).permute(0, 3, 1, 2).contiguous()
-    return Corpus(images, sum((part[1] for part in parts), []), sum((part[2] for part in parts), []))
+    captions, negatives, shown, said = (sum((part[column] for part in parts), []) for column in range(1, 5))
+    return Corpus(images, captions, negatives, torch.tensor(shown, dtype=torch.int8),
+                  torch.tensor(said, dtype=torch.int8))
 
 
 def digits_corpus(size: int = 64) -> Corpus:
@@ -79,7 +86,8 @@ def folder_corpus(path: str | Path, size: int = 64) -> tuple[Corpus, list[tuple[
 
 def _from_pairs(pairs: list[tuple[Tensor, str]]) -> Corpus:
     images = torch.stack([image for image, _ in pairs]).add(1).mul(127.5).round().to(torch.uint8)
-    return Corpus(images, [[caption] for _, caption in pairs], [[[]] for _ in pairs])
+    unknown = torch.full((len(pairs), len(FIELDS)), UNSAID, dtype=torch.int8)
+    return Corpus(images, [[caption] for _, caption in pairs], [[[]] for _ in pairs], unknown, unknown[:, None])
 
 
 def to_signed_float(images: Tensor) -> Tensor:

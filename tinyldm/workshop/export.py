@@ -19,7 +19,7 @@ from tinyldm.workshop.train_unet import SNAPSHOTS, snapshot_folder
 from tinyldm.workshop.training import read_log
 
 PROJECTIONS = "tinyldm_clip_projections.safetensors"    # what CLIP needs beside its two towers; diffusers ignores it
-CURVES = {"clip": ("contrastive", "binding", "caption_of_image", "caption_of_text"),
+CURVES = {"clip": ("contrastive", "binding", "describe_image", "describe_text"),
           "vae": ("l1", "edges", "perceptual"), "unet": ("loss",)}
 
 

@@ -8,11 +8,14 @@ things are added, so that it must notice who has which colour:
 
 * hard negatives: beside the captions of the other images, each image sees its own caption with one attribute
   exchanged between its two things, and has to prefer the true one (Yuksekgonul et al. 2023, "NegCLIP");
-* a captioning loss: from one vector and the words so far, predict the next word. The vector is the image's,
-  or that of the caption in another wording, and the decoder is the same for both. Without it the hard
-  negatives stay at chance for long: the similarity is a product, so as long as *neither* vector knows who has
-  which colour, neither has a gradient that would tell it to. (Yu et al. 2022, "CoCa", reads image patches
-  instead of the one vector, which leaves that vector as it was.)
+* a describing loss: from the one vector of the picture, or of the caption, a linear layer that both share
+  fills in the form of `data/description.py`: colour, shape and size of the left or upper thing, … It is a
+  captioning loss with a fixed wording, so that no words have to be predicted one after the other. Without it
+  the hard negatives stay at chance for long: the similarity is a product, so as long as *neither* vector
+  knows who has which colour, neither has a gradient that would tell it to. (Yu et al. 2022, "CoCa", write the
+  caption from the image's patches, which leaves the one vector that is compared as it was.)
+
+Pictures of which nothing is known but a caption (digits, a folder of one's own) have the contrastive loss alone.
 """
 
 from dataclasses import dataclass
@@ -25,6 +28,7 @@ from tinyldm.checkpoints import save_tokenizer
 from tinyldm.versions import TINY
 from tinyldm.workshop.clip import Clip, new_clip, pad_tokens
 from tinyldm.workshop.corpus import WORDS, Corpus, to_signed_float
+from tinyldm.workshop.data.description import FIELDS, UNSAID
 from tinyldm.workshop.tokenizer import build_tokenizer
 from tinyldm.workshop.training import MovingAverage, Run, Settings, adamw, batch_at, generator_at, mixed_precision
 
@@ -35,34 +39,28 @@ class ClipSettings(Settings):
 
     batch: int = 64
     lr: float = 1e-3
-    caption_weight: float = 1.0          # of the two captioning losses; 0 switches them off
+    describe_weight: float = 1.0         # of the two describing losses; 0 switches them off
     binding_weight: float = 1.0          # of the own caption against its own swapped ones; 0 switches it off
     ema: float = 0.998                   # of the moving average that is kept in the end
     text: dict = None                    # arguments of CLIPTextConfig; None: TINY's
     vision: dict = None                  # arguments of CLIPVisionConfig; None: TINY's
 
 
-class Captioner(nn.Module):
-    """Predict each next word from the words before it and one vector of CLIP's common space.
+class Describer(nn.Module):
+    """Fill in the form of `data/description.py` from one vector of CLIP's common space.
 
-    The words come as the text tower's own token vectors, which only know what came before; so a decoder of
-    one layer is enough. It is thrown away after training.
+    One linear layer, for pictures and captions alike, so that both must write each field into their vectors
+    in the same way. It is thrown away after training.
     """
 
-    def __init__(self, dim: int, heads: int, vocab_size: int, embedding_dim: int, memory: int = 4):
+    def __init__(self, embedding_dim: int):
         super().__init__()
-        self.to_memory = nn.Linear(embedding_dim, memory * dim)
-        self.layer = nn.TransformerDecoderLayer(dim, heads, 4 * dim, dropout=0.0, activation="gelu",
-                                                batch_first=True, norm_first=True)
-        self.norm = nn.LayerNorm(dim)
-        self.to_word = nn.Linear(dim, vocab_size)
+        self.options = [len(options) for options in FIELDS.values()]
+        self.fill_in = nn.Linear(embedding_dim, sum(self.options))
 
-    def forward(self, words: Tensor, embedding: Tensor) -> Tensor:
-        """words (B, L, D), embedding (B, P) of unit length -> logits of the next word (B, L, V)."""
-        memory = self.to_memory(embedding * embedding.shape[1] ** 0.5)  # each number about 1
-        memory = memory.view(len(words), -1, words.shape[2])  # (B, memory · D) -> (B, memory, D)
-        future = nn.Transformer.generate_square_subsequent_mask(words.shape[1], device=words.device, dtype=words.dtype)
-        return self.to_word(self.norm(self.layer(words, memory, tgt_mask=future, tgt_is_causal=True)))
+    def forward(self, embedding: Tensor) -> tuple[Tensor, ...]:
+        """embedding (B, P) of unit length -> the logits of each field, (B, options) each."""
+        return self.fill_in(embedding * embedding.shape[1] ** 0.5).split(self.options, dim=1)  # each number about 1
 
 
 # ── The data: tokens of captions and of their swapped versions ───────────────────────────────────────
@@ -124,36 +122,42 @@ def contrastive_losses(similarity: Tensor, own: Tensor) -> tuple[Tensor, Tensor]
     return (to_text + to_image) / 2, (binding * has_own).sum() / has_own.sum().clamp(min=1)
 
 
-def caption_loss(logits: Tensor, tokens: Tensor, end: int) -> Tensor:
-    """Cross-entropy of each next word, up to and with the first end token.  logits (B, L, V), tokens (B, L)."""
-    target = tokens[:, 1:]
-    counts = (tokens[:, :-1] != end).flatten()  # nothing follows the end
-    loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), target.flatten(), reduction="none")
-    return (loss * counts).sum() / counts.sum()
+def describing_loss(fields: tuple[Tensor, ...], facts: Tensor) -> Tensor:
+    """The cross-entropy of each field, in nats, averaged over what is known; 0 if nothing is.
 
-
-def clip_losses(clip: Clip, captioner: Captioner, images: Tensor, tokens: Tensor, reworded: Tensor,
-                negatives: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
-    """The four losses of a batch.
-
-    Args:
-        images: (B, 3, S, S) in [-1, 1]; tokens: (B, L) a caption of each; reworded: (B, L) another caption, or
-            the same; negatives: `hard_negatives` of the first.
+    Args: fields: logits (B, options) of each of the F fields; facts: (B, F) int64, UNSAID where unknown.
     """
-    other, owner, slot = negatives
-    end, B = clip.text.config.eos_token_id, len(images)
-    everything = shortened(torch.cat([tokens, reworded, other]), end)
-    text, words = clip.embed_text(everything)
-    image, _ = clip.embed_image(images)
-    with torch.autocast(images.device.type, enabled=False):  # times 100, bfloat16 would be off by more than a margin
+    losses = [F.cross_entropy(logits.float(), known, ignore_index=UNSAID, reduction="sum")
+              for logits, known in zip(fields, facts.T)]
+    return sum(losses) / (facts != UNSAID).sum().clamp(min=1)
+
+
+def clip_losses(clip: Clip, describer: Describer, batch: "Batch") -> dict[str, Tensor]:
+    """The four losses of a batch, scalars."""
+    end, B = clip.text.config.eos_token_id, len(batch.images)
+    text, _ = clip.embed_text(shortened(torch.cat([batch.tokens, batch.negatives]), end))
+    image, _ = clip.embed_image(batch.images)
+    with torch.autocast(batch.images.device.type, enabled=False):  # times 100, bfloat16 is off by more than a margin
         similarity = clip.scale * image @ text[:B].T
         own = similarity.new_full((B, 4), float("-inf"))
-        own[owner, slot] = clip.scale * (image[owner] * text[2 * B:]).sum(1)
-    contrastive, binding = contrastive_losses(similarity, own)
-    target, said = everything[B:2 * B], words[B:2 * B]
-    return {"contrastive": contrastive, "binding": binding,
-            "caption_of_image": caption_loss(captioner(said, image), target, end),
-            "caption_of_text": caption_loss(captioner(said, text[:B]), target, end)}
+        own[batch.owner, batch.slot] = clip.scale * (image[batch.owner] * text[B:]).sum(1)
+        contrastive, binding = contrastive_losses(similarity, own)
+        return {"contrastive": contrastive, "binding": binding,
+                "describe_image": describing_loss(describer(image), batch.shown),
+                "describe_text": describing_loss(describer(text[:B]), batch.said)}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B images, a caption of each, and what is wrong or known of them."""
+
+    images: Tensor      # (B, 3, S, S) in [-1, 1]
+    tokens: Tensor      # (B, L) int64
+    negatives: Tensor   # (K, L) int64, hard negatives …
+    owner: Tensor       # (K,) … of which image each is one …
+    slot: Tensor        # (K,) … and its place among that image's
+    shown: Tensor       # (B, F) int64, the form of the picture
+    said: Tensor        # (B, F) int64, and as far as the caption fills it in
 
 
 # ── The loop ─────────────────────────────────────────────────────────────────────────────────────────
@@ -167,24 +171,27 @@ def train_clip(settings: ClipSettings, corpus: Corpus) -> Clip:
     torch.manual_seed(settings.seed)
     clip = new_clip(settings.text or TINY.text[0], settings.vision or TINY.vision).to(device)
     text = clip.text.config
-    captioner = Captioner(text.hidden_size, text.num_attention_heads, text.vocab_size, text.projection_dim).to(device)
+    describer = Describer(text.projection_dim).to(device)
     average = MovingAverage(clip, settings.ema)
-    optimizer = adamw([*clip.parameters(), *captioner.parameters()], settings.lr, weight_decay=0.05)
+    optimizer = adamw([*clip.parameters(), *describer.parameters()], settings.lr, weight_decay=0.05)
     tokenizer = build_tokenizer(WORDS, text.max_position_embeddings)
     words = tokenized(corpus, tokenizer, text.max_position_embeddings, device)
     images, wordings = corpus.images.to(device), len(corpus.captions[0])
 
-    modules = {"clip": clip, "captioner": captioner, "average": average.module}
+    shown, said = corpus.shown.to(device), corpus.said.flatten(0, 1).to(device)
+
+    modules = {"clip": clip, "describer": describer, "average": average.module}
     with Run("clip", settings, modules, {"optimizer": optimizer}, len(corpus)) as run:
         for step in run.steps():
             index = batch_at(settings.seed, step, settings.batch, len(corpus))
-            wording = torch.randint(wordings, (2, len(index)), generator=generator_at(settings.seed, step))
-            index, (chosen, reworded) = index.to(device), (index * wordings + wording).to(device)
+            wording = torch.randint(wordings, (len(index),), generator=generator_at(settings.seed, step))
+            index, chosen = index.to(device), (index * wordings + wording).to(device)
+            batch = Batch(to_signed_float(images[index]), words.tokens[chosen].long(), *hard_negatives(words, chosen),
+                          shown[index].long(), said[chosen].long())
             with mixed_precision(device, settings.bf16):
-                losses = clip_losses(clip, captioner, to_signed_float(images[index]), words.tokens[chosen].long(),
-                                     words.tokens[reworded].long(), hard_negatives(words, chosen))
+                losses = clip_losses(clip, describer, batch)
             loss = (losses["contrastive"] + settings.binding_weight * losses["binding"]
-                    + settings.caption_weight * (losses["caption_of_image"] + losses["caption_of_text"]))
+                    + settings.describe_weight * (losses["describe_image"] + losses["describe_text"]))
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(modules["clip"].parameters(), 1.0)
