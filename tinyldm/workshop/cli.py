@@ -1,4 +1,4 @@
-"""The command `tinyldm`: generate, img2img, inpaint, train, evaluate, info.
+"""The command `tinyldm`: generate, img2img, inpaint, train, evaluate, grade, info.
 
 Only here do names become functions, and only here is anything printed. A user's mistake is one line on
 stderr and exit code 2; Ctrl-C is one line and 130; a traceback means a bug in this package.
@@ -10,6 +10,7 @@ for gets its options: so `tinyldm --help` and a mistyped option answer as soon a
 import argparse
 import json
 import math
+import os
 import re
 import sys
 import warnings
@@ -476,6 +477,49 @@ def run_evaluate(options: argparse.Namespace) -> None:
     print("\n".join(report.in_words(found)))
 
 
+# ── grade ────────────────────────────────────────────────────────────────────────────────────────────
+
+def add_grade(parser: Parser) -> None:
+    """The options of `grade`."""
+    parser.add_argument("folder", type=Path, help="holds <student>/NN.ipynb or NN.py, NN the number of the lesson")
+    parser.add_argument("--out", type=Path, default=Path("grades.csv"), metavar="FILE",
+                        help="the table; a folder of its name gets a page for each student (default: %(default)s)")
+    parser.add_argument("--hidden", type=Path, metavar="DIR",
+                        help="your own checks, lesson_NN.py; exercises/README.md shows one")
+    parser.add_argument("--seconds", type=whole_number(1, 600), default=10, metavar="N",
+                        help="for a cell, and for an exercise (default: %(default)s)")
+    parser.add_argument("--processes", type=whole_number(1, 256), metavar="N",
+                        help="submissions at the same time (default: one for each processor)")
+    parser.add_argument("--seed", type=whole_number(0, 2**31 - 1), metavar="N",
+                        help="of the inputs (default: drawn from the submissions, so that nobody knew it)")
+
+
+def run_grade(options: argparse.Namespace) -> None:
+    """Grade a class: a table, and a page for each student."""
+    if os.name != "posix":
+        raise ValueError("student code can be held on Linux and macOS only; on Windows, grade inside WSL")
+    from tqdm import tqdm
+
+    from tinyldm.course.grading import reports
+    from tinyldm.course.grading.classroom import Terms, grade_class, seed_of
+    from tinyldm.course.grading.isolation import best_isolation
+    from tinyldm.course.grading.limits import Limits
+    from tinyldm.course.grading.submissions import read_class
+    from tinyldm.workshop import pictures
+
+    pictures.require_place(options.out, (".csv",))
+    submissions = read_class(options.folder)
+    seed = seed_of(submissions) if options.seed is None else options.seed
+    terms = Terms(best_isolation(), Limits(seconds=options.seconds), options.hidden, seed)
+    for statement in terms.isolation.statements():
+        say(statement)
+    with tqdm(total=len(submissions), desc="grading", unit="file", delay=0.2) as bar:
+        graded = grade_class(submissions, terms, options.processes or os.cpu_count() or 1, bar.update)
+    pages = reports.write(options.out, graded, terms)
+    print(f"wrote {options.out} and the pages in {pages}: {len(submissions)} submissions of "
+          f"{len({one.student for one in submissions})} students, seed {seed}")
+
+
 # ── info ─────────────────────────────────────────────────────────────────────────────────────────────
 
 def add_info(parser: Parser) -> None:
@@ -569,6 +613,9 @@ COMMANDS = {
         "tinyldm evaluate",
         "tinyldm evaluate --model runs/mine/model --captions 200 --json mine.json --figure mine.png"),
         add_evaluate, run_evaluate),
+    "grade": Command("grade a folder of submissions to the exercises", (
+        "tinyldm grade class --out grades.csv",
+        "tinyldm grade class --hidden my_checks --processes 4"), add_grade, run_grade),
     "info": Command("show versions, the device, and the sizes of the parts", (
         "tinyldm info", "tinyldm info --model FOLDER"), add_info, run_info),
 }
