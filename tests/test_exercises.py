@@ -10,16 +10,26 @@ from tinyldm.course.exercises import lessons
 from tinyldm.course.judging import run_check
 
 SEEDS = (0, 1, 2)
+LESSON = {exercise.name: lesson for lesson, exercises in lessons().items() for exercise in exercises}
 EXERCISES = [exercise for exercises in lessons().values() for exercise in exercises]
-WRONG = [(exercise, wrong) for exercise in EXERCISES for wrong in exercise.wrong]
-RIGHT = [(exercise, right) for exercise in EXERCISES for right in (exercise.answer, *exercise.right)]
+
+
+def case(exercise, *rest):
+    """A parameter whose name starts with the lesson's, so that `-k lesson_03` picks a lesson."""
+    name = "-".join([f"lesson_{LESSON[exercise.name]:02d}", exercise.name, *map(str, rest[1:])])
+    return pytest.param(exercise, *rest[:1], id=name)
+
+
+WRONG = [case(exercise, wrong, wrong.diagnosis) for exercise in EXERCISES for wrong in exercise.wrong]
+RIGHT = [case(exercise, right, number) for exercise in EXERCISES
+         for number, right in enumerate((exercise.answer, *exercise.right))]
 
 
 def checked(exercise, answer, seed):
     return run_check(exercise, lambda call: perform(answer, call), seed)
 
 
-@pytest.mark.parametrize("exercise, answer", RIGHT, ids=lambda item: getattr(item, "name", None) or item.__name__)
+@pytest.mark.parametrize("exercise, answer", RIGHT)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_right_answers_of_any_style_pass(exercise, answer, seed):
     result = checked(exercise, answer, seed)
@@ -27,7 +37,7 @@ def test_right_answers_of_any_style_pass(exercise, answer, seed):
     assert result.verified
 
 
-@pytest.mark.parametrize("exercise, wrong", WRONG, ids=lambda item: getattr(item, "name", None) or item.diagnosis)
+@pytest.mark.parametrize("exercise, wrong", WRONG)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_wrong_answers_get_their_own_diagnosis(exercise, wrong, seed):
     result = checked(exercise, wrong.answer, seed)
@@ -36,7 +46,7 @@ def test_wrong_answers_get_their_own_diagnosis(exercise, wrong, seed):
     assert result.message == (wrong.message or GENERAL[wrong.diagnosis])
 
 
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+@pytest.mark.parametrize("exercise", [case(exercise) for exercise in EXERCISES])
 def test_each_exercise_is_whole(exercise):
     assert exercise.stars in (1, 2, 3) and exercise.minutes > 0
     assert exercise.hints and exercise.insight and exercise.title

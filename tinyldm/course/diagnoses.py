@@ -1,7 +1,8 @@
 """What a check says where the mistake belongs to no exercise in particular. Literal data: name -> what to tell."""
 
 GENERAL = {
-    "not-written": "Not written yet: that is where you come in. Replace the line that raises NotImplementedError.",
+    "not-written": "Not written yet: that is where you come in. Replace the line that raises NotImplementedError, "
+                   "or the dots.",
     "no-return": "It returns nothing. Either it is not written yet, or a `return` is missing at its end.",
     "too-slow": "It did not come to an end in time. Is there a loop that never stops, or far more work than needed?",
     "signature": "It cannot be called with what the exercise gives it. Keep the parameters of the stub.",

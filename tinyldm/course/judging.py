@@ -179,8 +179,10 @@ def _found(exercise: Exercise, trials: list[Trial]) -> Result | None:
     error = trial.got.error
     if error is not None and error.type in BY_ERROR:
         diagnosis, message = BY_ERROR[error.type], GENERAL[BY_ERROR[error.type]]
-    elif (trial.got.value is None or trial.got.value is ...) and error is None and trial.want.value is not None:
+    elif error is None and trial.got.value is None and trial.want.value is not None:
         diagnosis, message = "no-return", GENERAL["no-return"]
+    elif error is None and trial.got.value is ...:      # `answer = ...`, as the notebook leaves it
+        diagnosis, message = "not-written", GENERAL["not-written"]
     else:
         diagnosis, message = _named(exercise, trials, fault) or _unnamed(trials, faults, index)
     example = None if diagnosis in ("not-written", "no-return", "signature") else _example(exercise, trial, fault)

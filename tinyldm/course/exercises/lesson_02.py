@@ -156,9 +156,9 @@ ALPHA_BAR = Exercise(
         Wrong("no-product", alpha_bar_without_product,
               "That is α = 1 - β, what one step keeps. ᾱ_t is what all steps up to t keep together."),
         Wrong("summed", alpha_bar_summed,
-              "You subtracted the sum of the β. Shares multiply: each step takes its part from what is left, not from "
-              "the whole, and your ᾱ can fall below 0."),
-        Wrong("total-only", alpha_bar_total, "That is the last entry only: ᾱ has one entry for each t, so use cumprod."),
+              "You subtracted the sum of the β. Shares multiply: each step takes its part of what is left, not of the "
+              "whole, and your ᾱ can fall below 0."),
+        Wrong("total-only", alpha_bar_total, "That is the last entry only; ᾱ has one for each t, so use cumprod."),
         Wrong("off-by-one", alpha_bar_shifted,
               "Everything is one step late: your ᾱ starts at 1, but index 0 already has one step of noise."),
         Wrong("rooted", alpha_bar_rooted,
@@ -361,8 +361,8 @@ SNR = Exercise(
     hints=("z_t = √ᾱ z0 + √(1-ᾱ) ε. If z0 and ε have variance 1, what is the variance of each of the two terms?",
            "Scaling by c scales the variance by c²; the roots go away.",
            "Variance of the signal over variance of the noise."),
-    insight="The ratio, not t, is what a noise level *is*: two schedules with the same ratio are the same problem for "
-            "the network. In Stable Diffusion it falls from 1175 at t = 0 to 0.0047 at t = 999, and passes 1 at t = 354.",
+    insight="The ratio, not t, is what a noise level is: two schedules with the same ratio are the same problem for "
+            "the network. Stable Diffusion's falls from 1175 at t = 0 to 0.0047 at t = 999; it passes 1 at t = 354.",
     wrong=(
         Wrong("of-amplitudes", snr_of_roots,
               "That is the ratio of the standard deviations; SNR is the ratio of the variances."),

@@ -1,0 +1,143 @@
+"""Make `exercises/NN_name.ipynb` and `exercises/solutions/NN_name.ipynb` from `sources/exercises/NN_name.py`.
+
+    python sources/build_exercises.py             # write them all
+    python sources/build_exercises.py --check     # are the committed notebooks what the sources generate?
+
+A source holds text, stubs and solutions. A cell `# %% [markdown] exercise="q_sample"` gets a heading with stars and
+minutes; a cell `# %% solution="q_sample"` is followed by the folded hints and by the cell that checks: those three
+come from `tinyldm/course/exercises`, where the check itself finds them. The first code cell imports `check`. The cells
+carry nbgrader's metadata: what is in `exercises/solutions/` is what nbgrader calls a source notebook.
+"""
+
+import argparse
+import html
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+from common import ROOT, generated, write
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell
+
+from tinyldm.course.exercise import Exercise
+from tinyldm.course.exercises import find, lessons
+
+SOURCES, NOTEBOOKS = ROOT / "sources" / "exercises", ROOT / "exercises"
+SOLUTION = re.compile(r"^(?P<indent>[ ]*)### BEGIN SOLUTION\n(?P<body>.*?)^[ ]*### END SOLUTION$",
+                      re.DOTALL | re.MULTILINE)
+IMPORT = "from tinyldm.course.checking import check"
+ASSIGNED = re.compile(r"^(\w+) = ", re.MULTILINE)
+POINTS = 10      # for each star
+
+
+def sources() -> list[Path]:
+    """All sources, in the order of the course."""
+    return sorted(SOURCES.glob("[0-9][0-9]_*.py"))
+
+
+def with_solutions(source: Path) -> NotebookNode:
+    """The notebook for the teacher. Raises ValueError where source and exercises of the lesson do not match."""
+    notebook = generated(source)
+    names = [cell.metadata["solution"] for cell in notebook.cells if "solution" in cell.metadata]
+    lesson = int(source.stem[:2])
+    expected = [exercise.name for exercise in lessons().get(lesson, ())]
+    if names != expected:
+        raise ValueError(f"{source.name} has solutions for {names}; lesson {lesson:02d} has the exercises {expected}")
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    first.source += f"\n\n{IMPORT}"
+    cells = []
+    for number, cell in enumerate(notebook.cells):
+        name = cell.metadata.pop("exercise", None)
+        if name is not None:
+            cell.source = f"{heading(find(name), f'{lesson}.{names.index(name) + 1}')}\n\n{cell.source}"
+        name = cell.metadata.pop("solution", None)
+        if name is None:
+            cell["id"] = f"text-{number:03d}"
+            cells.append(cell)
+        else:
+            cells += solution_cells(find(name), cell)
+    notebook.cells = cells
+    return notebook
+
+
+def heading(exercise: Exercise, number: str) -> str:
+    """Number, title, stars of three, minutes."""
+    stars = "★" * exercise.stars + "☆" * (3 - exercise.stars)
+    return f"## Exercise {number}: {exercise.title}\n\n{stars} · about {exercise.minutes} minutes"
+
+
+def solution_cells(exercise: Exercise, cell: NotebookNode) -> list[NotebookNode]:
+    """The cell to fill in, the folded hints, and the cell that checks."""
+    if not SOLUTION.search(cell.source):
+        raise ValueError(f"the cell of {exercise.name} has no lines ### BEGIN SOLUTION … ### END SOLUTION")
+    slug = exercise.name.replace("_", "-")
+    cell["id"], cell.metadata["nbgrader"] = f"solve-{slug}", graded(exercise.name, solution=True)
+    hints = "\n".join(f"<details><summary>Hint {number}</summary>\n\n{html.escape(hint, quote=False)}\n\n</details>"
+                      for number, hint in enumerate(exercise.hints, 1))
+    checks = new_code_cell(f'check("{exercise.name}", {exercise.name})', id=f"check-{slug}")
+    checks.metadata["nbgrader"] = graded(f"check_{exercise.name}", points=POINTS * exercise.stars)
+    return [cell, new_markdown_cell(hints, id=f"hints-{slug}"), checks]
+
+
+def graded(grade_id: str, solution: bool = False, points: int | None = None) -> dict:
+    """nbgrader's metadata of a cell to fill in, or of one that gives points."""
+    found = {"grade": points is not None, "grade_id": grade_id, "locked": not solution, "schema_version": 3,
+             "solution": solution, "task": False}
+    return found if points is None else found | {"points": points}
+
+
+def for_students(solved: NotebookNode) -> NotebookNode:
+    """The same notebook with stubs in the place of solutions."""
+    notebook = nbformat.from_dict(solved)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = SOLUTION.sub(stub, cell.source)
+    return notebook
+
+
+def stub(match: re.Match) -> str:
+    """What stands where a solution was: a line that says "not written yet" when it runs; `…` for plain answers."""
+    indent = match["indent"]
+    if indent:
+        return f"{indent}# Your code here, in the place of the next line.\n{indent}raise NotImplementedError"
+    names = ASSIGNED.findall(match["body"])
+    return "\n".join(f"{name} = ...      # your answer in the place of the dots" for name in names)
+
+
+def notebooks(source: Path) -> dict[Path, NotebookNode]:
+    """File -> what belongs in it."""
+    solved = with_solutions(source)
+    return {NOTEBOOKS / f"{source.stem}.ipynb": for_students(solved),
+            NOTEBOOKS / "solutions" / f"{source.stem}.ipynb": solved}
+
+
+def stale() -> list[str]:
+    """What is wrong between sources and committed notebooks, in words; nothing if all is well."""
+    expected = {file: notebook for source in sources() for file, notebook in notebooks(source).items()}
+    problems = []
+    for file, notebook in expected.items():
+        name = file.relative_to(ROOT)
+        if not file.is_file():
+            problems.append(f"{name} is missing")
+        elif file.read_text(encoding="utf-8") != nbformat.writes(notebook) + "\n":
+            problems.append(f"{name} is not what its source generates")
+    found = [*NOTEBOOKS.glob("*.ipynb"), *NOTEBOOKS.glob("solutions/*.ipynb")]
+    return problems + [f"{file.relative_to(ROOT)} has no source" for file in sorted(found) if file not in expected]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; say what differs")
+    if parser.parse_args().check:
+        problems = stale()
+        print("\n".join(problems), end="\n" if problems else "", file=sys.stderr)
+        return bool(problems)
+    for source in sources():
+        for file, notebook in notebooks(source).items():
+            write(notebook, file)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
