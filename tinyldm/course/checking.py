@@ -44,8 +44,9 @@ def check(name: str, answer: Any) -> Feedback | None:
     runner = Here(answer if callable(answer) else lambda: answer)
     result = run_check(exercise, runner, seed=time.time_ns() % 2**31)
     attempts, note = _kept(name, result.passed, result.diagnosis == "not-written")
-    hints = exercise.hints[:attempts][-1:]
-    feedback = Feedback(exercise, result, "" if result.passed else "".join(hints), runner.printed, note)
+    # Hints are about the formula: no help to one whose values are right.
+    hint = "" if result.passed or result.verified else "".join(exercise.hints[:attempts][-1:])
+    feedback = Feedback(exercise, result, hint, runner.printed, note)
     if not result.passed and "NBGRADER_EXECUTION" in os.environ:
         raise CheckFailed(str(feedback))
     if _in_jupyter():
@@ -53,7 +54,8 @@ def check(name: str, answer: Any) -> Feedback | None:
 
         display(feedback)
         return None
-    print(feedback, file=sys.stdout)
+    encoding = sys.stdout.encoding or "utf-8"
+    print(str(feedback).encode(encoding, "replace").decode(encoding), file=sys.stdout)     # not every terminal knows ᾱ
     return feedback
 
 

@@ -1,4 +1,4 @@
-"""The command `tinyldm`: generate, img2img, inpaint, train, evaluate, grade, info.
+"""The command `tinyldm`: generate, img2img, inpaint, train, evaluate, progress, grade, info.
 
 Only here do names become functions, and only here is anything printed. A user's mistake is one line on
 stderr and exit code 2; Ctrl-C is one line and 130; a traceback means a bug in this package.
@@ -317,12 +317,12 @@ def check_before_loading(options: argparse.Namespace) -> None:
         pictures.open_picture(options.image_context)
 
 
-def warn_of_unknown_words(options: argparse.Namespace) -> None:
+def warn_of_unknown_words(model: str, text: str) -> None:
     """Name the words that the shipped model never saw. Of other models it is not known what they saw."""
     from tinyldm.workshop.data.world import COLOURS, SHAPES
 
-    strange = unknown_words(f"{options.caption} {options.negative or ''}")
-    if options.model == "tiny" and strange:
+    strange = unknown_words(text)
+    if model == "tiny" and strange:
         say(f"warning: tiny never saw {', '.join(map(repr, strange))}; it draws one or two of {', '.join(SHAPES)} in "
             f"{', '.join(COLOURS)}")
 
@@ -341,7 +341,7 @@ def open_model(options: argparse.Namespace) -> "LatentDiffusion":
     from tinyldm import LatentDiffusion, reverse_diffusion
     from tinyldm.workshop import machine
 
-    warn_of_unknown_words(options)
+    warn_of_unknown_words(options.model, f"{options.caption} {options.negative or ''}")
     if sys.stderr.isatty():
         say(f"loading {options.model} …")
     model = LatentDiffusion.from_pretrained(options.model, device=machine.choose_device(options.device),
@@ -477,6 +477,23 @@ def run_evaluate(options: argparse.Namespace) -> None:
     print("\n".join(report.in_words(found)))
 
 
+# ── progress ─────────────────────────────────────────────────────────────────────────────────────────
+
+def add_progress(parser: Parser) -> None:
+    """`progress` has no options."""
+
+
+def run_progress(options: argparse.Namespace) -> None:
+    """How far the learner is with the exercises: a bar for each lesson."""
+    from tinyldm.course import progress
+    from tinyldm.course.exercises import lessons, module_of
+
+    course = {number: (module_of(number).TITLE, tuple(exercise.name for exercise in exercises))
+              for number, exercises in lessons().items()}
+    print("\n".join(progress.in_words(progress.read(), course)))
+    print(f"kept in {progress.place()}")
+
+
 # ── grade ────────────────────────────────────────────────────────────────────────────────────────────
 
 def add_grade(parser: Parser) -> None:
@@ -518,6 +535,42 @@ def run_grade(options: argparse.Namespace) -> None:
     pages = reports.write(options.out, graded, terms)
     print(f"wrote {options.out} and the pages in {pages}: {len(submissions)} submissions of "
           f"{len({one.student for one in submissions})} students, seed {seed}")
+
+
+# ── trace ────────────────────────────────────────────────────────────────────────────────────────────
+
+def add_trace(parser: Parser) -> None:
+    """The options of `trace`."""
+    parser.add_argument("caption", help='what to draw; "" for anything')
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page to unfold, with each line of code, here")
+    parser.add_argument("--all", action="store_true",
+                        help="show the insides of every block, not only of the first of each kind")
+    parser.add_argument("--seed", type=whole_number(0, 2**63 - 1), default=0, metavar="N",
+                        help="of the picture on the page (default: %(default)s)")
+    add_sampling(parser)
+    add_model(parser)
+
+
+def run_trace(options: argparse.Namespace) -> None:
+    """Every tensor from a caption to its picture, beside Stable Diffusion's."""
+    from tinyldm import LatentDiffusion, reverse_diffusion
+    from tinyldm.course import trace
+    from tinyldm.workshop import machine, pictures
+    from tinyldm.workshop.checkpointing import write_whole
+
+    if options.html is not None:
+        pictures.require_place(options.html, (".html", ".htm"))
+    device = machine.choose_device(options.device)
+    warn_of_unknown_words(options.model, options.caption)
+    model = LatentDiffusion.from_pretrained(options.model, device=device)
+    pairs, images = trace.beside_stable_diffusion(
+        model, options.caption, steps=options.steps, guidance_scale=options.guidance, seed=options.seed,
+        sampler=getattr(reverse_diffusion, SAMPLERS[options.sampler]))
+    name = Path(options.model).resolve().name
+    print(trace.table(pairs, name, options.all))
+    if options.html is not None:
+        write_whole(options.html, trace.page(pairs, options.caption, images[0], name).encode())
+        print(f"wrote {options.html}: {sum(1 for _ in trace.every(pairs)):,} tensors")
 
 
 # ── info ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -613,9 +666,13 @@ COMMANDS = {
         "tinyldm evaluate",
         "tinyldm evaluate --model runs/mine/model --captions 200 --json mine.json --figure mine.png"),
         add_evaluate, run_evaluate),
+    "progress": Command("show how far you are with the exercises", ("tinyldm progress",), add_progress, run_progress),
     "grade": Command("grade a folder of submissions to the exercises", (
         "tinyldm grade class --out grades.csv",
         "tinyldm grade class --hidden my_checks --processes 4"), add_grade, run_grade),
+    "trace": Command("show every tensor from a caption to its picture, beside Stable Diffusion's", (
+        'tinyldm trace "a small red circle above a large blue square"',
+        'tinyldm trace "a green ring" --all --html trace.html'), add_trace, run_trace),
     "info": Command("show versions, the device, and the sizes of the parts", (
         "tinyldm info", "tinyldm info --model FOLDER"), add_info, run_info),
 }
