@@ -1,0 +1,335 @@
+"""What a learner sees: the check in the notebook's own process, its limits, its words, and the progress file."""
+
+import json
+import os
+import threading
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from tinyldm.course import progress
+from tinyldm.course.calls import Call, Made, Seeded, perform
+from tinyldm.course.checking import CheckFailed, Here, check
+from tinyldm.course.comparing import first_difference
+from tinyldm.course.exercise import Exercise, Wrong
+from tinyldm.course.exercises import find, lesson_02
+from tinyldm.course.feedback import Feedback
+from tinyldm.course.judging import run_check
+from tinyldm.workshop import cli
+
+
+@pytest.fixture(autouse=True)
+def file(tmp_path, monkeypatch):
+    """A progress file of the test's own."""
+    monkeypatch.setenv("TINYLDM_PROGRESS", str(tmp_path / "deep" / "progress.json"))
+    monkeypatch.delenv("NBGRADER_EXECUTION", raising=False)
+    return tmp_path / "deep" / "progress.json"
+
+
+def result_of(answer, name="q_sample"):
+    return run_check(find(name), Here(answer), seed=0)
+
+
+# ── Mistakes that belong to no exercise ──────────────────────────────────────────────────────────────
+
+def test_a_crash_shows_the_learners_line():
+    def q_sample(z0, t, eps, alpha_bar):
+        return z0 @ alpha_bar      # the line
+
+    result = result_of(q_sample)
+    assert result.diagnosis == "crash" and result.error.type == "RuntimeError"
+    assert result.error.code == "return z0 @ alpha_bar      # the line"
+
+
+def test_a_loop_is_stopped_in_time_at_its_line():
+    def q_sample(z0, t, eps, alpha_bar):
+        while True:
+            try:
+                time.sleep(0.01)
+            except Exception:
+                pass
+
+    start = time.perf_counter()
+    result = result_of(q_sample)
+    assert result.diagnosis == "too-slow" and result.error.line > 0
+    assert time.perf_counter() - start < 2
+
+
+def test_many_slow_calls_count_together():
+    def q_sample(z0, t, eps, alpha_bar):
+        time.sleep(0.3)
+        return lesson_02.q_sample_right(z0, t, eps, alpha_bar)
+
+    runner = Here(q_sample, seconds=0.5)
+    assert run_check(find("q_sample"), runner).diagnosis == "too-slow"
+
+
+def test_outside_the_main_thread_a_slow_call_is_told_afterwards():
+    results = []
+    runner = Here(lambda *args: time.sleep(0.2), seconds=0.1)
+    thread = threading.Thread(target=lambda: results.append(run_check(find("q_sample"), runner)))
+    thread.start()
+    thread.join()
+    assert results[0].diagnosis == "too-slow"
+
+
+@pytest.mark.parametrize("answer, diagnosis", [
+    (lambda z0, t: z0, "signature"),
+    (lambda z0, t, eps, alpha_bar: None, "no-return"),
+    (lambda z0, t, eps, alpha_bar: ..., "not-written"),
+    (lambda z0, t, eps, alpha_bar: (z0, eps), "wrong-kind"),
+    (lambda z0, t, eps, alpha_bar: z0[None], "wrong-shape"),
+    (lambda z0, t, eps, alpha_bar: 3 * z0, "wrong-value"),
+    (lambda z0, t, eps, alpha_bar: threading.Lock(), "crash"),
+    (lambda z0, t, eps, alpha_bar: exit(), "crash"),
+])
+def test_general_diagnoses(answer, diagnosis):
+    assert result_of(answer).diagnosis == diagnosis
+
+
+def test_a_hard_coded_size_is_told_as_such():
+    def q_sample(z0, t, eps, alpha_bar):
+        a = alpha_bar[t].view(1, 1)
+        return a.sqrt() * z0 + (1 - a).sqrt() * eps
+
+    assert result_of(q_sample).diagnosis == "one-shape-only"
+
+
+def test_a_crash_under_autograd_alone_is_a_cut_gradient():
+    def q_sample(z0, t, eps, alpha_bar):
+        right = lesson_02.q_sample_right(z0, t, eps, alpha_bar)
+        return torch.from_numpy(right.numpy())
+
+    assert result_of(q_sample).diagnosis == "gradient-cut"
+
+
+def test_what_is_plain_to_see_is_said_without_guessing():
+    def doubled(z0, t, eps, alpha_bar):
+        return 2 * lesson_02.q_sample_right(z0, t, eps, alpha_bar)
+
+    exercise = find("q_sample")
+    cases = exercise.cases(torch.Generator().manual_seed(0))[1:]
+    result = run_check(Exercise(**vars(exercise) | {"cases": lambda _: cases}), Here(doubled))
+    assert result.diagnosis == "wrong-value" and "2 times the expected" in result.message
+
+
+def test_another_way_to_draw_the_same_noise_passes_and_bad_noise_does_not():
+    def drawn(noise):
+        return lambda z, beta, generator: (1 - beta) ** 0.5 * z + beta**0.5 * noise(z, generator)
+
+    def right(z, generator):
+        return -torch.randn(z.shape, generator=generator)
+
+    def uneven(z, generator):
+        return torch.empty(z.shape).exponential_(generator=generator) - 1
+
+    assert result_of(drawn(right), "noise_one_step").passed
+    assert result_of(drawn(uneven), "noise_one_step").diagnosis == "noise-not-normal"
+    assert result_of(drawn(lambda z, g: right(z, g) + 1), "noise_one_step").diagnosis == "noise-mean"
+    assert result_of(drawn(lambda z, g: right(z, g) * 2), "noise_one_step").diagnosis == "noise-spread"
+    assert result_of(drawn(lambda z, g: -torch.randn_like(z)), "noise_one_step").diagnosis == "generator-ignored"
+
+
+def test_the_learners_random_numbers_are_left_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    result_of(lesson_02.q_sample_right)
+    assert torch.equal(torch.rand(3), expected)
+
+
+# ── Classes, plain answers, refusals ─────────────────────────────────────────────────────────────────
+
+class Scaled(nn.Module):
+    """A layer and its scale."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.scale, self.layer = nn.Parameter(torch.ones(width)), nn.Linear(width, width)
+
+    def forward(self, x):
+        return self.scale * self.layer(x)
+
+
+class OtherOrder(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.layer, self.scale = nn.Linear(width, width), nn.Parameter(torch.zeros(width))
+
+    def forward(self, x):
+        return self.layer(x) * self.scale
+
+
+class Unscaled(Scaled):
+    def forward(self, x):
+        return self.layer(x)
+
+
+class NoScale(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.layer = nn.Linear(width, width)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def layer_cases(generator):
+    return [Call((torch.randn(n, width, generator=generator),), build=(width,)) for n, width in ((1, 2), (3, 5))]
+
+
+LAYER = Exercise("scaled", "A layer", 1, 1, Scaled, layer_cases, ("hint",), "insight",
+                 (Wrong("unscaled", Unscaled, "The scale is missing."),), (OtherOrder,))
+
+
+@pytest.mark.parametrize("answer, diagnosis", [(Scaled, ""), (OtherOrder, ""), (Unscaled, "unscaled"),
+                                               (NoScale, "wrong-parameters")])
+def test_classes_are_built_filled_and_called(answer, diagnosis):
+    result = run_check(LAYER, Here(answer))
+    assert result.diagnosis == diagnosis
+    assert result.passed == (not diagnosis)
+    if result.passed:
+        assert "gradients come through, and are right" in result.verified
+
+
+def refusing(x):
+    if x.numel() == 0:
+        raise ValueError("empty")
+    return x * 2
+
+
+REFUSAL = Exercise("refuse", "Refuse", 1, 1, refusing, lambda g: [Call((torch.ones(2),)), Call((torch.ones(0),))],
+                   ("hint",), "insight", (), ())
+
+
+def test_senseless_inputs_must_be_refused():
+    assert "1 senseless inputs refused" in run_check(REFUSAL, Here(refusing)).verified
+    assert run_check(REFUSAL, Here(lambda x: x * 2)).diagnosis == "should-refuse"
+
+
+def test_a_made_module_is_compared_after_the_call():
+    def step(model):
+        with torch.no_grad():
+            model.weight.mul_(2)
+        return 1.0
+
+    call = Call((Made(nn.Linear, (2, 2)),))
+    want, kept = perform(step, call), perform(lambda model: 1.0, call)
+    assert first_difference(perform(step, call), want, call, 1e-4) is None
+    assert first_difference(kept, want, call, 1e-4).aspect == "inputs"
+
+
+def test_a_seeded_argument_is_a_generator():
+    draw = perform(lambda generator: torch.rand(2, generator=generator), Call((Seeded(3),))).value
+    assert torch.equal(draw, torch.rand(2, generator=torch.Generator().manual_seed(3)))
+
+
+# ── What is shown ────────────────────────────────────────────────────────────────────────────────────
+
+def test_feedback_as_text(capsys):
+    def noisy(z0, t, eps, alpha_bar):
+        print("debugging", tuple(z0.shape))
+        return lesson_02.q_sample_with_beta(z0, t, eps, alpha_bar)
+
+    assert not check("q_sample", noisy)
+    text = capsys.readouterr().out
+    for part in ("✘ q_sample", "√β_t", "yours", "expected", "difference", "alpha_bar[t]", "debugging (1, 2)"):
+        assert part in text
+    assert text.count("debugging") == 1
+    check("q_sample", noisy)
+    assert find("q_sample").hints[1] in capsys.readouterr().out
+    assert check("q_sample", lesson_02.q_sample_by_loop)
+    assert find("q_sample").insight in capsys.readouterr().out
+
+
+def test_feedback_as_a_page_is_escaped():
+    def q_sample(z0, t, eps, alpha_bar):
+        raise KeyError("<script>")
+
+    page = Feedback(find("q_sample"), result_of(q_sample), hint="a < b")._repr_html_()
+    assert "<script>" not in page and "&lt;script&gt;" in page and "a &lt; b" in page
+    assert "✔" in Feedback(find("q_sample"), result_of(lesson_02.q_sample_right))._repr_html_()
+
+
+def test_a_terminal_without_these_letters_gets_others(monkeypatch, tmp_path):
+    with open(tmp_path / "out.txt", "w", encoding="ascii") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        check("q_sample", lesson_02.q_sample_right)
+    assert "q_sample: right" in (tmp_path / "out.txt").read_text(encoding="ascii")
+
+
+def test_nbgrader_sees_a_failure_as_an_error(monkeypatch):
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
+    with pytest.raises(CheckFailed, match="not yet"):
+        check("q_sample", lesson_02.q_sample_swapped)
+    assert check("q_sample", lesson_02.q_sample_right)
+
+
+def test_an_unknown_exercise_names_those_that_are_like_it():
+    with pytest.raises(ValueError, match="q_sample"):
+        check("qsample", lesson_02.q_sample_right)
+
+
+def test_true_numbers_in_insights():
+    schedule = lesson_02.forward_diffusion.NoiseSchedule(lesson_02.forward_diffusion.scaled_linear_betas())
+    snr = lesson_02.snr_right(schedule.alpha_bar)
+    insight = find("signal_to_noise").insight
+    assert f"from {snr[0]:.0f} at t = 0 to {snr[-1]:.4f} at t = 999" in insight
+    assert f"t = {(snr >= 1).sum()}" in insight
+    assert f"{schedule.alpha_bar[0]:.5f}" in find("alpha_bar_from_beta").insight
+
+
+# ── Progress ─────────────────────────────────────────────────────────────────────────────────────────
+
+def test_progress_is_kept(file):
+    check("q_sample", lesson_02.q_sample_swapped)
+    check("q_sample", lesson_02.q_sample_right)
+    check("q_sample", lesson_02.q_sample_swapped)      # what is solved stays solved
+    record = progress.read()["q_sample"]
+    assert record.attempts == 2 and record.passed.endswith("+00:00")
+    assert json.loads(file.read_text())["version"] == 1
+    assert [path.name for path in file.parent.iterdir()] == ["progress.json"]
+
+
+def test_a_stub_is_no_attempt(file):
+    def stub(z0, t, eps, alpha_bar):
+        raise NotImplementedError
+
+    check("q_sample", stub)
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"exercises": 3}', b'{"exercises": {"q_sample": {"x": 1}}}',
+                                     b'{"exercises": {"q_sample": {"attempts": "2"}}}', b"\xff\xfe"])
+def test_a_damaged_file_is_set_aside_and_a_new_one_begun(file, content):
+    file.parent.mkdir()
+    file.write_bytes(content)
+    assert progress.read() == {}
+    assert check("q_sample", lesson_02.q_sample_right)
+    assert progress.read()["q_sample"].passed
+    assert file.with_name("progress.json.damaged").read_bytes() == content
+
+
+def test_without_a_place_for_progress_the_check_still_works(monkeypatch, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TINYLDM_PROGRESS", str(tmp_path / "file" / "progress.json"))
+    assert check("q_sample", lesson_02.q_sample_right)
+    assert "could not be kept" in capsys.readouterr().out
+
+
+def test_the_command_shows_a_bar_for_each_lesson(capsys):
+    check("q_sample", lesson_02.q_sample_right)
+    capsys.readouterr()
+    assert cli.main(["progress"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "Forward diffusion" in lines[0] and "####" in lines[0] and "1 of 5" in lines[0]
+    assert lines[-2].startswith("1 of ") and os.environ["TINYLDM_PROGRESS"] in lines[-1]
+
+
+def test_bars():
+    lessons = {2: ("Noise", ("a", "b")), 10: ("Training", ("c",))}
+    lines = progress.in_words({"a": progress.Record(1, "2026"), "c": progress.Record(3, "")}, lessons)
+    assert lines == [f"02  Noise     [{'#' * 10}{'.' * 10}]  1 of 2   next: b",
+                     f"10  Training  [{'.' * 20}]  0 of 1", "1 of 3 exercises solved"]
