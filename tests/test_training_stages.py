@@ -25,7 +25,7 @@ from tinyldm.workshop.data.description import UNSAID
 from tinyldm.workshop.export import clip_of
 from tinyldm.workshop.model_card import write_card
 from tinyldm.workshop.tokenizer import build_tokenizer
-from tinyldm.workshop.train_all import CPU, GPU, Plan, train_all
+from tinyldm.workshop.train_all import CPU, GPU, Plan, is_done, train_all
 from tinyldm.workshop.train_clip import ClipSettings, train_clip
 from tinyldm.workshop.train_unet import UnetSettings, build_cache, context_of, draw
 from tinyldm.workshop.train_vae import PerceptualDistance, VaeSettings, new_vae, psnr, train_vae
@@ -135,6 +135,15 @@ def test_a_stage_without_the_one_before_says_so(corpus, tmp_path):
         train_all(plan(tmp_path, steps=2), corpus, tmp_path / "model", ("unet",))
 
 
+def test_a_finished_stage_is_not_done_again_but_goes_on_if_given_more(corpus, tmp_path):
+    settings = plan(tmp_path, steps=4).clip
+    assert not is_done(replace(settings, resume=True), "clip")
+    train_clip(settings, corpus)
+    assert not is_done(settings, "clip")  # without --resume it starts anew
+    assert is_done(replace(settings, resume=True), "clip")
+    assert not is_done(replace(settings, resume=True, steps=8), "clip")
+
+
 # ── Resuming ─────────────────────────────────────────────────────────────────────────────────────────
 
 CHILD = """
@@ -149,7 +158,6 @@ train_all(plan(out, steps=40, save_seconds=0.0, resume=True), scenes_corpus(64),
 """
 
 
-@pytest.mark.slow
 def step_of(checkpoint: Path) -> int:
     """The step of a checkpoint that another process is writing; 0 where it is replaced during this very look."""
     try:
@@ -158,6 +166,7 @@ def step_of(checkpoint: Path) -> int:
         return 0
 
 
+@pytest.mark.slow
 def test_killed_at_a_random_step_and_resumed_to_the_same_bits(tmp_path):
     """SIGKILL, which nothing can catch, somewhere in each stage; in the end the weights are as if undisturbed."""
     child = [sys.executable, "-c", CHILD.format(tests=str(Path(__file__).parent))]

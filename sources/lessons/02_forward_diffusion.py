@@ -5,11 +5,11 @@
 #
 # **Time.** 35 minutes to read and play; the cells compute for under a minute on 2 CPU cores.
 #
-# **Before this.** Lesson 00. You should know what a mean, a variance and a normal distribution are, and how PyTorch
-# broadcasts a shape `(B, 1, 1, 1)` against `(B, C, H, W)`.
+# **Before this.** Lesson 00; mean, variance and the normal distribution; how PyTorch broadcasts `(B, 1, 1, 1)` against
+# `(B, C, H, W)`.
 #
 # **You will be able to**
-# - add noise to a latent as Stable Diffusion does, to any `t`, in one line;
+# - noise a latent as Stable Diffusion does, to any `t`, in one line;
 # - derive that line from a thousand small steps;
 # - read a noise schedule, and compare two;
 # - say why the last step must leave almost no signal, and what goes wrong in Stable Diffusion, where some is left.
@@ -101,8 +101,8 @@ left.set(xlabel="steps of noise so far", ylabel="value of the number", title="Fo
 left.legend(loc="lower left")
 right.hist(paths[:, -1], bins=12, orientation="horizontal", color=plots.SKY)
 right.set(xlabel="how many", title="at the end")
-plots.show(fig, "Forty random walks that all start at 0.8. Over 1,000 steps they fan out and sink, until they fill the "
-           "range from about -2 to 2 evenly around 0; a histogram beside them is centred at 0.")
+plots.show(fig, "Forty random walks that all start at 0.8. Over 1,000 steps they fan out and sink, until they "
+           "fill the range from about -2 to 2 evenly around 0; a histogram beside them is centred at 0.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -136,9 +136,9 @@ for t in range(T):
         frames.append(to_unit(z))
 
 fig = plots.film([to_unit(photo), *frames], ["z0, no noise", *(f"t = {t}" for t in stops)], size=1.2)
-plots.show(fig, "A photograph of a flower after 0, 1, 100, 250, 500, 750 and 1,000 steps of noise. At t = 99 it is "
-                "only "
-           "grainy, at t = 499 the flower is a faint patch of colour, at t = 999 nothing but noise is left.")
+plots.show(fig, "A photograph of a flower after 0, 1, 100, 250, 500, 750 and 1,000 steps of noise. At t = 99 it "
+           "is only grainy, at t = 499 the flower is a faint patch of colour, at t = 999 nothing but noise is "
+           "left.")
 
 # %% [markdown]
 # Look at the second picture, `t = 0`. Python counts from 0, so `t = 0` is the state after the *first* step: it has
@@ -187,9 +187,8 @@ ax.hist(in_one_jump, bins=80, range=(-1, 4.5), density=True, histtype="step", co
         label="one jump")
 ax.set(xlabel="value of $z_2$", ylabel="density", title="100,000 numbers, both ways")
 ax.legend()
-plots.show(fig, "Two histograms of 100,000 values, one made by two noise steps and one by a single jump. They cover "
-                "each "
-           "other: a bell around 1.7 with a standard deviation of about 0.53.")
+plots.show(fig, "Two histograms of 100,000 values, one made by two noise steps and one by a single jump. They "
+           "cover each other: a bell around 1.7 with a standard deviation of about 0.53.")
 
 # %% [markdown]
 # Go on like this and every step adds one factor to the product. It has a name:
@@ -239,9 +238,8 @@ def noised_photo(ax, t):
 
 
 widgets.dial(noised_photo, {"t": range(0, T, 3)}, strip=[{"t": t} for t in (0, 249, 498, 750)],
-             alt="The flower noised in one jump to t = 0, 249, 498 and 750: the same pictures as those that "
-             "the "
-             "thousand steps gave, from hardly grainy to almost pure noise.", size=(1.5, 1.8))
+             alt="The flower noised in one jump to t = 0, 249, 498 and 750: the same pictures as those that the "
+                 "thousand steps gave, from hardly grainy to almost pure noise.", size=(1.5, 1.8))
 
 # %% [markdown]
 # ## Signal and noise
@@ -267,8 +265,8 @@ ax.text(crossing + 6, 0.05, f"as much noise as signal: t = {crossing}", color=pl
 ax.set(xlabel="timestep t", ylabel="factor", ylim=(0, 1.03), title="What is left of the picture, what covers it")
 ax.legend(loc="center right")
 plots.show(fig, "The signal's factor falls from 1 to 0.068 in an S-shape over 1,000 timesteps, the noise's factor "
-                "rises "
-           "from 0.03 to 0.998. They cross near t = 354. At t = 100 the signal is still 0.946, the noise 0.325.")
+           "rises from 0.03 to 0.998. They cross near t = 354. At t = 100 the signal is still 0.946, the noise "
+           "0.325.")
 
 # %% [markdown]
 # Squared, the two factors sum to 1 at every `t`. So **if `z0` has variance 1, every `z_t` has variance 1**: the
@@ -303,11 +301,10 @@ right.set(xlabel="timestep t", ylabel="log SNR", ylim=(-12, 10), title="The hone
 right.axhline(0, color=plots.GREY, linewidth=0.8)
 right.text(1000, 0.4, "as much noise as signal", fontsize=9, ha="right")
 left.legend()
-plots.show(fig, "Left: the share of the signal over t. The linear schedule falls fastest and is almost 0 by t = 700; "
-                "the "
-           "cosine falls almost in a straight line; Stable Diffusion's lies between. Right: the logarithm of signal "
-           "to noise. "
-           "At the end linear reaches -10, cosine plunges below, and Stable Diffusion's stops at about -5.")
+plots.show(fig, "Left: the share of the signal over t. The linear schedule falls fastest and is almost 0 by t = "
+           "700; the cosine falls almost in a straight line; Stable Diffusion's lies between. Right: the "
+           "logarithm of signal to noise. At the end linear reaches -10, cosine plunges below, and Stable "
+           "Diffusion's stops at about -5.")
 
 # %%
 moments = (249, 399, 549, 699, 849)
@@ -316,9 +313,9 @@ pictures = [to_unit(share[t] ** 0.5 * photo + (1 - share[t]) ** 0.5 * eps)
             for share in shares.values() for t in moments]
 
 fig = plots.grid(pictures, [f"t = {t}" for t in moments], columns=len(moments), rows=list(shares), size=1.0)
-plots.show(fig, "The flower at five timesteps under three schedules, one a row. With the linear schedule it is gone "
-                "by "
-           "t = 549; with the cosine one it is still visible at t = 699; Stable Diffusion's row lies between the two.")
+plots.show(fig, "The flower at five timesteps under three schedules, one a row. With the linear schedule it is "
+           "gone by t = 549; with the cosine one it is still visible at t = 699; Stable Diffusion's row lies "
+           "between the two.")
 
 # %% [markdown]
 # The last third of the linear row shows the same picture three times: noise. A network gains little there. The
@@ -338,7 +335,7 @@ plots.show(fig, "The flower at five timesteps under three schedules, one a row. 
 
 # %%
 vae = LatentDiffusion.from_pretrained("tiny").vae.to(DEVICE)
-digit = Digits(8)[3][0].to(DEVICE)                       # (3, 8, 8) in [-1, 1]
+digit = Digits(8)[3][0][:1].to(DEVICE)                   # (1, 8, 8) in [-1, 1]
 scene, caption, _ = Scenes(64)[5]                        # (3, 64, 64) in [-1, 1]
 with torch.no_grad():
     latent = vae.encode(scene[None].to(DEVICE))[0]       # (4, 8, 8), about unit variance
@@ -358,11 +355,9 @@ rows = [*(to_unit(noised(photo, t)) for t in moments), *(to_unit(noised(digit, t
 
 fig = plots.grid(rows, [f"t = {t}" for t in moments], columns=len(moments), size=1.0,
                  rows=["photograph\n128 × 128", "digit\n8 × 8", "latent\nchannel 0", "latent,\ndecoded"])
-plots.show(fig, f"Four rows over six timesteps: the photograph, the digit three, one channel of the latent of "
-                f"'{caption}', "
-           "and the picture that the decoder makes of the noised latent. The digit is unreadable from t = 399 on, "
-           "when the "
-           "photograph's flower can still be seen.")
+plots.show(fig, "Four rows over six timesteps: the photograph, the digit three, one channel of the latent of "
+           f"'{caption}', and the picture that the decoder makes of the noised latent. The digit is unreadable "
+           "from t = 399 on, when the photograph's flower can still be seen.")
 
 # %% [markdown]
 # The digit goes first. Not because it gets more noise: each *pixel* gets the same. But in the photograph a petal
@@ -376,10 +371,9 @@ noisy = noised(photo, 749)[None]                          # (1, 3, 128, 128)
 averaged = [torch.nn.functional.avg_pool2d(noisy, n) for n in (1, 2, 4, 8)]
 
 fig = plots.grid([to_unit(a[0]) for a in averaged],
-                 ["as it is", "means of 2 × 2", "means of 4 × 4", "means of 8 × 8"], size=2.0)
-plots.show(fig, "The flower at t = 749, where it is hidden by noise. Averaged over blocks of 4 by 4, 8 by 8 and 16 "
-                "by 16 "
-           "pixels, the blurred flower comes out of the noise more and more clearly.")
+                 ["as it is", "means of 2 × 2", "means of 4 × 4", "means of 8 × 8"], size=1.6)
+plots.show(fig, "The flower at t = 749, where it is hidden by noise. Averaged over blocks of 4 by 4, 8 by 8 and "
+           "16 by 16 pixels, the blurred flower comes out of the noise more and more clearly.")
 
 # %% [markdown]
 # So "how much noise is `t = 749`?" has no answer without "in what?". Large pictures are redundant and need more
@@ -413,11 +407,11 @@ for ax, look, title in ((axes[0], lambda z: z[:, 0], "One number of each latent"
     ax.hist(look(white), bins, color=plots.GOLD, alpha=0.7, label="was white")
     ax.set(xlabel="value at t = 999", ylabel="latents of 500", title=title)
     ax.axvline(0, color=plots.BLUE, linestyle="--", linewidth=1.2, label="where sampling starts")
-axes[1].legend(loc="upper left", bbox_to_anchor=(0.2, 1))
-axes[1].set_ylim(0, 160)
-plots.show(fig, "Left: histograms of one number of white and of black latents at t = 999; they overlap completely. "
-           "Right: histograms of the latents' means: two separate peaks at -0.068 and 0.068. Sampling starts between "
-           "them, at 0.")
+axes[0].legend(loc="upper left")
+axes[0].set_ylim(0, 70)
+plots.show(fig, "Left: histograms of one number of white and of black latents at t = 999; they overlap "
+           "completely. Right: histograms of the latents' means: two separate peaks at -0.068 and 0.068. Sampling "
+           "starts between them, at 0.")
 
 # %% [markdown]
 # A single number tells nothing; the mean gives the brightness away every time. A network that is trained on this
@@ -440,9 +434,8 @@ ax.plot(root_mended, color=plots.ORANGE, linestyle="--", label="mended: ends at 
 ax.set(xlabel="timestep t", ylabel=r"signal $\sqrt{\bar\alpha_t}$", title="Zero signal at the end", xlim=(600, 1000),
        ylim=(-0.01, 0.4))
 ax.legend()
-plots.show(fig, "The last 400 timesteps of the signal's factor. Stable Diffusion's curve ends at 0.068, the mended "
-                "one a "
-           "little below it ends at exactly 0.")
+plots.show(fig, "The last 400 timesteps of the signal's factor. Stable Diffusion's curve ends at 0.068, the "
+           "mended one a little below it ends at exactly 0.")
 
 # %% [markdown]
 # With no signal left at the last `t`, "find the noise" becomes trivial there: $z_t$ *is* the noise. So such models
@@ -474,10 +467,9 @@ everything = right + no_shrink + step_noise
 titles = [f"t = {t}, std {z.std():.2f}" for t, z in zip(moments * 3, everything)]
 fig = plots.grid([to_unit(z / 2.5) for z in everything], titles, columns=4, size=1.2,
                  rows=["right", "no\nshrinking", "√β in\nthe jump"])
-plots.show(fig, "Three rows over four timesteps, with the standard deviation above each picture. Right: it stays 1.00. "
-           "Without shrinking it grows to 2.5 and the flower shows through to the end. With the step's noise in the "
-           "jump it "
-           "falls to 0.13: the flower fades to even grey instead of drowning in noise.")
+plots.show(fig, "Three rows over four timesteps, with the standard deviation above each picture. Right: it stays "
+           "1.00. Without shrinking it grows to 2.5 and the flower shows through to the end. With the step's "
+           "noise in the jump it falls to 0.13: the flower fades to even grey instead of drowning in noise.")
 
 # %% [markdown]
 # Neither raises an error, and either would train: the network would learn to undo the wrong thing. The number above

@@ -38,7 +38,7 @@ DIVERGING = LinearSegmentedColormap.from_list("blue_orange", [BLUE, "#F7F7F7", O
 
 NARROW, WIDE, TALL, STRIP = (4.5, 3.4), (8.0, 3.6), (8.0, 7.0), (10.0, 2.3)     # inches, for a notebook's width
 DPI = 110
-FEW, QUALITY = 6000, 74      # colours up to which a figure is lines, not a photograph; quality of a JPEG (noise is dear)
+FEW, QUALITY = 6000, 72      # colours up to which a figure is lines, not a photograph; quality of a JPEG (noise is dear)
 
 RC = {
     "axes.prop_cycle": matplotlib.cycler(color=CYCLE),
@@ -182,7 +182,7 @@ def pixels(image: Tensor) -> np.ndarray:
 def picture(ax: plt.Axes, image: Tensor, title: str = "") -> None:
     """Draw one image, (3, H, W), (1, H, W) or (H, W) in [0, 1], with a title and without ticks."""
     ax.imshow(pixels(image))
-    ax.set_title(title)
+    ax.set_title(title, loc="center", fontsize=9)
     bare(ax)
 
 
@@ -204,8 +204,6 @@ def grid(images: Sequence[Tensor] | Tensor, titles: Sequence[str] = (), columns:
         bare(ax)
         if i < len(images):
             picture(ax, images[i], titles[i] if i < len(titles) else "")
-        ax.set_title(ax.get_title("left"), loc="center", fontsize=9)
-        ax.set_title("", loc="left")
     for ax, label in zip(axes[:, 0], rows):
         ax.set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6)
     return fig

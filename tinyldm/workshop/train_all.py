@@ -26,7 +26,7 @@ from tinyldm.workshop.tokenizer import build_tokenizer
 from tinyldm.workshop.train_clip import ClipSettings, train_clip
 from tinyldm.workshop.train_unet import UnetSettings, train_unet
 from tinyldm.workshop.train_vae import VaeSettings, train_vae
-from tinyldm.workshop.training import Settings, Stopped
+from tinyldm.workshop.training import Settings, Stopped, progress
 
 STAGES = ("clip", "vae", "unet")
 
@@ -101,10 +101,13 @@ def train_all(plan: Plan, corpus: Corpus, folder: Path, stages: tuple[str, ...] 
 
 
 def is_done(settings: Settings, stage: str) -> bool:
-    """Did an earlier call of a resumed run finish this stage?"""
+    """Did an earlier call of a resumed run finish this stage? More steps or minutes than it had go on with it."""
     checkpoint = settings.out / f"{stage}.checkpoint.safetensors"
     left = settings.out / stage / "config.json"
-    return settings.resume and left.is_file() and checkpoint.exists() and read_facts(checkpoint)["progress"] >= 1
+    if not (settings.resume and left.is_file() and checkpoint.exists()):
+        return False
+    facts = read_facts(checkpoint)
+    return progress(settings, facts["step"], facts["seconds"]) >= 1
 
 
 # ── The command line ─────────────────────────────────────────────────────────────────────────────────

@@ -127,10 +127,8 @@ class Run:
                           "--resume goes on from there")
 
     def progress(self) -> float:
-        """How much of the training is done, 0 … 1: by steps or by time, whichever is further."""
-        by_steps = self.step / self.settings.steps if self.settings.steps else 0.0
-        by_time = self.seconds / (60 * self.settings.minutes) if self.settings.minutes else 0.0
-        return min(max(by_steps, by_time), 1.0)
+        """How much of the training is done, 0 … 1."""
+        return progress(self.settings, self.step, self.seconds)
 
     def lr_factor(self) -> float:
         """Warm-up times half a cosine: the share of the peak learning rate at this step."""
@@ -169,6 +167,13 @@ class Run:
         if self.interrupted:
             raise KeyboardInterrupt      # the second Ctrl-C does not wait
         self.interrupted = True
+
+
+def progress(settings: Settings, step: int, seconds: float) -> float:
+    """How much of a training is done, 0 … 1: by steps or by time, whichever is further."""
+    by_steps = step / settings.steps if settings.steps else 0.0
+    by_time = seconds / (60 * settings.minutes) if settings.minutes else 0.0
+    return min(max(by_steps, by_time), 1.0)
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
