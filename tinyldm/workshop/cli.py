@@ -1,4 +1,4 @@
-"""The command `tinyldm`: generate, img2img, inpaint, train, evaluate, progress, grade, info.
+"""The command `tinyldm`: generate, img2img, inpaint, train, evaluate, progress, grade, trace, info.
 
 Only here do names become functions, and only here is anything printed. A user's mistake is one line on
 stderr and exit code 2; Ctrl-C is one line and 130; a traceback means a bug in this package.
@@ -542,7 +542,7 @@ def run_grade(options: argparse.Namespace) -> None:
 def add_trace(parser: Parser) -> None:
     """The options of `trace`."""
     parser.add_argument("caption", help='what to draw; "" for anything')
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page to unfold, with each line of code, here")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page to unfold, with each line's code, here")
     parser.add_argument("--all", action="store_true",
                         help="show the insides of every block, not only of the first of each kind")
     parser.add_argument("--seed", type=whole_number(0, 2**63 - 1), default=0, metavar="N",
