@@ -1,17 +1,17 @@
 # %% [markdown]
 # # 12 · Samplers and guidance: from noise to a picture in few steps, and nearer to the caption
 #
-# **Goal.** Build four samplers and classifier-free guidance, and find out what each of them costs and buys.
+# **Goal.** Build four samplers and classifier-free guidance; find out what each costs and buys.
 #
 # **Time.** 45 minutes to read and play; the cells compute for about two minutes on 2 CPU cores.
 #
-# **Before this.** Lesson 02 ($\bar\alpha_t$ and the jump), lesson 03 (one step back), lesson 08 (the U-Net) and lesson 10
-# (why one caption in ten was dropped in training).
+# **Before this.** Lesson 02 ($\bar\alpha_t$ and the jump), lesson 03 (one step back), lesson 08 (the U-Net) and
+# lesson 10 (why some captions are dropped in training).
 #
 # **You will be able to**
-# - write DDIM, Euler, DDPM and DPM-Solver++, each in three lines, and say how they differ;
+# - write DDIM, Euler, DDPM and DPM-Solver++, and say how they differ;
 # - predict what half as many steps cost;
-# - write guidance, with and without a negative caption, and say what too much of it does;
+# - write guidance, also with a negative caption;
 # - make the same picture twice, or never.
 
 # %%
@@ -42,9 +42,9 @@ seed = torch.Generator().manual_seed(0)
 # %% [markdown]
 # ## Where we are
 #
-# Training is over; the weights stay as they are. What is left is to *ask* the U-Net again and again, and to make the next
-# question out of the answer. That loop is the sampler. It knows nothing of captions: guidance stands between it and the
-# U-Net.
+# Training is over; the weights stay as they are. What is left is to *ask* the U-Net again and again, and to make
+# the next question out of the answer. That loop is the sampler. It knows nothing of captions: guidance stands
+# between it and the U-Net.
 
 # %%
 where_we_are("sampler", "guidance")
@@ -52,10 +52,10 @@ where_we_are("sampler", "guidance")
 # %% [markdown]
 # ## What the network tells us
 #
-# From a noisy $z_t$ (`z`) and its $t$ (`t`), the network says in effect two things at once: a clean latent $\hat z_0$
-# (`z0_hat`) and the noise $\hat\epsilon$ (`eps_hat`). They are two readings of one answer, because
-# $z_t = \sqrt{\bar\alpha_t}\,\hat z_0 + \sqrt{1-\bar\alpha_t}\,\hat\epsilon$ must hold. The tiny model's answer is a velocity
-# $\hat v$ (`v`), and
+# From a noisy $z_t$ (`z`) and its $t$ (`t`), the network says in effect two things at once: a clean latent
+# $\hat z_0$ (`z0_hat`) and the noise $\hat\epsilon$ (`eps_hat`). They are two readings of one answer, because
+# $z_t = \sqrt{\bar\alpha_t}\,\hat z_0 + \sqrt{1-\bar\alpha_t}\,\hat\epsilon$ must hold. The tiny model's answer is
+# a velocity $\hat v$ (`v`), and
 #
 # $$ \hat z_0 = \sqrt{\bar\alpha_t}\, z_t - \sqrt{1-\bar\alpha_t}\,\hat v, \qquad
 # \hat\epsilon = \sqrt{\bar\alpha_t}\,\hat v + \sqrt{1-\bar\alpha_t}\, z_t $$
@@ -78,9 +78,9 @@ print(f"z0_hat = {z0_hat:.2f}, eps_hat = {eps_hat:.2f}; mixed again: {0.6 * z0_h
 #
 # To compare samplers fairly we first need a network that makes no mistakes. For very simple data it can be written
 # down. Let the whole data set be *one number*, near 1 two times out of three, near -1 otherwise: two bells
-# $\mathcal N(m_k, s^2)$ with $m = (-1, 1)$ (`MEANS`), weights $(\tfrac13, \tfrac23)$ (`WEIGHTS`) and $s = 0.25$ (`SPREAD`). Noised,
-# each bell is a bell again, so the best possible $\hat z_0$ is a weighted mean: how probable is each bell, given
-# $z_t$, and where in it would the number have been?
+# $\mathcal N(m_k, s^2)$ with $m = (-1, 1)$ (`MEANS`), weights $(\tfrac13, \tfrac23)$ (`WEIGHTS`) and $s = 0.25$
+# (`SPREAD`). Noised, each bell is a bell again, so the best possible $\hat z_0$ is a weighted mean: how probable is
+# each bell, given $z_t$, and where in it would the number have been?
 
 # %%
 T = 1000
@@ -104,28 +104,28 @@ for t, colour, dash in zip((999, 600, 300, 50), plots.CYCLE, ("-", "--", "-.", "
     ax.plot(z, perfect(z, t)[0], color=colour, linestyle=dash, label=f"t = {t}")
 ax.set(xlabel="$z_t$", ylabel=r"best guess $\hat z_0$", title="The answers of a perfect network", ylim=(-1.7, 1.7))
 ax.legend()
-plots.show(fig, "The best guess of the clean number against the noisy one. At t = 999 a nearly flat line at about 0.33; at "
-                "smaller t it becomes an S that jumps from -1 to 1; at t = 50 nearly a straight line.")
+plots.show(fig, "The best guess of the clean number against the noisy one. At t = 999 a nearly flat line at about "
+                "0.33; at smaller t it becomes an S that jumps from -1 to 1; at t = 50 nearly a straight line.")
 
 # %% [markdown]
 # At $t = 999$ the noisy number says next to nothing, so the best guess is the *mean of all data*,
-# $\tfrac23 \cdot 1 + \tfrac13\cdot(-1) = 0.33$, a number that hardly occurs in the data! For pictures the same guess is a blur, the
-# mean of all pictures that fit the caption.
+# $\tfrac23 \cdot 1 + \tfrac13\cdot(-1) = 0.33$, a number that hardly occurs in the data! For pictures the same
+# guess is a blur, the mean of all pictures that fit the caption.
 #
-# > **Predict.** A sampler of a single step believes the first guess and stops. Where do forty numbers end? And where
-# > should they end?
+# > **Predict.** A sampler of a single step believes the first guess and stops. Where do forty numbers end? And
+# > where should they end?
 
 # %% [markdown]
 # ## DDIM: change the mixture, keep the parts
 #
-# The simplest idea. If the answer were exact, $z_t$ would consist of $\hat z_0$ and $\hat\epsilon$. Then a state with less noise
-# consists of the same two, in another mixture. Write $\bar\alpha$ (`now`) for where we are and $\bar\alpha'$ (`after`) for where we
-# want to land, any number of timesteps further down:
+# The simplest idea. If the answer were exact, $z_t$ would consist of $\hat z_0$ and $\hat\epsilon$. Then a state
+# with less noise consists of the same two, in another mixture. Write $\bar\alpha$ (`now`) for where we are and
+# $\bar\alpha'$ (`after`) for where we want to land, any number of timesteps further down:
 #
 # $$ z' = \sqrt{\bar\alpha'}\;\hat z_0 + \sqrt{1-\bar\alpha'}\;\hat\epsilon $$
 #
-# (Song et al. 2021, "DDIM", eq. 12 with $\sigma = 0$.) The loop around it: ask, step, ask again. The last step lands on
-# $\bar\alpha' = 1$, the clean latent.
+# (Song et al. 2021, "DDIM", eq. 12 with $\sigma = 0$.) The loop around it: ask, step, ask again. The last step
+# lands on $\bar\alpha' = 1$, the clean latent.
 
 # %%
 def trailing(steps):
@@ -160,15 +160,16 @@ for ax, steps in zip(axes, few):
     ax.plot(curve, bells, color=plots.ORANGE, linewidth=1.2)
     ax.set(xlabel="end", title=f"{steps} step" + "s" * (steps > 1), ylim=(0, 1.6))
 axes[0].set_ylabel("density")
-plots.show(fig, "Histograms of 4,000 ends of DDIM after 1, 2, 4, 8 and 50 steps, over the two bells of the data. One step "
-                "puts all at 0.33, between the bells; with more steps two peaks appear, and at 50 they fill the bells.")
+plots.show(fig, "Histograms of 4,000 ends of DDIM after 1, 2, 4, 8 and 50 steps, over the two bells of the data. One "
+                "step puts all at 0.33, between the bells; with more steps two peaks appear, and at 50 they fill the "
+                "bells.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# With one step all end at about 0.33, between the bells, where hardly any data is. They should end one third in the left
-# bell, two thirds in the right one. The few-step ones are *too narrow*: each takes the mean of what is possible and
-# leaves out its spread.
+# With one step all end at about 0.33, between the bells, where hardly any data is. They should end one third in the
+# left bell, two thirds in the right one. With few steps some are still on the way between the bells, and the peaks
+# are *too narrow*: a guess is a mean of what is possible, and a mean has less spread.
 # </details>
 #
 # So a picture from too few steps is not noisy. It is too smooth.
@@ -176,14 +177,15 @@ plots.show(fig, "Histograms of 4,000 ends of DDIM after 1, 2, 4, 8 and 50 steps,
 # %% [markdown]
 # ## Euler: a path, followed in straight lines
 #
-# Divide $z_t$ by its signal's factor, $x = z_t/\sqrt{\bar\alpha}$, and write $\sigma = \sqrt{(1-\bar\alpha)/\bar\alpha}$ (`sigma`) for the noise
-# per signal. Then $x = \hat z_0 + \sigma\hat\epsilon$, and DDIM's step becomes
+# Divide $z_t$ by its signal's factor, $x = z_t/\sqrt{\bar\alpha}$, and write
+# $\sigma = \sqrt{(1-\bar\alpha)/\bar\alpha}$ (`sigma`) for the noise per signal. Then
+# $x = \hat z_0 + \sigma\hat\epsilon$, and DDIM's step becomes
 #
 # $$ x' = x - (\sigma - \sigma')\,\hat\epsilon. $$
 #
-# That is Euler's method for the differential equation $\mathrm dx/\mathrm d\sigma = \hat\epsilon$ (Karras et al. 2022, algorithm 1 without its
-# correction): noise, "scaled down and subtracted". So sampling is *following a path*, and a step is a straight piece of
-# it. DDIM and Euler are one method in two coordinates.
+# That is Euler's method for the differential equation $\mathrm dx/\mathrm d\sigma = \hat\epsilon$ (Karras et al.
+# 2022, algorithm 1 without its correction): noise, "scaled down and subtracted". So sampling is *following a path*,
+# and a step is a straight piece of it. DDIM and Euler are one method in two coordinates.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -194,21 +196,20 @@ def euler_step(z, z0_hat, eps_hat, now, after):
 
 
 with_ddim, with_euler = (walk(perfect, start, trailing(7), step) for step in (ddim_step, euler_step))
-print(f"largest difference of 4,000 ends: {(with_ddim - with_euler).abs().max():.0e}"[:-2] + "something tiny"
-      if (with_ddim - with_euler).abs().max() > 1e-10 else "DDIM and Euler end at the same 4,000 numbers")
+print("DDIM and Euler:", same(with_euler, with_ddim).replace("Yours equals tinyldm's: ", ""))
 
 # %% [markdown]
 # ## DDPM: step back, and add a little noise
 #
-# The oldest of the four takes the name "reverse diffusion" seriously. Given $z_t$ *and* $\hat z_0$, the state just before is
-# again a bell (Ho et al. 2020, "DDPM", eq. 7). With $\alpha = \bar\alpha/\bar\alpha'$ (`alpha`), the share of signal that
-# survives the steps in between:
+# The oldest of the four takes the name "reverse diffusion" seriously. Given $z_t$ *and* $\hat z_0$, the state just
+# before is again a bell (Ho et al. 2020, "DDPM", eq. 7). With $\alpha = \bar\alpha/\bar\alpha'$ (`alpha`), the
+# share of signal that survives the steps in between:
 #
-# $$ z' = \frac{\sqrt{\bar\alpha'}(1-\alpha)\,\hat z_0 + \sqrt{\alpha}\,(1-\bar\alpha')\,z_t}{1-\bar\alpha}
-# + \sqrt{\frac{1-\bar\alpha'}{1-\bar\alpha}(1-\alpha)}\;\epsilon_{\text{fresh}} $$
+# $$ z' = \frac{\sqrt{\bar\alpha'}(1-\alpha)\,\hat z_0 + \sqrt{\alpha}\,(1-\bar\alpha')\,z_t}{1-\bar\alpha} +
+# \sqrt{\frac{1-\bar\alpha'}{1-\bar\alpha}(1-\alpha)}\;\epsilon_{\text{fresh}} $$
 #
-# The mean lies between the noisy state and the guess; the rest is *fresh* noise. Twice the noise is drawn, once at the
-# start, once at each step.
+# The mean mixes the noisy state with the guess; the rest is *fresh* noise. So noise is drawn at the start, and
+# again at every step.
 
 # %%
 def ddpm(generator):
@@ -222,8 +223,8 @@ def ddpm(generator):
     return step
 
 # %% [markdown]
-# > **Predict.** Draw the paths of forty numbers from noise to the bells, once with DDIM, once with DDPM, 100 steps each,
-# > from the same forty starts. Which are smooth? May two paths cross?
+# > **Predict.** Draw the paths of forty numbers from noise to the bells, once with DDIM, once with DDPM, 100 steps
+# > each, from the same forty starts. Which are smooth? May two paths cross?
 
 # %%
 def paths(step, z, steps=100):
@@ -234,34 +235,37 @@ def paths(step, z, steps=100):
 
 forty = torch.randn(40, generator=seed, dtype=torch.float64)
 fig, axes = plt.subplots(1, 2, figsize=plots.WIDE, sharey=True)
-for ax, step, name in ((axes[0], ddim_step, "DDIM: nothing random"), (axes[1], ddpm(seed), "DDPM: fresh noise each step")):
+for ax, step, name in ((axes[0], ddim_step, "DDIM: nothing random"),
+                       (axes[1], ddpm(seed), "DDPM: fresh noise each step")):
     way = paths(step, forty)
     ax.plot([*trailing(100).tolist(), -1], way, color=plots.SKY, linewidth=0.7)
     for i, colour, dash in ((0, plots.BLUE, "-"), (1, plots.ORANGE, "--")):
         ax.plot([*trailing(100).tolist(), -1], way[:, i], color=colour, linestyle=dash, linewidth=1.4)
     ax.set(xlabel="timestep t (read to the right)", xlim=(1000, -10), title=name)
 axes[0].set_ylabel("value")
-plots.show(fig, "Forty paths from noise at t = 999 to the two bells at 1 and -1. Left, DDIM: smooth curves that never cross "
-                "and part in the middle. Right, DDPM: jagged walks that cross freely and end in the same two bells.")
+plots.show(fig, "Forty paths from noise at t = 999 to the two bells at 1 and -1. Left, DDIM: smooth curves that "
+                "never cross and part in the middle. Right, DDPM: jagged walks that cross freely and end in the same "
+                "two bells.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# DDIM's are smooth, and two of them cannot cross: where they met, they would get the same answer and go on together. So
-# the starting noise decides everything. DDPM's are jagged and cross: its fresh noise decides, too. Both end in the right
-# two bells, one third to two thirds.
+# DDIM's are smooth, and two of them cannot cross: where they met, they would get the same answer and go on
+# together. So the starting noise decides everything. DDPM's are jagged and cross: its fresh noise decides, too.
+# Both end in the right two bells, one third to two thirds.
 # </details>
 #
-# Between the two lies a dial, DDIM's $\eta$ (`eta`): it scales the fresh noise from 0 (DDIM) to 1 (DDPM). You can try it
-# with `tinyldm.ddim(…, eta=0.5)`.
+# Between the two lies a dial, DDIM's $\eta$ (`eta`): it scales the fresh noise from 0 (DDIM) to 1 (DDPM). You can
+# try it with `tinyldm.ddim(…, eta=0.5)`.
 
 # %% [markdown]
 # ## DPM-Solver++: look where the guess is going
 #
-# A path is followed best in coordinates in which it is nearly straight. With $\lambda = \log\sqrt{\bar\alpha/(1-\bar\alpha)}$ (`lambda_`,
-# half the log SNR of lesson 02) as the time, the *exact* step is a weighted mean of all the guesses $\hat z_0$ on the
-# way; DDIM takes the first one for all. DPM-Solver++ (Lu et al. 2022, algorithm 2, "2M") has the previous guess too, and
-# extrapolates by half a step, at no extra call:
+# A path is followed best in coordinates in which it is nearly straight. With
+# $\lambda = \log\sqrt{\bar\alpha/(1-\bar\alpha)}$ (`lambda_`, half the log SNR of lesson 02) as the time, the
+# *exact* step is a weighted mean of all the guesses $\hat z_0$ on the way; DDIM takes the first one for all.
+# DPM-Solver++ (Lu et al. 2022, algorithm 2, "2M") has the previous guess too, and extrapolates by half a step, at
+# no extra call:
 #
 # $$ z' = \sqrt{\tfrac{1-\bar\alpha'}{1-\bar\alpha}}\; z_t + \sqrt{\bar\alpha'}\,(1-e^{-h})\,D, \qquad
 # D = \hat z_0 + \tfrac{h}{2 h_{\text{prev}}}\big(\hat z_0 - \hat z_0^{\text{prev}}\big) $$
@@ -316,9 +320,9 @@ for ax, stop, title in ((axes[0], 100, "Down to t = 100"), (axes[1], -1, "Down t
         gain = [e[-2] / e[-1] for e in (ddim_errors, dpm_errors)]
 axes[0].set_ylabel("error (root mean square)")
 axes[0].legend()
-plots.show(fig, f"Error against steps, both axes logarithmic. Down to t = 100: straight lines; from 64 to 128 steps DDIM's "
-                f"error shrinks {gain[0]:.1f} times, DPM-Solver++'s {gain[1]:.1f} times. Down to the clean number both fall "
-                "slowly, close together.")
+plots.show(fig, f"Error against steps, both axes logarithmic. Down to t = 100: straight lines; from 64 to 128 steps "
+                f"DDIM's error shrinks {gain[0]:.1f} times, DPM-Solver++'s {gain[1]:.1f} times. Down to the clean "
+                f"number both fall slowly, close together.")
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -331,14 +335,14 @@ print(f"Twice as many steps: DDIM's error is {gain[0]:.1f} times smaller, DPM-So
 # </details>
 #
 # The right panel is a caution that papers seldom show. The *last* step, onto the clean latent, is first order for
-# every sampler here, because $\lambda$ is infinite there, and with evenly spaced timesteps it is long. In this toy it eats
-# most of the gain. How much it costs in a picture is a question for the real network.
+# every sampler here, because $\lambda$ is infinite there, and with evenly spaced timesteps it is long. In this toy
+# it eats most of the gain. How much it costs in a picture is a question for the real network.
 
 # %% [markdown]
 # ## The same four on the real network
 #
-# Now `estimate` asks the U-Net. First without guidance. Your four steps must land on the very numbers of the package's
-# samplers; we check on random noise, with a random context for a caption.
+# Now `estimate` asks the U-Net. First without guidance. Your four steps must land on the very numbers of the
+# package's samplers; we check on random noise, with a random context for a caption.
 
 # %%
 model = LatentDiffusion.from_pretrained("tiny").to(DEVICE)
@@ -365,15 +369,16 @@ for package, step in ((tinyldm.ddim, ddim_step), (tinyldm.euler, euler_step), (t
 # %% [markdown]
 # ## Guidance: exaggerate what the caption changes
 #
-# Asked with a caption, the network answers $\hat v_c$; asked with the empty caption `""`, it answers $\hat v_\varnothing$ (it knows
-# that one because a part of the captions was dropped in training). The difference is *what the caption changes*.
-# Classifier-free guidance takes more of it:
+# Asked with a caption, the network answers $\hat v_c$; asked with the empty caption `""`, it answers
+# $\hat v_\varnothing$ (it knows that one because a part of the captions was dropped in training). The difference is
+# *what the caption changes*. Classifier-free guidance takes more of it:
 #
 # $$ \hat v = \hat v_\varnothing + w\,(\hat v_c - \hat v_\varnothing) $$
 #
 # (Ho & Salimans 2022, eq. 6, whose $w$ is one less than `guidance_scale` $w$ here.)
 #
-# > **Predict.** $\hat v_\varnothing = 0.2$, $\hat v_c = 0.5$. What is $\hat v$ for $w = 0$, 1, 4? Which $w$ ignores the caption?
+# > **Predict.** $\hat v_\varnothing = 0.2$, $\hat v_c = 0.5$. What is $\hat v$ for $w = 0$, 1, 4? Which $w$ ignores
+# > the caption?
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -392,12 +397,12 @@ def guide(unet, context, null_context, w):
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# 0.2, 0.5 and 1.4. $w = 0$ ignores the caption, $w = 1$ is the plain conditional model, and $w = 4$ goes *beyond* anything that
-# the network ever answered.
+# 0.2, 0.5 and 1.4. $w = 0$ ignores the caption, $w = 1$ is the plain conditional model, and $w = 4$ goes *beyond*
+# anything that the network ever answered.
 # </details>
 #
-# Nothing was trained for this: it is two calls and one line. The price is that each step costs two calls. And here is
-# the proof that the line is the package's:
+# Nothing was trained for this: it is two calls and one line. The price is that each step costs two calls. And here
+# is the proof that the line is the package's:
 
 # %%
 null_context = torch.randn(3, 32, 128, generator=seed).to(DEVICE)
@@ -408,8 +413,8 @@ print(same(yours, tinyldm.guided(model.unet, context, null_context, 4.0)(z_T, t)
 # %% [markdown]
 # ## Pictures at last
 #
-# A function from captions to `estimate`, and one from a latent to a picture. We watch one way from noise, with 8 DDIM
-# steps: above the state $z_t$, below the guess $\hat z_0$, both through the VAE's decoder.
+# A function from captions to `estimate`, and one from a latent to a picture. We watch one way from noise, with 8
+# DDIM steps: above the state $z_t$, below the guess $\hat z_0$, both through the VAE's decoder.
 
 # %%
 def asked(captions, w=4.0, negative=None):
@@ -429,12 +434,13 @@ walk(asked([caption]), noise[:1], trailing(8), ddim_step, look=lambda t, z, z0_h
 
 fig = plots.grid([*(decode(z)[0] for _, z, _ in seen), *(decode(z0_hat)[0] for _, _, z0_hat in seen)],
                  [f"t = {t}" for t, _, _ in seen], columns=8, rows=["state\nafter", "guess"], size=1.0)
-plots.show(fig, f"Eight steps from noise under the caption '{caption}'. Above, the decoded state after each step goes from "
-                "noise to a picture; below, the guess of the clean picture at each step.")
+plots.show(fig, f"Eight steps from noise under the caption '{caption}'. Above, the decoded state after each step "
+                f"goes from noise to a picture; below, the guess of the clean picture at each step.")
 
 # %% [markdown]
 # The state is a mixture, so it gets less noisy step by step. The guess is a picture from the start: the perfect
-# network's first guess was the mean of the data, and a trained one's comes near to the mean of what fits the caption.
+# network's first guess was the mean of the data, and a trained one's comes near to the mean of what fits the
+# caption.
 
 # %%
 subject = "a small blue square to the left of a large yellow star"
@@ -446,21 +452,22 @@ estimate = asked([subject])
 images = [decode(walk(estimate, noise[1:2], trailing(steps), step()))[0] for step in rows.values() for steps in few]
 
 fig = plots.grid(images, [f"{n} step" + "s" * (n > 1) for n in few], columns=len(few), rows=list(rows), size=1.25)
-plots.show(fig, f"'{subject}' from one and the same noise: four samplers, a row each, with 1 to 50 steps. The rows of DDIM "
-                "and Euler are equal. DDPM's row goes to another picture in each column, as its fresh noise differs.")
+plots.show(fig, f"'{subject}' from one and the same noise: four samplers, a row each, with 1 to 50 steps. The rows "
+                f"of DDIM and Euler are equal. DDPM's row goes to another picture in each column, as its fresh noise "
+                f"differs.")
 
 # %% [markdown]
-# Read it by rows. DDIM and Euler: equal, as derived. They and DPM-Solver++ follow *one* path, so more steps refine one
-# picture. DDPM draws fresh noise, so each column is another picture, and it needs many steps, as each adds noise that
-# later ones must take away.
+# Read it by rows. DDIM and Euler: equal, as derived. They and DPM-Solver++ follow *one* path, so more steps refine
+# one picture. DDPM draws fresh noise, so each column is another picture. It was trained for (and with) many small
+# steps; that it loses most when there are few is what made DDIM famous (Song et al. 2021, table 1).
 
 # %% [markdown]
 # ## Quality against steps against seconds
 #
-# Looking at one picture proves little. Two measurements: how far the latent is from the end of its path (100 steps of
-# DPM-Solver++ stand in for the truth), and how many of 44 captions, one for each colour and shape of the training world,
-# the *judge* finds come true in every stated word. The judge is a network that reads pictures of this small world
-# (lesson 15). 44 captions make wide intervals; they are drawn.
+# Looking at one picture proves little. Two measurements: how far the latent is from the end of its path (100 steps
+# of DPM-Solver++ stand in for the truth), and how many of 44 captions, one for each colour and shape of the
+# training world, the *judge* finds come true in every stated word. The judge is a network that reads pictures of
+# this small world (lesson 15). 44 captions make wide intervals; they are drawn.
 
 # %%
 PAIRS = [(colour, shape) for colour in COLOURS for shape in SHAPES if (colour, shape) not in HELD_OUT_PAIRS]
@@ -477,5 +484,306 @@ def come_true(images):
     verdicts = [verdict(reading, scene, STATED) for reading, scene in zip(judge.read(images.cpu()), ASKED)]
     return share(sum(v["strict"] for v in verdicts), len(verdicts))
 
+# %% [markdown]
+# > **Predict.** 44 pictures, 50 steps, guided: how many pictures does the U-Net see? And which of the four samplers
+# > is slowest?
 
-real, _, _ = __import__("tinyldm.workshop.data.scenes", fromlist=["batch"]).batch(5, range(1))     # placeholder
+# %%
+def measured(step, steps):
+    """Pictures come true (a Share), distance to the reference, seconds, of one sampler at one number of steps."""
+    start = time.perf_counter()
+    z0 = walk(estimate, many_z, trailing(steps), step)
+    images = decode(z0)
+    return come_true(images), (z0 - reference).square().mean().sqrt().item(), time.perf_counter() - start
+
+
+estimate = asked(CAPTIONS)
+reference = walk(estimate, many_z, trailing(budget(100, 10)), dpm_solver_pp())
+counts = (1, 2, 4, 8, 16, 32)[: budget(6, 4)]
+results = {name.replace("-\n", "-"): [measured(step(), n) for n in counts] for name, step in rows.items()}
+best = come_true(decode(reference))
+print(f"{len(CAPTIONS)} captions; the reference: {best} come true")
+
+# %%
+fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
+for i, (name, found) in enumerate(results.items()):
+    shares = [s for s, _, _ in found]
+    spread = [[s.value - s.low for s in shares], [s.high - s.value for s in shares]]
+    look = dict(color=plots.CYCLE[i], marker=plots.MARKERS[i], linestyle=("-", ":", "--", "-.")[i], markersize=5)
+    left.errorbar([n * 1.05 ** (i - 1.5) for n in counts], [s.value for s in shares], spread, linewidth=1.3,
+                  elinewidth=0.7, label=name, **look)
+    if name != "DDPM":
+        right.plot([seconds for _, _, seconds in found], [distance for _, distance, _ in found], label=name, **look)
+left.set(xscale="log", xlabel="steps", ylabel="share of captions come true", ylim=(-0.02, 1.02), xticks=counts,
+         xticklabels=counts, title="What the judge sees")
+left.minorticks_off()
+left.legend()
+right.set(yscale="log", xlabel=f"seconds for {len(CAPTIONS)} pictures, here",
+          ylabel="distance to the reference", title="How near to the end of the path")
+ends = ", ".join(f"{name} {found[-1][0].value:.0%}" for name, found in results.items())
+plots.show(fig, f"Left: the share of captions that came true against 1 to {counts[-1]} steps, with 95 % intervals; "
+                f"at {counts[-1]} steps: {ends}. Right: the latent's distance to a 100-step reference against "
+                f"seconds: it falls for DDIM, Euler and DPM-Solver++ as the seconds grow. DDPM has no such path and "
+                f"is left out.")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# $44 \cdot 50 \cdot 2 = 4{,}400$: the 2 is guidance. None is slowest: a step costs one (doubled) call of the U-Net,
+# and the few sums of the sampler beside it are nothing. So "seconds" means "steps", and the only way to be fast is
+# to need few.
+# </details>
+#
+# Look at where the left curves stop rising: beyond that point more steps still move the latent towards the
+# reference (right), but nobody who looks at the pictures gains anything.
+
+# %%
+for name, found in results.items():
+    flat = next(n for n, (s, _, _) in zip(counts, found) if s.high >= found[-1][0].value)
+    print(f"{name:13} from {flat} steps on the interval reaches its value at {counts[-1]} steps")
+
+# %% [markdown]
+# ## Turn up the guidance
+#
+# One noise, one caption, `guidance_scale` from 0 to 15. (12 steps of DPM-Solver++, so that the dial answers at
+# once.)
+
+# %%
+def guided_picture(ax, w):
+    z0 = walk(asked([subject], w), noise[2:3], trailing(12), dpm_solver_pp())
+    plots.picture(ax, decode(z0)[0], f"w = {w:g}")
+
+
+widgets.dial(guided_picture, {"w": (1, 0, 2, 3, 4, 5, 7.5, 10, 12.5, 15)},
+             strip=[{"w": w} for w in (0, 1, 2, 4, 7.5, 15)], size=(1.45, 1.75),
+             alt=f"'{subject}' from one noise at guidance 0, 1, 2, 4, 7.5 and 15. At 0 the caption plays no part.")
+
+# %% [markdown]
+# > **Predict.** Sketch over $w$ from 0 to 15: the share of captions that come true, and the spread (standard
+# > deviation) of the final latents, which is about 1 in training. Does either have a best place?
+
+# %%
+scales = (0, 1, 2, 4, 7.5, 15)
+at_scale = []
+for w in scales:
+    z0 = walk(asked(CAPTIONS, w), many_z, trailing(12), dpm_solver_pp())
+    images = decode(z0)
+    raw = model.vae.decode(z0)
+    at_scale.append((come_true(images), z0.std().item(), (raw.abs() > 1.02).float().mean().item()))
+
+fig, axes = plt.subplots(1, 3, figsize=(9.2, 2.9))
+shares = [s for s, _, _ in at_scale]
+spread = [[s.value - s.low for s in shares], [s.high - s.value for s in shares]]
+axes[0].errorbar(scales, [s.value for s in shares], spread, color=plots.BLUE, marker="o", elinewidth=0.8)
+axes[0].set(ylim=(-0.02, 1.02), title="captions come true")
+axes[1].plot(scales, [spread for _, spread, _ in at_scale], "s--", color=plots.ORANGE)
+axes[1].axhline(1, color=plots.GREY, linewidth=0.8)
+axes[1].set(title="std of the final latent", ylim=(0, None))
+axes[2].plot(scales, [100 * clipped for _, _, clipped in at_scale], "^-.", color=plots.GREEN)
+axes[2].set(title="pixel values out of range, %", ylim=(0, None))
+for ax in axes:
+    ax.set_xlabel("guidance scale w")
+top = scales[max(range(len(scales)), key=lambda i: shares[i].value)]
+plots.show(fig, f"Over the guidance scale: the share of {len(CAPTIONS)} captions that come true, "
+                f"{shares[0].value:.0%} at w = 0, {shares[1].value:.0%} at 1, highest, "
+                f"{max(s.value for s in shares):.0%}, at {top:g}, and {shares[-1].value:.0%} at 15; the std of the "
+                f"final latents, {at_scale[0][1]:.2f} to {at_scale[-1][1]:.2f}; and the share of pixel values that "
+                f"overshoot.")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# The share rises steeply from $w = 0$; beyond some scale it gains nothing, while the latents leave the range in
+# which the VAE's decoder was trained. The package's default is 4, Stable Diffusion is mostly run at 7.5.
+# </details>
+#
+# Guidance is not honest sampling. At $w = 1$ the pictures are draws from what the model learnt for the caption;
+# above, they are pushed to what is *typical* for it: more faithful, less varied, over-saturated in the end.
+
+# %% [markdown]
+# ## Less varied: seen
+#
+# Eight noises under one caption that leaves much open. Look along each row.
+
+# %%
+open_caption = "a star"
+images = [picture for w in (1, 4, 10)
+          for picture in decode(walk(asked([open_caption] * 8, w), noise, trailing(16), dpm_solver_pp()))]
+fig = plots.grid(images, columns=8, rows=["w = 1", "w = 4", "w = 10"], size=1.0)
+plots.show(fig, f"Eight pictures of '{open_caption}' from the same eight noises in three rows: guidance 1, 4 and 10. "
+                f"The caption leaves colour, size, place and background open.")
+
+# %% [markdown]
+# ## A negative caption
+#
+# Nothing says that $\hat v_\varnothing$ must come from the *empty* caption. Put another one there, and the sampler
+# walks away from it: $\hat v = \hat v_{\text{negative}} + w\,(\hat v_c - \hat v_{\text{negative}})$. It works only
+# in the direction in which the two captions differ.
+#
+# > **Predict.** "a star", away from "a yellow star on a black background". What may change, what must not?
+
+# %%
+steered = {"": "", "away from\nyellow": "a yellow star", "away from\nblack": "a star on a black background",
+           "away from\nlarge": "a large star"}
+images = [picture for negative in steered.values()
+          for picture in decode(walk(asked(["a star"] * 8, 4.0, [negative] * 8), noise, trailing(16), dpm_solver_pp()))]
+fig = plots.grid(images, columns=8, rows=["away from\n nothing", *list(steered)[1:]], size=1.0)
+plots.show(fig, "Eight pictures of 'a star' from the same noises in four rows: with the empty negative caption, and "
+                "steered away from a yellow star, from a black background, and from a large star.")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# It stays a star, because that is in both captions and cancels in the difference. Colour and background may move
+# away from yellow and black. Compare each row with the first.
+# </details>
+
+# %% [markdown]
+# ## Twice the same, or never
+#
+# DDIM, Euler and DPM-Solver++ are functions: the same noise gives the same picture, bit for bit on one machine.
+# DDPM is, too, if you also fix the seed of its fresh noise. Below: one starting noise, four seeds of the fresh
+# noise.
+
+# %%
+def from_one_noise(step):
+    return walk(asked([open_caption]), noise[4:5], trailing(25), step)
+
+
+print("DDIM twice, equal bit for bit:", torch.equal(from_one_noise(ddim_step), from_one_noise(ddim_step)))
+twice = [from_one_noise(ddpm(torch.Generator().manual_seed(5))) for _ in range(2)]
+print("DDPM with one seed twice:     ", torch.equal(*twice))
+images = [decode(from_one_noise(ddim_step))[0] for _ in range(2)]
+images += [decode(from_one_noise(ddpm(torch.Generator().manual_seed(i))))[0] for i in range(4)]
+fig = plots.grid(images, ["DDIM", "DDIM again", *(f"DDPM, seed {i}" for i in range(4))], size=1.4)
+plots.show(fig, "From one starting noise: two equal pictures by DDIM, and four pictures by DDPM with four seeds of "
+                "the fresh noise, which differ from each other.")
+
+# %% [markdown]
+# Two warnings. The *batch* matters: with one seed, the third picture of a batch starts from other noise than a
+# picture alone. And a seed names different numbers on a CPU and on a GPU; so the package draws where the
+# `Generator` lives, and a CPU generator gives about the same picture everywhere.
+
+# %% [markdown]
+# ## Break it on purpose
+#
+# Three mistakes, on the perfect network first, where we know what should come out. (1) DDPM without its fresh
+# noise, "to get cleaner pictures". (2) The network is told the wrong `t`: 50 too few, or 50 too many. (3) Four
+# timesteps with Stable Diffusion's "leading" spacing, but pure noise to start from.
+#
+# > **Predict.** Two bells at -1 and 1, with 1/3 and 2/3 of the numbers. What does (1) do to the lower bell?
+
+# %%
+def told_wrong(shift):
+    def estimate(z, t):
+        return perfect(z, min(max(t + shift, 0), T - 1))
+    return estimate
+
+
+def ddpm_mean(z, z0_hat, eps_hat, now, after):
+    alpha = now / after
+    return (after**0.5 * (1 - alpha) * z0_hat + alpha**0.5 * (1 - after) * z) / (1 - now)
+
+
+ends = {"right (DDPM)": walk(perfect, start, trailing(100), ddpm(seed)),
+        "1: no fresh noise": walk(perfect, start, trailing(100), ddpm_mean),
+        "2: t too small": walk(told_wrong(-50), start, trailing(20), ddim_step),
+        "2: t too large": walk(told_wrong(50), start, trailing(20), ddim_step),
+        "3: starts too late": walk(perfect, start, leading(4, T), ddim_step)}
+fig, axes = plt.subplots(1, len(ends), figsize=(9.4, 2.4), sharey=True)
+for ax, (name, values) in zip(axes, ends.items()):
+    ax.hist(values, bins=60, range=(-2, 2), weights=torch.full_like(values, 100 / len(values)), color=plots.SKY)
+    ax.set(xlabel="end", ylim=(0, 12))
+    ax.set_title(f"{name}\n{(values < 0).double().mean():.0%} below 0", fontsize=9)
+axes[0].set_ylabel("% of ends")
+facts = [f"{name}: {(v < 0).double().mean():.0%} below 0, std {v.std():.2f}" for name, v in ends.items()]
+plots.show(fig, f"Five histograms of ends: {'; '.join(facts)}.")
+assert (ends["1: no fresh noise"] > 0).all(), "without fresh noise some numbers still reach the lower bell"
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# It empties it. Without the noise the walk follows the mean of what is possible, and every one of the 4,000 numbers
+# ends on one spike near 1: the rarer kind of data is never made again.
+# </details>
+#
+# (2) makes ends that are too wide or too narrow, and in the wrong proportion. (3) starts at a $t$ where the network
+# expects a rest of signal that is not there.
+
+# %%
+def wrong_t(network, shift):
+    return lambda z, t: network(z, (t + shift).clamp(0, T - 1))
+
+
+guided_unet = guide(model.unet, model.encode_text([open_caption] * 6), model.encode_text([""] * 6), 4.0)
+cases = {"right": (ask(guided_unet), trailing(25), ddpm(torch.Generator().manual_seed(0))),
+         "no fresh\nnoise": (ask(guided_unet), trailing(25), ddpm_mean),
+         "t too\nsmall": (ask(wrong_t(guided_unet, -50)), trailing(25), ddim_step),
+         "t too\nlarge": (ask(wrong_t(guided_unet, 50)), trailing(25), ddim_step),
+         "starts\ntoo late": (ask(guided_unet), leading(4, T), ddim_step)}
+latents = {name: walk(estimate, noise[:6], ts, step) for name, (estimate, ts, step) in cases.items()}
+fig = plots.grid([picture for z0 in latents.values() for picture in decode(z0)], columns=6, size=1.0,
+                 rows=[f"{name}\nstd {z0.std():.2f}" for name, z0 in latents.items()])
+plots.show(fig, f"Six pictures of '{open_caption}' in five rows, right and with each mistake; std of the latents: "
+                + ", ".join(f"{name} {z0.std():.2f}".replace("\n", " ") for name, z0 in latents.items()) + ".")
+
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    tinyldm.timesteps(model.schedule, 4, leading)
+print("The package's warning for (3):", caught[0].message)
+
+# %% [markdown]
+# None of them raises an error. The package warns of (3), because it can see that one; the other two it cannot see.
+
+# %% [markdown]
+# ## What the article says
+#
+# - *The predicted noise is scaled down and subtracted.* Literally true of Euler, but from
+#   $z_t/\sqrt{\bar\alpha_t}$. The others estimate $\hat z_0$ and mix anew, and DDPM adds fresh noise. You showed
+#   that DDIM and Euler are equal.
+# - *The model removes the noise gradually, from random noise to an image.* True, but *how* gradually is yours to
+#   choose: the loop decides, not the training.
+# - *10 % of the captions were dropped to improve guidance.* That is all that the article says of guidance. It
+#   doubles the calls and is used at nearly every step of nearly every picture.
+
+# %% [markdown]
+# ## Three quick questions
+#
+# **1.** You have time for 10 calls of the U-Net, with guidance. How many steps is that, and which sampler would you
+# take?
+#
+# <details><summary>Answer</summary>
+#
+# Five steps, as each asks twice. One of the three without fresh noise.
+# </details>
+#
+# **2.** A friend's DDIM gives the same picture for different seeds. Is it a bug?
+#
+# <details><summary>Answer</summary>
+#
+# Not if all start from the same given noise: DDIM itself draws nothing.
+# </details>
+#
+# **3.** With $w = 4$ and the negative caption equal to the caption, what comes out?
+#
+# <details><summary>Answer</summary>
+#
+# The difference is 0, so it is the picture of $w = 1$.
+# </details>
+
+# %% [markdown]
+# ## Exercises
+#
+# `../exercises/12_samplers_and_guidance.ipynb`: write timesteps, the steps of the samplers and guidance yourself,
+# each checked at once.
+#
+# To try here: turn guidance off for the last half of the steps (let `asked` look at `t`). Write Heun's method
+# (Karras et al. 2022, algorithm 1, the whole of it), which asks twice a step, and put it into the first error
+# figure: at equal *calls*, does it beat DPM-Solver++?
+
+# %% [markdown]
+# ## What next
+#
+# Lesson 13 puts the loop between a text encoder and a VAE, and makes of it text to image, image to image,
+# inpainting and more. The package's version of this lesson is `tinyldm/reverse_diffusion.py`; you can now read all
+# of it.
