@@ -12,7 +12,7 @@
 # - noise a latent as Stable Diffusion does, to any `t`, in one line;
 # - derive that line from a thousand small steps;
 # - read a noise schedule, and compare two;
-# - say why the last step must leave almost no signal, and what goes wrong in Stable Diffusion, where some is left.
+# - say why the last step must leave almost no signal, and what goes wrong where some is left.
 
 # %%
 import matplotlib.pyplot as plt
