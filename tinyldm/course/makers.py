@@ -1,0 +1,31 @@
+"""What the exercises' calls are made with: small stand-ins for networks, described by `Made` and made afresh each time.
+
+No right answer is in here: where student code is graded, it sees this file, and not the folder `exercises/`.
+"""
+
+import zlib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+# ── Lessons 12 and 13: sampling ──────────────────────────────────────────────────────────────────────
+
+def toy_unet() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """(z_t (B, C, h, w), t (B,), context (B, L, D)) -> (B, C, h, w). All of the three matter; nothing is learnt."""
+    def unet(z_t: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        weights = torch.arange(1, context[0].numel() + 1).to(context).sin().view(context.shape[1:])
+        caption = (context * weights).sum((1, 2)).tanh().view(-1, 1, 1, 1)
+        time = (0.1 * t.to(z_t)).cos().view(-1, 1, 1, 1)
+        return torch.tanh(0.7 * z_t + caption * (1 + 0.5 * z_t)) + 0.2 * time
+    return unet
+
+
+def toy_text_encoder() -> Callable[[list[str]], Tensor]:
+    """Captions (B of them) -> context (B, 3, 4): numbers that depend on each caption alone, also for the empty one."""
+    def encode(captions: list[str]) -> Tensor:
+        if isinstance(captions, str):
+            raise TypeError(f"a list of captions is expected, not the caption {captions!r} itself")
+        seeds = [zlib.crc32(caption.encode()) for caption in captions]
+        return torch.stack([torch.randn(3, 4, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    return encode
