@@ -76,12 +76,16 @@ def _numeric(value: Any) -> bool:
 def _numbers(got: Any, want: Any, part: str, loose: bool, tolerance: float) -> Iterator[Fault]:
     loose = loose or not isinstance(got, Tensor) or not isinstance(want, Tensor)
     mine, theirs = torch.as_tensor(got), torch.as_tensor(want)
-    if mine.shape != theirs.shape:
+    if mine.is_complex() != theirs.is_complex():
+        yield Fault("kind", part, shown(got), shown(want))
+    elif mine.shape != theirs.shape:
         yield Fault("shape", part, f"shape {tuple(mine.shape)}", f"shape {tuple(theirs.shape)}")
     elif mine.device != theirs.device:
         yield Fault("device", part, f"a result on {mine.device}", f"a result on {theirs.device}")
     else:
-        if mine.dtype != theirs.dtype and not (loose and mine.is_floating_point() == theirs.is_floating_point()):
+        plain = not isinstance(got, Tensor) and not isinstance(want, Tensor)    # 5 is as good an answer as 5.0
+        same_kind = plain or loose and mine.is_floating_point() == theirs.is_floating_point()
+        if mine.dtype != theirs.dtype and not same_kind:
             yield Fault("dtype", part, str(mine.dtype), str(theirs.dtype))
         if mine.device.type != "meta" and not _close(mine, theirs, tolerance).all():
             yield _apart(mine, theirs, part, tolerance)
@@ -142,6 +146,8 @@ def shown(value: Any) -> str:
 
 def _tensor_shown(value: Tensor) -> str:
     kind = str(value.dtype).removeprefix("torch.")
+    if value.is_complex():
+        return f"complex numbers of shape {tuple(value.shape)}"
     shape = f"shape {tuple(value.shape)}, {kind}"
     if value.device.type == "meta" or not value.numel():
         return f"tensor of {shape}"

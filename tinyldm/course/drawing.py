@@ -53,9 +53,11 @@ def drawn_wrongly(moments: Callable[..., tuple] | None, runner: Runner, call: Ca
     z = (torch.stack(values).double() - mean) / spread               # (DRAWS, …): standard normal if all is right
     n, centred = z.numel(), z - z.mean()
     pairs = centred[:, 0] * centred[:, -1]                           # of the first and the last item of each batch
-    if z.shape[1] > 1 and pairs.mean().abs() > SURE * pairs.std() / pairs.numel() ** 0.5:
+    if z.dim() > 1 and z.shape[1] > 1 and pairs.mean().abs() > SURE * pairs.std() / pairs.numel() ** 0.5:
         return "noise-shared"
-    if not z.mean().abs() < SURE / n**0.5:
+    # Of each number over the draws: Σ mean² · DRAWS is a χ² with as many degrees of freedom as there are numbers.
+    apart = (z.mean(0).square() * DRAWS).mean() - 1
+    if not (z.mean().abs() < SURE / n**0.5 and apart < 3 * SURE * (2 / z[0].numel()) ** 0.5):
         return "noise-mean"
     if not (z.square().mean() - 1).abs() < SURE * (2 / n) ** 0.5:
         return "noise-spread"

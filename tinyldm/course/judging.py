@@ -80,7 +80,8 @@ def _checked(exercise: Exercise, runner: Runner, seed: int) -> Result:
     found = _found(exercise, trials)
     other_draws = found is not None and found.diagnosis == "wrong-value" and takes_generator(trials[-1].call)
     if other_draws:                                    # its own way of drawing may be as good
-        diagnosis = drawn_wrongly(exercise.moments, runner, trials[-1].call)
+        wrongly = (drawn_wrongly(exercise.moments, runner, trial.call) for trial in trials)
+        diagnosis = next((name for name in wrongly if name is not None), None)
         if diagnosis != "wrong-value":
             found = None if diagnosis is None else replace(found, diagnosis=diagnosis, message=GENERAL[diagnosis])
     if found is not None:

@@ -280,7 +280,7 @@ def posterior_cases(generator: Generator) -> list[Call]:
     """z0, z_t, t, ᾱ; t = 0 is among them."""
     alpha_bar = torch.tensor([0.8, 0.6, 0.3])
     z0, z_t = torch.tensor([[1.0, -2.0]]), torch.tensor([[0.5, 1.0]])
-    calls = [Call((z0, z_t, t, alpha_bar)) for t in (2, 0)]
+    calls = [Call((z0, z_t, t, alpha_bar)) for t in (2, 1, 0)]
     for shape in ((2, 3), (3, 4, 8, 8)):
         z0, z_t = (torch.randn(shape, generator=generator) for _ in range(2))
         t = int(torch.randint(2, 10, (), generator=generator))

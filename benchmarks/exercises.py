@@ -1,0 +1,226 @@
+"""How good are the checks of the exercises? Every known answer on many seeds, and mutants that nobody thought of.
+
+    python benchmarks/exercises.py --seeds 20 --out benchmarks/exercises.md
+
+For each exercise: its right answers must pass and its wrong ones must be rejected with their own diagnosis, on every
+seed. Then the solution of its notebook is changed in one place (an operator, a constant, an axis, a dropped term), and
+each such mutant must be rejected, unless it computes the same: `EQUIVALENT` lists those, with the reason.
+"""
+
+import argparse
+import ast
+import copy
+import statistics
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "sources"))
+import build_exercises  # noqa: E402
+
+from tinyldm.course.checking import Here  # noqa: E402
+from tinyldm.course.exercise import Exercise  # noqa: E402
+from tinyldm.course.exercises import find, module_of, numbers  # noqa: E402
+from tinyldm.course.judging import run_check  # noqa: E402
+
+# (exercise, what was changed) -> why it is no mistake
+ANY_ENTRY = "ones like any entry"
+EQUIVALENT: dict[tuple[str, str], str] = {
+    ("alpha_bar_from_beta", "return torch.cumprod(1 - beta, dim=-1)"): "β has one dimension",
+    ("noise_one_step", "return (1 - beta) ** 0.5 * z - beta ** 0.5 * noise"): "-ε is as normal as ε",
+    ("posterior_mean", "before = alpha_bar[t - 1] if t > 0 else torch.ones_like(alpha_bar[1])"): ANY_ENTRY,
+    ("posterior_mean", "before = alpha_bar[t - 1] if t > 0 else torch.ones_like(alpha_bar[-1])"): ANY_ENTRY,
+    ("posterior_variance", "before = alpha_bar[t - 1] if t > 0 else torch.ones_like(alpha_bar[1])"): ANY_ENTRY,
+    ("posterior_variance", "before = alpha_bar[t - 1] if t > 0 else torch.ones_like(alpha_bar[-1])"): ANY_ENTRY,
+}
+
+OTHER = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
+         ast.Mod: ast.FloorDiv, ast.FloorDiv: ast.Mod, ast.MatMult: ast.Mult, ast.Lt: ast.LtE, ast.LtE: ast.Lt,
+         ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is}
+METHODS = {"mean": "sum", "sum": "mean", "sqrt": "square", "square": "sqrt", "sin": "cos", "cos": "sin", "exp": "log",
+           "log": "exp", "cumprod": "cumsum", "randn": "rand", "randn_like": "rand_like", "amax": "amin", "min": "max"}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A solution with one change."""
+
+    exercise: str
+    change: str      # the statement with the change, as source
+    tree: ast.Module
+
+
+# ── Mutants ──────────────────────────────────────────────────────────────────────────────────────────
+
+def alternatives(node: ast.AST) -> Iterator[ast.AST]:
+    """What one node may be replaced by."""
+    if isinstance(node, ast.BinOp):
+        yield from (node.left, node.right)
+        if type(node.op) in OTHER:
+            yield ast.BinOp(node.left, OTHER[type(node.op)](), node.right)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.Not)):
+        yield node.operand
+    elif isinstance(node, ast.Compare) and type(node.ops[0]) in OTHER:
+        yield ast.Compare(node.left, [OTHER[type(node.ops[0])]()], node.comparators)
+    elif isinstance(node, ast.Constant) and type(node.value) in (bool, int, float):
+        yield from (ast.Constant(value) for value in other_constants(node.value))
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        yield from other_calls(node)
+    elif isinstance(node, ast.IfExp):
+        yield from (node.body, node.orelse)
+
+
+def other_constants(value: bool | int | float) -> list:
+    """Neighbours of a number; the opposite of a truth."""
+    if isinstance(value, bool):
+        return [not value]
+    return [value + 1, value - 1] if isinstance(value, int) else [value * 2, value + 1, -value]
+
+
+def other_calls(node: ast.Call) -> Iterator[ast.AST]:
+    """A method that is left out or is another one; two arguments that are swapped."""
+    method = node.func.attr
+    of_module = isinstance(node.func.value, ast.Name) and node.func.value.id in ("torch", "math", "nn", "F")
+    if not of_module:
+        yield node.func.value
+    if method in METHODS:
+        yield ast.Call(ast.Attribute(node.func.value, METHODS[method], ast.Load()), node.args, node.keywords)
+    if len(node.args) == 2:
+        yield ast.Call(node.func, node.args[::-1], node.keywords)
+
+
+def mutants(name: str, source: str) -> list[Mutant]:
+    """All mutants of the part of a cell that lies between ### BEGIN SOLUTION and ### END SOLUTION."""
+    inside = {number for match in build_exercises.SOLUTION.finditer(source)
+              for number in range(source.count("\n", 0, match.start()) + 1, source.count("\n", 0, match.end()) + 2)}
+    tree, found = ast.parse(source), {}
+    for index, node in enumerate(ast.walk(tree)):
+        if getattr(node, "lineno", None) not in inside:
+            continue
+        for new in alternatives(node):
+            changed, statement = _replaced(tree, index, new)
+            found.setdefault((node.lineno, statement), Mutant(name, statement, changed))
+    return list(found.values())
+
+
+def _replaced(tree: ast.Module, index: int, new: ast.AST) -> tuple[ast.Module, str]:
+    """A copy of a tree with another node in the place of the index-th, and the first line of its statement."""
+    changed = copy.deepcopy(tree)
+    old = list(ast.walk(changed))[index]
+    around = [node for node in ast.walk(changed) if isinstance(node, ast.stmt) and old in ast.walk(node)]
+    for parent in ast.walk(changed):
+        for field, value in ast.iter_fields(parent):
+            if value is old:
+                setattr(parent, field, copy.deepcopy(new))
+            elif isinstance(value, list) and any(item is old for item in value):
+                setattr(parent, field, [copy.deepcopy(new) if item is old else item for item in value])
+    return ast.fix_missing_locations(changed), ast.unparse(around[-1]).splitlines()[0]
+
+
+def all_mutants(chosen: list[int]) -> Iterator[tuple[Exercise, Mutant, dict]]:
+    """(exercise, mutant, what its notebook defines beside it) for the notebooks of some lessons."""
+    for source in build_exercises.sources():
+        if int(source.stem[:2]) not in chosen:
+            continue
+        namespace: dict = {}
+        for cell in build_exercises.with_solutions(source).cells:
+            facts = cell.metadata.get("nbgrader", {})
+            if cell.cell_type == "code" and not facts.get("grade"):
+                exec(compile(cell.source, cell["id"], "exec"), namespace)
+            if facts.get("solution"):
+                for mutant in mutants(facts["grade_id"], cell.source):
+                    yield find(facts["grade_id"]), mutant, dict(namespace)
+
+
+def survives(exercise: Exercise, mutant: Mutant, namespace: dict, seed: int = 0) -> bool:
+    """Is a mutant taken for a right answer?"""
+    try:
+        exec(compile(mutant.tree, "mutant", "exec"), namespace)
+    except Exception:      # it breaks before it is called
+        return False
+    answer = namespace[exercise.name]
+    return run_check(exercise, Here(answer if callable(answer) else lambda: answer), seed).passed
+
+
+def survivors(chosen: list[int]) -> tuple[int, list[Mutant]]:
+    """How many mutants were tried (without those that are known to be equivalent), and those that passed."""
+    tried, passed = 0, []
+    for exercise, mutant, namespace in all_mutants(chosen):
+        if (exercise.name, mutant.change) in EQUIVALENT:
+            continue
+        tried += 1
+        if survives(exercise, mutant, namespace):
+            passed.append(mutant)
+    return tried, passed
+
+
+# ── The known answers ────────────────────────────────────────────────────────────────────────────────
+
+def matrix(chosen: list[int], seeds: int) -> tuple[list[str], list[float]]:
+    """One row of a table for each exercise, and the seconds of all checks."""
+    rows, seconds = [], []
+    for lesson in chosen:
+        for exercise in module_of(lesson).EXERCISES:
+            right = [run_check(exercise, Here(answer), seed) for seed in range(seeds)
+                     for answer in (exercise.answer, *exercise.right)]
+            wrong = [(wrong, run_check(exercise, Here(wrong.answer), seed)) for seed in range(seeds)
+                     for wrong in exercise.wrong]
+            seconds += [result.seconds for result in (*right, *(result for _, result in wrong))]
+            named = sum(result.diagnosis == wrong.diagnosis for wrong, result in wrong)
+            rejected = sum(not result.passed for _, result in wrong)
+            passed = sum(result.passed for result in right)
+            rows.append(f"| {lesson:02d} | {exercise.name} | {passed} of {len(right)} | {rejected} of {len(wrong)} | "
+                        f"{named} of {len(wrong)} |")
+    return rows, seconds
+
+
+def report(chosen: list[int], seeds: int) -> str:
+    """The page."""
+    rows, seconds = matrix(chosen, seeds)
+    tried, passed = survivors(chosen)
+    table = "\n".join(["| lesson | exercise | right answers pass | wrong ones rejected | with their own diagnosis |",
+                       "|---|---|---|---|---|", *rows])
+    lines = "\n".join(f"* {mutant.exercise}: `{mutant.change}`" for mutant in passed) or "None."
+    equal = "\n".join(f"* {name}: `{change}`: {why}" for (name, change), why in EQUIVALENT.items())
+    share = (tried - len(passed)) / tried
+    return f"""# The checks of the exercises, checked
+
+Written by `python benchmarks/exercises.py --seeds {seeds}`, torch {torch.__version__}, CPU.
+
+## Known answers, {seeds} seeds each
+
+{table}
+
+{len(seconds):,} checks: median {statistics.median(seconds) * 1e3:.0f} ms, longest {max(seconds) * 1e3:.0f} ms.
+
+## Mutants of the solutions
+
+{tried} mutants that are no equivalents: {tried - len(passed)} rejected ({share:.1%}). Taken for right:
+
+{lines}
+
+{len(EQUIVALENT)} mutants compute the same as the solution and are not counted:
+
+{equal}
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--lessons", type=int, nargs="+", default=numbers(), metavar="NN", help="default: all")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--out", type=Path, help="write the report here; else print it")
+    arguments = parser.parse_args()
+    text = report(arguments.lessons, arguments.seeds)
+    if arguments.out is None:
+        print(text)
+    else:
+        arguments.out.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

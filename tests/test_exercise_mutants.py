@@ -1,0 +1,61 @@
+"""Solutions with one change (an operator, a constant, an axis, a dropped term) must not pass for right."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinyldm.course.exercises import find, numbers
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+import exercises  # noqa: E402
+
+CELL = """def scaled(x, w):
+    y = x
+    ### BEGIN SOLUTION
+    if w > 1:
+        y = (x + 2).sqrt()
+    return y.sum(dim=0)
+    ### END SOLUTION
+"""
+
+
+def test_what_is_changed():
+    changes = [mutant.change for mutant in exercises.mutants("scaled", CELL)]
+    for expected in ("if w >= 1:", "if w > 2:", "if w > 0:", "y = (x - 2).sqrt()", "y = x.sqrt()",
+                     "y = (x + 2).square()", "y = x + 2", "return y.sum(dim=1)", "return y.mean(dim=0)", "return y"):
+        assert expected in changes
+    assert len(changes) == len(set(changes))
+    assert not [change for change in changes if change.startswith("y = x.") and "sqrt" not in change]
+
+
+def test_each_mutant_is_another_program_and_the_solution_stays():
+    before = ast.unparse(ast.parse(CELL))
+    programs = [ast.unparse(mutant.tree) for mutant in exercises.mutants("scaled", CELL)]
+    assert len(set(programs)) == len(programs) and before not in programs
+
+
+def test_equivalents_are_mutants_of_solutions_that_exist_and_pass():
+    """So that a changed solution cannot leave an excuse behind."""
+    made = {(exercise.name, mutant.change): (exercise, mutant, namespace)
+            for exercise, mutant, namespace in exercises.all_mutants(numbers())}
+    for key in exercises.EQUIVALENT:
+        assert key in made
+        assert exercises.survives(*made[key]), key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lesson", numbers())
+def test_mutants_are_rejected(lesson):
+    tried, passed = exercises.survivors([lesson])
+    assert tried > 0
+    assert len(passed) <= 0.02 * tried, [(mutant.exercise, mutant.change) for mutant in passed]
+
+
+def test_a_survivor_would_be_noticed():
+    """A check that looks at too little lets mutants through."""
+    exercise = find("posterior_mean")
+    lax = type(exercise)(**vars(exercise) | {"tolerance": 1e9})
+    some = [(mutant, names) for found, mutant, names in exercises.all_mutants([3]) if found.name == exercise.name]
+    assert any(exercises.survives(lax, mutant, names) for mutant, names in some)
