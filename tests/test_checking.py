@@ -105,6 +105,22 @@ def test_a_crash_under_autograd_alone_is_a_cut_gradient():
     assert result_of(q_sample).diagnosis == "gradient-cut"
 
 
+def test_another_crash_is_not_taken_for_a_known_one():
+    def right(x):
+        return x + 1
+
+    def with_known_crash(x):
+        raise RuntimeError("sizes do not match")
+
+    def with_other_crash(x):
+        raise RuntimeError("out of luck")
+
+    exercise = Exercise("plus", "Plus one", 1, 1, right, lambda g: [Call((torch.ones(2),))], ("hint",), "insight",
+                        (Wrong("known", with_known_crash, "The sizes."),), ())
+    assert run_check(exercise, Here(with_known_crash)).diagnosis == "known"
+    assert run_check(exercise, Here(with_other_crash)).diagnosis == "crash"
+
+
 def test_what_is_plain_to_see_is_said_without_guessing():
     def doubled(z0, t, eps, alpha_bar):
         return 2 * lesson_02.q_sample_right(z0, t, eps, alpha_bar)

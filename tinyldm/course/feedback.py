@@ -56,7 +56,7 @@ class Feedback:
             where = f"line {result.error.line}: {result.error.code}" if result.error.line else ""
             parts.append([(result.error.type, result.error.message)] + [("your code", where)] * bool(where))
         if result.counter_example is not None:
-            parts.append(_table(result.counter_example))
+            parts.append(_table(result.counter_example, crashed=result.error is not None))
         if result.verified:
             parts.append(("right so far", "; ".join(result.verified)))
         return parts + ([("hint", self.hint)] if self.hint else []) + self._extras()
@@ -65,8 +65,9 @@ class Feedback:
         return [(label, text) for label, text in (("your code printed", self.printed), ("note", self.note)) if text]
 
 
-def _table(example: CounterExample) -> list[tuple[str, str]]:
-    rows = [*example.inputs, ("yours", example.yours), ("expected", example.expected)]
+def _table(example: CounterExample, crashed: bool) -> list[tuple[str, str]]:
+    """The rows of a counter-example; of a crash it has been said already what was raised."""
+    rows = [*example.inputs, *([] if crashed else [("yours", example.yours)]), ("expected", example.expected)]
     return rows + ([("difference", example.difference)] if example.difference else [])
 
 

@@ -192,14 +192,14 @@ def _found(exercise: Exercise, trials: list[Trial]) -> Result | None:
 
 def _named(exercise: Exercise, trials: list[Trial], fault: Fault) -> tuple[str, str] | None:
     """The first wrong answer of the exercise that does what the learner's does, on all trials."""
-    order = ASPECTS.index(fault.aspect)
+    def alike(trial: Trial, theirs: Outcome) -> bool:
+        apart = first_difference(trial.got, theirs, trial.call, exercise.tolerance)
+        if trial.got.error and theirs.error and trial.got.error.message != theirs.error.message:
+            return False      # broken, too, but in another way
+        return apart is None or ASPECTS.index(apart.aspect) > ASPECTS.index(fault.aspect)
+
     for wrong in exercise.wrong:
-        same = True
-        for trial in trials:
-            theirs = perform(wrong.answer, trial.call)
-            apart = first_difference(trial.got, theirs, trial.call, exercise.tolerance)
-            same = same and (apart is None or ASPECTS.index(apart.aspect) > order)
-        if same:
+        if all(alike(trial, perform(wrong.answer, trial.call)) for trial in trials):
             return wrong.diagnosis, wrong.message or GENERAL[wrong.diagnosis]
     return None
 
