@@ -33,9 +33,9 @@ class Limits:
     open_files: int = 256
     processes: int = 32             # beside those that the user has already
     processor: int = 900            # seconds in all: the last resort, where the clock's limits fail
-    seconds: float = 10.0           # on the clock, for a cell, and for all questions about one exercise
-    submission: float = 300.0       # on the clock, for a whole notebook
-    start: float = 120.0            # on the clock, until Python and torch are there
+    seconds: float = 10.0           # for a cell, and for all questions about one exercise; see Sandbox.ask
+    submission: float = 900.0       # on the clock, for a whole notebook
+    start: float = 60.0             # until Python and torch are there
 
 
 def set_limits(limits: Limits) -> None:

@@ -6,10 +6,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import torch
+
 from tinyldm.course.calls import Error
 from tinyldm.course.exercise import Exercise
 from tinyldm.course.exercises import lessons
 from tinyldm.course.feedback import Feedback
+from tinyldm.course.grading import wire
 from tinyldm.course.grading.isolation import PACKAGE, Isolation
 from tinyldm.course.grading.limits import Limits
 from tinyldm.course.grading.session import Session
@@ -78,11 +81,19 @@ def read_hidden(folder: Path | None) -> dict[int, tuple[Exercise, ...]]:
         try:
             spec.loader.exec_module(module)
             found[int(match[1])] = tuple(module.EXERCISES)
+            for exercise in found[int(match[1])]:
+                require_sendable(exercise)
         except Exception as error:
             raise ValueError(f"{file} does not load: {type(error).__name__}: {error}") from error
     if folder is not None and not found:
         raise ValueError(f"{folder} holds no lesson_NN.py")
     return found
+
+
+def require_sendable(exercise: Exercise) -> None:
+    """Can the calls of an exercise go to another process? Raises ValueError or TypeError that says what cannot."""
+    for call in exercise.cases(torch.Generator().manual_seed(0)):
+        wire.frame({"call": call})
 
 
 def checks_of(lesson: int, hidden: dict[int, tuple[Exercise, ...]]) -> dict[str, list[Exercise]]:

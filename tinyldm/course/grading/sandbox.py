@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from tinyldm.course.grading.isolation import Isolation, readable
 from tinyldm.course.grading.limits import Limits
 
 MOST_LOG = 2**16
+TICK = 0.1                # seconds between two looks at a process that has not answered yet
+MOST_PATIENCE = 20        # times as long as it may take, on the clock, where the machine is busy with other things
+CLOCK = os.sysconf("SC_CLK_TCK")
 START = "import runpy, sys; sys.path.append(sys.argv.pop(1)); runpy.run_module('tinyldm.course.grading.child', " \
         "run_name='__main__')"
 
@@ -43,11 +47,13 @@ class Sandbox:
     Attributes:
         log: what the process printed, cut after MOST_LOG bytes.
         locked: does Landlock hold it?
+        spent: seconds that its answers took, see `ask`.
     """
 
     def __init__(self, isolation: Isolation, bounds: Limits):
         self.isolation, self.bounds = isolation, bounds
         self.log = bytearray()
+        self.spent = 0.0
         self._number = 0
         self._ended: Ended | None = None
         # Orphans of the process become children of this one, which can then find and end them.
@@ -67,7 +73,7 @@ class Sandbox:
 
     def __enter__(self) -> "Sandbox":
         try:
-            self.locked = bool(self._exchange(b"", time.monotonic() + self.bounds.start).get("locked"))
+            self.locked = bool(self._exchange(b"", self.bounds.start).get("locked"))
         except Ended as error:      # no code of a student has run yet
             last = (self.log.decode(errors="replace").split("\n")[-2:] or ["it said nothing"])[0]
             raise OSError(f"the process for student code does not start on this machine: {error}: {last}") from None
@@ -96,22 +102,24 @@ class Sandbox:
 
     # ── Asking ───────────────────────────────────────────────────────────────────────────────────────
 
-    def ask(self, question: dict[str, Any], deadline: float) -> dict[str, Any]:
-        """The answer to a question (see child.py), before a deadline on `time.monotonic()`.
+    def ask(self, question: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """The answer to a question (see child.py).
 
+        seconds: what it may take: processor time while it computes, the clock's while it waits. So a busy machine
+            costs nobody their points.
         Raises:
             Ended: there is no answer and will be none; the process has been killed.
         """
         if self._ended is not None:
             raise self._ended
         self._number += 1
-        return self._exchange(wire.frame(question | {"n": self._number}), deadline)
+        return self._exchange(wire.frame(question | {"n": self._number}), seconds)
 
-    def _exchange(self, data: bytes, deadline: float) -> dict[str, Any]:
+    def _exchange(self, data: bytes, seconds: float) -> dict[str, Any]:
         try:
-            wire.send(self._connection, data, deadline)
-            self._wait(deadline)
-            answer = wire.receive(self._connection, deadline)
+            wire.send(self._connection, data, time.monotonic() + MOST_PATIENCE * seconds)
+            self._wait(seconds)
+            answer = wire.receive(self._connection, time.monotonic() + MOST_PATIENCE * seconds)
             if not isinstance(answer, dict) or answer.get("n") != self._number:
                 raise wire.BadFrame("an answer to no question")
             return answer
@@ -127,13 +135,23 @@ class Sandbox:
         self.close()
         raise ended
 
-    def _wait(self, deadline: float) -> None:
-        """Wait for the answer's first byte, and look after the number of processes meanwhile."""
-        while not select.select([self._connection], [], [], 0.05)[0]:
-            if time.monotonic() > deadline:
-                raise TimeoutError
-            if len(children_of(os.getpid()) - self._others) > self.bounds.processes + 4:
+    def _wait(self, seconds: float) -> None:
+        """Wait for the answer's first byte; look after time and number of processes meanwhile."""
+        start = before = time.monotonic()
+        spent, known = self.spent, None
+        while not select.select([self._connection], [], [], TICK)[0]:
+            now = time.monotonic()
+            everything = processes()
+            family = [everything[number] for number in children_of(os.getpid(), everything) - self._others]
+            if len(family) > self.bounds.processes + 4:
                 raise Ended("it started too many processes")
+            used = sum(process.seconds for process in family)
+            computes = known is not None and any(process.state in "RD" for process in family)
+            self.spent += max(used - known, 0) if computes else now - before
+            before, known = now, used
+            if self.spent - spent > seconds or now - start > MOST_PATIENCE * seconds:
+                raise TimeoutError
+        self.spent += time.monotonic() - before
 
     def _how_it_ended(self) -> str:
         try:
@@ -191,17 +209,34 @@ def end_all(find) -> None:
         time.sleep(0.002)
 
 
-def children_of(parent: int) -> set[int]:
-    """The processes that descend from one, where /proc tells (Linux)."""
-    parents = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
+@dataclass(frozen=True)
+class Process:
+    """A process as /proc tells of it. seconds: of processor time; state: "R" runs or would like to, "S" waits, …"""
+
+    parent: int
+    state: str
+    seconds: float
+
+
+def processes() -> dict[int, Process]:
+    """All processes, by their numbers, where there is /proc (Linux)."""
+    found = {}
+    for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
         try:
-            fields = entry.read_text().rpartition(")")[2].split()      # after the name, which may hold anything
-        except OSError:
+            with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:
+                fields = file.read().rpartition(")")[2].split()      # after the name, which may hold anything
+        except OSError:      # no process, or ended meanwhile
             continue
-        parents[int(entry.parent.name)] = int(fields[1])
+        if entry.isdigit():
+            found[int(entry)] = Process(int(fields[1]), fields[0], (int(fields[11]) + int(fields[12])) / CLOCK)
+    return found
+
+
+def children_of(parent: int, known: dict[int, Process] | None = None) -> set[int]:
+    """The processes that descend from one."""
     found, edge = set(), {parent}
+    known = processes() if known is None else known
     while edge:
-        edge = {process for process, its_parent in parents.items() if its_parent in edge} - found
+        edge = {number for number, process in known.items() if process.parent in edge} - found
         found |= edge
     return found

@@ -66,17 +66,17 @@ class Session:
         """Run a cell. Did the process survive it?"""
         question = {"do": "cell", "number": number, "source": source}
         try:
-            error = self._sandbox.ask(question, self._deadline(self.bounds.seconds)).get("error")
+            error = self._sandbox.ask(question, self.bounds.seconds).get("error")
         except Ended as ended:
             self._deadly.add(number)
             self.cell_errors[number] = self._buried(ended)
             return False
-        if isinstance(error, Error):
-            self.cell_errors[number] = clean(error)
+        try:
+            if error is not None:
+                self.cell_errors[number] = clean(error)
+        except wire.BadFrame:
+            self.forged = True
         return True
-
-    def _deadline(self, seconds: float) -> float:
-        return min(time.monotonic() + seconds, self._over)
 
     def _buried(self, ended: Ended) -> Error:
         """Put a dead process away; the error that it is for the student."""
@@ -95,7 +95,7 @@ class Session:
     def holds(self, exercise: str) -> bool:
         """Did the student give `check` an answer to an exercise, or write a function of its name?"""
         try:
-            answer = self._wake().ask({"do": "find", "name": exercise}, self._deadline(self.bounds.seconds))
+            answer = self._wake().ask({"do": "find", "name": exercise}, self.bounds.seconds)
         except Ended as ended:
             self._buried(ended)
             return False
@@ -109,12 +109,12 @@ class Session:
             nonlocal left, failed
             if failed is not None:      # it does not come back to life within an exercise
                 return Outcome(error=failed)
-            start = time.monotonic()
             try:
                 sandbox = self._wake()
-                start = time.monotonic()
+                spent = sandbox.spent
                 answer = sandbox.ask({"do": "call", "name": exercise, "call": call,
-                                      "watched": exercise not in self.used}, self._deadline(left))
+                                      "watched": exercise not in self.used}, left)
+                left -= sandbox.spent - spent
                 self._note_used(exercise, answer.get("used"))
                 return sound(answer.get("outcome"), call)
             except Ended as ended:
@@ -122,8 +122,6 @@ class Session:
             except wire.BadFrame as error:
                 self.forged = True
                 failed = Error("Died", f"what came back is no outcome of a call: {error}")
-            finally:
-                left -= time.monotonic() - start
             return Outcome(error=failed)
         return run
 

@@ -65,8 +65,7 @@ class Packer:
         if isinstance(value, torch.device):
             return {"is": "device", "name": str(value)}
         if isinstance(value, Made):
-            return {"is": "Made", "maker": f"{value.maker.__module__}:{value.maker.__qualname__}",
-                    "args": self.pack(value.args)}
+            return {"is": "Made", "maker": _name_of(value.maker), "args": self.pack(value.args)}
         if type(value).__name__ in CLASSES:
             return {"is": type(value).__name__, "of": self.pack(dict(vars(value)))}
         if isinstance(value, (bool, int, float, str)):      # a subclass, such as numpy's float64 or an IntEnum
@@ -128,6 +127,15 @@ def _meta(shape: list, dtype: torch.dtype) -> Tensor:
     if not all(type(side) is int and 0 <= side < 2**40 for side in shape) or math.prod(shape) >= 2**60:
         raise BadFrame(f"{shape} is no shape")
     return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def _name_of(maker: Any) -> str:
+    """module:name, for the child to import; so it must be where the child can see it."""
+    module = maker.__module__
+    if not module.startswith("tinyldm.") or module.startswith("tinyldm.course.exercises"):
+        raise ValueError(f"{module}.{maker.__qualname__} cannot make an argument where code is graded, as that process "
+                         "does not see it; use one of tinyldm.course.makers, or a class of the core")
+    return f"{module}:{maker.__qualname__}"
 
 
 def _maker(name: str) -> Any:
