@@ -9,6 +9,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+# ── Lesson 03: the loss ──────────────────────────────────────────────────────────────────────────────
+
+def toy_model() -> Callable[[Tensor, Tensor], Tensor]:
+    """(z_t (B, …), t (B,)) -> the shape of z_t: every number of z_t and t matters, nothing is learnt."""
+    def model(z_t: Tensor, t: Tensor) -> Tensor:
+        return torch.tanh(0.7 * z_t + 0.1 * t.view(-1, *[1] * (z_t.dim() - 1)))
+    return model
+
+
 # ── Lessons 12 and 13: sampling ──────────────────────────────────────────────────────────────────────
 
 def toy_unet() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
@@ -29,3 +38,26 @@ def toy_text_encoder() -> Callable[[list[str]], Tensor]:
         seeds = [zlib.crc32(caption.encode()) for caption in captions]
         return torch.stack([torch.randn(3, 4, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
     return encode
+
+
+def toy_decoder() -> Callable[[Tensor], Tensor]:
+    """Latents (B, C, h, w) -> "images" (B, C, 2h, 2w), about [-1, 1] with some overshoot, as a VAE's decoder gives."""
+    def decode(z0: Tensor) -> Tensor:
+        return 1.3 * z0.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    return decode
+
+
+# ── Lesson 08: the U-Net ─────────────────────────────────────────────────────────────────────────────
+
+def toy_block(seed: int, width_in: int, width_out: int) -> Callable[[Tensor], Tensor]:
+    """(B, width_in, H, W) -> (B, width_out, H, W): tanh of fixed sums over the channels."""
+    weight = torch.randn(width_out, width_in, generator=torch.Generator().manual_seed(seed))
+
+    def block(x: Tensor) -> Tensor:
+        return torch.einsum("oc,bchw->bohw", weight.to(x), x).tanh()
+    return block
+
+
+def toy_blocks(seed: int, count: int, width_in: int, width_out: int) -> list[Callable[[Tensor], Tensor]]:
+    """`count` different blocks."""
+    return [toy_block(seed + number, width_in, width_out) for number in range(count)]

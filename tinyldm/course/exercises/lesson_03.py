@@ -7,6 +7,7 @@ from tinyldm import forward_diffusion
 from tinyldm.course.calls import Call, Made
 from tinyldm.course.exercise import Exercise, Wrong
 from tinyldm.course.exercises.lesson_02 import per_image, q_sample_right, random_alpha_bar
+from tinyldm.course.makers import toy_model
 
 TITLE = "Reverse diffusion"
 
@@ -456,13 +457,6 @@ POSTERIOR_VARIANCE = Exercise(
 
 
 # ── The loss ─────────────────────────────────────────────────────────────────────────────────────────
-
-def toy_model():
-    """A stand-in for a U-Net: every number of z_t and t matters, nothing is learnt."""
-    def model(z_t: Tensor, t: Tensor) -> Tensor:
-        return torch.tanh(0.7 * z_t + 0.1 * per_image(t, z_t))
-    return model
-
 
 def loss_cases(generator: Generator) -> list[Call]:
     """A model, z0, t, eps, ᾱ."""
