@@ -75,7 +75,7 @@ def _html(part) -> str:
     if isinstance(part, list):
         rows = "".join(f'<tr><th style="text-align:left;vertical-align:top">{escape(label)}</th>'
                        f'<td style="text-align:left"><code>{escape(text)}</code></td></tr>' for label, text in part)
-        return f'<table style="margin:.4em 0">{rows}</table>'
+        return f'<table style="margin:.4em 0;font-size:inherit">{rows}</table>'
     label, text = part
     return f'<p style="margin:.4em 0">{f"<i>{escape(label)}:</i> " if label else ""}{escape(text)}</p>'
 

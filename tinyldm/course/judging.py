@@ -163,7 +163,7 @@ def _shapes(call: Call) -> tuple:
 def _values_verified(trials: list[Trial]) -> list[str]:
     shapes = len({_shapes(trial.call) for trial in trials if _shapes(trial.call)})
     refused = sum(trial.want.error is not None for trial in trials)
-    words = [f"the right values on {len(trials) - refused} inputs" + f" of {shapes} shapes" * (shapes > 1)]
+    words = [f"the right values on {len(trials) - refused} fresh inputs" + f" of {shapes} shapes" * (shapes > 1)]
     words += [f"{refused} senseless inputs refused"] * bool(refused)
     return words + ["the inputs are unchanged"] * bool(shapes)
 
