@@ -61,3 +61,20 @@ def toy_block(seed: int, width_in: int, width_out: int) -> Callable[[Tensor], Te
 def toy_blocks(seed: int, count: int, width_in: int, width_out: int) -> list[Callable[[Tensor], Tensor]]:
     """`count` different blocks."""
     return [toy_block(seed + number, width_in, width_out) for number in range(count)]
+
+
+# ── Lesson 04: three ancestors ───────────────────────────────────────────────────────────────────────
+
+def toy_score() -> Callable[[Tensor], Tensor]:
+    """x (B, …) -> the same shape: the slope of some log-density with several peaks."""
+    def score(x: Tensor) -> Tensor:
+        return (3 * x).sin() - 0.5 * x
+    return score
+
+
+def toy_score_network() -> Callable[[Tensor, Tensor], Tensor]:
+    """(x (B, 2), sigma (B,)) -> (B, 2); nothing is learnt."""
+    def network(x: Tensor, sigma: Tensor) -> Tensor:
+        mixed = x @ torch.tensor([[0.8, -0.5], [0.3, 0.6]]).to(x)
+        return (mixed + 0.3).sin() / sigma[:, None] - 0.2 * x
+    return network

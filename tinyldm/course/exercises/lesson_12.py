@@ -9,18 +9,9 @@ from tinyldm import forward_diffusion, reverse_diffusion
 from tinyldm.course import makers
 from tinyldm.course.calls import Call, Made, Seeded
 from tinyldm.course.exercise import Exercise, Wrong
+from tinyldm.course.exercises.inputs import integer, no_inputs, uniform
 
 TITLE = "Samplers and guidance"
-
-
-def uniform(low: float, high: float, generator: Generator) -> float:
-    """A random number between two others."""
-    return low + (high - low) * torch.rand((), generator=generator).item()
-
-
-def integer(low: int, high: int, generator: Generator) -> int:
-    """A random whole number: low ≤ … < high."""
-    return int(torch.randint(low, high, (), generator=generator))
 
 
 # ── Timesteps: leading ───────────────────────────────────────────────────────────────────────────────
@@ -849,11 +840,6 @@ NEGATIVE = Exercise(
 
 # ── Predict, then explain ────────────────────────────────────────────────────────────────────────────
 
-def no_cases(generator: Generator) -> list[Call]:
-    """A question without inputs."""
-    return [Call(())]
-
-
 def alpha_bar_at(t: int) -> float:
     """ᾱ of Stable Diffusion's schedule."""
     return forward_diffusion.NoiseSchedule(forward_diffusion.scaled_linear_betas()).alpha_bar[t].item()
@@ -893,7 +879,7 @@ def signal_to_two_digits():
 
 SIGNAL = Exercise(
     name="signal_at_the_start", title="Predict: ten steps of Stable Diffusion", stars=1, minutes=10,
-    answer=signal_right, cases=no_cases, tolerance=0.02,
+    answer=signal_right, cases=no_inputs, tolerance=0.02,
     hints=("With \"leading\" spacing ten steps are at 901, 801, … 1.",
            "Signal means the factor of z0 in z_t.", "√ᾱ of Stable Diffusion's schedule at t = 901."),
     insight="0.118: in training, nearly 12 % of the picture's amplitude was still in z_t there, its mean brightness "
