@@ -112,6 +112,17 @@ def test_the_exported_model_opens_in_diffusers(trained):
     assert pipeline("a red circle", num_inference_steps=2, height=64, width=64).images[0].size == (64, 64)
 
 
+def test_the_unet_goes_on_from_a_model(trained, corpus, tmp_path):
+    small = plan(tmp_path, steps=1, lr=1e-12)
+    start = replace(small.unet, start_from=str(trained / "model"))
+    train_all(replace(small, unet=start), corpus, tmp_path / "model", ("unet",))
+    before, after = (load_file(folder / "model" / "unet" / "diffusion_pytorch_model.safetensors")
+                     for folder in (trained, tmp_path))
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)  # one step of hardly any length
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "It went on from weights that had seen 1,280 images" in card and "| VAE | 60 | 480 |" in card
+
+
 def test_the_model_card_names_what_was_done(trained):
     card = (trained / "model" / "README.md").read_text()
     assert "| U-Net | 160 | 1,280 | 64 |" in card and "Not yet evaluated" in card

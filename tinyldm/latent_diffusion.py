@@ -33,6 +33,11 @@ WEIGHTS = Path(__file__).parent / "weights"   # what the package ships
 IMAGE_ENCODER = "tinyldm_image_encoder"       # a folder that diffusers does not know and ignores
 
 
+def model_folder(name: str | Path) -> Path:
+    """Where a model is: "tiny" is the one that the package ships, all else is a folder."""
+    return WEIGHTS / name if str(name) == "tiny" else Path(name)
+
+
 class LatentDiffusion:
     """A VAE, a U-Net, a text encoder and a noise schedule, working together.
 
@@ -64,7 +69,7 @@ class LatentDiffusion:
             variant: "fp16" reads model.fp16.safetensors and its like instead of model.safetensors.
         Raises: ValueError where a file is missing, broken, or describes another architecture.
         """
-        folder = WEIGHTS / name if str(name) == "tiny" else Path(name)
+        folder = model_folder(name)
         if not folder.is_dir() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
             folder = checkpoints.download(str(name), variant)
         if str(name) == "tiny" and not folder.is_dir():

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from tinyldm.latent_diffusion import WEIGHTS, LatentDiffusion
+from tinyldm.latent_diffusion import LatentDiffusion, model_folder
 from tinyldm.reverse_diffusion import ddim
 from tinyldm.vae import to_signed, to_unit
 from tinyldm.workshop import machine
@@ -102,7 +102,7 @@ def evaluate(name: str | Path = "tiny", settings: EvaluationSettings = Evaluatio
     Raises: ValueError where the model makes pictures of a size that the judge cannot read.
     """
     start = time.monotonic()
-    folder = WEIGHTS / name if str(name) == "tiny" else Path(name)
+    folder = model_folder(name)
     model = LatentDiffusion.from_pretrained(name, device=device)
     require_small_world(model, name)
     judge, skipped = Judge.load(), lacking(model, folder)

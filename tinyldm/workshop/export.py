@@ -19,6 +19,7 @@ from tinyldm.workshop.train_unet import SNAPSHOTS, snapshot_folder
 from tinyldm.workshop.training import read_log
 
 PROJECTIONS = "tinyldm_clip_projections.safetensors"    # what CLIP needs beside its two towers; diffusers ignores it
+STARTED_FROM = "started_from.json"    # in a run's folder: how the model was trained from which the run went on
 CURVES = {"clip": ("contrastive", "binding", "describe_image", "describe_text"),
           "vae": ("l1", "edges", "perceptual"), "unet": ("loss",)}
 
@@ -42,6 +43,10 @@ def export(model: LatentDiffusion, clip: Clip, out: Path, folder: Path) -> None:
         if source.is_dir():
             shutil.copytree(source, folder / source.relative_to(out), dirs_exist_ok=True)
     facts = {stage: stage_facts(out, stage) for stage in CURVES if (out / f"{stage}.checkpoint.safetensors").exists()}
+    if (out / STARTED_FROM).exists():
+        earlier = json.loads((out / STARTED_FROM).read_text(encoding="utf-8"))
+        facts["unet"]["went_on_from"] = earlier.get("unet")
+        facts = earlier | facts
     write_whole(folder / "training.json", json.dumps(facts, indent=2).encode())
     for stage, names in CURVES.items():
         if (out / f"{stage}.log.jsonl").exists():

@@ -50,6 +50,11 @@ def training_table(training: dict[str, Any]) -> Iterator[str]:
             yield f"\n**{WHAT[stage]}: stopped after {facts['progress']:.0%} of the training that was planned.**"
         settings = ", ".join(f"{name} {facts['settings'][name]}" for name in SHOWN if name in facts["settings"])
         yield f"\n{WHAT[stage]}: {settings}."
+        before = facts.get("went_on_from")
+        while before:
+            yield (f"It went on from weights that had seen {before['images_seen']:,} images in "
+                   f"{before['minutes']:g} minutes.")
+            before = before.get("went_on_from")
 
 
 def measured(folder: Path) -> Iterator[str]:

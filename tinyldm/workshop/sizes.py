@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from tinyldm.conditioning import ImageEncoder
-from tinyldm.latent_diffusion import IMAGE_ENCODER, WEIGHTS
+from tinyldm.latent_diffusion import IMAGE_ENCODER, model_folder
 from tinyldm.unet import UNet
 from tinyldm.vae import VAE
 from tinyldm.versions import Version
@@ -49,7 +49,7 @@ def of_folder(name: str) -> dict[str, Size]:
 
     Raises: ValueError where there is no model folder, or a file of it is broken.
     """
-    folder = WEIGHTS / name if name == "tiny" else Path(name)
+    folder = model_folder(name)
     if not (folder / "model_index.json").is_file():
         raise ValueError(f"{name!r} is not a model folder: {folder / 'model_index.json'} does not exist")
     found = {}

@@ -7,6 +7,7 @@ Ctrl-C saves; the same command with --resume goes on, in whichever stage it was.
 """
 
 import argparse
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -15,13 +16,13 @@ from pathlib import Path
 import torch
 
 from tinyldm.checkpoints import load_vae, save_vae
-from tinyldm.latent_diffusion import LatentDiffusion
+from tinyldm.latent_diffusion import LatentDiffusion, model_folder
 from tinyldm.vae import VAE
 from tinyldm.workshop.checkpointing import read_facts
 from tinyldm.workshop.clip import Clip
 from tinyldm.workshop.corpus import WORDS, Corpus, digits_corpus, folder_corpus, scenes_corpus
 from tinyldm.workshop.data.folder import summary
-from tinyldm.workshop.export import export
+from tinyldm.workshop.export import STARTED_FROM, clip_of, export
 from tinyldm.workshop.tokenizer import build_tokenizer
 from tinyldm.workshop.train_clip import ClipSettings, train_clip
 from tinyldm.workshop.train_unet import UnetSettings, train_unet
@@ -44,8 +45,8 @@ class Plan:
 # For two CPU cores and two hours. In the VAE's minutes the adversarial term costs more than it brings.
 CPU = Plan(
     scenes=60_000,
-    clip=ClipSettings(minutes=15, batch=48, bf16=True),
-    vae=VaeSettings(minutes=36, batch=8, bf16=True, adversarial_weight=0.0),
+    clip=ClipSettings(steps=5600, batch=48, bf16=True),
+    vae=VaeSettings(minutes=52, batch=8, bf16=True, adversarial_weight=0.0),
     unet=UnetSettings(minutes=70, batch=64, bf16=True),
 )
 # For one large GPU and less than half an hour.
@@ -76,13 +77,26 @@ def vae_stage(settings: VaeSettings, corpus: Corpus) -> VAE:
 
 def unet_stage(settings: UnetSettings, corpus: Corpus, folder: Path) -> LatentDiffusion:
     """Train the U-Net on what the other stages left, and write the model folder."""
+    start = take_over(settings) if settings.start_from else None
     if not (settings.out / "vae" / "config.json").is_file():
         raise ValueError(f"no VAE at {settings.out / 'vae'}; train one first: tinyldm train vae")
     clip, vae = Clip.load(settings.out / "clip"), load_vae(settings.out / "vae")
     tokenizer = build_tokenizer(WORDS, clip.text.config.max_position_embeddings)
-    model = train_unet(settings, corpus, vae, clip, tokenizer)
+    model = train_unet(settings, corpus, vae, clip, tokenizer, start)
     export(model, clip, settings.out, folder)
     return model
+
+
+def take_over(settings: UnetSettings) -> LatentDiffusion:
+    """Lay CLIP, VAE and history of the model to start from into the run's folder, as if they had been trained there."""
+    start = LatentDiffusion.from_pretrained(settings.start_from)
+    folder = model_folder(settings.start_from)
+    clip_of(folder).save(settings.out / "clip")
+    (settings.out / "vae").mkdir(exist_ok=True)
+    save_vae(start.vae, settings.out / "vae", start.image_size[0])
+    if (folder / "training.json").is_file():
+        shutil.copyfile(folder / "training.json", settings.out / STARTED_FROM)
+    return start
 
 
 def train_all(plan: Plan, corpus: Corpus, folder: Path, stages: tuple[str, ...] = STAGES) -> None:
@@ -128,11 +142,12 @@ def with_options(plan: Plan, options: argparse.Namespace) -> Plan:
     """The plan with what was said on the command line in place of its own settings."""
     said = {field.name: getattr(options, field.name) for field in fields(Settings)
             if getattr(options, field.name, None) is not None}
+    unet = {"start_from": options.start_from} if options.start_from else {}
     # Steps or minutes of one's own are meant to end the training, not the plan's.
     if "steps" in said and "minutes" not in said:
         said["minutes"] = None
-    return replace(plan, **{stage: replace(getattr(plan, stage), **said) for stage in STAGES},
-                   scenes=options.scenes or plan.scenes)
+    return Plan(options.scenes or plan.scenes, replace(plan.clip, **said), replace(plan.vae, **said),
+                replace(plan.unet, **said, **unet))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -151,11 +166,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda or mps")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="bfloat16: mixed precision")
     parser.add_argument("--seed", type=int, help="of data, weights and noise (default: 0)")
+    parser.add_argument("--start-from", metavar="MODEL",
+                        help='train unet only: go on from the weights of "tiny" or of a model folder trained here')
     parser.add_argument("--resume", action="store_true", default=None, help="go on from the checkpoints in OUT")
 
 
 def run_options(options: argparse.Namespace, stages: tuple[str, ...]) -> None:
     """Do what the command line says. Raises ValueError, OSError, MemoryError, Stopped with one line to show."""
+    if options.start_from and stages != ("unet",):
+        raise ValueError(f"--start-from goes with the U-Net alone, not with {', '.join(stages)}: tinyldm train unet")
     plan = GPU if options.plan == "gpu" or (options.plan is None and str(options.device).startswith("cuda")) else CPU
     options.bf16 = None if options.dtype is None else options.dtype == "bfloat16"
     plan = with_options(plan, options)

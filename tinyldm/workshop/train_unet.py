@@ -69,6 +69,7 @@ class UnetSettings(Settings):
     drop_beside_image: float = 0.5       # share of the captions beside an image that become ""
     ema: float = 0.9995
     sample_seconds: float = 300.0        # how often a grid of samples is drawn
+    start_from: str | None = None        # "tiny" or a model folder: go on from its weights instead of random ones
     config: UNetConfig = TINY.unet
 
 
@@ -155,9 +156,11 @@ class Trained(nn.Module):
         self.unet, self.to_context = unet, image_encoder.to_context
 
 
-def train_unet(settings: UnetSettings, corpus: Corpus, vae: VAE, clip: Clip, tokenizer) -> LatentDiffusion:
+def train_unet(settings: UnetSettings, corpus: Corpus, vae: VAE, clip: Clip, tokenizer,
+               start: LatentDiffusion | None = None) -> LatentDiffusion:
     """Train the U-Net. Returns the whole model, with the moving average of the trained weights.
 
+    Args: start: a model of the same shapes, from whose U-Net training goes on; None: from random weights.
     Files in `settings.out`, beside the checkpoint and the log: unet.loss.png; samples/ with a grid from fixed
     seeds every few minutes; and snapshots/, the averaged U-Net after 1, 10 and 50 % of the training.
     Raises: Stopped after Ctrl-C (saved); OSError when the disk is full (the last checkpoint is whole).
@@ -166,6 +169,9 @@ def train_unet(settings: UnetSettings, corpus: Corpus, vae: VAE, clip: Clip, tok
     torch.manual_seed(settings.seed)
     image_encoder = ImageEncoder(clip.vision, settings.config.context_dim).to(device)
     trained = Trained(UNet(settings.config), image_encoder).to(device)
+    if start is not None:
+        trained.unet.load_state_dict(start.unet.state_dict())
+        trained.to_context.load_state_dict(start.image_encoder.to_context.state_dict())
     average = MovingAverage(trained, settings.ema)
     model = LatentDiffusion(average.module.unet, vae, TextEncoder(clip.text, tokenizer), TINY.schedule(),
                             image_encoder=with_context(image_encoder, average.module.to_context)).to(device)

@@ -39,7 +39,7 @@ class VaeSettings(Settings):
     square_weight: float = 1.0
     edge_weight: float = 1.0
     perceptual_weight: float = 0.1
-    kl_weight: float = 1e-6              # of the sum over a latent, against means over pixels
+    kl_weight: float = 1e-5              # of the sum over a latent, against means over pixels
     adversarial_weight: float = 0.5      # times the adaptive weight
     adversarial_start: float = 0.75      # the share of training after which it begins
     ema: float = 0.998

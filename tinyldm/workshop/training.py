@@ -121,6 +121,8 @@ class Run:
             if time.monotonic() - last_save > self.settings.save_seconds:
                 self.save()
                 last_save = time.monotonic()
+        if self.pending:
+            self._write_means(self.step)
         self.save()
         if self.interrupted:
             raise Stopped(f"stopped and saved at step {self.step} in {self.checkpoint}; the same command with "
@@ -139,20 +141,20 @@ class Run:
         for name, value in values.items():
             self.pending.setdefault(name, []).append(value.detach())
         if self.step % 20 == 19:       # .item() waits for the GPU, so not at every step
-            means = {name: torch.stack(seen).float().mean().item() for name, seen in self.pending.items()}
-            self.pending.clear()
-            self.write_log(means)
-            self.bar.set_postfix({name: f"{value:.4f}" for name, value in means.items()}, refresh=False)
-            if not math.isfinite(means.get("loss", 0.0)):
-                raise FloatingPointError(f"the loss of {self.name} is {means['loss']} at step {self.step}; the "
-                                         f"last checkpoint is {self.checkpoint}: lower the learning rate "
-                                         f"({self.settings.lr:g})")
+            self._write_means(self.step + 1)
 
-    def write_log(self, values: dict[str, float]) -> None:
-        """Append one line to the log."""
-        line = {"step": self.step + 1, "seconds": round(self.seconds, 1), "lr": self.settings.lr * self.lr_factor()}
+    def _write_means(self, steps: int) -> None:
+        """Append to the log what was noted since the last line, after so many steps."""
+        means = {name: torch.stack(seen).float().mean().item() for name, seen in self.pending.items()}
+        self.pending.clear()
+        line = {"step": steps, "seconds": round(self.seconds, 1), "lr": self.settings.lr * self.lr_factor()}
         with open(self.log_file, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line | values) + "\n")
+            file.write(json.dumps(line | means) + "\n")
+        self.bar.set_postfix({name: f"{value:.4f}" for name, value in means.items()}, refresh=False)
+        if not math.isfinite(means.get("loss", 0.0)):
+            raise FloatingPointError(f"the loss of {self.name} is {means['loss']} at step {self.step}; the "
+                                     f"last checkpoint is {self.checkpoint}: lower the learning rate "
+                                     f"({self.settings.lr:g})")
 
     def save(self) -> None:
         """Write the checkpoint."""
