@@ -2,9 +2,11 @@
 
 import json
 import random
+import re
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,16 +14,19 @@ import torch
 pytest.importorskip("resource", reason="grading needs POSIX")
 
 from tinyldm.course import makers
-from tinyldm.course.calls import Call, Error, Made, Outcome, Seeded
+from tinyldm.course.calls import Call, Error, Made, Outcome, Seeded, perform
 from tinyldm.course.exercises import lessons
 from tinyldm.course.grading import reports, wire
 from tinyldm.course.grading.classroom import Terms, seed_of
 from tinyldm.course.grading.isolation import ANSWERS, Isolation, readable, without
 from tinyldm.course.grading.limits import Limits
-from tinyldm.course.grading.marking import Graded, Mark, read_hidden, require_sendable
+from tinyldm.course.grading.marking import Graded, Mark, checks_of, read_hidden, require_sendable
 from tinyldm.course.grading.session import sound
 from tinyldm.course.grading.submissions import read_class, suspicions, without_magics
+from tinyldm.course.judging import run_check
 from tinyldm.workshop import cli
+
+README = Path(__file__).parents[1] / "exercises" / "README.md"
 
 # ── Submissions ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -244,6 +249,24 @@ def test_hidden_checks_that_are_none(tmp_path, name, text, words):
         (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=words):
         read_hidden(tmp_path)
+
+
+def test_the_readmes_hidden_check_is_one(tmp_path):
+    readme = README.read_text(encoding="utf-8")
+    (tmp_path / "lesson_02.py").write_text(re.search(r"```python\n(.*?)```", readme, re.DOTALL)[1])
+    (exercise,) = read_hidden(tmp_path)[2]
+    assert len(checks_of(2, {2: (exercise,)})["q_sample"]) == 2
+    assert run_check(exercise, lambda call: perform(exercise.answer, call), 1).passed
+
+
+def test_the_readmes_course_plans_add_up():
+    tables = re.findall(r"\| week \|.*?\*\*100\*\* \|", README.read_text(encoding="utf-8"), re.DOTALL)
+    for weeks, table in zip((6, 12), tables, strict=True):
+        rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:-1]]
+        total = table.splitlines()[-1]
+        assert len(rows) == weeks and sum(int(row[3]) for row in rows) == 100
+        assert f"**{sum(int(row[2]) for row in rows)}**" in total
+        assert re.findall(r"\b(\d\d) ", " ".join(f"{row[1]} " for row in rows)) == [f"{n:02d}" for n in range(17)]
 
 
 # ── Reports ──────────────────────────────────────────────────────────────────────────────────────────

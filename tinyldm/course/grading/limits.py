@@ -9,6 +9,7 @@ import ctypes
 import os
 import resource
 import struct
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,19 +79,13 @@ def become(user: int) -> None:
 # ── Linux ────────────────────────────────────────────────────────────────────────────────────────────
 
 def system_call(*arguments) -> int:
-    """-1 where it fails, and where this system has no such call."""
-    try:
-        return ctypes.CDLL(None, use_errno=True).syscall(*arguments)
-    except (AttributeError, OSError):
-        return -1
+    """-1 where it fails, and on other systems, where the numbers mean other calls."""
+    return ctypes.CDLL(None, use_errno=True).syscall(*arguments) if sys.platform == "linux" else -1
 
 
 def control(*arguments: int) -> int:
     """`prctl`, where there is one; -1 where it fails."""
-    try:
-        return ctypes.CDLL(None, use_errno=True).prctl(*arguments, 0, 0, 0)
-    except (AttributeError, OSError):
-        return -1
+    return ctypes.CDLL(None, use_errno=True).prctl(*arguments, 0, 0, 0) if sys.platform == "linux" else -1
 
 
 def landlock_version() -> int:
