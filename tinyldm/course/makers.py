@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 # ── Lesson 03: the loss ──────────────────────────────────────────────────────────────────────────────
 
@@ -78,3 +78,23 @@ def toy_score_network() -> Callable[[Tensor, Tensor], Tensor]:
         mixed = x @ torch.tensor([[0.8, -0.5], [0.3, 0.6]]).to(x)
         return (mixed + 0.3).sin() / sigma[:, None] - 0.2 * x
     return network
+
+
+# ── Lessons 10 and 11: training ──────────────────────────────────────────────────────────────────────
+
+class ToyDenoiser(nn.Module):
+    """(z_t (B, width), t (B,), context (B, L, words)) -> (B, width), with weights that depend on the seed alone."""
+
+    def __init__(self, width: int, words: int, seed: int):
+        super().__init__()
+        self.inner, self.outer = nn.Linear(width, 6), nn.Linear(6, width)
+        self.cross_attention = nn.ModuleDict({"to_k": nn.Linear(words, 6), "to_v": nn.Linear(words, 6)})
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator)
+
+    def forward(self, z_t: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        k, v = (layer(context) for layer in self.cross_attention.values())            # (B, L, 6)
+        x = self.inner(z_t) + (0.1 * t.to(z_t)).cos()[:, None]                        # (B, 6)
+        weights = torch.einsum("bd,bld->bl", x, k).softmax(1)
+        return self.outer(torch.tanh(x + torch.einsum("bl,bld->bd", weights, v)))
