@@ -1,0 +1,591 @@
+# %% [markdown]
+# # 13 · The full sampler: everything that you built, wired together
+#
+# **Goal.** Put the parts of the earlier lessons behind each other, and get six machines out of one loop.
+#
+# **Time.** 45 minutes to read and play; the cells compute for about a minute on 2 CPU cores.
+#
+# **Before this.** Lessons 02, 05 (the VAE), 07 (attention), 09 (context) and 12 (samplers, guidance).
+#
+# **You will be able to**
+# - write text to image in ten lines, and follow every tensor on the way;
+# - turn it into image to image, inpainting and blending, by changing where the loop starts or what it forgets;
+# - see which word each pixel listens to;
+# - steer with a picture instead of words.
+
+# %%
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+
+from tinyldm import LatentDiffusion, capture_attention, to_signed, to_unit
+from tinyldm.course import plots, widgets
+from tinyldm.course.lesson import photograph, same
+from tinyldm.course.trace import beside_stable_diffusion, every, table, written
+from tinyldm.course.where import where_we_are
+from tinyldm.workshop.data.scenes import render, to_tensor
+from tinyldm.workshop.data.world import Scene, Thing
+from tinyldm.workshop.judge import Judge
+from tinyldm.workshop.machine import choose_device
+
+plots.use()
+torch.set_grad_enabled(False)     # nothing is trained in this lesson
+DEVICE = choose_device()          # CUDA, else Apple's MPS, else the CPU
+print("This lesson runs on", DEVICE.type)
+seed = torch.Generator().manual_seed(0)
+
+
+def noise_for(pictures):
+    """Starting noise (B, 4, 8, 8), drawn on the CPU, so that every device starts alike."""
+    return torch.randn(pictures, 4, 8, 8, generator=seed).to(DEVICE)
+
+# %% [markdown]
+# ## Where we are
+#
+# Everywhere at once. Three networks with trained weights come from the package: VAE, U-Net, text encoder (you built
+# their classes in lessons 05, 08 and 09). Everything *between* them, you write here once more, from memory if you
+# can.
+
+# %%
+where_we_are("VAE encoder", "U-Net", "sampler", "guidance", "VAE decoder", "text encoder")
+model = LatentDiffusion.from_pretrained("tiny").to(DEVICE)
+unet, vae, clip, tokenizer = model.unet, model.vae, model.text_encoder.clip, model.text_encoder.tokenizer
+
+# %% [markdown]
+# ## Text to image
+#
+# First the caption: to tokens, padded to the 32 places of the tiny text encoder, and through it to the context
+# (`context`), one vector of 128 numbers a token (lesson 09).
+
+# %%
+def encode(captions):
+    """Captions -> context (B, 32, 128)."""
+    padded = tokenizer(captions, padding="max_length", max_length=32, truncation=True, return_tensors="pt")
+    return clip(input_ids=padded["input_ids"].to(DEVICE)).last_hidden_state
+
+
+caption = "a small red circle above a large blue square"
+print(tokenizer.tokenize(caption))
+print(tuple(encode([caption]).shape))
+
+# %% [markdown]
+# Then the loop of lesson 12, with guidance inside and DDIM as the step. Two things are new, and the rest of this
+# lesson lives on them: it starts at *whatever* timesteps you give it, and after each step `after_step` may change
+# the latent.
+
+# %%
+alpha_bar = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0).float()
+
+
+def trailing(steps):
+    return torch.tensor([round(1000 - i * 1000 / steps) - 1 for i in range(steps)])
+
+
+def predict(z, t, context, null_context, w):
+    """The guided velocity (lesson 12). A longer context than the empty caption's needs two calls instead of one."""
+    t = torch.full((len(z),), t, device=DEVICE)
+    if context.shape == null_context.shape:
+        without, with_caption = unet(z.repeat(2, 1, 1, 1), t.repeat(2), torch.cat([null_context, context])).chunk(2)
+    else:
+        without, with_caption = unet(z, t, null_context), unet(z, t, context)
+    return without + w * (with_caption - without)
+
+
+def denoise(z, ts, context, null_context, w=4.0, after_step=None):
+    """From z at the first of the timesteps `ts` down to a clean latent."""
+    levels = [*alpha_bar[ts].tolist(), 1.0]     # the last step lands on the clean latent
+    for i, (t, now, after) in enumerate(zip(ts.tolist(), levels, levels[1:])):
+        v = predict(z, t, context, null_context, w)
+        z0_hat = now**0.5 * z - (1 - now) ** 0.5 * v
+        eps_hat = now**0.5 * v + (1 - now) ** 0.5 * z
+        z = after**0.5 * z0_hat + (1 - after) ** 0.5 * eps_hat
+        if after_step is not None:
+            z = after_step(i, z)
+    return z
+
+# %% [markdown]
+# > **Predict.** You ask for 4 captions with 25 steps. How often does each network run, and on a batch of what size:
+# > text encoder, U-Net, VAE encoder, VAE decoder?
+
+# %%
+def text_to_image(captions, noise, steps=25, w=4.0):
+    """Captions and noise (B, 4, 8, 8) -> images (B, 3, 64, 64) in [0, 1]."""
+    z0 = denoise(noise, trailing(steps), encode(captions), encode([""] * len(captions)), w)
+    return to_unit(vae.decode(z0))
+
+
+calls = []
+hooks = [network.register_forward_hook(lambda m, inputs, named, out, name=name: calls.append(
+             (name, len(inputs[0] if inputs else named["input_ids"]))), with_kwargs=True)
+         for name, network in (("text encoder", clip), ("U-Net", unet), ("VAE encoder", vae.encoder),
+                               ("VAE decoder", vae.decoder))]
+captions = [caption, "a large yellow star on a black background", "a green ring", ""]
+noise = noise_for(4)
+images = text_to_image(captions, noise)
+for hook in hooks:
+    hook.remove()
+for call in dict.fromkeys(calls):
+    print(f"{call[0]:13} ran {calls.count(call):2} times on a batch of {call[1]}")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# The text encoder twice (the captions, and "" for guidance), the U-Net 25 times on a batch of 8, the decoder once
+# on 4. The VAE's encoder *never* runs in text to image. It made the training data, and it will be back in a moment.
+# </details>
+#
+# Is it the package's? Same captions, same noise:
+
+# %%
+print(same(images, model.generate(captions, noise=noise), tolerance=1e-4))
+
+judge = Judge.load()
+
+
+def read(images):
+    """What the judge, a network that reads pictures of the small world, sees in each image."""
+    said = []
+    for reading in judge.read(images.detach().cpu().clamp(0, 1)):
+        things = [f"{thing['size']} {thing['colour']} {thing['shape']}" for thing in reading.things]
+        said.append(f" {reading.relation} ".join(things) + f" on {reading.background}" if things else "cannot tell")
+    return said
+
+
+fig = plots.grid(images, [f"“{c[:22]}…”" if len(c) > 24 else f"“{c}”" for c in captions], size=2.1)
+plots.show(fig, "Four pictures made in this notebook. " + "; ".join(f"for “{c}” the judge reads: {r}"
+                                                                    for c, r in zip(captions, read(images))) + ".")
+
+# %% [markdown]
+# ## Every tensor on the way
+#
+# The package can watch itself while it makes a picture: `tinyldm trace "a caption"` on the command line, or as
+# below. Each line is a tensor, with the layer that made it, its shape in the tiny model and in Stable Diffusion 1,
+# and the line of code.
+#
+# > **Predict.** In Stable Diffusion a caption has 77 tokens of 768 numbers and a latent is (4, 64, 64). What are
+# > the shapes of `context`, of `z_T`, and of `q` in the first cross-attention? (8 heads, 320 channels, 64 × 64
+# > pixels.)
+
+# %%
+pairs, _ = beside_stable_diffusion(model, caption, steps=2)
+print("\n".join(line for line in table(pairs).splitlines() if not line.startswith("    ")))     # the outermost layers
+q = next(pair for pair in every(pairs) if pair.node.name.endswith("cross_attention.q"))
+print(f"\n{q.node.name}: {written(q.ours)}; in Stable Diffusion {written(q.theirs)}")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# (1, 77, 768), (1, 4, 64, 64), and, with both halves of guidance in the batch, (2, 8, 4096, 40): one query for each
+# of the 4,096 pixels.
+# </details>
+#
+# Only the outermost layers are listed here, and one `q`; `tinyldm trace "a caption" --html trace.html` writes a
+# page on which every row unfolds down to the last convolution.
+
+# %% [markdown]
+# ## Image to image: start later
+#
+# Nobody says that the loop must begin with pure noise. Take a picture, encode it, noise it to some $t$ (lesson 02),
+# and let the loop begin *there*, under a new caption (Meng et al. 2022, "SDEdit"). What the noise has not yet
+# hidden stays. `strength` is the share of the steps that is walked.
+
+# %%
+def start_of(strength, steps=25):
+    """The timesteps that image to image walks: the last `strength` of all."""
+    return trailing(steps)[steps - max(int(steps * strength), 1):]
+
+
+def image_to_image(images, captions, noise, strength=0.6, w=4.0):
+    ts = start_of(strength)
+    share = alpha_bar[ts[0]].item()
+    z = share**0.5 * vae.encode(to_signed(images)) + (1 - share) ** 0.5 * noise
+    return to_unit(vae.decode(denoise(z, ts, encode(captions), encode([""] * len(captions)), w)))
+
+
+random_images = torch.rand(2, 3, 64, 64, generator=seed).to(DEVICE)
+two, two_noises = ["a red star", "a blue ring"], noise_for(2)
+print(same(image_to_image(random_images, two, two_noises),
+           model.img2img(random_images, two, noise=two_noises, strength=0.6), tolerance=1e-4))
+
+# %% [markdown]
+# > **Predict.** We take a scene with a red circle and ask for a green one. What happens at strength 0.2, and at
+# > 1.0? For which strength would you try first? (The signal's factor $\sqrt{\bar\alpha_t}$ at the start is written
+# > above each picture.)
+
+# %%
+SCENE = Scene((Thing("red", "circle", "large", 20, 22, 14), Thing("blue", "square", "small", 46, 48, 10)), "above",
+              "cream", (0.3, 0.5))
+picture = ((to_tensor(render([SCENE])) + 1) / 2).to(DEVICE)     # (1, 3, 64, 64) in [0, 1]
+wish = "a large green circle above a small blue square on a cream background"
+start_noise = noise_for(1)
+
+
+def changed(ax, strength):
+    image = image_to_image(picture, [wish], start_noise, strength)[0]
+    plots.picture(ax, image, f"{strength}: {alpha_bar[start_of(strength)[0]].item()**0.5:.2f}")
+
+
+widgets.dial(changed, {"strength": [round(0.1 * i, 1) for i in range(1, 11)]},
+             strip=[{"strength": s} for s in (0.2, 0.4, 0.6, 0.8, 0.9, 1.0)], size=(1.5, 1.8),
+             alt="A red circle above a blue square, redrawn under a caption that asks for a green circle, at "
+                 "strengths 0.2 to 1.0; above each picture strength and the signal's factor at its start.")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# At 0.2 the start keeps nearly all of the signal, so the picture stays, colour included. At 1.0 hardly any is left,
+# and the result is a picture of the caption that has forgotten the layout. In between lies the useful range, and it
+# is found by trying.
+# </details>
+#
+# The same with pictures that the model never saw the like of: a photograph, and a doodle of your own. Change the
+# doodle!
+
+# %%
+doodle = torch.full((3, 64, 64), 0.85)
+doodle[:, 8:30, 18:46] = torch.tensor([0.9, 0.8, 0.1]).view(3, 1, 1)      # a yellow block …
+doodle[:, 38:58, 6:26] = torch.tensor([0.5, 0.2, 0.7]).view(3, 1, 1)      # … above a purple one
+originals = torch.stack([photograph(64), doodle]).to(DEVICE)
+wishes = ["a pink star on a green background", "a large yellow star above a small purple circle"]
+
+rows = [originals, *(image_to_image(originals, wishes, noise_for(2), s) for s in (0.4, 0.6, 0.8))]
+ordered = [rows[column][row] for row in range(2) for column in range(4)]
+fig = plots.grid(ordered, ["original", "strength 0.4", "0.6", "0.8"], columns=4, size=1.7, rows=["photo", "doodle"])
+plots.show(fig, f"A photograph of a flower redrawn as '{wishes[0]}', and a doodle of two blocks as '{wishes[1]}', at "
+                f"strengths 0.4, 0.6 and 0.8. At 0.8 the judge reads: {'; '.join(read(rows[-1]))}.")
+
+# %% [markdown]
+# ## Inpainting: put the known part back
+#
+# Repaint only what a mask marks. The trick needs no new training: walk from pure noise as usual, but after *each*
+# step overwrite the part that is known by the real picture, **noised to the level that the step has just reached**.
+# So the U-Net always sees a consistent noisy picture, and fills the rest to fit.
+#
+# The mask is given in pixels and needed in latents: one number for each 8 × 8 pixels.
+
+# %%
+def inpaint(images, mask, captions, noise, steps=25, w=4.0):
+    """mask (1, 1, 64, 64): 1 where to repaint."""
+    ts = trailing(steps)
+    known, small_mask = vae.encode(to_signed(images)), F.interpolate(mask, scale_factor=1 / 8)     # (1, 1, 8, 8)
+
+    def put_back(i, z):
+        share = 1.0 if i + 1 == len(ts) else alpha_bar[ts[i + 1]].item()
+        known_now = share**0.5 * known + (1 - share) ** 0.5 * noise
+        return small_mask * z + (1 - small_mask) * known_now
+
+    return to_unit(vae.decode(denoise(noise, ts, encode(captions), encode([""] * len(captions)), w, put_back)))
+
+
+mask = torch.zeros(1, 1, 64, 64, device=DEVICE)
+mask[..., 8:48, 24:64] = 1
+print(same(inpaint(random_images, mask, two, two_noises), model.inpaint(random_images, mask, two, noise=two_noises),
+           tolerance=1e-4))
+
+# %%
+hole = torch.zeros(1, 1, 64, 64, device=DEVICE)
+hole[..., 32:64, 32:64] = 1                                  # the blue square's quarter
+filled = [picture[0], (picture * (1 - hole) + 0.5 * hole)[0]]
+asks = ("a large red circle above a small green star", "a large red circle above a small yellow ring",
+        "a large red circle")
+results = torch.cat([inpaint(picture, hole, [ask + " on a cream background"], noise_for(1)) for ask in asks])
+titles = ["picture", "to repaint", "green star", "yellow ring", "nothing there"]
+fig = plots.grid([*filled, *results], titles, size=1.75)
+plots.show(fig, "A red circle above a blue square; the same with the lower right quarter marked; and three "
+                "repaintings that ask for a green star, a yellow ring, and nothing there. The judge reads: "
+                f"{'; '.join(read(results))}.")
+
+# %% [markdown]
+# > **Predict.** Outside the mask the latent is exactly the old one. Are the *pixels* outside exactly the old ones?
+
+# %%
+change = (results - to_unit(vae.decode(vae.encode(to_signed(picture))))).abs().mean((0, 1))     # (64, 64)
+to_photo = (results - picture).abs().mean((0, 1))
+fig, axes = plt.subplots(1, 2, figsize=plots.WIDE)
+for ax, values, title in ((axes[0], change, "against the decoded original"),
+                          (axes[1], to_photo, "against the original")):
+    plots.heat(ax, values, "x, pixels", "y, pixels", title, signed=False, aspect="equal", vmin=0, vmax=0.2)
+    ax.plot([31.5, 31.5, 63.5], [63.5, 31.5, 31.5], color="white", linestyle="--", linewidth=1)
+keep = (1 - hole[0, 0]).bool()
+plots.show(fig, f"Mean change of each pixel by repainting. Inside the dashed hole it is {change[~keep].mean():.3f} "
+                f"on average. Outside it is {change[keep].mean():.3f} against the decoded original, and "
+                f"{to_photo[keep].mean():.3f} against the original itself.")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# No, for two reasons. The decoder's convolutions and its attention look across the mask's edge (left). And encoding
+# and decoding alone changes every pixel a little (right). Programs therefore paste the old pixels back at the end.
+# </details>
+
+# %% [markdown]
+# ## Two captions, blended
+#
+# A context is a list of vectors, so two captions can be mixed like colours: straight, weight by weight. Two
+# *noises* cannot.
+#
+# > **Predict.** Two independent noises of 256 numbers each have a length of about $\sqrt{256} = 16$. How long is
+# > the point halfway between them?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+a, b = torch.randn(2, 100_000, generator=torch.Generator().manual_seed(0))
+print(f"standard deviation of either: {a.std():.2f}, {b.std():.2f}; halfway: {((a + b) / 2).std():.2f}")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# Variances add: $(\tfrac12)^2 + (\tfrac12)^2 = \tfrac12$, so the length is $16/\sqrt2 = 11.3$. That is not noise of
+# variance 1, which is all that the U-Net knows at $t = 999$.
+# </details>
+#
+# So walk on the sphere instead (Shoemake 1985, "slerp"), with $\theta$ (`angle`) between the two and $\omega$
+# (`weight`) from 0 to 1:
+#
+# $$ \text{slerp}(a, b, \omega) = \frac{\sin((1-\omega)\theta)\,a + \sin(\omega\theta)\,b}{\sin\theta} $$
+
+# %%
+def slerp(a, b, weight):
+    angle = ((a * b).sum() / (a.norm() * b.norm())).arccos()
+    return (torch.sin((1 - weight) * angle) * a + torch.sin(weight * angle) * b) / angle.sin()
+
+
+def blend(captions, noises, frames, steps=25, w=4.0):
+    """Two captions, two noises (2, 4, 8, 8) -> a walk (frames, 3, 64, 64) from one picture to the other."""
+    weight = torch.linspace(0, 1, frames, device=DEVICE)
+    context = torch.lerp(*encode(captions).split(1), weight.view(-1, 1, 1))     # (frames, 32, 128)
+    z = slerp(*noises.split(1), weight.view(-1, 1, 1, 1))                       # (frames, 4, 8, 8)
+    return to_unit(vae.decode(denoise(z, trailing(steps), context, encode([""] * frames), w)))
+
+
+pair = ("a large red circle on a white background", "a large blue star on a black background")
+ends = noise_for(2)
+walk = blend(pair, ends, frames=7)
+print(same(walk, model.interpolate(pair, noise=ends, frames=7), tolerance=1e-4))
+
+# %%
+same_noise = blend(pair, torch.stack([ends[0], ends[0] + 1e-3 * ends[1]]), frames=7)
+fig = plots.grid([*walk, *same_noise], [f"{i / 6:.2f}" for i in range(7)], columns=7, size=1.15,
+                 rows=["captions\nand noises", "captions\nonly"])
+plots.show(fig, f"Two walks of seven pictures from '{pair[0]}' to '{pair[1]}': above captions and noises change, "
+                f"below only the captions. At the middle the judge reads: "
+                f"{'; '.join(read(torch.stack([walk[3], same_noise[3]])))}.")
+
+# %% [markdown]
+# Look at the middles. No training caption ever had the mixed context, so nothing promises that a picture half red
+# and half blue comes out. Compare where each attribute changes: shape, colour and ground need not change at the
+# same place.
+
+# %% [markdown]
+# ## Word maps: who listens to which word?
+#
+# In every cross-attention each of the N pixels asks (`q`), each token answers (`k`), and the softmax says how much
+# the pixel listens to each token (lesson 07). These probabilities *are* a picture: for one token, one number a
+# pixel. The fused kernel never forms them, so a hook computes them beside it.
+
+# %%
+def listen(network, record):
+    """Hooks that append (B, N, L), the mean over heads of every cross-attention's probabilities, to `record`."""
+    def hook(module, inputs, output):
+        x, context = inputs
+        q, k = (y.unflatten(-1, (module.heads, -1)).transpose(1, 2) for y in (module.to_q(x), module.to_k(context)))
+        scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5          # (B, heads, N, L)
+        record.append(scores.softmax(-1).mean(1))
+    return [part.register_forward_hook(hook) for name, part in network.named_modules()
+            if name.endswith("cross_attention")]
+
+
+z, context = noise_for(2), torch.randn(2, 32, 128, generator=seed).to(DEVICE)
+mine = []
+hooks = listen(unet, mine)
+with capture_attention(unet) as maps:
+    unet(z, torch.tensor([500, 20], device=DEVICE), context)
+for hook in hooks:
+    hook.remove()
+theirs = [probabilities[0].mean(1) for name, probabilities in maps.items() if name.endswith("cross_attention")]
+print([tuple(m.shape) for m in mine])
+print(same(torch.cat([m.flatten() for m in mine]).cpu(), torch.cat([m.flatten() for m in theirs])))
+
+# %% [markdown]
+# Three of the seven look from 8 × 8 pixels, four from 4 × 4. We keep the finest, of the half of the batch that
+# reads the caption, and average over layers and steps.
+#
+# > **Predict.** Each pixel's 32 numbers sum to 1: so all tokens share its attention, the start token, the end and
+# > the padding included. Do the words that you can *see* get most of it?
+
+# %%
+said = "a large red circle above a small blue square on a white background"
+maps = []
+hooks = listen(unet, maps)
+drawn = text_to_image([said], noise_for(1))
+for hook in hooks:
+    hook.remove()
+fine = torch.stack([m[-1] for m in maps if m.shape[1] == 64]).mean(0)               # (64, 32): mean of layers and steps
+tokens = ["(start)", *(word.removesuffix("</w>") for word in tokenizer.tokenize(said)), "(end)"]
+tokens += ["(pad)"] * (32 - len(tokens))
+
+fig, ax = plt.subplots(figsize=(8.0, 2.7))
+colours = [plots.GREY if token.startswith("(") else plots.BLUE for token in tokens]
+ax.bar(range(32), 100 * fine.mean(0).cpu(), color=colours)
+ax.axhline(100 / 32, color=plots.BLACK, linestyle="--", linewidth=0.9)
+ax.set_xticks(range(32), tokens, rotation=60, ha="right", fontsize=8)
+ax.set(ylabel="attention, %", title="What all pixels together listen to (dashed: equal shares)")
+share_of_words = fine[:, 1:1 + len(tokenizer.tokenize(said))].sum(1).mean().item()
+plots.show(fig, f"Bars: the mean attention that each of 32 tokens gets. The {len(tokenizer.tokenize(said))} words of "
+                f"the caption get {share_of_words:.0%} together; the highest bar is "
+                f"{tokens[int(fine.mean(0).argmax())]}.")
+
+# %%
+def word_map(ax, word):
+    """The picture, brighter where its pixels listen to `word` more than other pixels do."""
+    values = fine[:, [i for i, token in enumerate(tokens) if token == word]].sum(1).view(1, 1, 8, 8)
+    values = F.interpolate(values, size=(64, 64), mode="bilinear")[0, 0].cpu()
+    ax.imshow(plots.pixels(drawn[0]))
+    ax.imshow((values - values.min()) / (values.max() - values.min()), cmap=plots.SEQUENCE, alpha=0.65)
+    ax.set_title(word)
+    plots.bare(ax)
+
+
+words = ("red", "circle", "above", "blue", "square", "white", "large", "small", "background", "(start)", "(end)")
+peaks = ", ".join(f"{word} {divmod(int(fine[:, tokens.index(word)].argmax()), 8)}" for word in words[:5])
+widgets.dial(word_map, {"word": words}, strip=[{"word": word} for word in words[:6]], size=(1.55, 1.8),
+             alt=f"The picture under six maps, one for each of the words {', '.join(words[:6])}: bright where pixels "
+                 f"listen to the word. Brightest at (row, column) of 8: {peaks}.")
+
+# %% [markdown]
+# Read the maps with care. The text encoder has already mixed the words: the vector at "circle" also knows that it
+# is red and above. And attention says where a word's vector was *read*, not what it did there. Hertz et al. (2023,
+# "prompt-to-prompt") edit pictures by editing these very maps.
+
+# %% [markdown]
+# ## A picture in the style of a picture
+#
+# Cross-attention does not ask where its vectors come from. A vision transformer makes 65 of them from a picture,
+# one for the whole and one for each of 8 × 8 patches; they are put behind the caption's 32 (lesson 09). The empty
+# caption of guidance stays as it is, so the picture's influence is exaggerated, too.
+
+# %%
+def in_the_style_of(images, captions, noise, steps=25, w=4.0):
+    seen = model.image_encoder(to_signed(images))                        # (B, 65, 128)
+    context = torch.cat([encode(captions), seen], dim=1)                 # (B, 97, 128)
+    return to_unit(vae.decode(denoise(noise, trailing(steps), context, encode([""] * len(captions)), w)))
+
+
+print(same(in_the_style_of(random_images, two, two_noises),
+           model.generate(two, noise=two_noises, image_context=model.encode_image(random_images)), tolerance=1e-4))
+
+# %%
+grounds = (("yellow", "black"), ("pink", "green"), ("cyan", "gray"), ("red", "cream"))
+examples = [Scene((Thing(colour, "circle", "large", 32, 32, 15),), None, ground, (0.4, -0.3))
+            for colour, ground in grounds]
+style = ((to_tensor(render(examples)) + 1) / 2).to(DEVICE)
+no_words = in_the_style_of(style, [""] * 4, noise_for(4))
+with_words = in_the_style_of(style, ["a small square"] * 4, noise_for(4))
+
+fig = plots.grid([*style, *no_words, *with_words], columns=4, size=1.6,
+                 rows=["the picture\nthat is read", "no caption", "“a small\nsquare”"])
+plots.show(fig, f"Four pictures, each read as context: {'; '.join(read(style))}. Below, what is made without a "
+                f"caption: {'; '.join(read(no_words))}; and with the caption 'a small square': "
+                f"{'; '.join(read(with_words))}. (As the judge reads them.)")
+
+# %% [markdown]
+# In training a fifth of the batches read their own image this way, half of those without their caption. What comes
+# back is therefore what the patches' vectors keep and the U-Net found useful. Lesson 15 measures it.
+
+# %% [markdown]
+# ## Break it on purpose
+#
+# Three slips, each in one line:
+#
+# 1. **A straight line between noises** instead of slerp: start halfway.
+# 2. **Inpainting with the clean picture put back**, not the noised one.
+# 3. **Image to image that starts later than it noised to**: noise to 60 % of the steps, walk only the last 40 %.
+#
+# > **Predict.** One gives a pale picture, one a noisy picture, one a repainting that does not fit. Which is which?
+
+# %%
+def noisy(z0, eps, t):
+    share = alpha_bar[t].item()
+    return share**0.5 * z0 + (1 - share) ** 0.5 * eps
+
+
+ts, from_60, from_40 = trailing(25), start_of(0.6), start_of(0.4)
+context, null_context, small_hole = encode([wish] * 2), encode([""] * 2), F.interpolate(hole, scale_factor=1 / 8)
+a, b, clean = noise_for(2), noise_for(2), vae.encode(to_signed(picture)).expand(2, -1, -1, -1)
+halfway = torch.cat([slerp(*ends, torch.tensor(0.5)) for ends in zip(a.split(1), b.split(1))])
+noised = [*(noisy(clean, a, t) for t in ts[1:]), clean]             # what to put back after each step
+
+
+def down(z, ts, put_back=None):
+    after_step = put_back and (lambda i, z: small_hole * z + (1 - small_hole) * put_back[i])
+    return denoise(z, ts, context, null_context, after_step=after_step)
+
+
+slips = ("halfway", "inpainting", "from 60 %")
+right = [down(halfway, ts), down(a, ts, noised), down(noisy(clean, a, from_60[0]), from_60)]
+wrong = [down((a + b) / 2, ts), down(a, ts, [clean] * 25), down(noisy(clean, a, from_60[0]), from_40)]
+
+# %%
+titles = [f"{slip}, {way}" for way in ("right", "wrong") for slip in slips for _ in range(2)]
+fig = plots.grid(to_unit(vae.decode(torch.cat(right + wrong))), titles, columns=6, size=1.45)
+spread = [f"{slip} {good.std():.2f} and {bad.std():.2f}" for slip, good, bad in zip(slips, right, wrong)]
+plots.show(fig, "Above, two pictures for each case as they should be; below, the same with the slip. Standard "
+                f"deviation of the final latents, right and wrong: {'; '.join(spread)}.")
+print("Standard deviation of the latents, right and wrong:", "; ".join(spread))
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# The straight line starts with too little noise, so too little is made of it: pale (1). Clean numbers amid noise
+# are a picture that never occurred in training, so what is filled in does not fit (2). And noise for which there
+# are no steps left stays (3).
+# </details>
+
+# %% [markdown]
+# ## What the article says
+#
+# - *The latent that the U-Net reads is produced by the encoder.* In training, image to image and inpainting. In
+#   text to image the VAE's encoder never ran: you counted.
+# - *An input image can be processed by a vision transformer and condition the backbone, for an image in the same
+#   style.* True, and built above: 65 vectors behind the caption's.
+# - *The output of the last step is processed by the decoder.* True; it is the only time that the decoder runs.
+
+# %% [markdown]
+# ## Three quick questions
+#
+# **1.** What is image to image at strength 1 with the trailing timesteps, compared with text to image?
+#
+# <details><summary>Answer</summary>
+#
+# Nearly the same: the start keeps $\sqrt{\bar\alpha_{999}} = 0.068$ of the picture's signal.
+# </details>
+#
+# **2.** Why is the known part noised with the *same* noise at every step of inpainting?
+#
+# <details><summary>Answer</summary>
+#
+# So that the known part moves along one path, as a deterministic sampler's would. Fresh noise each time would shake
+# it.
+# </details>
+#
+# **3.** A caption of 4 words and one of 20: which context is longer?
+#
+# <details><summary>Answer</summary>
+#
+# Neither: both are padded to 32 (77 in Stable Diffusion) vectors.
+# </details>
+
+# %% [markdown]
+# ## Exercises
+#
+# `../exercises/13_full_sampler.ipynb`: the pieces of this lesson, each checked at once.
+#
+# To try here: change the caption *during* the walk, "a red circle" for the first 8 steps, "a blue square" for the
+# rest. Paste the old pixels back after inpainting. Blend three captions. Multiply one word's vector in the context
+# by 2.
+
+# %% [markdown]
+# ## What next
+#
+# Everything so far ran at tiny size. Lesson 14 gives the same classes other numbers, and they are Stable Diffusion.
+# The package's version of this lesson is `tinyldm/latent_diffusion.py`; you can now read all of it.
