@@ -1,0 +1,706 @@
+# %% [markdown]
+# # 14 · From tiny to Stable Diffusion: the same classes with other numbers
+#
+# **Goal.** See that what you built *is* Stable Diffusion: other sizes and names, the same numbers out.
+#
+# **Time.** 40 minutes to read and play; the cells compute for about a minute on 2 CPU cores.
+#
+# **Before this.** Lessons 05 to 09 and 13. The library `diffusers` (`pip install "diffusers>=0.35" accelerate`), with
+# which we compare.
+#
+# **You will be able to**
+# - compute each version's size without a download;
+# - load a checkpoint of one library into the classes of another, strictly;
+# - say which details a checkpoint forces, and what each costs;
+# - run the real one where you have its files, and open your tiny model in `diffusers`.
+
+# %%
+import dataclasses
+import os
+import re
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+import diffusers
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+import transformers
+
+from tinyldm import EPS, VAE, VELOCITY, LatentDiffusion, UNet, checkpoints, versions
+from tinyldm.conditioning import size_embedding
+from tinyldm.course import plots, widgets
+from tinyldm.course.lesson import same
+from tinyldm.course.where import where_we_are
+from tinyldm.workshop import compvis
+from tinyldm.workshop.machine import choose_device
+from tinyldm.workshop.tokenizer import build_tokenizer
+
+diffusers.utils.logging.disable_progress_bar()
+transformers.utils.logging.disable_progress_bar()
+plots.use()
+DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
+print("This lesson runs on", DEVICE.type)
+torch.manual_seed(0)
+seed = torch.Generator().manual_seed(0)
+
+# %% [markdown]
+# ## Where we are
+#
+# Everywhere: no new part comes, only new numbers.
+
+# %%
+where_we_are("VAE encoder", "text encoder", "U-Net", "ResBlock", "SpatialTransformer", "guidance", "sampler",
+             "VAE decoder")
+
+# %% [markdown]
+# ## Everything divided by eight, but not the weights
+#
+# The tiny model's pictures and latents have an eighth of Stable Diffusion's sides. Its networks are smaller for another
+# reason: fewer channels. A ResBlock is two 3 × 3 convolutions between C channels, so its weights grow like C².
+#
+# > **Predict.** Tiny's first level has 64 channels, Stable Diffusion's 320. How many times as many weights has one
+# > ResBlock? About 5, 25 or 125 times?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+def resblock_weights(c, t_emb_dim):
+    """Of a ResBlock with C channels in and out: two norms, two convolutions, one linear for the time."""
+    norms = 2 * (2 * c)                       # a gain and a bias a channel, twice
+    convolutions = 2 * (9 * c * c + c)        # 3 × 3 × in × out, and a bias
+    return norms + convolutions + (t_emb_dim * c + c)
+
+
+def count(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+for name, version in {"tiny": versions.TINY, "Stable Diffusion 1": versions.SD1}.items():
+    with torch.device("meta"):                # shapes without memory: nothing is allocated
+        block = UNet(version.unet).down[0].resblocks[0]
+    c = version.unet.channels[0]
+    assert resblock_weights(c, 4 * c) == count(block)
+    print(f"{name}: {c} channels, {count(block):,} weights in the first ResBlock")
+
+# %% [markdown]
+# 25 times: both the convolutions and the time's linear layer are products of two widths. The same with the whole
+# U-Nets. On PyTorch's `meta` device a network has shapes but no numbers, so even the largest is built in a second.
+
+# %%
+def built(version):
+    """The U-Net and the VAE of a version, on the meta device."""
+    with torch.device("meta"):
+        return UNet(version.unet), VAE(version.vae)
+
+
+NAMED = {"tiny": versions.TINY, "SD 1": versions.SD1, "SD 2": versions.SD2, "XL": versions.SDXL}
+networks = {name: built(version) for name, version in NAMED.items()}
+
+print(f"{'':5} {'image':>12} {'latent':>12} {'context':>10} {'U-Net':>14} {'VAE':>11}")
+for name, version in NAMED.items():
+    unet, vae = networks[name]
+    side, factor = version.image_size, version.vae.factor
+    length, width = version.text[0]["max_position_embeddings"], version.unet.context_dim
+    print(f"{name:5} {f'(3,{side},{side})':>12} {f'(4,{side // factor},{side // factor})':>12} "
+          f"{f'({length},{width})':>10} {count(unet):>14,} {count(vae):>11,}")
+
+assert count(networks["SD 1"][0]) == 859_520_964 and count(networks["SD 1"][1]) == 83_653_863
+
+# %%
+def weights_by_place(unet):
+    """Millions of weights in each level down, the middle and each level up; and how many sit in transformers."""
+    places = {f"down {i}": level for i, level in enumerate(unet.down)} | {"middle": unet.middle}
+    places |= {f"up {i}": level for i, level in enumerate(unet.up)}
+    inside = {name: sum(count(m) for m in level.modules() if type(m).__name__ == "SpatialTransformer")
+              for name, level in places.items()}
+    return {name: (count(level) / 1e6, inside[name] / 1e6) for name, level in places.items()}
+
+
+fig, axes = plt.subplots(1, 3, figsize=(9.2, 3.6))
+for ax, name in zip(axes, ("tiny", "SD 1", "XL")):
+    bars = weights_by_place(networks[name][0])
+    total, inner = zip(*bars.values())
+    ax.barh(list(bars), total, color=plots.SKY, label="all")
+    ax.barh(list(bars), inner, color=plots.BLUE, hatch="//", edgecolor="white", label="in SpatialTransformers")
+    ax.invert_yaxis()
+    ax.set(title=f"{name}: {count(networks[name][0]) / 1e6:,.1f} M", xlabel="million weights")
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+plots.show(fig, "Weights by place in the U-Nets of tiny, Stable Diffusion 1 and XL. In all three the lower levels and "
+                "the first levels on the way up hold most. In XL nearly all of it sits in the SpatialTransformers of "
+                "the lowest level and the middle.")
+
+# %% [markdown]
+# One class, four shapes. `down 0` works at full resolution and holds little; deep levels are wide and hold most. And
+# Stable Diffusion 1 has no transformer in its lowest level (`down 3`, `up 0`), XL none in its highest.
+#
+# ## The same numbers out
+#
+# Equal sizes prove little. So let `diffusers`, the library that most people run Stable Diffusion with, build a U-Net
+# of Stable Diffusion 1's structure with random weights: four levels, transformers in three, eight heads. Only the
+# widths are a tenth, so that it takes a moment.
+
+# %%
+STRUCTURE = dict(        # unet/config.json of Stable Diffusion 1, in diffusers' words
+    act_fn="silu", attention_head_dim=8, block_out_channels=(320, 640, 1280, 1280), cross_attention_dim=768,
+    down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), in_channels=4, layers_per_block=2,
+    out_channels=4, sample_size=64, up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3)
+NARROW = dict(block_out_channels=(32, 64, 128, 128), cross_attention_dim=64, norm_num_groups=8, sample_size=8)
+
+
+def shaken(model):
+    """Weights as if trained: otherwise all norms would have gain 1 and bias 0, and mistakes there would not show."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.02 * torch.randn(parameter.shape, generator=seed)
+    return model.eval().requires_grad_(False).to(DEVICE)
+
+
+theirs = shaken(diffusers.UNet2DConditionModel(**{**STRUCTURE, **NARROW}))
+state = theirs.state_dict()
+print(f"{len(state)} tensors, {count(theirs):,} weights; for example")
+for key in list(state)[16:20]:
+    print(f"  {key}  {tuple(state[key].shape)}")
+
+# %% [markdown]
+# Its names are not ours. `transformer_blocks.0.attn2.to_q` is what we call `blocks.0.cross_attention.to_q`. A
+# *rename table* translates: pairs of templates, where `#` stands for any number that is carried over.
+#
+# > **Predict.** The U-Net has 686 tensors. How many rules does it take: about 20, 100 or 686?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+RULES = [("down_blocks.#.resnets.#.", "down.#.resblocks.#."), (".time_emb_proj.", ".time_proj.")]
+
+
+def rename(key, rules):
+    """Apply each rule to a name, in order."""
+    for old, new in rules:
+        begins = "" if old.startswith(".") else r"(?:^|(?<=\.))"      # only at the start of a part of the name
+        pattern = begins + re.escape(old).replace(r"\#", r"(\d+)")   # each # becomes a group that catches a number
+        numbers = iter(range(1, 1 + new.count("#")))
+        replacement = re.sub("#", lambda _, numbers=numbers: rf"\g<{next(numbers)}>", new)
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
+print(rename("down_blocks.0.resnets.1.time_emb_proj.weight", RULES))
+
+table = checkpoints.DIFFUSERS_UNET
+for key in state:
+    assert rename(key, table) == checkpoints.rename(key, table)
+print(f"Yours equals tinyldm's on all {len(state)} names; the table has {len(table)} rules.")
+
+# %% [markdown]
+# Twenty-odd rules, because the structure repeats. Now load, *strictly*: each name used once, each shape checked,
+# nothing left over. A loader that skips what it does not know gives you a network that is partly random and says
+# nothing.
+
+# %%
+def load_strictly(model, tensors, rules):
+    """Put renamed tensors into a model; ValueError for anything that does not fit."""
+    renamed = {rename(key, rules): tensor for key, tensor in tensors.items()}
+    expected = model.state_dict()
+    if renamed.keys() != expected.keys() or len(renamed) != len(tensors):
+        raise ValueError(f"these do not match: {sorted(renamed.keys() ^ expected.keys())[:4]}")
+    for name, weight in expected.items():
+        tensor = renamed[name]
+        if tensor.shape[2:] == (1, 1) and weight.dim() == 2:      # a 1×1 convolution is a linear layer
+            tensor = tensor[:, :, 0, 0]
+        if tensor.shape != weight.shape:
+            raise ValueError(f"{name} is {tuple(tensor.shape)}, expected {tuple(weight.shape)}")
+        weight.copy_(tensor)
+    return model.eval()
+
+
+config = dataclasses.replace(versions.SD1.unet, channels=(32, 64, 128, 128), context_dim=64, groups=8)
+ours = UNet(config).requires_grad_(False).to(DEVICE)
+load_strictly(ours, state, table)
+
+try:
+    load_strictly(UNet(config).requires_grad_(False), {k: v for k, v in state.items() if k != "conv_in.bias"}, table)
+except ValueError as error:
+    print("Without one of the tensors:", error)
+
+# %% [markdown]
+# > **Predict.** The same random latents go through both, in float32. Is the largest difference 0, about a millionth
+# > of the largest number, or about a thousandth?
+
+# %%
+z_t = torch.randn(2, 4, 16, 16, generator=seed).to(DEVICE)
+context = torch.randn(2, 77, 64, generator=seed).to(DEVICE)
+t = torch.tensor([10, 900], device=DEVICE)
+a, b = ours(z_t, t, context), theirs(z_t, t, context).sample
+print(same(a, b).replace("tinyldm's", "diffusers'"))
+
+fig, axes = plt.subplots(1, 3, figsize=(9, 2.9))
+for ax, values, title in zip(axes, (a, b, 1e6 * (a - b)), ("tinyldm", "diffusers", "difference × 1,000,000")):
+    shown = ax.imshow(values[0, 0].cpu(), cmap=plots.DIVERGING, vmin=-1.5, vmax=1.5)
+    ax.set_title(title)
+    plots.bare(ax)
+fig.colorbar(shown, ax=axes.tolist(), fraction=0.03)
+plots.show(fig, "One channel of the two U-Nets' outputs as heat maps on one scale; they look identical. Their "
+                "difference, times a million, is speckle without a pattern: float32's rounding.")
+
+# %% [markdown]
+# Not 0, because float32 rounds and the two libraries add in different orders; but nothing else differs. These are the
+# classes that you built in lessons 06 to 08.
+#
+# ## The details that a checkpoint forces
+#
+# A trained checkpoint is merciless: it was trained with *one* reading of each detail, and the file does not say which.
+# Let us misread six of them, one at a time, and measure.
+#
+# > **Predict.** Order these mistakes by the damage: (a) a norm's epsilon 1e-5 instead of 1e-6; (b) an approximate GELU;
+# > (c) cosines and sines swapped; (d) 8 read as *width* of a head instead of number; (e) gate and value swapped.
+# > The picture below is the answer.
+
+# %%
+def halves_swapped(weight, dim):
+    """Exchange the two halves of a weight."""
+    weight.copy_(torch.cat(weight.chunk(2, dim=dim)[::-1], dim=dim))
+
+
+def misread(name):
+    """A fresh copy of the network with one detail read wrongly."""
+    model = load_strictly(UNet(config).requires_grad_(False).to(DEVICE), state, table)
+    for part in model.modules():
+        kind = type(part).__name__
+        if name == "transformer's norm: eps 1e-5" and kind == "SpatialTransformer":
+            part.norm.eps = 1e-5
+        elif name == "ResBlock's norms: eps 1e-6" and kind == "ResBlock":
+            part.norm1.eps = part.norm2.eps = 1e-6
+        elif name == "heads of 8 numbers, not 8 heads" and kind == "Attention":
+            part.heads = part.to_q.out_features // 8
+        elif name == "gate and value swapped" and kind == "FeedForward":
+            halves_swapped(part.to_value_and_gate.weight, 0)
+            halves_swapped(part.to_value_and_gate.bias, 0)
+    if name == "cosines and sines swapped":
+        halves_swapped(model.time_mlp.linear1.weight, 1)
+    return model
+
+
+MISTAKES = ("none", "ResBlock's norms: eps 1e-6", "transformer's norm: eps 1e-5", "GELU by tanh",
+            "heads of 8 numbers, not 8 heads", "gate and value swapped", "cosines and sines swapped")
+exact_gelu, damage = F.gelu, {}
+for name in MISTAKES:
+    rough = name == "GELU by tanh"
+    with mock.patch.object(F, "gelu", lambda x, rough=rough: exact_gelu(x, approximate="tanh" if rough else "none")):
+        output = misread(name)(z_t, t, context)
+    damage[name] = ((output - b).abs().max() / b.abs().max()).item()
+damage = dict(sorted(damage.items(), key=lambda item: item[1]))
+
+# %%
+fig, ax = plt.subplots(figsize=plots.WIDE)
+ax.barh(list(damage), [max(value, 1e-8) for value in damage.values()],
+        color=[plots.GREEN] + [plots.ORANGE] * (len(damage) - 1))
+for i, value in enumerate(damage.values()):
+    ax.text(value * 1.2, i, f"{value:.0e}", va="center", fontsize=9)
+ax.axvline(1e-5, color=plots.BLACK, linestyle="--", linewidth=1)
+ax.text(1.1e-5, -0.75, "what the tests allow", fontsize=9)
+ax.set(xscale="log", xlim=(1e-8, 20), xlabel="largest difference, as a share of the largest number")
+ax.invert_yaxis()
+plots.show(fig, "Bars on a logarithmic scale: the right reading differs from diffusers by about 1e-6; wrong epsilons "
+                "and "
+                "a rough GELU by 1e-5 to 1e-4; wrong heads, swapped gates and swapped cosines by 4 to 20 percent.")
+assert damage["none"] < 1e-5 and list(damage)[0] == "none"
+
+# %% [markdown]
+# None of them raises an error: every shape fits. The large ones you would notice in a picture. The small ones you would
+# not; they would only make all your pictures slightly other than everybody's, for ever. Hence the package's parity
+# tests ask for 1e-5 of the largest number. Even the smallest of these mistakes is above that, if only just. (This is
+# one random network; in another the order may differ.)
+#
+# ## How the real files are mapped
+#
+# The names do not depend on the widths. So we can take Stable Diffusion's *real* structure, on the meta device, and
+# try the table on every key that its file holds.
+
+# %%
+with torch.device("meta"):
+    real_unet = diffusers.UNet2DConditionModel(**STRUCTURE)
+    real_vae = diffusers.AutoencoderKL(
+        block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, latent_channels=4)
+
+for theirs_real, ours_real, rules in ((real_unet, networks["SD 1"][0], checkpoints.DIFFUSERS_UNET),
+                                      (real_vae, networks["SD 1"][1], checkpoints.DIFFUSERS_VAE)):
+    mapped = {rename(key, rules): tensor.numel() for key, tensor in theirs_real.state_dict().items()}
+    here = {name: tensor.numel() for name, tensor in ours_real.state_dict().items()}
+    assert mapped == here
+    print(f"{type(theirs_real).__name__}: {len(mapped)} tensors, {sum(mapped.values()):,} weights, "
+          f"{len(rules)} rules: each tensor has its place, none is left over")
+
+# %%
+used = {f"{old}  →  {new}": 0 for old, new in checkpoints.DIFFUSERS_UNET}
+for key in real_unet.state_dict():
+    for rule, (old, new) in zip(used, checkpoints.DIFFUSERS_UNET):
+        renamed = rename(key, [(old, new)])
+        used[rule] += renamed != key
+        key = renamed
+
+fig, ax = plt.subplots(figsize=(9, 5.2))
+ax.barh(list(used), list(used.values()), color=plots.BLUE)
+for i, number in enumerate(used.values()):
+    ax.text(number + 4, i, str(number), va="center", fontsize=8)
+ax.tick_params(axis="y", labelsize=8)
+ax.invert_yaxis()
+ax.set(xlabel="names that the rule changes", title=f"The {len(used)} rules on Stable Diffusion 1's "
+                                                   f"{len(real_unet.state_dict())} U-Net tensors")
+plots.show(fig, "A bar for each rename rule: how many of the U-Net's 686 names it changes. The most used is the one "
+                "for transformer blocks; add_embedding, which only XL has, changes none.")
+
+# %% [markdown]
+# The same weights also travel as *single files* in the names of CompVis, the original code. There the blocks of the
+# down half are numbered in one row, `input_blocks.0 … 11`, with the first convolution and the downsamplings among
+# them, so the rules follow from the configuration. One weight, three names:
+
+# %%
+# NBVAL_CHECK_OUTPUT
+name = "down.1.transformers.0.blocks.0.cross_attention.to_k.weight"
+print("here:      ", name)
+print("diffusers: ", rename(name, checkpoints.reverse(checkpoints.DIFFUSERS_UNET)))
+print("CompVis:   ", next(
+    key for key in (f"input_blocks.{i}.1.transformer_blocks.0.attn2.to_k.weight" for i in range(12))
+    if rename(key, compvis.unet_table(versions.SD1.unet)) == name))
+
+# %% [markdown]
+# Three more traps sit in real files, each a line in `tinyldm/checkpoints.py` or `workshop/compvis.py`:
+#
+# - the VAE's attention was called `query`, `key`, `value` in older folders, and still is in those of version 1;
+# - 1 × 1 convolutions and linear layers hold the same numbers in other shapes: (C, C, 1, 1) and (C, C);
+# - the decoder's levels count from full resolution in CompVis and from the lowest in diffusers. A wrong order does
+#   not always raise an error: some shapes agree.
+
+# %% [markdown]
+# ## The whole way, side by side
+#
+# Parts that agree could still be wired differently: timesteps, guidance, scale, rounding. So let diffusers build a
+# whole pipeline (text encoder, U-Net, VAE, scheduler; random weights), write it to a folder, and open that folder
+# here with one line. Both start from the same noise.
+
+# %%
+words = build_tokenizer(["a", "red", "astronaut", "riding", "horse", "on", "the", "moon"], length=77)
+text = shaken(transformers.CLIPTextModel(transformers.CLIPTextConfig(
+    vocab_size=len(words), hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4,
+    max_position_embeddings=77, hidden_act="quick_gelu", bos_token_id=words.bos_token_id,
+    eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id)))
+vae = shaken(diffusers.AutoencoderKL(
+    block_out_channels=(32, 32, 64, 64), down_block_types=("DownEncoderBlock2D",) * 4, norm_num_groups=8,
+    up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, latent_channels=4, scaling_factor=0.18215))
+scheduler = diffusers.DDIMScheduler(      # scheduler_config.json of Stable Diffusion 1
+    beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
+    steps_offset=1, timestep_spacing="leading")
+pipe = diffusers.StableDiffusionPipeline(
+    unet=theirs, vae=vae, text_encoder=text, tokenizer=words, scheduler=scheduler, safety_checker=None,
+    feature_extractor=None, requires_safety_checker=False)
+pipe.set_progress_bar_config(disable=True)
+
+with tempfile.TemporaryDirectory() as folder:
+    pipe.save_pretrained(folder)                                         # diffusers writes …
+    model = LatentDiffusion.from_pretrained(folder, device=DEVICE)       # … and tinyldm opens
+
+noise = torch.randn(2, 4, 16, 16, generator=seed).to(DEVICE)
+captions = ["a red astronaut riding a horse", "the moon"]
+mine = model.generate(captions, noise=noise, steps=20, guidance_scale=7.5)
+other = pipe(captions, latents=noise, num_inference_steps=20, guidance_scale=7.5, height=128, width=128,
+             output_type="pt").images
+
+# %%
+def side_by_side(mine, other, titles):
+    """Pictures of both, and 255 times their difference, in one row for each caption; -> figure, grey levels apart."""
+    apart = (mine - other.to(mine)).abs()
+    tiles = [tile for i in range(len(mine)) for tile in (mine[i], other[i], (apart[i] * 255).clamp(0, 1))]
+    return plots.grid(tiles, ["tinyldm", "diffusers", "difference × 255"], columns=3, rows=titles,
+                      size=1.7), apart.max().item() * 255
+
+
+fig, levels = side_by_side(mine, other, ["caption 1", "caption 2"])
+assert levels < 1
+plots.show(fig, "Two captions, each as a picture by tinyldm, by diffusers, and their difference times 255. The weights "
+                "are random, so the pictures are only coloured texture; but both libraries paint the same one, and the "
+                "difference is black.")
+print(f"after 20 guided steps and the decoder, no pixel differs by more than {levels:.4f} of 255 grey levels")
+
+# %% [markdown]
+# Random weights paint nothing. That is the point: no part can hide a mistake behind a pretty picture. The test-suite
+# does this for versions 1, 2, 2 with velocity and XL, all samplers, image to image and inpainting
+# (`tests/test_parity_*.py`).
+#
+# ## Run the real one, where you have it
+#
+# Stable Diffusion's files are some gigabytes, come with a licence of their own, and are not part of this course.
+# Where you have a folder, name it in the environment variable `TINYLDM_SD_FOLDER`; the cell below then makes a
+# picture. Where you have none, it says so and shows nothing.
+
+# %%
+folder = os.environ.get("TINYLDM_SD_FOLDER")
+if folder is None:
+    print("No folder of Stable Diffusion is named here, so there is no picture to show. To get one:\n"
+          "  pip install huggingface_hub\n"
+          "  hf download OWNER/NAME --local-dir FOLDER     # a Stable Diffusion 1, 2 or XL model on the hub\n"
+          "  TINYLDM_SD_FOLDER=FOLDER jupyter lab")
+else:
+    half = torch.float16 if DEVICE.type == "cuda" else torch.float32
+    real = LatentDiffusion.from_pretrained(folder, device=DEVICE, dtype=half)
+    picture = real.generate(["a photograph of a lighthouse on a cliff at dawn"], steps=25, guidance_scale=7.5,
+                            generator=torch.Generator().manual_seed(0))
+    fig, ax = plt.subplots(figsize=(4.6, 4.6))
+    plots.picture(ax, torch.nn.functional.interpolate(picture, (384, 384), mode="area")[0], Path(folder).name)
+    plots.show(fig, "A photograph of a lighthouse on a cliff at dawn, made by the model in the named folder.")
+
+# %% [markdown]
+# What it takes: the weights once in memory, and time.
+
+# %%
+fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
+TEXT = {"tiny": None, "SD 1": 123_060_480, "SD 2": 340_387_840, "XL": 123_060_480 + 694_659_840}   # versions.py
+names = [name for name in NAMED if TEXT[name]]
+for shift, size, colour, label in ((-0.2, 4, plots.SKY, "float32"), (0.2, 2, plots.BLUE, "float16")):
+    gigabytes = [size * (count(networks[n][0]) + count(networks[n][1]) + TEXT[n]) / 1e9 for n in names]
+    left.bar([i + shift for i in range(len(names))], gigabytes, 0.4, color=colour, label=label)
+    for i, value in enumerate(gigabytes):
+        left.text(i + shift, value + 0.1, f"{value:.1f}", ha="center", fontsize=9)
+left.set_xticks(range(len(names)), names)
+left.set(ylabel="gigabytes of weights", title="U-Net + VAE + text encoders")
+left.legend()
+sides = {"tiny": 64, "SD 1, 2": 512, "SD 2-v": 768, "XL": 1024}
+for shift, colour, label, numbers in ((-0.2, plots.GOLD, "image", lambda side: 3 * side**2),
+                                      (0.2, plots.ORANGE, "latent", lambda side: 4 * (side // 8) ** 2)):
+    right.bar([i + shift for i in range(len(sides))], [numbers(side) for side in sides.values()], 0.4, color=colour,
+              label=label)
+right.set_xticks(range(len(sides)), list(sides))
+right.set(yscale="log", ylabel="numbers (logarithmic)", ylim=(100, 3e7), title="What the U-Net is spared")
+right.legend(ncols=2)
+plots.show(fig, "Left: gigabytes of weights in float32 and float16: Stable Diffusion 1 needs 4.3 and 2.1, 2 needs 5.2 "
+                "and 2.6, XL 13.9 and 6.9. Right: the latent holds a forty-eighth of the image's numbers, at every "
+                "size.")
+
+# %% [markdown]
+# On two CPU cores, one call of Stable Diffusion 1's U-Net took 5.6 seconds in float32 and 3.0 in bfloat16
+# (`benchmarks/README.md`). A picture of 25 guided steps is 25 calls with two latents each: some minutes, on a
+# laptop, with the classes that you built.
+#
+# ## What version 2 changed
+#
+# Same U-Net, other numbers. A configuration is a frozen dataclass, so the difference is a loop:
+
+# %%
+# NBVAL_CHECK_OUTPUT
+def differences(old, new):
+    """The fields in which two configurations differ."""
+    pairs = ((field.name, getattr(old, field.name), getattr(new, field.name)) for field in dataclasses.fields(old))
+    return {name: (a, b) for name, a, b in pairs if a != b}
+
+
+for title, old, new in (("1 → 2-base", versions.SD1, versions.SD2),
+                        ("2-base → 2 at 768 pixels", versions.SD2, versions.SD2_V)):
+    print(title)
+    for name, (a, b) in differences(old.unet, new.unet).items():
+        print(f"  U-Net {name}: {a} → {b}")
+    for name in (name for name, value in new.text[0].items() if value != old.text[0][name]):
+        print(f"  text encoder {name}: {old.text[0][name]} → {new.text[0][name]}")
+    for what, a, b in (("image size", old.image_size, new.image_size),
+                       ("prediction", old.prediction.name, new.prediction.name)):
+        print(f"  {what}: {a} → {b}" if a != b else f"  {what}: {a}, as before")
+
+# %% [markdown]
+# Heads of equal width (64 numbers) instead of equal number; another, wider text encoder; and at 768 pixels the network
+# answers with the *velocity* (Salimans & Ho 2022) instead of the noise:
+#
+# $$ v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1-\bar\alpha_t}\,z_0. $$
+#
+# Think of an angle $\varphi$ with $\cos\varphi = \sqrt{\bar\alpha_t}$. Then $z_t = \cos\varphi\, z_0 +
+# \sin\varphi\,\epsilon$ walks on a circle from picture to noise, and $v$ is the direction in which it walks: its
+# derivative by $\varphi$.
+#
+# > **Predict.** At the very end, $\varphi = 90°$: what is $v$? And what would `eps` tell you there that $z_t$ does not?
+
+# %%
+alpha_bar = versions.SD1.schedule().alpha_bar
+
+
+def on_the_circle(ax, t):
+    signal, noise = alpha_bar[t].sqrt().item(), (1 - alpha_bar[t]).sqrt().item()
+    turn = torch.linspace(0, torch.pi / 2, 60)
+    ax.plot(turn.cos(), turn.sin(), color=plots.GREY, linewidth=1)
+    for tip, place, colour, name in (((1, 0), (1, -0.2), plots.BLUE, "$z_0$"),
+                                     ((0, 1), (-0.15, 1), plots.ORANGE, "$\\epsilon$"),
+                                     ((signal, noise), (signal + 0.05, noise + 0.08), plots.BLACK, "$z_t$")):
+        ax.annotate("", tip, (0, 0), arrowprops={"arrowstyle": "-|>", "color": colour})
+        ax.text(*place, name, color=colour, fontsize=11)
+    ax.annotate("", (signal - 0.6 * noise, noise + 0.6 * signal), (signal, noise),
+                arrowprops={"arrowstyle": "-|>", "color": plots.GREEN})
+    ax.text(signal - 0.6 * noise - 0.12, noise + 0.6 * signal + 0.05, "$v$", color=plots.GREEN, fontsize=11)
+    ax.set(xlim=(-0.85, 1.3), ylim=(-0.25, 1.45), aspect="equal")
+    ax.set_title(f"t = {t}", fontsize=9)
+    plots.bare(ax)
+
+
+widgets.dial(on_the_circle, {"t": range(0, 1000, 3)}, strip=[{"t": t} for t in (0, 300, 600, 999)], size=(2.2, 2.2),
+             alt="A quarter of a circle from the clean latent, to the right, to the noise, upwards. z_t moves along it "
+                 "as t grows; the velocity is the tangent arrow: at first it points to the noise, at the end away from "
+                 "the clean latent.")
+
+z0, eps = torch.randn(2, 4, 4, 8, 8, generator=seed)
+a = 0.3
+z_t, v = a**0.5 * z0 + (1 - a) ** 0.5 * eps, a**0.5 * eps - (1 - a) ** 0.5 * z0
+print(same(a**0.5 * v + (1 - a) ** 0.5 * z_t, VELOCITY.to_eps(v, z_t, a)))
+
+# %% [markdown]
+# At the end $v = -z_0$: the network must say what the *picture* is, while `eps` is $z_t$ itself and says nothing new.
+# At the beginning $v$ is the noise. So the velocity is never trivial, and with $z_t$ it gives `eps` and `z0` by a
+# rotation, without a division that explodes.
+#
+# The weights do not say which of the two they predict: the same shapes, the same names. It stands in the scheduler's
+# configuration (`prediction_type`), and reading it wrongly is one of lesson 16's broken pipelines.
+#
+# ## What XL changed
+#
+# Three levels instead of four, more attention, two text encoders, and four times the pixels.
+
+# %%
+fig, ax = plt.subplots(figsize=(8.4, 3.2))
+for row, version in enumerate(NAMED.values()):
+    depths = [*version.unet.transformer_depth, *[None] * (4 - len(version.unet.channels)), version.unet.middle_depth]
+    for column, depth in enumerate(depths):
+        if depth is None:
+            continue
+        ax.scatter(column, row, s=190 + 110 * depth, color=plots.BLUE if depth else "white", edgecolor=plots.BLUE)
+        ax.text(column, row, str(depth), ha="center", va="center", color="white" if depth else plots.BLUE, fontsize=9)
+ax.set_xticks(range(5), ["level 0\n(full size)", "level 1", "level 2", "level 3", "middle"])
+ax.set_yticks(range(len(NAMED)), list(NAMED))
+ax.set(xlim=(-0.5, 4.5), ylim=(len(NAMED) - 0.4, -0.7), title="Transformer blocks in each SpatialTransformer")
+plots.show(fig, "Depth of the transformers: tiny 1, 1 and 1 in the middle; Stable Diffusion 1 and 2: 1, 1, 1, 0 and 1; "
+                "XL: 0, 2, 10 and 10 in the middle, with no fourth level.")
+
+# %% [markdown]
+# XL attends where it is cheap: none at full size, where a 128 × 128 latent would mean 16,384 queries, ten deep at the
+# lowest level. And it is *told* more (Podell et al. 2023): beside the context a vector is added to the time embedding,
+# made of the pooled caption (1,280 numbers) and six sizes: original height and width, crop, target. They too
+# become sinusoids, as `t` does, 256 for each.
+
+# %%
+def sinusoids(values, dim=256):
+    """(N,) -> (N, dim), cosines first: lesson 06's time embedding."""
+    frequency = torch.exp(-torch.log(torch.tensor(10_000.0)) * torch.arange(dim // 2) / (dim // 2))
+    angle = values.float()[:, None] * frequency
+    return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+def added_vector(pooled, sizes):
+    """XL's: pooled caption (B, 1280) and six sizes (B, 6) -> (B, 2816)."""
+    return torch.cat([pooled, sinusoids(sizes.flatten()).reshape(len(sizes), -1)], dim=1)
+
+
+pooled, sizes = torch.randn(3, 1280, generator=seed), torch.randint(0, 1025, (3, 6), generator=seed)
+print(same(added_vector(pooled, sizes), size_embedding(pooled, sizes)))
+assert added_vector(pooled, sizes).shape[1] == versions.SDXL.unet.added_dim == 2816
+assert versions.SDXL.unet.context_dim == 768 + 1280      # two text encoders, side by side
+
+# %% [markdown]
+# Why tell a network the size of the *original*? Because small originals were scaled up for training, and look soft.
+# Untold, the model learns to make soft pictures now and then. Told, it learns what soft is; and at sampling you ask
+# for a large original.
+#
+# ## Your tiny model in diffusers
+#
+# The way works in the other direction too. The model that this repository trained is saved in the same folder layout,
+# and `diffusers`, which knows nothing of this course, opens it.
+
+# %%
+tiny = LatentDiffusion.from_pretrained("tiny", device=DEVICE)
+with tempfile.TemporaryDirectory() as folder:
+    tiny.save_pretrained(Path(folder) / "mine")
+    abroad = diffusers.StableDiffusionPipeline.from_pretrained(Path(folder) / "mine").to(DEVICE)
+abroad.set_progress_bar_config(disable=True)
+
+captions = ["a large red circle on a white background", "a large blue star above a large yellow square"]
+noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(4)).to(DEVICE)
+here = tiny.generate(captions, noise=noise, steps=25, guidance_scale=4.0)
+there = abroad(captions, latents=noise, num_inference_steps=25, guidance_scale=4.0, output_type="pt").images
+
+fig, levels = side_by_side(here, there, ["red circle", "blue star,\nyellow square"])
+assert levels < 1
+plots.show(fig, "Two captions, each painted by the tiny model in tinyldm and in diffusers, and the difference times "
+                "255, which is black: the same pictures.")
+print(f"opened as {type(abroad).__name__}; no pixel differs by more than {levels:.4f} of 255 grey levels")
+
+# %% [markdown]
+# So whatever runs on `diffusers` (a web interface, a phone app, a fine-tuning script) can take what you train here.
+#
+# ## Break it on purpose
+#
+# You misread the U-Net's details above. Now the pipeline's: the tiny model predicts the velocity. Tell the sampler that
+# it is noise; and separately, leave the scale out before decoding.
+#
+# > **Predict.** Which of the two still shows the shapes?
+
+# %%
+right = tiny.schedule.prediction
+tiny.schedule.prediction = EPS
+as_noise = tiny.generate(captions, noise=noise, steps=25, guidance_scale=4.0)
+tiny.schedule.prediction = right
+
+with torch.no_grad():
+    decode = tiny.vae.decode
+    with mock.patch.object(tiny.vae, "decode", lambda z0: decode(z0 * tiny.vae.config.scale)):
+        unscaled = tiny.generate(captions, noise=noise, steps=25, guidance_scale=4.0)
+
+fig = plots.grid([*here, *as_noise, *unscaled], columns=2, size=1.5,
+                 rows=["right", "velocity\nread as noise", "scale not\nundone"])
+plots.show(fig, "Three rows of two pictures. Right: the captions. Velocity read as noise: no shapes. Scale left out: "
+                "the shapes are there, but pale and blurred.")
+
+# %% [markdown]
+# Both are one word in a configuration file. The second is the kinder mistake: every latent is too small by one
+# factor, and the decoder still sees its pattern. The first feeds each step a wrong direction.
+
+# %% [markdown]
+# ## What the article says
+#
+# - *All of Stable Diffusion 1.1 to XL were instantiations of the LDM architecture.* True, and you have just seen it:
+#   one class, four configurations. (Its opening says 1.1 to 2.1; the article disagrees with itself.)
+# - *Conditions enter by cross-attention.* Not only: XL's sizes and pooled caption are added to the time embedding, and
+#   inpainting models get 9 input channels.
+# - *Text is encoded by CLIP ViT-L/14.* In version 1. Version 2 has OpenCLIP ViT-H, XL both ViT-L and OpenCLIP bigG.
+# - *The U-Net predicts noise.* Version 2 at 768 pixels predicts velocity.
+
+# %% [markdown]
+# ## Three quick questions
+#
+# **1.** `attention_head_dim: 8` stands in Stable Diffusion 1's configuration. How wide is a head in its first level?
+#
+# <details><summary>Answer</summary>
+#
+# 320 / 8 = 40. In these files the name is misleading: it is the *number* of heads. You saw above what the other reading
+# costs.
+# </details>
+#
+# **2.** Why does a checkpoint load without complaint into a network with the wrong epsilon?
+#
+# <details><summary>Answer</summary>
+#
+# Epsilon is no weight, so it is not in the file. Names and shapes all fit. Only a comparison of outputs finds it.
+# </details>
+#
+# **3.** What must a folder hold so that a U-Net's output can be read rightly, beside the U-Net?
+#
+# <details><summary>Answer</summary>
+#
+# The scheduler's configuration: the noise schedule and `prediction_type`. (And the VAE's scale, to decode.)
+# </details>
+
+# %% [markdown]
+# ## Exercises
+#
+# `../exercises/14_from_tiny_to_stable_diffusion.ipynb`: a rename table of your own, and what goes with it.
+#
+# To try here: add "skip connections in the wrong order" to the mistakes (`mock.patch` the U-Net's `up` levels). On a
+# GPU: name a real folder, and time 25 steps in float32 and in float16.
+
+# %% [markdown]
+# ## What next
+#
+# Two networks agree to the last digit. But is what they paint any *good*? Lesson 15 measures the tiny model: captions
+# read back by a judge, combinations that it never saw, and whether it has merely learnt its pictures by heart.
