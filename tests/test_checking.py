@@ -28,8 +28,9 @@ def file(tmp_path, monkeypatch):
     return tmp_path / "deep" / "progress.json"
 
 
-def result_of(answer, name="q_sample"):
-    return run_check(find(name), Here(answer), seed=0)
+def result_of(answer, name="q_sample", seconds=60.0):
+    """The limit is long, so that a busy machine changes no diagnosis; where it is tested it is given."""
+    return run_check(find(name), Here(answer, seconds), seed=0)
 
 
 # ── Mistakes that belong to no exercise ──────────────────────────────────────────────────────────────
@@ -52,7 +53,7 @@ def test_a_loop_is_stopped_in_time_at_its_line():
                 pass
 
     start = time.perf_counter()
-    result = result_of(q_sample)
+    result = result_of(q_sample, seconds=0.5)
     assert result.diagnosis == "too-slow" and result.error.line > 0
     assert time.perf_counter() - start < 2
 
@@ -136,7 +137,7 @@ def test_another_way_to_draw_the_same_noise_passes_and_bad_noise_does_not():
         return lambda z, beta, generator: (1 - beta) ** 0.5 * z + beta**0.5 * noise(z, generator)
 
     def right(z, generator):
-        return -torch.randn(z.shape, generator=generator)
+        return -torch.randn(z.shape, generator=generator).to(z)
 
     def uneven(z, generator):
         return torch.empty(z.shape).exponential_(generator=generator) - 1
@@ -146,6 +147,35 @@ def test_another_way_to_draw_the_same_noise_passes_and_bad_noise_does_not():
     assert result_of(drawn(lambda z, g: right(z, g) + 1), "noise_one_step").diagnosis == "noise-mean"
     assert result_of(drawn(lambda z, g: right(z, g) * 2), "noise_one_step").diagnosis == "noise-spread"
     assert result_of(drawn(lambda z, g: -torch.randn_like(z)), "noise_one_step").diagnosis == "generator-ignored"
+
+
+def noise_but_at_0(x, t, generator):
+    return x + torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device) if t > 0 else x * 1
+
+
+NOISE = Exercise("noise", "Noise", 1, 1, noise_but_at_0,
+                 lambda g: [Call((torch.randn(3, 4, generator=g), t, Seeded(4 + t))) for t in (0, 1)],
+                 ("hint",), "insight", (), (), moments=lambda x, t, generator: (x, float(t > 0)))
+
+
+def test_other_draws_are_right_in_all_but_the_numbers():
+    def other(x, t, generator):
+        return x - torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device) if t > 0 else x * 1
+
+    def promoted(x, t, generator):
+        return other(x, t, generator).double()
+
+    def noisy_end(x, t, generator):
+        return x - torch.randn(x.shape, generator=generator, dtype=x.dtype)
+
+    def changing(x, t, generator):
+        x += 1
+        return other(x - 1, t, generator)
+
+    results = [run_check(NOISE, Here(answer)) for answer in (noise_but_at_0, other, promoted, noisy_end)]
+    assert [result.diagnosis for result in results] == ["", "", "wrong-dtype", "wrong-value"]
+    assert results[0].verified == results[1].verified
+    assert run_check(NOISE, Here(changing)).diagnosis == "inputs-changed"
 
 
 def test_the_learners_random_numbers_are_left_alone():
@@ -223,6 +253,19 @@ REFUSAL = Exercise("refuse", "Refuse", 1, 1, refusing, lambda g: [Call((torch.on
 def test_senseless_inputs_must_be_refused():
     assert "1 senseless inputs refused" in run_check(REFUSAL, Here(refusing)).verified
     assert run_check(REFUSAL, Here(lambda x: x * 2)).diagnosis == "should-refuse"
+
+
+GUESS = Exercise("guess", "Predict", 1, 1, lambda: 0.36, lambda g: [Call(())], ("hint",), "insight",
+                 (Wrong("rooted", lambda: 0.6, "That is the root."),), (), tolerance=0.1)
+
+
+@pytest.mark.parametrize("answer, diagnosis", [(0.36, ""), (0.37, ""), (torch.tensor(0.35), ""), (0.6, "rooted"),
+                                               (0.1, "wrong-value"), ("much", "wrong-kind"), (..., "not-written")])
+def test_plain_answers_are_checked_as_they_are(monkeypatch, answer, diagnosis):
+    monkeypatch.setattr("tinyldm.course.checking.find", lambda name: GUESS)
+    feedback = check("guess", answer)
+    assert feedback.result.diagnosis == diagnosis
+    assert bool(feedback) == (not diagnosis)
 
 
 def test_a_made_module_is_compared_after_the_call():
