@@ -1,11 +1,13 @@
 """The parts of grading that need no student's process: files, frames, reports, and what is said about a machine."""
 
 import json
+import math
 import random
 import re
 import socket
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -239,6 +241,59 @@ def test_nothing_is_pickled():
 def test_all_exercises_can_be_graded(exercise):
     """Their calls go over the wire: plain arguments, and makers that the student's process may see."""
     require_sendable(exercise)
+
+
+def like(value, forge):
+    """A value of the same structure with other numbers in it."""
+    if isinstance(value, torch.Tensor):
+        return forge(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(like(item, forge) for item in value)
+    if isinstance(value, dict):
+        return {key: like(item, forge) for key, item in value.items()}
+    if isinstance(value, (int, float)):
+        found = forge(torch.tensor(float(value)))
+        return found.item() if found.device.type == "cpu" and found.numel() == 1 else found
+    return value if value is None else "forged"
+
+
+FORGERIES = {
+    "nan": lambda tensor: torch.full(tensor.shape, math.nan),
+    "nan_of_its_type": lambda tensor: tensor.double().mul(math.nan).to(tensor.dtype),
+    "infinity": lambda tensor: torch.full(tensor.shape, math.inf),
+    "minus_infinity": lambda tensor: torch.full(tensor.shape, -math.inf),
+    "complex": lambda tensor: torch.full(tensor.shape, complex(math.nan, math.nan)),
+    "meta": lambda tensor: torch.empty_like(tensor, device="meta"),
+    "empty": lambda tensor: torch.zeros(0),
+    "no_dimension": lambda tensor: torch.tensor(math.nan),
+    "shifted": lambda tensor: tensor.double() + 7.7,
+    "broadcast": lambda tensor: tensor[None],
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+@pytest.mark.parametrize("exercise", [exercise for all_of in lessons().values() for exercise in all_of],
+                         ids=lambda exercise: exercise.name)
+def test_no_forged_outcome_passes(exercise, forgery):
+    """The best of liars: it knows the right structure, has every gradient and unchanged inputs, and no right value."""
+    def lie(call: Call) -> Outcome:
+        truth = perform(exercise.answer, call)
+        value = like(truth.value, FORGERIES[forgery])
+        return replace(truth, value=value, error=None)
+
+    try:
+        assert not run_check(exercise, lie, 3).passed
+    except AssertionError:
+        raise
+    except Exception as error:      # marking.judged takes that for no pass
+        assert forgery not in ("nan", "shifted"), error
+
+
+@pytest.mark.parametrize("exercise", [exercise for all_of in lessons().values() for exercise in all_of],
+                         ids=lambda exercise: exercise.name)
+@pytest.mark.parametrize("error", ["ValueError", "RuntimeError", "NotImplementedError", "TimeUp", ""])
+def test_no_claimed_error_passes(exercise, error):
+    assert not run_check(exercise, lambda call: sound(Outcome(error=Error(error, "")), call), 3).passed
 
 
 @pytest.mark.parametrize("name, text, words", [

@@ -157,4 +157,5 @@ def clean(error: Any) -> Error:
     """An Error whose parts have the types they should have, and a length that fits into a report. Raises BadFrame."""
     if not isinstance(error, Error) or not isinstance(error.line, int):
         raise wire.BadFrame("an error that is none")
-    return Error(str(error.type)[:100], str(error.message)[:1000], error.line, str(error.code)[:300])
+    # A type without a name would look like no error at all.
+    return Error(str(error.type)[:100] or "Error", str(error.message)[:1000], error.line, str(error.code)[:300])
