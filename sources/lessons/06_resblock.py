@@ -1,0 +1,670 @@
+# %% [markdown]
+# # 06 · The ResBlock: telling a network how noisy its input is
+#
+# **Goal.** Build the block that a U-Net is mostly made of, and the clock that tells it the time.
+#
+# **Time.** 40 minutes to read and play; the cells compute for about a minute on 2 CPU cores.
+#
+# **Before this.** Lesson 02. You should have met convolutions (3 × 3, padding, stride) and `nn.Module`.
+#
+# **You will be able to**
+# - write a timestep as a vector, and say why one number would not do;
+# - build a ResBlock that is equal to Stable Diffusion's, weight for weight;
+# - show what `t` does inside of it, and how one setting of GroupNorm silently erases `t`;
+# - say how far a block sees.
+
+# %%
+import math
+
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tinyldm import NoiseSchedule, to_unit
+from tinyldm import resblock as package
+from tinyldm.course import plots, widgets
+from tinyldm.course.lesson import budget, photograph, same
+from tinyldm.course.where import where_we_are
+from tinyldm.forward_diffusion import scaled_linear_betas
+from tinyldm.workshop.data.digits import Digits
+from tinyldm.workshop.machine import choose_device
+
+plots.use()
+DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
+print("This lesson runs on", DEVICE.type)
+torch.manual_seed(0)
+
+# %% [markdown]
+# ## Where we are
+#
+# One network removes noise at *every* level: a breath of it at `t = 10`, a storm at `t = 900`. The two tasks have
+# little
+# in common, so the network must be told which one it faces. The ResBlock is where it is told.
+
+# %%
+where_we_are("ResBlock")
+
+# %% [markdown]
+# ## How to write the time
+#
+# `t` is a whole number from 0 to 999. Why not hand the network $t / 1000$ and be done? Because `t = 10` and `t =
+# 14` would
+# be 0.010 and 0.014: to a linear layer, nearly the same; yet in those four steps the noise grows by a sixth.
+#
+# A clock has the same problem, a long day and short seconds, and solves it with several hands. The slow hand says
+# roughly
+# where we are, the fast one exactly.
+
+# %% [markdown]
+# Give each hand a speed $f_i$ and write down where its tip is, as cosine and sine of its angle:
+#
+# $$ \operatorname{emb}(t) = \big[\cos(t f_0), \dots, \cos(t f_{n-1}),\ \sin(t f_0), \dots, \sin(t f_{n-1})\big],
+# \qquad f_i = 10000^{-i/n} $$
+#
+# (Vaswani et al. 2017, § 3.5, there for positions in a sentence; Ho et al. 2020, appendix B, for `t`.) $n$ (`half`)
+# is the number
+# of hands. The fastest turns once in 6 timesteps, the slowest would need 10,000 times as long, and $t$ ends before
+# it has
+# moved far.
+#
+# > **Predict.** With $n = 2$, what are the four numbers of $t = 0$? And which of the four has hardly changed at $t
+# > = 1$?
+
+# %%
+def timestep_embedding(t, dim):
+    """t (B,) -> (B, dim): dim / 2 cosines, then dim / 2 sines."""
+    half = dim // 2
+    exponent = torch.arange(half, device=t.device) / half        # (half,) from 0 to almost 1
+    f = torch.exp(-math.log(10_000) * exponent)                  # from 1 down to almost 1 / 10,000
+    angle = t[:, None] * f                                       # (B,) -> (B, half)
+    return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+print("t = 0:", timestep_embedding(torch.tensor([0]), 4)[0])
+print("t = 1:", timestep_embedding(torch.tensor([1]), 4)[0])
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# At $t=0$ all cosines are 1 and all sines 0: $(1, 1, 0, 0)$. At $t = 1$ the fast hand (numbers 1 and 3) has moved
+# by a radian;
+# the slow one (2 and 4) by a hundredth.
+# </details>
+#
+# All cosines first, then all sines: every Stable Diffusion checkpoint was trained with this order. Many texts (and
+# the
+# original for sentences) alternate them, which is as good for a new network and ruins an old one.
+
+# %%
+t = torch.randint(1000, (64,))
+print(same(timestep_embedding(t, 320), package.timestep_embedding(t, 320)))     # 320 numbers, as in Stable Diffusion
+
+# %% [markdown]
+# Turn the time yourself. Each clock below is one pair (cosine, sine). Which hand tells `t = 10` from `t = 12`, and
+# which tells
+# 10 from 900?
+
+# %%
+def clocks(ax, t):
+    n = 5
+    for i in range(n):
+        emb = timestep_embedding(torch.tensor([t]), 2 * n)[0]
+        x, y = emb[i].item(), emb[n + i].item()
+        ax.add_patch(plt.Circle((2.4 * i, 0), 1, fill=False, color=plots.GREY))
+        ax.plot([2.4 * i, 2.4 * i + x], [0, y], color=plots.CYCLE[i], linewidth=2.5)
+        ax.text(2.4 * i, -1.5, f"$f_{i}$", ha="center")
+    ax.set(xlim=(-1.2, 10.8), ylim=(-1.9, 1.2), aspect="equal")
+    ax.set_title(f"t = {t}", loc="center")
+    plots.bare(ax)
+
+
+widgets.dial(clocks, {"t": range(0, 1000)}, strip=[{"t": t} for t in (10, 12, 900)], size=(3.0, 1.1),
+             alt="Five clock hands, from fast to slow, at t = 10, 12 and 900. From 10 to 12 only the two fast "
+                 "hands have moved visibly; from 12 to 900 the slow ones have, too.")
+
+# %%
+table = timestep_embedding(torch.arange(1000), 64)                 # (1000, 64)
+near = F.normalize(table, dim=1) @ F.normalize(table[500], dim=0)    # (1000,) how alike to t = 500
+
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), width_ratios=[3, 2])
+plots.heat(left, table.T, "timestep t", "number of the embedding", "All timesteps, 64 numbers each")
+left.axhline(31.5, color=plots.BLACK, linewidth=0.8)
+left.text(985, 29, "cosines", ha="right")
+left.text(985, 60, "sines", ha="right")
+right.plot(near, color=plots.BLUE)
+right.set(xlabel="timestep t", ylabel="cosine similarity to t = 500", title="Neighbours are alike")
+plots.show(fig, "Left: a heat map of the embedding, timesteps across and its 64 numbers down. The first rows of "
+           "each half change sign every few timesteps and look like fine stripes, the later rows change ever more "
+           "slowly. Right: the similarity of each timestep to t = 500, a sharp peak there with gently falling, "
+           "rippled sides.")
+
+# %% [markdown]
+# Read the map downwards: each column is one timestep's signature. Fine stripes at the top of each half are the fast
+# hands; at the
+# bottom the slow ones have moved once over the whole range. On the right is what this buys: a timestep is most like
+# itself,
+# a good deal like its neighbours, and less like those far away. What the network learns for 500 helps it at 501.
+
+# %% [markdown]
+# ## Two layers more
+#
+# The hands are fixed. Before the blocks get them, a small learnt network mixes them once for the whole U-Net:
+# linear, SiLU, linear. Its output is called $t_{emb}$ (`t_emb`, of width $D_t$, four times the width of the
+# embedding).
+#
+# SiLU is $x \cdot \sigma(x)$ with the logistic function $\sigma$: a smooth cousin of ReLU that lets a little of the
+# negative side
+# through.
+
+# %%
+class TimeMLP(nn.Module):
+    def __init__(self, in_dim, out_dim):
+        super().__init__()
+        self.linear1 = nn.Linear(in_dim, out_dim)
+        self.linear2 = nn.Linear(out_dim, out_dim)
+
+    def forward(self, sinusoids):
+        return self.linear2(F.silu(self.linear1(sinusoids)))     # no SiLU after the second: each block has its own
+
+# %% [markdown]
+# ## The block
+#
+# Now the way of a feature map $x$ (`x`, shape `(B, C, H, W)`: $C$ channels, each a picture of $H \times W$) through
+# the block:
+#
+# 1. **GroupNorm**: bring it to mean 0 and variance 1;
+# 2. **SiLU**; 3. a 3 × 3 **convolution**;
+# 4. add the **time**: one number for each channel, the same at all pixels;
+# 5. GroupNorm, SiLU and convolution **once more**;
+# 6. **add what came in**: the block only learns a *change*. Hence "residual" (He et al. 2016).
+
+# %% [markdown]
+# GroupNorm is the one that is easily got wrong. It splits the channels of each picture into groups, and takes mean
+# and
+# variance over *all pixels and all channels of a group*:
+#
+# $$ \hat x = \gamma \, \frac{x - \mathrm{mean}}{\sqrt{\mathrm{var} + \varepsilon}} + \delta $$
+#
+# (Wu & He 2018, eq. 1 and 2; $\gamma$, `weight`, and $\delta$, `bias`, are learnt, one a channel; the small
+# $\varepsilon$, `eps`, only guards
+# against a division by 0.)
+#
+# > **Predict.** Two channels in one group, one pixel each, with values 1 and 3. What comes out ($\gamma = 1$,
+# > $\delta = 0$)? And with two
+# > groups of one channel each?
+
+# %%
+def group_norm(x, groups, weight, bias, eps=1e-5):
+    B, C, H, W = x.shape
+    together = x.reshape(B, groups, -1)                                 # (B, groups, C / groups · H · W)
+    mean = together.mean(-1, keepdim=True)
+    var = together.var(-1, keepdim=True, unbiased=False)
+    normal = ((together - mean) / (var + eps).sqrt()).reshape(B, C, H, W)
+    return normal * weight[:, None, None] + bias[:, None, None]
+
+
+x = torch.tensor([1.0, 3.0]).reshape(1, 2, 1, 1)
+for groups in (1, 2):
+    print(groups, "group(s):", group_norm(x, groups, torch.ones(2), torch.zeros(2)).flatten().tolist())
+x, gamma, delta = torch.randn(2, 8, 5, 5), torch.randn(8), torch.randn(8)
+print(same(group_norm(x, 4, gamma, delta), F.group_norm(x, 4, gamma, delta)))
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# One group: mean 2, variance 1, so -1 and 1 (almost: there is $\varepsilon$). Two groups: each value *is* its own
+# mean, and both become 0.
+# The difference between the channels is gone. Keep this in mind; it comes back as a bug.
+# </details>
+
+# %%
+class ResBlock(nn.Module):
+    def __init__(self, in_channels, out_channels, t_emb_dim, groups):
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.time_proj = nn.Linear(t_emb_dim, out_channels)
+        self.norm2 = nn.GroupNorm(groups, out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        # Where the width changes, a 1 × 1 convolution carries the input across; else it passes untouched.
+        same_width = in_channels == out_channels
+        self.shortcut = nn.Identity() if same_width else nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x, t_emb):
+        h = self.conv1(F.silu(self.norm1(x)))                       # (B, C_in, H, W) -> (B, C_out, H, W)
+        h = h + self.time_proj(F.silu(t_emb))[:, :, None, None]     # (B, C_out) -> (B, C_out, 1, 1): to every pixel
+        h = self.conv2(F.silu(self.norm2(h)))
+        return self.shortcut(x) + h
+
+# %% [markdown]
+# That is the whole of it: 12 lines that matter. To compare it with the package's, give both the *same weights*. That
+# works only if every layer has the same name and shape, so it is a stronger test than equal shapes of the output.
+
+# %%
+theirs = package.ResBlock(32, 64, t_emb_dim=128, groups=8).to(DEVICE)
+mine = ResBlock(32, 64, t_emb_dim=128, groups=8).to(DEVICE)
+mine.load_state_dict(theirs.state_dict())
+
+x, t_emb = torch.randn(4, 32, 16, 16, device=DEVICE), torch.randn(4, 128, device=DEVICE)
+print(same(mine(x, t_emb), theirs(x, t_emb)))
+
+# %% [markdown]
+# ## Look inside
+#
+# Send the photograph through an untrained block, and stop after each layer to look at one channel. All pictures
+# have one
+# scale: blue is negative, orange positive.
+
+# %%
+photo = (photograph(96) * 2 - 1).to(DEVICE)
+to_features = nn.Conv2d(3, 32, 3, padding=1).to(DEVICE)
+block = ResBlock(32, 32, t_emb_dim=128, groups=8).to(DEVICE)
+block.time_proj.bias.data += 0.9          # so that the step is seen; a trained block has such numbers of its own
+
+with torch.no_grad():
+    x = to_features(photo[None])
+    stages = {"x": x, "norm1": block.norm1(x)}
+    stages["SiLU"] = F.silu(stages["norm1"])
+    stages["conv1"] = block.conv1(stages["SiLU"])
+    stages["+ time"] = stages["conv1"] + block.time_proj(F.silu(t_emb[:1]))[:, :, None, None]
+    stages["norm2, SiLU"] = F.silu(block.norm2(stages["+ time"]))
+    stages["conv2"] = block.conv2(stages["norm2, SiLU"])
+    stages["x + conv2"] = x + stages["conv2"]
+
+fig, axes = plt.subplots(1, 8, figsize=(9.4, 1.6))
+for ax, (name, maps) in zip(axes, stages.items()):
+    ax.imshow(maps[0, 5].cpu(), cmap=plots.DIVERGING, vmin=-2.5, vmax=2.5)
+    ax.set_title(name, loc="center", fontsize=8.5)
+    plots.bare(ax)
+plots.show(fig, "One channel of the flower after each layer of the block: the input; normalised, with stronger "
+           "contrast; SiLU, the negative side flattened; the first convolution, faint edges; the time added, the "
+           "whole map shifted to orange; norm and SiLU; the second convolution; and the sum, which looks like the "
+           "input again.")
+
+# %% [markdown]
+# Compare the fourth picture with the fifth: adding the time shifts the whole channel, every pixel alike. And
+# compare the
+# first with the last: the block is a *small correction* of what it was given.
+
+# %% [markdown]
+# ## Does it matter? Train with and without
+#
+# Two small denoisers on the 8 × 8 digits, alike but for one thing: one is told `t`, the other always gets zeros in
+# place of
+# `t_emb`. Each is a convolution, two of your ResBlocks, and a convolution back; the task is lesson 03's: find the
+# noise `eps`
+# in `z_t`.
+#
+# > **Predict.** The second never learns how noisy its input is. At which `t` will it be worse: small, middle,
+# > large? Twice as bad,
+# > or ten times?
+
+# %%
+class Denoiser(nn.Module):
+    def __init__(self, told, width=32, groups=8):
+        super().__init__()
+        self.told = told
+        self.time_mlp = TimeMLP(32, 128)
+        self.conv_in = nn.Conv2d(1, width, 3, padding=1)
+        self.blocks = nn.ModuleList(ResBlock(width, width, 128, groups) for _ in range(2))
+        self.norm_out = nn.GroupNorm(groups, width)
+        self.conv_out = nn.Conv2d(width, 1, 3, padding=1)
+
+    def forward(self, z_t, t):
+        t_emb = self.time_mlp(timestep_embedding(t, 32))
+        x = self.conv_in(z_t)
+        for block in self.blocks:
+            x = block(x, t_emb if self.told else torch.zeros_like(t_emb))
+        return self.conv_out(F.silu(self.norm_out(x)))
+
+
+data = Digits(8)
+digits = torch.stack([data[i][0][:1] for i in range(len(data))]).to(DEVICE)     # (1797, 1, 8, 8)
+digits = digits / digits.std()                                                  # variance 1: lesson 02
+schedule = NoiseSchedule(scaled_linear_betas()).to(DEVICE)
+
+# %%
+def train(told, steps):
+    torch.manual_seed(0)                          # the same start and the same digits for both
+    model = Denoiser(told).to(DEVICE)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    for _ in range(steps):
+        z0 = digits[torch.randint(len(digits), (64,))]
+        t, eps = torch.randint(1000, (64,)).to(DEVICE), torch.randn(64, 1, 8, 8).to(DEVICE)
+        loss = (model(schedule.q_sample(z0, t, eps), t) - eps).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.eval()
+
+
+@torch.no_grad()
+def losses(model, ts):
+    torch.manual_seed(1)
+    eps = torch.randn(len(digits), 1, 8, 8).to(DEVICE)
+    every = [torch.full((len(digits),), t, device=DEVICE) for t in ts]
+    return [(model(schedule.q_sample(digits, t, eps), t) - eps).square().mean().item() for t in every]
+
+
+STEPS = budget(400, fast=10)
+told, untold = train(True, STEPS), train(False, STEPS)
+
+# %%
+ts = (0, 5, 20, 60, 120, 250, 400, 550, 700, 850, 999)
+with_t, without_t = losses(told, ts), losses(untold, ts)
+
+fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
+for ax in (left, right):
+    ax.plot(ts, with_t, "o-", color=plots.BLUE, markersize=4, label="told t")
+    ax.plot(ts, without_t, "s--", color=plots.ORANGE, markersize=4, label="not told")
+    ax.set(xlabel="timestep t")
+left.set(ylabel="mean squared error of eps", title="The loss at each t")
+right.set(yscale="log", title="The same, logarithmic")
+left.legend()
+plots.show(fig, "The loss over t of the two denoisers. Both fall from near 1 at t = 0 to near 0 at t = 999. The "
+           "one that is not told t lies a little above the other everywhere; on a logarithmic axis the distance "
+           "is largest at the largest t, where it is several times as high.")
+
+# %% [markdown]
+# Less than you may have thought, isn't it? At most `t` the network can *see* how noisy a picture is, and needs no
+# telling. At
+# the very end it cannot see well enough: the best answer there is "all of it is noise", $\hat\epsilon \approx z_t$,
+# and to say that
+# exactly one must know that it *is* the end. As sampling starts exactly there, it pays to be told.
+
+# %% [markdown]
+# ## The same block at t = 10 and at t = 900
+#
+# Now hold the picture still and lie about the time. One noised digit, one trained network; only `t` differs.
+#
+# > **Predict.** The digit was noised to `t = 300`. The network is told `t = 10`. Will it find too much noise, or
+# > too little?
+
+# %%
+z_t = schedule.q_sample(digits[3:4], torch.tensor([300], device=DEVICE), torch.randn(1, 1, 8, 8).to(DEVICE))
+
+
+@torch.no_grad()
+def features(t):
+    """The first block's change to its input, and the noise that the network finds, when it is told t."""
+    t = torch.tensor([t], device=DEVICE)
+    t_emb = told.time_mlp(timestep_embedding(t, 32))
+    x = told.conv_in(z_t)
+    return (told.blocks[0](x, t_emb) - x)[0], told(z_t, t)[0]
+
+
+fig, axes = plt.subplots(2, 9, figsize=(9.2, 2.5))
+for row, t in zip(axes, (10, 900)):
+    change, eps_hat = features(t)
+    for ax, channel in zip(row, change[:8]):
+        ax.imshow(channel.cpu(), cmap=plots.DIVERGING, vmin=-4, vmax=4)
+    row[8].imshow(eps_hat[0].cpu(), cmap=plots.DIVERGING, vmin=-3, vmax=3)
+    row[0].set_ylabel(f"told t = {t}\nfinds std {eps_hat.std():.2f}", rotation=0, ha="right", va="center")
+for i, ax in enumerate(axes[0]):
+    ax.set_title(f"channel {i}" if i < 8 else "noise found", loc="center", fontsize=8.5)
+for ax in axes.flat:
+    plots.bare(ax)
+plots.show(fig, "Eight channels of what the first block adds, and the noise that the network finds, for one "
+           "noised digit: above when told t = 10, below when told t = 900. Several channels are faint in the "
+           "upper row and strong in the lower; the noise found is stronger in the upper.")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# Too much. At `t = 10` noise has the factor 0.1: if that much grain is in the picture, a network that believes in
+# `t = 10` must
+# take it for many units of `eps`.
+# </details>
+#
+# Same weights, same input, other features: some channels wake at small `t`, others at large. The time decides with
+# one number for
+# each channel *which detectors are on*. Here are these numbers.
+
+# %%
+with torch.no_grad():
+    t_emb = told.time_mlp(timestep_embedding(torch.arange(0, 1000, 5, device=DEVICE), 32))
+    shifts = told.blocks[0].time_proj(F.silu(t_emb))        # (200, 32): one number a channel, at each t
+
+fig, ax = plt.subplots(figsize=plots.WIDE)
+plots.heat(ax, shifts.T, "timestep t", "channel", "What the first block adds to its channels",
+           extent=(0, 1000, 31.5, -0.5))
+plots.show(fig, "A heat map of the number that the time adds to each of the 32 channels, over t. Most rows are "
+           "pale at small t and become strongly blue or orange towards t = 999; a few change sign on the way.")
+
+# %% [markdown]
+# ## Start as nothing: zero-initialised residuals
+#
+# A U-Net stacks dozens of these blocks. If each adds something random at the start, the signal is buried by the
+# time it has
+# passed them all. The reference's remedy: set the *last* convolution of each block to zero when training begins
+# (`zero_module` in CompVis' code). Each block then passes its input on untouched, and learns its change from there.
+#
+# > **Predict.** The photograph's features go through 30 untrained blocks. What does the standard deviation do:
+# > stay, grow
+# > like the number of blocks, or grow like its square root?
+
+# %%
+def through(number, zero):
+    """The features of the photograph after `number` untrained blocks, and their standard deviations on the way."""
+    torch.manual_seed(2)
+    x, t_emb = to_features(photo[None]), torch.randn(1, 128, device=DEVICE)
+    x = x / x.std()
+    stds = [x.std().item()]
+    for _ in range(number):
+        block = ResBlock(32, 32, 128, groups=8).to(DEVICE)
+        if zero:
+            nn.init.zeros_(block.conv2.weight)
+            nn.init.zeros_(block.conv2.bias)
+        x = block(x, t_emb)
+        stds.append(x.std().item())
+    return x[0, 5], stds
+
+
+with torch.no_grad():
+    shown = [through(n, zero) for zero in (False, True) for n in (0, 5, 30)]
+pictures = [to_unit(maps / maps.std() / 2.5) for maps, _ in shown]
+fig = plots.grid(pictures, ["before", "after 5", "after 30 blocks"], columns=3, rows=["usual start", "zero start"],
+                 size=1.4)
+plots.show(fig, "One channel of the flower before, after 5 and after 30 untrained blocks. With the usual start "
+           "light and dark are reversed and the background fills with random texture; with the zero start all "
+           "three are the same.")
+
+# %%
+fig, ax = plt.subplots(figsize=plots.NARROW)
+ax.plot(shown[2][1], color=plots.ORANGE, label="usual start")
+ax.plot(shown[5][1], "--", color=plots.BLUE, label="zero start")
+growth = (shown[2][1][-1] ** 2 - 1) / 30                                # of the variance, by block
+ax.plot([(1 + growth * n) ** 0.5 for n in range(31)], ":", color=plots.GREY, label="a square root")
+ax.set(xlabel="blocks passed", ylabel="standard deviation", ylim=(0, None), title="Thirty untrained blocks")
+ax.legend()
+plots.show(fig, "The standard deviation of the features over the number of blocks. With the usual start it grows "
+           "like a square root, with the zero start it stays at 1.")
+
+# %% [markdown]
+# Each block normalises what it reads, so each adds noise of about the same variance; and variances add (lesson 02
+# again). Hence
+# the square root. The package's `ResBlock` starts the usual way, because it mostly *loads* weights; with two
+# levels, as
+# in the tiny model, the difference is small. With Stable Diffusion's 22 blocks you would want the zeros.
+
+# %% [markdown]
+# ## How far does a block see?
+#
+# A pixel of the output depends on some pixels of the input: its *receptive field*. It can be measured: take the
+# gradient of
+# one output pixel with respect to the input, and look where it is not zero.
+#
+# > **Predict.** One block has two 3 × 3 convolutions. How large is the patch that one output pixel sees? And four
+# > blocks in a row?
+
+# %%
+def seen(number):
+    """|gradient| of the middle output pixel after `number` blocks, for each input pixel: (33, 33)."""
+    torch.manual_seed(3)
+    blocks = [ResBlock(16, 16, 128, groups=4).to(DEVICE) for _ in range(number)]
+    x = torch.randn(1, 16, 33, 33, device=DEVICE, requires_grad=True)
+    h = x
+    for block in blocks:
+        h = block(h, torch.zeros(1, 128, device=DEVICE))
+    return torch.autograd.grad(h[0, :, 16, 16].sum(), x)[0][0].abs().sum(0)
+
+
+fig, axes = plt.subplots(1, 3, figsize=(9, 2.9))
+for ax, number in zip(axes, (1, 2, 4)):
+    plots.heat(ax, (seen(number) + 1e-12).log10(), "x", "y", f"{number} block{'s' * (number > 1)}", signed=False,
+               vmin=-4, vmax=1, aspect="equal")
+axes[-1].images[0].colorbar.set_label("log₁₀ |gradient|")
+plots.show(fig, "Where the middle output pixel looks, on a logarithmic scale, after 1, 2 and 4 blocks: a bright "
+           "square of 5, 9 and 17 pixels on a side. Outside of it the gradient is hundreds of times smaller, but "
+           "not zero.")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# 5 × 5: each convolution adds a pixel on every side. Four blocks: 17 × 17.
+# </details>
+#
+# The faint light *outside* of the square is no mistake: GroupNorm takes mean and variance over the whole picture,
+# so every pixel
+# has a whisper of influence everywhere. But no pixel can say *where* it is from. To compare two far corners, a
+# network of such
+# blocks must first shrink the picture (next section), or use attention (lesson 07).
+
+# %% [markdown]
+# ## Halving and doubling
+#
+# Two more layers and the file `resblock.py` is complete. Down: a convolution that moves two pixels at a time
+# (stride 2). Up: repeat
+# each pixel 2 × 2, then smooth with a convolution.
+
+# %%
+class Downsample(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x):
+        return self.conv(x)                                                        # -> (B, C, H/2, W/2)
+
+
+class Upsample(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))       # -> (B, C, 2H, 2W)
+
+
+x = torch.randn(2, 16, 8, 8, device=DEVICE)
+for yours, their in ((Downsample(16), package.Downsample(16)), (Upsample(16), package.Upsample(16))):
+    yours.load_state_dict(their.state_dict())
+    print(same(yours.to(DEVICE)(x), their.to(DEVICE)(x)))
+
+# %% [markdown]
+# Why not a *transposed* convolution, which doubles in one go? Feed both a plain grey picture, untrained:
+
+# %%
+torch.manual_seed(4)
+grey = torch.ones(1, 1, 12, 12)
+with torch.no_grad():
+    both = {"repeat, then convolve": Upsample(1)(grey), "transposed": nn.ConvTranspose2d(1, 1, 3, 2, 1, 1)(grey)}
+
+fig, axes = plt.subplots(1, 2, figsize=(6.5, 3))
+for ax, (name, y) in zip(axes, both.items()):
+    inner = y[0, 0, 3:-3, 3:-3]                  # without the border, where zeros were padded
+    plots.heat(ax, inner - inner.mean(), "x", "y", name, vmax=0.5, aspect="equal")
+plots.show(fig, "A plain grey picture, doubled in size in two ways, its mean taken away. Repeating and convolving "
+           "leaves it plain; the transposed convolution puts a checkerboard on it.")
+
+# %% [markdown]
+# ## Break it on purpose
+#
+# A harmless-looking change: as many GroupNorm groups as channels (`groups=32` for 32 channels, also known as
+# *instance
+# norm*). Shapes fit, nothing complains, the network trains.
+#
+# > **Predict.** What does the block now answer at `t = 10` and at `t = 900`? (Think of the two groups of one
+# > channel above.)
+
+# %%
+table = timestep_embedding(torch.tensor([10, 900], device=DEVICE), 128)
+x = torch.randn(1, 32, 16, 16, device=DEVICE).expand(2, -1, -1, -1)              # one input, two times
+differences = {}
+for groups in (1, 2, 4, 8, 16, 32):
+    torch.manual_seed(5)
+    early, late = ResBlock(32, 32, 128, groups).to(DEVICE)(x, table).detach()
+    differences[groups] = (early - late).square().mean().sqrt().item()
+
+fig, ax = plt.subplots(figsize=plots.NARROW)
+ax.bar([str(g) for g in differences], list(differences.values()), color=plots.BLUE)
+ax.set(xlabel="GroupNorm groups (of 32 channels)", ylabel="difference t = 10 to t = 900",
+       title="How much the block hears of t")
+for i, value in enumerate(differences.values()):
+    ax.text(i, value, f"{value:.3f}", ha="center", va="bottom", fontsize=8.5)
+plots.show(fig, "How much the block's output differs between t = 10 and t = 900: about 0.2 for 1, 2, 4, 8 and 16 "
+           "groups, and zero for 32 groups, one channel a group.")
+
+# %% [markdown]
+# Exactly nothing. The time is one number for a whole channel, and the next GroupNorm subtracts each group's mean.
+# If the group
+# *is* the channel, the number is subtracted again at once: **the network is deaf to `t`**. No error, only a model
+# that stays a
+# little worse, as you measured above. (Later networks avoid it: they let `t` scale and shift *after* the norm.)
+
+# %% [markdown]
+# ## What the article says
+#
+# - *The time embedding passes a one-layer network and is added, broadcast over the pixels, after the first
+#   convolution.* Right: that is
+#   `time_proj`. Before it come a SiLU and, once for all blocks, a two-layer network.
+# - *After the second convolution comes another time embedding.* No: `t` is added once, between the convolutions.
+#   Your block has
+#   one addition and equals the package's, which in turn equals diffusers' (`tests/test_parity_networks.py`).
+# - It does not mention GroupNorm, SiLU and the residual sum. Without them it would not train.
+
+# %% [markdown]
+# ## Three quick questions
+#
+# **1.** Stable Diffusion's first level has 320 channels in 32 groups, on 64 × 64 latents. Over how many numbers is
+# each mean
+# taken?
+#
+# <details><summary>Answer</summary>
+#
+# 10 channels × 4,096 pixels = 40,960.
+# </details>
+#
+# **2.** A checkpoint was trained with sines first. You load it into this code. What happens?
+#
+# <details><summary>Answer</summary>
+#
+# It loads without complaint, and the pictures are bad at every step: each weight of `linear1` reads the other half.
+# </details>
+#
+# **3.** Why is `t_emb` not added to the latent itself, once, at the start?
+#
+# <details><summary>Answer</summary>
+#
+# It could be, but the residual stream would have to carry it through every layer, beside the picture. Each block
+# reads
+# it afresh instead, with a projection of its own.
+# </details>
+
+# %% [markdown]
+# ## Exercises
+#
+# `../exercises/06_resblock.ipynb`: the embedding, GroupNorm by hand, the ResBlock, checked at once.
+#
+# To try here: compute the angles in bfloat16 (`t.bfloat16()`). Which timesteps around 998 can the network still
+# tell apart? And
+# draw the clocks with a largest period of 100 instead of 10,000: when do two different timesteps look alike?
+
+# %% [markdown]
+# ## What next
+#
+# The block sees 5 × 5 pixels and knows the time. It does not know what the picture should *show*. Lesson 07 builds
+# the part that
+# reads the caption, and lets every pixel look at every other. The package's version of this lesson is
+# `tinyldm/resblock.py`.

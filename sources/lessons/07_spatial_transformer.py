@@ -1,0 +1,573 @@
+# %% [markdown]
+# # 07 · The SpatialTransformer: where pixels read the words
+#
+# **Goal.** Build attention by hand on six numbers, then the transformer through which a caption enters the picture.
+#
+# **Time.** 45 minutes to read and play; the cells compute for about a minute on 2 CPU cores.
+#
+# **Before this.** Lesson 06; matrix products; softmax (positive numbers that sum to 1).
+#
+# **You will be able to**
+# - work out attention with pen and paper, and write it with heads;
+# - turn a feature map into queries, one a pixel, without scrambling it;
+# - say what keys and values do, and why there are two projections;
+# - build a SpatialTransformer that is equal to Stable Diffusion's;
+# - draw where in a picture each word was read.
+
+# %%
+import math
+
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tinyldm import LatentDiffusion, capture_attention
+from tinyldm import spatial_transformer as package
+from tinyldm.course import plots, widgets
+from tinyldm.course.lesson import photograph, same
+from tinyldm.course.where import where_we_are
+from tinyldm.workshop.machine import choose_device
+
+plots.use()
+DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
+print("This lesson runs on", DEVICE.type)
+torch.manual_seed(0)
+
+# %% [markdown]
+# ## Where we are
+#
+# The ResBlock knows the time and sees 5 × 5 pixels. It cannot do two things: let the left half of a picture know
+# what the right
+# half does, and read a caption. Both are the same operation, *attention*; only who is asked differs.
+
+# %%
+where_we_are("SpatialTransformer", "text encoder")
+
+# %% [markdown]
+# ## Attention on six numbers
+#
+# Think of asking around in a room. Everybody has a question (*query*), wears a badge that says what they know about
+# (*key*), and has
+# something to say (*value*). You compare your question with all badges, and take a mixture of what is said: much
+# from those who
+# match, little from the others.
+#
+# $$ \operatorname{attention}(q, k, v) = \operatorname{softmax}\!\Big(\frac{q k^\top}{\sqrt d}\Big)\, v $$
+#
+# (Vaswani et al. 2017, eq. 1.) $q$, $k$, $v$ (`q`, `k`, `v`) have one row for each who asks or answers, $d$ (`d`)
+# numbers wide.
+
+# %% [markdown]
+# Three people, two numbers each: a 3 × 2 tensor. To begin with, let everybody's query, key and value be the same
+# two numbers.
+#
+# $$ A = (2, 0), \qquad B = (0, 2), \qquad C = (1.5, 1.5) $$
+#
+# > **Predict.** The score of a pair is the product of query and key (multiply, then add). Whom does $A$ listen to
+# > most? Does $B$
+# > listen more to $A$ or to $C$? And $C$: to itself, or equally to all?
+
+# %%
+x = torch.tensor([[2.0, 0.0], [0.0, 2.0], [1.5, 1.5]])     # (3, 2)
+q = k = v = x
+scores = q @ k.T / math.sqrt(2)                             # (3, 3): row = who asks, column = who answers
+weights = scores.softmax(dim=-1)                            # each row sums to 1
+mixed = weights @ v                                         # (3, 2): what each takes away
+
+fig, axes = plt.subplots(1, 3, figsize=(9.2, 2.9))
+for ax, values, name in ((axes[0], scores, "scores"), (axes[1], weights, "weights: each row sums to 1")):
+    plots.heat(ax, values, "answers", "asks", name, signed=False, aspect="equal")
+    ax.set(xticks=range(3), xticklabels="ABC", yticks=range(3), yticklabels="ABC")
+    for i in range(3):
+        for j in range(3):
+            ax.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=9,
+                    color="white" if values[i, j] < values.max() * 0.6 else "black")
+for i, name in enumerate("ABC"):
+    axes[2].annotate("", mixed[i], x[i], arrowprops={"arrowstyle": "->", "color": plots.CYCLE[i], "linewidth": 1.8})
+    axes[2].plot(*x[i], plots.MARKERS[i], color=plots.CYCLE[i], markersize=8)
+    axes[2].text(x[i, 0] + 0.08, x[i, 1] + 0.08, name)
+axes[2].set(xlim=(-0.2, 2.4), ylim=(-0.2, 2.4), xlabel="first number", ylabel="second number", title="Before → after")
+plots.show(fig, "Left and middle: 3 by 3 tables of scores and of weights. A gives itself 0.64, C 0.32 and B 0.04; "
+           "C gives itself 0.59 and each of the others 0.20. Right: the three points in the plane, with arrows "
+           "that pull A and B towards C, and C towards the middle.")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# $A$ listens most to itself ($2\cdot2 + 0\cdot0 = 4$), then to $C$ (3), hardly to $B$ (0): they have nothing in
+# common. $B$ prefers $C$
+# to $A$ in the same way. $C$ scores 4.5 with itself and 3 with both others.
+# </details>
+#
+# Attention has moved each point towards those that it resembles. Three sizes are worth noting: the scores are (who
+# asks) × (who
+# answers); the result has one row for each who *asks*; and nothing above depends on there being three.
+
+# %% [markdown]
+# ## Why divide by √d?
+#
+# A score is a sum of $d$ products. If the numbers have variance 1, the score has variance $d$: the longer the
+# vectors, the
+# wilder the scores. Softmax of wild scores is nearly "the winner takes it all", and a winner that takes all has no
+# gradient to
+# learn by.
+#
+# > **Predict.** 64 random keys. How much of the attention does the winner get at $d = 4$, without the root? At $d =
+# > 256$?
+
+# %%
+def winners_share(d, scale):
+    q, k = torch.randn(500, 1, d), torch.randn(500, 64, d)
+    return (q @ k.transpose(1, 2) * scale).softmax(-1).amax(-1).mean().item()
+
+
+widths = (1, 4, 16, 40, 64, 256, 768)
+fig, ax = plt.subplots(figsize=plots.NARROW)
+ax.plot(widths, [winners_share(d, 1.0) for d in widths], "s--", color=plots.ORANGE, label="without")
+ax.plot(widths, [winners_share(d, d**-0.5) for d in widths], "o-", color=plots.BLUE, label="divided by √d")
+ax.set(xscale="log", xlabel="width d", ylabel="share of the winner", ylim=(0, 1), title="Random vectors, 64 keys")
+ax.legend()
+plots.show(fig, "The largest of 64 attention weights between random vectors, over the width d. Without the "
+           "division it rises towards 1; divided by the root of d it stays near 0.1 at every width.")
+
+# %% [markdown]
+# ## Projections and heads
+#
+# So far query, key and value were one and the same. In a network each is a *learnt* linear map of its input: what I
+# ask for
+# need not be what I am. And one question is too few; a pixel may want to know about colour *and* about edges. So
+# the width
+# $C$ is split into `heads` questions of $d = C /$ `heads` numbers, each with attention of its own, joined again at
+# the end.
+#
+# `context` is who answers. If it is `None`, the askers ask each other.
+
+# %%
+class Attention(nn.Module):
+    def __init__(self, query_dim, context_dim, heads):
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(query_dim, query_dim, bias=False)
+        self.to_k = nn.Linear(context_dim, query_dim, bias=False)
+        self.to_v = nn.Linear(context_dim, query_dim, bias=False)
+        self.to_out = nn.Linear(query_dim, query_dim)
+
+    def split(self, x):
+        B, N, C = x.shape
+        return x.reshape(B, N, self.heads, C // self.heads).transpose(1, 2)      # (B, N, C) -> (B, heads, N, d)
+
+    def forward(self, x, context=None):
+        context = x if context is None else context                              # self-attention is the default
+        q, k, v = self.split(self.to_q(x)), self.split(self.to_k(context)), self.split(self.to_v(context))
+        weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(dim=-1)  # (B, heads, N, L)
+        joined = (weights @ v).transpose(1, 2).flatten(2)                         # (B, heads, N, d) -> (B, N, C)
+        return self.to_out(joined)
+
+# %%
+theirs = package.Attention(query_dim=32, context_dim=24, heads=4).to(DEVICE)
+mine = Attention(query_dim=32, context_dim=24, heads=4).to(DEVICE)
+mine.load_state_dict(theirs.state_dict())
+
+x, context = torch.randn(2, 100, 32, device=DEVICE), torch.randn(2, 7, 24, device=DEVICE)
+print(same(mine(x, context), theirs(x, context)))
+
+# %% [markdown]
+# Yours forms the table of weights; the package's calls `F.scaled_dot_product_attention`, which gives the same
+# numbers without
+# ever storing the table. (How much that saves, we shall see.)
+
+# %% [markdown]
+# ## One query a pixel
+#
+# A feature map has shape `(B, C, H, W)`, attention wants `(B, N, C)`. Each *pixel* becomes a query, and its $C$
+# channels become the
+# query's numbers.
+#
+# > **Predict.** A feature map of shape (128, 32, 32). How many queries, and how wide?
+
+# %%
+x = torch.randn(1, 128, 32, 32)
+queries = x.flatten(2).transpose(1, 2)                         # (B, C, H, W) -> (B, C, HW) -> (B, HW, C)
+print(f"{tuple(x.shape[1:])} becomes {queries.shape[1]} queries of {queries.shape[2]} numbers")
+
+# %% [markdown]
+# The `transpose` matters. `x.reshape(B, H * W, C)` gives the *same shape*, raises no error, and cuts the numbers in
+# the wrong places.
+# If a shape can be right by accident, look at a picture:
+
+# %%
+photo = photograph(64)[None]                                   # (1, 3, 64, 64) in [0, 1]
+right = photo.flatten(2).transpose(1, 2)                       # (1, 4096, 3)
+wrong = photo.reshape(1, 64 * 64, 3)
+
+
+def as_picture(pixels):
+    """(1, 4096, 3): each query as the colour of its pixel."""
+    return pixels[0].reshape(64, 64, 3).permute(2, 0, 1)
+
+
+fig = plots.grid([as_picture(right), as_picture(wrong)], ["flatten, transpose", "reshape only"], size=2.2)
+plots.show(fig, "The flower after flattening and drawing each query as the colour of its pixel. With the "
+           "transpose it is the flower; with reshape alone it is nine small grey flowers in three rows.")
+
+# %% [markdown]
+# ## Self-attention: every pixel asks all pixels
+#
+# No training is needed to see what it can do. Let queries and keys be the pixels' colours, a little sharpened. Pick
+# one pixel
+# (the cross): which pixels answer it?
+
+# %%
+small = F.interpolate(photo, size=(32, 32), mode="area")       # (1, 3, 32, 32)
+colours = small.flatten(2).transpose(1, 2)[0]                  # (1024, 3)
+asking = F.normalize(colours - colours.mean(0), dim=1) * 4     # direction of the colour; 4 makes it choosy
+
+
+def answers(ax, pixel):
+    weights = (asking @ asking[pixel]).softmax(0).reshape(32, 32)
+    plots.picture(ax, weights / weights.max(), f"pixel {pixel}")
+    ax.plot(pixel % 32, pixel // 32, "+", color=plots.ORANGE, markersize=12, markeredgewidth=2.5)
+
+
+fig, ax = plt.subplots(figsize=(2.2, 2.3))
+plots.picture(ax, small[0], "32 × 32 pixels")
+plots.show(fig, "The flower, reduced to 32 by 32 pixels: orange petals on a dark green ground.")
+widgets.dial(answers, {"pixel": range(1024)}, strip=[{"pixel": p} for p in (432, 530, 100, 980)],
+             alt="Four maps of whom one pixel listens to. Asked from the red centre, the centre lights up; asked "
+                 "from the ground, all of the ground; asked from the second flower at the lower edge, the outer "
+                 "petals of the first flower light up, far away.")
+
+# %% [markdown]
+# Look at the last one: a petal of the *second* flower, at the lower edge, listens to the outer petals of the first,
+# in one
+# step and across the whole picture. No chain of 5 × 5 patches is needed. That is what self-attention adds to
+# convolutions:
+# one look at everything that is *alike*, wherever it is.
+
+# %% [markdown]
+# ## Cross-attention: every pixel asks the words
+#
+# Now let others answer: the *words*. Suppose three of them, with keys that say which colour they are about. Nothing
+# else
+# changes, only keys and values now come from the `context`. The weights table is 1024 pixels × 3 words.
+
+# %%
+words = ("orange", "green", "dark")
+keys = torch.tensor([[0.95, 0.55, 0.30], [0.15, 0.35, 0.30], [0.02, 0.05, 0.06]])     # (3 words, red-green-blue)
+scores = -(colours[:, None] - keys).square().sum(-1) * 20                              # close in colour: high score
+weights = scores.softmax(-1)                                                           # (1024, 3)
+
+maps = [weights[:, i].reshape(32, 32) for i in range(3)]
+fig = plots.grid([small[0], *maps], ["picture", *(f"“{word}”" for word in words)], size=1.9)
+plots.show(fig, "The flower, and three maps of how much each pixel listens to the words orange, green and dark: "
+           "orange covers the petals, green and dark share the ground.")
+
+# %% [markdown]
+# That is all there is to "a pixel reads a word". (The score here is a distance rather than a product; for keys of
+# equal length
+# the two rank alike.)
+#
+# So what are the *values* for? The key decides **who is heard**, the value **what is said**. They come from one
+# word through
+# two different learnt maps. Let us exploit it: keep the keys, and let "orange" *say* blue.
+
+# %%
+says = {"its own colours": keys, "“orange” says blue": torch.tensor([[0.20, 0.45, 0.95], *keys[1:].tolist()])}
+repainted = [(weights @ values).T.reshape(3, 32, 32) for values in says.values()]
+
+fig = plots.grid([small[0], *repainted], ["picture", *says], size=1.9)
+plots.show(fig, "The flower, and two pictures painted only with three values, mixed by the attention weights. "
+           "With the words' own colours it is a flat orange flower; when the word orange says blue, the same "
+           "flower is blue.")
+
+# %% [markdown]
+# The same petals, found by the same key, painted with another value. A trained network uses this all the time:
+# "red" finds out
+# where it applies, and delivers whatever makes the next layer draw red there.
+
+# %% [markdown]
+# ## With no context, self-attention
+#
+# > **Predict.** In Stable Diffusion a caption is 77 vectors of 768 numbers; at the first level a pixel has 320.
+# > What happens to
+# > cross-attention there if you pass `context=None`?
+
+# %%
+cross = package.Attention(query_dim=320, context_dim=768, heads=8)
+try:
+    cross(torch.randn(1, 64, 320))
+except ValueError as error:
+    print(error)
+
+# %% [markdown]
+# It fails: the pixels would have to answer, and `to_k` expects 768 numbers. So in Stable Diffusion "no caption" is
+# not the absence
+# of a context; it is the encoding of the *empty* caption. The default exists in the code, and works only where
+# the two widths are equal.
+
+# %% [markdown]
+# ## The rest of the block: GEGLU
+#
+# Attention mixes vectors; a *feed-forward* part then works on each vector by itself. Stable Diffusion's is gated:
+#
+# $$ \operatorname{GEGLU}(x) = (x W) \odot \operatorname{GELU}(x V) $$
+#
+# (Shazeer 2020, eq. 6, without biases there.) One half of the numbers, the *value*, is multiplied by the other, the
+# *gate*, after the
+# gate has passed a GELU: a soft switch, shut below 0 and open above. $\odot$ multiplies number by number.
+
+# %%
+class FeedForward(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.to_value_and_gate = nn.Linear(dim, 8 * dim)        # both at once, each 4 · dim wide
+        self.to_out = nn.Linear(4 * dim, dim)
+
+    def forward(self, x):
+        value, gate = self.to_value_and_gate(x).chunk(2, dim=-1)
+        return self.to_out(value * F.gelu(gate))
+
+
+line = torch.linspace(-3, 3, 61)
+fig, axes = plt.subplots(1, 2, figsize=(8, 3))
+plots.heat(axes[0], line[:, None] * F.gelu(line)[None], "gate", "value", "value · GELU(gate)", extent=(-3, 3, 3, -3))
+axes[1].plot(line, F.gelu(line), color=plots.BLUE, label="GELU")
+axes[1].plot(line, F.relu(line), "--", color=plots.GREY, label="ReLU")
+axes[1].set(xlabel="gate", ylabel="how far it opens", title="The gate")
+axes[1].legend()
+plots.show(fig, "Left: a heat map of value times GELU of gate: the left half, with a negative gate, is blank; the "
+           "right half passes the value, the stronger the larger the gate. Right: GELU, a smooth ReLU.")
+
+# %% [markdown]
+# ## Put together
+#
+# A *transformer block* does the three in turn: ask the other pixels, ask the words, think. Each first normalises
+# its input (LayerNorm: mean 0
+# and variance 1 within each vector; "pre-LN") and adds its result to what came in.
+#
+# Around it, the *SpatialTransformer* turns a picture into a sequence and back, between two more projections, and
+# adds the picture
+# that came in.
+
+# %%
+class TransformerBlock(nn.Module):
+    def __init__(self, dim, context_dim, heads):
+        super().__init__()
+        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.self_attention = Attention(dim, dim, heads)
+        self.cross_attention = Attention(dim, context_dim, heads)
+        self.feed_forward = FeedForward(dim)
+
+    def forward(self, x, context=None):
+        x = x + self.self_attention(self.norm1(x))                  # ask the other pixels
+        x = x + self.cross_attention(self.norm2(x), context)        # ask the words
+        return x + self.feed_forward(self.norm3(x))                 # think it over
+
+
+class SpatialTransformer(nn.Module):
+    def __init__(self, channels, context_dim, heads, groups):
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)        # 1e-6 here, 1e-5 in the ResBlocks
+        self.proj_in = nn.Linear(channels, channels)
+        self.blocks = nn.ModuleList([TransformerBlock(channels, context_dim, heads)])
+        self.proj_out = nn.Linear(channels, channels)
+
+    def forward(self, x, context=None):
+        pixels = self.proj_in(self.norm(x).flatten(2).transpose(1, 2))         # (B, C, H, W) -> (B, HW, C)
+        for block in self.blocks:
+            pixels = block(pixels, context)
+        return x + self.proj_out(pixels).transpose(1, 2).reshape(x.shape)      # (B, HW, C) -> (B, C, H, W)
+
+# %%
+theirs = package.SpatialTransformer(64, context_dim=24, heads=4, groups=16).to(DEVICE)
+mine = SpatialTransformer(64, context_dim=24, heads=4, groups=16).to(DEVICE)
+mine.load_state_dict(theirs.state_dict())
+
+x, context = torch.randn(2, 64, 8, 8, device=DEVICE), torch.randn(2, 7, 24, device=DEVICE)
+print(same(mine(x, context), theirs(x, context)))
+
+# %% [markdown]
+# ## It does not know where anything is
+#
+# > **Predict.** Shuffle the pixels of the feature map, run the SpatialTransformer, and shuffle the result *back*. How
+# > different is it from the unshuffled result?
+
+# %%
+order = torch.randperm(64, device=DEVICE)
+shuffled = x.flatten(2)[:, :, order].reshape(x.shape)
+with torch.no_grad():
+    out = mine(shuffled, context).flatten(2)
+    back = torch.empty_like(out)
+    back[:, :, order] = out
+    print(same(back.reshape(x.shape), mine(x, context)))
+
+# %% [markdown]
+# Not at all! There is no "left" and no "above" in it: a transformer over pixels treats them as a bag. Language
+# models add
+# position embeddings; this one has none. How then can a model learn "a circle *above* a square"? From the
+# convolutions
+# around it. They pad the border with zeros, and from the border a sense of place seeps inwards (Islam et al. 2020).
+
+# %% [markdown]
+# ## What it costs
+#
+# The table of weights has a number for each pair. Twice the side, four times the pixels, *sixteen* times the pairs.
+# Here it is for
+# one picture and one head, in memory of 4 bytes a number.
+
+# %%
+sides = torch.tensor([8, 16, 32, 64, 128, 256, 512])
+gigabytes = 4 * sides.double() ** 4 / 1e9
+
+fig, ax = plt.subplots(figsize=plots.WIDE)
+ax.plot(sides, gigabytes, "o-", color=plots.BLUE)
+for side, text, place in ((8, "tiny's latent: 16 KB", (8, -3)), (64, "Stable Diffusion's latent: 67 MB", (8, -12)),
+                          (512, "512 × 512 pixels: 275 GB", (-12, -2))):
+    ax.annotate(text, (side, 4 * side**4 / 1e9), textcoords="offset points", xytext=place,
+                ha="left" if side < 500 else "right")
+ax.set(xscale="log", yscale="log", xlabel="side of the feature map", ylabel="GB for one table", ylim=(5e-6, 1e3),
+       title="One head's weights")
+ax.set_xticks(sides.tolist(), [str(s) for s in sides.tolist()])
+ax.minorticks_off()
+plots.show(fig, "Memory of one attention table over the side of the feature map, both logarithmic, a straight "
+           "line: 16 kilobytes at 8 by 8, 67 megabytes at 64 by 64, 275 gigabytes at 512 by 512 pixels.")
+
+# %% [markdown]
+# There is the reason for *latent* diffusion in one line. On 512 × 512 pixels self-attention is out of reach; on the
+# latent, an
+# eighth as large on each side, it is 4,096 times cheaper.
+
+# %% [markdown]
+# ## Where was each word read?
+#
+# Enough of toys: the trained model. While it makes a picture we record the weights of all its cross-attentions
+# (`capture_attention`), and draw for each word how much each place listened to it: the mean over layers, heads and
+# steps.
+#
+# > **Predict.** Where will "circle" be read? Where "above"? Where the words of the ground?
+
+# %%
+CAPTION = "a large red circle above a large blue square on black"
+model = LatentDiffusion.from_pretrained("tiny", device=DEVICE)
+with capture_attention(model.unet) as recorded:
+    image = model.generate([CAPTION], steps=20, guidance_scale=4.0, generator=torch.Generator().manual_seed(3))[0]
+
+full = [torch.stack([w[-1] for w in steps]) for name, steps in recorded.items() if "cross_attention" in name]
+# Each (steps, heads, N, L); the last of the batch is the caption's half (the first is guidance's "no caption").
+word_maps = torch.stack([w.mean(1) for w in full if w.shape[2] == 64]).mean(0)     # (steps, 64, L): 8 × 8 layers
+
+tokenizer = model.text_encoder.tokenizer
+pieces = tokenizer.convert_ids_to_tokens(tokenizer(CAPTION)["input_ids"])[1:-1]    # without start and end
+pieces = [piece.replace("</w>", "") for piece in pieces]
+
+# %%
+def word_over_image(ax, word, step):
+    """The image, darkened where the word was not read, at one step (0 is the noisiest)."""
+    place = word_maps[step, :, 1 + word].reshape(1, 1, 8, 8)
+    strength = F.interpolate(place / place.max(), size=image.shape[1:], mode="bilinear")[0]
+    plots.picture(ax, image.cpu() * (0.12 + 0.88 * strength), f"{pieces[word]}, step {step}")
+
+
+def mean_over_steps(ax, word):
+    place = word_maps.mean(0)[:, 1 + word].reshape(1, 1, 8, 8)
+    strength = F.interpolate(place / place.max(), size=image.shape[1:], mode="bilinear")[0]
+    plots.picture(ax, image.cpu() * (0.12 + 0.88 * strength), pieces[word])
+
+
+fig, axes = plt.subplots(2, 6, figsize=(9, 3.3))
+plots.picture(axes[0, 0], image.cpu(), "the picture")
+for word, ax in zip(range(len(pieces)), list(axes.flat)[1:]):
+    mean_over_steps(ax, word)
+for ax in axes.flat:
+    plots.bare(ax)
+plots.show(fig, f"The picture made from the caption “{CAPTION}”, and the same picture once for each word, bright "
+           "where that word was read most.")
+
+# %% [markdown]
+# Each map is scaled to its own maximum, so compare places within a map, not brightness between maps. Early steps
+# decide where
+# things go, late ones how they look. In a running notebook, turn both dials:
+
+# %%
+widgets.dial(word_over_image, {"word": range(len(pieces)), "step": range(20)},
+             strip=[{"word": 3, "step": s} for s in (0, 5, 10, 19)],
+             alt=f"Where the word “{pieces[3]}” was read at four steps, from the noisiest to the last.")
+
+# %% [markdown]
+# ## Break it on purpose
+#
+# You have seen two ways already (no root, no transpose). A third is nastier: softmax over the *wrong axis*.
+# `softmax(dim=-2)` makes each
+# *column* sum to 1: every word distributes itself over the pixels, instead of every pixel over the words. Shapes fit.
+#
+# > **Predict.** The three-word flower from above, with the wrong axis. What does a pixel get that listens to nobody?
+
+# %%
+wrong = scores.softmax(dim=0)                                   # columns sum to 1: over the pixels
+painted = {"right axis": weights @ keys, "wrong axis": wrong @ keys, "wrong, × 300": 300 * wrong @ keys}
+
+fig = plots.grid([p.T.reshape(3, 32, 32) for p in painted.values()], list(painted), size=1.9)
+plots.show(fig, "The flower painted with three word values. With the right axis it is an orange flower; with the "
+           "wrong one the picture is black; 300 times brighter it shows unevenly lit patches.")
+
+# %% [markdown]
+# Black: a word's total voice of 1 is now shared by a thousand pixels. A network with normalisation would hide the
+# darkness, train on, and
+# be worse for no visible reason. The test that catches it is one line: **each row of the weights sums to 1**.
+
+# %% [markdown]
+# ## What the article says
+#
+# - *(128, 32, 32) gives 1024 queries of 128 numbers, one for each pixel.* Right, as you saw.
+# - *The context is both the key sequence and the value sequence.* Through two different learnt projections; the
+#   blue flower shows why that
+#   matters.
+# - *With no context it defaults to self-attention.* In the code yes; in Stable Diffusion the widths forbid it.
+# - *Essentially a standard pre-LN transformer decoder without causal mask.* Essentially: but with GroupNorm and
+#   projections around it,
+#   GEGLU inside, no positions, and one more residual.
+
+# %% [markdown]
+# ## Three quick questions
+#
+# **1.** A caption has 77 vectors, the map 16 × 16 pixels, 8 heads. What is the shape of the cross-attention weights
+# for one picture?
+#
+# <details><summary>Answer</summary>
+#
+# (8, 256, 77): heads, pixels (who ask), words (who answer).
+# </details>
+#
+# **2.** All words of a caption get the same key. What does each pixel receive?
+#
+# <details><summary>Answer</summary>
+#
+# Equal scores, so equal weights: the mean of all values, the same at every pixel.
+# </details>
+#
+# **3.** Why is the feed-forward part needed at all?
+#
+# <details><summary>Answer</summary>
+#
+# Attention only *mixes* values, with weights that sum to 1. Without a non-linear step between, two attentions in a
+# row
+# could hardly compute more than a mixture of mixtures.
+# </details>
+
+# %% [markdown]
+# ## Exercises
+#
+# `../exercises/07_spatial_transformer.ipynb`: attention, heads, cross-attention, GEGLU and the SpatialTransformer,
+# checked at once.
+#
+# To try here: change `CAPTION` and look where its words are read. Swap "red" and "blue" in the *values* only
+# (record `to_v`'s
+# output and exchange two rows): do the colours swap in the picture?
+
+# %% [markdown]
+# ## What next
+#
+# You have both kinds of block. Lesson 08 stacks them to the whole U-Net, and counts where its parameters and its
+# work are. The package's version of
+# this lesson is `tinyldm/spatial_transformer.py`; all of it is now yours but `upcast`, which lesson 14 explains.

@@ -1,0 +1,554 @@
+# %% [markdown]
+# # 08 · The U-Net: down, across and up again
+#
+# **Goal.** Assemble the denoiser from the blocks of the last two lessons, and know where its parameters and its
+# work are.
+#
+# **Time.** 40 minutes to read and play; the cells compute for about a minute on 2 CPU cores.
+#
+# **Before this.** Lessons 06 and 07.
+#
+# **You will be able to**
+# - write a U-Net that loads Stable Diffusion's weights, and explain each of its shapes;
+# - say what is on the skip stack at any moment;
+# - tell which level holds the parameters and which costs the time;
+# - build the same class at Stable Diffusion's size without a byte of memory.
+
+# %%
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+from matplotlib.patches import Arc
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from tinyldm import LatentDiffusion, to_unit, versions
+from tinyldm import unet as package
+from tinyldm.course import plots
+from tinyldm.course.lesson import same
+from tinyldm.course.where import where_we_are
+from tinyldm.resblock import Downsample, ResBlock, TimeMLP, Upsample, timestep_embedding  # yours of lesson 06
+from tinyldm.spatial_transformer import SpatialTransformer  # yours of lesson 07
+from tinyldm.workshop.data.scenes import Scenes
+from tinyldm.workshop.machine import choose_device
+
+plots.use()
+DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
+print("This lesson runs on", DEVICE.type)
+torch.manual_seed(0)
+
+# %% [markdown]
+# ## Where we are
+#
+# This is the box in the middle: noisy latent, time and context in, a guess of the same shape as the latent out. The
+# blocks are the
+# ones that you built; the imports above stand for them (you showed that they are equal). What is left is the
+# plumbing, and the
+# plumbing is where U-Nets are got wrong.
+
+# %%
+where_we_are("U-Net", "ResBlock", "SpatialTransformer")
+
+# %% [markdown]
+# ## Why a U?
+#
+# Noise must be removed pixel by pixel, at full resolution. But *what* to draw there is a question about the whole
+# picture. A network
+# that works at full resolution all the way is slow and short-sighted. So:
+#
+# - **down**: halve the resolution, widen the channels: see more, more coarsely;
+# - **across**: at the bottom every pixel is near to every other;
+# - **up**: double again, back to the size of the input.
+#
+# On the way down, detail is lost. That is what the **skips** are for: every feature map of the way down is kept,
+# and handed to the way
+# up at the same height (Ronneberger et al. 2015).
+
+# %% [markdown]
+# ## The stack
+#
+# The skips are a *stack*: last in, first out. Push going down, pop going up, and every map meets its own resolution
+# again, without any
+# bookkeeping. Here it is with names in place of tensors.
+#
+# > **Predict.** Down pushes a, b, c, d. In which order do they come back?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+stack = []
+for feature_map in ("a: 64 channels, 8×8", "b: 64 channels, 8×8", "c: 64 channels, 4×4", "d: 96 channels, 4×4"):
+    stack.append(feature_map)
+while stack:
+    print("up reads", stack.pop())
+
+# %% [markdown]
+# These four are the tiny model's real ones: (a) the first convolution, (b) the blocks of level 0, (c) the
+# downsample, (d) the blocks
+# of level 1. Note that (a) and (c) are pushed too. Forgetting them is the usual mistake: then the way up lacks a
+# map a level.
+#
+# The numbers come from a configuration, a few numbers a level:
+
+# %%
+config = versions.TINY.unet
+print("channels       ", config.channels)             # width of each level, full resolution first
+print("blocks a level ", config.blocks_per_level)     # on the way down; one more on the way up
+print("heads          ", config.heads)
+print("context_dim    ", config.context_dim)
+
+# %% [markdown]
+# ## Down
+#
+# One level: a ResBlock and a SpatialTransformer, once or more; after each pair, push. Then halve (but not at the
+# last level), and
+# push again.
+
+# %%
+def transformers(config, i, number):
+    """As many SpatialTransformers as ResBlocks, or none at a level of depth 0."""
+    depth = config.transformer_depth[i]
+    return nn.ModuleList(
+        SpatialTransformer(config.channels[i], config.context_dim, config.heads[i], config.groups, depth)
+        for _ in range(number if depth else 0))
+
+
+class DownLevel(nn.Module):
+    def __init__(self, config, i, t_emb_dim):
+        super().__init__()
+        width, last = config.channels[i], len(config.channels) - 1
+        widths_in = [config.channels[max(i - 1, 0)]] + [width] * (config.blocks_per_level - 1)
+        self.resblocks = nn.ModuleList(ResBlock(w, width, t_emb_dim, config.groups) for w in widths_in)
+        self.transformers = transformers(config, i, len(widths_in))
+        self.downsample = None if i == last else Downsample(width)
+
+    def forward(self, x, t_emb, context, skips):
+        for j, resblock in enumerate(self.resblocks):
+            x = resblock(x, t_emb)
+            if self.transformers:
+                x = self.transformers[j](x, context)
+            skips.append(x)                          # push
+        if self.downsample is not None:
+            x = self.downsample(x)                   # (B, C, H, W) -> (B, C, H/2, W/2)
+            skips.append(x)                          # push this, too
+        return x
+
+# %% [markdown]
+# ## Up
+#
+# The mirror image, with one ResBlock more: the level pushed its pairs, and one more map came in from the level
+# above (or from
+# `conv_in`). Each ResBlock pops one and reads it *beside* its own input: the channels are put next to each other
+# (`torch.cat`),
+# so the block's input is wider.
+#
+# > **Predict.** Tiny's up path at 4 × 4: the middle gives 96 channels. How many channels do the two ResBlocks there
+# > read?
+
+# %%
+class UpLevel(nn.Module):
+    def __init__(self, config, i, t_emb_dim):
+        super().__init__()
+        width, last = config.channels[i], len(config.channels) - 1
+        skip_widths = [width] * config.blocks_per_level + [config.channels[max(i - 1, 0)]]     # as they are popped
+        widths_in = [config.channels[min(i + 1, last)]] + [width] * config.blocks_per_level
+        self.resblocks = nn.ModuleList(
+            ResBlock(w + skip, width, t_emb_dim, config.groups) for w, skip in zip(widths_in, skip_widths))
+        self.transformers = transformers(config, i, len(widths_in))
+        self.upsample = None if i == 0 else Upsample(width)
+
+    def forward(self, x, t_emb, context, skips):
+        for j, resblock in enumerate(self.resblocks):
+            x = resblock(torch.cat([x, skips.pop()], dim=1), t_emb)     # pop: (B, C + C_skip, H, W) -> (B, C, H, W)
+            if self.transformers:
+                x = self.transformers[j](x, context)
+        return x if self.upsample is None else self.upsample(x)         # -> (B, C, 2H, 2W)
+
+
+lowest = UpLevel(config, 1, 256)
+print("At 4 × 4 the ResBlocks read", [block.conv1.in_channels for block in lowest.resblocks], "channels")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# $96 + 96 = 192$ with map (d), then $96 + 64 = 160$ with map (c), which the downsample pushed with level 0's width.
+# </details>
+
+# %% [markdown]
+# ## The whole
+#
+# A first convolution widens the latent's 4 channels; the middle is ResBlock, SpatialTransformer, ResBlock; at the end
+# GroupNorm, SiLU and a convolution back to 4.
+
+# %%
+class MiddleLevel(nn.Module):
+    def __init__(self, config, t_emb_dim):
+        super().__init__()
+        width = config.channels[-1]
+        self.resblock1 = ResBlock(width, width, t_emb_dim, config.groups)
+        self.transformer = SpatialTransformer(width, config.context_dim, config.heads[-1], config.groups,
+                                              config.middle_depth)
+        self.resblock2 = ResBlock(width, width, t_emb_dim, config.groups)
+
+    def forward(self, x, t_emb, context):
+        return self.resblock2(self.transformer(self.resblock1(x, t_emb), context), t_emb)
+
+# %%
+class UNet(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.width, levels = config.channels[0], range(len(config.channels))
+        t_emb_dim = 4 * self.width
+        self.time_mlp = TimeMLP(self.width, t_emb_dim)
+        self.conv_in = nn.Conv2d(config.in_channels, self.width, 3, padding=1)
+        self.down = nn.ModuleList(DownLevel(config, i, t_emb_dim) for i in levels)
+        self.middle = MiddleLevel(config, t_emb_dim)
+        self.up = nn.ModuleList(UpLevel(config, i, t_emb_dim) for i in reversed(levels))
+        self.norm_out = nn.GroupNorm(config.groups, self.width)
+        self.conv_out = nn.Conv2d(self.width, config.out_channels, 3, padding=1)
+
+    def forward(self, z_t, t, context):
+        t_emb = self.time_mlp(timestep_embedding(t, self.width))     # (B,) -> (B, D_t)
+        x = self.conv_in(z_t)                                        # (B, 4, h, w) -> (B, C_0, h, w)
+        skips = [x]
+        for level in self.down:
+            x = level(x, t_emb, context, skips)
+        x = self.middle(x, t_emb, context)
+        for level in self.up:
+            x = level(x, t_emb, context, skips)
+        return self.conv_out(F.silu(self.norm_out(x)))               # (B, C_0, h, w) -> (B, 4, h, w)
+
+# %% [markdown]
+# Is it the package's? Give yours the package's weights (they only fit if every name and every shape is the same),
+# and compare.
+
+# %%
+theirs = package.UNet(config).to(DEVICE)
+mine = UNet(config).to(DEVICE)
+mine.load_state_dict(theirs.state_dict())
+
+z_t, t = torch.randn(2, 4, 8, 8, device=DEVICE), torch.tensor([10, 900], device=DEVICE)
+context = torch.randn(2, 32, config.context_dim, device=DEVICE)
+with torch.no_grad():
+    print(same(mine(z_t, t, context), theirs(z_t, t, context), tolerance=1e-4))
+
+# %% [markdown]
+# ## Watch the sizes flow
+#
+# Hooks note the shape of what leaves each block. Below, each bar is one feature map: as high as its resolution, as
+# wide as it has channels.
+# The arcs are the skips.
+
+# %%
+KINDS = {ResBlock: ("ResBlock", plots.BLUE), SpatialTransformer: ("SpatialTransformer", plots.ORANGE),
+         Downsample: ("down", plots.GREEN), Upsample: ("up", plots.GOLD), nn.Conv2d: ("convolution", plots.GREY)}
+
+
+def flow(unet, *inputs):
+    """[(name, kind, channels, height)] of every block, in the order in which they run."""
+    steps, hooks = [], []
+
+    def note(name):
+        return lambda module, _, out: steps.append((name, type(module), out.shape[1], out.shape[2]))
+
+    for name, module in unet.named_modules():
+        if type(module) in KINDS and (type(module) is not nn.Conv2d or name in ("conv_in", "conv_out")):
+            hooks.append(module.register_forward_hook(note(name)))
+    with torch.no_grad():
+        unet(*inputs)
+    for hook in hooks:
+        hook.remove()
+    return steps
+
+
+def skips_of(steps):
+    """(from, to): positions in `steps` of each push and of its pop."""
+    stack, pairs = [], []
+    for i, (name, kind, _, _) in enumerate(steps):
+        follows = steps[i + 1][1] if i + 1 < len(steps) else None
+        if name == "conv_in" or name.startswith("down.") and follows is not SpatialTransformer:
+            stack.append(i)
+        if name.startswith("up.") and kind is ResBlock:
+            pairs.append((stack.pop(), i))
+    return pairs
+
+# %%
+def draw_flow(steps, title):
+    fig, ax = plt.subplots(figsize=(9.4, 3.8))
+    most_c, most_h = max(s[2] for s in steps), max(s[3] for s in steps)
+    written = None
+    for i, (_, kind, channels, height) in enumerate(steps):
+        label, colour = KINDS[kind]
+        ax.bar(i, height, 0.25 + 0.6 * channels / most_c, color=colour, label=label)
+        if label not in ("down", "up") and written != (channels, height):
+            ax.text(i, -0.04 * most_h, f"{channels}\n{height}²", ha="center", va="top", fontsize=8)
+            written = channels, height
+    for start, end in skips_of(steps):
+        arc_height = most_h * 1.1 * (end - start) / len(steps)
+        middle = ((start + end) / 2, most_h * 1.05)
+        ax.add_patch(Arc(middle, end - start, arc_height, theta1=0, theta2=180,
+                         color=plots.SKY, linewidth=1.3))
+    ax.set(ylim=(-0.22 * most_h, 1.8 * most_h), ylabel="height of the map", yticks=[0, most_h // 2, most_h],
+           title=title)
+    ax.set_xticks([])
+    ax.set_xlabel("channels and size, where they change; from left to right as the U-Net runs")
+    ax.spines["bottom"].set_visible(False)
+    handles, labels = ax.get_legend_handles_labels()
+    unique = dict(zip(labels, handles))
+    ax.legend(unique.values(), unique.keys(), ncols=5, loc="upper center", fontsize=8.5)
+    return fig
+
+
+fig = draw_flow(flow(mine, z_t, t, context), "The tiny U-Net: latents of 4 × 8 × 8")
+plots.show(fig, "The tiny U-Net as bars from left to right: tall ones at 8 by 8, a downsample, short wide ones at "
+           "4 by 4 with the middle, an upsample, tall ones again. Four nested arcs join each map of the way down "
+           "with the ResBlock that reads it on the way up.")
+
+# %% [markdown]
+# Nested arcs, never crossing: that is what "last in, first out" looks like. And now **the same class** with Stable
+# Diffusion 1's numbers.
+# On PyTorch's `meta` device tensors have shapes but no contents, so 860 million parameters cost nothing.
+#
+# > **Predict.** How many parameters has your U-Net at that size? (The tiny one has 2.8 million.)
+
+# %%
+with torch.device("meta"):
+    sd = UNet(versions.SD1.unet)
+    sd_inputs = (torch.empty(1, 4, 64, 64), torch.empty(1), torch.empty(1, 77, 768))
+
+fig = draw_flow(flow(sd, *sd_inputs), "The same class as Stable Diffusion 1: latents of 4 × 64 × 64")
+plots.show(fig, "Stable Diffusion's U-Net drawn in the same way: four levels of 64, 32, 16 and 8 pixels a side, "
+           "320 to 1280 channels, and twelve nested arcs. The lowest level has no SpatialTransformers but for one "
+           "in the middle.")
+
+# %%
+# NBVAL_CHECK_OUTPUT
+def parameters(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+print(f"Yours at Stable Diffusion's size: {parameters(sd):,} parameters")
+print(f"Yours at the tiny size:           {parameters(mine):,}")
+
+# %% [markdown]
+# 859,520,964 is the number in the released checkpoint, to the last digit. It is a good test: any forgotten bias or
+# extra layer
+# would show.
+
+# %% [markdown]
+# ## Where are the parameters, and where is the work?
+#
+# A convolution's parameters do not depend on the size of the picture; its work does. So they need not be in the
+# same place.
+#
+# > **Predict.** In Stable Diffusion's U-Net, which level has most parameters: 64², 32², 16² or 8²? Which does most
+# > of the work?
+
+# %%
+def by_level(unet, inputs):
+    """{height: [parameters, operations]} of the levels, and of the middle."""
+    levels = {f"level {i}": [unet.down[i], unet.up[len(unet.up) - 1 - i]] for i in range(len(unet.down))}
+    levels["middle"] = [unet.middle]
+    counter = FlopCounterMode(display=False, depth=None)
+    with counter, torch.no_grad():
+        unet(*inputs)
+    work = counter.get_flop_counts()
+    names = {module: name for name, module in unet.named_modules()}
+    total = {}
+    for level, modules in levels.items():
+        flops = sum(sum(work.get(f"{type(unet).__name__}.{names[m]}", {}).values()) for m in modules)
+        total[level] = (sum(parameters(m) for m in modules), flops)
+    return total
+
+
+counts = {"tiny": by_level(mine.to("meta"), [x.to("meta") for x in (z_t[:1], t[:1], context[:1])]),
+          "Stable Diffusion 1": by_level(sd, sd_inputs)}
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=plots.WIDE)
+for ax, (title, levels) in zip(axes, counts.items()):
+    columns = torch.tensor(list(levels.values()), dtype=torch.float64)
+    share = 100 * columns / columns.sum(0)
+    place = torch.arange(len(levels)).double()
+    ax.bar(place - 0.2, share[:, 0], 0.38, color=plots.BLUE, label="parameters")
+    ax.bar(place + 0.2, share[:, 1], 0.38, color=plots.ORANGE, hatch="//", edgecolor="white", label="operations")
+    ax.set_xticks(place.tolist(), levels)
+    ax.set(ylabel="percent", title=f"{title}: {columns[:, 1].sum() / 1e9:,.3g} billion operations")
+axes[0].legend()
+plots.show(fig, "Percent of parameters and of operations by level. Stable Diffusion: level 0, the finest, has 3 "
+           "percent of the parameters and 38 of the operations; level 2 has nearly half of the parameters, level "
+           "3 a quarter of them and 4 percent of the operations. Tiny: level 0 does half of the work, level 1 has "
+           "half of the parameters.")
+
+# %% [markdown]
+# The wide, coarse levels *know* most, and the fine, narrow ones *work* most: halving the sides divides the work by
+# four, doubling the
+# channels multiplies parameters and work by four. It is why later versions moved their transformers down: XL has
+# none at its finest
+# level and ten in a row at its coarsest.
+
+# %% [markdown]
+# ## Any size that divides
+#
+# Nothing in the network says 8 × 8. Convolutions and attention take any height and width, if they can be halved
+# often enough.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+mine = UNet(config)
+for h, w in ((8, 8), (8, 16), (24, 4)):
+    out = mine(torch.randn(1, 4, h, w), torch.tensor([500]), torch.randn(1, 32, config.context_dim))
+    print(f"{h} × {w} in, {out.shape[2]} × {out.shape[3]} out")
+try:
+    mine(torch.randn(1, 4, 8, 7), torch.tensor([500]), torch.randn(1, 32, config.context_dim))
+except RuntimeError as error:
+    print("8 × 7:", str(error).split(".")[0])
+
+# %% [markdown]
+# 7 halves to 4 and doubles to 8, and then the skip does not fit. (The package's U-Net says it in plainer words.)
+# So Stable Diffusion makes pictures of any multiple of 64 pixels; whether they are *good* away from
+# the size that it was trained at is another matter.
+
+# %% [markdown]
+# ## Look inside the trained one
+#
+# A scene of the small world is noised to `t = 600`, and goes through the shipped U-Net. One channel of each feature
+# map on its way:
+
+# %%
+model = LatentDiffusion.from_pretrained("tiny", device=DEVICE)
+scene, caption, _ = Scenes(64)[5]
+t = torch.tensor([600], device=DEVICE)
+with torch.no_grad():
+    z0, context = model.vae.encode(scene[None].to(DEVICE)), model.encode_text([caption])
+    eps = torch.randn(z0.shape, generator=torch.Generator().manual_seed(1)).to(DEVICE)
+    z_t = model.schedule.q_sample(z0, t, eps)
+
+
+def as_image(prediction):
+    """The picture that a prediction for z_t stands for: (3, 64, 64) in [0, 1]."""
+    with torch.no_grad():
+        z0_hat = model.schedule.prediction.to_z0(prediction, z_t, model.schedule.at(t).item())
+        return to_unit(model.vae.decode(z0_hat)[0])
+
+# %%
+stops = {"conv_in": "conv_in", "down.0.transformers.0": "level 0", "down.1.transformers.0": "level 1",
+         "middle": "middle", "up.0.transformers.1": "up, level 1", "up.1.transformers.1": "up, level 0"}
+maps = {}
+
+
+def keep(label):
+    def hook(module, inputs, out):      # what a hook returns would take the output's place: return nothing
+        maps[label] = out[0]
+    return hook
+
+
+hooks = [model.unet.get_submodule(name).register_forward_hook(keep(label)) for name, label in stops.items()]
+with torch.no_grad():
+    prediction = model.unet(z_t, t, context)
+for hook in hooks:
+    hook.remove()
+
+fig, axes = plt.subplots(1, 8, figsize=(9.4, 1.7))
+plots.picture(axes[0], to_unit(scene), "the scene")
+for ax, (label, feature) in zip(axes[1:7], maps.items()):
+    channel = feature[feature.flatten(1).std(1).argmax()]           # the liveliest
+    ax.imshow(channel.cpu(), cmap=plots.DIVERGING, vmin=-channel.abs().max(), vmax=channel.abs().max())
+    ax.set_title(label, loc="center", fontsize=8.5)
+    plots.bare(ax)
+plots.picture(axes[7], as_image(prediction), "its guess")
+plots.show(fig, f"A scene ({caption}), the liveliest channel of the feature map after each stage of the U-Net, "
+           "from 8 by 8 down to 4 by 4 and up again, and the picture that the U-Net guesses from the noised "
+           "latent.")
+
+# %% [markdown]
+# ## Break it on purpose
+#
+# Swap two skips. At tiny's level 0 the two maps that are popped last, (b) and (a), have the *same shape*: 64
+# channels at 8 × 8. So a
+# queue in place of a stack is caught by an error elsewhere, but these two can change places unnoticed. And what if
+# a skip is
+# silenced altogether?
+#
+# > **Predict.** Which does more harm to the guess: (a) and (b) exchanged, or (b) set to zero? Or hardly any?
+
+# %%
+def guess_with(change):
+    """The picture that the trained U-Net guesses when `change` has been at its skips."""
+    unet = model.unet
+    with torch.no_grad():
+        t_emb = unet.time_mlp(timestep_embedding(t, config.channels[0]))
+        x = unet.conv_in(z_t)
+        skips = [x]
+        for level in unet.down:
+            x, pushed = level(x, t_emb, context)
+            skips += pushed
+        skips = change(skips)
+        x = unet.middle(x, t_emb, context)
+        for level in unet.up:
+            x = level(x, skips, t_emb, context)
+        return as_image(unet.conv_out(F.silu(unet.norm_out(x))))
+
+
+changes = {"as it is": lambda s: s, "a and b\nexchanged": lambda s: [s[1], s[0], *s[2:]],
+           "b silenced": lambda s: [s[0], 0 * s[1], *s[2:]],
+           "c, d silenced": lambda s: [s[0], s[1], 0 * s[2], 0 * s[3]],
+           "all silenced": lambda s: [0 * x for x in s]}
+fig = plots.grid([guess_with(change) for change in changes.values()], list(changes), size=1.7)
+plots.show(fig, "The trained U-Net's guess with its skips as they are, with the two finest exchanged, the finest "
+           "silenced, the coarse ones silenced, and all silenced.")
+
+# %% [markdown]
+# Silenced coarse skips and silenced fine ones do different harm: the first lose *what* is there, the second *where
+# exactly*. And the
+# exchange shows why a loading test with real weights is worth more than a test of shapes.
+
+# %% [markdown]
+# ## What the article says
+#
+# - *The dimensions are (channel, width, height).* In the code (channel, height, width), as you saw with 24 × 4.
+# - *A predicted noise vector comes out.* A tensor of the latent's shape; whether it means noise or velocity is a
+#   convention between
+#   training and sampling, not part of the network.
+# - *Down-scaling layers, then up-scaling layers, each with a ResBlock and a SpatialTransformer.* Right for the
+#   finer levels; the lowest of Stable
+#   Diffusion 1 has no SpatialTransformers, but the middle has one. It does not mention the skips that go across.
+
+# %% [markdown]
+# ## Three quick questions
+#
+# **1.** `blocks_per_level` is 2 and there are 4 levels. How many skips are pushed?
+#
+# <details><summary>Answer</summary>
+#
+# $1 + 4 \cdot 2 + 3 = 12$: `conv_in`, the pairs, three downsamples. And $4 \cdot 3 = 12$ ResBlocks pop them.
+# </details>
+#
+# **2.** Inpainting models get 9 input channels instead of 4. What changes in the U-Net?
+#
+# <details><summary>Answer</summary>
+#
+# Only `conv_in`: 9 → 320. (4 for `z_t`, 4 for the masked picture's latent, 1 for the mask.)
+# </details>
+#
+# **3.** Why does the U-Net need `t` although the noise can be seen in `z_t`?
+#
+# <details><summary>Answer</summary>
+#
+# Lesson 06 measured it: it can guess, but not exactly, and most of all not near the end, where sampling starts.
+# </details>
+
+# %% [markdown]
+# ## Exercises
+#
+# `../exercises/08_unet.ipynb`: the skip stack, the widths of the up path, the whole U-Net, checked at once.
+#
+# To try here: draw the flow of `versions.SDXL.unet` (yours lacks its `added_mlp`, but the flow is the same). How
+# many numbers does a U-Net
+# of three levels have at your own choice of channels?
+
+# %% [markdown]
+# ## What next
+#
+# The network is complete. Lesson 09 makes its context: how a caption, a picture or a label becomes vectors. Lesson
+# 10 trains it. The package's version of this
+# lesson is `tinyldm/unet.py`.
