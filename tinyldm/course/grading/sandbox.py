@@ -22,7 +22,8 @@ from tinyldm.course.grading.limits import Limits
 
 MOST_LOG = 2**16
 TICK = 0.1                # seconds between two looks at a process that has not answered yet
-MOST_PATIENCE = 20        # times as long as it may take, on the clock, where the machine is busy with other things
+MOST_PATIENCE = 60        # times as long as it may take, on the clock, where the machine is busy with other things
+SLOW_PIPE = 10            # times as long, to send an answer that has begun
 CLOCK = os.sysconf("SC_CLK_TCK")
 START = "import runpy, sys; sys.path.append(sys.argv.pop(1)); runpy.run_module('tinyldm.course.grading.child', " \
         "run_name='__main__')"
@@ -117,9 +118,9 @@ class Sandbox:
 
     def _exchange(self, data: bytes, seconds: float) -> dict[str, Any]:
         try:
-            wire.send(self._connection, data, time.monotonic() + MOST_PATIENCE * seconds)
+            wire.send(self._connection, data, time.monotonic() + SLOW_PIPE * seconds)
             self._wait(seconds)
-            answer = wire.receive(self._connection, time.monotonic() + MOST_PATIENCE * seconds)
+            answer = wire.receive(self._connection, time.monotonic() + SLOW_PIPE * seconds)
             if not isinstance(answer, dict) or answer.get("n") != self._number:
                 raise wire.BadFrame("an answer to no question")
             return answer
