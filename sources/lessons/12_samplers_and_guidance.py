@@ -16,6 +16,7 @@
 
 # %%
 import math
+import statistics
 import time
 import warnings
 
@@ -505,6 +506,7 @@ best = come_true(decode(reference))
 print(f"{len(CAPTIONS)} captions; the reference: {best} come true")
 
 # %%
+a_step = statistics.median(seconds / n for found in results.values() for n, (_, _, seconds) in zip(counts, found))
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
 for i, (name, found) in enumerate(results.items()):
     shares = [s for s, _, _ in found]
@@ -513,12 +515,12 @@ for i, (name, found) in enumerate(results.items()):
     left.errorbar([n * 1.05 ** (i - 1.5) for n in counts], [s.value for s in shares], spread, linewidth=1.3,
                   elinewidth=0.7, label=name, **look)
     if name != "DDPM":
-        right.plot([seconds for _, _, seconds in found], [distance for _, distance, _ in found], label=name, **look)
+        right.plot([n * a_step for n in counts], [distance for _, distance, _ in found], label=name, **look)
 left.set(xscale="log", xlabel="steps", ylabel="share of captions come true", ylim=(-0.02, 1.02), xticks=counts,
          xticklabels=counts, title="What the judge sees")
 left.minorticks_off()
 left.legend()
-right.set(yscale="log", xlabel=f"seconds for {len(CAPTIONS)} pictures, here",
+right.set(yscale="log", xlabel=f"seconds for {len(CAPTIONS)} pictures (steps × median step)",
           ylabel="distance to the reference", title="How near to the end of the path")
 ends = ", ".join(f"{name} {found[-1][0].value:.0%}" for name, found in results.items())
 plots.show(fig, f"Left: the share of captions that came true against 1 to {counts[-1]} steps, with 95 % intervals; "

@@ -1,0 +1,369 @@
+# %% [markdown]
+# # 00 · A picture from a sentence
+#
+# **Goal.** Type a sentence, get a picture, and look into the box that made it.
+#
+# **Time.** 25 minutes to read and play; the cells compute for under a minute on 2 CPU cores.
+#
+# **Before this.** Nothing but some Python. Whether your PyTorch and your statistics suffice for the rest, the
+# self-test at the end tells.
+#
+# **You will be able to**
+# - make pictures from your own sentences, and the same one twice;
+# - name the five parts of a latent diffusion model, and what goes from each to the next;
+# - find, for every sentence of the article, the lesson and the file in which it is built.
+
+# %%
+import time
+
+import matplotlib.pyplot as plt
+import torch
+
+from tinyldm import LatentDiffusion, ddim, dpm_solver_pp, guided, timesteps, to_unit
+from tinyldm.course import plots, widgets
+from tinyldm.course.lesson import same
+from tinyldm.course.trace import on_meta
+from tinyldm.course.where import where_we_are
+from tinyldm.versions import SD1
+from tinyldm.workshop.data.captions import unknown_words
+from tinyldm.workshop.data.world import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZES
+from tinyldm.workshop.judge import Judge
+from tinyldm.workshop.machine import choose_device
+
+plots.use()
+torch.set_grad_enabled(False)     # nothing is trained in this lesson
+DEVICE = choose_device()          # CUDA, else Apple's MPS, else the CPU
+print("This lesson runs on", DEVICE.type)
+
+# %% [markdown]
+# ## Your sentence
+#
+# The model in this package is small: it was trained on a world of simple things, and knows only the words for them.
+# (Stable Diffusion, the same machine with other numbers, knows most things that people put on the internet.) Change
+# the sentence and run the cell again.
+
+# %%
+CAPTION = "a small red circle above a large blue square"
+
+model = LatentDiffusion.from_pretrained("tiny").to(DEVICE)
+start = time.perf_counter()
+images = model.generate([CAPTION] * 4, generator=torch.Generator().manual_seed(0))
+print(f"4 pictures in {time.perf_counter() - start:.1f} seconds")
+print("Words that it never saw:", unknown_words(CAPTION) or "none")
+
+print("Things: ", ", ".join(SHAPES))
+print("Colours:", ", ".join(COLOURS), "· sizes:", ", ".join(SIZES))
+print("Places: ", ", ".join(RELATIONS), "· grounds:", ", ".join(BACKGROUNDS), "background")
+
+# %%
+judge = Judge.load()
+
+
+def read(images):
+    """What another network, which reads pictures of the small world, sees in each image (lesson 15)."""
+    said = []
+    for reading in judge.read(images.detach().cpu().clamp(0, 1)):
+        things = [f"{thing['size']} {thing['colour']} {thing['shape']}" for thing in reading.things]
+        said.append(f" {reading.relation} ".join(things) + f" on {reading.background}" if things else "cannot tell")
+    return said
+
+
+fig = plots.grid(images, size=2.1)
+plots.show(fig, f"Four pictures made from the sentence '{CAPTION}'. A network that reads such pictures sees in them: "
+                f"{'; '.join(read(images))}.")
+
+# %% [markdown]
+# Four pictures, one sentence. What the sentence says should be alike in them, what it leaves open (the ground, the
+# exact places) may differ. A model this small is not always right: look for yourself, and lesson 15 counts.
+
+# %% [markdown]
+# ## Where we are
+#
+# This map opens every lesson, with the part marked that it builds. Today it is only the two ends: a sentence goes
+# in at the lower left, a picture comes out at the right. (Upper left, where a picture goes in, is for training.)
+
+# %%
+where_we_are("caption", "image")
+
+# %% [markdown]
+# ## The way from noise
+#
+# A picture does not appear row by row. It starts as pure noise, *all at once*, and gets a little less noisy in each
+# of 25 steps.
+#
+# > **Predict.** On the way, the model says before each step what it believes the finished picture to be. What will
+# > its very first guess look like, when it has seen nothing but noise and the sentence?
+
+# %%
+frames, guesses = [], []
+
+
+def look(step, z, z0_hat):
+    """Called after each step: the state, and the model's guess of the end, as pictures."""
+    frames.append(to_unit(model.vae.decode(z))[0])
+    guesses.append(to_unit(model.vae.decode(z0_hat))[0])
+
+
+made = model.generate([CAPTION], generator=torch.Generator().manual_seed(1), callback=look)
+stops = (0, 3, 6, 9, 12, 16, 20, 24)
+titles = [f"step {i + 1}" for i in stops]
+fig = plots.grid([*(frames[i] for i in stops), *(guesses[i] for i in stops)], titles, columns=8, size=1.05,
+                 rows=["the picture\nso far", "the guess\nof the end"])
+plots.show(fig, f"Eight of 25 steps under '{CAPTION}'. Above, the picture so far, which goes from noise to a "
+                f"finished picture; below, what the model guesses the end to be. At the end the reader network sees: "
+                f"{read(made)[0]}.")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# It can only guess the *average* of all pictures that fit the sentence: something soft. From noise alone it cannot
+# know where the things will be. The noise decides that, step by step. (Lesson 12 shows it with numbers.)
+# </details>
+
+# %% [markdown]
+# ## Two dials
+#
+# The noise is fixed here; only two words change. In a running notebook, turn the dials.
+
+# %%
+fixed = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(4)).to(DEVICE)
+
+
+def drawn(ax, colour, shape):
+    image = model.generate([f"a large {colour} {shape}"], noise=fixed, steps=10, sampler=dpm_solver_pp)[0]
+    plots.picture(ax, image, f"{colour} {shape}")
+
+
+settings = (("red", "circle"), ("blue", "circle"), ("blue", "star"), ("green", "star"), ("green", "ring"),
+            ("yellow", "square"))
+strip = [{"colour": colour, "shape": shape} for colour, shape in settings]
+widgets.dial(drawn, {"colour": list(COLOURS), "shape": list(SHAPES)}, strip=strip, size=(1.5, 1.8),
+             alt="Six pictures from the same noise under six sentences: a large red circle, blue circle, blue star, "
+                 "green star, green ring and yellow square.")
+
+# %% [markdown]
+# ## The box, opened
+#
+# Five parts make the picture. Three are *networks*, whose numbers were learnt; two are a few lines of arithmetic.
+#
+# | part | reads | makes | lesson |
+# |---|---|---|---|
+# | **text encoder** | a caption | the *context*: a vector for each word | 09 |
+# | **sampler** | noise | a less noisy latent, again and again | 12 |
+# | **guidance** | two answers of the U-Net | one that is truer to the caption | 12 |
+# | **U-Net** | a noisy latent, how noisy it is, the context | what is noise in it | 06-08 |
+# | **VAE** | a latent | the picture (and back, in training) | 05 |
+#
+# A *latent* is a small, dense code of a picture. All the noise and all the steps are there, not in pixels: hence
+# *latent* diffusion.
+
+# %% [markdown]
+# > **Predict.** A tiny picture has 3 × 64 × 64 numbers, its latent 4 × 8 × 8. How many times fewer? And in Stable
+# > Diffusion, with 3 × 512 × 512 and 4 × 64 × 64?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+for name, side in (("tiny", 64), ("Stable Diffusion", 512)):
+    picture, latent = 3 * side**2, 4 * (side // 8) ** 2
+    print(f"{name:17} {picture:7,} numbers in a picture, {latent:6,} in its latent: {picture // latent} times fewer")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# 48 times fewer, in both. The tiny model is Stable Diffusion with both sides of the picture divided by eight.
+# </details>
+#
+# Now the same picture once more, the five parts by hand. Each line has a lesson, or several; here you only see what
+# goes from one to the next.
+
+# %%
+noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2)).to(DEVICE)
+
+context = model.encode_text([CAPTION])                                    # text encoder: words -> vectors
+nothing = model.encode_text([""])                                         # what the model thinks of without words
+denoiser = guided(model.unet, context, nothing, guidance_scale=4.0)       # U-Net under guidance
+z0 = ddim(denoiser, noise, model.schedule, timesteps(model.schedule, 25))     # sampler: noise -> latent
+image = to_unit(model.vae.decode(z0))                                     # VAE decoder: latent -> picture
+
+for name, tensor in (("context", context), ("noise", noise), ("z0", z0), ("image", image)):
+    print(f"{name:8} {tuple(tensor.shape)}")
+print(same(image, model.generate([CAPTION], noise=noise), tolerance=1e-4))
+
+# %%
+fig, axes = plt.subplots(1, 4, figsize=(9.4, 2.6), width_ratios=[1.5, 1, 1, 1])
+plots.heat(axes[0], context[0], "128 numbers a token", "32 tokens", "context", vmax=3)
+plots.heat(axes[1], noise[0, 0], "", "", "noise, channel 0", vmax=3, aspect="equal")
+plots.heat(axes[2], z0[0, 0], "", "", "z0, channel 0", vmax=3, aspect="equal")
+plots.picture(axes[3], image[0], "image")
+plots.show(fig, "Four tensors on the way from sentence to picture: the context as a heat map of 32 rows, one for "
+                "each token, and 128 columns; one channel of 8 by 8 numbers of the noise, and of the latent that the "
+                f"sampler made of it; the picture of 64 by 64 pixels, in which the reader network sees: "
+                f"{read(image)[0]}.")
+
+# %% [markdown]
+# ## How large is it?
+#
+# Count the learnt numbers ("parameters") of each network, in the tiny model and in Stable Diffusion 1. For the
+# second no file is needed: PyTorch's *meta* device builds networks that have shapes but hold no numbers.
+
+# %%
+def parameters(model):
+    parts = {"text encoder": model.text_encoder, "U-Net": model.unet, "VAE encoder": model.vae.encoder,
+             "VAE decoder": model.vae.decoder}
+    return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+
+
+sizes = {"tiny": parameters(model), "Stable Diffusion 1": parameters(on_meta(SD1, model.text_encoder.tokenizer))}
+fig, ax = plt.subplots(figsize=plots.WIDE)
+for i, (name, colour, hatch) in enumerate((("tiny", plots.ORANGE, ""), ("Stable Diffusion 1", plots.BLUE, "//"))):
+    bars = ax.barh([j + 0.4 * i for j in range(4)], sizes[name].values(), height=0.36, color=colour, hatch=hatch,
+                   edgecolor="white", label=name)
+    ax.bar_label(bars, [f" {n:,}" for n in sizes[name].values()], fontsize=9)
+ax.set_yticks([j + 0.2 for j in range(4)], sizes["tiny"])
+ax.set(xscale="log", xlabel="parameters (each tick ten times the last)", xlim=(1e4, 3e10),
+       title="The same parts, two sizes")
+ax.invert_yaxis()
+ax.legend(loc="lower right")
+facts = "; ".join(f"{part} {n:,} and {sizes['Stable Diffusion 1'][part]:,}" for part, n in sizes["tiny"].items())
+plots.show(fig, f"Bars of the number of parameters, tiny and Stable Diffusion 1, on a logarithmic scale: {facts}.")
+ratio = sum(sizes["Stable Diffusion 1"].values()) / sum(sizes["tiny"].values())
+print(f"Stable Diffusion 1 has {ratio:.0f} times as many parameters. The classes are the same.")
+
+# %% [markdown]
+# ## Twice the same
+#
+# The sentence and the noise decide everything. The noise comes from a *seed*, so whoever has model, sentence and
+# seed has the picture.
+#
+# > **Predict.** Below: seed 7, seed 7 again, seed 8, and seed 7 with one word changed. Which are equal, which are
+# > alike?
+
+# %%
+def from_seed(seed, caption=CAPTION):
+    return model.generate([caption], generator=torch.Generator().manual_seed(seed))[0]
+
+
+other = CAPTION.replace("red", "green") if "red" in CAPTION else CAPTION + " on a white background"
+four = [from_seed(7), from_seed(7), from_seed(8), from_seed(7, other)]
+print("seed 7 twice, equal to the last bit:", torch.equal(four[0], four[1]))
+fig = plots.grid(four, ["seed 7", "seed 7 again", "seed 8", "seed 7, other words"], size=2.1)
+plots.show(fig, f"Two equal pictures from seed 7 under '{CAPTION}', another from seed 8, and one from seed 7 under "
+                f"'{other}'. The reader network sees: {'; '.join(read(torch.stack(four)))}.")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# The first two are equal to the last bit. Seed 8 is another picture of the same sentence. The fourth starts from
+# the same noise as the first, so compare its layout with it.
+# </details>
+
+# %% [markdown]
+# ## A map: from the article to lessons and code
+#
+# The course follows the article on latent diffusion models. Each of its sections has lessons, and a file that you
+# can read in minutes.
+#
+# | the article's section | lessons | code in `tinyldm/` |
+# |---|---|---|
+# | Version history | 01, 04, 14 | `versions.py`, `history/` |
+# | Architecture (overview) | 00, 13 | `latent_diffusion.py` |
+# | Architecture: conditions | 09 | `conditioning.py` |
+# | Variational Autoencoder | 05 | `vae.py` |
+# | U-Net: ResBlock | 06 | `resblock.py` |
+# | U-Net: SpatialTransformer | 07 | `spatial_transformer.py` |
+# | U-Net: the whole | 08 | `unet.py` |
+# | Training and inference: forward | 02, 10 | `forward_diffusion.py` |
+# | Training and inference: reverse | 03, 12 | `reverse_diffusion.py` |
+
+# %% [markdown]
+# Beyond the article: lesson 11 teaches the shipped model a new word, 15 measures how good it is, and 16 is a clinic
+# of eight broken pipelines. You may read in order, or follow one thread:
+#
+# - *I want to understand diffusion:* 02, 03, 12.
+# - *I want to understand the network:* 05, 06, 07, 08.
+# - *I want to understand words in pictures:* 07, 09, 13.
+# - *I want to train:* 10, 11, 15, 16.
+
+# %% [markdown]
+# ## A self-test
+#
+# Six questions, three minutes. Answer first, then run the cell below. Four right: you have all that you need.
+# Fewer: the pointers beneath say what to read first.
+#
+# 1. `x` has shape (2, 3, 64, 64). What is the shape of `x.flatten(2).transpose(1, 2)`?
+# 2. `a` has shape (8, 1, 1, 1), `z` has (8, 4, 8, 8). What does `a * z` do, and what is its shape?
+# 3. What happens with `torch.ones(4) * z` for the same `z`?
+
+# %% [markdown]
+# 4. `q` has shape (2, 64, 16), `k` has (2, 32, 16). What is the shape of `q @ k.transpose(1, 2)`?
+# 5. `e` is drawn from a normal distribution of mean 0 and variance 1. Mean and variance of `3 * e + 2`?
+# 6. Two independent draws have variances 0.36 and 0.64. What is the standard deviation of their sum?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+x, a, z = torch.zeros(2, 3, 64, 64), torch.ones(8, 1, 1, 1), torch.zeros(8, 4, 8, 8)
+print("1.", tuple(x.flatten(2).transpose(1, 2).shape))
+print("2.", tuple((a * z).shape))
+try:
+    torch.ones(4) * z
+except RuntimeError as error:
+    print("3. an error:", error)
+print("4.", tuple((torch.zeros(2, 64, 16) @ torch.zeros(2, 32, 16).transpose(1, 2)).shape))
+e, f = torch.randn(2, 1_000_000, generator=torch.Generator().manual_seed(0))
+print(f"5. mean {(3 * e + 2).mean():.1f}, variance {(3 * e + 2).var():.1f}")
+print(f"6. {(0.6 * e + 0.8 * f).std():.2f}")
+
+# %% [markdown]
+# <details><summary><b>Why, and where to read more</b></summary>
+#
+# - 1 and 4, *shapes*: `flatten(2)` joins all axes from number 2 on; `@` multiplies matrices, batch by batch.
+#   PyTorch's tutorial "Tensors" (pytorch.org/tutorials, "Learn the Basics").
+# - 2 and 3, *broadcasting*: shapes are lined up at their **last** axis; axes of size 1 are repeated. One number a
+#   picture therefore needs the shape (B, 1, 1, 1). "Broadcasting semantics" in PyTorch's documentation.
+# - 5 and 6, *Gaussians*: the mean is 2, the variance $3^2 = 9$; variances of independent draws add, so the
+#   deviation is $\sqrt{0.36 + 0.64} = 1$. Any first course in statistics; lesson 02 uses little else.
+# </details>
+
+# %% [markdown]
+# ## What the article says
+#
+# - *A latent diffusion model consists of a VAE, a modified U-Net and a text encoder.* True of the networks; you saw
+#   two more parts, sampler and guidance, without which they draw nothing.
+# - *The VAE's decoder makes the final image.* True, once, at the end. In this lesson it also made the frames in
+#   between, only for you to look at.
+# - *Versions "1.1 to 2.1", and later "1.1 to XL", are instances of the architecture.* The article contradicts
+#   itself; the second is right (lesson 14).
+
+# %% [markdown]
+# ## Three quick questions
+#
+# **1.** Which of the five parts knows what "red" means?
+#
+# <details><summary>Answer</summary>
+#
+# The text encoder turns the word into a vector, and the U-Net has learnt what to make of it. Sampler, guidance and
+# VAE know no words.
+# </details>
+#
+# **2.** You change the seed. What stays, what changes?
+#
+# <details><summary>Answer</summary>
+#
+# The networks and the context stay; the noise changes, and with it all that the sentence leaves open.
+# </details>
+#
+# **3.** Where do 25 steps of denoising take place: in pixels or in latents?
+#
+# <details><summary>Answer</summary>
+#
+# In latents, 256 numbers here; pixels are made once, at the end.
+# </details>
+
+# %% [markdown]
+# ## What next
+#
+# Lesson 01 tells how this machine came about, in pictures; it can be skipped. Lesson 02 begins to build: noise
+# first, as everything else is about removing it.
+#
+# To try here: a sentence with words that the model never saw; the same sentence in another order; the empty
+# sentence `""`. On the command line: `tinyldm generate "a green ring"`.
