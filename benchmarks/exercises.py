@@ -196,7 +196,8 @@ def report(chosen: list[int], seeds: int) -> str:
     share = (tried - len(passed)) / tried
     return f"""# The checks of the exercises, checked
 
-Written by `python benchmarks/exercises.py --seeds {seeds} --lessons {" ".join(map(str, chosen))}`, torch {torch.__version__}, CPU.
+Written by `python benchmarks/exercises.py --seeds {seeds} --lessons {" ".join(map(str, chosen))}`.
+torch {torch.__version__}, CPU.
 
 ## Known answers, {seeds} seeds each
 
