@@ -335,9 +335,9 @@ print(f"Twice as many steps: DDIM's error is {gain[0]:.1f} times smaller, DPM-So
 # Order 1: DDIM's error halves. Order 2: DPM-Solver++'s shrinks to a quarter.
 # </details>
 #
-# The right panel is a caution that papers seldom show. The *last* step, onto the clean latent, is first order for
-# every sampler here, because $\lambda$ is infinite there, and with evenly spaced timesteps it is long. In this toy
-# it eats most of the gain. How much it costs in a picture is a question for the real network.
+# The right panel is a caution. The *last* step, onto the clean latent, is first order for every sampler here,
+# because $\lambda$ is infinite there, and with evenly spaced timesteps it is long. In this toy it eats most of the
+# gain. How much it costs in a picture is a question for the real network.
 
 # %% [markdown]
 # ## The same four on the real network
@@ -459,8 +459,8 @@ plots.show(fig, f"'{subject}' from one and the same noise: four samplers, a row 
 
 # %% [markdown]
 # Read it by rows. DDIM and Euler: equal, as derived. They and DPM-Solver++ follow *one* path, so more steps refine
-# one picture. DDPM draws fresh noise, so each column is another picture. It was trained for (and with) many small
-# steps; that it loses most when there are few is what made DDIM famous (Song et al. 2021, table 1).
+# one picture. DDPM draws fresh noise, so each column is another picture. Its formula comes from many small steps;
+# with few of them it loses most, which is what DDIM was proposed for (Song et al. 2021, table 1).
 
 # %% [markdown]
 # ## Quality against steps against seconds
@@ -537,7 +537,7 @@ plots.show(fig, f"Left: the share of captions that came true against 1 to {count
 # </details>
 #
 # Look at where the left curves stop rising: beyond that point more steps still move the latent towards the
-# reference (right), but nobody who looks at the pictures gains anything.
+# reference (right), but the judge sees no gain.
 
 # %%
 for name, found in results.items():
@@ -595,12 +595,13 @@ plots.show(fig, f"Over the guidance scale: the share of {len(CAPTIONS)} captions
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The share rises steeply from $w = 0$; beyond some scale it gains nothing, while the latents leave the range in
-# which the VAE's decoder was trained. The package's default is 4, Stable Diffusion is mostly run at 7.5.
+# At $w = 0$ a caption comes true by chance only. Read off where the share stops rising, and how far the spread has
+# left 1 by then: the VAE's decoder was trained on latents of spread 1. The package's default is 4, Stable Diffusion
+# is mostly run at 7.5.
 # </details>
 #
 # Guidance is not honest sampling. At $w = 1$ the pictures are draws from what the model learnt for the caption;
-# above, they are pushed to what is *typical* for it: more faithful, less varied, over-saturated in the end.
+# above, they are pushed to what is *typical* for it. What that costs, the next figure shows.
 
 # %% [markdown]
 # ## Less varied: seen
@@ -636,8 +637,8 @@ plots.show(fig, "Eight pictures of 'a star' from the same noises in four rows: w
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# It stays a star, because that is in both captions and cancels in the difference. Colour and background may move
-# away from yellow and black. Compare each row with the first.
+# It should stay a star, because that is in both captions and cancels in the difference. Colour and background may
+# move away from yellow and black. Compare each row with the first.
 # </details>
 
 # %% [markdown]

@@ -233,9 +233,9 @@ widgets.dial(changed, {"strength": [round(0.1 * i, 1) for i in range(1, 11)]},
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# At 0.2 the start keeps nearly all of the signal, so the picture stays, colour included. At 1.0 hardly any is left,
-# and the result is a picture of the caption that has forgotten the layout. In between lies the useful range, and it
-# is found by trying.
+# At 0.2 the start keeps nearly all of the signal, so the picture should stay, colour included. At 1.0 hardly any is
+# left, and the result is a picture of the caption that has forgotten the layout. In between lies the useful range,
+# and it is found by trying.
 # </details>
 #
 # The same with pictures that the model never saw the like of: a photograph, and a doodle of your own. Change the
@@ -578,7 +578,8 @@ print("Standard deviation of the latents, right and wrong:", "; ".join(spread))
 # %% [markdown]
 # ## Exercises
 #
-# `../exercises/13_full_sampler.ipynb`: the pieces of this lesson, each checked at once.
+# `../exercises/13_full_sampler.ipynb`: the start of image to image, putting the known part back, the way between
+# two noises; and the capstone, everything that you have written wired together.
 #
 # To try here: change the caption *during* the walk, "a red circle" for the first 8 steps, "a blue square" for the
 # rest. Paste the old pixels back after inpainting. Blend three captions. Multiply one word's vector in the context
