@@ -4,6 +4,7 @@ Each attacker's notebook is right in four exercises of lesson 02 and does someth
 beside it. So each test says two things: the bad thing earned nothing, and the other four kept their points.
 """
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -212,8 +213,8 @@ def test_nothing_of_the_class_survives_or_was_touched(attackers):
 def test_without_bubblewrap_the_limits_and_landlock_hold(tmp_path):
     if not landlock_version():
         pytest.skip("this kernel has no Landlock")
-    names = ("honest", "fork_bomb", "orphan", "kills_the_grader", "reads_the_disk", "forges_frames", "fills_the_disk",
-             "deletes")
+    names = ["honest", "orphan", "kills_the_grader", "reads_the_disk", "forges_frames", "fills_the_disk", "deletes"]
+    names += ["fork_bomb"] * bool(os.getuid())      # root's processes are watched only, not limited: not on your machine
     folder = write_class(tmp_path / "class", names)
     marks = marks_of(graded_class(folder, without_bubblewrap("a test wants it so")))
     assert {name for name in names if marks[name]["q_sample"].points} == {"honest", "orphan", "deletes"}
