@@ -214,7 +214,7 @@ def test_without_bubblewrap_the_limits_and_landlock_hold(tmp_path):
     if not landlock_version():
         pytest.skip("this kernel has no Landlock")
     names = ["honest", "orphan", "kills_the_grader", "reads_the_disk", "forges_frames", "fills_the_disk", "deletes"]
-    names += ["fork_bomb"] * bool(os.getuid())      # root's processes are watched only, not limited: not on your machine
+    names += ["fork_bomb"] * bool(os.getuid())      # root's are watched, not limited: not on your machine
     folder = write_class(tmp_path / "class", names)
     marks = marks_of(graded_class(folder, without_bubblewrap("a test wants it so")))
     assert {name for name in names if marks[name]["q_sample"].points} == {"honest", "orphan", "deletes"}
