@@ -6,6 +6,7 @@ from conftest import SMALL_UNET, make_model
 
 from tinyldm import UNet, to_unit
 from tinyldm.course import clinic
+from tinyldm.versions import SD1
 
 SETTINGS = {"steps": 3, "guidance_scale": 4.0}
 # In the tests' model these words are known.
@@ -62,8 +63,11 @@ def test_no_two_are_alike(model):
 def test_scale_left_out(model):
     kept = {}
     drawn(model, callback=lambda i, z, z0_hat: kept.update(z0=z))
-    expected = to_unit(model.vae.decode(kept["z0"] * model.vae.config.scale))
+    expected = to_unit(model.vae.decode(kept["z0"] * SD1.vae.scale))
     assert torch.allclose(drawn(clinic.scale_left_out(model)), expected, atol=1e-6)
+    image = torch.rand(2, 3, 32, 32)
+    ratio = clinic.scale_left_out(model).vae.encode(image).std() / model.vae.encode(image).std()
+    assert ratio.item() == pytest.approx(1 / SD1.vae.scale, rel=1e-5)
 
 
 def test_wrong_range(model):

@@ -18,7 +18,8 @@ from tinyldm.forward_diffusion import NoiseSchedule, diffusion_loss, linear_beta
 from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.reverse_diffusion import ddim
 from tinyldm.unet import UNet
-from tinyldm.vae import to_signed
+from tinyldm.vae import VAE, to_signed
+from tinyldm.versions import SD1
 
 # Asked of every patient: as many pairs, alike but for their colours or their shapes.
 CAPTIONS = ("a large red circle on a white background", "a large blue square on a cream background",
@@ -38,10 +39,19 @@ def changed(model: LatentDiffusion, kind: type[LatentDiffusion] = LatentDiffusio
 # ── The ailments ─────────────────────────────────────────────────────────────────────────────────────
 
 def scale_left_out(model: LatentDiffusion) -> LatentDiffusion:
-    """The VAE neither multiplies its latents by the scale nor divides by it."""
-    vae = copy.copy(model.vae)
-    vae.config = replace(model.vae.config, scale=1.0)
-    return changed(model, vae=vae)
+    """A VAE with raw latents as large as Stable Diffusion's neither multiplies by its scale nor divides by it."""
+    return changed(model, vae=without_scale(model.vae))
+
+
+def without_scale(vae: VAE) -> VAE:
+    """A VAE that shares all weights, and in which Stable Diffusion's 0.18215 is left out, both ways.
+
+    Leaving out this VAE's own scale would show only as far as that is from 1, which is chance. So it is
+    taken for one whose raw latents are 1 / 0.18215 times too large.
+    """
+    other = copy.copy(vae)
+    other.config = replace(vae.config, scale=vae.config.scale / SD1.vae.scale)
+    return other
 
 
 class _SignedImages(LatentDiffusion):
@@ -126,7 +136,7 @@ class Ailment:
 
 AILMENTS = {
     "the scale is left out": Ailment(
-        scale_left_out, "pictures with their colours and edges, but pale, as through milk; latents as lively as ever",
+        scale_left_out, "a healthy pulse, pictures as pale as through milk, and a bad blood test: latents too large",
         "divide by the scale before decoding: vae.decode(z0 / scale), and multiply after encoding"),
     "the range is wrong": Ailment(
         wrong_range, "all that is darker than middle grey is black, while the rest and every latent are right",
@@ -142,9 +152,9 @@ AILMENTS = {
         "cosines first, then sines, as the checkpoint was trained"),
     "the caption is not passed": Ailment(
         caption_not_passed, "good pictures of anything; another caption with the same noise changes no pixel",
-        "pass the caption's own context to the half of guidance that is called so"),
+        "give one of the two halves of guidance the context of the caption itself"),
     "guidance has the wrong sign": Ailment(
-        guidance_backwards, "the caption matters, and what it names is exactly what is missing; sharp without guidance",
+        guidance_backwards, "the caption matters, and what it names is just what is missing; more guidance, more of that",
         "null + w (caption - null): away from the empty caption, not from yours"),
     "the average is never updated": Ailment(
         average_never_updated, "noise instead of pictures, the worst blood test, and norms with gains of exactly 1",

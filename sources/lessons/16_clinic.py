@@ -1,0 +1,502 @@
+# %% [markdown]
+# # 16 · The clinic: pipelines that run, and are wrong
+#
+# **Goal.** Find out what is broken in eight pipelines, none of which raises an error.
+#
+# **Time.** 45 minutes to look and think; the cells compute for about two minutes on 2 CPU cores.
+#
+# **Before this.** Lessons 02, 05, 06, 10 and 12: schedule, scale, time embedding, moving average, guidance. The
+# shipped model.
+#
+# **You will be able to**
+# - examine a diffusion pipeline with three instruments, each a few lines long;
+# - tell a sick network from a sick sampler, and both from a sick decoder;
+# - name the cause of eight classic mistakes from their symptoms;
+# - say which mistakes a test does not see.
+
+# %%
+import matplotlib.pyplot as plt
+import torch
+
+from tinyldm import LatentDiffusion, UNet, UNetConfig, diffusion_loss, to_signed, to_unit
+from tinyldm.course import clinic, plots
+from tinyldm.course.lesson import budget, same
+from tinyldm.course.where import where_we_are
+from tinyldm.workshop.data.digits import Digits
+from tinyldm.workshop.data.scenes import Scenes
+from tinyldm.workshop.machine import choose_device
+from tinyldm.workshop.training import MovingAverage
+
+plots.use()
+DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
+print("This lesson runs on", DEVICE.type)
+model = LatentDiffusion.from_pretrained("tiny", device=DEVICE)
+
+# %% [markdown]
+# ## Where we are
+#
+# Everywhere. Any part can be broken, and so can any seam between two parts. Most mistakes in a diffusion model do not
+# crash: shapes fit, the loss is a number, a picture comes out. It is only not a good one. So the question of this
+# lesson is always the same: *where do I look?*
+
+# %%
+where_we_are("text encoder", "U-Net", "sampler", "guidance", "VAE decoder")
+
+# %% [markdown]
+# ## First instrument: the pulse
+#
+# A sampler walks through latents that should look like training's. The variance of signal and noise sum to 1 there
+# (lesson 02), so there is something to measure after every step, with no knowledge of the picture: the standard
+# deviation of `z`. We call it the pulse.
+#
+# > **Predict.** For the healthy model: where does the pulse start, where does it end, how far does it stray? And the
+# > standard deviation of the estimate $\hat z_0$ (`z0_hat`): does it start high or low?
+
+# %%
+pulse, clarity = [], []
+
+
+def feel(step, z, z0_hat):
+    """A sampler's callback: note two standard deviations, change nothing."""
+    pulse.append(z.std().item())
+    clarity.append(z0_hat.std().item())
+
+
+STEPS = budget(25, 2)
+captions = list(clinic.CAPTIONS)
+healthy_images = model.generate(captions, steps=STEPS, generator=torch.Generator().manual_seed(0), callback=feel)
+
+fig, ax = plt.subplots(figsize=plots.NARROW)
+ax.plot(pulse, color=plots.BLUE, label=r"pulse: std of $z$")
+ax.plot(clarity, color=plots.ORANGE, linestyle="--", label=r"clarity: std of $\hat z_0$")
+ax.axhline(1, color=plots.GREY, linewidth=0.8)
+ax.set(xlabel="step of the sampler", ylabel="standard deviation", title="A healthy pulse", ylim=(0, None))
+ax.legend()
+plots.show(fig, f"Two curves over the sampler's {STEPS} steps: the standard deviation of z, which starts at 1, and "
+                f"that of the estimated clean latent. They end at {pulse[-1]:.2f} and {clarity[-1]:.2f}.")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# The pulse starts at 1, because the noise does, and stays near it. The clarity starts lower: at first the network
+# can only guess an average picture, and averages are pale. It rises while the picture becomes definite. At the end
+# the two are the same thing, because the last step lands on $\hat z_0$. Guidance pushes both up a little.
+# </details>
+
+# %% [markdown]
+# ## Second instrument: the blood test
+#
+# The pulse depends on everything. The training loss (lesson 10) depends on less: noise *real* latents, ask the
+# network, compare. No sampler, no guidance, no decoder. Take the loss at a few fixed `t`: a single mean would hide
+# an illness that strikes at some of them only.
+
+# %%
+world = Scenes(64, seed=1_000_000)                                        # scenes that no training has seen
+real = to_unit(torch.stack([world[i][0] for i in range(budget(48, 6))]))             # (48, 3, 64, 64) in [0, 1]
+real_captions = [world[i][1] for i in range(len(real))]
+
+
+@torch.no_grad()
+def blood_test(model, at=clinic.BLOOD_AT):
+    """The loss of real pictures at each t of `at`."""
+    z0 = model.vae.encode(to_signed(real).to(DEVICE))
+    eps = torch.randn(z0.shape, generator=torch.Generator().manual_seed(0)).to(DEVICE)
+    context = model.encode_text(real_captions)
+    ts = [torch.full((len(z0),), t, device=DEVICE) for t in at]
+    return torch.stack([diffusion_loss(model.unet, model.schedule, z0, context, t, eps) for t in ts]).cpu()
+
+
+blood = blood_test(model)
+print(same(blood, clinic.blood_test(model, real, real_captions), tolerance=1e-4))
+for t, loss in zip(clinic.BLOOD_AT, blood.tolist()):
+    print(f"t = {t:3d}   loss {loss:.3f}")
+
+# %% [markdown]
+# ## Third instrument: change one thing
+#
+# The simplest. Draw twice from the same noise, with another caption. What changes in the picture is what the caption
+# did. Zero is a diagnosis.
+
+# %%
+others = model.generate(list(clinic.OTHER_CAPTIONS), steps=STEPS,
+                        generator=torch.Generator().manual_seed(0))
+effect = (others - healthy_images).abs().mean().item()
+
+fig = plots.grid([*healthy_images, *others], columns=4, size=1.6, rows=["asked", "another\ncolour"])
+plots.show(fig, f"Four pictures from four captions, and below them four from the same noise with another colour asked "
+                f"for. On average a pixel changes by {effect:.3f} of its range.")
+
+# %% [markdown]
+# > **Predict.** Which of the three notices a mistake in the last line of the decoder, where $[-1, 1]$ becomes
+# > $[0, 1]$?
+# >
+# > <details><summary><b>Answer</b></summary>
+# >
+# > Only the third could, as it looks at pixels, and it would not know what it saw. Pulse and blood test never leave
+# > latent space. What is left is the oldest instrument: your eye.
+# > </details>
+
+# %% [markdown]
+# ## The ward
+#
+# Eight patients, A to H, each a copy of the model with one thing changed. Same captions, same noise, same settings.
+# The first row is healthy. Look before you read on, and write down what strikes you.
+
+# %%
+charts = {"healthy": clinic.examine(model, real, real_captions, steps=STEPS)}
+for name, breaks in clinic.PATIENTS.items():
+    charts[name] = clinic.examine(breaks(model), real, real_captions, steps=STEPS)
+
+everything = torch.cat([chart.images for chart in charts.values()])
+fig = plots.grid(everything, columns=4, size=1.05, rows=list(charts))
+plots.show(fig, "Nine rows of four pictures: the healthy model's red circle, blue square, green star and yellow ring, "
+                "and what the patients A to H make of the same captions and the same noise.")
+
+# %% [markdown]
+# ## Their pulses
+
+# %%
+fig, axes = plt.subplots(2, 4, figsize=(9, 4.4), sharex=True, sharey=True)
+for ax, name in zip(axes.flat, clinic.PATIENTS):
+    ax.plot(charts["healthy"].pulse, color=plots.GREY, linewidth=3, alpha=0.5, label="healthy pulse")
+    ax.plot(charts[name].pulse, color=plots.BLUE, label="pulse")
+    ax.plot(charts[name].clarity, color=plots.ORANGE, linestyle="--", label="clarity")
+    ax.set(title=f"patient {name}", ylim=(0, 2.5))
+axes[0, 0].legend(fontsize=7)
+fig.supxlabel("step of the sampler", fontsize=10)
+fig.supylabel("standard deviation", fontsize=10)
+ends = ", ".join(f"{name} {charts[name].pulse[-1]:.2f}" for name in clinic.PATIENTS)
+plots.show(fig, "Eight small plots, one a patient: pulse and clarity over the steps, with the healthy pulse in grey. "
+                f"The last pulse of each: {ends}; healthy: {charts['healthy'].pulse[-1]:.2f}.")
+
+# %% [markdown]
+# Two of them are hidden exactly behind the grey line. Whatever they have, it begins where latent space ends. For the
+# others the pulse alone does not say whether the *network* or the *walk* is sick. The next instrument does.
+
+# %%
+untouched = [name for name in clinic.PATIENTS if torch.equal(charts[name].pulse, charts["healthy"].pulse)]
+assert len(untouched) == 2
+print("Same pulse as the healthy one, to the last bit:", " and ".join(untouched))
+
+# %% [markdown]
+# ## Their blood
+
+# %%
+fig, axes = plt.subplots(2, 4, figsize=(9, 4.4), sharex=True, sharey=True)
+for ax, name in zip(axes.flat, clinic.PATIENTS):
+    ax.plot(clinic.BLOOD_AT, charts["healthy"].blood, color=plots.GREY, linewidth=3, alpha=0.5, label="healthy")
+    ax.plot(clinic.BLOOD_AT, charts[name].blood, color=plots.BLUE, marker="o", markersize=3, label="patient")
+    ax.set(title=f"patient {name}", yscale="log", ylim=(0.01, 3))
+    ax.yaxis.set_major_formatter("{x:g}")
+axes[0, 0].legend(fontsize=7)
+fig.supxlabel("timestep t", fontsize=10)
+fig.supylabel("loss on real pictures", fontsize=10)
+means = ", ".join(f"{name} {charts[name].blood.mean():.3f}" for name in clinic.PATIENTS)
+plots.show(fig, "Eight small plots of the loss over t, with the healthy loss in grey. "
+                f"The mean loss of each: {means}; healthy: {charts['healthy'].blood.mean():.3f}.")
+
+# %%
+sound = [name for name in clinic.PATIENTS if torch.equal(charts[name].blood, charts["healthy"].blood)]
+assert len(sound) == 3
+print("Sound blood, to the last bit:", ", ".join(sound))
+
+# %% [markdown]
+# Three have blood like the healthy model's. Their networks, schedules, scales and texts are right; the mistake is
+# made *after* them, in the walk or in the last line. That is the most useful cut of all: **if the loss is right and
+# the pictures are wrong, stop looking at the network.**
+#
+# Two numbers more: what the caption changes, and how many of the gains in the U-Net's normalisation layers are
+# *exactly* 1, the value that they are born with.
+
+# %%
+names = list(charts)
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 2.9), sharey=True)
+left.barh(names, [charts[name].caption_effect for name in names], color=plots.BLUE)
+left.set(xlabel="mean change of a pixel", title="What another caption changes")
+left.invert_yaxis()
+right.barh(names, [charts[name].unborn for name in names], color=plots.ORANGE)
+right.set(xlabel="share of all gains", title="Gains that are exactly 1", xlim=(0, 1.02))
+plots.show(fig, "Two bar charts. What another caption changes is zero for one patient. The share of gains that are "
+                "exactly 1 is one for another patient and about zero for all others.")
+
+# %%
+silent = [name for name in clinic.PATIENTS if charts[name].caption_effect == 0]
+unborn = [name for name in clinic.PATIENTS if charts[name].unborn == 1]
+assert len(silent) == len(unborn) == 1 and charts["healthy"].unborn < 0.5
+print("The caption changes nothing:", *silent, "   Never trained:", *unborn)
+
+# %% [markdown]
+# ## The book
+#
+# | in the book as | what was done |
+# |---|---|
+# | the scale is left out | the VAE neither multiplies nor divides by it (by 0.18215: see below) |
+# | the range is wrong | the decoder's $[-1,1]$ is clipped to $[0,1]$ as it is |
+# | t is off by one | the U-Net is told the `t` that the step lands on |
+# | the schedules differ | sampling uses DDPM's $\bar\alpha$, training used Stable Diffusion's |
+# | cosines and sines are swapped | in the time embedding |
+# | the caption is not passed | both halves of guidance read the empty caption |
+# | guidance has the wrong sign | $\epsilon_\varnothing - w\,(\epsilon_c - \epsilon_\varnothing)$ |
+# | the average is never updated | what is drawn with is the EMA, and nobody feeds it |
+
+# %% [markdown]
+# ## Your diagnoses
+#
+# > **Predict.** Match each patient with one line of the book before you run the next cell. Write your eight answers
+# > into `MINE`. Two are guessed already. One of the two is wrong.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+MINE = {
+    "B": "the caption is not passed",
+    "H": "guidance has the wrong sign",
+}
+for patient, ailment in MINE.items():
+    print(clinic.diagnose(patient, ailment), end="\n\n")
+
+# %% [markdown]
+# A wrong answer tells you what that ailment *would* look like. Compare, and try again. When all eight are right you
+# have done what takes a day in real life, where nobody tells you that there is exactly one mistake.
+#
+# The work-up below goes from the surest sign to the least sure. Unfold it when you are done, or stuck.
+
+# %% [markdown]
+# <details><summary><b>Work-up 1: two that one number gives away</b></summary>
+#
+# **B.** Another caption changes no pixel at all. Nothing else makes an exact zero: *the caption is not passed*. Its
+# pictures may be fine, which is why people miss it. They ask for a dog, get a good cat, and train for another week.
+#
+# **D.** All gains are exactly 1: no optimizer ever touched these weights. The training loss that you watched belongs
+# to another copy: *the average is never updated*. Below we let it happen.
+# </details>
+
+# %% [markdown]
+# <details><summary><b>Work-up 2: two with a perfect pulse</b></summary>
+#
+# **C and F** have the healthy latents, to the last bit. So it is the decoder's input or its output. C: whatever was
+# darker than the middle is black and the rest has too much contrast: *the range is wrong*. F: hardly any contrast
+# at all, and the blood test is bad, as real pictures are encoded to latents of the wrong size too: *the scale is left
+# out*. (The tiny VAE's own scale, printed below, is so near 1 that nobody would notice; F has a VAE of Stable
+# Diffusion's kind.)
+#
+# If you compared the sampler's code line by line in these two cases, you lost an afternoon.
+# </details>
+
+# %% [markdown]
+# <details><summary><b>Work-up 3: two with sound blood and a sick walk</b></summary>
+#
+# **E and H.** The network answers rightly when it is asked rightly. So it is asked wrongly, or its answers are
+# combined wrongly. E's pictures do react to the caption, by running away from it, and the more guidance, the
+# further: *guidance has the wrong sign*. H does what was asked, badly, at any guidance: *t is off by one*. At every
+# step it is told that less noise is there than is, so it leaves some.
+# </details>
+
+# %% [markdown]
+# <details><summary><b>Work-up 4: two with bad blood and trained weights</b></summary>
+#
+# **A and G** are the hardest pair. Both have trained weights, both answer wrongly. G reads every `t` as some other
+# `t`: *cosines and sines are swapped*. A: the real latents are noised with another $\bar\alpha_t$, so that each
+# `t` names another amount of noise than the network has learnt. At the ends, where the two schedules nearly agree,
+# A's blood is nearly right: *the schedules differ*.
+#
+# The next cell draws that argument.
+# </details>
+
+# %%
+theirs = clinic.other_schedule(model).schedule.alpha_bar.cpu()
+ours = model.schedule.alpha_bar.cpu()
+apart = [abs(theirs[t] - ours[t]).item() for t in clinic.BLOOD_AT]
+
+fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
+left.plot(ours, color=plots.BLUE, label="of training")
+left.plot(theirs, color=plots.ORANGE, linestyle="--", label="of patient A")
+left.set(xlabel="timestep t", ylabel=r"$\bar\alpha_t$", title="Two schedules")
+left.legend()
+for name, colour, marker in (("A", plots.ORANGE, "s"), ("G", plots.PINK, "^")):
+    right.plot(clinic.BLOOD_AT, charts[name].blood - charts["healthy"].blood, color=colour, marker=marker,
+               label=f"patient {name}")
+right.axhline(0, color=plots.GREY, linewidth=0.8)
+right.set(xlabel="timestep t", ylabel="loss above the healthy one", title="Where it hurts")
+right.legend()
+plots.show(fig, "Left: the two schedules' share of signal over t; they differ most in the middle, by "
+                f"{max(apart):.2f}. Right: how much higher than the healthy loss those of A and G are at each t.")
+
+# %% [markdown]
+# ## How an average is forgotten
+#
+# Patient D's illness is made during training, so here is a training: a small U-Net on digits, with two moving
+# averages of its weights (lesson 10). One is fed after every step. For the other, the line is missing.
+#
+# > **Predict.** Three loss curves: of the network itself, of its average, and of the forgotten one. Sketch them.
+
+# %%
+digits = Digits(8)
+z0 = torch.stack([digits[i][0] for i in range(0, 1797, 3)])               # (599, 3, 8, 8) in [-1, 1]
+seed = torch.Generator().manual_seed(0)
+torch.manual_seed(0)
+unet = UNet(UNetConfig(in_channels=3, out_channels=3, channels=(32,), blocks_per_level=1, transformer_depth=(0,),
+                       heads=(4,), context_dim=32, groups=8))
+fed, forgotten = MovingAverage(unet, 0.98), MovingAverage(unet, 0.98)
+optimizer = torch.optim.AdamW(unet.parameters(), lr=2e-3)
+schedule = model.schedule.cpu()
+curves = {"the network": [], "its average": [], "the forgotten average": []}
+for step in range(budget(240, 16)):
+    batch = z0[torch.randint(len(z0), (64,), generator=seed)]
+    t, eps = torch.randint(1000, (64,), generator=seed), torch.randn(batch.shape, generator=seed)
+    loss = diffusion_loss(unet, schedule, batch, None, t, eps)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    fed.update(unet, step)                                                # and no such line for `forgotten`
+    if step % 8 == 0:
+        with torch.no_grad():
+            for name, some in zip(curves, (unet, fed.module, forgotten.module)):
+                curves[name].append(diffusion_loss(some, schedule, batch, None, t, eps).item())
+model.schedule.to(DEVICE)
+
+# %%
+fig, ax = plt.subplots(figsize=plots.NARROW)
+for (name, losses), colour, dash in zip(curves.items(), plots.CYCLE, ("-", "--", "-.")):
+    ax.plot(range(0, 8 * len(losses), 8), losses, color=colour, linestyle=dash, label=name)
+ax.set(xlabel="training step", ylabel="loss", title="One line is missing", ylim=(0, None))
+ax.legend()
+ends = ", ".join(f"{name} {losses[-1]:.2f}" for name, losses in curves.items())
+plots.show(fig, "Loss over training steps. The network's and its average's fall together; the forgotten average's "
+                f"stays where it began. At the end: {ends}.")
+assert curves["the forgotten average"][-1] > curves["its average"][-1]
+
+# %% [markdown]
+# The curve that training prints is the network's. It looks perfect. Only who *draws with the average* sees that it
+# never moved. So log the loss of what you will ship, not only of what you train.
+
+# %% [markdown]
+# ## Break it on purpose
+#
+# Now the other side: tests that look good and do not see an illness.
+#
+# **The round trip.** Encode a picture and decode it. It comes back? Then the VAE is used rightly. Is it?
+
+# %%
+def round_trip(some):
+    with torch.no_grad():
+        return to_unit(some.vae.decode(some.vae.encode(to_signed(real[:6]).to(DEVICE)))).cpu()
+
+
+sick = clinic.scale_left_out(model)
+print(f"The tiny VAE's own scale is {model.vae.config.scale:.3f}; F leaves out one of 0.18215.")
+assert 0.8 < model.vae.config.scale < 1.25
+print(same(round_trip(sick), round_trip(model), tolerance=1e-4))
+with torch.no_grad():
+    for name, some in (("healthy", model), ("scale left out", sick)):
+        print(f"{name:15s} standard deviation of the latents: "
+              f"{some.vae.encode(to_signed(real).to(DEVICE)).std().item():.2f}")
+
+# %% [markdown]
+# The round trip is perfect: the missing multiplication and the missing division cancel. Two wrongs make a right, and
+# the test is blind. The standard deviation of the latents sees it at once.
+#
+# **More steps.** Patient H is told the `t` of the *next* step. With many steps the next one is near.
+
+# %%
+counts = (5, 10, 25, 50)[:budget(4, 1)]
+distances = []
+for steps in counts:
+    pair = [some.generate(captions, steps=steps, generator=torch.Generator().manual_seed(0))
+            for some in (model, clinic.next_timestep(model))]
+    distances.append((pair[0] - pair[1]).abs().mean().item())
+
+fig, ax = plt.subplots(figsize=plots.NARROW)
+ax.plot(counts, distances, color=plots.BLUE, marker="o")
+ax.set(xlabel="steps of the sampler", ylabel="mean error of a pixel", title="Off by one, and more steps",
+       ylim=(0, None))
+plots.show(fig, "The mean difference between the pictures of patient H and the healthy ones over the number of steps: "
+                f"{', '.join(f'{count} steps {value:.3f}' for count, value in zip(counts, distances))}.")
+
+# %% [markdown]
+# Whoever tests with many steps may not see it; whoever then ships with few will. Test with the *fewest* steps that
+# the healthy model can do.
+
+# %% [markdown]
+# ## A ninth patient, from the article
+#
+# The article encodes with 0.18215 and decodes with 0.18125. Is that an illness? Do the same to the tiny model: divide
+# by a scale that is too small by the same factor.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+factor = 0.18215 / 0.18125
+print(f"a latent that is {100 * (factor - 1):.2f} % too large")
+
+# %%
+with torch.no_grad():
+    z0 = model.vae.encode(to_signed(real).to(DEVICE))
+    change = (to_unit(model.vae.decode(factor * z0)) - to_unit(model.vae.decode(z0))).abs().mean().item()
+print(f"changes a pixel by {255 * change:.2f} of 255 grey levels on average")
+assert 0 < 255 * change < 3
+
+# %% [markdown]
+# Nobody will ever see it. That is the worst kind: no symptom, found only by who compares with the reference, number
+# by number. `tests/test_parity_networks.py` is that kind of doctor.
+
+# %% [markdown]
+# ## What the article says
+#
+# - *Decode with 0.18125.* A slip, measured above: too small to see.
+# - *The predicted noise is scaled down and subtracted.* "Scaled" by what is the whole question: patient A scales by
+#   the numbers of another schedule, and patient H by the right ones at the wrong `t`.
+# - *The encoded caption is exposed to the U-Net by cross-attention.* If it is: patient B's network reads a context of
+#   the right shape, and nothing in the article's formulas would notice.
+
+# %% [markdown]
+# ## A table to keep
+#
+# | first question | yes | no |
+# |---|---|---|
+# | Is the loss on real pictures right, at every `t`? | the walk, or the last line | network, schedule, scale or text |
+# | Does the pulse stay near 1? | it is the decoder or the caption | it is `t`, schedule, guidance or network |
+# | Does another caption change the picture? | text arrives | it does not, or the network never learnt to read it |
+# | Are the weights other than at birth? | they were trained | the wrong copy was saved |
+# | Is it right with few steps, and with guidance 1? | trust it | the sampler hides something |
+
+# %% [markdown]
+# ## Three quick questions
+#
+# **1.** Your training loss is as low as in the paper, and your samples are noise. Name two suspects.
+#
+# <details><summary>Answer</summary>
+#
+# Whatever the loss does not use: the sampler (its schedule, its `t`), the decoder (scale), or the copy of the
+# weights that you draw with (the average).
+# </details>
+#
+# **2.** Pictures are good, but never what was asked. First thing to try?
+#
+# <details><summary>Answer</summary>
+#
+# Two captions, one noise. If no pixel changes, the caption does not arrive. If pixels change, it is guidance (its
+# sign, its size), or a text encoder that does not tell the words apart.
+# </details>
+
+# %% [markdown]
+# **3.** Why is the pulse of a healthy guided sampler not exactly 1?
+#
+# <details><summary>Answer</summary>
+#
+# Guidance extrapolates: its answer is not that of any network trained to fit the data, so the budget of signal and
+# noise is no longer kept. And the latents of four pictures are a small sample.
+# </details>
+
+# %% [markdown]
+# ## Exercises
+#
+# `../exercises/16_clinic.ipynb`: cure the patients.
+#
+# To try here: give one patient *two* illnesses (`clinic.wrong_range` copies only a healthy model, but you can call
+# `clinic.sines_first(clinic.other_schedule(model))`) and ask a friend. Which pairs can you still tell apart?
+
+# %% [markdown]
+# ## What next
+#
+# You have built every part of a latent diffusion model, trained it, judged it, and broken it in eight ways. What is
+# left is to use it: your own words, your own pictures (lesson 11), or the same classes with Stable Diffusion's
+# numbers (lesson 14). And when something looks wrong: pulse, blood, one change at a time.
