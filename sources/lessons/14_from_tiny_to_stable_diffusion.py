@@ -42,6 +42,7 @@ transformers.utils.logging.disable_progress_bar()
 plots.use()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
 print("This lesson runs on", DEVICE.type)
+torch.backends.cudnn.allow_tf32 = False     # full float32 on a GPU too, so that numbers can be compared there
 torch.manual_seed(0)
 seed = torch.Generator().manual_seed(0)
 
@@ -192,7 +193,7 @@ for key in state:
 print(f"Yours equals tinyldm's on all {len(state)} names; the table has {len(table)} rules.")
 
 # %% [markdown]
-# Twenty-odd rules, because the structure repeats. Now load, *strictly*: each name used once, each shape checked,
+# Twenty rules, because the structure repeats. Now load, *strictly*: each name used once, each shape checked,
 # nothing left over. A loader that skips what it does not know gives you a network that is partly random and says
 # nothing.
 
@@ -437,7 +438,6 @@ print(f"after 20 guided steps and the decoder, no pixel differs by more than {le
 folder = os.environ.get("TINYLDM_SD_FOLDER")
 if folder is None:
     print("No folder of Stable Diffusion is named here, so there is no picture to show. To get one:\n"
-          "  pip install huggingface_hub\n"
           "  hf download OWNER/NAME --local-dir FOLDER     # a Stable Diffusion 1, 2 or XL model on the hub\n"
           "  TINYLDM_SD_FOLDER=FOLDER jupyter lab")
 else:
