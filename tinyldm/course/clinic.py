@@ -154,7 +154,7 @@ AILMENTS = {
         caption_not_passed, "good pictures of anything; another caption with the same noise changes no pixel",
         "give one of the two halves of guidance the context of the caption itself"),
     "guidance has the wrong sign": Ailment(
-        guidance_backwards, "the caption matters, and what it names is just what is missing; more guidance, more of that",
+        guidance_backwards, "the caption matters, and what it names is just what is missing; more guidance, worse",
         "null + w (caption - null): away from the empty caption, not from yours"),
     "the average is never updated": Ailment(
         average_never_updated, "noise instead of pictures, the worst blood test, and norms with gains of exactly 1",
