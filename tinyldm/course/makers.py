@@ -98,3 +98,13 @@ class ToyDenoiser(nn.Module):
         x = self.inner(z_t) + (0.1 * t.to(z_t)).cos()[:, None]                        # (B, 6)
         weights = torch.einsum("bd,bld->bl", x, k).softmax(1)
         return self.outer(torch.tanh(x + torch.einsum("bl,bld->bd", weights, v)))
+
+
+# ── Lesson 16: the clinic ────────────────────────────────────────────────────────────────────────────
+
+def toy_encoder() -> Callable[[Tensor], Tensor]:
+    """Images (B, 3, 2h, 2w) in [-1, 1] -> unscaled latents (B, 3, h, w). Not linear, so that the range matters."""
+    def encode(image: Tensor) -> Tensor:
+        x = torch.nn.functional.avg_pool2d(image, 2)
+        return 4 * x + x**2
+    return encode

@@ -1,0 +1,159 @@
+# %% [markdown]
+# # Exercises 16: the clinic
+#
+# Five patients: pieces of a pipeline that run without an error and make bad pictures. Each has more than one mistake.
+# Read the code, find them, and write the piece as it should be. Then five symptoms, to be told apart without any code.
+
+# %%
+import math
+
+import torch
+
+# %% [markdown] exercise="mended_encode"
+# **Complaint**: pictures come out pale and grainy. The images are in $[0, 1]$, the encoder was trained on $[-1, 1]$. It
+# gives latents that are too large; `scale` (as Stable Diffusion's 0.18215) brings them to variance 1.
+#
+# ```python
+# def mended_encode(encode, images, scale):
+#     return encode(images) / scale
+# ```
+#
+# Two mistakes.
+
+# %% solution="mended_encode"
+def mended_encode(encode, images, scale):
+    """z0 of about unit variance.
+
+    encode: images in [-1, 1] -> unscaled latents; images: (B, 3, H, W) in [0, 1]; scale: a number below 1.
+    """
+    ### BEGIN SOLUTION
+    return scale * encode(2 * images - 1)
+    ### END SOLUTION
+
+# %% [markdown] exercise="mended_embedding"
+# **Complaint**: own code, Stable Diffusion's weights, and pictures of mud. The shapes fit. Stable Diffusion embeds a
+# timestep as $[\cos(t f_0), \dots, \cos(t f_{n-1}), \sin(t f_0), \dots, \sin(t f_{n-1})]$ with $n$ = dim/2 and
+# $f_i = 10000^{-i/n}$.
+#
+# ```python
+# def mended_embedding(t, dim):
+#     half = dim // 2
+#     f = torch.exp(-math.log(10000) * torch.arange(half) / (half - 1))
+#     angle = t.float()[:, None] * f
+#     return torch.cat([angle.sin(), angle.cos()], dim=1)
+# ```
+#
+# Two mistakes.
+
+# %% solution="mended_embedding"
+def mended_embedding(t, dim):
+    """Sinusoids of each timestep.  t: (B,) int64; dim: even.  Returns (B, dim) float32."""
+    ### BEGIN SOLUTION
+    half = dim // 2
+    f = torch.exp(-math.log(10000) * torch.arange(half, device=t.device) / half)
+    angle = t.float()[:, None] * f
+    return torch.cat([angle.cos(), angle.sin()], dim=1)
+    ### END SOLUTION
+
+# %% [markdown] exercise="mended_guidance"
+# **Complaint**: good pictures, whatever the caption says; `guidance_scale` changes nothing.
+#
+# ```python
+# def mended_guidance(model, z, t, context, null_context, guidance_scale):
+#     without = model(z, t, null_context)
+#     with_caption = model(z, t, null_context)
+#     return without - guidance_scale * (with_caption - without)
+# ```
+#
+# Two mistakes; the first hides the second.
+
+# %% solution="mended_guidance"
+def mended_guidance(model, z, t, context, null_context, guidance_scale):
+    """Classifier-free guidance: 1 is the plain conditional model, 0 ignores the caption.
+
+    model: (z, t, context) -> prediction; z: (B, C, h, w); t: (B,); context, null_context: (B, L, D).
+    """
+    ### BEGIN SOLUTION
+    without = model(z, t, null_context)
+    with_caption = model(z, t, context)
+    return without + guidance_scale * (with_caption - without)
+    ### END SOLUTION
+
+# %% [markdown] exercise="mended_average"
+# **Complaint**: the loss falls for hours, but pictures from the saved average are noise. To look at the loop alone, the
+# gradients are given, one row for each step.
+#
+# ```python
+# def mended_average(weights, gradients, lr, decay):
+#     average = weights
+#     for gradient in gradients:
+#         weights = weights - lr * gradient
+#     average = decay * weights + (1 - decay) * average
+#     return weights, average
+# ```
+#
+# Two mistakes. The decay is the same in every step here.
+
+# %% solution="mended_average"
+def mended_average(weights, gradients, lr, decay):
+    """Gradient descent beside a moving average that starts at the weights and takes each step's new weights in.
+
+    weights: (D,); gradients: (steps, D); lr, decay: numbers.  Returns (weights, average) after the last step.
+    """
+    ### BEGIN SOLUTION
+    average = weights
+    for gradient in gradients:
+        weights = weights - lr * gradient
+        average = decay * average + (1 - decay) * weights
+    return weights, average
+    ### END SOLUTION
+
+# %% [markdown] exercise="mended_walk"
+# **Complaint**: with a thousand steps the pictures are good, with fifty they never get quite clean.
+#
+# ```python
+# def mended_walk(model, z, ts, alpha_bar):
+#     for t in ts:
+#         now, after = alpha_bar[t], alpha_bar[t - 1]
+#         eps = model(z, torch.full((len(z),), t - 1, device=z.device))
+#         z0_hat = (z - (1 - now) ** 0.5 * eps) / now**0.5
+#         z = after**0.5 * z0_hat + (1 - after) ** 0.5 * eps
+#     return z
+# ```
+#
+# Three mistakes. (DDIM's formula itself is right.)
+
+# %% solution="mended_walk"
+def mended_walk(model, z, ts, alpha_bar):
+    """DDIM from z, which has the noise of ts[0], to the clean latent.
+
+    model: (z, t (B,)) -> predicted noise; z: (B, …); ts: falling timesteps, a list; alpha_bar: T numbers, a list.
+    """
+    ### BEGIN SOLUTION
+    levels = [alpha_bar[t] for t in ts] + [1.0]      # after the last timestep: the clean latent
+    for t, now, after in zip(ts, levels, levels[1:]):
+        eps = model(z, torch.full((len(z),), t, device=z.device))
+        z0_hat = (z - (1 - now) ** 0.5 * eps) / now**0.5
+        z = after**0.5 * z0_hat + (1 - after) ** 0.5 * eps
+    return z
+    ### END SOLUTION
+
+# %% [markdown] exercise="symptoms"
+# | | symptom | | fault |
+# |---|---|---|---|
+# | 1 | good pictures, the same for every caption | A | $[-1, 1]$ is shown as if it were $[0, 1]$ |
+# | 2 | pictures from the saved weights look as on the first day | B | the average of the weights is never updated |
+# | 3 | who asks for red gets anything but red | C | the last step does not land on the clean latent |
+# | 4 | whatever should be dark is pure black | D | the context does not reach the U-Net |
+# | 5 | right pictures, with a fine grain all over | E | the sign of guidance |
+#
+# **Predict**: the fault behind each symptom, as five letters in the order of the symptoms. **Then explain** each in one
+# sentence of your own, and say what the *loss* looks like in all five cases.
+
+# %% solution="symptoms"
+### BEGIN SOLUTION
+symptoms = "DBEAC"
+### END SOLUTION
+
+# %% [markdown]
+# **All right?** Then you can mend what others built. `tinyldm progress` shows what is left.
