@@ -655,7 +655,7 @@ COUNT = Exercise(
            "GroupNorm has two numbers for each channel, however many groups there are.",
            "norm1 has 2 · in, norm2 2 · out. The shortcut, a 1×1 convolution, exists only if the widths differ."),
     insight="From 2560 to 1280 channels a single block has 49,164,800 parameters, more than 17 of the whole tiny "
-            "U-Net. Nearly all sits in the two 3×3 convolutions: doubling all widths makes four times as many.",
+            "U-Net. Nine tenths sit in the two 3×3 convolutions: doubling all widths makes four times as many.",
     wrong=(
         Wrong("no-biases", count_without_biases,
               "You left out the biases: one for each output channel of a convolution or linear layer."),
