@@ -1,0 +1,80 @@
+# %% [markdown]
+# # Exercises 11: make it yours
+#
+# A trained model learns something new: a word, a style, your own pictures. The art is to change what must change, and
+# nothing else. You write a row for a new word, a step that trains only that row, the freezing of all but a few layers,
+# and the learning rate.
+
+# %%
+import math
+
+import torch
+
+# %% [markdown] exercise="with_new_word"
+# Each word of the text encoder is a row of its embedding, (V, D). A new word needs a new row, number $V$; all others keep
+# their numbers and their values. Let it start in the middle of words that it is like: a new shape at the mean of some
+# shapes.
+
+# %% solution="with_new_word"
+def with_new_word(weight, like):
+    """The embedding with one row more.  weight: (V, D); like: numbers of words, a list.  Returns (V + 1, D)."""
+    ### BEGIN SOLUTION
+    return torch.cat([weight, weight[like].mean(0, keepdim=True)])
+    ### END SOLUTION
+
+# %% [markdown] exercise="step_one_row"
+# Only the new row shall learn. One step of gradient descent with weight decay, as AdamW decays, is
+#
+# $$w \leftarrow w - \text{lr}\,(g + \lambda\, w), \qquad \lambda = \texttt{weight\_decay}$$
+#
+# Do it to one row $w$ of the embedding; the other rows stay as they are, to the last digit.
+
+# %% solution="step_one_row"
+def step_one_row(weight, gradient, row, lr, weight_decay):
+    """A new embedding, in which one row has taken a step.
+
+    weight, gradient: (V, D); row: its number; lr, weight_decay: numbers.  Returns (V, D).
+    """
+    ### BEGIN SOLUTION
+    mask = (torch.arange(len(weight), device=weight.device) == row)[:, None].to(weight)      # (V, 1)
+    return weight - lr * mask * (gradient + weight_decay * weight)
+    ### END SOLUTION
+
+# %% [markdown] exercise="train_only"
+# Train only the parameters whose name *begins* with one of the prefixes, such as `"cross_attention.to_k"`; freeze all
+# others. Then make one step of `torch.optim.SGD` on the loss `model(z_t, t, context).square().mean()`, and return the
+# names of the parameters that were trained, sorted. The model changes in place.
+
+# %% solution="train_only"
+def train_only(model, prefixes, z_t, t, context, lr):
+    """Freeze all but some parameters, take one step, return the sorted names of those that were trained.
+
+    model: an nn.Module, (z_t, t, context) -> tensor; prefixes: a list of strings; lr: the learning rate.
+    """
+    ### BEGIN SOLUTION
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith(tuple(prefixes)))
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    optimizer = torch.optim.SGD(trained.values(), lr=lr)
+    model(z_t, t, context).square().mean().backward()
+    optimizer.step()
+    return sorted(trained)
+    ### END SOLUTION
+
+# %% [markdown] exercise="learning_rate"
+# The learning rate of step $n = 0, 1, \dots$: a linear warm-up, multiplied with half a cosine from 1 to 0 over all steps
+# (Loshchilov & Hutter 2017, eq. 5, without restarts):
+#
+# $$\text{peak}\cdot\min\!\left(1, \frac{n + 1}{\text{warmup}}\right)\cdot
+# \frac{1}{2}\left(1 + \cos\frac{\pi\, n}{\text{total}}\right)$$
+
+# %% solution="learning_rate"
+def learning_rate(step, warmup, total, peak):
+    """The rate of a step, counted from 0.  warmup, total: numbers of steps; peak: a number.  Returns a number."""
+    ### BEGIN SOLUTION
+    return peak * min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / total))
+    ### END SOLUTION
+
+# %% [markdown]
+# **All right?** Then teach the shipped model a word of your own, as lesson 11 does. Next: lesson 12, samplers and
+# guidance.
