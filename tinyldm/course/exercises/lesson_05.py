@@ -394,6 +394,11 @@ def sample_global(moments, generator):
     return mean + (0.5 * logvar).exp() * torch.randn_like(mean)
 
 
+def sample_left_on_cpu(moments, generator):
+    mean, logvar = halves(moments)
+    return mean + (0.5 * logvar).exp() * torch.randn(mean.shape, generator=generator, dtype=mean.dtype)
+
+
 def sample_by_torch(moments, generator):
     mean, logvar = halves(moments)
     return sample_right(moments, generator).detach() + 0 * (mean + logvar)
@@ -421,7 +426,8 @@ POSTERIOR_SAMPLE = Exercise(
     answer=sample_right, cases=posterior_cases, moments=sample_moments,
     hints=("Cut the channels in two: .chunk(2, dim=1). Clamp the second half.",
            "log σ² = 2 log σ. So what is σ?",
-           "mean + exp(0.5 · logvar) · noise, with torch.randn(mean.shape, generator=generator, dtype=mean.dtype)."),
+           "mean + exp(0.5 · logvar) · noise, with noise = torch.randn(mean.shape, generator=generator, "
+           "dtype=mean.dtype).to(mean.device)."),
     insight="μ + σ ε is the reparameterisation (Kingma & Welling 2014, § 2.4): the chance sits in ε, outside, so "
             "gradients reach both μ and σ. A network predicts log σ², because that may be any number, while σ must "
             "stay above 0.",
@@ -449,6 +455,9 @@ POSTERIOR_SAMPLE = Exercise(
         Wrong("not-reparameterised", sample_by_torch,
               "The values are right, but no gradient reaches the moments, so the encoder cannot learn: torch.normal, "
               "detach() or no_grad() cut it. Write mean + std * noise."),
+        Wrong("noise-on-the-wrong-device", sample_left_on_cpu,
+              "This breaks on a GPU. The generator lives on the CPU, so draw the noise there, and then move it: "
+              ".to(mean.device)."),
         Wrong("gradient-wrong", sample_spread_cut),
     ),
     right=(sample_by_addcmul, sample_drawn_backwards))
