@@ -319,6 +319,10 @@ def end_by_loop(hidden, tokens, end):
     return torch.stack([vectors[row.tolist().index(end)] for vectors, row in zip(hidden, tokens)])
 
 
+def end_by_index(hidden, tokens, end):
+    return hidden[torch.arange(len(hidden)), (tokens == end).int().argmax(dim=-1)]
+
+
 def end_by_mask(hidden, tokens, end):
     ends = tokens == end
     first = ends & (ends.cumsum(1) == 1)
@@ -330,7 +334,7 @@ END_TOKEN = Exercise(
     answer=end_right, cases=end_cases,
     hints=("tokens == end says where the end tokens are; the padding may be made of them too.",
            "You need the *first* one of each row: (tokens == end).int().argmax(dim=1).",
-           "Then one vector from each row: hidden[torch.arange(B, device=hidden.device), place]."),
+           "Then one vector from each row: hidden[torch.arange(B), place]."),
     insight="Why the end? The mask is causal, so only there has the whole caption been read. OpenAI's own code takes "
             "the *largest* token of a row instead: the end token, 49407, is the last in the list. That holds until "
             "somebody teaches the model a new word, which gets the number 49408.",
@@ -355,7 +359,7 @@ END_TOKEN = Exercise(
               "You took the first caption's place for all. Each caption ends elsewhere."),
         Wrong("largest-values", end_largest_values, "You took the largest number of each column (max pooling)."),
     ),
-    right=(end_by_loop, end_by_mask))
+    right=(end_by_loop, end_by_index, end_by_mask))
 
 
 # ── The contrastive loss ─────────────────────────────────────────────────────────────────────────────
