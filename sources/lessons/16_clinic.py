@@ -49,38 +49,47 @@ where_we_are("text encoder", "U-Net", "sampler", "guidance", "VAE decoder")
 # (lesson 02), so there is something to measure after every step, with no knowledge of the picture: the standard
 # deviation of `z`. We call it the pulse.
 #
-# > **Predict.** For the healthy model: where does the pulse start, where does it end, how far does it stray? And the
-# > standard deviation of the estimate $\hat z_0$ (`z0_hat`): does it start high or low?
+# > **Predict.** The healthy model, without guidance: where does the pulse start, where does it end? And the standard
+# > deviation of the estimate $\hat z_0$ (`z0_hat`), the *clarity*: does it start high or low? Then: what will guidance
+# > 4 do to both?
 
 # %%
-pulse, clarity = [], []
-
-
-def feel(step, z, z0_hat):
-    """A sampler's callback: note two standard deviations, change nothing."""
-    pulse.append(z.std().item())
-    clarity.append(z0_hat.std().item())
-
-
 STEPS = budget(25, 2)
 captions = list(clinic.CAPTIONS)
-healthy_images = model.generate(captions, steps=STEPS, generator=torch.Generator().manual_seed(0), callback=feel)
 
-fig, ax = plt.subplots(figsize=plots.NARROW)
-ax.plot(pulse, color=plots.BLUE, label=r"pulse: std of $z$")
-ax.plot(clarity, color=plots.ORANGE, linestyle="--", label=r"clarity: std of $\hat z_0$")
-ax.axhline(1, color=plots.GREY, linewidth=0.8)
-ax.set(xlabel="step of the sampler", ylabel="standard deviation", title="A healthy pulse", ylim=(0, None))
-ax.legend()
-plots.show(fig, f"Two curves over the sampler's {STEPS} steps: the standard deviation of z, which starts at 1, and "
-                f"that of the estimated clean latent. They end at {pulse[-1]:.2f} and {clarity[-1]:.2f}.")
+
+def measured(guidance_scale):
+    """Pictures of a healthy model, and after each step the standard deviations of z and of z0_hat."""
+    deviations = []
+    images = model.generate(captions, steps=STEPS, guidance_scale=guidance_scale,
+                            generator=torch.Generator().manual_seed(0),
+                            callback=lambda step, z, z0_hat: deviations.append((z.std().item(), z0_hat.std().item())))
+    return images, *zip(*deviations)
+
+
+_, free_pulse, free_clarity = measured(guidance_scale=1.0)
+healthy_images, pulse, clarity = measured(guidance_scale=4.0)
+
+fig, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True)
+for ax, p, c, w in zip(axes, (free_pulse, pulse), (free_clarity, clarity), (1, 4)):
+    ax.plot(p, color=plots.BLUE, label=r"pulse: std of $z$")
+    ax.plot(c, color=plots.ORANGE, linestyle="--", label=r"clarity: std of $\hat z_0$")
+    ax.axhline(1, color=plots.GREY, linewidth=0.8)
+    ax.set(xlabel="step of the sampler", title=f"guidance {w}", ylim=(0, None))
+axes[0].set_ylabel("standard deviation")
+axes[0].legend()
+plots.show(fig, f"The standard deviation of z and of the estimated clean latent over the sampler's {STEPS} steps. "
+                f"Without guidance they begin at {free_pulse[0]:.2f} and {free_clarity[0]:.2f} and end at "
+                f"{free_pulse[-1]:.2f}; with guidance 4 they begin at {pulse[0]:.2f} and {clarity[0]:.2f} and end at "
+                f"{pulse[-1]:.2f}.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The pulse starts at 1, because the noise does, and stays near it. The clarity starts lower: at first the network
-# can only guess an average picture, and averages are pale. It rises while the picture becomes definite. At the end
-# the two are the same thing, because the last step lands on $\hat z_0$. Guidance pushes both up a little.
+# The pulse starts at 1, because the noise does, and stays near it. The clarity starts low: at first the network can
+# only guess an average picture, and averages are pale. It rises while the picture becomes definite. At the end the
+# two are the same thing, because the last step lands on $\hat z_0$. Guidance exaggerates, and so both are larger. Such
+# a pulse is healthy too, so a patient is compared with the *healthy* curve, not with 1.
 # </details>
 
 # %% [markdown]
@@ -118,7 +127,7 @@ for t, loss in zip(clinic.BLOOD_AT, blood.tolist()):
 # did. Zero is a diagnosis.
 
 # %%
-others = model.generate(list(clinic.OTHER_CAPTIONS), steps=STEPS,
+others = model.generate(list(clinic.OTHER_CAPTIONS), steps=STEPS, guidance_scale=4.0,
                         generator=torch.Generator().manual_seed(0))
 effect = (others - healthy_images).abs().mean().item()
 
@@ -453,7 +462,7 @@ assert 0 < 255 * change < 3
 # | first question | yes | no |
 # |---|---|---|
 # | Is the loss on real pictures right, at every `t`? | the walk, or the last line | network, schedule, scale or text |
-# | Does the pulse stay near 1? | it is the decoder or the caption | it is `t`, schedule, guidance or network |
+# | Does the pulse stay near the healthy one? | the decoder or the caption | `t`, schedule, guidance or network |
 # | Does another caption change the picture? | text arrives | it does not, or the network never learnt to read it |
 # | Are the weights other than at birth? | they were trained | the wrong copy was saved |
 # | Is it right with few steps, and with guidance 1? | trust it | the sampler hides something |
