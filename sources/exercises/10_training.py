@@ -75,8 +75,8 @@ def train_steps(model, batches, alpha_bar, lr):
     ### END SOLUTION
 
 # %% [markdown] exercise="ema_memory"
-# **Predict**, before you compute: an average with decay 0.9995 starts at the random weights, and its decay is 0.9995 from
-# the first step on (no smaller one early). What share of those random weights is left in it after 1000 steps?
+# **Predict**, before you compute: an average with decay 0.9995 starts at the random weights, and its decay is 0.9995
+# from the first step on (no smaller one early). What share of those random weights is left in it after 1000 steps?
 #
 # **Then explain**, in two sentences of your own: when does this do harm, and what does the formula of `ema_update` do
 # about it?

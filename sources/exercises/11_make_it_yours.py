@@ -11,9 +11,9 @@ import math
 import torch
 
 # %% [markdown] exercise="with_new_word"
-# Each word of the text encoder is a row of its embedding, (V, D). A new word needs a new row, number $V$; all others keep
-# their numbers and their values. Let it start in the middle of words that it is like: a new shape at the mean of some
-# shapes.
+# Each word of the text encoder is a row of its embedding, (V, D). A new word needs a new row, number $V$; all others
+# keep their numbers and their values. Let it start in the middle of words that it is like: a new shape at the mean of
+# some shapes.
 
 # %% solution="with_new_word"
 def with_new_word(weight, like):
@@ -62,8 +62,8 @@ def train_only(model, prefixes, z_t, t, context, lr):
     ### END SOLUTION
 
 # %% [markdown] exercise="learning_rate"
-# The learning rate of step $n = 0, 1, \dots$: a linear warm-up, multiplied with half a cosine from 1 to 0 over all steps
-# (Loshchilov & Hutter 2017, eq. 5, without restarts):
+# The learning rate of step $n = 0, 1, \dots$: a linear warm-up, multiplied with half a cosine from 1 to 0 over all
+# steps (Loshchilov & Hutter 2017, eq. 5, without restarts):
 #
 # $$\text{peak}\cdot\min\!\left(1, \frac{n + 1}{\text{warmup}}\right)\cdot
 # \frac{1}{2}\left(1 + \cos\frac{\pi\, n}{\text{total}}\right)$$

@@ -69,8 +69,8 @@ def slerp(a, b, weight):
 # $$\hat z_0 = \sqrt{\bar\alpha}\,z - \sqrt{1-\bar\alpha}\,v, \qquad
 # \hat\varepsilon = \sqrt{\bar\alpha}\,v + \sqrt{1-\bar\alpha}\,z$$
 #
-# Guide first, then read the guided $v$. The last step lands on $\bar\alpha' = 1$. The check uses small stand-ins for the
-# three networks; below it the real ones wait.
+# Guide first, then read the guided $v$. The last step lands on $\bar\alpha' = 1$. The check uses small stand-ins for
+# the three networks; below it the real ones wait.
 
 # %% solution="caption_to_image"
 def caption_to_image(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
@@ -96,8 +96,8 @@ def caption_to_image(captions, encode, unet, decode, alpha_bar, noise, steps, gu
     ### END SOLUTION
 
 # %% [markdown]
-# **Now with the real parts.** When the check has passed, write `True` below and run the cell: your function, the shipped
-# networks, a caption of your choice.
+# **Now with the real parts.** When the check has passed, write `True` below and run the cell: your function, the
+# shipped networks, a caption of your choice.
 
 # %%
 WITH_THE_SHIPPED_WEIGHTS = False
@@ -121,5 +121,5 @@ if WITH_THE_SHIPPED_WEIGHTS:
     plt.show()
 
 # %% [markdown]
-# **All right?** Then a caption became a picture by your own hands. Next: lesson 14, the same classes at the size of Stable
-# Diffusion.
+# **All right?** Then a caption became a picture by your own hands. Next: lesson 14, the same classes at the size of
+# Stable Diffusion.

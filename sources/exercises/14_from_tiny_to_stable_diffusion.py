@@ -15,7 +15,8 @@ import torch
 # | `down_blocks.1.resnets.0.…`, `….attentions.0.…` | `down.1.resblocks.0.…`, `….transformers.0.…` |
 # | `down_blocks.1.downsamplers.0.…` | `down.1.downsample.…` |
 # | `up_blocks.…`, `….upsamplers.0.…` | `up.…`, `….upsample.…` |
-# | `mid_block.resnets.0`, `mid_block.attentions.0`, `mid_block.resnets.1` | `middle.resblock1`, `middle.transformer`, `middle.resblock2` |
+# | `mid_block.resnets.0.…`, `mid_block.resnets.1.…` | `middle.resblock1.…`, `middle.resblock2.…` |
+# | `mid_block.attentions.0.…` | `middle.transformer.…` |
 # | `….transformer_blocks.0.attn1.to_out.0.…` | `….blocks.0.self_attention.to_out.…` |
 # | `….transformer_blocks.0.attn2.…` | `….blocks.0.cross_attention.…` |
 # | `….conv_shortcut.…` | `….shortcut.…` |
@@ -39,8 +40,8 @@ def package_key(key):
     ### END SOLUTION
 
 # %% [markdown] exercise="load_problems"
-# Before weights are loaded, say what does not fit. `state` is what the file holds, name → tensor; `expected` what the model
-# wants, name → shape. Return three sorted lists of names:
+# Before weights are loaded, say what does not fit. `state` is what the file holds, name → tensor; `expected` what the
+# model wants, name → shape. Return three sorted lists of names:
 #
 # - *missing*: the model wants it, the file lacks it;
 # - *unknown*: the file has it, the model does not want it;

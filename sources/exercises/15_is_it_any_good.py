@@ -26,8 +26,8 @@ def caption_accuracy(verdicts):
     ### END SOLUTION
 
 # %% [markdown] exercise="wilson_interval"
-# Of $n$ pictures a share $p$ is right. Between which ends does the model's *true* share lie, with 95 % confidence? Wilson
-# (1927), $z = 1.96$:
+# Of $n$ pictures a share $p$ is right. Between which ends does the model's *true* share lie, with 95 % confidence?
+# Wilson (1927), $z = 1.96$:
 #
 # $$\frac{1}{1 + z^2/n}\left(p + \frac{z^2}{2n} \pm z\sqrt{\frac{p(1-p)}{n} + \frac{z^2}{4n^2}}\right)$$
 #
