@@ -66,9 +66,9 @@ def toy_blocks(seed: int, count: int, width_in: int, width_out: int) -> list[Cal
 # ── Lesson 04: three ancestors ───────────────────────────────────────────────────────────────────────
 
 def toy_score() -> Callable[[Tensor], Tensor]:
-    """x (B, …) -> the same shape: the slope of some log-density with several peaks."""
+    """x (B, …) -> the same shape: the slope of some log-density with several peaks, all of them uphill from 0."""
     def score(x: Tensor) -> Tensor:
-        return (3 * x).sin() - 0.5 * x
+        return (3 * x).sin() - 0.5 * x + 3       # never 0 on average: a wrong step uphill must show in the mean
     return score
 
 

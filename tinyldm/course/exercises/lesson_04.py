@@ -437,7 +437,7 @@ def langevin_cases(generator: Generator) -> list[Call]:
     score = Made(toy_score)
     calls = [Call((torch.tensor([[1.0, -2.0]]), score, 0.25, Seeded(3)))]
     for shape in ((3, 2), (1, 4, 5), (6, 8)):
-        x, step = torch.randn(shape, generator=generator), 0.05 + 0.4 * torch.rand((), generator=generator).item()
+        x, step = torch.randn(shape, generator=generator), 0.3 + 0.6 * torch.rand((), generator=generator).item()
         calls.append(Call((x, score, step, Seeded(int(torch.randint(10**6, (), generator=generator))))))
     return calls
 
@@ -503,6 +503,10 @@ def langevin_global(x, score, step, generator):
     return x + step / 2 * score(x) + step**0.5 * torch.randn_like(x)
 
 
+def langevin_left_on_cpu(x, score, step, generator):
+    return x + step / 2 * score(x) + step**0.5 * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+
+
 def langevin_by_add(x, score, step, generator):
     return torch.add(x, score(x), alpha=step / 2).add(noise_like(x, generator), alpha=math.sqrt(step))
 
@@ -518,7 +522,8 @@ LANGEVIN = Exercise(
     hints=("Three terms: where you are, half a step uphill, and noise.",
            "Variances add up, standard deviations do not. Noise of variance `step` is √step times a standard normal "
            "number.",
-           "x + step / 2 * score(x) + step**0.5 * noise"),
+           "x + step / 2 * score(x) + step**0.5 * noise, with noise = torch.randn(x.shape, generator=generator, "
+           "dtype=x.dtype).to(x.device)"),
     insight="Without the noise all points would end on the peaks. With exactly this much, after many small steps they "
             "are spread like p itself: the noise's √step and the slope's step/2 belong together.",
     wrong=(
@@ -542,6 +547,9 @@ LANGEVIN = Exercise(
               "torch.rand draws uniformly between 0 and 1, so points drift. Gaussian noise is torch.randn."),
         Wrong("noise-shared", langevin_shared),
         Wrong("generator-ignored", langevin_global),
+        Wrong("noise-on-the-wrong-device", langevin_left_on_cpu,
+              "This breaks on a GPU. The generator lives on the CPU, so draw the noise there, and then move it: "
+              ".to(x.device)."),
     ),
     right=(langevin_by_add, langevin_drawn_backwards))
 
