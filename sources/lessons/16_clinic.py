@@ -195,7 +195,7 @@ fig, axes = plt.subplots(2, 4, figsize=(9, 4.4), sharex=True, sharey=True)
 for ax, name in zip(axes.flat, clinic.PATIENTS):
     ax.plot(clinic.BLOOD_AT, charts["healthy"].blood, color=plots.GREY, linewidth=3, alpha=0.5, label="healthy")
     ax.plot(clinic.BLOOD_AT, charts[name].blood, color=plots.BLUE, marker="o", markersize=3, label="patient")
-    ax.set(title=f"patient {name}", yscale="log", ylim=(0.01, 3))
+    ax.set(title=f"patient {name}", yscale="log", ylim=(0.03, 60))
     ax.yaxis.set_major_formatter("{x:g}")
 axes[0, 0].legend(fontsize=7)
 fig.supxlabel("timestep t", fontsize=10)
@@ -283,12 +283,12 @@ for patient, ailment in MINE.items():
 # <details><summary><b>Work-up 2: two with a perfect pulse</b></summary>
 #
 # **C and F** have the healthy latents, to the last bit. So it is the decoder's input or its output. C: whatever was
-# darker than the middle is black and the rest has too much contrast: *the range is wrong*. F: hardly any contrast
-# at all, and the blood test is bad, as real pictures are encoded to latents of the wrong size too: *the scale is left
-# out*. (The tiny VAE's own scale, printed below, is so near 1 that nobody would notice; F has a VAE of Stable
-# Diffusion's kind.)
+# darker than the middle is black and the rest has too much contrast: *the range is wrong*. F: colours and grounds
+# that nobody asked for, and the worst blood of all, as real pictures are encoded to latents of the wrong size too:
+# *the scale is left out*. (Not merely pale: the decoder's GroupNorms turn the volume up again.)
 #
-# If you compared the sampler's code line by line in these two cases, you lost an afternoon.
+# The tiny VAE's own scale, printed below, is so near 1 that nobody would notice; F has a VAE of Stable Diffusion's
+# kind.
 # </details>
 
 # %% [markdown]
@@ -296,8 +296,8 @@ for patient, ailment in MINE.items():
 #
 # **E and H.** The network answers rightly when it is asked rightly. So it is asked wrongly, or its answers are
 # combined wrongly. E's pictures do react to the caption, by running away from it, and the more guidance, the
-# further: *guidance has the wrong sign*. H does what was asked, badly, at any guidance: *t is off by one*. At every
-# step it is told that less noise is there than is, so it leaves some.
+# further: *guidance has the wrong sign*. H does what was asked, nearly as well as the healthy model: *t is off by one*.
+# At every step it is told that less noise is there than is. That hardly shows here; it will below.
 # </details>
 
 # %% [markdown]
@@ -306,7 +306,7 @@ for patient, ailment in MINE.items():
 # **A and G** are the hardest pair. Both have trained weights, both answer wrongly. G reads every `t` as some other
 # `t`: *cosines and sines are swapped*. A: the real latents are noised with another $\bar\alpha_t$, so that each
 # `t` names another amount of noise than the network has learnt. At the ends, where the two schedules nearly agree,
-# A's blood is nearly right: *the schedules differ*.
+# A's blood is nearly right: *the schedules differ*. G's is worst where `t` is small.
 #
 # The next cell draws that argument.
 # </details>

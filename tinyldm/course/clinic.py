@@ -136,19 +136,19 @@ class Ailment:
 
 AILMENTS = {
     "the scale is left out": Ailment(
-        scale_left_out, "a healthy pulse, pictures as pale as through milk, and a bad blood test: latents too large",
+        scale_left_out, "a healthy pulse, wrong colours on wrong grounds, and the worst blood of all",
         "divide by the scale before decoding: vae.decode(z0 / scale), and multiply after encoding"),
     "the range is wrong": Ailment(
         wrong_range, "all that is darker than middle grey is black, while the rest and every latent are right",
         "(y + 1) / 2 before the clipping: [-1, 1] -> [0, 1]"),
     "t is off by one": Ailment(
-        next_timestep, "a good blood test, but a pulse that leaves 1: a sound network is asked about the wrong t",
+        next_timestep, "sound blood, the right subject, a pulse that strays a little: a sound network, badly asked",
         "give the network the t that z_t is at; the step after it is the sampler's business"),
     "the schedules differ": Ailment(
-        other_schedule, "a pulse that leaves 1, and a blood test that is bad at some t only, where ᾱ differs most",
+        other_schedule, "fair pictures, and blood that is bad in the middle of the t, where ᾱ differs most",
         "sample with the very alpha_bar of training; it belongs to the model's files"),
     "cosines and sines are swapped": Ailment(
-        sines_first, "a bad blood test although the weights are trained: the network reads every t as another",
+        sines_first, "trained weights, and blood that is bad where t is small: the network reads every t as another",
         "cosines first, then sines, as the checkpoint was trained"),
     "the caption is not passed": Ailment(
         caption_not_passed, "good pictures of anything; another caption with the same noise changes no pixel",
@@ -157,7 +157,7 @@ AILMENTS = {
         guidance_backwards, "the caption matters, and what it names is just what is missing; more guidance, worse",
         "null + w (caption - null): away from the empty caption, not from yours"),
     "the average is never updated": Ailment(
-        average_never_updated, "noise instead of pictures, the worst blood test, and norms with gains of exactly 1",
+        average_never_updated, "confetti instead of pictures, and norms with gains of exactly 1",
         "call average.update(...) after every step of the optimizer"),
 }
 # Who has what. Do not look here before you have made your diagnoses.
@@ -174,7 +174,7 @@ class Vitals:
     """What the instruments say of one pipeline."""
 
     images: Tensor            # (B, 3, H, W) in [0, 1], one a caption
-    pulse: Tensor             # (steps,) the standard deviation of z after each step: near 1 in a healthy sampler
+    pulse: Tensor             # (steps,) the standard deviation of z after each step: near 1 when healthy, without guidance
     clarity: Tensor           # (steps,) that of ẑ0: it rises to about 1 while the picture becomes definite
     caption_effect: float     # mean change of a pixel, 0 … 1, when only the caption changes
     blood: Tensor             # (len(BLOOD_AT),) the training loss on real pictures at these t
