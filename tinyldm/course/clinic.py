@@ -174,7 +174,7 @@ class Vitals:
     """What the instruments say of one pipeline."""
 
     images: Tensor            # (B, 3, H, W) in [0, 1], one a caption
-    pulse: Tensor             # (steps,) the standard deviation of z after each step: near 1 when healthy, without guidance
+    pulse: Tensor             # (steps,) the standard deviation of z after each step: about 1 without guidance
     clarity: Tensor           # (steps,) that of ẑ0: it rises to about 1 while the picture becomes definite
     caption_effect: float     # mean change of a pixel, 0 … 1, when only the caption changes
     blood: Tensor             # (len(BLOOD_AT),) the training loss on real pictures at these t
