@@ -1,0 +1,864 @@
+# %% [markdown]
+# # 05 · The autoencoder: pictures made small
+#
+# **Goal.** Build the networks that turn a picture into a latent and back, train a pair, see what they keep.
+#
+# **Time.** 50 minutes to read and play; the cells compute for about three minutes on 2 CPU cores.
+#
+# **Before this.** Lesson 02. You should have met convolutions (padding, stride) and `nn.Module`.
+#
+# **You will be able to**
+# - build encoder and decoder, and say which pixels each number of a latent has seen;
+# - draw from the posterior so that gradients pass through the draw, and compute its KL;
+# - say what a factor of 2, 4, 8 or 16 keeps of a photograph;
+# - compute the scale, and say what goes wrong without it.
+
+# %%
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tinyldm import NoiseSchedule, ResBlock, to_signed, to_unit
+from tinyldm import vae as package
+from tinyldm.checkpoints import load_vae
+from tinyldm.course import photo_vaes, plots, widgets
+from tinyldm.course.lesson import budget, same
+from tinyldm.course.where import where_we_are
+from tinyldm.forward_diffusion import scaled_linear_betas
+from tinyldm.latent_diffusion import model_folder
+from tinyldm.workshop.data import scenes
+from tinyldm.workshop.machine import choose_device
+
+plots.use()
+DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
+print("This lesson runs on", DEVICE.type)
+torch.manual_seed(0)
+
+# %% [markdown]
+# ## Where we are
+#
+# The two boxes at the ends. Everything between them happens on *latents*: the encoder makes them, once, for training
+# (and for image-to-image); the decoder turns the last one into a picture. They are trained first, without captions and
+# without diffusion, and then never change again.
+
+# %%
+where_we_are("VAE encoder", "VAE decoder")
+
+# %% [markdown]
+# ## Why make pictures small?
+#
+# | | picture | latent | numbers |
+# |---|---|---|---|
+# | Stable Diffusion | 3 × 512 × 512 | 4 × 64 × 64 | 786,432 → 16,384 |
+# | tiny | 3 × 64 × 64 | 4 × 8 × 8 | 12,288 → 256 |
+#
+# 48 times fewer, in both. The U-Net runs dozens of times for each picture, so *its* input is where saving pays. And
+# most of a picture's numbers say little: a pixel is nearly its neighbour's colour.
+#
+# The factor a side is called $f$ (`config.factor`; Rombach et al. 2022, § 3.1): here $f = 8$.
+
+# %% [markdown]
+# The simplest "encoder" is none at all: average each block of $f \times f$ pixels. Let us see how far that goes, with
+# a piece of a real photograph. The error is given as PSNR, $10 \log_{10}(1 / \text{mean squared error})$ for pictures
+# in [0, 1], in decibels: + 10 dB is a tenth of the squared error; above 30 or so the eye is content.
+#
+# > **Predict.** At which $f$ do you lose the pillars of the tower? At which $f$ the tower?
+
+# %%
+def psnr(image, original):
+    """Decibels; both (…, 3, H, W) in [0, 1]."""
+    return -10 * (image - original).square().mean().log10().item()
+
+
+def averages_of(image, f):
+    return F.interpolate(F.avg_pool2d(image[None], f), scale_factor=f)[0]
+
+
+temple = photo_vaes.held_out("china")                                        # (3, 128, 128) in [0, 1]
+FACTORS = (2, 4, 8, 16)
+averages = [averages_of(temple, f) for f in FACTORS]
+
+fig = plots.grid([temple, *averages], columns=5, size=1.75, titles=[
+    "original", *(f"f = {f}: {psnr(a, temple):.1f} dB" for f, a in zip(FACTORS, averages))])
+plots.show(fig, "A piece of a Chinese tower, and its averages over blocks of 2, 4, 8 and 16 pixels. At 4 the pillars "
+           "blur, at 8 only roofs and sky can be told apart, at 16 only patches of colour are left.")
+
+# %% [markdown]
+# A block's mean is three numbers, its colour. A *learnt* encoder may choose other numbers, and a learnt decoder knows
+# what roofs look like. Keep these decibels in mind: at the end of the lesson, networks that get four numbers a block
+# must beat them.
+#
+# ## Numbers from -1 to 1
+#
+# Files hold whole numbers from 0 to 255. Divide by **255** and you have [0, 1]; stretch that to [-1, 1], so that the
+# network's input is centred. On the way back, clip: a decoder may overshoot.
+#
+# > **Predict.** A picture of a cellar has no pixel above 51. If you divided by *the picture's own maximum*, what would
+# > come back?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+cellar = torch.tensor([0.0, 17, 51])
+print("over 255:     ", [round(v, 2) for v in to_signed(cellar / 255).tolist()])
+print("over its max: ", [round(v, 2) for v in to_signed(cellar / cellar.max()).tolist()])
+print("there and back:", (255 * to_unit(to_signed(cellar / 255))).round().tolist())
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# A cellar with the lights on: its brightest pixel would be white. And nothing could undo it, as the maximum is not
+# kept.
+# </details>
+#
+# ## Down: halve by hand
+#
+# A convolution with *stride 2* computes every second output only. With a 3 × 3 kernel it needs some padding at the
+# edge, and there is a choice: one pixel on both sides, or none on the left and one on the right. Take a kernel that
+# only copies its middle, and a row of eight pixels named 0 to 7.
+#
+# > **Predict.** Which pixels come out, in either case?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+row, copy_the_middle = torch.arange(8.0)[None], torch.tensor([[[0.0, 1, 0]]])
+for name, pad in (("both sides", (1, 1)), ("right only", (0, 1))):
+    print(f"{name}:", F.conv1d(F.pad(row, pad)[None], copy_the_middle, stride=2)[0, 0].tolist())
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# Both sides: 0, 2, 4, 6. Right only: 1, 3, 5, 7. Each output has moved by one pixel of *its* input.
+# </details>
+#
+# Stable Diffusion's VAE pads right and bottom only; its U-Net pads both sides. Neither is better. But a network is
+# trained with one of them, and every weight relies on it.
+
+# %%
+class AsymmetricDownsample(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=0)
+
+    def forward(self, x):
+        return self.conv(F.pad(x, (0, 1, 0, 1)))     # left, right, top, bottom   -> (B, C, H/2, W/2)
+
+
+x = torch.randn(2, 16, 8, 8, device=DEVICE)
+theirs, mine = package.AsymmetricDownsample(16).to(DEVICE), AsymmetricDownsample(16).to(DEVICE)
+mine.load_state_dict(theirs.state_dict())
+print(same(mine(x), theirs(x)))
+
+# %% [markdown]
+# Three of them in a row make $f = 8$. Which pixels does the fifth number of a latent row see then? Take its gradient
+# with respect to the pixels: where it is not zero, it looks.
+
+# %%
+def seen(pad, layers=3, pixels=64, number=4):
+    """Which of 64 pixels in a row the fifth number sees after three halvings."""
+    row = torch.zeros(1, 1, pixels, requires_grad=True)
+    h = row
+    for _ in range(layers):
+        h = F.conv1d(F.pad(h, pad), torch.ones(1, 1, 3), stride=2)
+    return torch.autograd.grad(h[0, 0, number], row)[0][0, 0]
+
+
+fig, axes = plt.subplots(2, 1, figsize=(8, 2.8), sharex=True)
+for ax, pad, name in zip(axes, ((1, 1), (0, 1)), ("both sides", "right only")):
+    look = seen(pad)
+    ax.bar(range(64), look, width=0.9, color=plots.BLUE)
+    ax.axvspan(31.5, 39.5, color=plots.GOLD, alpha=0.35)
+    ax.set(ylabel="ways to it", xlim=(20, 52),
+           title=f"padded {name}: sees pixels {int(look.nonzero()[0])} to {int(look.nonzero()[-1])}")
+axes[1].set(xlabel="pixel (gold: the block of eight that the number stands for)")
+plots.show(fig, "Which pixels the fifth number of a latent row sees after three halvings, as bars. Padded on both "
+           "sides: pixels 25 to 39, centred on the left edge of its own block of eight; padded on the right only: "
+           "32 to 46, centred on the block's right edge.")
+
+# %% [markdown]
+# Between the two lie seven pixels: $1 + 2 + 4$. Load a trained VAE into the other padding and you hand each layer a
+# picture that is shifted by a pixel. We shall break that on purpose later.
+#
+# ## Up: double
+#
+# Repeat each pixel 2 × 2, then smooth the steps with a convolution. (Lesson 06 shows what happens with a transposed
+# convolution instead.)
+
+# %%
+class Upsample(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))      # -> (B, C, 2H, 2W)
+
+
+theirs, mine = package.Upsample(16).to(DEVICE), Upsample(16).to(DEVICE)
+mine.load_state_dict(theirs.state_dict())
+print(same(mine(x), theirs(x)))
+
+# %% [markdown]
+# ## A level, an encoder, a decoder
+#
+# Between two halvings a network should *think*. Two boxes do that, which later lessons open:
+#
+# - `ResBlock`: two 3 × 3 convolutions whose result is *added* to their input (lesson 06);
+# - `Middle`: a ResBlock, then *attention*, in which each pixel reads all others (lesson 07), then a ResBlock.
+#
+# A level is some ResBlocks and then a resampling layer, or none at the last. `GroupNorm` keeps the numbers at
+# variance 1 on the way, SiLU is a smooth ReLU.
+
+# %%
+class Level(nn.Module):
+    def __init__(self, in_channels, out_channels, blocks, groups, resample):
+        super().__init__()
+        widths = [in_channels] + [out_channels] * (blocks - 1)
+        self.resblocks = nn.ModuleList(ResBlock(w, out_channels, groups=groups, eps=1e-6) for w in widths)
+        self.resample = resample
+
+    def forward(self, x):
+        for resblock in self.resblocks:
+            x = resblock(x)
+        return self.resample(x)
+
+
+class Ends(nn.Module):
+    """What encoder and decoder share: a convolution in, and norm, SiLU, convolution out."""
+
+    def __init__(self, in_channels, first, last, out_channels, groups):
+        super().__init__()
+        self.conv_in = nn.Conv2d(in_channels, first, 3, padding=1)
+        self.norm_out = nn.GroupNorm(groups, last, eps=1e-6)
+        self.conv_out = nn.Conv2d(last, out_channels, 3, padding=1)
+
+    def out(self, x):
+        return self.conv_out(F.silu(self.norm_out(x)))
+
+# %% [markdown]
+# The encoder goes down, the decoder up. Each level has a width: more channels where there are fewer pixels. The
+# encoder looks around at the *end* of its way, the decoder at the *start* of its own: both where the map is smallest,
+# because attention costs the square of the number of pixels.
+#
+# > **Predict.** The encoder's last convolution gives 8 channels, not 4. What could the other four be?
+
+# %%
+class Encoder(Ends):
+    def __init__(self, config):
+        widths, groups = config.channels, config.groups
+        super().__init__(3, widths[0], widths[-1], 2 * config.latent_channels, groups)
+        self.down = nn.ModuleList()
+        for i, width in enumerate(widths):
+            resample = AsymmetricDownsample(width) if i < len(widths) - 1 else nn.Identity()
+            self.down.append(Level(widths[max(i - 1, 0)], width, config.blocks_per_level, groups, resample))
+        self.middle = package.Middle(widths[-1], groups)
+
+    def forward(self, image):
+        x = self.conv_in(image)                # (B, 3, H, W) -> (B, C, H, W)
+        for level in self.down:
+            x = level(x)                       # half the size, at all levels but the last
+        return self.out(self.middle(x))        # -> (B, 8, H/f, W/f)
+
+
+class Decoder(Ends):
+    def __init__(self, config):
+        widths, groups = config.channels[::-1], config.groups          # the smallest map first
+        super().__init__(config.latent_channels, widths[0], widths[-1], 3, groups)
+        self.middle = package.Middle(widths[0], groups)
+        self.up = nn.ModuleList()
+        for i, width in enumerate(widths):
+            resample = Upsample(width) if i < len(widths) - 1 else nn.Identity()
+            self.up.append(Level(widths[max(i - 1, 0)], width, config.blocks_per_level + 1, groups, resample))
+
+    def forward(self, latent):
+        x = self.middle(self.conv_in(latent))  # (B, 4, h, w) -> (B, C, h, w)
+        for level in self.up:
+            x = level(x)                       # twice the size, at all levels but the last
+        return self.out(x)                     # -> (B, 3, f h, f w)
+
+# %%
+class VAE(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.config, channels = config, config.latent_channels
+        self.encoder, self.decoder = Encoder(config), Decoder(config)
+        self.quant_conv = nn.Conv2d(2 * channels, 2 * channels, 1)         # 1 × 1: they mix the channels of a pixel
+        self.post_quant_conv = nn.Conv2d(channels, channels, 1)
+
+    def moments(self, image):
+        return self.quant_conv(self.encoder(image))                        # (B, 3, H, W) -> (B, 8, h, w)
+
+    def decode(self, z0):
+        return self.decoder(self.post_quant_conv(z0 / self.config.scale))  # (B, 4, h, w) -> (B, 3, H, W)
+
+
+tiny = load_vae(model_folder("tiny") / "vae").float().eval().to(DEVICE)    # the trained one that tinyldm ships
+mine = VAE(tiny.config).eval().to(DEVICE)
+mine.load_state_dict(tiny.state_dict())
+pictures = scenes.to_tensor(scenes.batch(1, range(budget(128, fast=8)))[0]).to(DEVICE)     # (128, 3, 64, 64), [-1, 1]
+
+with torch.no_grad():
+    moments, z0 = mine.moments(pictures[:8]), tiny.encode(pictures[:8])
+    posterior = tiny.posterior(pictures[:8])
+    print(same(moments, torch.cat([posterior.mean, posterior.logvar], dim=1), tolerance=1e-4))
+    print(same(mine.decode(z0), tiny.decode(z0), tolerance=1e-4))
+
+# %% [markdown]
+# Your classes, with the trained weights, give what the package gives; and the package gives what `diffusers` gives
+# (`tests/test_parity_networks.py`). So we can look inside of *yours*. One channel after each stage, one scene:
+
+# %%
+with torch.no_grad():
+    x = mine.encoder.conv_in(pictures[:1])
+    way = {"conv_in": x}
+    for i, level in enumerate(mine.encoder.down):
+        way[f"level {i}"] = x = level(x)
+    way["middle"] = x = mine.encoder.middle(x)
+
+fig, axes = plt.subplots(1, 8, figsize=(9.4, 1.75))
+plots.picture(axes[0], to_unit(pictures[0]), "picture\n3 × 64 × 64")
+for ax, (name, maps) in zip(axes[1:], way.items()):
+    strongest = maps[0].std(dim=(1, 2)).argmax()
+    most = maps[0, strongest].abs().max()
+    ax.imshow(maps[0, strongest].cpu(), cmap=plots.DIVERGING, vmin=-most, vmax=most)
+    ax.set_title(f"{name}\n{' × '.join(map(str, maps.shape[1:]))}", loc="center", fontsize=8.5)
+    plots.bare(ax)
+plots.picture(axes[7], to_unit(mine.decode(z0[:1]).detach()[0]), "decoded\n3 × 64 × 64")
+plots.show(fig, "The way of one scene through the trained encoder, one channel a stage: edges at 64 × 64, then "
+           "coarser maps of 32, 16 and 8 pixels in which the objects are still recognisable as blobs, and last the "
+           "decoded picture, which looks like the first.")
+
+# %% [markdown]
+# Six maps on the way *down*, each shown by its liveliest channel; the last picture is what the decoder made of 256
+# numbers. Small objects are the hard part: a star of 15 pixels covers about two numbers a side.
+#
+# ## The posterior
+#
+# Back to the eight channels. The encoder does not answer with a latent but with a *distribution* of latents, the
+# **posterior** $q(z \mid x)$: for each number a mean $\mu$ (`mean`) and a width $\sigma$, independent of the others
+# (Kingma & Welling 2014, eq. 9). Four channels of means, four for the widths. As a network's output can be
+# negative and a width cannot, it gives $\log \sigma^2$ (`logvar`), the *logarithm* of the *variance*.
+
+# %% [markdown]
+# From there to $\sigma$:
+#
+# $$ \sigma = \sqrt{\sigma^2} = \sqrt{\exp(\log\sigma^2)} = \exp\!\big(\tfrac12 \log \sigma^2\big) $$
+#
+# > **Predict.** The network says $\log\sigma^2 = -4$. What is $\sigma$? And what would you get without the half?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+logvar = torch.tensor(-4.0)
+print(f"sigma = {torch.exp(0.5 * logvar):.3f}; without the half {torch.exp(logvar):.3f}, which is the variance")
+
+# %% [markdown]
+# Now draw. `torch.normal(mean, std)` would do for looking, but not for training: it is a die, and through a die there
+# is no gradient (PyTorch says 0, without a word of warning). The trick, the *reparameterisation* (eq. 10 there): roll
+# a die that depends on nothing, then shift and stretch it.
+#
+# $$ z = \mu + \sigma \, \epsilon, \qquad \epsilon \sim \mathcal N(0, 1) $$
+#
+# Now $z$ is a plain formula of $\mu$ and $\sigma$.
+#
+# > **Predict.** $\partial z / \partial \mu$ and $\partial z / \partial \sigma$?
+
+# %%
+mu, sigma = torch.tensor(2.0, requires_grad=True), torch.tensor(0.5, requires_grad=True)
+eps = torch.tensor(-1.2)
+(mu + sigma * eps).backward()
+print(f"dz/dmu = {mu.grad:.1f}, dz/dsigma = {sigma.grad:.1f}; the die showed {eps:.1f}")
+through_the_die = torch.autograd.grad(torch.normal(mu, sigma), (mu, sigma))
+print("through torch.normal:", [f"{gradient:.1f}" for gradient in through_the_die])
+
+# %%
+def sample(moments, generator):
+    """moments (B, 8, h, w) -> a draw of the latent, (B, 4, h, w)."""
+    mean, logvar = moments.chunk(2, dim=1)
+    std = torch.exp(0.5 * logvar.clamp(-30, 20))          # clamped: exp() must neither vanish nor explode
+    eps = torch.randn(mean.shape, generator=generator)    # drawn on the CPU: one seed, one latent on every device
+    return mean + std * eps.to(mean.device)
+
+
+def seed():
+    return torch.Generator().manual_seed(0)
+
+
+print(same(sample(moments, seed()), package.DiagonalGaussian(moments).sample(seed())))
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# 1 and $\epsilon$. If the die showed -1.2, a wider $\sigma$ moves $z$ down. That number, useless alone, is what tells
+# the encoder whether its latents may be wider.
+# </details>
+#
+# How wide are they in a trained VAE? Turn the noise up: `times` multiplies $\sigma$. At 1 you see what training sees.
+
+# %%
+def drawn(ax, times):
+    posterior = tiny.posterior(pictures[2:3])
+    eps = torch.randn(posterior.mean.shape, generator=seed()).to(DEVICE)
+    latent = posterior.mean + times * posterior.std * eps
+    plots.picture(ax, to_unit(tiny.decode(tiny.config.scale * latent)[0]).detach(), f"{times} σ")
+
+
+sigmas = tiny.posterior(pictures).std.detach()
+print(f"sigma: {sigmas.quantile(0.1):.3f} … {sigmas.quantile(0.9):.3f}, the middle 80 %")
+widgets.dial(drawn, {"times": range(0, 31)}, strip=[{"times": n} for n in (0, 1, 5, 10, 20, 30)], size=(1.5, 1.8),
+             alt="One scene, decoded from its mean and from draws with the posterior's noise 1, 5, 10, 20 and 30 "
+                 "times as strong. At 1 nothing can be seen of the noise; at 5 stains appear on the ground, at 30 "
+                 "the yellow circle is hardly to be found among them.")
+
+# %% [markdown]
+# The noise of training is invisible in the picture. It has done its work already: a decoder that is fed
+# slightly wrong latents all through training learns that *near latents mean near pictures*. It must: a sampler's
+# latents, too, will never be exactly right.
+#
+# So whether you take the mean or a draw hardly matters for looking. Training draws; `vae.encode` without a generator
+# takes the mean.
+
+# %% [markdown]
+# ## The KL: a leash
+#
+# Left alone, the encoder would make $\sigma$ vanish and throw the means far apart: then the noise does no harm, and
+# latents are as wild as they like. So a second term pulls each posterior towards $\mathcal N(0, 1)$. For Gaussians the
+# *Kullback-Leibler divergence* is a formula (Kingma & Welling 2014, appendix B), summed over all numbers of a latent:
+#
+# $$ \mathrm{KL} = \tfrac12 \sum \big( \mu^2 + \sigma^2 - 1 - \log\sigma^2 \big) $$
+#
+# It counts, in nats, how much the decoder is told by the latent.
+#
+# > **Predict.** For which $\mu$ and $\sigma$ is it 0? Which costs more: $\sigma = 0.1$ or $\sigma = 2$?
+
+# %%
+def kl(mean, logvar):
+    """(B, C, h, w) twice -> (B,) nats."""
+    return 0.5 * (mean**2 + logvar.exp() - 1 - logvar).flatten(1).sum(1)
+
+
+mean, logvar = moments.chunk(2, dim=1)
+yours = kl(mean, logvar)
+print(same(yours, package.DiagonalGaussian(moments).kl()))
+normal = torch.distributions.Normal(mean, torch.exp(0.5 * logvar))
+torch_kl = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)).flatten(1).sum(1)
+print(f"PyTorch's own agrees to {(yours / torch_kl - 1).abs().max():.0e}; "
+      f"a scene's latent tells {yours.mean():.0f} nats, {yours.mean() / 256:.1f} a number")
+
+fig, ax = plt.subplots(figsize=plots.NARROW)
+std = torch.linspace(0.03, 3, 300)
+for m, colour, dash in ((0.0, plots.BLUE, "-"), (1.0, plots.ORANGE, "--"), (2.0, plots.GREEN, "-.")):
+    ax.plot(std, 0.5 * (m**2 + std**2 - 1 - 2 * std.log()), dash, color=colour, label=f"μ = {m:g}")
+ax.set(xlabel="σ", ylabel="KL of one number, nats", ylim=(0, 5), title="The leash")
+ax.legend()
+plots.show(fig, "The KL of a single number over its width, for means 0, 1 and 2. Each curve has its lowest point at a "
+           "width of 1, where it is 0, 0.5 and 2; towards width 0 all rise steeply, towards 3 gently.")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# At $\mu = 0$, $\sigma = 1$: a number that says nothing. $\sigma = 0.1$ costs 1.81 nats, $\sigma = 2$ costs 0.81:
+# being sure is dear.
+# </details>
+#
+# A latent that costs nothing also tells nothing. So the leash must be long: in Stable Diffusion the KL counts
+# one *millionth* in the loss. It only keeps the numbers from running away. That is why a VAE of this kind is a poor
+# generator by itself: decode a draw from $\mathcal N(0, 1)$ and you get mush. Diffusion has to find the good latents.
+
+# %% [markdown]
+# ## Train one
+#
+# Now your own, from nothing: scenes at 32 × 32 pixels, $f = 4$, so that its latents are 4 × 8 × 8. The loss:
+#
+# $$ L = \text{mean}\,\lvert\hat x - x\rvert + \text{mean}\,(\hat x - x)^2 + 10^{-6} \cdot \mathrm{KL} $$
+#
+# with $\hat x$ the decoded draw. The reference adds a *perceptual* and an *adversarial* term, which make sharp what
+# the mean of all possibilities would blur; the article leaves the loss out. `tinyldm/workshop/train_vae.py` has them
+# all.
+#
+# > **Predict.** What does the network draw first: the objects' places, their colours, the ground, or their edges?
+
+# %%
+small = F.avg_pool2d(scenes.to_tensor(scenes.batch(0, range(budget(3000, fast=64)))[0]), 2).to(DEVICE)  # (N, 3, 32, 32)
+CONFIG = package.VAEConfig(channels=(16, 32, 64), blocks_per_level=1, groups=4, scale=1.0)
+
+
+def train(steps, kl_weight, watch=()):
+    """-> the VAE, its errors and KLs on the way, and the reconstructions of five scenes at the steps in `watch`."""
+    torch.manual_seed(0)
+    vae, generator, log, film = VAE(CONFIG).to(DEVICE), seed(), [], []
+    vae.quant_conv.bias.data[4:] = -5.0          # start with little noise: σ = 0.08
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=2e-3, betas=(0.9, 0.99))
+    for step in range(steps):
+        for group in optimizer.param_groups:     # a warm start, then slower and slower
+            group["lr"] = 2e-3 * min(1, (step + 1) / 50) * (1 - step / steps)
+        image = small[torch.randint(len(small), (32,))]
+        moments = vae.moments(image)
+        error = vae.decode(sample(moments, generator)) - image
+        cost = kl(*moments.chunk(2, dim=1)).mean()
+        loss = error.abs().mean() + error.square().mean() + kl_weight * cost
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        log.append((error.square().mean().item(), cost.item()))
+        if step + 1 in watch:
+            with torch.no_grad():
+                film += to_unit(vae.decode(vae.moments(small[:5]).chunk(2, dim=1)[0]))
+    return vae.eval(), torch.tensor(log), film
+
+# %%
+STEPS = budget(1500, fast=12)
+watch = tuple(sorted({max(1, round(STEPS * share)) for share in (0.02, 0.1, 0.3, 1)}))
+own, log, film = train(STEPS, 1e-6, watch)
+
+fig = plots.grid([*to_unit(small[:5]), *film], columns=5, rows=["original", *(f"step {n}" for n in watch)], size=1.1)
+plots.show(fig, "Five scenes and their reconstructions during training. First only the ground is there, then coloured "
+           "blobs in the right places, then shapes whose edges get sharper.")
+
+# %%
+fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
+smooth = log.unfold(0, min(20, len(log)), 1).mean(-1)               # means of 20 steps
+left.plot(10 * (4 / smooth[:, 0]).log10(), color=plots.BLUE)
+left.set(xlabel="step", ylabel="PSNR, dB", title="How near to the original")
+right.plot(smooth[:, 1], color=plots.ORANGE)
+right.set(xlabel="step", ylabel="nats", title="KL: how much the latent tells", ylim=(0, None))
+plots.show(fig, "Two curves over the steps of training: the PSNR rises, quickly at first; the KL of a latent rises "
+           "as the encoder learns what to tell and then levels off.")
+print(f"at the end {10 * (4 / log[-50:, 0].mean()).log10():.1f} dB with {log[-50:, 1].mean():.0f} nats a scene")
+
+# %% [markdown]
+# The ground first: it is most of the picture. Then where and in which colour, last the edges: what few pixels
+# know. Compare that with the KL: better pictures are *paid for* with nats. The encoder learns to say more, and to be
+# surer.
+
+# %% [markdown]
+# ## The scale
+#
+# Noise has variance 1 (lesson 02), and the schedule is made for a signal of variance 1. Nothing made the latents so:
+# a leash of one millionth is loose. So measure their standard deviation, once, and multiply all latents by
+# $s = 1 / \text{std}$ (`config.scale`).
+#
+# Stable Diffusion's is 0.18215: its raw latents have a standard deviation of $1 / 0.18215 = 5.49$.
+
+# %%
+with torch.no_grad():
+    raw = sample(own.moments(small[:512]), seed())
+    yours = 1 / raw.std().item()
+    theirs = package.VAE(CONFIG).to(DEVICE)
+    theirs.load_state_dict(own.state_dict())
+    theirs.calibrate_scale(small[:512])
+print(f"the one you trained:   std {raw.std():.3f}, scale {yours:.3f}; tinyldm measures {theirs.config.scale:.3f}")
+print(f"the shipped tiny one:  std {1 / tiny.config.scale:.3f}, scale {tiny.config.scale:.3f} (its leash was shorter)")
+print(f"Stable Diffusion's:    std {1 / 0.18215:.3f}, scale 0.18215")
+
+# %% [markdown]
+# With the scale and without it: one scene's latent, made as large as Stable Diffusion's raw ones, is noised to four
+# timesteps and decoded.
+#
+# > **Predict.** Without the scale the signal is 5.5 times as strong. What is left of the picture at `t = 999`, where
+# > sampling starts from pure noise?
+
+# %%
+schedule = NoiseSchedule(scaled_linear_betas()).to(DEVICE)
+moments_in_time = (250, 500, 750, 999)
+SD_SCALE = 0.18215
+
+
+@torch.no_grad()
+def noised_and_decoded(z0, t, scale):
+    """z0 has variance 1; it reaches the noise divided by SD_SCALE, as raw, and then times `scale`."""
+    t, eps = torch.tensor([t], device=DEVICE), torch.randn(z0.shape, generator=seed()).to(DEVICE)
+    z_t = schedule.q_sample(z0 / SD_SCALE * scale, t, eps)
+    return to_unit(tiny.decode(z_t / z_t.std()))[0]        # the decoder is handed variance 1 in either case
+
+
+scene = tiny.encode(pictures[4:5]).detach()
+rows = [noised_and_decoded(scene, t, scale) for scale in (SD_SCALE, 1.0) for t in moments_in_time]
+fig = plots.grid(rows, [f"t = {t}" for t in moments_in_time], columns=4, rows=["with the scale", "without"], size=1.4)
+plots.show(fig, "One scene noised to t = 250, 500, 750 and 999 and decoded. With the scale it dissolves and is "
+           "gone at the end. Without it the scene is clear at 500 and its colours can still be guessed at 999.")
+
+# %%
+alpha_bar, t = schedule.alpha_bar.cpu(), torch.arange(1000)
+fig, ax = plt.subplots(figsize=plots.NARROW)
+for std, colour, dash, name in ((5.49, plots.ORANGE, "--", "raw, std 5.49"), (1.0, plots.BLUE, "-", "scaled, std 1")):
+    ax.plot(t, (alpha_bar * std**2 + 1 - alpha_bar).sqrt(), dash, color=colour, label=name)
+ax.set(xlabel="timestep t", ylabel="standard deviation of z_t", ylim=(0, None), title="What the U-Net would be fed")
+ax.legend()
+plots.show(fig, "The standard deviation of a noised latent over t. With scaled latents it is 1 at every t; with "
+           "raw ones it falls from 5.5 to about 1.07.")
+
+# %% [markdown]
+# Without the scale, two things go wrong: the network is fed numbers whose size changes with `t`; and the last `t`
+# still shows the scene, so training never meets what sampling starts from. Lesson 16 has the pictures that such a
+# model makes.
+#
+# The scale is *one* number for all channels. It is often said to "whiten" latents. Does it?
+
+# %%
+with torch.no_grad():
+    latents = tiny.encode(pictures)                                   # (128, 4, 8, 8)
+channels = latents.transpose(0, 1).flatten(1).cpu()                   # (4, 8192)
+
+fig, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2))
+left.bar(torch.arange(4) - 0.2, channels.mean(1), width=0.4, color=plots.BLUE, label="mean")
+left.bar(torch.arange(4) + 0.2, channels.std(1), width=0.4, color=plots.ORANGE, hatch="//", label="standard deviation")
+left.axhline(0, color=plots.BLACK, linewidth=0.8)
+left.axhline(1, color=plots.GREY, linewidth=0.8, linestyle="--")
+left.set(xlabel="channel", xticks=range(4), title="Neither centred nor alike", ylim=(None, 1.4))
+left.legend(loc="upper left", ncols=2, fontsize=8.5)
+plots.heat(right, torch.corrcoef(channels), "channel", "channel", "Correlations", vmax=1, aspect="equal")
+right.set(xticks=range(4), yticks=range(4))
+plots.show(fig, "Left: mean and standard deviation of each channel of the tiny model's latents; the means are not "
+           "0 and the deviations not all 1. Right: the correlations between channels, some of which are far from 0.")
+print("channel means", [round(v, 2) for v in channels.mean(1).tolist()],
+      "stds", [round(v, 2) for v in channels.std(1).tolist()])
+
+# %% [markdown]
+# It does not. Whitening would centre each channel, give each a variance of 1 and remove their correlations. The scale
+# does one third of one of these, on average. It is enough.
+#
+# ## A slip of two digits
+#
+# The article encodes with 0.18215 and decodes with **0.18125**. Two digits changed places. What the decoder gets is
+# then too large by the factor $0.18215 / 0.18125 = 1.00497$.
+#
+# > **Predict.** Could you see it?
+
+# %%
+@torch.no_grad()
+def decoded(factor):
+    """The scenes in [0, 255], decoded from latents that are `factor` times too large."""
+    return 255 * to_unit(tiny.decode(latents * factor))
+
+
+right_ones, slip = decoded(1.0), decoded(0.18215 / 0.18125)
+change = (slip - right_ones).abs()
+print(f"of 255: {change.mean():.2f} levels on average, {change.max():.1f} at the worst; "
+      f"{(change > 2).float().mean():.2%} of the numbers change by more than 2")
+
+factors = (0.5, 0.8, 0.9, 0.95, 0.98, 1.005, 1.02, 1.05, 1.1, 1.25, 2.0)
+levels = [(decoded(f) - right_ones).abs().mean().item() for f in factors]
+fig, axes = plt.subplots(1, 4, figsize=(9.4, 2.4), width_ratios=[1, 1, 1, 1.7])
+for ax, picture, title in zip(axes, (right_ones[4] / 255, slip[4] / 255, (change[4] / 255 * 200).clamp(0, 1)),
+                              ("0.18215", "0.18125", "difference × 200")):
+    plots.picture(ax, picture, title)
+axes[3].plot(factors, levels, "o-", color=plots.BLUE, markersize=4)
+axes[3].set(xscale="log", yscale="log", xlabel="latents too large by the factor", ylabel="levels of 255",
+            xticks=[0.5, 1, 2], xticklabels=["0.5", "1", "2"], title="How much a picture changes")
+axes[3].minorticks_off()
+plots.show(fig, "A scene decoded rightly and with the slip: they look the same. Their difference, 200 times enlarged, "
+           "shows faint outlines. Beside it the mean change of a picture over the factor by which its latents are too "
+           "large: a few hundredths of a level at half a percent, about ten levels at a factor of 2.")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# No. It is well below one level of 255 on average. That is why such a slip can live in print for years: nothing looks
+# wrong. A test finds it; an eye does not. In this package the number lives in one place, so it cannot differ from
+# itself.
+# </details>
+#
+# ## Latents as pictures
+#
+# A latent has four channels; nothing stops us from looking at them. One scene:
+
+# %%
+fig = plots.latent(latents[4], "The latent of one scene")
+plots.show(fig, "The four channels of a scene's latent as 8 × 8 maps in blue and orange. The places of the two "
+           "objects can be recognised; each channel shows them with another sign and contrast, over a gradient from "
+           "the ground.")
+
+# %% [markdown]
+# It is a small, strange picture of the picture: what is where, in four false colours. Which is why a U-Net, made for
+# pictures, can work on it. What does a channel *mean*? Push one up or down everywhere, and decode.
+
+# %%
+@torch.no_grad()
+def pushed(ax, channel, amount):
+    z = latents[4:5].clone()
+    z[:, channel] += amount
+    plots.picture(ax, to_unit(tiny.decode(z))[0], f"channel {channel}: {amount:+.1f}")
+
+
+amounts = [round(-3 + 0.5 * i, 1) for i in range(13)]
+widgets.dial(pushed, {"channel": range(4), "amount": amounts}, size=(1.5, 1.75), strip=[
+    {"channel": 0, "amount": 0.0}, *({"channel": c, "amount": 2.0} for c in range(4))],
+    alt="A scene as it is, and with one of its four latent channels raised by 2 everywhere. Each channel changes the "
+        "colours of the whole picture in another way; the shapes stay where they are.")
+
+# %% [markdown]
+# No channel is "red" or "edges": each is a mixture that training happened to find, and another seed would find
+# another. Only place has kept its meaning.
+#
+# ## What f = 2, 4, 8 and 16 keep of a photograph
+#
+# Four VAEs, alike but for their number of levels, were trained on crops of two photographs
+# (`tinyldm/course/photo_vaes.py`; same steps, same seed). You see a piece that none of them was trained on.
+#
+# > **Predict.** All give 4 channels. How many numbers does each keep of the 49,152? And which is the first whose loss
+# > *you* can see?
+
+# %%
+photos = {f: vae.to(DEVICE) for f, vae in photo_vaes.load().items()}      # says what to run if they are missing
+pieces = {name: photo_vaes.held_out(name).to(DEVICE) for name in ("china", "flower")}
+with torch.no_grad():
+    kept = {(name, f): to_unit(vae.decode(vae.encode(to_signed(piece)[None])))[0]
+            for name, piece in pieces.items() for f, vae in photos.items()}
+
+quality = {key: psnr(image, pieces[key[0]]) for key, image in kept.items()}
+shown = [image for name in pieces for image in (pieces[name], *(kept[name, f] for f in FACTORS))]
+titles = [title for name in pieces for title in ("original", *(f"f = {f}: {quality[name, f]:.1f} dB" for f in FACTORS))]
+fig = plots.grid(shown, titles, columns=5, size=1.8)
+plots.show(fig, "A piece of a tower and the heart of a dahlia, and what four VAEs make of them. At f = 2 they look "
+           "like the originals, at 4 the finest lines soften, at 8 small things blur, at 16 mostly coloured "
+           "patches are left.")
+
+# %%
+fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE, width_ratios=[3, 2])
+for name, colour, marker in (("china", plots.BLUE, "o"), ("flower", plots.ORANGE, "s")):
+    averaged = [psnr(averages_of(pieces[name], f), pieces[name]) for f in FACTORS]
+    left.plot(FACTORS, [quality[name, f] for f in FACTORS], marker + "-", color=colour, label=f"{name}: VAE, 4 numbers")
+    left.plot(FACTORS, averaged, marker + ":", color=colour, label=f"{name}: averages, 3 numbers")
+left.set(xscale="log", xticks=FACTORS, xticklabels=FACTORS, xlabel="f", ylabel="PSNR, dB", title="How near")
+left.minorticks_off()
+left.legend(fontsize=8.5)
+numbers = [4 * (128 // f) ** 2 for f in FACTORS]
+right.bar([f"f = {f}" for f in FACTORS], numbers, color=plots.SKY)
+right.set(yscale="log", ylim=(100, 60_000), title="Numbers kept, of 49,152")
+for i, n in enumerate(numbers):
+    right.text(i, n, f"{n:,}", ha="center", va="bottom", fontsize=9)
+plots.show(fig, "Left: PSNR over f for the VAEs and for plain averages, on both photographs; all fall with f, the "
+           "VAEs' from far above. Right: the numbers kept, from 16,384 at f = 2 to 256 at f = 16, on a logarithmic "
+           "axis.")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# 16,384, 4,096, 1,024 and 256: each step of $f$ divides by four.
+# </details>
+#
+# So why not $f = 2$? Because of what comes next. The U-Net would have 16 times as many pixels as at $f = 8$. The
+# paper trained a diffusion model at each factor (Rombach et al. 2022, § 4.1): small $f$ learns slowly, large $f$
+# loses too much; 4 to 8 was best. A latent with *more channels* keeps more at the same $f$; later models have 16.
+
+# %% [markdown]
+# ## Break it on purpose
+#
+# Three mistakes with the trained tiny VAE, none of which raises an error:
+#
+# 1. **ordinary padding** in the three halvings;
+# 2. pictures in **[0, 1]**, not [-1, 1];
+# 3. the **halves exchanged**: log-variance taken for mean.
+#
+# > **Predict.** One moves the picture, one changes its colours, one destroys it. Which does what?
+
+# %%
+class OrdinaryDownsample(AsymmetricDownsample):
+    def forward(self, x):
+        return self.conv(F.pad(x, (1, 0, 1, 0)))       # left and top instead: the same as padding 1 on even sizes
+
+
+shifted = VAE(tiny.config).eval().to(DEVICE)
+for level in shifted.encoder.down[:-1]:
+    level.resample = OrdinaryDownsample(level.resample.conv.in_channels).to(DEVICE)
+shifted.load_state_dict(tiny.state_dict())
+
+scale = tiny.config.scale
+with torch.no_grad():
+    def through(vae, images, half=0):
+        return to_unit(tiny.decode(scale * vae.moments(images).chunk(2, dim=1)[half]))
+
+    broken = {"right": through(mine, pictures), "ordinary padding": through(shifted, pictures),
+              "in [0, 1]": through(mine, to_unit(pictures)), "halves exchanged": through(mine, pictures, half=1)}
+fig = plots.grid([image for images in broken.values() for image in images[2:7]], columns=5, rows=list(broken), size=1.2)
+plots.show(fig, "Five scenes through the tiny VAE, rightly and with three mistakes. With ordinary padding they are "
+           "moved to the lower right and frayed; in [0, 1] they are pale; with the halves exchanged nothing of "
+           "them is left.")
+
+
+def moved(images, originals, most=9):
+    """By how many pixels right and down the images must have been moved, to fit best."""
+    inner = slice(most, 64 - most)
+    fits = {(dx, dy): (images.roll((-dy, -dx), (2, 3)) - originals)[..., inner, inner].square().mean().item()
+            for dx in range(-most, most + 1) for dy in range(-most, most + 1)}
+    return min(fits, key=fits.get)
+
+
+print("ordinary padding moves the picture by (right, down)", moved(broken["ordinary padding"], to_unit(pictures)))
+
+# %% [markdown]
+# Seven pixels, as the drawing of the receptive fields foretold. This is a real bug of real ports of Stable Diffusion,
+# and a nasty one: the picture is nearly right.
+#
+# And a fourth, in training: **a leash that is too short**. The KL counts a hundred thousand times as much.
+#
+# > **Predict.** What does the encoder do, and what the decoder?
+
+# %%
+short_leash, short_log, _ = train(budget(150, fast=4), kl_weight=0.1)
+with torch.no_grad():
+    mean, logvar = short_leash.moments(small[:5]).chunk(2, dim=1)
+    collapsed = to_unit(short_leash.decode(mean))
+
+fig = plots.grid([*to_unit(small[:5]), *collapsed], columns=5, rows=["original", "KL × 0.1"], size=1.2)
+plots.show(fig, "Five scenes, and below them what a VAE with a strong KL term makes of each: five times the same grey.")
+print(f"KL {short_log[-20:, 1].mean():.1f} nats a scene; sigma {torch.exp(0.5 * logvar).mean():.2f}, "
+      f"std of the means {mean.std():.3f}")
+
+# %% [markdown]
+# The cheapest latent is one that says nothing: $\mu = 0$, $\sigma = 1$, KL = 0. The decoder, told nothing, paints the
+# average of all scenes. This is called **posterior collapse**; the sign is a KL near 0.
+
+# %% [markdown]
+# ## What the article says
+#
+# - *Encode with 0.18215, decode with 0.18125.* One number serves both; the slip changes less than a level.
+# - *The encoder predicts mean and variance.* The **log**-variance, clamped.
+# - *After training usually only the mean is used.* Either will do for looking. Training and image-to-image draw.
+# - *The decoder has attention near its end.* Near its **start**, in its middle block; the encoder's is near the end.
+# - *0.18215 whitens the latents.* One scalar: it neither centres nor decorrelates.
+# - *Pixels are divided by the maximum.* By 255, not by the picture's own.
+
+# %% [markdown]
+# ## Three quick questions
+#
+# **1.** A photograph of 768 × 512 pixels goes through Stable Diffusion's encoder. What shape is the latent?
+#
+# <details><summary>Answer</summary>
+#
+# (4, 64, 96): channels, height / 8, width / 8. (Width first is how people speak; tensors have the height first.)
+# </details>
+#
+# **2.** Your reconstructions are perfect, and your diffusion model makes mush. Which number do you check first?
+#
+# <details><summary>Answer</summary>
+#
+# The standard deviation of the latents that training sees. Reconstructions do not depend on the scale at all: it
+# cancels.
+# </details>
+#
+# **3.** Why does the encoder's $\sigma$ not simply become 0?
+#
+# <details><summary>Answer</summary>
+#
+# $-\tfrac12\log\sigma^2$ in the KL grows without bound as $\sigma \to 0$. Even with a weight of one millionth this
+# stops it.
+# </details>
+
+# %% [markdown]
+# ## Exercises
+#
+# `../exercises/05_autoencoder.ipynb`: image range there and back, the halving, a draw, the KL, the scale, each
+# checked at once.
+#
+# To try here: train with `kl_weight=1e-3`. What happens to decibels, nats and scale? Decode a latent of pure noise,
+# `torch.randn(1, 4, 8, 8)`: does it look like a scene? And walk in a straight line from one scene's latent to
+# another's: is the half-way picture a scene?
+
+# %% [markdown]
+# ## What next
+#
+# You have both ends of the model. What stands between them is the U-Net, and lesson 06 opens the block that it is
+# mostly made of, the one you used here as a box. The package's version of this lesson is `tinyldm/vae.py`; you can now
+# read all of it.
