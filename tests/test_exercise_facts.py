@@ -82,5 +82,15 @@ def test_the_scale_of_latents():
     assert says("mended_encode", f"{1 / SD1.vae.scale:.1f}")
 
 
+def test_the_capstone_makes_the_pictures_that_the_package_makes(small_model):
+    captions, noise = ["a red circle", "a blue star"], torch.randn(2, 4, 4, 4)
+    parts = small_model.encode_text, small_model.unet, small_model.vae.decode
+    alpha_bar = small_model.schedule.alpha_bar.tolist()
+    with torch.no_grad():
+        images = find("caption_to_image").answer(captions, *parts, alpha_bar, noise, 4, 3.0)
+    expected = small_model.generate(captions, steps=4, guidance_scale=3.0, noise=noise)
+    assert torch.allclose(images, expected, atol=1e-4) and expected.std() > 0.01
+
+
 def test_the_tiny_model_does_what_the_exercises_say():
     assert TINY.prediction.name == "v_prediction" and TINY.spacing.__name__ == "trailing"
