@@ -1,0 +1,65 @@
+"""Does lesson 10's small world come true on every seed? Runs the lesson's own cells, and stores what the judge reads.
+
+    python benchmarks/lesson10.py                  # seeds 0, 1, 2: about 20 minutes of two CPU cores
+    python benchmarks/lesson10.py --seeds 0
+
+The cells are executed up to the one that trains and marks; nothing is copied, so the numbers belong to the lesson as
+it is. Its code's fingerprint is stored beside them: a test compares it, and asks for a new run after a change.
+Stored in benchmarks/lesson10.json, which the lesson shows.
+"""
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+import matplotlib
+
+from tinyldm.workshop import machine
+
+ROOT = Path(__file__).parents[1]
+LESSON, STORED = ROOT / "sources" / "lessons" / "10_training.py", ROOT / "benchmarks" / "lesson10.json"
+EACH = 20                     # pictures of each of the 12 kinds of things
+
+
+def cells() -> list[str]:
+    """The lesson's code cells up to the one that sets MARKS."""
+    chosen = []
+    for cell in LESSON.read_text(encoding="utf-8").split("# %%")[1:]:
+        if not cell.startswith(" [markdown]"):
+            chosen.append(cell)
+            if "\nMARKS = " in cell:
+                return chosen
+    raise ValueError(f"no cell of {LESSON.name} sets MARKS")
+
+
+def fingerprint() -> str:
+    """Of the code that was measured."""
+    return hashlib.sha256("".join(cells()).encode()).hexdigest()[:16]
+
+
+def measure(seed: int) -> dict:
+    """Train with this seed as the lesson does; read many pictures of the result."""
+    namespace: dict = {"__name__": "lesson10"}
+    for cell in cells():
+        exec(compile(cell.replace("\nSEED = 0 ", f"\nSEED = {seed} "), LESSON.name, "exec"), namespace)
+    seen = namespace["marks"](namespace["kept"][namespace["STEPS"]], each=EACH)
+    return {"seed": namespace["SEED"], "steps": namespace["STEPS"], "pictures": seen["colour"].of,
+            "colour": seen["colour"].value, "shape": seen["shape"].value,
+            "minutes": round(namespace["train_seconds"] / 60, 2)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="(default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=STORED, help="(default: benchmarks/lesson10.json)")
+    options = parser.parse_args()
+    matplotlib.use("agg")
+    stored = {"code": fingerprint(), "hardware": machine.hardware(machine.choose_device()), "runs": []}
+    for seed in options.seeds:
+        stored["runs"].append(measure(seed))
+        options.out.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
