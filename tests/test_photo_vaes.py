@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tinyldm import VAE
+from tinyldm import VAE, to_signed, to_unit
 from tinyldm.course import photo_vaes
 
 
@@ -73,3 +73,16 @@ def test_a_finished_training_is_not_done_again(tmp_path):
     second = photo_vaes.train(2, settings, corpus, tmp_path)
     assert torch.equal(first.encoder.conv_in.weight, second.encoder.conv_in.weight)
     assert (tmp_path / "work" / "f2" / "vae.log.jsonl").read_text() == log
+
+
+@pytest.mark.skipif(not photo_vaes.SHIPPED.is_dir(), reason=f"not trained yet: {photo_vaes.COMMAND}")
+@pytest.mark.parametrize("name", ["china", "flower"])
+def test_the_shipped_ones_keep_less_the_larger_the_factor(name):
+    image = photo_vaes.held_out(name)[None]
+    errors = []
+    for factor, vae in photo_vaes.load().items():
+        with torch.no_grad():
+            kept = to_unit(vae.decode(vae.encode(to_signed(image))))
+        errors.append((kept - image).square().mean().item())
+        assert (photo_vaes.SHIPPED / f"f{factor}" / "diffusion_pytorch_model.safetensors").stat().st_size < 1_000_000
+    assert errors == sorted(errors) and errors[0] < image.var().item() / 20, errors

@@ -773,8 +773,8 @@ with torch.no_grad():
               "in [0, 1]": through(mine, to_unit(pictures)), "halves exchanged": through(mine, pictures, half=1)}
 fig = plots.grid([image for images in broken.values() for image in images[2:7]], columns=5, rows=list(broken), size=1.2)
 plots.show(fig, "Five scenes through the tiny VAE, rightly and with three mistakes. With ordinary padding they are "
-           "moved to the lower right and frayed; in [0, 1] they are pale; with the halves exchanged nothing of "
-           "them is left.")
+           "moved to the lower right, and stripes appear at the other edges; in [0, 1] they are pale and in wrong "
+           "colours; with the halves exchanged only a yellow fog is left.")
 
 
 def moved(images, originals, most=9):
@@ -796,7 +796,7 @@ print("ordinary padding moves the picture by (right, down)", moved(broken["ordin
 # > **Predict.** What does the encoder do, and what the decoder?
 
 # %%
-short_leash, short_log, _ = train(budget(150, fast=4), kl_weight=0.1)
+short_leash, short_log, _ = train(budget(250, fast=4), kl_weight=0.1)
 with torch.no_grad():
     mean, logvar = short_leash.moments(small[:5]).chunk(2, dim=1)
     collapsed = to_unit(short_leash.decode(mean))

@@ -30,7 +30,7 @@ WIDTHS = (16, 24, 32, 40, 40)        # of the feature maps, full resolution firs
 SHIPPED = Path(tinyldm.__file__).parent / "weights" / "photo_vaes"
 HELD_OUT, CROP = 128, 64             # pixels a side
 COMMAND = "python -m tinyldm.course.photo_vaes"
-SETTINGS = VaeSettings(out=Path("runs/photo_vaes"), steps=1500, batch=16, lr=1e-3, kl_weight=1e-6,
+SETTINGS = VaeSettings(out=Path("runs/photo_vaes"), steps=1500, batch=16, lr=2e-3, kl_weight=1e-6,
                        perceptual_weight=0.0, adversarial_weight=0.0, ema=0.99)
 
 
