@@ -145,7 +145,7 @@ class LatentDiffusion:
     # ── Making images ────────────────────────────────────────────────────────────────────────────────
 
     @torch.no_grad()
-    def generate(self, captions: list[str], *, steps: int = 25, guidance_scale: float = 4.0, sampler=ddim,
+    def generate(self, captions: list[str], *, steps: int = 25, guidance_scale: float = 3.0, sampler=ddim,
                  negative: list[str] | None = None, generator: torch.Generator | None = None,
                  noise: Tensor | None = None, image_context: Tensor | None = None,
                  size: tuple[int, int] | None = None, callback: Callback = None) -> Tensor:
@@ -172,7 +172,7 @@ class LatentDiffusion:
 
     @torch.no_grad()
     def img2img(self, images: Tensor, captions: list[str], *, strength: float = 0.6, steps: int = 25,
-                guidance_scale: float = 4.0, sampler=ddim, negative: list[str] | None = None,
+                guidance_scale: float = 3.0, sampler=ddim, negative: list[str] | None = None,
                 generator: torch.Generator | None = None, noise: Tensor | None = None,
                 image_context: Tensor | None = None, callback: Callback = None) -> Tensor:
         """Noise pictures part of the way and bring them back under a caption.  Meng et al. 2022 (SDEdit).
@@ -198,7 +198,7 @@ class LatentDiffusion:
 
     @torch.no_grad()
     def inpaint(self, images: Tensor, mask: Tensor, captions: list[str], *, steps: int = 25,
-                guidance_scale: float = 4.0, sampler=ddim, negative: list[str] | None = None,
+                guidance_scale: float = 3.0, sampler=ddim, negative: list[str] | None = None,
                 generator: torch.Generator | None = None, noise: Tensor | None = None,
                 image_context: Tensor | None = None, callback: Callback = None) -> Tensor:
         """Repaint the part of a picture that a mask marks.
@@ -234,7 +234,7 @@ class LatentDiffusion:
         return self._decode(sampler(model, eps, self.schedule, ts, generator=generator, callback=callback))
 
     @torch.no_grad()
-    def interpolate(self, captions: tuple[str, str], *, frames: int = 8, steps: int = 25, guidance_scale: float = 4.0,
+    def interpolate(self, captions: tuple[str, str], *, frames: int = 8, steps: int = 25, guidance_scale: float = 3.0,
                     sampler=ddim, generator: torch.Generator | None = None, noise: Tensor | None = None,
                     callback: Callback = None) -> Tensor:
         """Walk from one picture to another: straight between the captions, spherically between the noises.

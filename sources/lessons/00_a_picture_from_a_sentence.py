@@ -181,7 +181,7 @@ noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2)).to(D
 
 context = model.encode_text([CAPTION])                                    # text encoder: words -> vectors
 nothing = model.encode_text([""])                                         # what the model thinks of without words
-denoiser = guided(model.unet, context, nothing, guidance_scale=4.0)       # U-Net under guidance
+denoiser = guided(model.unet, context, nothing, guidance_scale=3.0)       # U-Net under guidance
 z0 = ddim(denoiser, noise, model.schedule, timesteps(model.schedule, 25))     # sampler: noise -> latent
 image = to_unit(model.vae.decode(z0))                                     # VAE decoder: latent -> picture
 

@@ -91,7 +91,7 @@ def predict(z, t, context, null_context, w):
     return without + w * (with_caption - without)
 
 
-def denoise(z, ts, context, null_context, w=4.0, after_step=None):
+def denoise(z, ts, context, null_context, w=3.0, after_step=None):
     """From z at the first of the timesteps `ts` down to a clean latent."""
     levels = [*alpha_bar[ts].tolist(), 1.0]     # the last step lands on the clean latent
     for i, (t, now, after) in enumerate(zip(ts.tolist(), levels, levels[1:])):
@@ -108,7 +108,7 @@ def denoise(z, ts, context, null_context, w=4.0, after_step=None):
 # > text encoder, U-Net, VAE encoder, VAE decoder?
 
 # %%
-def text_to_image(captions, noise, steps=25, w=4.0):
+def text_to_image(captions, noise, steps=25, w=3.0):
     """Captions and noise (B, 4, 8, 8) -> images (B, 3, 64, 64) in [0, 1]."""
     z0 = denoise(noise, trailing(steps), encode(captions), encode([""] * len(captions)), w)
     return to_unit(vae.decode(z0))
@@ -195,7 +195,7 @@ def start_of(strength, steps=25):
     return trailing(steps)[steps - max(int(steps * strength), 1):]
 
 
-def image_to_image(images, captions, noise, strength=0.6, w=4.0):
+def image_to_image(images, captions, noise, strength=0.6, w=3.0):
     ts = start_of(strength)
     share = alpha_bar[ts[0]].item()
     z = share**0.5 * vae.encode(to_signed(images)) + (1 - share) ** 0.5 * noise
@@ -264,7 +264,7 @@ plots.show(fig, f"A photograph of a flower redrawn as '{wishes[0]}', and a doodl
 # The mask is given in pixels and needed in latents: one number for each 8 × 8 pixels.
 
 # %%
-def inpaint(images, mask, captions, noise, steps=25, w=4.0):
+def inpaint(images, mask, captions, noise, steps=25, w=3.0):
     """mask (1, 1, 64, 64): 1 where to repaint."""
     ts = trailing(steps)
     known, small_mask = vae.encode(to_signed(images)), F.interpolate(mask, scale_factor=1 / 8)     # (1, 1, 8, 8)
@@ -350,7 +350,7 @@ def slerp(a, b, weight):
     return (torch.sin((1 - weight) * angle) * a + torch.sin(weight * angle) * b) / angle.sin()
 
 
-def blend(captions, noises, frames, steps=25, w=4.0):
+def blend(captions, noises, frames, steps=25, w=3.0):
     """Two captions, two noises (2, 4, 8, 8) -> a walk (frames, 3, 64, 64) from one picture to the other."""
     weight = torch.linspace(0, 1, frames, device=DEVICE)
     context = torch.lerp(*encode(captions).split(1), weight.view(-1, 1, 1))     # (frames, 32, 128)
@@ -465,7 +465,7 @@ widgets.dial(word_map, {"word": words}, strip=[{"word": word} for word in words[
 # caption of guidance stays as it is, so the picture's influence is exaggerated, too.
 
 # %%
-def in_the_style_of(images, captions, noise, steps=25, w=4.0):
+def in_the_style_of(images, captions, noise, steps=25, w=3.0):
     seen = model.image_encoder(to_signed(images))                        # (B, 65, 128)
     context = torch.cat([encode(captions), seen], dim=1)                 # (B, 97, 128)
     return to_unit(vae.decode(denoise(noise, trailing(steps), context, encode([""] * len(captions)), w)))

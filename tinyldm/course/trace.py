@@ -106,7 +106,7 @@ class Pair:
 
 # ── Recording ────────────────────────────────────────────────────────────────────────────────────────
 
-def trace(model: LatentDiffusion, caption: str, *, steps: int = 25, guidance_scale: float = 4.0, sampler=ddim,
+def trace(model: LatentDiffusion, caption: str, *, steps: int = 25, guidance_scale: float = 3.0, sampler=ddim,
           seed: int = 0) -> tuple[list[Node], Tensor]:
     """Make one picture and record every tensor on the way.
 

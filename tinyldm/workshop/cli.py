@@ -227,7 +227,7 @@ def add_sampling(parser: Parser) -> None:
     """How to get from noise to a picture."""
     parser.add_argument("--steps", type=whole_number(1), default=25, metavar="N",
                         help="calls of the U-Net (default: %(default)s)")
-    parser.add_argument("--guidance", type=number, default=4.0, metavar="W",
+    parser.add_argument("--guidance", type=number, default=3.0, metavar="W",
                         help="how strictly to follow the caption; 1 is no guidance (default: %(default)s; Stable "
                              "Diffusion is mostly run at 7.5)")
     parser.add_argument("--sampler", choices=tuple(SAMPLERS), default="ddim", help="(default: %(default)s)")

@@ -56,7 +56,7 @@ class EvaluationSettings:
     captions: int = 1000              # fresh captions; a quarter as many of held-out scenes and of context images
     seed: int = 0                     # of the fresh world and of the noise
     steps: int = 25
-    guidance_scale: float = 4.0
+    guidance_scale: float = 3.0
     sampler: Callable = ddim
     batch: int = 100                  # pictures drawn at once
     training_images: int = 30_000     # among which copies are looked for
