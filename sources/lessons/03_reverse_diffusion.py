@@ -411,7 +411,7 @@ for name, pictures, colour in (("real, unseen", unseen, plots.ORANGE), ("drawn b
     distance = nearest(pictures)[0]
     print(f"{name}: {distance.median():.2f} (the middle half {distance.quantile(0.25):.2f} … "
           f"{distance.quantile(0.75):.2f})")
-    ax.hist(distance, bins, density=True, color=colour, alpha=0.6, label=name)
+    ax.hist(distance.clamp(max=1.5), bins, density=True, color=colour, alpha=0.6, label=name)
 ax.set(xlabel="distance to the nearest training digit", ylabel="density", title="How digit-like, how new")
 ax.legend()
 plots.show(fig, "Histograms of the distance to the nearest training digit, of real unseen digits, of drawn ones "
