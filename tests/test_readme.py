@@ -1,10 +1,12 @@
 """What the README says is so."""
 
+import json
 import re
 from pathlib import Path
 
 import torch
 
+import tinyldm
 from tinyldm import UNet, versions
 
 ROOT = Path(__file__).parent.parent
@@ -38,8 +40,21 @@ def test_the_numbers_of_the_table():
 
 
 def test_the_map_has_every_file_of_the_core_in_reading_order():
-    import tinyldm
-
     order = re.findall(r"\[`(\w+)\.py`\]", README)
     _, _, rest = tinyldm.__doc__.partition("import order:")
     assert order == [name.strip() for name in rest.split(".")[0].split("→")]
+
+
+def test_the_quality_is_what_was_measured():
+    report = json.loads((Path(tinyldm.__file__).parent / "weights" / "tiny" / "evaluation.json").read_text())
+    captions, kinds = report["captions"], ("background", "relation", "colour", "shape", "size")
+    shares = [captions["all"][kind]["share"] for kind in kinds]
+    shares += [captions[count]["strict"]["share"] for count in ("one object", "two objects")]
+    shares.append(report["held-out captions"]["all"]["strict"]["share"])
+    assert "| " + " | ".join(f"{100 * share:.1f} %" for share in shares) + " |" in README
+    bound = report["CLIP"]["binding"]["plain"]
+    for kind, share in (("colours", bound["colour"]), ("positions", bound["position"]), ("shapes", bound["shape"])):
+        assert re.search(rf"{kind} exchanged\s+in {100 * share['share']:.1f} %", README), kind
+    reconstruction = report["reconstruction"]
+    assert f"{reconstruction['psnr']:.1f} dB" in README
+    assert f"{100 * reconstruction['reconstructed']['strict']['share']:.1f} % of its reconstructions" in README

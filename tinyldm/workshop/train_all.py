@@ -47,7 +47,7 @@ CPU = Plan(
     scenes=60_000,
     clip=ClipSettings(steps=5600, batch=48, bf16=True),
     vae=VaeSettings(minutes=33, batch=8, bf16=True, adversarial_weight=0.0),
-    unet=UnetSettings(minutes=62, batch=64, bf16=True),
+    unet=UnetSettings(minutes=53, batch=64, bf16=True),
 )
 # For one large GPU and less than half an hour.
 GPU = Plan(

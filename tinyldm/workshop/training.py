@@ -121,7 +121,7 @@ class Run:
             if time.monotonic() - last_save > self.settings.save_seconds:
                 self.save()
                 last_save = time.monotonic()
-        if self.pending:
+        if self.pending and not self.interrupted:    # a stopped run logs these steps when it goes on
             self._write_means(self.step)
         self.save()
         if self.interrupted:
