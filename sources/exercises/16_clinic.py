@@ -138,7 +138,9 @@ def mended_walk(model, z, ts, alpha_bar):
     return z
     ### END SOLUTION
 
-# %% [markdown] exercise="symptoms"
+# %% [markdown]
+# Five symptoms, and five faults in another order:
+#
 # | | symptom | | fault |
 # |---|---|---|---|
 # | 1 | good pictures, the same for every caption | A | $[-1, 1]$ is shown as if it were $[0, 1]$ |
@@ -146,7 +148,8 @@ def mended_walk(model, z, ts, alpha_bar):
 # | 3 | who asks for red gets anything but red | C | the last step does not land on the clean latent |
 # | 4 | whatever should be dark is pure black | D | the context does not reach the U-Net |
 # | 5 | right pictures, with a fine grain all over | E | the sign of guidance |
-#
+
+# %% [markdown] exercise="symptoms"
 # **Predict**: the fault behind each symptom, as five letters in the order of the symptoms. **Then explain** each in one
 # sentence of your own, and say what the *loss* looks like in all five cases.
 
