@@ -139,15 +139,22 @@ def mended_walk(model, z, ts, alpha_bar):
     ### END SOLUTION
 
 # %% [markdown]
-# Five symptoms, and five faults in another order:
+# Five symptoms:
 #
-# | | symptom | | fault |
-# |---|---|---|---|
-# | 1 | good pictures, the same for every caption | A | $[-1, 1]$ is shown as if it were $[0, 1]$ |
-# | 2 | pictures from the saved weights look as on the first day | B | the average of the weights is never updated |
-# | 3 | who asks for red gets anything but red | C | the last step does not land on the clean latent |
-# | 4 | whatever should be dark is pure black | D | the context does not reach the U-Net |
-# | 5 | right pictures, with a fine grain all over | E | the sign of guidance |
+# 1. good pictures, the same for every caption
+# 2. pictures from the saved weights look as on the first day
+# 3. who asks for red gets anything but red
+# 4. whatever should be dark is pure black
+# 5. right pictures, with a fine grain all over
+
+# %% [markdown]
+# Five faults, in another order:
+#
+# - **A**: $[-1, 1]$ is shown as if it were $[0, 1]$
+# - **B**: the average of the weights is never updated
+# - **C**: the last step does not land on the clean latent
+# - **D**: the context does not reach the U-Net
+# - **E**: the sign of guidance
 
 # %% [markdown] exercise="symptoms"
 # **Predict**: the fault behind each symptom, as five letters in the order of the symptoms. **Then explain** each in one
