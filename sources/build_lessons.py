@@ -2,10 +2,10 @@
 
     python sources/build_lessons.py --execute 02 06     # run these from a fresh kernel, write them with outputs
     python sources/build_lessons.py --execute all
+    python sources/build_lessons.py --text 02           # new prose, same code: the outputs of the last run are kept
     python sources/build_lessons.py --check             # are the committed notebooks what the sources generate?
 
-A notebook whose cells are already what its source says keeps its outputs only by being left alone: there is no
-writing without running. TINYLDM_FAST=1 shortens the training cells; notebooks so made are for trying, not for
+Where a code cell has changed, there is no writing without running. TINYLDM_FAST=1 shortens the training cells; notebooks so made are for trying, not for
 committing, and go to the folder that `--out` names.
 """
 
@@ -58,9 +58,25 @@ def build(source: Path, folder: Path) -> None:
         raise ValueError(f"{file.name} has {size:,} bytes; expected at most {MOST_BYTES:,}: fewer or smaller figures")
 
 
+def retell(source: Path, folder: Path) -> None:
+    """Give a notebook its source's new text and keep its outputs. Raises ValueError where code has changed too."""
+    file, notebook = folder / f"{source.stem}.ipynb", generated(source)
+    if not file.is_file():
+        raise ValueError(f"{file.name} has not been run yet; run it with --execute {source.stem[:2]}")
+    old = [cell for cell in nbformat.read(file, as_version=4).cells if cell.cell_type == "code"]
+    new = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if [cell.source for cell in old] != [cell.source for cell in new]:
+        raise ValueError(f"the code of {file.name} has changed, not just its text; run it with "
+                         f"--execute {source.stem[:2]}")
+    for before, after in zip(old, new, strict=True):
+        after.outputs, after.execution_count = before.outputs, before.execution_count
+    write(notebook, file)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--execute", nargs="+", metavar="NAME", help='lessons to run, such as 02, or "all"')
+    parser.add_argument("--text", nargs="+", metavar="NAME", help="lessons whose text alone is to be written anew")
     parser.add_argument("--out", type=Path, default=NOTEBOOKS, help="where to write them (default: notebooks/)")
     parser.add_argument("--check", action="store_true", help="compare the committed notebooks with their sources")
     arguments = parser.parse_args()
@@ -69,6 +85,8 @@ def main() -> int:
     try:
         for source in sources(arguments.execute or []):
             build(source, arguments.out)
+        for source in sources(arguments.text or []):
+            retell(source, arguments.out)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

@@ -82,6 +82,26 @@ def test_the_check_sees_a_changed_cell_and_a_missing_notebook(tmp_path, monkeypa
     assert builder.stale() == ["02_trial.ipynb is not what its source generates"]
 
 
+def test_new_text_keeps_the_outputs_and_new_code_does_not_pass(tmp_path):
+    builder = load("build_lessons")
+    source = tmp_path / "02_trial.py"
+    source.write_text("# %% [markdown]\n# # 02 · Trial\n\n# %%\nprint(1)\n")
+    with pytest.raises(ValueError, match="has not been run yet"):
+        builder.retell(source, tmp_path)
+    notebook = builder.generated(source)
+    notebook.cells[1].outputs = [nbformat.v4.new_output("stream", name="stdout", text="1\n")]
+    notebook.cells[1].execution_count = 1
+    builder.write(notebook, tmp_path / "02_trial.ipynb")
+    source.write_text(source.read_text().replace("Trial", "Second trial\n\n# %% [markdown]\n# And more."))
+    builder.retell(source, tmp_path)
+    told = nbformat.read(tmp_path / "02_trial.ipynb", as_version=4)
+    assert builder.same_cells(told, builder.generated(source))
+    assert told.cells[-1].outputs[0].text == "1\n" and told.cells[-1].execution_count == 1
+    source.write_text(source.read_text().replace("print(1)", "print(2)"))
+    with pytest.raises(ValueError, match="code of 02_trial.ipynb has changed.*--execute 02"):
+        builder.retell(source, tmp_path)
+
+
 @pytest.mark.parametrize("file", NOTEBOOKS, **NAME)
 def test_a_notebook_was_run_in_order_and_without_errors(file):
     code = cells(file, "code")

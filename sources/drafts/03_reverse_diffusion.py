@@ -90,8 +90,8 @@ plots.show(fig, "A handwritten digit, noised to t = 0, 100, 200, 300, 500 and 99
 # Where was it one step before? Two things are known: from $z_0$ it cannot have gone far, and to $z_t$ it must get in
 # one step.
 #
-# > **Predict.** Without seeing $z_t$, $z_{t-1}$ is spread around $\sqrt{0.7} \cdot 1 = 0.84$. Now that $z_t = -0.5$ is
-# > seen: where is it likely, and is it more or less certain than before?
+# > **Predict.** Without seeing $z_t$, $z_{t-1}$ is spread around $\sqrt{0.7} \cdot 1 = 0.84$. Now that $z_t = -0.5$
+# > is seen: where is it likely, and is it more or less certain than before?
 
 # %% [markdown]
 # No formula yet: try it. Noise two million numbers, and keep only those that end up near $-0.5$. Where were they a
@@ -271,8 +271,8 @@ print(f"the last 500 steps: {torch.tensor(history[-500:]).mean():.3f}")
 # The curve seems to do nothing for most of the time. It is still the important time: pictures get better long after
 # the *average* loss looks flat. The average hides what happens at each $t$; so open it.
 #
-# Two guesses that need no network, to compare with: "there is no noise" ($\hat\epsilon = 0$, loss 1) and "all of it is
-# noise" ($\hat\epsilon = z_t$, loss $2 - 2\sqrt{1-\bar\alpha_t}$).
+# Two guesses that need no network, to compare with: "there is no noise" ($\hat\epsilon = 0$, loss 1) and "all of it
+# is noise" ($\hat\epsilon = z_t$, loss $2 - 2\sqrt{1-\bar\alpha_t}$).
 
 # %%
 def loss_at(pictures, t):
@@ -331,7 +331,8 @@ plots.show(fig, "Above, an unseen digit noised to seven timesteps; below, the cl
 # $$ z_{t-1} = \tilde\mu_t(\hat z_0, z_t) + \sqrt{\tilde\beta_t}\;\epsilon', \qquad \epsilon' \sim \mathcal N(0, 1)
 #    \text{ fresh} $$
 #
-# At $t = 0$ the step before is the clean picture: $\bar\alpha_{-1} = 1$, so $\tilde\beta_0 = 0$ and no noise is added.
+# At $t = 0$ the step before is the clean picture: $\bar\alpha_{-1} = 1$, so $\tilde\beta_0 = 0$ and no noise is
+# added.
 #
 # > **Predict.** At which `t` will you first recognise a digit in $z_t$? Noised digits were hard to read from 300 on.
 
@@ -391,8 +392,8 @@ plots.show(fig, "Thirty-two digits from the walk, none of which anybody wrote. M
 # %% [markdown]
 # ## Are these digits? And are they new?
 #
-# "Looks fine" is no measurement. Take the distance of a picture to the *nearest* digit of the training set. A copy has
-# distance 0; a picture that is no digit is far away. Real digits that the network never saw tell what is normal.
+# "Looks fine" is no measurement. Take the distance of a picture to the *nearest* digit of the training set. A copy
+# has distance 0; a picture that is no digit is far away. Real digits that the network never saw tell what is normal.
 #
 # > **Predict.** Where should good, new digits lie: nearer than the unseen real ones, as near, or further?
 
@@ -500,8 +501,8 @@ plots.show(fig, "The factor of the squared error over t, logarithmic: several te
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# All but the smallest. The bound spends its care on the last few steps, on grain that no eye sees: it counts bits. The
-# plain loss turns the network to the larger $t$, where the picture is decided. Better pictures, a slightly worse
+# All but the smallest. The bound spends its care on the last few steps, on grain that no eye sees: it counts bits.
+# The plain loss turns the network to the larger $t$, where the picture is decided. Better pictures, a slightly worse
 # likelihood: that was the paper's finding.
 # </details>
 
@@ -553,11 +554,11 @@ plots.show(fig, "Eight digits from each of four walks, with their standard devia
 # %% [markdown]
 # ## What the article says
 #
-# - *The predicted noise is scaled down and subtracted.* Roughly. You saw literally that fail: estimate $z_0$,
-#   mix it with $z_t$; DDPM then adds fresh noise.
+# - *The predicted noise is scaled down and subtracted.* Roughly. You saw literally that fail: estimate $z_0$, mix it
+#   with $z_t$; DDPM then adds fresh noise.
 # - *The model predicts the noise that was added at each step.* No: all the noise in $z_t$.
-# - *It is a Markov chain on images.* In latent diffusion on latents, with `t` drawn at random; training never runs the
-#   chain.
+# - *It is a Markov chain on images.* In latent diffusion on latents, with `t` drawn at random; training never runs
+#   the chain.
 # - *Sampling is the reverse process.* Yes; in practice with guidance (lesson 12).
 
 # %% [markdown]

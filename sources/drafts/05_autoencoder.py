@@ -39,8 +39,8 @@ torch.manual_seed(0)
 # ## Where we are
 #
 # The two boxes at the ends. Everything between them happens on *latents*: the encoder makes them, once, for training
-# (and for image-to-image); the decoder turns the last one into a picture. They are trained first, without captions and
-# without diffusion, and then never change again.
+# (and for image-to-image); the decoder turns the last one into a picture. They are trained first, without captions
+# and without diffusion, and then never change again.
 
 # %%
 where_we_are("VAE encoder", "VAE decoder")
@@ -94,8 +94,8 @@ plots.show(fig, "A piece of a Chinese tower, and its averages over blocks of 2, 
 # Files hold whole numbers from 0 to 255. Divide by **255** and you have [0, 1]; stretch that to [-1, 1], so that the
 # network's input is centred. On the way back, clip: a decoder may overshoot.
 #
-# > **Predict.** A picture of a cellar has no pixel above 51. If you divided by *the picture's own maximum*, what would
-# > come back?
+# > **Predict.** A picture of a cellar has no pixel above 51. If you divided by *the picture's own maximum*, what
+# > would come back?
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -336,8 +336,8 @@ plots.show(fig, "The way of one scene through the trained encoder, one channel a
 #
 # Back to the eight channels. The encoder does not answer with a latent but with a *distribution* of latents, the
 # **posterior** $q(z \mid x)$: for each number a mean $\mu$ (`mean`) and a width $\sigma$, independent of the others
-# (Kingma & Welling 2014, eq. 9). Four channels of means, four for the widths. As a network's output can be
-# negative and a width cannot, it gives $\log \sigma^2$ (`logvar`), the *logarithm* of the *variance*.
+# (Kingma & Welling 2014, eq. 9). Four channels of means, four for the widths. As a network's output can be negative
+# and a width cannot, it gives $\log \sigma^2$ (`logvar`), the *logarithm* of the *variance*.
 
 # %% [markdown]
 # From there to $\sigma$:
@@ -410,9 +410,9 @@ widgets.dial(drawn, {"times": range(0, 31)}, strip=[{"times": n} for n in (0, 1,
                  "the yellow circle is hardly to be found among them.")
 
 # %% [markdown]
-# The noise of training is invisible in the picture. It has done its work already: a decoder that is fed
-# slightly wrong latents all through training learns that *near latents mean near pictures*. It must: a sampler's
-# latents, too, will never be exactly right.
+# The noise of training is invisible in the picture. It has done its work already: a decoder that is fed slightly
+# wrong latents all through training learns that *near latents mean near pictures*. It must: a sampler's latents, too,
+# will never be exactly right.
 #
 # So whether you take the mean or a draw hardly matters for looking. Training draws; `vae.encode` without a generator
 # takes the mean.
@@ -421,8 +421,9 @@ widgets.dial(drawn, {"times": range(0, 31)}, strip=[{"times": n} for n in (0, 1,
 # ## The KL: a leash
 #
 # Left alone, the encoder would make $\sigma$ vanish and throw the means far apart: then the noise does no harm, and
-# latents are as wild as they like. So a second term pulls each posterior towards $\mathcal N(0, 1)$. For Gaussians the
-# *Kullback-Leibler divergence* is a formula (Kingma & Welling 2014, appendix B), summed over all numbers of a latent:
+# latents are as wild as they like. So a second term pulls each posterior towards $\mathcal N(0, 1)$. For Gaussians
+# the *Kullback-Leibler divergence* is a formula (Kingma & Welling 2014, appendix B), summed over all numbers of a
+# latent:
 #
 # $$ \mathrm{KL} = \tfrac12 \sum \big( \mu^2 + \sigma^2 - 1 - \log\sigma^2 \big) $$
 #
@@ -460,8 +461,8 @@ plots.show(fig, "The KL of a single number over its width, for means 0, 1 and 2.
 # being sure is dear.
 # </details>
 #
-# A latent that costs nothing also tells nothing. So the leash must be long: in Stable Diffusion the KL counts
-# one *millionth* in the loss. It only keeps the numbers from running away. That is why a VAE of this kind is a poor
+# A latent that costs nothing also tells nothing. So the leash must be long: in Stable Diffusion the KL counts one
+# *millionth* in the loss. It only keeps the numbers from running away. That is why a VAE of this kind is a poor
 # generator by itself: decode a draw from $\mathcal N(0, 1)$ and you get mush. Diffusion has to find the good latents.
 
 # %% [markdown]
@@ -527,16 +528,15 @@ plots.show(fig, "Two curves over the steps of training: the PSNR rises, quickly 
 print(f"at the end {10 * (4 / log[-50:, 0].mean()).log10():.1f} dB with {log[-50:, 1].mean():.0f} nats a scene")
 
 # %% [markdown]
-# The ground first: it is most of the picture. Then where and in which colour, last the edges: what few pixels
-# know. Compare that with the KL: better pictures are *paid for* with nats. The encoder learns to say more, and to be
-# surer.
+# The ground first: it is most of the picture. Then where and in which colour, last the edges: what few pixels know.
+# Compare that with the KL: better pictures are *paid for* with nats. The encoder learns to say more, and to be surer.
 
 # %% [markdown]
 # ## The scale
 #
 # Noise has variance 1 (lesson 02), and the schedule is made for a signal of variance 1. Nothing made the latents so:
-# a leash of one millionth is loose. So measure their standard deviation, once, and multiply all latents by
-# $s = 1 / \text{std}$ (`config.scale`).
+# a leash of one millionth is loose. So measure their standard deviation, once, and multiply all latents by $s = 1 /
+# \text{std}$ (`config.scale`).
 #
 # Stable Diffusion's is 0.18215: its raw latents have a standard deviation of $1 / 0.18215 = 5.49$.
 
@@ -860,5 +860,5 @@ print(f"KL {short_log[-20:, 1].mean():.1f} nats a scene; sigma {torch.exp(0.5 * 
 # ## What next
 #
 # You have both ends of the model. What stands between them is the U-Net, and lesson 06 opens the block that it is
-# mostly made of, the one you used here as a box. The package's version of this lesson is `tinyldm/vae.py`; you can now
-# read all of it.
+# mostly made of, the one you used here as a box. The package's version of this lesson is `tinyldm/vae.py`; you can
+# now read all of it.

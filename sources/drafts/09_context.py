@@ -117,10 +117,10 @@ print("As numbers, with start, end and padding:\n", tokens[0].tolist())
 # %% [markdown]
 # ## Reading from left to right
 #
-# A number is still no meaning. The text transformer starts with a learnt vector for each token and each position,
-# and lets them look at each other (lesson 07's attention). There is one rule: **nobody looks to the right**. Position
-# $i$ sees positions $0 \dots i$. In attention that is a *causal mask*: scores of later positions become $-\infty$
-# before the softmax.
+# A number is still no meaning. The text transformer starts with a learnt vector for each token and each position, and
+# lets them look at each other (lesson 07's attention). There is one rule: **nobody looks to the right**. Position $i$
+# sees positions $0 \dots i$. In attention that is a *causal mask*: scores of later positions become $-\infty$ before
+# the softmax.
 #
 # > **Predict.** Three positions with all scores equal. What are the attention weights of the first, second, third?
 
@@ -203,7 +203,8 @@ tokens = tokenize(tokenizer, captions, 32).to(DEVICE)
 print(same(mine(tokens), model.encode_text(captions), tolerance=1e-4))
 
 # %% [markdown]
-# That is the whole text encoder. Stable Diffusion 1's has 12 such layers of width 768, and 77 positions instead of 32.
+# That is the whole text encoder. Stable Diffusion 1's has 12 such layers of width 768, and 77 positions instead of
+# 32.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -212,8 +213,8 @@ print(f"{sum(p.numel() for p in mine.parameters()):,} parameters here, 123,060,4
 # %% [markdown]
 # ## What padding says
 #
-# All captions of a batch are brought to one length. What stands behind the end is padding: more end tokens, here as in
-# Stable Diffusion 1. No mask hides their vectors from the U-Net.
+# All captions of a batch are brought to one length. What stands behind the end is padding: more end tokens, here as
+# in Stable Diffusion 1. No mask hides their vectors from the U-Net.
 #
 # > **Predict.** Two captions differ in their third word only: *a red circle*, *a red star*. Which of the 32 vectors
 # > differ: only that one, or more? And if only the *second* word differs?
@@ -240,8 +241,8 @@ plots.show(fig, "A heat map, three pairs of captions down, 32 positions across: 
 # </details>
 #
 # So padding is not empty. Each of these 27 vectors has read the whole caption: they are a summary, 27 times, each
-# from another position. The U-Net was trained with them in view, and uses them. Hide them from it, and it sees another
-# context than the one it learnt from.
+# from another position. The U-Net was trained with them in view, and uses them. Hide them from it, and it sees
+# another context than the one it learnt from.
 
 # %% [markdown]
 # ## Where the meaning comes from: CLIP
@@ -469,8 +470,8 @@ plots.show(fig, "How often the true caption is preferred to one with a swapped a
 # ## A picture as context
 #
 # The picture tower's patch vectors are a sequence of vectors too. One linear layer brings them to the U-Net's context
-# width, and they can stand behind the caption's, or in their place. That is all that "conditioning on an image" needs:
-# the cross-attention stays as it is.
+# width, and they can stand behind the caption's, or in their place. That is all that "conditioning on an image"
+# needs: the cross-attention stays as it is.
 
 # %%
 encoder = model.image_encoder
@@ -481,8 +482,8 @@ with torch.no_grad():
 print(same(patches, model.encode_image(to_unit(example)), tolerance=1e-4))
 
 # %% [markdown]
-# Now draw with the empty caption and a picture's vectors. In a fifth of the shipped model's training batches the U-Net
-# read such contexts. The last column is a photograph: nothing like it was in the small world.
+# Now draw with the empty caption and a picture's vectors. In a fifth of the shipped model's training batches the
+# U-Net read such contexts. The last column is a photograph: nothing like it was in the small world.
 #
 # > **Predict.** Which of these will come back: colours, shapes, places, the ground, fine detail? And from the
 # > photograph?
@@ -498,9 +499,9 @@ plots.show(fig, "Top row: four scenes of the small world and a photograph of a f
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Look for yourself: what the towers were trained to tell apart, kinds and colours and relations and grounds, is in the
-# vectors. What no caption ever mentions had little reason to be kept. The photograph can only come back as a scene of
-# the small world: the U-Net knows nothing else.
+# Look for yourself: what the towers were trained to tell apart, kinds and colours and relations and grounds, is in
+# the vectors. What no caption ever mentions had little reason to be kept. The photograph can only come back as a
+# scene of the small world: the U-Net knows nothing else.
 # </details>
 
 # %% [markdown]
@@ -652,8 +653,8 @@ plots.show(fig, "Two bars, retrieval with the mask and without: " + ", ".join(
 #   not one vector a caption that the U-Net reads, but one a token: 77 of them, padding included.
 # - *Conditioning is exposed by cross-attention.* Right, for all three kinds here. Two more ways exist: inpainting
 #   models concatenate to `z_t`, and XL adds a vector to the time embedding.
-# - *A Vision Transformer can process an image into a sequence of vectors, to generate an image in the same style.* That
-#   is `encode_image`.
+# - *A Vision Transformer can process an image into a sequence of vectors, to generate an image in the same style.*
+#   That is `encode_image`.
 # - Without context, it says, cross-attention becomes self-attention. In practice "no caption" is the context of `""`.
 
 # %% [markdown]

@@ -114,14 +114,14 @@ plots.show(plots.latent(scale * mean[0], "the latent of the first picture"),
 # %% [markdown]
 # ## What training computes
 #
-# Draw a picture with its caption, a timestep $t$ (`t`) and noise $\epsilon$ (`eps`); jump to
-# $z_t = \sqrt{\bar\alpha_t}\,z_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$ (`alpha_bar[t]`); ask the U-Net; compare. The tiny
-# model answers with the *velocity* (Salimans & Ho 2022, appendix D)
+# Draw a picture with its caption, a timestep $t$ (`t`) and noise $\epsilon$ (`eps`); jump to $z_t =
+# \sqrt{\bar\alpha_t}\,z_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$ (`alpha_bar[t]`); ask the U-Net; compare. The tiny model
+# answers with the *velocity* (Salimans & Ho 2022, appendix D)
 #
 # $$ v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1-\bar\alpha_t}\,z_0 , $$
 #
-# a mixture of noise and picture. Stable Diffusion 1's target is $\epsilon$ alone (Ho et al. 2020, eq. 14). The loss is
-# the mean squared error, over all numbers of all pictures.
+# a mixture of noise and picture. Stable Diffusion 1's target is $\epsilon$ alone (Ho et al. 2020, eq. 14). The loss
+# is the mean squared error, over all numbers of all pictures.
 #
 # > **Predict.** A network that knows nothing and always answers 0: what is its loss? (Variances add.)
 
@@ -154,8 +154,8 @@ print(same(my_loss(model.unet, z0, contexts[:, 0], t, eps),
 # <details><summary><b>Answer</b></summary>
 #
 # About 1: $\bar\alpha_t \cdot 1 + (1-\bar\alpha_t)\cdot\operatorname{var}(z_0)$. (The latents were scaled to a
-# variance of 1 over the *shipped* world; ours, with its black grounds, is a little off.) This number is
-# worth knowing. A loss near it means: nothing has been learnt yet.
+# variance of 1 over the *shipped* world; ours, with its black grounds, is a little off.) This number is worth
+# knowing. A loss near it means: nothing has been learnt yet.
 # </details>
 #
 # The U-Net is one of the package's class, a little smaller than the shipped one.
@@ -172,9 +172,9 @@ print(f"{sum(p.numel() for p in new_unet().parameters()):,} parameters")
 # %% [markdown]
 # ## Overfit one batch first
 #
-# Before you train for minutes (or weeks), spend seconds on a test: the *same* batch again and again, the same
-# noise, the same timesteps. Nothing is left to chance, so the loss must fall towards 0. If it does not, something is
-# broken, and more data will not mend it.
+# Before you train for minutes (or weeks), spend seconds on a test: the *same* batch again and again, the same noise,
+# the same timesteps. Nothing is left to chance, so the loss must fall towards 0. If it does not, something is broken,
+# and more data will not mend it.
 #
 # Here it is with the right loop, and with two classic slips: the gradients of the step before were not cleared
 # (`zero_grad` forgotten), and the optimizer was given the weights of *another* network.
@@ -226,8 +226,8 @@ plots.show(fig, "The loss over 60 steps on one batch. " + "; ".join(
 # ## Drop some captions
 #
 # Guidance (lesson 12) asks the U-Net twice, with the caption and without, and needs both answers to be good. So the
-# same network must learn both: with a probability of 10 %, a caption is replaced by the empty one (Ho & Salimans 2022,
-# algorithm 1). Stable Diffusion did so from 1.3 on.
+# same network must learn both: with a probability of 10 %, a caption is replaced by the empty one (Ho & Salimans
+# 2022, algorithm 1). Stable Diffusion did so from 1.3 on.
 #
 # > **Predict.** A batch of 64, a probability of 0.1. About how many empty captions are in it? Could it be none?
 
@@ -250,8 +250,8 @@ plots.show(fig, f"A histogram of the number of empty captions in a batch of 64: 
 # ## Keep an average
 #
 # A step follows one batch's gradient, and batches differ. So the weights jitter around where they should be, and
-# pictures show it. The remedy costs one line: a second set of weights $\bar\theta$ (`average`) that follows the trained
-# ones $\theta$ slowly, an *exponential moving average*:
+# pictures show it. The remedy costs one line: a second set of weights $\bar\theta$ (`average`) that follows the
+# trained ones $\theta$ slowly, an *exponential moving average*:
 #
 # $$ \bar\theta \leftarrow d\,\bar\theta + (1-d)\,\theta, \qquad d = \min\left(\text{decay}, \tfrac{1+n}{10+n}\right) $$
 #
@@ -301,10 +301,10 @@ widgets.dial(averages, {"decay": (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0
 # %% [markdown]
 # ## The loop
 #
-# Now all of it. Each step takes 32 random pictures of the 48, one of the wordings of each,
-# new samples, new noise, new timesteps. The learning rate rises for 50 steps, then falls along half a cosine to 0.
-# Gradients longer than 1 are shortened, so that one odd batch cannot throw the weights far. At some steps a copy of
-# the average is put aside, to look at later.
+# Now all of it. Each step takes 32 random pictures of the 48, one of the wordings of each, new samples, new noise,
+# new timesteps. The learning rate rises for 50 steps, then falls along half a cosine to 0. Gradients longer than 1
+# are shortened, so that one odd batch cannot throw the weights far. At some steps a copy of the average is put aside,
+# to look at later.
 
 # %%
 def train(unet, contexts, steps, batch=32, lr=1e-3, drop=0.1, decay=0.995, keep=()):
@@ -397,8 +397,8 @@ plots.show(fig, "Pictures of six captions from the same noise, a row for the U-N
 
 # %% [markdown]
 # Now measure it. The judge of the package, a small network that was trained to read such pictures and never takes
-# part in training, reads colour and shape of each picture. It also answers "unclear", and counts: a picture with
-# two things, or with none, is wrong in everything.
+# part in training, reads colour and shape of each picture. It also answers "unclear", and counts: a picture with two
+# things, or with none, is wrong in everything.
 
 # %%
 judge = Judge.load()
@@ -438,8 +438,8 @@ plots.show(fig, "The share of pictures with the right colour and the right shape
 # loss does not go to 0, however long you train: no network can tell the noise in $z_t$ from the picture exactly.
 # </details>
 #
-# Was it luck? `benchmarks/lesson10.py` runs the very cells above with several seeds, and draws 240 pictures each. What
-# is stored of it:
+# Was it luck? `benchmarks/lesson10.py` runs the very cells above with several seeds, and draws 240 pictures each.
+# What is stored of it:
 
 # %%
 stored = Path(tinyldm.__file__).parents[1] / "benchmarks" / "lesson10.json"
@@ -589,8 +589,8 @@ plots.show(fig, "Two loss curves of a short training, with right captions and wi
 # Stop, and overfit one batch. 1 is the loss of a network that knows nothing.
 # </details>
 #
-# **2.** You draw pictures with the trained weights instead of the average, after the learning rate has fallen to 0. Is
-# it bad?
+# **2.** You draw pictures with the trained weights instead of the average, after the learning rate has fallen to 0.
+# Is it bad?
 #
 # <details><summary>Answer</summary>
 #

@@ -104,8 +104,8 @@ plots.show(fig, "Six pictures of one heart each, in several colours on plain gro
 # %% [markdown]
 # ## Can the VAE show it?
 #
-# Everything that the model draws comes out of the decoder. So before any training: encode and decode. We try three new
-# things: the heart, the colour *brown* that the small world does not have, and a photograph.
+# Everything that the model draws comes out of the decoder. So before any training: encode and decode. We try three
+# new things: the heart, the colour *brown* that the small world does not have, and a photograph.
 #
 # > **Predict.** Which of the three survive the VAE of a model that has only ever seen the small world?
 
@@ -133,9 +133,10 @@ plots.show(fig, "Two hearts, two brown discs and a photograph of a flower, and w
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The heart, nearly: there are lines, arcs and corners enough in the small world. Only its tip is blunt: every triangle
-# that this VAE has seen pointed up. Not the brown: the VAE has learnt to tell *eight* colours apart, and what lies
-# between is pulled to one of them. (It would have to be trained further first.) The photograph is another world.
+# The heart, nearly: there are lines, arcs and corners enough in the small world. Only its tip is blunt: every
+# triangle that this VAE has seen pointed up. Not the brown: the VAE has learnt to tell *eight* colours apart, and
+# what lies between is pulled to one of them. (It would have to be trained further first.) The photograph is another
+# world.
 # </details>
 #
 # No training of the U-Net could have drawn a brown disc with this decoder. Five seconds have saved an evening: **test
@@ -167,9 +168,9 @@ for a, b in (("a red star", "a red circle"), ("a red heart", "a red star"), ("a 
 # are always the *same* random vectors.
 # </details>
 #
-# That is enough. To the frozen text encoder "heart" means nothing, but a context with "heart" is nearly as far from one
-# with "star" as "circle" is: the U-Net can learn to tell it. It is to the U-Net that we teach the word. (The other way
-# round, a new vector for a frozen U-Net, is textual inversion: Gal et al. 2022.)
+# That is enough. To the frozen text encoder "heart" means nothing, but a context with "heart" is nearly as far from
+# one with "star" as "circle" is: the U-Net can learn to tell it. It is to the U-Net that we teach the word. (The
+# other way round, a new vector for a frozen U-Net, is textual inversion: Gal et al. 2022.)
 
 # %% [markdown]
 # ## A reader for hearts
@@ -348,8 +349,8 @@ plots.show(fig, "Two rows of pictures for four captions: a heart left of a squar
 
 # %% [markdown]
 # Look whether there are two things, and whether the heart is one. Where it fails, the reason is in the pictures that
-# it was shown: it has never seen a heart with company, and the text encoder does not know that "heart" is a thing.
-# A hundred pictures of pairs in `new` would tell it.
+# it was shown: it has never seen a heart with company, and the text encoder does not know that "heart" is a thing. A
+# hundred pictures of pairs in `new` would tell it.
 
 # %% [markdown]
 # ## Break it on purpose
@@ -384,10 +385,10 @@ plots.show(fig, "Bars for the shipped model, the taught one and the one taught w
     for name, row in RESULT.items()) + ".")
 
 # %% [markdown]
-# This is *catastrophic forgetting* (McCloskey & Cohen 1989). Nothing in the loss of the hearts says that a star should
-# stay a star: the shortest way to a small loss is to draw hearts, whatever the caption. **Rehearsal** says so: some old
-# pictures in each batch. DreamBooth (Ruiz et al. 2023) does it with pictures that the model itself has drawn, for the
-# cases in which nobody has the old data.
+# This is *catastrophic forgetting* (McCloskey & Cohen 1989). Nothing in the loss of the hearts says that a star
+# should stay a star: the shortest way to a small loss is to draw hearts, whatever the caption. **Rehearsal** says so:
+# some old pictures in each batch. DreamBooth (Ruiz et al. 2023) does it with pictures that the model itself has
+# drawn, for the cases in which nobody has the old data.
 #
 # How many steps are enough? Turn the dial: the weights between shipped (0) and taught (1).
 
@@ -521,8 +522,8 @@ for field in fields(CPU.unet):
 #
 # <details><summary>Answer</summary>
 #
-# The U-Net needs contexts that differ, not ones that mean something before. The meaning is what it learns. What random
-# vectors do not give is grammar: that a heart is a thing like a star.
+# The U-Net needs contexts that differ, not ones that mean something before. The meaning is what it learns. What
+# random vectors do not give is grammar: that a heart is a thing like a star.
 # </details>
 
 # %% [markdown]
@@ -532,8 +533,8 @@ for field in fields(CPU.unet):
 # and try here:
 #
 # - Teach with 60 hearts instead of 600. And with 6?
-# - Teach only the layers of cross-attention that read the context (Kumari et al. 2023, "Custom Diffusion"): `to_k` and
-#   `to_v` are in `tinyldm/spatial_transformer.py`. What is forgotten now, without rehearsal?
+# - Teach only the layers of cross-attention that read the context (Kumari et al. 2023, "Custom Diffusion"): `to_k`
+#   and `to_v` are in `tinyldm/spatial_transformer.py`. What is forgotten now, without rehearsal?
 # - Train the VAE further on brown, then the U-Net. Which of the two needs rehearsal?
 
 # %% [markdown]

@@ -70,8 +70,8 @@ print(tuple(encode([caption]).shape))
 
 # %% [markdown]
 # Then the loop of lesson 12, with guidance inside and DDIM as the step. Two things are new, and the rest of this
-# lesson lives on them: it starts at *whatever* timesteps you give it, and after each step `after_step` may change
-# the latent.
+# lesson lives on them: it starts at *whatever* timesteps you give it, and after each step `after_step` may change the
+# latent.
 
 # %%
 alpha_bar = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0).float()
@@ -130,8 +130,8 @@ for call in dict.fromkeys(calls):
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The text encoder twice (the captions, and "" for guidance), the U-Net 25 times on a batch of 8, the decoder once
-# on 4. The VAE's encoder *never* runs in text to image. It made the training data, and it will be back in a moment.
+# The text encoder twice (the captions, and "" for guidance), the U-Net 25 times on a batch of 8, the decoder once on
+# 4. The VAE's encoder *never* runs in text to image. It made the training data, and it will be back in a moment.
 # </details>
 #
 # Is it the package's? Same captions, same noise:
@@ -158,13 +158,12 @@ plots.show(fig, "Four pictures made in this notebook. " + "; ".join(f"for “{c}
 # %% [markdown]
 # ## Every tensor on the way
 #
-# The package can watch itself while it makes a picture: `tinyldm trace "a caption"` on the command line, or as
-# below. Each line is a tensor, with the layer that made it, its shape in the tiny model and in Stable Diffusion 1,
-# and the line of code.
+# The package can watch itself while it makes a picture: `tinyldm trace "a caption"` on the command line, or as below.
+# Each line is a tensor, with the layer that made it, its shape in the tiny model and in Stable Diffusion 1, and the
+# line of code.
 #
-# > **Predict.** In Stable Diffusion a caption has 77 tokens of 768 numbers and a latent is (4, 64, 64). What are
-# > the shapes of `context`, of `z_T`, and of `q` in the first cross-attention? (8 heads, 320 channels, 64 × 64
-# > pixels.)
+# > **Predict.** In Stable Diffusion a caption has 77 tokens of 768 numbers and a latent is (4, 64, 64). What are the
+# > shapes of `context`, of `z_T`, and of `q` in the first cross-attention? (8 heads, 320 channels, 64 × 64 pixels.)
 
 # %%
 pairs, _ = beside_stable_diffusion(model, caption, steps=2)
@@ -179,15 +178,15 @@ print(f"\n{q.node.name}: {written(q.ours)}; in Stable Diffusion {written(q.their
 # of the 4,096 pixels.
 # </details>
 #
-# Only the outermost layers are listed here, and one `q`; `tinyldm trace "a caption" --html trace.html` writes a
-# page on which every row unfolds down to the last convolution.
+# Only the outermost layers are listed here, and one `q`; `tinyldm trace "a caption" --html trace.html` writes a page
+# on which every row unfolds down to the last convolution.
 
 # %% [markdown]
 # ## Image to image: start later
 #
 # Nobody says that the loop must begin with pure noise. Take a picture, encode it, noise it to some $t$ (lesson 02),
-# and let the loop begin *there*, under a new caption (Meng et al. 2022, "SDEdit"). What the noise has not yet
-# hidden stays. `strength` is the share of the steps that is walked.
+# and let the loop begin *there*, under a new caption (Meng et al. 2022, "SDEdit"). What the noise has not yet hidden
+# stays. `strength` is the share of the steps that is walked.
 
 # %%
 def start_of(strength, steps=25):
@@ -208,9 +207,9 @@ print(same(image_to_image(random_images, two, two_noises),
            model.img2img(random_images, two, noise=two_noises, strength=0.6), tolerance=1e-4))
 
 # %% [markdown]
-# > **Predict.** We take a scene with a red circle and ask for a green one. What happens at strength 0.2, and at
-# > 1.0? For which strength would you try first? (The signal's factor $\sqrt{\bar\alpha_t}$ at the start is written
-# > above each picture.)
+# > **Predict.** We take a scene with a red circle and ask for a green one. What happens at strength 0.2, and at 1.0?
+# > For which strength would you try first? (The signal's factor $\sqrt{\bar\alpha_t}$ at the start is written above
+# > each picture.)
 
 # %%
 SCENE = Scene((Thing("red", "circle", "large", 20, 22, 14), Thing("blue", "square", "small", 46, 48, 10)), "above",
@@ -321,11 +320,11 @@ plots.show(fig, f"Mean change of each pixel by repainting. Inside the dashed hol
 # %% [markdown]
 # ## Two captions, blended
 #
-# A context is a list of vectors, so two captions can be mixed like colours: straight, weight by weight. Two
-# *noises* cannot.
+# A context is a list of vectors, so two captions can be mixed like colours: straight, weight by weight. Two *noises*
+# cannot.
 #
-# > **Predict.** Two independent noises of 256 numbers each have a length of about $\sqrt{256} = 16$. How long is
-# > the point halfway between them?
+# > **Predict.** Two independent noises of 256 numbers each have a length of about $\sqrt{256} = 16$. How long is the
+# > point halfway between them?
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -372,16 +371,16 @@ plots.show(fig, f"Two walks of seven pictures from '{pair[0]}' to '{pair[1]}': a
                 f"{'; '.join(read(torch.stack([walk[3], same_noise[3]])))}.")
 
 # %% [markdown]
-# Look at the middles. No training caption ever had the mixed context, so nothing promises that a picture half red
-# and half blue comes out. Compare where each attribute changes: shape, colour and ground need not change at the
-# same place.
+# Look at the middles. No training caption ever had the mixed context, so nothing promises that a picture half red and
+# half blue comes out. Compare where each attribute changes: shape, colour and ground need not change at the same
+# place.
 
 # %% [markdown]
 # ## Word maps: who listens to which word?
 #
 # In every cross-attention each of the N pixels asks (`q`), each token answers (`k`), and the softmax says how much
-# the pixel listens to each token (lesson 07). These probabilities *are* a picture: for one token, one number a
-# pixel. The fused kernel never forms them, so a hook computes them beside it.
+# the pixel listens to each token (lesson 07). These probabilities *are* a picture: for one token, one number a pixel.
+# The fused kernel never forms them, so a hook computes them beside it.
 
 # %%
 def listen(network, record):
@@ -407,11 +406,11 @@ print([tuple(m.shape) for m in mine])
 print(same(torch.cat([m.flatten() for m in mine]).cpu(), torch.cat([m.flatten() for m in theirs])))
 
 # %% [markdown]
-# Three of the seven look from 8 × 8 pixels, four from 4 × 4. We keep the finest, of the half of the batch that
-# reads the caption, and average over layers and steps.
+# Three of the seven look from 8 × 8 pixels, four from 4 × 4. We keep the finest, of the half of the batch that reads
+# the caption, and average over layers and steps.
 #
-# > **Predict.** Each pixel's 32 numbers sum to 1: so all tokens share its attention, the start token, the end and
-# > the padding included. Do the words that you can *see* get most of it?
+# > **Predict.** Each pixel's 32 numbers sum to 1: so all tokens share its attention, the start token, the end and the
+# > padding included. Do the words that you can *see* get most of it?
 
 # %%
 said = "a large red circle above a small blue square on a white background"
@@ -453,16 +452,16 @@ widgets.dial(word_map, {"word": words}, strip=[{"word": word} for word in words[
                  f"listen to the word. Brightest at (row, column) of 8: {peaks}.")
 
 # %% [markdown]
-# Read the maps with care. The text encoder has already mixed the words: the vector at "circle" also knows that it
-# is red and above. And attention says where a word's vector was *read*, not what it did there. Hertz et al. (2023,
+# Read the maps with care. The text encoder has already mixed the words: the vector at "circle" also knows that it is
+# red and above. And attention says where a word's vector was *read*, not what it did there. Hertz et al. (2023,
 # "prompt-to-prompt") edit pictures by editing these very maps.
 
 # %% [markdown]
 # ## A picture in the style of a picture
 #
-# Cross-attention does not ask where its vectors come from. A vision transformer makes 65 of them from a picture,
-# one for the whole and one for each of 8 × 8 patches; they are put behind the caption's 32 (lesson 09). The empty
-# caption of guidance stays as it is, so the picture's influence is exaggerated, too.
+# Cross-attention does not ask where its vectors come from. A vision transformer makes 65 of them from a picture, one
+# for the whole and one for each of 8 × 8 patches; they are put behind the caption's 32 (lesson 09). The empty caption
+# of guidance stays as it is, so the picture's influence is exaggerated, too.
 
 # %%
 def in_the_style_of(images, captions, noise, steps=25, w=3.0):
@@ -536,16 +535,16 @@ print("Standard deviation of the latents, right and wrong:", "; ".join(spread))
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The straight line starts with too little noise, so too little is made of it: pale (1). Clean numbers amid noise
-# are a picture that never occurred in training, so what is filled in does not fit (2). And noise for which there
-# are no steps left stays (3).
+# The straight line starts with too little noise, so too little is made of it: pale (1). Clean numbers amid noise are
+# a picture that never occurred in training, so what is filled in does not fit (2). And noise for which there are no
+# steps left stays (3).
 # </details>
 
 # %% [markdown]
 # ## What the article says
 #
-# - *The latent that the U-Net reads is produced by the encoder.* In training, image to image and inpainting. In
-#   text to image the VAE's encoder never ran: you counted.
+# - *The latent that the U-Net reads is produced by the encoder.* In training, image to image and inpainting. In text
+#   to image the VAE's encoder never ran: you counted.
 # - *An input image can be processed by a vision transformer and condition the backbone, for an image in the same
 #   style.* True, and built above: 65 vectors behind the caption's.
 # - *The output of the last step is processed by the decoder.* True; it is the only time that the decoder runs.
@@ -578,12 +577,12 @@ print("Standard deviation of the latents, right and wrong:", "; ".join(spread))
 # %% [markdown]
 # ## Exercises
 #
-# `../exercises/13_full_sampler.ipynb`: the start of image to image, putting the known part back, the way between
-# two noises; and the capstone, everything that you have written wired together.
+# `../exercises/13_full_sampler.ipynb`: the start of image to image, putting the known part back, the way between two
+# noises; and the capstone, everything that you have written wired together.
 #
 # To try here: change the caption *during* the walk, "a red circle" for the first 8 steps, "a blue square" for the
-# rest. Paste the old pixels back after inpainting. Blend three captions. Multiply one word's vector in the context
-# by 2.
+# rest. Paste the old pixels back after inpainting. Blend three captions. Multiply one word's vector in the context by
+# 2.
 
 # %% [markdown]
 # ## What next

@@ -58,8 +58,9 @@ where_we_are("VAE encoder", "text encoder", "U-Net", "ResBlock", "SpatialTransfo
 # %% [markdown]
 # ## Everything divided by eight, but not the weights
 #
-# The tiny model's pictures and latents have an eighth of Stable Diffusion's sides. Its networks are smaller for another
-# reason: fewer channels. A ResBlock is two 3 × 3 convolutions between C channels, so its weights grow like C².
+# The tiny model's pictures and latents have an eighth of Stable Diffusion's sides. Its networks are smaller for
+# another reason: fewer channels. A ResBlock is two 3 × 3 convolutions between C channels, so its weights grow like
+# C².
 #
 # > **Predict.** Tiny's first level has 64 channels, Stable Diffusion's 320. How many times as many weights has one
 # > ResBlock? About 5, 25 or 125 times?
@@ -164,8 +165,8 @@ for key in list(state)[16:20]:
     print(f"  {key}  {tuple(state[key].shape)}")
 
 # %% [markdown]
-# Its names are not ours. `transformer_blocks.0.attn2.to_q` is what we call `blocks.0.cross_attention.to_q`. A
-# *rename table* translates: pairs of templates, where `#` stands for any number that is carried over.
+# Its names are not ours. `transformer_blocks.0.attn2.to_q` is what we call `blocks.0.cross_attention.to_q`. A *rename
+# table* translates: pairs of templates, where `#` stands for any number that is carried over.
 #
 # > **Predict.** The U-Net has 686 tensors. How many rules does it take: about 20, 100 or 686?
 
@@ -193,9 +194,8 @@ for key in state:
 print(f"Yours equals tinyldm's on all {len(state)} names; the table has {len(table)} rules.")
 
 # %% [markdown]
-# Twenty rules, because the structure repeats. Now load, *strictly*: each name used once, each shape checked,
-# nothing left over. A loader that skips what it does not know gives you a network that is partly random and says
-# nothing.
+# Twenty rules, because the structure repeats. Now load, *strictly*: each name used once, each shape checked, nothing
+# left over. A loader that skips what it does not know gives you a network that is partly random and says nothing.
 
 # %%
 def load_strictly(model, tensors, rules):
@@ -249,12 +249,12 @@ plots.show(fig, "One channel of the two U-Nets' outputs as heat maps on one scal
 #
 # ## The details that a checkpoint forces
 #
-# A trained checkpoint is merciless: it was trained with *one* reading of each detail, and the file does not say which.
-# Let us misread six of them, one at a time, and measure.
+# A trained checkpoint is merciless: it was trained with *one* reading of each detail, and the file does not say
+# which. Let us misread six of them, one at a time, and measure.
 #
-# > **Predict.** Order these mistakes by the damage: (a) a norm's epsilon 1e-5 instead of 1e-6; (b) an approximate GELU;
-# > (c) cosines and sines swapped; (d) 8 read as *width* of a head instead of number; (e) gate and value swapped.
-# > The picture below is the answer.
+# > **Predict.** Order these mistakes by the damage: (a) a norm's epsilon 1e-5 instead of 1e-6; (b) an approximate
+# > GELU; (c) cosines and sines swapped; (d) 8 read as *width* of a head instead of number; (e) gate and value
+# > swapped. The picture below is the answer.
 
 # %%
 def halves_swapped(weight, dim):
@@ -307,10 +307,10 @@ plots.show(fig, "Bars on a logarithmic scale: the right reading differs from dif
 assert damage["none"] < 1e-5 and list(damage)[0] == "none"
 
 # %% [markdown]
-# None of them raises an error: every shape fits. The large ones you would notice in a picture. The small ones you would
-# not; they would only make all your pictures slightly other than everybody's, for ever. Hence the package's parity
-# tests ask for 1e-5 of the largest number. Even the smallest of these mistakes is above that, if only just. (This is
-# one random network; in another the order may differ.)
+# None of them raises an error: every shape fits. The large ones you would notice in a picture. The small ones you
+# would not; they would only make all your pictures slightly other than everybody's, for ever. Hence the package's
+# parity tests ask for 1e-5 of the largest number. Even the smallest of these mistakes is above that, if only just.
+# (This is one random network; in another the order may differ.)
 #
 # ## How the real files are mapped
 #
@@ -478,8 +478,8 @@ plots.show(fig, "Left: gigabytes of weights in float32 and float16: Stable Diffu
 
 # %% [markdown]
 # On two CPU cores, one call of Stable Diffusion 1's U-Net took 5.6 seconds in float32 and 3.0 in bfloat16
-# (`benchmarks/README.md`). A picture of 25 guided steps is 25 calls with two latents each: some minutes, on a
-# laptop, with the classes that you built.
+# (`benchmarks/README.md`). A picture of 25 guided steps is 25 calls with two latents each: some minutes, on a laptop,
+# with the classes that you built.
 #
 # ## What version 2 changed
 #
@@ -505,8 +505,8 @@ for title, old, new in (("1 → 2-base", versions.SD1, versions.SD2),
         print(f"  {what}: {a} → {b}" if a != b else f"  {what}: {a}, as before")
 
 # %% [markdown]
-# Heads of equal width (64 numbers) instead of equal number; another, wider text encoder; and at 768 pixels the network
-# answers with the *velocity* (Salimans & Ho 2022) instead of the noise:
+# Heads of equal width (64 numbers) instead of equal number; another, wider text encoder; and at 768 pixels the
+# network answers with the *velocity* (Salimans & Ho 2022) instead of the noise:
 #
 # $$ v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1-\bar\alpha_t}\,z_0. $$
 #
@@ -514,7 +514,8 @@ for title, old, new in (("1 → 2-base", versions.SD1, versions.SD2),
 # \sin\varphi\,\epsilon$ walks on a circle from picture to noise, and $v$ is the direction in which it walks: its
 # derivative by $\varphi$.
 #
-# > **Predict.** At the very end, $\varphi = 90°$: what is $v$? And what would `eps` tell you there that $z_t$ does not?
+# > **Predict.** At the very end, $\varphi = 90°$: what is $v$? And what would `eps` tell you there that $z_t$ does
+# > not?
 
 # %%
 alpha_bar = versions.SD1.schedule().alpha_bar
@@ -576,9 +577,9 @@ plots.show(fig, "Depth of the transformers: tiny 1, 1 and 1 in the middle; Stabl
 
 # %% [markdown]
 # XL attends where it is cheap: none at full size, where a 128 × 128 latent would mean 16,384 queries, ten deep at the
-# lowest level. And it is *told* more (Podell et al. 2023): beside the context a vector is added to the time embedding,
-# made of the pooled caption (1,280 numbers) and six sizes: original height and width, crop, target. They too
-# become sinusoids, as `t` does, 256 for each.
+# lowest level. And it is *told* more (Podell et al. 2023): beside the context a vector is added to the time
+# embedding, made of the pooled caption (1,280 numbers) and six sizes: original height and width, crop, target. They
+# too become sinusoids, as `t` does, 256 for each.
 
 # %%
 def sinusoids(values, dim=256):
@@ -631,8 +632,8 @@ print(f"opened as {type(abroad).__name__}; no pixel differs by more than {levels
 #
 # ## Break it on purpose
 #
-# You misread the U-Net's details above. Now the pipeline's: the tiny model predicts the velocity. Tell the sampler that
-# it is noise; and separately, leave the scale out before decoding.
+# You misread the U-Net's details above. Now the pipeline's: the tiny model predicts the velocity. Tell the sampler
+# that it is noise; and separately, leave the scale out before decoding.
 #
 # > **Predict.** Which of the two still shows the shapes?
 
@@ -661,8 +662,8 @@ plots.show(fig, "Three rows of two pictures. Right: the captions. Velocity read 
 #
 # - *All of Stable Diffusion 1.1 to XL were instantiations of the LDM architecture.* True, and you have just seen it:
 #   one class, four configurations. (Its opening says 1.1 to 2.1; the article disagrees with itself.)
-# - *Conditions enter by cross-attention.* Not only: XL's sizes and pooled caption are added to the time embedding, and
-#   inpainting models get 9 input channels.
+# - *Conditions enter by cross-attention.* Not only: XL's sizes and pooled caption are added to the time embedding,
+#   and inpainting models get 9 input channels.
 # - *Text is encoded by CLIP ViT-L/14.* In version 1. Version 2 has OpenCLIP ViT-H, XL both ViT-L and OpenCLIP bigG.
 # - *The U-Net predicts noise.* Version 2 at 768 pixels predicts velocity.
 
@@ -673,8 +674,8 @@ plots.show(fig, "Three rows of two pictures. Right: the captions. Velocity read 
 #
 # <details><summary>Answer</summary>
 #
-# 320 / 8 = 40. In these files the name is misleading: it is the *number* of heads. You saw above what the other reading
-# costs.
+# 320 / 8 = 40. In these files the name is misleading: it is the *number* of heads. You saw above what the other
+# reading costs.
 # </details>
 #
 # **2.** Why does a checkpoint load without complaint into a network with the wrong epsilon?

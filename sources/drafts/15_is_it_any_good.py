@@ -144,11 +144,11 @@ for name, found in of_the_judge.items():
 # %% [markdown]
 # ## Do the captions come true?
 #
-# Now the model draws the captions of these fresh scenes. Only what a caption *says* is asked: "a red ring" may be large
-# or small.
+# Now the model draws the captions of these fresh scenes. Only what a caption *says* is asked: "a red ring" may be
+# large or small.
 #
-# > **Predict.** Order by how often they will be right: background, colour, shape, size, relation (of two things).
-# > And will two things be harder than one by much?
+# > **Predict.** Order by how often they will be right: background, colour, shape, size, relation (of two things). And
+# > will two things be harder than one by much?
 
 # %%
 pictures = generate(model, world.captions, settings, "captions")           # (N, 3, 64, 64) uint8
@@ -250,8 +250,8 @@ print("These samples show no difference." if low <= 0 <= high else "These sample
 # $$ d^2 = (\mu_1 - \mu_2)^2 + (\sigma_1 - \sigma_2)^2 $$
 
 # %% [markdown]
-# In many dimensions the spread is a covariance matrix $C$, and $(\sigma_1-\sigma_2)^2$, written out as
-# $\sigma_1^2 + \sigma_2^2 - 2\sigma_1\sigma_2$, becomes
+# In many dimensions the spread is a covariance matrix $C$, and $(\sigma_1-\sigma_2)^2$, written out as $\sigma_1^2 +
+# \sigma_2^2 - 2\sigma_1\sigma_2$, becomes
 #
 # $$ d^2 = |\mu_1 - \mu_2|^2 + \mathrm{tr}\bigl(C_1 + C_2 - 2\,(C_1 C_2)^{1/2}\bigr) $$
 #
@@ -433,9 +433,9 @@ if stored:
 # %% [markdown]
 # ## One of them again, before your eyes
 #
-# Trust nothing that you cannot repeat. So: velocity against noise, here, shorter still. Our expectation, written
-# down *before* running it: after so few steps the model that predicts velocity gets the **background** right more
-# often than the one that predicts noise.
+# Trust nothing that you cannot repeat. So: velocity against noise, here, shorter still. Our expectation, written down
+# *before* running it: after so few steps the model that predicts velocity gets the **background** right more often
+# than the one that predicts noise.
 #
 # > **Predict.** Why the background, and why should velocity be ahead early? (Think of the first steps of sampling,
 # > where $z_t$ is nearly all noise and $\hat z_0 = (z_t - \sqrt{1-\bar\alpha_t}\,\hat\epsilon)/\sqrt{\bar\alpha_t}$.)
@@ -501,9 +501,9 @@ for name, (true, fid, copied) in rows.items():
 assert abs(rows["honest"][1] - rows["shuffled"][1]) < 1e-3
 
 # %% [markdown]
-# The shuffled model has the same Fréchet distance: a set has no order, so it cannot know who asked for what. The cheat,
-# asked for captions that it has seen, looks excellent until copies are counted. Whoever reports one number reports
-# what that number sees.
+# The shuffled model has the same Fréchet distance: a set has no order, so it cannot know who asked for what. The
+# cheat, asked for captions that it has seen, looks excellent until copies are counted. Whoever reports one number
+# reports what that number sees.
 
 # %% [markdown]
 # ## What the article says

@@ -50,8 +50,8 @@ where_we_are("text encoder", "U-Net", "sampler", "guidance", "VAE decoder")
 # deviation of `z`. We call it the pulse.
 #
 # > **Predict.** The healthy model, without guidance: where does the pulse start, where does it end? And the standard
-# > deviation of the estimate $\hat z_0$ (`z0_hat`), the *clarity*: does it start high or low? Then: what will guidance
-# > 4 do to both?
+# > deviation of the estimate $\hat z_0$ (`z0_hat`), the *clarity*: does it start high or low? Then: what will
+# > guidance 4 do to both?
 
 # %%
 STEPS = budget(25, 2)
@@ -88,16 +88,16 @@ plots.show(fig, f"The standard deviation of z and of the estimated clean latent 
 #
 # The pulse starts at 1, because the noise does, and stays near it. The clarity starts low: at first the network can
 # only guess an average picture, and averages are pale. It rises while the picture becomes definite. At the end the
-# two are the same thing, because the last step lands on $\hat z_0$. Guidance exaggerates, and so both are larger. Such
-# a pulse is healthy too, so a patient is compared with the *healthy* curve, not with 1.
+# two are the same thing, because the last step lands on $\hat z_0$. Guidance exaggerates, and so both are larger.
+# Such a pulse is healthy too, so a patient is compared with the *healthy* curve, not with 1.
 # </details>
 
 # %% [markdown]
 # ## Second instrument: the blood test
 #
 # The pulse depends on everything. The training loss (lesson 10) depends on less: noise *real* latents, ask the
-# network, compare. No sampler, no guidance, no decoder. Take the loss at a few fixed `t`: a single mean would hide
-# an illness that strikes at some of them only.
+# network, compare. No sampler, no guidance, no decoder. Take the loss at a few fixed `t`: a single mean would hide an
+# illness that strikes at some of them only.
 
 # %%
 world = Scenes(64, seed=1_000_000)                                        # scenes that no training has seen
@@ -136,8 +136,8 @@ plots.show(fig, f"Four pictures from four captions, and below them four from the
                 f"for. On average a pixel changes by {effect:.3f} of its range.")
 
 # %% [markdown]
-# > **Predict.** Which of the three notices a mistake in the last line of the decoder, where $[-1, 1]$ becomes
-# > $[0, 1]$?
+# > **Predict.** Which of the three notices a mistake in the last line of the decoder, where $[-1, 1]$ becomes $[0,
+# > 1]$?
 # >
 # > <details><summary><b>Answer</b></summary>
 # >
@@ -295,18 +295,18 @@ for patient, ailment in MINE.items():
 # <details><summary><b>Work-up 3: two with sound blood and a sick walk</b></summary>
 #
 # **E and H.** The network answers rightly when it is asked rightly. So it is asked wrongly, or its answers are
-# combined wrongly. E's pictures do react to the caption, by running away from it, and the more guidance, the
-# further: *guidance has the wrong sign*. H does what was asked, nearly as well as the healthy model: *t is off by one*.
-# At every step it is told that less noise is there than is. That hardly shows here; it will below.
+# combined wrongly. E's pictures do react to the caption, by running away from it, and the more guidance, the further:
+# *guidance has the wrong sign*. H does what was asked, nearly as well as the healthy model: *t is off by one*. At
+# every step it is told that less noise is there than is. That hardly shows here; it will below.
 # </details>
 
 # %% [markdown]
 # <details><summary><b>Work-up 4: two with bad blood and trained weights</b></summary>
 #
 # **A and G** are the hardest pair. Both have trained weights, both answer wrongly. G reads every `t` as some other
-# `t`: *cosines and sines are swapped*. A: the real latents are noised with another $\bar\alpha_t$, so that each
-# `t` names another amount of noise than the network has learnt. At the ends, where the two schedules nearly agree,
-# A's blood is nearly right: *the schedules differ*. G's is worst where `t` is small.
+# `t`: *cosines and sines are swapped*. A: the real latents are noised with another $\bar\alpha_t$, so that each `t`
+# names another amount of noise than the network has learnt. At the ends, where the two schedules nearly agree, A's
+# blood is nearly right: *the schedules differ*. G's is worst where `t` is small.
 #
 # The next cell draws that argument.
 # </details>
@@ -474,8 +474,8 @@ assert 0 < 255 * change < 3
 #
 # <details><summary>Answer</summary>
 #
-# Whatever the loss does not use: the sampler (its schedule, its `t`), the decoder (scale), or the copy of the
-# weights that you draw with (the average).
+# Whatever the loss does not use: the sampler (its schedule, its `t`), the decoder (scale), or the copy of the weights
+# that you draw with (the average).
 # </details>
 #
 # **2.** Pictures are good, but never what was asked. First thing to try?

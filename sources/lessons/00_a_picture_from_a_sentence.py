@@ -79,8 +79,8 @@ plots.show(fig, f"Four pictures made from the sentence '{CAPTION}'. A network th
 # %% [markdown]
 # ## Where we are
 #
-# This map opens every lesson, with the part marked that it builds. Today it is only the two ends: a sentence goes
-# in at the lower left, a picture comes out at the right. (Upper left, where a picture goes in, is for training.)
+# This map opens every lesson, with the part marked that it builds. Today it is only the two ends: a sentence goes in
+# at the lower left, a picture comes out at the right. (Upper left, where a picture goes in, is for training.)
 
 # %%
 where_we_are("caption", "image")
@@ -203,8 +203,8 @@ plots.show(fig, "Four tensors on the way from sentence to picture: the context a
 # %% [markdown]
 # ## How large is it?
 #
-# Count the learnt numbers ("parameters") of each network, in the tiny model and in Stable Diffusion 1. For the
-# second no file is needed: PyTorch's *meta* device builds networks that have shapes but hold no numbers.
+# Count the learnt numbers ("parameters") of each network, in the tiny model and in Stable Diffusion 1. For the second
+# no file is needed: PyTorch's *meta* device builds networks that have shapes but hold no numbers.
 
 # %%
 def parameters(model):
@@ -232,8 +232,8 @@ print(f"Stable Diffusion 1 has {ratio:.0f} times as many parameters. The classes
 # %% [markdown]
 # ## Twice the same
 #
-# The sentence and the noise decide everything. The noise comes from a *seed*, so whoever has model, sentence and
-# seed has the picture.
+# The sentence and the noise decide everything. The noise comes from a *seed*, so whoever has model, sentence and seed
+# has the picture.
 #
 # > **Predict.** Below: seed 7, seed 7 again, seed 8, and seed 7 with one word changed. Which are equal, which are
 # > alike?
@@ -253,15 +253,15 @@ plots.show(fig, f"Two equal pictures from seed 7 under '{CAPTION}', another from
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The first two are equal to the last bit. Seed 8 is another picture of the same sentence. The fourth starts from
-# the same noise as the first, so compare its layout with it.
+# The first two are equal to the last bit. Seed 8 is another picture of the same sentence. The fourth starts from the
+# same noise as the first, so compare its layout with it.
 # </details>
 
 # %% [markdown]
 # ## A map: from the article to lessons and code
 #
-# The course follows the article on latent diffusion models. Each of its sections has lessons, and a file that you
-# can read in minutes.
+# The course follows the article on latent diffusion models. Each of its sections has lessons, and a file that you can
+# read in minutes.
 #
 # | the article's section | lessons | code in `tinyldm/` |
 # |---|---|---|
@@ -287,8 +287,8 @@ plots.show(fig, f"Two equal pictures from seed 7 under '{CAPTION}', another from
 # %% [markdown]
 # ## A self-test
 #
-# Six questions, three minutes. Answer first, then run the cell below. Four right: you have all that you need.
-# Fewer: the pointers beneath say what to read first.
+# Six questions, three minutes. Answer first, then run the cell below. Four right: you have all that you need. Fewer:
+# the pointers beneath say what to read first.
 #
 # 1. `x` has shape (2, 3, 64, 64). What is the shape of `x.flatten(2).transpose(1, 2)`?
 # 2. `a` has shape (8, 1, 1, 1), `z` has (8, 4, 8, 8). What does `a * z` do, and what is its shape?
@@ -320,8 +320,8 @@ print(f"6. {(0.6 * e + 0.8 * f).std():.2f}")
 #   PyTorch's tutorial "Tensors" (pytorch.org/tutorials, "Learn the Basics").
 # - 2 and 3, *broadcasting*: shapes are lined up at their **last** axis; axes of size 1 are repeated. One number a
 #   picture therefore needs the shape (B, 1, 1, 1). "Broadcasting semantics" in PyTorch's documentation.
-# - 5 and 6, *Gaussians*: the mean is 2, the variance $3^2 = 9$; variances of independent draws add, so the
-#   deviation is $\sqrt{0.36 + 0.64} = 1$. Any first course in statistics; lesson 02 uses little else.
+# - 5 and 6, *Gaussians*: the mean is 2, the variance $3^2 = 9$; variances of independent draws add, so the deviation
+#   is $\sqrt{0.36 + 0.64} = 1$. Any first course in statistics; lesson 02 uses little else.
 # </details>
 
 # %% [markdown]
@@ -331,8 +331,8 @@ print(f"6. {(0.6 * e + 0.8 * f).std():.2f}")
 #   two more parts, sampler and guidance, without which they draw nothing.
 # - *The VAE's decoder makes the final image.* True, once, at the end. In this lesson it also made the frames in
 #   between, only for you to look at.
-# - *Versions "1.1 to 2.1", and later "1.1 to XL", are instances of the architecture.* The article contradicts
-#   itself; the second is right (lesson 14).
+# - *Versions "1.1 to 2.1", and later "1.1 to XL", are instances of the architecture.* The article contradicts itself;
+#   the second is right (lesson 14).
 
 # %% [markdown]
 # ## Three quick questions
@@ -362,8 +362,8 @@ print(f"6. {(0.6 * e + 0.8 * f).std():.2f}")
 # %% [markdown]
 # ## What next
 #
-# Lesson 01 tells how this machine came about, in pictures; it can be skipped. Lesson 02 begins to build: noise
-# first, as everything else is about removing it.
+# Lesson 01 tells how this machine came about, in pictures; it can be skipped. Lesson 02 begins to build: noise first,
+# as everything else is about removing it.
 #
-# To try here: a sentence with words that the model never saw; the same sentence in another order; the empty
-# sentence `""`. On the command line: `tinyldm generate "a green ring"`.
+# To try here: a sentence with words that the model never saw; the same sentence in another order; the empty sentence
+# `""`. On the command line: `tinyldm generate "a green ring"`.

@@ -58,8 +58,8 @@ plots.show(fig, "A timeline. Papers: 2015 diffusion probabilistic models; July 2
 # trained network. For points in the plane whose distribution we know it is a formula: an oracle that is never wrong.
 # With it we can see what each *method* does, before anything is trained.
 #
-# The smallest case: all data are one single point, 3. We see 3.5, and know that the noise has size 0.25. Then the noise
-# in it is (3.5 - 3) / 0.25 = 2 standard draws.
+# The smallest case: all data are one single point, 3. We see 3.5, and know that the noise has size 0.25. Then the
+# noise in it is (3.5 - 3) / 0.25 = 2 standard draws.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -69,9 +69,9 @@ answer = oracle(torch.tensor([[3.5, 3.0]]), 0.25)[0]
 print(f"the noise in (3.5, 3.0): {abs(answer[0]):.3f} to the right, {abs(answer[1]):.3f} upwards")
 
 # %% [markdown]
-# Real data are many points, and then the oracle gives the *average* over all clean points that could be behind what it
-# sees. Our data: a Swiss roll. Much noise: the average says "somewhere in the middle". Little: "right there, on the
-# curve". Here is what the oracle believes the clean points to be, at four sizes of noise $\sigma$ (`sigma`).
+# Real data are many points, and then the oracle gives the *average* over all clean points that could be behind what
+# it sees. Our data: a Swiss roll. Much noise: the average says "somewhere in the middle". Little: "right there, on
+# the curve". Here is what the oracle believes the clean points to be, at four sizes of noise $\sigma$ (`sigma`).
 
 # %%
 roll = swiss_roll()
@@ -187,8 +187,8 @@ plots.show(fig, "Distance to the data against the number of calls, both on logar
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Look at the curves at 10. The flow and the chain are far ahead of Langevin, which must do several small steps at each
-# noise size.
+# Look at the curves at 10. The flow and the chain are far ahead of Langevin, which must do several small steps at
+# each noise size.
 # </details>
 #
 # And with *trained* networks, whose advice has errors? This is from the committed report (five seeds, 95 % intervals;
@@ -211,8 +211,8 @@ plots.show(fig, "Two panels, Swiss roll and two moons: distance to fresh data ag
 # others first squeeze the picture with an autoencoder, and run the whole diffusion on the small *latent*. And the
 # network looks at the caption, by cross-attention.
 #
-# > **Predict.** The latent of such a picture is 4 × 64 × 64. How many times fewer numbers are that? And self-attention
-# > compares each place with each: how many times fewer *pairs of places*?
+# > **Predict.** The latent of such a picture is 4 × 64 × 64. How many times fewer numbers are that? And
+# > self-attention compares each place with each: how many times fewer *pairs of places*?
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -241,14 +241,13 @@ plots.show(fig, "A photograph of a flower, and beside it, in a frame of the same
 # %% [markdown]
 # ## July 2022: guidance
 #
-# One piece is missing: samples that clearly show their caption. Ho and Salimans found an astonishingly
-# cheap way, *classifier-free guidance*: ask the network twice, with the caption and without; then **exaggerate the
-# difference**:
+# One piece is missing: samples that clearly show their caption. Ho and Salimans found an astonishingly cheap way,
+# *classifier-free guidance*: ask the network twice, with the caption and without; then **exaggerate the difference**:
 #
 # $$ \hat\epsilon = \epsilon_\text{without} + w\,(\epsilon_\text{with} - \epsilon_\text{without}) $$
 #
-# where $\epsilon$ (`eps`) is the noise that the network names, and $w$ (`guidance_scale`) the strength. (Ho & Salimans
-# 2022, eq. 6, whose own $w$ is one less.) $w = 1$ is the plain model with its caption.
+# where $\epsilon$ (`eps`) is the noise that the network names, and $w$ (`guidance_scale`) the strength. (Ho &
+# Salimans 2022, eq. 6, whose own $w$ is one less.) $w = 1$ is the plain model with its caption.
 
 # %%
 def with_guidance(eps_without, eps_with, w):
@@ -268,10 +267,11 @@ model = guided(answers, torch.ones(8, 1, 4), -torch.ones(8, 1, 4), 3.0)
 print(same(with_guidance(without, with_caption, 3.0), model(torch.zeros(8, 4, 8, 8), torch.zeros(8, dtype=torch.long))))
 
 # %% [markdown]
-# A world with three captions: "north", "southeast", "southwest", each a wide cloud that overlaps the others. We ask for
-# "north".
+# A world with three captions: "north", "southeast", "southwest", each a wide cloud that overlaps the others. We ask
+# for "north".
 #
-# > **Predict.** With $w = 1$ you get the cloud of the caption. What happens to it with $w = 4$? Bigger, smaller, moved?
+# > **Predict.** With $w = 1$ you get the cloud of the caption. What happens to it with $w = 4$? Bigger, smaller,
+# > moved?
 
 # %%
 angle = torch.tensor([90.0, 330.0, 210.0]).deg2rad()
@@ -303,12 +303,12 @@ widgets.dial(draw_guided, {"w": [0, 0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10]}, strip=[
 # <details><summary><b>Answer</b></summary>
 #
 # It leaves the neighbourhood of the other captions: no sample could be mistaken any more. And it shrinks: the samples
-# are more alike. Both are seen in pictures: clearer, and less varied. With a very large $w$ they leave the
-# data altogether.
+# are more alike. Both are seen in pictures: clearer, and less varied. With a very large $w$ they leave the data
+# altogether.
 # </details>
 #
-# The network must be able to answer *without* a caption. So in training a part of the captions is dropped; you find it
-# in the next picture.
+# The network must be able to answer *without* a caption. So in training a part of the captions is dropped; you find
+# it in the next picture.
 
 # %% [markdown]
 # ## August 2022 to July 2023: Stable Diffusion

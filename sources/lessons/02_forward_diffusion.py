@@ -5,8 +5,8 @@
 #
 # **Time.** 35 minutes to read and play; the cells compute for under a minute on 2 CPU cores.
 #
-# **Before this.** Lesson 00; mean, variance and the normal distribution; how PyTorch broadcasts `(B, 1, 1, 1)` against
-# `(B, C, H, W)`.
+# **Before this.** Lesson 00; mean, variance and the normal distribution; how PyTorch broadcasts `(B, 1, 1, 1)`
+# against `(B, C, H, W)`.
 #
 # **You will be able to**
 # - noise a latent as Stable Diffusion does, to any `t`, in one line;
@@ -37,8 +37,8 @@ seed = torch.Generator().manual_seed(0)     # every random number below comes fr
 #
 # A diffusion model learns to remove noise. To make its exercises we need pictures with a *known* amount of noise:
 # that is all that forward diffusion does. Nothing is learnt in this lesson, and no network runs. In a latent
-# diffusion
-# model the "picture" is the VAE's latent `z0`; the arithmetic does not care, so we mostly look at photographs.
+# diffusion model the "picture" is the VAE's latent `z0`; the arithmetic does not care, so we mostly look at
+# photographs.
 
 # %%
 where_we_are("forward diffusion")
@@ -46,9 +46,8 @@ where_we_are("forward diffusion")
 # %% [markdown]
 # ## One number, one step
 #
-# A picture is a heap of numbers, and each is treated alike and by itself. So take one number, $z_0$ (`z0`). One
-# step of
-# forward diffusion shrinks it a little and adds a little noise:
+# A picture is a heap of numbers, and each is treated alike and by itself. So take one number, $z_0$ (`z0`). One step
+# of forward diffusion shrinks it a little and adds a little noise:
 #
 # $$ z_t = \sqrt{1-\beta_t}\; z_{t-1} + \sqrt{\beta_t}\;\epsilon_t, \qquad \epsilon_t \sim \mathcal N(0, 1) $$
 #
@@ -68,8 +67,7 @@ print(f"0.8 becomes {noise_step(0.8, beta_t=0.1, eps=-0.5):.3f} when beta is 0.1
 
 # %% [markdown]
 # Now a thousand steps. Stable Diffusion lets $\sqrt{\beta_t}$ rise in a straight line: it starts gently, where the
-# picture
-# is still fine detail, and hurries where little is left to destroy. It is three numbers and one line.
+# picture is still fine detail, and hurries where little is left to destroy. It is three numbers and one line.
 
 # %%
 T = 1000
@@ -79,8 +77,7 @@ print(same(beta, scaled_linear_betas()))
 
 # %% [markdown]
 # > **Predict.** Send the number 0.8 through all 1,000 steps, forty times, each time with other noise. Where are the
-# > forty
-# > numbers at the end?
+# > forty numbers at the end?
 # >
 # > (a) still around 0.8, but spread out · (b) all at 0 · (c) around 0, with a spread of about 1 · (d) spread out by
 # > about 30, because a thousand random steps add up
@@ -108,15 +105,12 @@ plots.show(fig, "Forty random walks that all start at 0.8. Over 1,000 steps they
 # <details><summary><b>Answer</b></summary>
 #
 # (c). The shrinking and the adding balance: whatever the start, the number forgets it and ends as a draw from a
-# normal
-# distribution of mean 0 and variance 1. Without the shrinking you would get something like (d); we shall break it
-# that
-# way below.
+# normal distribution of mean 0 and variance 1. Without the shrinking you would get something like (d); we shall break
+# it that way below.
 # </details>
 #
 # That is the point of the whole construction. The end does not depend on the beginning, so a sampler can *start*
-# there,
-# with nothing but random numbers.
+# there, with nothing but random numbers.
 
 # %% [markdown]
 # ## A photograph, step by step
@@ -142,8 +136,7 @@ plots.show(fig, "A photograph of a flower after 0, 1, 100, 250, 500, 750 and 1,0
 
 # %% [markdown]
 # Look at the second picture, `t = 0`. Python counts from 0, so `t = 0` is the state after the *first* step: it has
-# one
-# step of noise in it. A clean picture has no `t` at all. This off-by-one is the most common bug in home-made
+# one step of noise in it. A clean picture has no `t` at all. This off-by-one is the most common bug in home-made
 # samplers.
 #
 # And look at `t = 99`: a hundred steps of noise, and every petal is still there.
@@ -167,8 +160,7 @@ plots.show(fig, "A photograph of a flower after 0, 1, 100, 250, 500, 750 and 1,0
 
 # %% [markdown]
 # > **Predict.** Two steps with $\beta_1 = 0.1$ and $\beta_2 = 0.2$, starting from $z_0 = 2$. What are the mean and
-# > the
-# > variance of $z_2$? Work them out from the two formulas above.
+# > the variance of $z_2$? Work them out from the two formulas above.
 # >
 # > <details><summary><b>Answer</b></summary>
 # >
@@ -197,8 +189,8 @@ plots.show(fig, "Two histograms of 100,000 values, one made by two noise steps a
 # z_t = \sqrt{\bar\alpha_t}\; z_0 + \sqrt{1-\bar\alpha_t}\;\epsilon, \qquad \epsilon \sim \mathcal N(0, 1) $$
 #
 # (DDPM, eq. 4.) $\bar\alpha_t$ (`alpha_bar[t]`, say "alpha bar") is the share of the variance that is still signal;
-# $\epsilon$
-# (`eps`) is now *all* the noise in $z_t$, not what one step added. That is what the network will have to find.
+# $\epsilon$ (`eps`) is now *all* the noise in $z_t$, not what one step added. That is what the network will have to
+# find.
 
 # %%
 alpha_bar = torch.cumprod(1 - beta, dim=0).float()     # (T,), multiplied in float64
@@ -211,8 +203,7 @@ def q_sample(z0, t, eps):
 
 # %% [markdown]
 # Is it right? Compare with the package's `NoiseSchedule.q_sample` on random latents at random timesteps. (Each
-# picture of
-# the batch has a `t` of its own; the `.view` lines it up with the right picture.)
+# picture of the batch has a `t` of its own; the `.view` lines it up with the right picture.)
 
 # %%
 z0, eps = torch.randn(2, 16, 4, 8, 8, generator=seed).to(DEVICE)     # 16 latents, 16 noises
@@ -225,8 +216,7 @@ print(same(q_sample(z0, t, eps), schedule.q_sample(z0, t, eps)))
 # ## Turn the dial
 #
 # Now any amount of noise is one line away. The strip shows four stops; in a running notebook the dial below it goes
-# to any
-# `t`. The noise itself is the same in all of them, only its share grows.
+# to any `t`. The noise itself is the same in all of them, only its share grows.
 
 # %%
 dial_eps = torch.randn(photo.shape, generator=seed).to(DEVICE)
@@ -245,10 +235,8 @@ widgets.dial(noised_photo, {"t": range(0, T, 3)}, strip=[{"t": t} for t in (0, 2
 # ## Signal and noise
 #
 # > **Predict.** Sketch two curves over `t`: the factor of the signal, $\sqrt{\bar\alpha_t}$, and the factor of the
-# > noise,
-# > $\sqrt{1-\bar\alpha_t}$. Where do they start and end? Where do they cross? The article on latent diffusion says
-# > that
-# > $t=100$ means "much noise". Does it?
+# > noise, $\sqrt{1-\bar\alpha_t}$. Where do they start and end? Where do they cross? The article on latent diffusion
+# > says that $t=100$ means "much noise". Does it?
 
 # %%
 fig, ax = plt.subplots(figsize=plots.WIDE)
@@ -270,23 +258,19 @@ plots.show(fig, "The signal's factor falls from 1 to 0.068 in an S-shape over 1,
 
 # %% [markdown]
 # Squared, the two factors sum to 1 at every `t`. So **if `z0` has variance 1, every `z_t` has variance 1**: the
-# network
-# meets numbers of the same size at all noise levels. That is why the VAE multiplies its latents by a scale (lesson
-# 05): the
-# budget only balances for a signal of variance 1.
+# network meets numbers of the same size at all noise levels. That is why the VAE multiplies its latents by a scale
+# (lesson 05): the budget only balances for a signal of variance 1.
 #
 # The quotient of the two squares is the *signal-to-noise ratio*, $\mathrm{SNR}_t = \bar\alpha_t/(1-\bar\alpha_t)$.
-# Its logarithm is
-# the honest ruler for "how noisy": two schedules with the same SNR pose the same task, whatever their `t`.
+# Its logarithm is the honest ruler for "how noisy": two schedules with the same SNR pose the same task, whatever
+# their `t`.
 
 # %% [markdown]
 # ## Three schedules
 #
 # Other models spend the thousand steps in other ways. `linear` is DDPM's (2020): $\beta$ itself is a straight line.
-# `cosine`
-# (Nichol & Dhariwal 2021, eq. 17) starts from the result instead: it lets $\bar\alpha_t$ fall like a squared
-# cosine, and works
-# out the $\beta_t$ that this takes. `scaled linear` is Stable Diffusion's, which you built.
+# `cosine` (Nichol & Dhariwal 2021, eq. 17) starts from the result instead: it lets $\bar\alpha_t$ fall like a squared
+# cosine, and works out the $\beta_t$ that this takes. `scaled linear` is Stable Diffusion's, which you built.
 
 # %%
 schedules = {"linear (DDPM)": linear_betas(), "cosine": cosine_betas(), "scaled linear (SD)": scaled_linear_betas()}
@@ -318,18 +302,16 @@ plots.show(fig, "The flower at five timesteps under three schedules, one a row. 
            "between the two.")
 
 # %% [markdown]
-# The last third of the linear row shows the same picture three times: noise. A network gains little there. The
-# cosine row
-# makes each step cost about the same. Stable Diffusion's lies between, and was tuned for latents, which have less to
-# lose than pixels.
+# The last third of the linear row shows the same picture three times: noise. A network gains little there. The cosine
+# row makes each step cost about the same. Stable Diffusion's lies between, and was tuned for latents, which have less
+# to lose than pixels.
 
 # %% [markdown]
 # ## A photograph, a digit, a latent
 #
-# The formula does not ask what it noises. But *we* can ask what survives. Three things go through the same
-# schedule: the
-# photograph (128 × 128), a handwritten digit (8 × 8) and the latent of a small scene (4 × 8 × 8), of which we see one
-# channel, and below it what the VAE's decoder makes of all four.
+# The formula does not ask what it noises. But *we* can ask what survives. Three things go through the same schedule:
+# the photograph (128 × 128), a handwritten digit (8 × 8) and the latent of a small scene (4 × 8 × 8), of which we see
+# one channel, and below it what the VAE's decoder makes of all four.
 #
 # > **Predict.** All three get the same share of noise. Which one is unreadable first?
 
@@ -361,10 +343,8 @@ plots.show(fig, "Four rows over six timesteps: the photograph, the digit three, 
 
 # %% [markdown]
 # The digit goes first. Not because it gets more noise: each *pixel* gets the same. But in the photograph a petal
-# covers
-# hundreds of pixels, and our eye averages over them. Averaging $n \times n$ pixels divides the noise's standard
-# deviation by
-# $n$; the petal's colour stays. The next cell does with a computer what your eye does.
+# covers hundreds of pixels, and our eye averages over them. Averaging $n \times n$ pixels divides the noise's
+# standard deviation by $n$; the petal's colour stays. The next cell does with a computer what your eye does.
 
 # %%
 noisy = noised(photo, 749)[None]                          # (1, 3, 128, 128)
@@ -376,23 +356,19 @@ plots.show(fig, "The flower at t = 749, where it is hidden by noise. Averaged ov
            "16 by 16 pixels, the blurred flower comes out of the noise more and more clearly.")
 
 # %% [markdown]
-# So "how much noise is `t = 749`?" has no answer without "in what?". Large pictures are redundant and need more
-# noise to be
-# destroyed than small ones. A latent is already compressed: its numbers say different things, so noise bites at
-# once. It
-# is one reason why a schedule that was made for pixels does not fit latents, and why later models shift
+# So "how much noise is `t = 749`?" has no answer without "in what?". Large pictures are redundant and need more noise
+# to be destroyed than small ones. A latent is already compressed: its numbers say different things, so noise bites at
+# once. It is one reason why a schedule that was made for pixels does not fit latents, and why later models shift
 # their schedule with the resolution (Hoogeboom et al. 2023).
 
 # %% [markdown]
 # ## The last step must leave (almost) nothing
 #
-# Sampling starts from pure noise. Training ends at $z_{T-1} = \sqrt{\bar\alpha_{T-1}}\, z_0 + \dots$ These agree
-# only if
-# $\bar\alpha_{T-1}$ is near 0. In Stable Diffusion it is 0.0047: the signal's factor is 0.068. Is that little?
+# Sampling starts from pure noise. Training ends at $z_{T-1} = \sqrt{\bar\alpha_{T-1}}\, z_0 + \dots$ These agree only
+# if $\bar\alpha_{T-1}$ is near 0. In Stable Diffusion it is 0.0047: the signal's factor is 0.068. Is that little?
 #
-# > **Predict.** Noise an all-white latent (every number 1) and an all-black one (every number -1) to `t = 999`.
-# > Could you
-# > tell which was which from a single number? From the mean of all 4,096 numbers of a 64 × 64 channel?
+# > **Predict.** Noise an all-white latent (every number 1) and an all-black one (every number -1) to `t = 999`. Could
+# > you tell which was which from a single number? From the mean of all 4,096 numbers of a 64 × 64 channel?
 
 # %%
 leak = alpha_bar[-1].sqrt().item()
@@ -415,12 +391,9 @@ plots.show(fig, "Left: histograms of one number of white and of black latents at
 
 # %% [markdown]
 # A single number tells nothing; the mean gives the brightness away every time. A network that is trained on this
-# *will* use
-# it: "the mean is above 0, so the picture is bright". Then sampling hands it noise of mean 0, and it faithfully
-# makes a
-# picture of medium brightness. Stable Diffusion 1 and 2 indeed make neither a black night nor a white page on
-# demand (Lin et
-# al. 2024, who found this).
+# *will* use it: "the mean is above 0, so the picture is bright". Then sampling hands it noise of mean 0, and it
+# faithfully makes a picture of medium brightness. Stable Diffusion 1 and 2 indeed make neither a black night nor a
+# white page on demand (Lin et al. 2024, who found this).
 #
 # Their mend takes two lines: shift $\sqrt{\bar\alpha_t}$ so that the last is 0, stretch so that the first stays.
 
@@ -439,19 +412,17 @@ plots.show(fig, "The last 400 timesteps of the signal's factor. Stable Diffusion
 
 # %% [markdown]
 # With no signal left at the last `t`, "find the noise" becomes trivial there: $z_t$ *is* the noise. So such models
-# predict
-# another target, the *velocity* (lesson 03). That is also what the tiny model of this course predicts.
+# predict another target, the *velocity* (lesson 03). That is also what the tiny model of this course predicts.
 
 # %% [markdown]
 # ## Break it on purpose
 #
 # Two mistakes that are easy to make, and what they look like:
 #
-# 1. **No shrinking**: $z_t = z_{t-1} + \sqrt{\beta_t}\,\epsilon_t$. Nothing is ever taken away, so the variance
-#   only grows.
+# 1. **No shrinking**: $z_t = z_{t-1} + \sqrt{\beta_t}\,\epsilon_t$. Nothing is ever taken away, so the variance only
+#    grows.
 # 2. **The step's noise in the jump**: $\sqrt{\beta_t}$ where $\sqrt{1-\bar\alpha_t}$ belongs. (The article's words
-#   "the noise added
-#    at each step" invite it.)
+#    "the noise added at each step" invite it.)
 #
 # > **Predict.** For each: is the last picture too dark, too wild, or just right?
 
@@ -473,21 +444,18 @@ plots.show(fig, "Three rows over four timesteps, with the standard deviation abo
 
 # %% [markdown]
 # Neither raises an error, and either would train: the network would learn to undo the wrong thing. The number above
-# each
-# picture gives both away. **If you test one thing about forward diffusion, test that the variance stays 1.**
+# each picture gives both away. **If you test one thing about forward diffusion, test that the variance stays 1.**
 
 # %% [markdown]
 # ## What the article says
 #
 # - *Noise is put on the latent again and again, step by step.* True as a definition; nobody computes it so. You
-#   showed that
-#   one jump gives the same distribution.
-# - *An embedding of `t = 0` says that the image is noiseless.* Not quite: index 0 has had one step,
-#   $\bar\alpha_0 = 0.99915$.
+#   showed that one jump gives the same distribution.
+# - *An embedding of `t = 0` says that the image is noiseless.* Not quite: index 0 has had one step, $\bar\alpha_0 =
+#   0.99915$.
 # - *`t = 100` means much noise.* No: of 1,000 steps, signal 0.946 and noise 0.325.
 # - *The model predicts the noise added at each step.* No: the target is `eps`, all the noise in $z_t$. You saw what
-#   comes of the
-#   other reading.
+#   comes of the other reading.
 
 # %% [markdown]
 # ## Three quick questions
@@ -503,9 +471,8 @@ plots.show(fig, "Three rows over four timesteps, with the standard deviation abo
 #
 # <details><summary>Answer</summary>
 #
-# The signal left is $5 \cdot 0.068 = 0.34$ instead of 0.068, and the variance is over 1. Training never sees
-# anything like the
-# pure noise that sampling starts from.
+# The signal left is $5 \cdot 0.068 = 0.34$ instead of 0.068, and the variance is over 1. Training never sees anything
+# like the pure noise that sampling starts from.
 # </details>
 #
 # **3.** Why may the jump use *one* draw of noise where the chain used a thousand?
@@ -519,14 +486,11 @@ plots.show(fig, "Three rows over four timesteps, with the standard deviation abo
 # ## Exercises
 #
 # `../exercises/02_forward_diffusion.ipynb`: write the three schedules, $\bar\alpha_t$, `q_sample` and the SNR
-# yourself, each
-# checked at once.
+# yourself, each checked at once.
 #
-# To try here: draw the film strip of the `china` photograph (`photograph(128, "china")`). Does the temple last
-# longer than the
-# flower? Find the `t` at which the cosine schedule has the same SNR as Stable Diffusion's at `t = 500`, and compare
-# the two
-# pictures.
+# To try here: draw the film strip of the `china` photograph (`photograph(128, "china")`). Does the temple last longer
+# than the flower? Find the `t` at which the cosine schedule has the same SNR as Stable Diffusion's at `t = 500`, and
+# compare the two pictures.
 
 # %% [markdown]
 # ## What next

@@ -36,8 +36,8 @@ COLOURS = {name: colour for name, (colour, _) in METHOD_STYLE.items()}
 # %% [markdown]
 # ## Where we are
 #
-# In the history of the two marked parts. Nothing here is obsolete: Stable Diffusion's training is the loss of 2020, its
-# samplers come from the mathematics of 2019, and 2015's bound says what both are good for.
+# In the history of the two marked parts. Nothing here is obsolete: Stable Diffusion's training is the loss of 2020,
+# its samplers come from the mathematics of 2019, and 2015's bound says what both are good for.
 
 # %%
 where_we_are("forward diffusion", "sampler")
@@ -100,7 +100,8 @@ print(same(alpha_bar, q_2015.alpha_bar))
 # >
 # > <details><summary><b>Answer</b></summary>
 # >
-# > Precisions 1 and 1/2, together 3/2, so the variance is 2/3. The mean is $(1\cdot 0 + \tfrac12\cdot 3)/\tfrac32 = 1$.
+# > Precisions 1 and 1/2, together 3/2, so the variance is 2/3. The mean is $(1\cdot 0 + \tfrac12\cdot 3)/\tfrac32 =
+# > 1$.
 # > </details>
 
 # %%
@@ -123,8 +124,8 @@ print(same(posterior(x0, x_t, t)[0], nonequilibrium_2015.forward_posterior(x0, x
 
 # %% [markdown]
 # A model does not know $x_0$. 2015's network answers with a Gaussian of its own: a mean *and* a variance. The loss is
-# how far that Gaussian is from the posterior, as a Kullback-Leibler divergence (KL): the price, in nats, of
-# coding draws from one with a code made for the other. For one coordinate
+# how far that Gaussian is from the posterior, as a Kullback-Leibler divergence (KL): the price, in nats, of coding
+# draws from one with a code made for the other. For one coordinate
 #
 # $$ \mathrm{KL} = \tfrac12\Big(\log\frac{v_p}{v_q} + \frac{v_q + (\mu_q-\mu_p)^2}{v_p} - 1\Big). $$
 #
@@ -194,8 +195,8 @@ plots.show(fig, "2015's way back: over 40 steps a round cloud of noise becomes a
                 "smeared ones, most of it in the last ten steps.")
 
 # %% [markdown]
-# Now the bill. Each bar is what one step costs in bits, averaged over fresh points. Their sum, with a constant for the
-# two ends of the chain, is the bound.
+# Now the bill. Each bar is what one step costs in bits, averaged over fresh points. Their sum, with a constant for
+# the two ends of the chain, is the bound.
 
 # %%
 with torch.no_grad():
@@ -216,17 +217,17 @@ print(f"The tallest bar is the step to the finest detail: from noise of size {si
 
 # %% [markdown]
 # The model states a number, and it is above the entropy, as it must be. That is 2015's gift: two models can be
-# compared without looking at a sample. (Over five seeds: 1.32 ± 0.07 bits with this budget; the entropy is
-# 0.599. The committed report is `benchmarks/history/README.md`.)
+# compared without looking at a sample. (Over five seeds: 1.32 ± 0.07 bits with this budget; the entropy is 0.599. The
+# committed report is `benchmarks/history/README.md`.)
 #
-# Part of the gap is not ignorance. Seen from $x_t$, several clouds may be where it came from, so the true step back is
-# no Gaussian, while the model's is. In a tiny step it nearly is one. That is why 2020 takes a thousand of them.
+# Part of the gap is not ignorance. Seen from $x_t$, several clouds may be where it came from, so the true step back
+# is no Gaussian, while the model's is. In a tiny step it nearly is one. That is why 2020 takes a thousand of them.
 
 # %% [markdown]
 # ## 2019: no chain, only a slope
 #
-# Song & Ermon 2019 ask for much less: in which direction does the density rise? That is the *score*,
-# $\nabla_x \log p(x)$ (`score`), an arrow at each point. With it you can walk uphill to where the data are.
+# Song & Ermon 2019 ask for much less: in which direction does the density rise? That is the *score*, $\nabla_x \log
+# p(x)$ (`score`), an arrow at each point. With it you can walk uphill to where the data are.
 #
 # How to learn arrows without knowing $p$? Noise a point, $\tilde x = x + \sigma\epsilon$ ($\sigma$, `sigma`: the size
 # of the noise), and point back to where it came from: $-(\tilde x - x)/\sigma^2$. One such arrow is wrong. But
@@ -320,8 +321,8 @@ widgets.dial(arrows_at, {"sigma": [0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0
 #
 # with step size $\alpha$ (`step`). Walk for ever, and your positions are draws from $p$.
 #
-# > **Predict.** Two clouds far apart, at (-5, -5) with 20 % of the points and at (5, 5) with 80 %. We give Langevin the
-# > *exact* score, start everywhere, and walk 1,000 steps. What share ends in the heavy cloud: 80 %, 50 %, or all?
+# > **Predict.** Two clouds far apart, at (-5, -5) with 20 % of the points and at (5, 5) with 80 %. We give Langevin
+# > the *exact* score, start everywhere, and walk 1,000 steps. What share ends in the heavy cloud: 80 %, 50 %, or all?
 
 # %%
 @torch.no_grad()
@@ -358,9 +359,8 @@ plots.show(fig, f"Plain Langevin dynamics puts {reached:.0%} of the points into 
 # and the slope of a constant is 0).
 # </details>
 #
-# With large noise the two hills are one, the weights show in the slope, and the points spread rightly. Then the
-# noise falls, level by level, and they stay. That is why there are noise levels. The same walk on what our network
-# learnt:
+# With large noise the two hills are one, the weights show in the slope, and the points spread rightly. Then the noise
+# falls, level by level, and they stay. That is why there are noise levels. The same walk on what our network learnt:
 
 # %%
 one, two = (torch.Generator().manual_seed(2) for _ in range(2))
@@ -380,8 +380,8 @@ plots.show(fig, "2019's way: a cloud of points, at first wider than the frame, c
 # %% [markdown]
 # ## 2020: the old chain, the new target
 #
-# Ho et al. 2020 take the chain of 2015 with $T = 1000$ small steps, fix the variance, and let the network say only one
-# thing: which noise `eps` is in $x_t$? The loss is lesson 03's (eq. 14),
+# Ho et al. 2020 take the chain of 2015 with $T = 1000$ small steps, fix the variance, and let the network say only
+# one thing: which noise `eps` is in $x_t$? The loss is lesson 03's (eq. 14),
 #
 # $$ L_\text{simple} = \mathbb E\,\big\|\epsilon - \epsilon_\theta(\sqrt{\bar\alpha_t}\,x_0 +
 # \sqrt{1-\bar\alpha_t}\,\epsilon,\; t)\big\|^2 $$
@@ -561,8 +561,8 @@ plots.show(fig, "The exact field of arrows and those of the three networks at tw
 
 # %% [markdown]
 # Three losses, three parameterisations, one field of arrows. And if the networks are the same, so the *samplers* can
-# be swapped. In $\bar x$ each paper's step is one line, with $\sigma$ now and a smaller $\sigma'$ next, and
-# $\hat x_0 = \bar x - \sigma\hat\epsilon$ the guess of the clean point:
+# be swapped. In $\bar x$ each paper's step is one line, with $\sigma$ now and a smaller $\sigma'$ next, and $\hat x_0
+# = \bar x - \sigma\hat\epsilon$ the guess of the clean point:
 #
 # - chain (2015, 2020): $\hat x_0 + r\,(\bar x-\hat x_0) + \sigma'\sqrt{1-r}\;z$, with $r = \sigma'^2/\sigma^2$;
 # - Langevin (2019): $\bar x - \frac{\alpha}{2\sigma}\hat\epsilon + \sqrt\alpha\,z$, a few times at each level;
@@ -664,10 +664,10 @@ plots.show(fig, f"Four clouds. Right: eight clouds, {heavy(walks['right']):.0%} 
 # %% [markdown]
 # 1. At the largest level there is *one* peak, in the middle. All climb it, and stay together ever after: 2,000 copies
 #    of one sample. The stagger is what makes samples differ.
-# 2. The hardest to see: eight fine clouds. But each point climbed the hill it started on, so the weights come from the
-#    start and not from the data.
-# 3. The score points to the data. With `eps` it is the other way round, $\text{score} = -\epsilon/\sigma$: forget this
-#    minus when you translate, and the samples fly away.
+# 2. The hardest to see: eight fine clouds. But each point climbed the hill it started on, so the weights come from
+#    the start and not from the data.
+# 3. The score points to the data. With `eps` it is the other way round, $\text{score} = -\epsilon/\sigma$: forget
+#    this minus when you translate, and the samples fly away.
 
 # %% [markdown]
 # ## What the article says
@@ -711,8 +711,8 @@ plots.show(fig, f"Four clouds. Right: eight clouds, {heavy(walks['right']):.0%} 
 # %% [markdown]
 # ## Exercises
 #
-# `../exercises/04_three_ancestors.ipynb`: a KL between Gaussians, the noise levels, the score of a mixture, the loss of
-# 2019, a Langevin step.
+# `../exercises/04_three_ancestors.ipynb`: a KL between Gaussians, the noise levels, the score of a mixture, the loss
+# of 2019, a Langevin step.
 #
 # To try here: change `data.ring_of_gaussians()` to `data.checkerboard()` or `data.two_moons()` and run all. Which
 # network suffers most? Train 2020 with `weight[t] * loss_2020(…)`: do the samples get better or worse?

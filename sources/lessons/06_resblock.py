@@ -39,8 +39,7 @@ torch.manual_seed(0)
 # ## Where we are
 #
 # One network removes noise at *every* level: a breath of it at `t = 10`, a storm at `t = 900`. The two tasks have
-# little
-# in common, so the network must be told which one it faces. The ResBlock is where it is told.
+# little in common, so the network must be told which one it faces. The ResBlock is where it is told.
 
 # %%
 where_we_are("ResBlock")
@@ -48,13 +47,11 @@ where_we_are("ResBlock")
 # %% [markdown]
 # ## How to write the time
 #
-# `t` is a whole number from 0 to 999. Why not hand the network $t / 1000$ and be done? Because `t = 10` and `t =
-# 14` would
-# be 0.010 and 0.014: to a linear layer, nearly the same; yet in those four steps the noise grows by a sixth.
+# `t` is a whole number from 0 to 999. Why not hand the network $t / 1000$ and be done? Because `t = 10` and `t = 14`
+# would be 0.010 and 0.014: to a linear layer, nearly the same; yet in those four steps the noise grows by a sixth.
 #
 # A clock has the same problem, a long day and short seconds, and solves it with several hands. The slow hand says
-# roughly
-# where we are, the fast one exactly.
+# roughly where we are, the fast one exactly.
 
 # %% [markdown]
 # Give each hand a speed $f_i$ and write down where its tip is, as cosine and sine of its angle:
@@ -63,13 +60,11 @@ where_we_are("ResBlock")
 # \qquad f_i = 10000^{-i/n} $$
 #
 # (Vaswani et al. 2017, § 3.5, there for positions in a sentence; Ho et al. 2020, appendix B, for `t`.) $n$ (`half`)
-# is the number
-# of hands. The fastest turns once in 6 timesteps, the slowest would need 10,000 times as long, and $t$ ends before
-# it has
-# moved far.
+# is the number of hands. The fastest turns once in 6 timesteps, the slowest would need 10,000 times as long, and $t$
+# ends before it has moved far.
 #
-# > **Predict.** With $n = 2$, what are the four numbers of $t = 0$? And which of the four has hardly changed at $t
-# > = 1$?
+# > **Predict.** With $n = 2$, what are the four numbers of $t = 0$? And which of the four has hardly changed at $t =
+# > 1$?
 
 # %%
 def timestep_embedding(t, dim):
@@ -87,14 +82,12 @@ print("t = 1:", timestep_embedding(torch.tensor([1]), 4)[0])
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# At $t=0$ all cosines are 1 and all sines 0: $(1, 1, 0, 0)$. At $t = 1$ the fast hand (numbers 1 and 3) has moved
-# by a radian;
-# the slow one (2 and 4) by a hundredth.
+# At $t=0$ all cosines are 1 and all sines 0: $(1, 1, 0, 0)$. At $t = 1$ the fast hand (numbers 1 and 3) has moved by
+# a radian; the slow one (2 and 4) by a hundredth.
 # </details>
 #
 # All cosines first, then all sines: every Stable Diffusion checkpoint was trained with this order. Many texts (and
-# the
-# original for sentences) alternate them, which is as good for a new network and ruins an old one.
+# the original for sentences) alternate them, which is as good for a new network and ruins an old one.
 
 # %%
 t = torch.randint(1000, (64,))
@@ -102,8 +95,7 @@ print(same(timestep_embedding(t, 320), package.timestep_embedding(t, 320)))     
 
 # %% [markdown]
 # Turn the time yourself. Each clock below is one pair (cosine, sine). Which hand tells `t = 10` from `t = 12`, and
-# which tells
-# 10 from 900?
+# which tells 10 from 900?
 
 # %%
 def clocks(ax, t):
@@ -141,21 +133,18 @@ plots.show(fig, "Left: a heat map of the embedding, timesteps across and its 64 
 
 # %% [markdown]
 # Read the map downwards: each column is one timestep's signature. Fine stripes at the top of each half are the fast
-# hands; at the
-# bottom the slow ones have moved once over the whole range. On the right is what this buys: a timestep is most like
-# itself,
-# a good deal like its neighbours, and less like those far away. What the network learns for 500 helps it at 501.
+# hands; at the bottom the slow ones have moved once over the whole range. On the right is what this buys: a timestep
+# is most like itself, a good deal like its neighbours, and less like those far away. What the network learns for 500
+# helps it at 501.
 
 # %% [markdown]
 # ## Two layers more
 #
-# The hands are fixed. Before the blocks get them, a small learnt network mixes them once for the whole U-Net:
-# linear, SiLU, linear. Its output is called $t_{emb}$ (`t_emb`, of width $D_t$, four times the width of the
-# embedding).
+# The hands are fixed. Before the blocks get them, a small learnt network mixes them once for the whole U-Net: linear,
+# SiLU, linear. Its output is called $t_{emb}$ (`t_emb`, of width $D_t$, four times the width of the embedding).
 #
 # SiLU is $x \cdot \sigma(x)$ with the logistic function $\sigma$: a smooth cousin of ReLU that lets a little of the
-# negative side
-# through.
+# negative side through.
 
 # %%
 class TimeMLP(nn.Module):
@@ -181,18 +170,15 @@ class TimeMLP(nn.Module):
 
 # %% [markdown]
 # GroupNorm is the one that is easily got wrong. It splits the channels of each picture into groups, and takes mean
-# and
-# variance over *all pixels and all channels of a group*:
+# and variance over *all pixels and all channels of a group*:
 #
 # $$ \hat x = \gamma \, \frac{x - \mathrm{mean}}{\sqrt{\mathrm{var} + \varepsilon}} + \delta $$
 #
 # (Wu & He 2018, eq. 1 and 2; $\gamma$, `weight`, and $\delta$, `bias`, are learnt, one a channel; the small
-# $\varepsilon$, `eps`, only guards
-# against a division by 0.)
+# $\varepsilon$, `eps`, only guards against a division by 0.)
 #
-# > **Predict.** Two channels in one group, one pixel each, with values 1 and 3. What comes out ($\gamma = 1$,
-# > $\delta = 0$)? And with two
-# > groups of one channel each?
+# > **Predict.** Two channels in one group, one pixel each, with values 1 and 3. What comes out ($\gamma = 1$, $\delta
+# > = 0$)? And with two groups of one channel each?
 
 # %%
 def group_norm(x, groups, weight, bias, eps=1e-5):
@@ -214,8 +200,7 @@ print(same(group_norm(x, 4, gamma, delta), F.group_norm(x, 4, gamma, delta)))
 # <details><summary><b>Answer</b></summary>
 #
 # One group: mean 2, variance 1, so -1 and 1 (almost: there is $\varepsilon$). Two groups: each value *is* its own
-# mean, and both become 0.
-# The difference between the channels is gone. Keep this in mind; it comes back as a bug.
+# mean, and both become 0. The difference between the channels is gone. Keep this in mind; it comes back as a bug.
 # </details>
 
 # %%
@@ -252,9 +237,8 @@ print(same(mine(x, t_emb), theirs(x, t_emb)))
 # %% [markdown]
 # ## Look inside
 #
-# Send the photograph through an untrained block, and stop after each layer to look at one channel. All pictures
-# have one
-# scale: blue is negative, orange positive.
+# Send the photograph through an untrained block, and stop after each layer to look at one channel. All pictures have
+# one scale: blue is negative, orange positive.
 
 # %%
 photo = (photograph(96) * 2 - 1).to(DEVICE)
@@ -283,22 +267,18 @@ plots.show(fig, "One channel of the flower after each layer of the block: the in
            "input again.")
 
 # %% [markdown]
-# Compare the fourth picture with the fifth: adding the time shifts the whole channel, every pixel alike. And
-# compare the
-# first with the last: the block is a *small correction* of what it was given.
+# Compare the fourth picture with the fifth: adding the time shifts the whole channel, every pixel alike. And compare
+# the first with the last: the block is a *small correction* of what it was given.
 
 # %% [markdown]
 # ## Does it matter? Train with and without
 #
 # Two small denoisers on the 8 × 8 digits, alike but for one thing: one is told `t`, the other always gets zeros in
-# place of
-# `t_emb`. Each is a convolution, two of your ResBlocks, and a convolution back; the task is lesson 03's: find the
-# noise `eps`
-# in `z_t`.
+# place of `t_emb`. Each is a convolution, two of your ResBlocks, and a convolution back; the task is lesson 03's:
+# find the noise `eps` in `z_t`.
 #
-# > **Predict.** The second never learns how noisy its input is. At which `t` will it be worse: small, middle,
-# > large? Twice as bad,
-# > or ten times?
+# > **Predict.** The second never learns how noisy its input is. At which `t` will it be worse: small, middle, large?
+# > Twice as bad, or ten times?
 
 # %%
 class Denoiser(nn.Module):
@@ -368,18 +348,17 @@ plots.show(fig, "The loss over t of the two denoisers. Both fall from near 1 at 
 
 # %% [markdown]
 # Less than you may have thought, isn't it? At most `t` the network can *see* how noisy a picture is, and needs no
-# telling. At
-# the very end it cannot see well enough: the best answer there is "all of it is noise", $\hat\epsilon \approx z_t$,
-# and to say that
-# exactly one must know that it *is* the end. As sampling starts exactly there, it pays to be told.
+# telling. At the very end it cannot see well enough: the best answer there is "all of it is noise", $\hat\epsilon
+# \approx z_t$, and to say that exactly one must know that it *is* the end. As sampling starts exactly there, it pays
+# to be told.
 
 # %% [markdown]
 # ## The same block at t = 10 and at t = 900
 #
 # Now hold the picture still and lie about the time. One noised digit, one trained network; only `t` differs.
 #
-# > **Predict.** The digit was noised to `t = 300`. The network is told `t = 10`. Will it find too much noise, or
-# > too little?
+# > **Predict.** The digit was noised to `t = 300`. The network is told `t = 10`. Will it find too much noise, or too
+# > little?
 
 # %%
 z_t = schedule.q_sample(digits[3:4], torch.tensor([300], device=DEVICE), torch.randn(1, 1, 8, 8).to(DEVICE))
@@ -412,14 +391,12 @@ plots.show(fig, "Eight channels of what the first block adds, and the noise that
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Too much. At `t = 10` noise has the factor 0.1: if that much grain is in the picture, a network that believes in
-# `t = 10` must
-# take it for many units of `eps`.
+# Too much. At `t = 10` noise has the factor 0.1: if that much grain is in the picture, a network that believes in `t
+# = 10` must take it for many units of `eps`.
 # </details>
 #
 # Same weights, same input, other features: some channels wake at small `t`, others at large. The time decides with
-# one number for
-# each channel *which detectors are on*. Here are these numbers.
+# one number for each channel *which detectors are on*. Here are these numbers.
 
 # %%
 with torch.no_grad():
@@ -435,14 +412,13 @@ plots.show(fig, "A heat map of the number that the time adds to each of the 32 c
 # %% [markdown]
 # ## Start as nothing: zero-initialised residuals
 #
-# A U-Net stacks dozens of these blocks. If each adds something random at the start, the signal is buried by the
-# time it has
-# passed them all. The reference's remedy: set the *last* convolution of each block to zero when training begins
-# (`zero_module` in CompVis' code). Each block then passes its input on untouched, and learns its change from there.
+# A U-Net stacks dozens of these blocks. If each adds something random at the start, the signal is buried by the time
+# it has passed them all. The reference's remedy: set the *last* convolution of each block to zero when training
+# begins (`zero_module` in CompVis' code). Each block then passes its input on untouched, and learns its change from
+# there.
 #
-# > **Predict.** The photograph's features go through 30 untrained blocks. What does the standard deviation do:
-# > stay, grow
-# > like the number of blocks, or grow like its square root?
+# > **Predict.** The photograph's features go through 30 untrained blocks. What does the standard deviation do: stay,
+# > grow like the number of blocks, or grow like its square root?
 
 # %%
 def through(number, zero):
@@ -483,17 +459,15 @@ plots.show(fig, "The standard deviation of the features over the number of block
 
 # %% [markdown]
 # Each block normalises what it reads, so each adds noise of about the same variance; and variances add (lesson 02
-# again). Hence
-# the square root. The package's `ResBlock` starts the usual way, because it mostly *loads* weights; with two
-# levels, as
-# in the tiny model, the difference is small. With Stable Diffusion's 22 blocks you would want the zeros.
+# again). Hence the square root. The package's `ResBlock` starts the usual way, because it mostly *loads* weights;
+# with two levels, as in the tiny model, the difference is small. With Stable Diffusion's 22 blocks you would want the
+# zeros.
 
 # %% [markdown]
 # ## How far does a block see?
 #
 # A pixel of the output depends on some pixels of the input: its *receptive field*. It can be measured: take the
-# gradient of
-# one output pixel with respect to the input, and look where it is not zero.
+# gradient of one output pixel with respect to the input, and look where it is not zero.
 #
 # > **Predict.** One block has two 3 × 3 convolutions. How large is the patch that one output pixel sees? And four
 # > blocks in a row?
@@ -525,18 +499,15 @@ plots.show(fig, "Where the middle output pixel looks, on a logarithmic scale, af
 # 5 × 5: each convolution adds a pixel on every side. Four blocks: 17 × 17.
 # </details>
 #
-# The faint light *outside* of the square is no mistake: GroupNorm takes mean and variance over the whole picture,
-# so every pixel
-# has a whisper of influence everywhere. But no pixel can say *where* it is from. To compare two far corners, a
-# network of such
-# blocks must first shrink the picture (next section), or use attention (lesson 07).
+# The faint light *outside* of the square is no mistake: GroupNorm takes mean and variance over the whole picture, so
+# every pixel has a whisper of influence everywhere. But no pixel can say *where* it is from. To compare two far
+# corners, a network of such blocks must first shrink the picture (next section), or use attention (lesson 07).
 
 # %% [markdown]
 # ## Halving and doubling
 #
-# Two more layers and the file `resblock.py` is complete. Down: a convolution that moves two pixels at a time
-# (stride 2). Up: repeat
-# each pixel 2 × 2, then smooth with a convolution.
+# Two more layers and the file `resblock.py` is complete. Down: a convolution that moves two pixels at a time (stride
+# 2). Up: repeat each pixel 2 × 2, then smooth with a convolution.
 
 # %%
 class Downsample(nn.Module):
@@ -582,11 +553,10 @@ plots.show(fig, "A plain grey picture, doubled in size in two ways, its mean tak
 # ## Break it on purpose
 #
 # A harmless-looking change: as many GroupNorm groups as channels (`groups=32` for 32 channels, also known as
-# *instance
-# norm*). Shapes fit, nothing complains, the network trains.
+# *instance norm*). Shapes fit, nothing complains, the network trains.
 #
-# > **Predict.** What does the block now answer at `t = 10` and at `t = 900`? (Think of the two groups of one
-# > channel above.)
+# > **Predict.** What does the block now answer at `t = 10` and at `t = 900`? (Think of the two groups of one channel
+# > above.)
 
 # %%
 table = timestep_embedding(torch.tensor([10, 900], device=DEVICE), 128)
@@ -607,29 +577,26 @@ plots.show(fig, "How much the block's output differs between t = 10 and t = 900:
            "groups, and zero for 32 groups, one channel a group.")
 
 # %% [markdown]
-# Exactly nothing. The time is one number for a whole channel, and the next GroupNorm subtracts each group's mean.
-# If the group
-# *is* the channel, the number is subtracted again at once: **the network is deaf to `t`**. No error, only a model
-# that stays a
-# little worse, as you measured above. (Later networks avoid it: they let `t` scale and shift *after* the norm.)
+# Exactly nothing. The time is one number for a whole channel, and the next GroupNorm subtracts each group's mean. If
+# the group *is* the channel, the number is subtracted again at once: **the network is deaf to `t`**. No error, only a
+# model that stays a little worse, as you measured above. (Later networks avoid it: they let `t` scale and shift
+# *after* the norm.)
 
 # %% [markdown]
 # ## What the article says
 #
 # - *The time embedding passes a one-layer network and is added, broadcast over the pixels, after the first
-#   convolution.* Right: that is
-#   `time_proj`. Before it come a SiLU and, once for all blocks, a two-layer network.
-# - *After the second convolution comes another time embedding.* No: `t` is added once, between the convolutions.
-#   Your block has
-#   one addition and equals the package's, which in turn equals diffusers' (`tests/test_parity_networks.py`).
+#   convolution.* Right: that is `time_proj`. Before it come a SiLU and, once for all blocks, a two-layer network.
+# - *After the second convolution comes another time embedding.* No: `t` is added once, between the convolutions. Your
+#   block has one addition and equals the package's, which in turn equals diffusers'
+#   (`tests/test_parity_networks.py`).
 # - It does not mention GroupNorm, SiLU and the residual sum. Without them it would not train.
 
 # %% [markdown]
 # ## Three quick questions
 #
 # **1.** Stable Diffusion's first level has 320 channels in 32 groups, on 64 × 64 latents. Over how many numbers is
-# each mean
-# taken?
+# each mean taken?
 #
 # <details><summary>Answer</summary>
 #
@@ -648,8 +615,7 @@ plots.show(fig, "How much the block's output differs between t = 10 and t = 900:
 # <details><summary>Answer</summary>
 #
 # It could be, but the residual stream would have to carry it through every layer, beside the picture. Each block
-# reads
-# it afresh instead, with a projection of its own.
+# reads it afresh instead, with a projection of its own.
 # </details>
 
 # %% [markdown]
@@ -657,14 +623,13 @@ plots.show(fig, "How much the block's output differs between t = 10 and t = 900:
 #
 # `../exercises/06_resblock.ipynb`: the embedding, GroupNorm by hand, the ResBlock, checked at once.
 #
-# To try here: compute the angles in bfloat16 (`t.bfloat16()`). Which timesteps around 998 can the network still
-# tell apart? And
-# draw the clocks with a largest period of 100 instead of 10,000: when do two different timesteps look alike?
+# To try here: compute the angles in bfloat16 (`t.bfloat16()`). Which timesteps around 998 can the network still tell
+# apart? And draw the clocks with a largest period of 100 instead of 10,000: when do two different timesteps look
+# alike?
 
 # %% [markdown]
 # ## What next
 #
 # The block sees 5 × 5 pixels and knows the time. It does not know what the picture should *show*. Lesson 07 builds
-# the part that
-# reads the caption, and lets every pixel look at every other. The package's version of this lesson is
+# the part that reads the caption, and lets every pixel look at every other. The package's version of this lesson is
 # `tinyldm/resblock.py`.

@@ -37,9 +37,8 @@ torch.manual_seed(0)
 # %% [markdown]
 # ## Where we are
 #
-# The ResBlock knows the time and sees 5 × 5 pixels. It cannot do two things: let the left half of a picture know
-# what the right
-# half does, and read a caption. Both are the same operation, *attention*; only who is asked differs.
+# The ResBlock knows the time and sees 5 × 5 pixels. It cannot do two things: let the left half of a picture know what
+# the right half does, and read a caption. Both are the same operation, *attention*; only who is asked differs.
 
 # %%
 where_we_are("SpatialTransformer", "text encoder")
@@ -48,10 +47,8 @@ where_we_are("SpatialTransformer", "text encoder")
 # ## Attention on six numbers
 #
 # Think of asking around in a room. Everybody has a question (*query*), wears a badge that says what they know about
-# (*key*), and has
-# something to say (*value*). You compare your question with all badges, and take a mixture of what is said: much
-# from those who
-# match, little from the others.
+# (*key*), and has something to say (*value*). You compare your question with all badges, and take a mixture of what
+# is said: much from those who match, little from the others.
 #
 # $$ \operatorname{attention}(q, k, v) = \operatorname{softmax}\!\Big(\frac{q k^\top}{\sqrt d}\Big)\, v $$
 #
@@ -59,14 +56,13 @@ where_we_are("SpatialTransformer", "text encoder")
 # numbers wide.
 
 # %% [markdown]
-# Three people, two numbers each: a 3 × 2 tensor. To begin with, let everybody's query, key and value be the same
-# two numbers.
+# Three people, two numbers each: a 3 × 2 tensor. To begin with, let everybody's query, key and value be the same two
+# numbers.
 #
 # $$ A = (2, 0), \qquad B = (0, 2), \qquad C = (1.5, 1.5) $$
 #
 # > **Predict.** The score of a pair is the product of query and key (multiply, then add). Whom does $A$ listen to
-# > most? Does $B$
-# > listen more to $A$ or to $C$? And $C$: to itself, or equally to all?
+# > most? Does $B$ listen more to $A$ or to $C$? And $C$: to itself, or equally to all?
 
 # %%
 x = torch.tensor([[2.0, 0.0], [0.0, 2.0], [1.5, 1.5]])     # (3, 2)
@@ -96,22 +92,18 @@ plots.show(fig, "Left and middle: 3 by 3 tables of scores and of weights. A give
 # <details><summary><b>Answer</b></summary>
 #
 # $A$ listens most to itself ($2\cdot2 + 0\cdot0 = 4$), then to $C$ (3), hardly to $B$ (0): they have nothing in
-# common. $B$ prefers $C$
-# to $A$ in the same way. $C$ scores 4.5 with itself and 3 with both others.
+# common. $B$ prefers $C$ to $A$ in the same way. $C$ scores 4.5 with itself and 3 with both others.
 # </details>
 #
 # Attention has moved each point towards those that it resembles. Three sizes are worth noting: the scores are (who
-# asks) × (who
-# answers); the result has one row for each who *asks*; and nothing above depends on there being three.
+# asks) × (who answers); the result has one row for each who *asks*; and nothing above depends on there being three.
 
 # %% [markdown]
 # ## Why divide by √d?
 #
 # A score is a sum of $d$ products. If the numbers have variance 1, the score has variance $d$: the longer the
-# vectors, the
-# wilder the scores. Softmax of wild scores is nearly "the winner takes it all", and a winner that takes all has no
-# gradient to
-# learn by.
+# vectors, the wilder the scores. Softmax of wild scores is nearly "the winner takes it all", and a winner that takes
+# all has no gradient to learn by.
 #
 # > **Predict.** 64 random keys. How much of the attention does the winner get at $d = 4$, without the root? At $d =
 # > 256$?
@@ -135,11 +127,9 @@ plots.show(fig, "The largest of 64 attention weights between random vectors, ove
 # ## Projections and heads
 #
 # So far query, key and value were one and the same. In a network each is a *learnt* linear map of its input: what I
-# ask for
-# need not be what I am. And one question is too few; a pixel may want to know about colour *and* about edges. So
-# the width
-# $C$ is split into `heads` questions of $d = C /$ `heads` numbers, each with attention of its own, joined again at
-# the end.
+# ask for need not be what I am. And one question is too few; a pixel may want to know about colour *and* about edges.
+# So the width $C$ is split into `heads` questions of $d = C /$ `heads` numbers, each with attention of its own,
+# joined again at the end.
 #
 # `context` is who answers. If it is `None`, the askers ask each other.
 
@@ -173,16 +163,14 @@ x, context = torch.randn(2, 100, 32, device=DEVICE), torch.randn(2, 7, 24, devic
 print(same(mine(x, context), theirs(x, context)))
 
 # %% [markdown]
-# Yours forms the table of weights; the package's calls `F.scaled_dot_product_attention`, which gives the same
-# numbers without
-# ever storing the table. (How much that saves, we shall see.)
+# Yours forms the table of weights; the package's calls `F.scaled_dot_product_attention`, which gives the same numbers
+# without ever storing the table. (How much that saves, we shall see.)
 
 # %% [markdown]
 # ## One query a pixel
 #
 # A feature map has shape `(B, C, H, W)`, attention wants `(B, N, C)`. Each *pixel* becomes a query, and its $C$
-# channels become the
-# query's numbers.
+# channels become the query's numbers.
 #
 # > **Predict.** A feature map of shape (128, 32, 32). How many queries, and how wide?
 
@@ -193,8 +181,7 @@ print(f"{tuple(x.shape[1:])} becomes {queries.shape[1]} queries of {queries.shap
 
 # %% [markdown]
 # The `transpose` matters. `x.reshape(B, H * W, C)` gives the *same shape*, raises no error, and cuts the numbers in
-# the wrong places.
-# If a shape can be right by accident, look at a picture:
+# the wrong places. If a shape can be right by accident, look at a picture:
 
 # %%
 photo = photograph(64)[None]                                   # (1, 3, 64, 64) in [0, 1]
@@ -215,8 +202,7 @@ plots.show(fig, "The flower after flattening and drawing each query as the colou
 # ## Self-attention: every pixel asks all pixels
 #
 # No training is needed to see what it can do. Let queries and keys be the pixels' colours, a little sharpened. Pick
-# one pixel
-# (the cross): which pixels answer it?
+# one pixel (the cross): which pixels answer it?
 
 # %%
 small = F.interpolate(photo, size=(32, 32), mode="area")       # (1, 3, 32, 32)
@@ -240,17 +226,14 @@ widgets.dial(answers, {"pixel": range(1024)}, strip=[{"pixel": p} for p in (432,
 
 # %% [markdown]
 # Look at the last one: a petal of the *second* flower, at the lower edge, listens to the outer petals of the first,
-# in one
-# step and across the whole picture. No chain of 5 × 5 patches is needed. That is what self-attention adds to
-# convolutions:
-# one look at everything that is *alike*, wherever it is.
+# in one step and across the whole picture. No chain of 5 × 5 patches is needed. That is what self-attention adds to
+# convolutions: one look at everything that is *alike*, wherever it is.
 
 # %% [markdown]
 # ## Cross-attention: every pixel asks the words
 #
 # Now let others answer: the *words*. Suppose three of them, with keys that say which colour they are about. Nothing
-# else
-# changes, only keys and values now come from the `context`. The weights table is 1024 pixels × 3 words.
+# else changes, only keys and values now come from the `context`. The weights table is 1024 pixels × 3 words.
 
 # %%
 words = ("orange", "green", "dark")
@@ -265,12 +248,10 @@ plots.show(fig, "The flower, and three maps of how much each pixel listens to th
 
 # %% [markdown]
 # That is all there is to "a pixel reads a word". (The score here is a distance rather than a product; for keys of
-# equal length
-# the two rank alike.)
+# equal length the two rank alike.)
 #
-# So what are the *values* for? The key decides **who is heard**, the value **what is said**. They come from one
-# word through
-# two different learnt maps. Let us exploit it: keep the keys, and let "orange" *say* blue.
+# So what are the *values* for? The key decides **who is heard**, the value **what is said**. They come from one word
+# through two different learnt maps. Let us exploit it: keep the keys, and let "orange" *say* blue.
 
 # %%
 says = {"its own colours": keys, "“orange” says blue": torch.tensor([[0.20, 0.45, 0.95], *keys[1:].tolist()])}
@@ -282,16 +263,14 @@ plots.show(fig, "The flower, and two pictures painted only with three values, mi
            "flower is blue.")
 
 # %% [markdown]
-# The same petals, found by the same key, painted with another value. A trained network uses this all the time:
-# "red" finds out
-# where it applies, and delivers whatever makes the next layer draw red there.
+# The same petals, found by the same key, painted with another value. A trained network uses this all the time: "red"
+# finds out where it applies, and delivers whatever makes the next layer draw red there.
 
 # %% [markdown]
 # ## With no context, self-attention
 #
-# > **Predict.** In Stable Diffusion a caption is 77 vectors of 768 numbers; at the first level a pixel has 320.
-# > What happens to
-# > cross-attention there if you pass `context=None`?
+# > **Predict.** In Stable Diffusion a caption is 77 vectors of 768 numbers; at the first level a pixel has 320. What
+# > happens to cross-attention there if you pass `context=None`?
 
 # %%
 cross = package.Attention(query_dim=320, context_dim=768, heads=8)
@@ -302,9 +281,8 @@ except ValueError as error:
 
 # %% [markdown]
 # It fails: the pixels would have to answer, and `to_k` expects 768 numbers. So in Stable Diffusion "no caption" is
-# not the absence
-# of a context; it is the encoding of the *empty* caption. The default exists in the code, and works only where
-# the two widths are equal.
+# not the absence of a context; it is the encoding of the *empty* caption. The default exists in the code, and works
+# only where the two widths are equal.
 
 # %% [markdown]
 # ## The rest of the block: GEGLU
@@ -314,8 +292,8 @@ except ValueError as error:
 # $$ \operatorname{GEGLU}(x) = (x W) \odot \operatorname{GELU}(x V) $$
 #
 # (Shazeer 2020, eq. 6, without biases there.) One half of the numbers, the *value*, is multiplied by the other, the
-# *gate*, after the
-# gate has passed a GELU: a soft switch, shut below 0 and open above. $\odot$ multiplies number by number.
+# *gate*, after the gate has passed a GELU: a soft switch, shut below 0 and open above. $\odot$ multiplies number by
+# number.
 
 # %%
 class FeedForward(nn.Module):
@@ -342,13 +320,11 @@ plots.show(fig, "Left: a heat map of value times GELU of gate: the left half, wi
 # %% [markdown]
 # ## Put together
 #
-# A *transformer block* does the three in turn: ask the other pixels, ask the words, think. Each first normalises
-# its input (LayerNorm: mean 0
-# and variance 1 within each vector; "pre-LN") and adds its result to what came in.
+# A *transformer block* does the three in turn: ask the other pixels, ask the words, think. Each first normalises its
+# input (LayerNorm: mean 0 and variance 1 within each vector; "pre-LN") and adds its result to what came in.
 #
-# Around it, the *SpatialTransformer* turns a picture into a sequence and back, between two more projections, and
-# adds the picture
-# that came in.
+# Around it, the *SpatialTransformer* turns a picture into a sequence and back, between two more projections, and adds
+# the picture that came in.
 
 # %%
 class TransformerBlock(nn.Module):
@@ -403,18 +379,16 @@ with torch.no_grad():
     print(same(back.reshape(x.shape), mine(x, context)))
 
 # %% [markdown]
-# Not at all! There is no "left" and no "above" in it: a transformer over pixels treats them as a bag. Language
-# models add
-# position embeddings; this one has none. How then can a model learn "a circle *above* a square"? From the
-# convolutions
-# around it. They pad the border with zeros, and from the border a sense of place seeps inwards (Islam et al. 2020).
+# Not at all! There is no "left" and no "above" in it: a transformer over pixels treats them as a bag. Language models
+# add position embeddings; this one has none. How then can a model learn "a circle *above* a square"? From the
+# convolutions around it. They pad the border with zeros, and from the border a sense of place seeps inwards (Islam et
+# al. 2020).
 
 # %% [markdown]
 # ## What it costs
 #
 # The table of weights has a number for each pair. Twice the side, four times the pixels, *sixteen* times the pairs.
-# Here it is for
-# one picture and one head, in memory of 4 bytes a number.
+# Here it is for one picture and one head, in memory of 4 bytes a number.
 
 # %%
 sides = torch.tensor([8, 16, 32, 64, 128, 256, 512])
@@ -435,8 +409,7 @@ plots.show(fig, "Memory of one attention table over the side of the feature map,
 
 # %% [markdown]
 # There is the reason for *latent* diffusion in one line. On 512 × 512 pixels self-attention is out of reach; on the
-# latent, an
-# eighth as large on each side, it is 4,096 times cheaper.
+# latent, an eighth as large on each side, it is 4,096 times cheaper.
 
 # %% [markdown]
 # ## Where was each word read?
@@ -486,8 +459,7 @@ plots.show(fig, f"The picture made from the caption “{CAPTION}”, and the sam
 
 # %% [markdown]
 # Each map is scaled to its own maximum, so compare places within a map, not brightness between maps. Early steps
-# decide where
-# things go, late ones how they look. In a running notebook, turn both dials:
+# decide where things go, late ones how they look. In a running notebook, turn both dials:
 
 # %%
 widgets.dial(word_over_image, {"word": range(len(pieces)), "step": range(20)},
@@ -498,8 +470,8 @@ widgets.dial(word_over_image, {"word": range(len(pieces)), "step": range(20)},
 # ## Break it on purpose
 #
 # You have seen two ways already (no root, no transpose). A third is nastier: softmax over the *wrong axis*.
-# `softmax(dim=-2)` makes each
-# *column* sum to 1: every word distributes itself over the pixels, instead of every pixel over the words. Shapes fit.
+# `softmax(dim=-2)` makes each *column* sum to 1: every word distributes itself over the pixels, instead of every
+# pixel over the words. Shapes fit.
 #
 # > **Predict.** The three-word flower from above, with the wrong axis. What does a pixel get that listens to nobody?
 
@@ -513,20 +485,18 @@ plots.show(fig, "The flower painted with three word values. With the right axis 
 
 # %% [markdown]
 # Black: a word's total voice of 1 is now shared by a thousand pixels. A network with normalisation would hide the
-# darkness, train on, and
-# be worse for no visible reason. The test that catches it is one line: **each row of the weights sums to 1**.
+# darkness, train on, and be worse for no visible reason. The test that catches it is one line: **each row of the
+# weights sums to 1**.
 
 # %% [markdown]
 # ## What the article says
 #
 # - *(128, 32, 32) gives 1024 queries of 128 numbers, one for each pixel.* Right, as you saw.
-# - *The context is both the key sequence and the value sequence.* Through two different learnt projections; the
-#   blue flower shows why that
-#   matters.
+# - *The context is both the key sequence and the value sequence.* Through two different learnt projections; the blue
+#   flower shows why that matters.
 # - *With no context it defaults to self-attention.* In the code yes; in Stable Diffusion the widths forbid it.
 # - *Essentially a standard pre-LN transformer decoder without causal mask.* Essentially: but with GroupNorm and
-#   projections around it,
-#   GEGLU inside, no positions, and one more residual.
+#   projections around it, GEGLU inside, no positions, and one more residual.
 
 # %% [markdown]
 # ## Three quick questions
@@ -551,8 +521,7 @@ plots.show(fig, "The flower painted with three word values. With the right axis 
 # <details><summary>Answer</summary>
 #
 # Attention only *mixes* values, with weights that sum to 1. Without a non-linear step between, two attentions in a
-# row
-# could hardly compute more than a mixture of mixtures.
+# row could hardly compute more than a mixture of mixtures.
 # </details>
 
 # %% [markdown]
@@ -561,13 +530,12 @@ plots.show(fig, "The flower painted with three word values. With the right axis 
 # `../exercises/07_spatial_transformer.ipynb`: attention, heads, cross-attention, GEGLU and the SpatialTransformer,
 # checked at once.
 #
-# To try here: change `CAPTION` and look where its words are read. Swap "red" and "blue" in the *values* only
-# (record `to_v`'s
-# output and exchange two rows): do the colours swap in the picture?
+# To try here: change `CAPTION` and look where its words are read. Swap "red" and "blue" in the *values* only (record
+# `to_v`'s output and exchange two rows): do the colours swap in the picture?
 
 # %% [markdown]
 # ## What next
 #
-# You have both kinds of block. Lesson 08 stacks them to the whole U-Net, and counts where its parameters and its
-# work are. The package's version of
-# this lesson is `tinyldm/spatial_transformer.py`; all of it is now yours but `upcast`, which lesson 14 explains.
+# You have both kinds of block. Lesson 08 stacks them to the whole U-Net, and counts where its parameters and its work
+# are. The package's version of this lesson is `tinyldm/spatial_transformer.py`; all of it is now yours but `upcast`,
+# which lesson 14 explains.

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 08 · The U-Net: down, across and up again
 #
-# **Goal.** Assemble the denoiser from the blocks of the last two lessons, and know where its parameters and its
-# work are.
+# **Goal.** Assemble the denoiser from the blocks of the last two lessons, and know where its parameters and its work
+# are.
 #
 # **Time.** 40 minutes to read and play; the cells compute for about a minute on 2 CPU cores.
 #
@@ -41,10 +41,8 @@ torch.manual_seed(0)
 # ## Where we are
 #
 # This is the box in the middle: noisy latent, time and context in, a guess of the same shape as the latent out. The
-# blocks are the
-# ones that you built; the imports above stand for them (you showed that they are equal). What is left is the
-# plumbing, and the
-# plumbing is where U-Nets are got wrong.
+# blocks are the ones that you built; the imports above stand for them (you showed that they are equal). What is left
+# is the plumbing, and the plumbing is where U-Nets are got wrong.
 
 # %%
 where_we_are("U-Net", "ResBlock", "SpatialTransformer")
@@ -53,23 +51,20 @@ where_we_are("U-Net", "ResBlock", "SpatialTransformer")
 # ## Why a U?
 #
 # Noise must be removed pixel by pixel, at full resolution. But *what* to draw there is a question about the whole
-# picture. A network
-# that works at full resolution all the way is slow and short-sighted. So:
+# picture. A network that works at full resolution all the way is slow and short-sighted. So:
 #
 # - **down**: halve the resolution, widen the channels: see more, more coarsely;
 # - **across**: at the bottom every pixel is near to every other;
 # - **up**: double again, back to the size of the input.
 #
-# On the way down, detail is lost. That is what the **skips** are for: every feature map of the way down is kept,
-# and handed to the way
-# up at the same height (Ronneberger et al. 2015).
+# On the way down, detail is lost. That is what the **skips** are for: every feature map of the way down is kept, and
+# handed to the way up at the same height (Ronneberger et al. 2015).
 
 # %% [markdown]
 # ## The stack
 #
 # The skips are a *stack*: last in, first out. Push going down, pop going up, and every map meets its own resolution
-# again, without any
-# bookkeeping. Here it is with names in place of tensors.
+# again, without any bookkeeping. Here it is with names in place of tensors.
 #
 # > **Predict.** Down pushes a, b, c, d. In which order do they come back?
 
@@ -82,10 +77,9 @@ while stack:
     print("up reads", stack.pop())
 
 # %% [markdown]
-# These four are the tiny model's real ones: (a) the first convolution, (b) the blocks of level 0, (c) the
-# downsample, (d) the blocks
-# of level 1. Note that (a) and (c) are pushed too. Forgetting them is the usual mistake: then the way up lacks a
-# map a level.
+# These four are the tiny model's real ones: (a) the first convolution, (b) the blocks of level 0, (c) the downsample,
+# (d) the blocks of level 1. Note that (a) and (c) are pushed too. Forgetting them is the usual mistake: then the way
+# up lacks a map a level.
 #
 # The numbers come from a configuration, a few numbers a level:
 
@@ -99,9 +93,8 @@ print("context_dim    ", config.context_dim)
 # %% [markdown]
 # ## Down
 #
-# One level: a ResBlock and a SpatialTransformer, once or more; after each pair, push. Then halve (but not at the
-# last level), and
-# push again.
+# One level: a ResBlock and a SpatialTransformer, once or more; after each pair, push. Then halve (but not at the last
+# level), and push again.
 
 # %%
 def transformers(config, i, number):
@@ -135,11 +128,9 @@ class DownLevel(nn.Module):
 # %% [markdown]
 # ## Up
 #
-# The mirror image, with one ResBlock more: the level pushed its pairs, and one more map came in from the level
-# above (or from
-# `conv_in`). Each ResBlock pops one and reads it *beside* its own input: the channels are put next to each other
-# (`torch.cat`),
-# so the block's input is wider.
+# The mirror image, with one ResBlock more: the level pushed its pairs, and one more map came in from the level above
+# (or from `conv_in`). Each ResBlock pops one and reads it *beside* its own input: the channels are put next to each
+# other (`torch.cat`), so the block's input is wider.
 #
 # > **Predict.** Tiny's up path at 4 × 4: the middle gives 96 channels. How many channels do the two ResBlocks there
 # > read?
@@ -218,8 +209,8 @@ class UNet(nn.Module):
         return self.conv_out(F.silu(self.norm_out(x)))               # (B, C_0, h, w) -> (B, 4, h, w)
 
 # %% [markdown]
-# Is it the package's? Give yours the package's weights (they only fit if every name and every shape is the same),
-# and compare.
+# Is it the package's? Give yours the package's weights (they only fit if every name and every shape is the same), and
+# compare.
 
 # %%
 theirs = package.UNet(config).to(DEVICE)
@@ -235,8 +226,7 @@ with torch.no_grad():
 # ## Watch the sizes flow
 #
 # Hooks note the shape of what leaves each block. Below, each bar is one feature map: as high as its resolution, as
-# wide as it has channels.
-# The arcs are the skips.
+# wide as it has channels. The arcs are the skips.
 
 # %%
 KINDS = {ResBlock: ("ResBlock", plots.BLUE), SpatialTransformer: ("SpatialTransformer", plots.ORANGE),
@@ -305,8 +295,8 @@ plots.show(fig, "The tiny U-Net as bars from left to right: tall ones at 8 by 8,
 
 # %% [markdown]
 # Nested arcs, never crossing: that is what "last in, first out" looks like. And now **the same class** with Stable
-# Diffusion 1's numbers.
-# On PyTorch's `meta` device tensors have shapes but no contents, so 860 million parameters cost nothing.
+# Diffusion 1's numbers. On PyTorch's `meta` device tensors have shapes but no contents, so 860 million parameters
+# cost nothing.
 #
 # > **Predict.** How many parameters has your U-Net at that size? (The tiny one has 2.8 million.)
 
@@ -331,17 +321,16 @@ print(f"Yours at the tiny size:           {parameters(mine):,}")
 
 # %% [markdown]
 # 859,520,964 is the number in the released checkpoint, to the last digit. It is a good test: any forgotten bias or
-# extra layer
-# would show.
+# extra layer would show.
 
 # %% [markdown]
 # ## Where are the parameters, and where is the work?
 #
-# A convolution's parameters do not depend on the size of the picture; its work does. So they need not be in the
-# same place.
+# A convolution's parameters do not depend on the size of the picture; its work does. So they need not be in the same
+# place.
 #
-# > **Predict.** In Stable Diffusion's U-Net, which level has most parameters: 64², 32², 16² or 8²? Which does most
-# > of the work?
+# > **Predict.** In Stable Diffusion's U-Net, which level has most parameters: 64², 32², 16² or 8²? Which does most of
+# > the work?
 
 # %%
 def by_level(unet, inputs):
@@ -381,16 +370,14 @@ plots.show(fig, "Percent of parameters and of operations by level. Stable Diffus
 
 # %% [markdown]
 # The wide, coarse levels *know* most, and the fine, narrow ones *work* most: halving the sides divides the work by
-# four, doubling the
-# channels multiplies parameters and work by four. It is why later versions moved their transformers down: XL has
-# none at its finest
-# level and ten in a row at its coarsest.
+# four, doubling the channels multiplies parameters and work by four. It is why later versions moved their
+# transformers down: XL has none at its finest level and ten in a row at its coarsest.
 
 # %% [markdown]
 # ## Any size that divides
 #
-# Nothing in the network says 8 × 8. Convolutions and attention take any height and width, if they can be halved
-# often enough.
+# Nothing in the network says 8 × 8. Convolutions and attention take any height and width, if they can be halved often
+# enough.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -404,9 +391,9 @@ except RuntimeError as error:
     print("8 × 7:", str(error).split(".")[0])
 
 # %% [markdown]
-# 7 halves to 4 and doubles to 8, and then the skip does not fit. (The package's U-Net says it in plainer words.)
-# So Stable Diffusion makes pictures of any multiple of 64 pixels; whether they are *good* away from
-# the size that it was trained at is another matter.
+# 7 halves to 4 and doubles to 8, and then the skip does not fit. (The package's U-Net says it in plainer words.) So
+# Stable Diffusion makes pictures of any multiple of 64 pixels; whether they are *good* away from the size that it was
+# trained at is another matter.
 
 # %% [markdown]
 # ## Look inside the trained one
@@ -463,11 +450,9 @@ plots.show(fig, f"A scene ({caption}), the liveliest channel of the feature map 
 # %% [markdown]
 # ## Break it on purpose
 #
-# Swap two skips. At tiny's level 0 the two maps that are popped last, (b) and (a), have the *same shape*: 64
-# channels at 8 × 8. So a
-# queue in place of a stack is caught by an error elsewhere, but these two can change places unnoticed. And what if
-# a skip is
-# silenced altogether?
+# Swap two skips. At tiny's level 0 the two maps that are popped last, (b) and (a), have the *same shape*: 64 channels
+# at 8 × 8. So a queue in place of a stack is caught by an error elsewhere, but these two can change places unnoticed.
+# And what if a skip is silenced altogether?
 #
 # > **Predict.** Which does more harm to the guess: (a) and (b) exchanged, or (b) set to zero? Or hardly any?
 
@@ -499,19 +484,17 @@ plots.show(fig, "The trained U-Net's guess with its skips as they are, with the 
 
 # %% [markdown]
 # Silenced coarse skips and silenced fine ones do different harm: the first lose *what* is there, the second *where
-# exactly*. And the
-# exchange shows why a loading test with real weights is worth more than a test of shapes.
+# exactly*. And the exchange shows why a loading test with real weights is worth more than a test of shapes.
 
 # %% [markdown]
 # ## What the article says
 #
 # - *The dimensions are (channel, width, height).* In the code (channel, height, width), as you saw with 24 × 4.
 # - *A predicted noise vector comes out.* A tensor of the latent's shape; whether it means noise or velocity is a
-#   convention between
-#   training and sampling, not part of the network.
-# - *Down-scaling layers, then up-scaling layers, each with a ResBlock and a SpatialTransformer.* Right for the
-#   finer levels; the lowest of Stable
-#   Diffusion 1 has no SpatialTransformers, but the middle has one. It does not mention the skips that go across.
+#   convention between training and sampling, not part of the network.
+# - *Down-scaling layers, then up-scaling layers, each with a ResBlock and a SpatialTransformer.* Right for the finer
+#   levels; the lowest of Stable Diffusion 1 has no SpatialTransformers, but the middle has one. It does not mention
+#   the skips that go across.
 
 # %% [markdown]
 # ## Three quick questions
@@ -542,13 +525,11 @@ plots.show(fig, "The trained U-Net's guess with its skips as they are, with the 
 #
 # `../exercises/08_unet.ipynb`: the skip stack, the widths of the up path, the whole U-Net, checked at once.
 #
-# To try here: draw the flow of `versions.SDXL.unet` (yours lacks its `added_mlp`, but the flow is the same). How
-# many numbers does a U-Net
-# of three levels have at your own choice of channels?
+# To try here: draw the flow of `versions.SDXL.unet` (yours lacks its `added_mlp`, but the flow is the same). How many
+# numbers does a U-Net of three levels have at your own choice of channels?
 
 # %% [markdown]
 # ## What next
 #
-# The network is complete. Lesson 09 makes its context: how a caption, a picture or a label becomes vectors. Lesson
-# 10 trains it. The package's version of this
-# lesson is `tinyldm/unet.py`.
+# The network is complete. Lesson 09 makes its context: how a caption, a picture or a label becomes vectors. Lesson 10
+# trains it. The package's version of this lesson is `tinyldm/unet.py`.

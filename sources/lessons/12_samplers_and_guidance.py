@@ -43,9 +43,9 @@ seed = torch.Generator().manual_seed(0)
 # %% [markdown]
 # ## Where we are
 #
-# Training is over; the weights stay as they are. What is left is to *ask* the U-Net again and again, and to make
-# the next question out of the answer. That loop is the sampler. It knows nothing of captions: guidance stands
-# between it and the U-Net.
+# Training is over; the weights stay as they are. What is left is to *ask* the U-Net again and again, and to make the
+# next question out of the answer. That loop is the sampler. It knows nothing of captions: guidance stands between it
+# and the U-Net.
 
 # %%
 where_we_are("sampler", "guidance")
@@ -53,10 +53,10 @@ where_we_are("sampler", "guidance")
 # %% [markdown]
 # ## What the network tells us
 #
-# From a noisy $z_t$ (`z`) and its $t$ (`t`), the network says in effect two things at once: a clean latent
-# $\hat z_0$ (`z0_hat`) and the noise $\hat\epsilon$ (`eps_hat`). They are two readings of one answer, because
-# $z_t = \sqrt{\bar\alpha_t}\,\hat z_0 + \sqrt{1-\bar\alpha_t}\,\hat\epsilon$ must hold. The tiny model's answer is
-# a velocity $\hat v$ (`v`), and
+# From a noisy $z_t$ (`z`) and its $t$ (`t`), the network says in effect two things at once: a clean latent $\hat z_0$
+# (`z0_hat`) and the noise $\hat\epsilon$ (`eps_hat`). They are two readings of one answer, because $z_t =
+# \sqrt{\bar\alpha_t}\,\hat z_0 + \sqrt{1-\bar\alpha_t}\,\hat\epsilon$ must hold. The tiny model's answer is a
+# velocity $\hat v$ (`v`), and
 #
 # $$ \hat z_0 = \sqrt{\bar\alpha_t}\, z_t - \sqrt{1-\bar\alpha_t}\,\hat v, \qquad
 # \hat\epsilon = \sqrt{\bar\alpha_t}\,\hat v + \sqrt{1-\bar\alpha_t}\, z_t $$
@@ -78,10 +78,10 @@ print(f"z0_hat = {z0_hat:.2f}, eps_hat = {eps_hat:.2f}; mixed again: {0.6 * z0_h
 # ## A world with a perfect network
 #
 # To compare samplers fairly we first need a network that makes no mistakes. For very simple data it can be written
-# down. Let the whole data set be *one number*, near 1 two times out of three, near -1 otherwise: two bells
-# $\mathcal N(m_k, s^2)$ with $m = (-1, 1)$ (`MEANS`), weights $(\tfrac13, \tfrac23)$ (`WEIGHTS`) and $s = 0.25$
-# (`SPREAD`). Noised, each bell is a bell again, so the best possible $\hat z_0$ is a weighted mean: how probable is
-# each bell, given $z_t$, and where in it would the number have been?
+# down. Let the whole data set be *one number*, near 1 two times out of three, near -1 otherwise: two bells $\mathcal
+# N(m_k, s^2)$ with $m = (-1, 1)$ (`MEANS`), weights $(\tfrac13, \tfrac23)$ (`WEIGHTS`) and $s = 0.25$ (`SPREAD`).
+# Noised, each bell is a bell again, so the best possible $\hat z_0$ is a weighted mean: how probable is each bell,
+# given $z_t$, and where in it would the number have been?
 
 # %%
 T = 1000
@@ -109,24 +109,24 @@ plots.show(fig, "The best guess of the clean number against the noisy one. At t 
                 "0.33; at smaller t it becomes an S that jumps from -1 to 1; at t = 50 nearly a straight line.")
 
 # %% [markdown]
-# At $t = 999$ the noisy number says next to nothing, so the best guess is the *mean of all data*,
-# $\tfrac23 \cdot 1 + \tfrac13\cdot(-1) = 0.33$, a number that hardly occurs in the data! For pictures the same
-# guess is a blur, the mean of all pictures that fit the caption.
+# At $t = 999$ the noisy number says next to nothing, so the best guess is the *mean of all data*, $\tfrac23 \cdot 1 +
+# \tfrac13\cdot(-1) = 0.33$, a number that hardly occurs in the data! For pictures the same guess is a blur, the mean
+# of all pictures that fit the caption.
 #
-# > **Predict.** A sampler of a single step believes the first guess and stops. Where do forty numbers end? And
-# > where should they end?
+# > **Predict.** A sampler of a single step believes the first guess and stops. Where do forty numbers end? And where
+# > should they end?
 
 # %% [markdown]
 # ## DDIM: change the mixture, keep the parts
 #
-# The simplest idea. If the answer were exact, $z_t$ would consist of $\hat z_0$ and $\hat\epsilon$. Then a state
-# with less noise consists of the same two, in another mixture. Write $\bar\alpha$ (`now`) for where we are and
+# The simplest idea. If the answer were exact, $z_t$ would consist of $\hat z_0$ and $\hat\epsilon$. Then a state with
+# less noise consists of the same two, in another mixture. Write $\bar\alpha$ (`now`) for where we are and
 # $\bar\alpha'$ (`after`) for where we want to land, any number of timesteps further down:
 #
 # $$ z' = \sqrt{\bar\alpha'}\;\hat z_0 + \sqrt{1-\bar\alpha'}\;\hat\epsilon $$
 #
-# (Song et al. 2021, "DDIM", eq. 12 with $\sigma = 0$.) The loop around it: ask, step, ask again. The last step
-# lands on $\bar\alpha' = 1$, the clean latent.
+# (Song et al. 2021, "DDIM", eq. 12 with $\sigma = 0$.) The loop around it: ask, step, ask again. The last step lands
+# on $\bar\alpha' = 1$, the clean latent.
 
 # %%
 def trailing(steps):
@@ -178,9 +178,9 @@ plots.show(fig, "Histograms of 4,000 ends of DDIM after 1, 2, 4, 8 and 50 steps,
 # %% [markdown]
 # ## Euler: a path, followed in straight lines
 #
-# Divide $z_t$ by its signal's factor, $x = z_t/\sqrt{\bar\alpha}$, and write
-# $\sigma = \sqrt{(1-\bar\alpha)/\bar\alpha}$ (`sigma`) for the noise per signal. Then
-# $x = \hat z_0 + \sigma\hat\epsilon$, and DDIM's step becomes
+# Divide $z_t$ by its signal's factor, $x = z_t/\sqrt{\bar\alpha}$, and write $\sigma =
+# \sqrt{(1-\bar\alpha)/\bar\alpha}$ (`sigma`) for the noise per signal. Then $x = \hat z_0 + \sigma\hat\epsilon$, and
+# DDIM's step becomes
 #
 # $$ x' = x - (\sigma - \sigma')\,\hat\epsilon. $$
 #
@@ -203,14 +203,14 @@ print("DDIM and Euler:", same(with_euler, with_ddim).replace("Yours equals tinyl
 # ## DDPM: step back, and add a little noise
 #
 # The oldest of the four takes the name "reverse diffusion" seriously. Given $z_t$ *and* $\hat z_0$, the state just
-# before is again a bell (Ho et al. 2020, "DDPM", eq. 7). With $\alpha = \bar\alpha/\bar\alpha'$ (`alpha`), the
-# share of signal that survives the steps in between:
+# before is again a bell (Ho et al. 2020, "DDPM", eq. 7). With $\alpha = \bar\alpha/\bar\alpha'$ (`alpha`), the share
+# of signal that survives the steps in between:
 #
 # $$ z' = \frac{\sqrt{\bar\alpha'}(1-\alpha)\,\hat z_0 + \sqrt{\alpha}\,(1-\bar\alpha')\,z_t}{1-\bar\alpha} +
 # \sqrt{\frac{1-\bar\alpha'}{1-\bar\alpha}(1-\alpha)}\;\epsilon_{\text{fresh}} $$
 #
-# The mean mixes the noisy state with the guess; the rest is *fresh* noise. So noise is drawn at the start, and
-# again at every step.
+# The mean mixes the noisy state with the guess; the rest is *fresh* noise. So noise is drawn at the start, and again
+# at every step.
 
 # %%
 def ddpm(generator):
@@ -251,22 +251,21 @@ plots.show(fig, "Forty paths from noise at t = 999 to the two bells at 1 and -1.
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# DDIM's are smooth, and two of them cannot cross: where they met, they would get the same answer and go on
-# together. So the starting noise decides everything. DDPM's are jagged and cross: its fresh noise decides, too.
-# Both end in the right two bells, one third to two thirds.
+# DDIM's are smooth, and two of them cannot cross: where they met, they would get the same answer and go on together.
+# So the starting noise decides everything. DDPM's are jagged and cross: its fresh noise decides, too. Both end in the
+# right two bells, one third to two thirds.
 # </details>
 #
-# Between the two lies a dial, DDIM's $\eta$ (`eta`): it scales the fresh noise from 0 (DDIM) to 1 (DDPM). You can
-# try it with `tinyldm.ddim(…, eta=0.5)`.
+# Between the two lies a dial, DDIM's $\eta$ (`eta`): it scales the fresh noise from 0 (DDIM) to 1 (DDPM). You can try
+# it with `tinyldm.ddim(…, eta=0.5)`.
 
 # %% [markdown]
 # ## DPM-Solver++: look where the guess is going
 #
-# A path is followed best in coordinates in which it is nearly straight. With
-# $\lambda = \log\sqrt{\bar\alpha/(1-\bar\alpha)}$ (`lambda_`, half the log SNR of lesson 02) as the time, the
-# *exact* step is a weighted mean of all the guesses $\hat z_0$ on the way; DDIM takes the first one for all.
-# DPM-Solver++ (Lu et al. 2022, algorithm 2, "2M") has the previous guess too, and extrapolates by half a step, at
-# no extra call:
+# A path is followed best in coordinates in which it is nearly straight. With $\lambda =
+# \log\sqrt{\bar\alpha/(1-\bar\alpha)}$ (`lambda_`, half the log SNR of lesson 02) as the time, the *exact* step is a
+# weighted mean of all the guesses $\hat z_0$ on the way; DDIM takes the first one for all. DPM-Solver++ (Lu et al.
+# 2022, algorithm 2, "2M") has the previous guess too, and extrapolates by half a step, at no extra call:
 #
 # $$ z' = \sqrt{\tfrac{1-\bar\alpha'}{1-\bar\alpha}}\; z_t + \sqrt{\bar\alpha'}\,(1-e^{-h})\,D, \qquad
 # D = \hat z_0 + \tfrac{h}{2 h_{\text{prev}}}\big(\hat z_0 - \hat z_0^{\text{prev}}\big) $$
@@ -335,9 +334,9 @@ print(f"Twice as many steps: DDIM's error is {gain[0]:.1f} times smaller, DPM-So
 # Order 1: DDIM's error halves. Order 2: DPM-Solver++'s shrinks to a quarter.
 # </details>
 #
-# The right panel is a caution. The *last* step, onto the clean latent, is first order for every sampler here,
-# because $\lambda$ is infinite there, and with evenly spaced timesteps it is long. In this toy it eats most of the
-# gain. How much it costs in a picture is a question for the real network.
+# The right panel is a caution. The *last* step, onto the clean latent, is first order for every sampler here, because
+# $\lambda$ is infinite there, and with evenly spaced timesteps it is long. In this toy it eats most of the gain. How
+# much it costs in a picture is a question for the real network.
 
 # %% [markdown]
 # ## The same four on the real network
@@ -370,9 +369,9 @@ for package, step in ((tinyldm.ddim, ddim_step), (tinyldm.euler, euler_step), (t
 # %% [markdown]
 # ## Guidance: exaggerate what the caption changes
 #
-# Asked with a caption, the network answers $\hat v_c$; asked with the empty caption `""`, it answers
-# $\hat v_\varnothing$ (it knows that one because a part of the captions was dropped in training). The difference is
-# *what the caption changes*. Classifier-free guidance takes more of it:
+# Asked with a caption, the network answers $\hat v_c$; asked with the empty caption `""`, it answers $\hat
+# v_\varnothing$ (it knows that one because a part of the captions was dropped in training). The difference is *what
+# the caption changes*. Classifier-free guidance takes more of it:
 #
 # $$ \hat v = \hat v_\varnothing + w\,(\hat v_c - \hat v_\varnothing) $$
 #
@@ -402,8 +401,8 @@ def guide(unet, context, null_context, w):
 # anything that the network ever answered.
 # </details>
 #
-# Nothing was trained for this: it is two calls and one line. The price is that each step costs two calls. And here
-# is the proof that the line is the package's:
+# Nothing was trained for this: it is two calls and one line. The price is that each step costs two calls. And here is
+# the proof that the line is the package's:
 
 # %%
 null_context = torch.randn(3, 32, 128, generator=seed).to(DEVICE)
@@ -414,8 +413,8 @@ print(same(yours, tinyldm.guided(model.unet, context, null_context, 4.0)(z_T, t)
 # %% [markdown]
 # ## Pictures at last
 #
-# A function from captions to `estimate`, and one from a latent to a picture. We watch one way from noise, with 8
-# DDIM steps: above the state $z_t$, below the guess $\hat z_0$, both through the VAE's decoder.
+# A function from captions to `estimate`, and one from a latent to a picture. We watch one way from noise, with 8 DDIM
+# steps: above the state $z_t$, below the guess $\hat z_0$, both through the VAE's decoder.
 
 # %%
 def asked(captions, w=4.0, negative=None):
@@ -440,8 +439,7 @@ plots.show(fig, f"Eight steps from noise under the caption '{caption}'. Above, t
 
 # %% [markdown]
 # The state is a mixture, so it gets less noisy step by step. The guess is a picture from the start: the perfect
-# network's first guess was the mean of the data, and a trained one's comes near to the mean of what fits the
-# caption.
+# network's first guess was the mean of the data, and a trained one's comes near to the mean of what fits the caption.
 
 # %%
 subject = "a small blue square to the left of a large yellow star"
@@ -465,10 +463,10 @@ plots.show(fig, f"'{subject}' from one and the same noise: four samplers, a row 
 # %% [markdown]
 # ## Quality against steps against seconds
 #
-# Looking at one picture proves little. Two measurements: how far the latent is from the end of its path (100 steps
-# of DPM-Solver++ stand in for the truth), and how many of 44 captions, one for each colour and shape of the
-# training world, the *judge* finds come true in every stated word. The judge is a network that reads pictures of
-# this small world (lesson 15). 44 captions make wide intervals; they are drawn.
+# Looking at one picture proves little. Two measurements: how far the latent is from the end of its path (100 steps of
+# DPM-Solver++ stand in for the truth), and how many of 44 captions, one for each colour and shape of the training
+# world, the *judge* finds come true in every stated word. The judge is a network that reads pictures of this small
+# world (lesson 15). 44 captions make wide intervals; they are drawn.
 
 # %%
 PAIRS = [(colour, shape) for colour in COLOURS for shape in SHAPES if (colour, shape) not in HELD_OUT_PAIRS]
@@ -532,12 +530,12 @@ plots.show(fig, f"Left: the share of captions that came true against 1 to {count
 # <details><summary><b>Answer</b></summary>
 #
 # $44 \cdot 50 \cdot 2 = 4{,}400$: the 2 is guidance. None is slowest: a step costs one (doubled) call of the U-Net,
-# and the few sums of the sampler beside it are nothing. So "seconds" means "steps", and the only way to be fast is
-# to need few.
+# and the few sums of the sampler beside it are nothing. So "seconds" means "steps", and the only way to be fast is to
+# need few.
 # </details>
 #
-# Look at where the left curves stop rising: beyond that point more steps still move the latent towards the
-# reference (right), but the judge sees no gain.
+# Look at where the left curves stop rising: beyond that point more steps still move the latent towards the reference
+# (right), but the judge sees no gain.
 
 # %%
 for name, found in results.items():
@@ -547,8 +545,7 @@ for name, found in results.items():
 # %% [markdown]
 # ## Turn up the guidance
 #
-# One noise, one caption, `guidance_scale` from 0 to 15. (12 steps of DPM-Solver++, so that the dial answers at
-# once.)
+# One noise, one caption, `guidance_scale` from 0 to 15. (12 steps of DPM-Solver++, so that the dial answers at once.)
 
 # %%
 def guided_picture(ax, w):
@@ -620,8 +617,8 @@ plots.show(fig, f"Eight pictures of '{open_caption}' from the same eight noises 
 # ## A negative caption
 #
 # Nothing says that $\hat v_\varnothing$ must come from the *empty* caption. Put another one there, and the sampler
-# walks away from it: $\hat v = \hat v_{\text{negative}} + w\,(\hat v_c - \hat v_{\text{negative}})$. It works only
-# in the direction in which the two captions differ.
+# walks away from it: $\hat v = \hat v_{\text{negative}} + w\,(\hat v_c - \hat v_{\text{negative}})$. It works only in
+# the direction in which the two captions differ.
 #
 # > **Predict.** "a star", away from "a yellow star on a black background". What may change, what must not?
 
@@ -644,9 +641,8 @@ plots.show(fig, "Eight pictures of 'a star' from the same noises in four rows: w
 # %% [markdown]
 # ## Twice the same, or never
 #
-# DDIM, Euler and DPM-Solver++ are functions: the same noise gives the same picture, bit for bit on one machine.
-# DDPM is, too, if you also fix the seed of its fresh noise. Below: one starting noise, four seeds of the fresh
-# noise.
+# DDIM, Euler and DPM-Solver++ are functions: the same noise gives the same picture, bit for bit on one machine. DDPM
+# is, too, if you also fix the seed of its fresh noise. Below: one starting noise, four seeds of the fresh noise.
 
 # %%
 def from_one_noise(step):
@@ -664,15 +660,15 @@ plots.show(fig, "From one starting noise: two equal pictures by DDIM, and four p
 
 # %% [markdown]
 # Two warnings. The *batch* matters: with one seed, the third picture of a batch starts from other noise than a
-# picture alone. And a seed names different numbers on a CPU and on a GPU; so the package draws where the
-# `Generator` lives, and a CPU generator gives about the same picture everywhere.
+# picture alone. And a seed names different numbers on a CPU and on a GPU; so the package draws where the `Generator`
+# lives, and a CPU generator gives about the same picture everywhere.
 
 # %% [markdown]
 # ## Break it on purpose
 #
-# Three mistakes, on the perfect network first, where we know what should come out. (1) DDPM without its fresh
-# noise, "to get cleaner pictures". (2) The network is told the wrong `t`: 50 too few, or 50 too many. (3) Four
-# timesteps with Stable Diffusion's "leading" spacing, but pure noise to start from.
+# Three mistakes, on the perfect network first, where we know what should come out. (1) DDPM without its fresh noise,
+# "to get cleaner pictures". (2) The network is told the wrong `t`: 50 too few, or 50 too many. (3) Four timesteps
+# with Stable Diffusion's "leading" spacing, but pure noise to start from.
 #
 # > **Predict.** Two bells at -1 and 1, with 1/3 and 2/3 of the numbers. What does (1) do to the lower bell?
 
@@ -741,13 +737,12 @@ print("The package's warning for (3):", caught[0].message)
 # %% [markdown]
 # ## What the article says
 #
-# - *The predicted noise is scaled down and subtracted.* Literally true of Euler, but from
-#   $z_t/\sqrt{\bar\alpha_t}$. The others estimate $\hat z_0$ and mix anew, and DDPM adds fresh noise. You showed
-#   that DDIM and Euler are equal.
+# - *The predicted noise is scaled down and subtracted.* Literally true of Euler, but from $z_t/\sqrt{\bar\alpha_t}$.
+#   The others estimate $\hat z_0$ and mix anew, and DDPM adds fresh noise. You showed that DDIM and Euler are equal.
 # - *The model removes the noise gradually, from random noise to an image.* True, but *how* gradually is yours to
 #   choose: the loop decides, not the training.
-# - *10 % of the captions were dropped to improve guidance.* That is all that the article says of guidance. It
-#   doubles the calls and is used at nearly every step of nearly every picture.
+# - *10 % of the captions were dropped to improve guidance.* That is all that the article says of guidance. It doubles
+#   the calls and is used at nearly every step of nearly every picture.
 
 # %% [markdown]
 # ## Three quick questions
@@ -780,13 +775,12 @@ print("The package's warning for (3):", caught[0].message)
 # `../exercises/12_samplers_and_guidance.ipynb`: write timesteps, the steps of the samplers and guidance yourself,
 # each checked at once.
 #
-# To try here: turn guidance off for the last half of the steps (let `asked` look at `t`). Write Heun's method
-# (Karras et al. 2022, algorithm 1, the whole of it), which asks twice a step, and put it into the first error
-# figure: at equal *calls*, does it beat DPM-Solver++?
+# To try here: turn guidance off for the last half of the steps (let `asked` look at `t`). Write Heun's method (Karras
+# et al. 2022, algorithm 1, the whole of it), which asks twice a step, and put it into the first error figure: at
+# equal *calls*, does it beat DPM-Solver++?
 
 # %% [markdown]
 # ## What next
 #
-# Lesson 13 puts the loop between a text encoder and a VAE, and makes of it text to image, image to image,
-# inpainting and more. The package's version of this lesson is `tinyldm/reverse_diffusion.py`; you can now read all
-# of it.
+# Lesson 13 puts the loop between a text encoder and a VAE, and makes of it text to image, image to image, inpainting
+# and more. The package's version of this lesson is `tinyldm/reverse_diffusion.py`; you can now read all of it.
