@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 import nbformat
-from common import ROOT, generated, write
+from common import ROOT, generated, with_setup, write
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
@@ -58,7 +58,7 @@ def with_solutions(source: Path) -> NotebookNode:
         else:
             cells += solution_cells(find(name), cell)
     notebook.cells = cells
-    return notebook
+    return with_setup(notebook)
 
 
 def heading(exercise: Exercise, number: str) -> str:

@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 import nbformat
-from common import ROOT, executed, generated, same_cells, write
+from common import ROOT, SETUP_ID, executed, generated, same_cells, with_setup, write
+from nbformat import NotebookNode
 
 SOURCES, NOTEBOOKS = ROOT / "sources" / "lessons", ROOT / "notebooks"
 MOST_BYTES = 1_000_000
@@ -33,6 +34,11 @@ def sources(names: list[str]) -> list[Path]:
     return [source for source in known if source.stem.startswith(tuple(names))]
 
 
+def lesson(source: Path) -> NotebookNode:
+    """The notebook of a lesson, without outputs."""
+    return with_setup(generated(source))
+
+
 def stale() -> list[str]:
     """What is wrong between sources and committed notebooks, in words; nothing if all is well."""
     problems = []
@@ -40,7 +46,7 @@ def stale() -> list[str]:
         file = NOTEBOOKS / f"{source.stem}.ipynb"
         if not file.is_file():
             problems.append(f"{file.name} is missing")
-        elif not same_cells(generated(source), nbformat.read(file, as_version=4)):
+        elif not same_cells(lesson(source), nbformat.read(file, as_version=4)):
             problems.append(f"{file.name} is not what its source generates")
     known = {source.stem for source in sources(["all"])}
     problems += [f"{file.name} has no source" for file in sorted(NOTEBOOKS.glob("*.ipynb")) if file.stem not in known]
@@ -51,7 +57,7 @@ def build(source: Path, folder: Path) -> None:
     """Run one lesson and write it. Raises ValueError where the result is over 1 MB."""
     start = time.perf_counter()
     file = folder / f"{source.stem}.ipynb"
-    write(executed(generated(source), NOTEBOOKS), file)
+    write(executed(lesson(source), NOTEBOOKS), file)
     size = file.stat().st_size
     print(f"{file.name}: {time.perf_counter() - start:.0f} s, {size / 1e3:.0f} KB", flush=True)
     if size > MOST_BYTES:
@@ -60,16 +66,18 @@ def build(source: Path, folder: Path) -> None:
 
 def retell(source: Path, folder: Path) -> None:
     """Give a notebook its source's new text and keep its outputs. Raises ValueError where code has changed too."""
-    file, notebook = folder / f"{source.stem}.ipynb", generated(source)
+    file, notebook = folder / f"{source.stem}.ipynb", lesson(source)
     if not file.is_file():
         raise ValueError(f"{file.name} has not been run yet; run it with --execute {source.stem[:2]}")
-    old = [cell for cell in nbformat.read(file, as_version=4).cells if cell.cell_type == "code"]
-    new = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    old, new = ([cell for cell in cells if cell.cell_type == "code" and cell["id"] != SETUP_ID]
+                for cells in (nbformat.read(file, as_version=4).cells, notebook.cells))
     if [cell.source for cell in old] != [cell.source for cell in new]:
         raise ValueError(f"the code of {file.name} has changed, not just its text; run it with "
                          f"--execute {source.stem[:2]}")
-    for before, after in zip(old, new, strict=True):
-        after.outputs, after.execution_count = before.outputs, before.execution_count
+    for before, after in zip(old, new):
+        after.outputs = before.outputs
+    for number, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), 1):
+        cell.execution_count = number            # as in a run from top to bottom
     write(notebook, file)
 
 

@@ -9,14 +9,25 @@ A source is a plain Python script, readable and runnable as such:
     print("code")
 """
 
+import tomllib
 from pathlib import Path
 
 import jupytext
 import nbformat
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
 
 ROOT = Path(__file__).resolve().parent.parent
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+SETUP_ID = "setup"
+SETUP = """\
+# Where tinyldm is missing (on Colab, say), this gets it; elsewhere it does nothing.
+import importlib.util, subprocess, sys
+
+if importlib.util.find_spec("tinyldm") is None:
+    subprocess.run(["git", "clone", "--depth", "1", "{address}", "tinyldm-course"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", "tinyldm-course"], check=True)
+    sys.path.insert(0, "tinyldm-course")"""
 VIEW = "application/vnd.jupyter.widget-view+json"     # a dial without its kernel; the strip beside it stays
 
 
@@ -27,6 +38,15 @@ def generated(source: Path) -> NotebookNode:
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"{source.stem.replace('_', '-')[:48]}-{number:03d}"
+    return notebook
+
+
+def with_setup(notebook: NotebookNode) -> NotebookNode:
+    """The notebook with a cell under its title that gets the course where it is missing: a hosted notebook is opened
+    alone. The address is that of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    cell = new_code_cell(SETUP.format(address=project["urls"]["Repository"]), id=SETUP_ID)
+    notebook.cells.insert(1, cell)
     return notebook
 
 

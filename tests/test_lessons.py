@@ -76,7 +76,7 @@ def test_the_check_sees_a_changed_cell_and_a_missing_notebook(tmp_path, monkeypa
     source.parent.mkdir()
     source.write_text("# %% [markdown]\n# # 02 · Trial\n\n# %%\nprint(1)\n")
     assert builder.stale() == ["02_trial.ipynb is missing"]
-    builder.write(builder.generated(source), tmp_path / "02_trial.ipynb")
+    builder.write(builder.lesson(source), tmp_path / "02_trial.ipynb")
     assert builder.stale() == []
     source.write_text(source.read_text().replace("print(1)", "print(2)"))
     assert builder.stale() == ["02_trial.ipynb is not what its source generates"]
@@ -88,18 +88,31 @@ def test_new_text_keeps_the_outputs_and_new_code_does_not_pass(tmp_path):
     source.write_text("# %% [markdown]\n# # 02 · Trial\n\n# %%\nprint(1)\n")
     with pytest.raises(ValueError, match="has not been run yet"):
         builder.retell(source, tmp_path)
-    notebook = builder.generated(source)
-    notebook.cells[1].outputs = [nbformat.v4.new_output("stream", name="stdout", text="1\n")]
-    notebook.cells[1].execution_count = 1
+    notebook = builder.lesson(source)
+    notebook.cells[2].outputs = [nbformat.v4.new_output("stream", name="stdout", text="1\n")]
     builder.write(notebook, tmp_path / "02_trial.ipynb")
     source.write_text(source.read_text().replace("Trial", "Second trial\n\n# %% [markdown]\n# And more."))
     builder.retell(source, tmp_path)
     told = nbformat.read(tmp_path / "02_trial.ipynb", as_version=4)
-    assert builder.same_cells(told, builder.generated(source))
-    assert told.cells[-1].outputs[0].text == "1\n" and told.cells[-1].execution_count == 1
+    assert builder.same_cells(told, builder.lesson(source))
+    assert told.cells[-1].outputs[0].text == "1\n" and told.cells[-1].execution_count == 2
     source.write_text(source.read_text().replace("print(1)", "print(2)"))
     with pytest.raises(ValueError, match="code of 02_trial.ipynb has changed.*--execute 02"):
         builder.retell(source, tmp_path)
+
+
+def test_the_first_cell_gets_the_course_only_where_it_is_missing(tmp_path, monkeypatch):
+    common = load("common")
+    cell = common.with_setup(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title")])).cells[1]
+    called = []
+    monkeypatch.setattr(subprocess, "run", lambda command, check: called.append(command))
+    exec(cell.source, {})
+    assert called == []
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    exec(cell.source, {})
+    (_, verb, *_, address, folder), install = called
+    assert verb == "clone" and address.startswith("https://") and install[-1] == folder == sys.path[0]
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, **NAME)
