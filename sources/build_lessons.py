@@ -5,8 +5,8 @@
     python sources/build_lessons.py --text 02           # new prose, same code: the outputs of the last run are kept
     python sources/build_lessons.py --check             # are the committed notebooks what the sources generate?
 
-Where a code cell has changed, there is no writing without running. TINYLDM_FAST=1 shortens the training cells; notebooks so made are for trying, not for
-committing, and go to the folder that `--out` names.
+Where a code cell has changed, there is no writing without running. TINYLDM_FAST=1 shortens the training cells;
+notebooks so made are for trying, not for committing, and go to the folder that `--out` names.
 """
 
 import argparse

@@ -38,7 +38,7 @@ DIVERGING = LinearSegmentedColormap.from_list("blue_orange", [BLUE, "#F7F7F7", O
 
 NARROW, WIDE, TALL, STRIP = (4.5, 3.4), (8.0, 3.6), (8.0, 7.0), (10.0, 2.3)     # inches, for a notebook's width
 DPI = 110
-FEW, QUALITY = 6000, 72      # colours up to which a figure is lines, not a photograph; quality of a JPEG (noise is dear)
+FEW, QUALITY = 6000, 72     # colours up to which a figure is lines, not a photograph; quality of a JPEG (noise is dear)
 
 RC = {
     "axes.prop_cycle": matplotlib.cycler(color=CYCLE),
