@@ -18,7 +18,7 @@ import matplotlib
 from tinyldm.workshop import machine
 
 ROOT = Path(__file__).parents[1]
-LESSON, STORED = ROOT / "sources" / "drafts" / "10_training.py", ROOT / "benchmarks" / "lesson10.json"
+LESSON, STORED = ROOT / "sources" / "lessons" / "10_training.py", ROOT / "benchmarks" / "lesson10.json"
 EACH = 20                     # pictures of each of the 12 kinds of things
 
 

@@ -25,22 +25,21 @@ def test_another_factor_is_refused():
 
 def test_crops_leave_the_held_out_square_alone():
     photograph = torch.zeros(3, 200, 300, dtype=torch.uint8)
-    top, left = photo_vaes.corner(photograph)
-    photograph[:, top:top + 128, left:left + 128] = 255
-    crops = photo_vaes.crops(photograph, 50, seed=0)
+    photograph[:, 36:36 + 128, 86:86 + 128] = 255
+    crops = photo_vaes.crops(photograph, (36, 86), 50, seed=0)
     assert crops.shape == (50, 3, 64, 64) and crops.max() == 0
-    assert torch.equal(crops, photo_vaes.crops(photograph, 50, seed=0))
+    assert torch.equal(crops, photo_vaes.crops(photograph, (36, 86), 50, seed=0))
 
 
 def test_crops_come_from_everywhere_else_and_are_mirrored():
     across = torch.arange(300).expand(3, 200, 300)
-    crops = photo_vaes.crops(across, 200, seed=0)
+    crops = photo_vaes.crops(across, (36, 86), 200, seed=0)
     assert crops.min() == 0 and crops.max() == 299
     rising = crops[:, 0, 0, 1] > crops[:, 0, 0, 0]
     assert 60 < rising.sum() < 140
 
 
-def test_the_held_out_square_is_the_middle_of_the_photograph():
+def test_the_held_out_square_is_cut_from_its_corner():
     photograph, square = photo_vaes.whole("china"), photo_vaes.held_out("china")
     assert square.shape == (3, 128, 128) and square.dtype == torch.float32
     assert torch.equal((square[:, 64, 64] * 255).round().byte(), photograph[:, 149 + 64, 256 + 64])
