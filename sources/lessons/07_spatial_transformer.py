@@ -121,9 +121,15 @@ ax.plot(widths, [winners_share(d, d**-0.5) for d in widths], "o-", color=plots.B
 ax.set(xscale="log", xlabel="width d", ylabel="share of the winner", ylim=(0, 1), title="Random vectors, 64 keys")
 ax.legend()
 plots.show(fig, "The largest of 64 attention weights between random vectors, over the width d. Without the "
-           "division it rises towards 1; divided by the root of d it stays near 0.1 at every width.")
+           "division it rises towards 1, from 0.1 at d = 1 over 0.3 at 4 to 0.9 at 256; divided by the root of d it "
+           "stays near 0.1 at every width.")
 
 # %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# About 0.3 at $d = 4$ and 0.9 at $d = 256$, of 64 random keys. With the root it is 0.1 at every width.
+# </details>
+#
 # ## Projections and heads
 #
 # So far query, key and value were one and the same. In a network each is a *learnt* linear map of its input: what I
@@ -221,8 +227,9 @@ plots.picture(ax, small[0], "32 × 32 pixels")
 plots.show(fig, "The flower, reduced to 32 by 32 pixels: orange petals on a dark green ground.")
 widgets.dial(answers, {"pixel": range(1024)}, strip=[{"pixel": p} for p in (432, 530, 100, 980)],
              alt="Four maps of whom one pixel listens to. Asked from the red centre, the centre lights up; asked "
-                 "from the ground, all of the ground; asked from the second flower at the lower edge, the outer "
-                 "petals of the first flower light up, far away.")
+                 "from an orange petal beside it, a ring around the centre; asked from the bluish ground at the upper "
+                 "left, the bluish ground on all sides; asked from the second flower at the lower edge, that flower "
+                 "and, far away, the outer petals of the first.")
 
 # %% [markdown]
 # Look at the last one: a petal of the *second* flower, at the lower edge, listens to the outer petals of the first,
@@ -314,8 +321,8 @@ axes[1].plot(line, F.gelu(line), color=plots.BLUE, label="GELU")
 axes[1].plot(line, F.relu(line), "--", color=plots.GREY, label="ReLU")
 axes[1].set(xlabel="gate", ylabel="how far it opens", title="The gate")
 axes[1].legend()
-plots.show(fig, "Left: a heat map of value times GELU of gate: the left half, with a negative gate, is blank; the "
-           "right half passes the value, the stronger the larger the gate. Right: GELU, a smooth ReLU.")
+plots.show(fig, "Left: a heat map of value times GELU of gate: the left half, with a negative gate, is almost blank; "
+           "the right half passes the value, the stronger the larger the gate. Right: GELU, a smooth ReLU.")
 
 # %% [markdown]
 # ## Put together
@@ -396,11 +403,11 @@ gigabytes = 4 * sides.double() ** 4 / 1e9
 
 fig, ax = plt.subplots(figsize=plots.WIDE)
 ax.plot(sides, gigabytes, "o-", color=plots.BLUE)
-for side, text, place in ((8, "tiny's latent: 16 KB", (8, -3)), (64, "Stable Diffusion's latent: 67 MB", (8, -12)),
+for side, text, place in ((8, "tiny's latent: 16 KB", (10, -13)), (64, "Stable Diffusion's latent: 67 MB", (8, -12)),
                           (512, "512 × 512 pixels: 275 GB", (-12, -2))):
     ax.annotate(text, (side, 4 * side**4 / 1e9), textcoords="offset points", xytext=place,
                 ha="left" if side < 500 else "right")
-ax.set(xscale="log", yscale="log", xlabel="side of the feature map", ylabel="GB for one table", ylim=(5e-6, 1e3),
+ax.set(xscale="log", yscale="log", xlabel="side of the feature map", ylabel="GB for one table", ylim=(2e-6, 1e3),
        title="One head's weights")
 ax.set_xticks(sides.tolist(), [str(s) for s in sides.tolist()])
 ax.minorticks_off()
@@ -415,13 +422,13 @@ plots.show(fig, "Memory of one attention table over the side of the feature map,
 # ## Where was each word read?
 #
 # Enough of toys: the trained model. While it makes a picture we record the weights of all its cross-attentions
-# (`capture_attention`), and draw for each word how much each place listened to it: the mean over layers, heads and
-# steps.
+# (`capture_attention`), and draw for each word how much each place listened to it: the mean over heads, steps and the
+# layers of 8 × 8 pixels.
 #
-# > **Predict.** Where will "circle" be read? Where "above"? Where the words of the ground?
+# > **Predict.** Where will "circle" be read? Where "above"? And "red", and "white", the word of the ground?
 
 # %%
-CAPTION = "a large red circle above a large blue square on black"
+CAPTION = "a large red circle above a large blue square on white"
 model = LatentDiffusion.from_pretrained("tiny", device=DEVICE)
 with capture_attention(model.unet) as recorded:
     image = model.generate([CAPTION], steps=20, guidance_scale=4.0, generator=torch.Generator().manual_seed(3))[0]
@@ -455,16 +462,42 @@ for word, ax in zip(range(len(pieces)), list(axes.flat)[1:]):
 for ax in axes.flat:
     plots.bare(ax)
 plots.show(fig, f"The picture made from the caption “{CAPTION}”, and the same picture once for each word, bright "
-           "where that word was read most.")
+           "where that word was read most. “circle” and “above” light up at the circle, “square” at the square, both "
+           "on an almost dark picture; under the other words, colours and ground among them, nearly the whole "
+           "picture is more or less bright.")
+
+maps = word_maps / word_maps.norm(dim=1, keepdim=True)                  # each map as a vector of length 1
+alike = (maps[0] * maps[-1]).sum(0)                                     # cosine of the first step and the last
+print("First and last step alike:", ", ".join(f"{pieces[i]} {alike[1 + i]:.2f}" for i in (3, 4, 8)))
+print(f"Read at the start mark: {word_maps.mean((0, 1))[0]:.0%}, at the end marks and the filling: "
+      f"{word_maps.mean((0, 1))[1 + len(pieces):].sum():.0%}")
 
 # %% [markdown]
-# Each map is scaled to its own maximum, so compare places within a map, not brightness between maps. Early steps
-# decide where things go, late ones how they look. In a running notebook, turn both dials:
+# <details><summary><b>Answer</b></summary>
+#
+# "circle" is read at the circle, and so is "above": it says something about the circle. "square" is read at the
+# square. But "red", "blue" and "white" are read nearly everywhere, "white" no more on the ground than elsewhere!
+# The word is not the only place where its meaning is: each token has seen all tokens before it (lesson 09), so
+# "circle" may well carry "red", and the marks after the last word the whole sentence.
+# </details>
+#
+# Each map is scaled to its own maximum: compare places within a map, not brightness between maps. This is one caption
+# and one seed; white was taken because on a dark ground a map cannot be seen.
+
+# %% [markdown]
+# Are the nouns at their places from the beginning? The numbers printed above say: nearly (1 would be the same map).
+# The strip draws the map of "circle" at four steps over the *finished* picture. In a running notebook, turn both
+# dials:
 
 # %%
 widgets.dial(word_over_image, {"word": range(len(pieces)), "step": range(20)},
              strip=[{"word": 3, "step": s} for s in (0, 5, 10, 19)],
-             alt=f"Where the word “{pieces[3]}” was read at four steps, from the noisiest to the last.")
+             alt=f"Where the word “{pieces[3]}” was read at four steps, from the noisiest to the last: at the place "
+                 "where the circle will be, from the first step on, and more closely at the last.")
+
+# %% [markdown]
+# At step 0 the latent is pure noise, and "circle" is already read about where the circle will stand: the layout is
+# decided in the first steps. (Film strips in lessons 00 and 12 show the same from outside.)
 
 # %% [markdown]
 # ## Break it on purpose
@@ -484,9 +517,9 @@ plots.show(fig, "The flower painted with three word values. With the right axis 
            "wrong one the picture is black; 300 times brighter it shows unevenly lit patches.")
 
 # %% [markdown]
-# Black: a word's total voice of 1 is now shared by a thousand pixels. A network with normalisation would hide the
-# darkness, train on, and be worse for no visible reason. The test that catches it is one line: **each row of the
-# weights sums to 1**.
+# Almost nothing, so black: a word's total voice of 1 is now shared by a thousand pixels. A network with normalisation
+# would hide the darkness, train on, and be worse for no visible reason. The test that catches it is one line: **each
+# row of the weights sums to 1**.
 
 # %% [markdown]
 # ## What the article says
