@@ -116,9 +116,13 @@ plots.show(fig, f"Eight of 25 steps under '{CAPTION}'. Above, the picture so far
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# It can only guess the *average* of all pictures that fit the sentence: something soft. From noise alone it cannot
-# know where the things will be. The noise decides that, step by step. (Lesson 12 shows it with numbers.)
+# Near the *average* of all pictures that fit the sentence: something soft, red above and blue below, without edges.
+# From noise alone it cannot know where the things will be. That is decided step by step, and a guess on the way may
+# be wrong: at step 10 it says green. (Lesson 12 shows all this on one number.)
 # </details>
+#
+# The upper row is not grainy, as a noisy photograph is: the noise is in the *latent* (below), and the decoder makes
+# blots of colour of it.
 
 # %% [markdown]
 # ## Two dials
@@ -142,13 +146,17 @@ widgets.dial(drawn, {"colour": list(COLOURS), "shape": list(SHAPES)}, strip=stri
                  "green star, green ring and yellow square.")
 
 # %% [markdown]
+# The colour and the shape are those of the words. Ground and place were left open, so they may change with them:
+# every word moves the whole latent a little.
+
+# %% [markdown]
 # ## The box, opened
 #
 # Five parts make the picture. Three are *networks*, whose numbers were learnt; two are a few lines of arithmetic.
 #
 # | part | reads | makes | lesson |
 # |---|---|---|---|
-# | **text encoder** | a caption | the *context*: a vector for each word | 09 |
+# | **text encoder** | a caption | the *context*: a vector for each *token* (a word or a mark) | 09 |
 # | **sampler** | noise | a less noisy latent, again and again | 12 |
 # | **guidance** | two answers of the U-Net | one that is truer to the caption | 12 |
 # | **U-Net** | a noisy latent, how noisy it is, the context | what is noise in it | 06-08 |
@@ -201,6 +209,11 @@ plots.show(fig, "Four tensors on the way from sentence to picture: the context a
                 f"{read(image)[0]}.")
 
 # %% [markdown]
+# The first ten rows of the context are the start mark and the nine words; the others, nearly alike, are the mark for
+# the end, repeated until there are 32. The latent is no small picture, but it has the picture's layout: its numbers
+# are far from 0 in the right half, where the things are.
+
+# %% [markdown]
 # ## How large is it?
 #
 # Count the learnt numbers ("parameters") of each network, in the tiny model and in Stable Diffusion 1. For the second
@@ -220,8 +233,9 @@ for i, (name, colour, hatch) in enumerate((("tiny", plots.ORANGE, ""), ("Stable 
                    edgecolor="white", label=name)
     ax.bar_label(bars, [f" {n:,}" for n in sizes[name].values()], fontsize=9)
 ax.set_yticks([j + 0.2 for j in range(4)], sizes["tiny"])
-ax.set(xscale="log", xlabel="parameters (each tick ten times the last)", xlim=(1e4, 3e10),
+ax.set(xscale="log", xlabel="parameters (each mark ten times the one before)", xlim=(1e4, 3e10),
        title="The same parts, two sizes")
+ax.minorticks_off()
 ax.invert_yaxis()
 ax.legend(loc="lower right")
 facts = "; ".join(f"{part} {n:,} and {sizes['Stable Diffusion 1'][part]:,}" for part, n in sizes["tiny"].items())
@@ -254,7 +268,7 @@ plots.show(fig, f"Two equal pictures from seed 7 under '{CAPTION}', another from
 # <details><summary><b>Answer</b></summary>
 #
 # The first two are equal to the last bit. Seed 8 is another picture of the same sentence. The fourth starts from the
-# same noise as the first, so compare its layout with it.
+# same noise as the first, and has its layout and its ground: only the circle's colour is another.
 # </details>
 
 # %% [markdown]

@@ -36,9 +36,9 @@ seed = torch.Generator().manual_seed(0)     # every random number below comes fr
 # ## Where we are
 #
 # A diffusion model learns to remove noise. To make its exercises we need pictures with a *known* amount of noise:
-# that is all that forward diffusion does. Nothing is learnt in this lesson, and no network runs. In a latent
-# diffusion model the "picture" is the VAE's latent `z0`; the arithmetic does not care, so we mostly look at
-# photographs.
+# that is all that forward diffusion does. Nothing is learnt in this lesson, and no network runs, but for a VAE that
+# once makes and decodes a latent. In a latent diffusion model the "picture" is the VAE's latent `z0`; the arithmetic
+# does not care, so we mostly look at photographs.
 
 # %%
 where_we_are("forward diffusion")
@@ -99,14 +99,14 @@ left.legend(loc="lower left")
 right.hist(paths[:, -1], bins=12, orientation="horizontal", color=plots.SKY)
 right.set(xlabel="how many", title="at the end")
 plots.show(fig, "Forty random walks that all start at 0.8. Over 1,000 steps they fan out and sink, until they "
-           "fill the range from about -2 to 2 evenly around 0; a histogram beside them is centred at 0.")
+           "lie between about -2 and 2, on both sides of 0; a histogram beside them has its middle near 0.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
 # (c). The shrinking and the adding balance: whatever the start, the number forgets it and ends as a draw from a
-# normal distribution of mean 0 and variance 1. Without the shrinking you would get something like (d); we shall break
-# it that way below.
+# normal distribution of mean 0 and variance 1. Without the shrinking the spread would go on growing, as in (d),
+# though only to 2.3 here, as each step adds so little; we shall break it that way below.
 # </details>
 #
 # That is the point of the whole construction. The end does not depend on the beginning, so a sampler can *start*
@@ -131,8 +131,8 @@ for t in range(T):
 
 fig = plots.film([to_unit(photo), *frames], ["z0, no noise", *(f"t = {t}" for t in stops)], size=1.2)
 plots.show(fig, "A photograph of a flower after 0, 1, 100, 250, 500, 750 and 1,000 steps of noise. At t = 99 it "
-           "is only grainy, at t = 499 the flower is a faint patch of colour, at t = 999 nothing but noise is "
-           "left.")
+           "is only grainy, at t = 499 the flower's round and its colour are still there but no petal, at t = 749 a "
+           "faint patch of colour; at t = 999 nothing but noise is left.")
 
 # %% [markdown]
 # Look at the second picture, `t = 0`. Python counts from 0, so `t = 0` is the state after the *first* step: it has
@@ -228,8 +228,8 @@ def noised_photo(ax, t):
 
 
 widgets.dial(noised_photo, {"t": range(0, T, 3)}, strip=[{"t": t} for t in (0, 249, 498, 750)],
-             alt="The flower noised in one jump to t = 0, 249, 498 and 750: the same pictures as those that the "
-                 "thousand steps gave, from hardly grainy to almost pure noise.", size=(1.5, 1.8))
+             alt="The flower noised in one jump to t = 0, 249, 498 and 750: as noisy as those that the thousand "
+                 "steps gave, from hardly grainy to almost pure noise.", size=(1.5, 1.8))
 
 # %% [markdown]
 # ## Signal and noise
@@ -243,10 +243,11 @@ fig, ax = plt.subplots(figsize=plots.WIDE)
 ax.plot(alpha_bar.sqrt(), color=plots.BLUE, label=r"signal $\sqrt{\bar\alpha_t}$")
 ax.plot((1 - alpha_bar).sqrt(), color=plots.ORANGE, linestyle="--", label=r"noise $\sqrt{1-\bar\alpha_t}$")
 for t in (100, 999):
-    for factor, shift in ((alpha_bar[t].sqrt().item(), 10 if t < 500 else 12), ((1 - alpha_bar[t]).sqrt().item(), -16)):
+    places = ((4, 10), (4, -16)) if t < 500 else ((-42, -6), (-4, -16))     # beside the curves, not on them
+    for factor, place in zip((alpha_bar[t].sqrt().item(), (1 - alpha_bar[t]).sqrt().item()), places):
         ax.plot(t, factor, "o", color=plots.BLACK, markersize=5)
-        ax.annotate(f"t = {t}: {factor:.3f}", (t, factor), textcoords="offset points",
-                    xytext=(4 if t < 500 else -4, shift), ha="left" if t < 500 else "right")
+        ax.annotate(f"t = {t}: {factor:.3f}", (t, factor), textcoords="offset points", xytext=place,
+                    ha="left" if t < 500 else "right")
 crossing = int((alpha_bar < 0.5).nonzero()[0])
 ax.axvline(crossing, color=plots.GREY, linewidth=0.8)
 ax.text(crossing + 6, 0.05, f"as much noise as signal: t = {crossing}", color=plots.BLACK)
@@ -286,7 +287,7 @@ right.axhline(0, color=plots.GREY, linewidth=0.8)
 right.text(1000, 0.4, "as much noise as signal", fontsize=9, ha="right")
 left.legend()
 plots.show(fig, "Left: the share of the signal over t. The linear schedule falls fastest and is almost 0 by t = "
-           "700; the cosine falls almost in a straight line; Stable Diffusion's lies between. Right: the "
+           "700; the cosine falls last, in an even S; from t = 100 on Stable Diffusion's lies between. Right: the "
            "logarithm of signal to noise. At the end linear reaches -10, cosine plunges below, and Stable "
            "Diffusion's stops at about -5.")
 
@@ -298,13 +299,13 @@ pictures = [to_unit(share[t] ** 0.5 * photo + (1 - share[t]) ** 0.5 * eps)
 
 fig = plots.grid(pictures, [f"t = {t}" for t in moments], columns=len(moments), rows=list(shares), size=1.0)
 plots.show(fig, "The flower at five timesteps under three schedules, one a row. With the linear schedule it is "
-           "gone by t = 549; with the cosine one it is still visible at t = 699; Stable Diffusion's row lies "
-           "between the two.")
+           "a faint patch at t = 549 and gone by t = 699; with the cosine one it is still visible at t = 699 and a "
+           "patch at t = 849; Stable Diffusion's row lies between the two.")
 
 # %% [markdown]
-# The last third of the linear row shows the same picture three times: noise. A network gains little there. The cosine
-# row makes each step cost about the same. Stable Diffusion's lies between, and was tuned for latents, which have less
-# to lose than pixels.
+# The last two pictures of the linear row are the same: noise. A network gains little there, and it is three tenths of
+# all timesteps. In the cosine row each picture loses about as much as the one before. Stable Diffusion's lies
+# between.
 
 # %% [markdown]
 # ## A photograph, a digit, a latent
@@ -313,7 +314,7 @@ plots.show(fig, "The flower at five timesteps under three schedules, one a row. 
 # the photograph (128 × 128), a handwritten digit (8 × 8) and the latent of a small scene (4 × 8 × 8), of which we see
 # one channel, and below it what the VAE's decoder makes of all four.
 #
-# > **Predict.** All three get the same share of noise. Which one is unreadable first?
+# > **Predict.** All three get the same noise at each `t`. Which can be recognised longest?
 
 # %%
 vae = LatentDiffusion.from_pretrained("tiny").vae.to(DEVICE)
@@ -338,25 +339,32 @@ rows = [*(to_unit(noised(photo, t)) for t in moments), *(to_unit(noised(digit, t
 fig = plots.grid(rows, [f"t = {t}" for t in moments], columns=len(moments), size=1.0,
                  rows=["photograph\n128 × 128", "digit\n8 × 8", "latent\nchannel 0", "latent,\ndecoded"])
 plots.show(fig, "Four rows over six timesteps: the photograph, the digit three, one channel of the latent of "
-           f"'{caption}', and the picture that the decoder makes of the noised latent. The digit is unreadable "
-           "from t = 399 on, when the photograph's flower can still be seen.")
+           f"'{caption}', and the picture that the decoder makes of the noised latent. The digit is hard to read "
+           "at t = 249 and gone at t = 399; the decoded triangle breaks in two at t = 249 and both things are lost at "
+           "t = 549; the photograph's flower can be seen to t = 549, as a patch even at t = 749.")
 
 # %% [markdown]
-# The digit goes first. Not because it gets more noise: each *pixel* gets the same. But in the photograph a petal
-# covers hundreds of pixels, and our eye averages over them. Averaging $n \times n$ pixels divides the noise's
-# standard deviation by $n$; the petal's colour stays. The next cell does with a computer what your eye does.
+# The photograph, by far. Not because it gets less noise: each *number* gets the same (and the digit's pixels even
+# differ more among themselves, by 0.68 from their mean against 0.54). But in the photograph the flower covers
+# thousands of pixels, and our eye averages over them. Averaging $n \times n$ pixels divides the noise's standard
+# deviation by $n$; the flower's colour stays. The next cell does with a computer what your eye does. (The contrast is
+# stretched alike in all four, to one standard deviation.)
 
 # %%
-noisy = noised(photo, 749)[None]                          # (1, 3, 128, 128)
+noisy = noised(photo, 649)[None]                          # (1, 3, 128, 128)
 averaged = [torch.nn.functional.avg_pool2d(noisy, n) for n in (1, 2, 4, 8)]
 
-fig = plots.grid([to_unit(a[0]) for a in averaged],
+fig = plots.grid([to_unit((a[0] - a.mean()) / a.std() / 2) for a in averaged],
                  ["as it is", "means of 2 × 2", "means of 4 × 4", "means of 8 × 8"], size=1.6)
-plots.show(fig, "The flower at t = 749, where it is hidden by noise. Averaged over blocks of 4 by 4, 8 by 8 and "
-           "16 by 16 pixels, the blurred flower comes out of the noise more and more clearly.")
+plots.show(fig, "The flower at t = 649, where noise covers it. Averaged over blocks of 2 by 2, 4 by 4 and 8 by 8 "
+           "pixels, it comes out of the noise more and more clearly, as a coarse mosaic: orange with a red middle.")
 
 # %% [markdown]
-# So "how much noise is `t = 749`?" has no answer without "in what?". Large pictures are redundant and need more noise
+# Look back at the last row: the noise in a latent is not grain. The decoder makes *things* of it, in clear colours
+# and at wrong places. That is how noise looks in the film strips of this course.
+
+# %% [markdown]
+# So "how much noise is `t = 649`?" has no answer without "in what?". Large pictures are redundant and need more noise
 # to be destroyed than small ones. A latent is already compressed: its numbers say different things, so noise bites at
 # once. It is one reason why a schedule that was made for pixels does not fit latents, and why later models shift
 # their schedule with the resolution (Hoogeboom et al. 2023).
@@ -383,11 +391,11 @@ for ax, look, title in ((axes[0], lambda z: z[:, 0], "One number of each latent"
     ax.hist(look(white), bins, color=plots.GOLD, alpha=0.7, label="was white")
     ax.set(xlabel="value at t = 999", ylabel="latents of 500", title=title)
     ax.axvline(0, color=plots.BLUE, linestyle="--", linewidth=1.2, label="where sampling starts")
-axes[0].legend(loc="upper left")
+axes[0].legend(loc="upper left", frameon=True, framealpha=1, edgecolor="white")
 axes[0].set_ylim(0, 70)
 plots.show(fig, "Left: histograms of one number of white and of black latents at t = 999; they overlap "
-           "completely. Right: histograms of the latents' means: two separate peaks at -0.068 and 0.068. Sampling "
-           "starts between them, at 0.")
+           "almost completely. Right: histograms of the latents' means: two separate peaks at -0.068 and 0.068. "
+           "Sampling starts between them, at 0.")
 
 # %% [markdown]
 # A single number tells nothing; the mean gives the brightness away every time. A network that is trained on this
@@ -424,7 +432,7 @@ plots.show(fig, "The last 400 timesteps of the signal's factor. Stable Diffusion
 # 2. **The step's noise in the jump**: $\sqrt{\beta_t}$ where $\sqrt{1-\bar\alpha_t}$ belongs. (The article's words
 #    "the noise added at each step" invite it.)
 #
-# > **Predict.** For each: is the last picture too dark, too wild, or just right?
+# > **Predict.** For each: is the last picture too flat, too wild, or just right?
 
 # %%
 moments = (249, 499, 749, 999)
@@ -440,11 +448,12 @@ fig = plots.grid([to_unit(z / 2.5) for z in everything], titles, columns=4, size
                  rows=["right", "no\nshrinking", "√β in\nthe jump"])
 plots.show(fig, "Three rows over four timesteps, with the standard deviation above each picture. Right: it stays "
            "1.00. Without shrinking it grows to 2.5 and the flower shows through to the end. With the step's "
-           "noise in the jump it falls to 0.13: the flower fades to even grey instead of drowning in noise.")
+           "noise in the jump it falls to 0.13: the flower fades into grey instead of drowning in noise.")
 
 # %% [markdown]
-# Neither raises an error, and either would train: the network would learn to undo the wrong thing. The number above
-# each picture gives both away. **If you test one thing about forward diffusion, test that the variance stays 1.**
+# The first is too wild, and yet the flower never goes; the second is flat, and the flower never goes either. Neither
+# raises an error, and either would train: the network would learn to undo the wrong thing. The number above each
+# picture gives both away. **If you test one thing about forward diffusion, test that the variance stays 1.**
 
 # %% [markdown]
 # ## What the article says
@@ -471,8 +480,8 @@ plots.show(fig, "Three rows over four timesteps, with the standard deviation abo
 #
 # <details><summary>Answer</summary>
 #
-# The signal left is $5 \cdot 0.068 = 0.34$ instead of 0.068, and the variance is over 1. Training never sees anything
-# like the pure noise that sampling starts from.
+# The signal left is $5 \cdot 0.068 = 0.34$ instead of 0.068, and the variance is over 1. The noisiest latents of
+# training are much less like the pure noise that sampling starts from.
 # </details>
 #
 # **3.** Why may the jump use *one* draw of noise where the chain used a thousand?
