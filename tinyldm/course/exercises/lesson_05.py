@@ -6,6 +6,7 @@ from torch import Generator, Tensor, nn
 
 from tinyldm.course.calls import Call, Seeded
 from tinyldm.course.exercise import Exercise, Wrong
+from tinyldm.course.exercises.inputs import integer
 
 TITLE = "The autoencoder"
 
@@ -301,13 +302,15 @@ DOWNSAMPLE = Exercise(
 # ── The posterior ────────────────────────────────────────────────────────────────────────────────────
 
 def posterior_cases(generator: Generator) -> list[Call]:
-    """moments (B, 2C, h, w), one with far too large log-variances, and a generator."""
+    """moments (B, 2C, h, w), some with far too small or far too large log-variances, and a generator."""
     calls = [Call((torch.tensor([[[[1.0, -2.0]], [[-1.0, 0.5]]]]), Seeded(3)))]
+    # σ may not fall below e⁻¹⁵ = 3 · 10⁻⁷: beside a mean of 0 that can be seen.
+    surest = torch.tensor([0.0, 0.0, -60.0, -60.0]).view(1, 4, 1, 1).expand(1, 4, 4, 4)
+    calls.append(Call((surest, Seeded(integer(0, 10**6, generator)))))
     for B, C, h, w, top in ((2, 4, 4, 4, 0), (1, 2, 3, 5, 45), (3, 4, 6, 6, 0)):
         moments = torch.randn(B, 2 * C, h, w, generator=generator)
         moments[:, C:] += top
-        seed = int(torch.randint(10**6, (), generator=generator))
-        calls.append(Call((moments, Seeded(seed))))
+        calls.append(Call((moments, Seeded(integer(0, 10**6, generator)))))
     return calls
 
 

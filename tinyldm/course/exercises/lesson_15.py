@@ -115,9 +115,9 @@ Z = 1.96
 
 
 def interval_cases(generator: Generator) -> list[Call]:
-    """Right answers, and of how many; also none, all, and senseless ones."""
+    """Right answers, and of how many; also none, all, one of one, and senseless ones."""
     n = integer(30, 200, generator)
-    return [Call((8, 10)), Call((0, 20)), Call((20, 20)), Call((5, 4)), Call((0, 0)),
+    return [Call((8, 10)), Call((0, 20)), Call((20, 20)), Call((1, 1)), Call((5, 4)), Call((-1, 4)), Call((0, 0)),
             Call((integer(1, n // 2, generator), n))]
 
 
@@ -238,9 +238,11 @@ WILSON = Exercise(
 # ── The Fréchet distance ─────────────────────────────────────────────────────────────────────────────
 
 def feature_cases(generator: Generator) -> list[Call]:
-    """Two sets of features, of different size, mean and spread."""
+    """Two sets of features, of different size, mean and spread; once nearly all of a covariance's eigenvalues are 0."""
     calls = [Call((torch.tensor([[0.0, 0.0], [2.0, 1.0], [1.0, 3.0]]),
                    torch.tensor([[1.0, 1.0], [3.0, 0.0], [2.0, 0.5]])))]
+    calls.append(Call(tuple(torch.randn(n, 3, generator=generator) @ torch.randn(3, 32, generator=generator)
+                            for n in (40, 60))))      # what looks at 3 things in 32 ways
     for n, m, D in ((12, 15, 3), (40, 60, 8)):
         mixing = torch.randn(D, D, generator=generator)
         calls.append(Call((torch.randn(n, D, generator=generator),
@@ -323,6 +325,12 @@ def distance_biased(features, others):
     return distance_of_means(features, others) + spread.item()
 
 
+def distance_not_clamped(features, others):
+    first, second, cov_a, cov_b = gaussians(features, others)
+    values = torch.linalg.eigvals(cov_a @ cov_b).real
+    return ((first - second) ** 2).sum() + cov_a.trace() + cov_b.trace() - 2 * values.sqrt().sum()
+
+
 def distance_by_eigenvalues(features, others):
     first, second, cov_a, cov_b = gaussians(features, others)
     values = torch.linalg.eigvals(cov_a @ cov_b).real.clamp(min=0)
@@ -365,6 +373,9 @@ FRECHET = Exercise(
         Wrong("roots-taken-apart", distance_of_roots,
               "You took the root of each covariance and then their difference. C₁^½ C₂^½ is not (C₁ C₂)^½ unless the "
               "two commute."),
+        Wrong("not-clamped", distance_not_clamped,
+              "Where features say the same thing twice, eigenvalues are 0, and rounding leaves some of them a little "
+              "below 0: their roots are NaN. Clamp them first: .clamp(min=0)."),
         Wrong("biased-covariance", distance_biased,
               "Your covariance divides by N; with the sample's own mean taken off, N - 1 is right (torch.cov's "
               "default)."),
