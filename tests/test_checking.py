@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -14,7 +16,7 @@ from tinyldm.course.calls import Call, Made, Seeded, perform
 from tinyldm.course.checking import CheckFailed, Here, check
 from tinyldm.course.comparing import first_difference
 from tinyldm.course.exercise import Exercise, Wrong
-from tinyldm.course.exercises import find, lesson_02
+from tinyldm.course.exercises import find, lesson_02, lesson_03
 from tinyldm.course.feedback import Feedback
 from tinyldm.course.judging import run_check
 from tinyldm.workshop import cli
@@ -88,6 +90,55 @@ def test_outside_the_main_thread_a_slow_call_is_told_afterwards():
 ])
 def test_general_diagnoses(answer, diagnosis):
     assert result_of(answer).diagnosis == diagnosis
+
+
+def test_a_list_of_another_length_is_told_with_both_lengths():
+    result = result_of(lambda channels, blocks_per_level: [channels[0]] * 3, "skip_channels")
+    assert result.diagnosis == "wrong-length"
+    example = result.counter_example
+    assert example.yours == "3 entries: [1, 1, 1]" and example.expected == "4 entries: [1, 1, 1, 2]"
+    assert example.difference == "-1 entries"
+
+
+def test_whole_numbers_are_asked_for_as_such_and_a_whole_float_is_one():
+    right = find("pad_tokens").answer
+    result = result_of(lambda *args: right(*args).float(), "pad_tokens")
+    assert result.diagnosis == "not-whole" and "Whole numbers" in result.message
+    assert result_of(lambda *args: right(*args).int(), "pad_tokens").passed
+    assert result_of(lambda: 160.0, "head_width").passed
+    assert result_of(lambda: 160.5, "head_width").diagnosis == "wrong-value"
+
+
+def test_nothing_is_learnt_through_alpha_bar():
+    """So a number may be taken out of it: no gradient comes through .item(), and none is asked for."""
+    def posterior_variance(t, alpha_bar):
+        now, before = alpha_bar[t].item(), float(alpha_bar[t - 1]) if t > 0 else 1.0
+        return torch.tensor((1 - before) / (1 - now) * (1 - now / before), dtype=alpha_bar.dtype)
+
+    def posterior_mean(z0, z_t, t, alpha_bar):
+        return lesson_03.posterior_mean_right(z0, z_t, t, torch.tensor(alpha_bar.tolist(), dtype=alpha_bar.dtype))
+
+    def without_z0(z0, z_t, t, alpha_bar):
+        return posterior_mean(z0.detach(), z_t, t, alpha_bar)
+
+    assert result_of(posterior_variance, "posterior_variance").passed
+    result = result_of(posterior_mean, "posterior_mean")
+    assert result.passed and "gradients come through, and are right" in result.verified
+    assert result_of(without_z0, "posterior_mean").diagnosis == "gradient-cut"
+
+
+def test_the_last_hint_about_noise_works_on_another_device():
+    formula = find("noise_one_step").hints[-1].partition(". ")[0]
+    noise = eval(formula, {"torch": torch, "z": torch.empty(2, 3, device="meta"), "generator": torch.Generator()})
+    assert noise.is_meta and noise.shape == (2, 3)
+
+
+def test_the_first_check_loads_no_library():
+    """What torch loads late, more than a second's work, is loaded with `check` itself."""
+    code = ("import sys; from tinyldm.course import checking; before = set(sys.modules)\n"
+            "checking.run_check(checking.find('q_sample'), checking.Here(checking.find('q_sample').answer, 60))\n"
+            "print({name.partition('.')[0] for name in set(sys.modules) - before} - {'tinyldm'})")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_a_hard_coded_size_is_told_as_such():

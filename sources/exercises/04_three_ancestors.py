@@ -16,7 +16,10 @@ import torch
 
 # %% solution="kl_between"
 def kl_between(mean_q, std_q, mean_p, std_p):
-    """KL(N(mean_q, std_q²) ‖ N(mean_p, std_p²)), number by number.  All four of one shape, which is also the result's."""
+    """KL(N(mean_q, std_q²) ‖ N(mean_p, std_p²)), number by number.
+
+    All four are of one shape, which is also the result's.
+    """
     ### BEGIN SOLUTION
     distance = std_q**2 + (mean_q - mean_p) ** 2
     return (std_p / std_q).log() + distance / (2 * std_p**2) - 0.5

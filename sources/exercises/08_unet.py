@@ -64,8 +64,8 @@ def skip_channels(channels, blocks_per_level):
     ### END SOLUTION
 
 # %% [markdown] exercise="up_in_channels"
-# On the way up a level has `blocks_per_level + 1` blocks: one for each skip. Each reads $x$ and a skip side by side. How
-# many channels does each block read, from the lowest level up?
+# On the way up a level has `blocks_per_level + 1` blocks: one for each skip. Each reads $x$ and a skip side by side.
+# How many channels does each block read, from the lowest level up?
 #
 # The middle keeps the lowest level's width. A block gives its level's width, and upsampling does not change it.
 

@@ -60,8 +60,8 @@ def end_token_vector(hidden, tokens, end):
 #
 # $$\ell_{ij} = \text{scale} \cdot \text{image}_i \cdot \text{text}_j$$
 #
-# Row $i$ is a question with $B$ answers: which caption belongs to picture $i$? Its loss is the cross-entropy; column $j$
-# asks the same of caption $j$. Return the mean of both, each averaged over the batch (Radford et al. 2021, fig. 3).
+# Row $i$ is a question with $B$ answers: which caption belongs to picture $i$? Its loss is the cross-entropy; column
+# $j$ asks the same of caption $j$. Return the mean of both, each averaged over the batch (Radford et al. 2021, fig. 3).
 
 # %% solution="contrastive_loss"
 def contrastive_loss(image, text, scale):

@@ -50,6 +50,7 @@ class Call:
         build: where the learner wrote a class: the arguments of its `__init__`. Its parameters are then filled with
             numbers that depend on `seed` and on their names only, and `args` go to the object itself.
         gradients: also ask for d(Σ w·value)/d(argument) for each float tensor among `args`, with fixed weights w.
+        constants: the places in `args` of tensors for which no gradient is asked for.
         device: "cpu", or "meta", where tensors have a shape but no numbers: what a tensor made on the wrong
             device would break on a GPU, it breaks there too.
         seed: of torch's global random numbers, which a function that is given a generator should not touch. (Not 0
@@ -59,6 +60,7 @@ class Call:
     args: tuple
     build: tuple | None = None
     gradients: bool = False
+    constants: tuple[int, ...] = ()
     device: str = "cpu"
     seed: int = 190_511
 
@@ -110,7 +112,8 @@ def perform(function: Callable[..., Any], call: Call) -> Outcome:
 
 def _performed(function: Callable[..., Any], call: Call) -> Outcome:
     parameters = {}
-    args = tuple(_alive(arg, call) for arg in call.args)
+    constant = replace(call, gradients=False)
+    args = tuple(_alive(arg, constant if place in call.constants else call) for place, arg in enumerate(call.args))
     if call.build is not None:
         _require_fitting(function, call.build)
         function = function(*(_alive(arg, call) for arg in call.build)).to(call.device)

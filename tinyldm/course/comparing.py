@@ -11,7 +11,7 @@ from tinyldm.course.calls import Call, Outcome
 
 # In the order in which they are looked at: where there is an error there is no value, where the shape is wrong no
 # number can be compared.
-ASPECTS = ("error", "parameters", "kind", "shape", "device", "value", "dtype", "gradient", "inputs")
+ASPECTS = ("error", "parameters", "kind", "length", "shape", "device", "value", "dtype", "gradient", "inputs")
 UNDECIDABLE = ("on meta tensors", "meta tensor", "'Meta' backend")    # in torch's messages about what needs numbers
 
 
@@ -56,7 +56,11 @@ def _loose_dtype(call: Call) -> bool:
 
 
 def _values(got: Any, want: Any, part: str, loose: bool, tolerance: float) -> Iterator[Fault]:
-    if isinstance(want, (list, tuple)) and isinstance(got, (list, tuple)) and len(got) == len(want):
+    if isinstance(want, (list, tuple)) and isinstance(got, (list, tuple)):
+        if len(got) != len(want):
+            yield Fault("length", part, *(f"{len(items)} entries: {shown(items)}" for items in (got, want)),
+                        f"{len(got) - len(want):+d} entries")
+            return
         for index, (mine, theirs) in enumerate(zip(got, want)):
             yield from _values(mine, theirs, f"{part}[{index}]", loose, tolerance)
     elif isinstance(want, dict) and isinstance(got, dict) and got.keys() == want.keys():

@@ -11,10 +11,13 @@ GENERAL = {
                       "sizes from the input's .shape.",
     "should-refuse": "This input makes no sense and must be refused with a ValueError; it was accepted.",
     "wrong-kind": "It returns another kind of thing than asked for.",
+    "wrong-length": "The number of results is wrong: there are more or fewer of them than asked for.",
     "wrong-parameters": "The parameters of your module have other names or shapes than asked for.",
     "wrong-shape": "The result has the wrong shape.",
     "wrong-dtype": "The dtype is not that of the input. Make new tensors like the input: dtype=x.dtype, or "
                    "torch.zeros_like(x).",
+    "not-whole": "Whole numbers are expected: int64, or uint8 for pixels. Divide with // instead of /, or convert at "
+                 "the end: .long(), or .to(torch.uint8).",
     "wrong-device": "A tensor is made on another device than the input's: this breaks on a GPU. Make it with "
                     "device=x.device, or torch.zeros_like(x).",
     "gradient-cut": "The values are right, but no gradient comes through, so nothing before it could learn. Look for "

@@ -49,6 +49,7 @@ class Exercise:
         moments: for an answer that draws normal noise: (args of a call) -> (mean, standard deviation) of its value;
             another way of drawing from the same distribution is then right too.
         tolerance: largest relative error.
+        constants: the names of arguments that nothing is ever learnt through, such as ᾱ: .item() may be called on them.
     """
 
     name: str
@@ -63,3 +64,4 @@ class Exercise:
     right: tuple[Callable[..., Any], ...]
     moments: Callable[..., tuple] | None = None
     tolerance: float = 1e-4
+    constants: tuple[str, ...] = ()

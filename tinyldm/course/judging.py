@@ -21,8 +21,10 @@ from tinyldm.course.diagnoses import GENERAL
 from tinyldm.course.drawing import drawn_wrongly, other_generator, takes_generator
 from tinyldm.course.exercise import Exercise
 
-BY_ASPECT = {"parameters": "wrong-parameters", "kind": "wrong-kind", "shape": "wrong-shape", "device": "wrong-device",
-             "value": "wrong-value", "dtype": "wrong-dtype", "gradient": "gradient-wrong", "inputs": "inputs-changed"}
+BY_ASPECT = {"parameters": "wrong-parameters", "kind": "wrong-kind", "length": "wrong-length", "shape": "wrong-shape",
+             "device": "wrong-device", "value": "wrong-value", "dtype": "wrong-dtype", "gradient": "gradient-wrong",
+             "inputs": "inputs-changed"}
+WHOLE = [str(dtype) for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)]
 ANY_NUMBER = 1e30      # a tolerance under which all numbers are alike
 BY_ERROR = {"NotImplementedError": "not-written", "TimeUp": "too-slow", "WrongSignature": "signature"}
 
@@ -89,7 +91,7 @@ def _checked(exercise: Exercise, runner: Runner, seed: int) -> Result:
     if found is not None:
         return found
     verified = _values_verified(trials)
-    usual = [trial.call for trial in trials if trial.want.error is None][-1:]
+    usual = [_with_constants(exercise, trial.call) for trial in trials if trial.want.error is None][-1:]
     for prepare, sentence in MORE:
         trials = [trial for call in usual for trial in _tried(exercise, runner, [prepare(call)]) if _telling(trial)]
         found = _found(exercise, trials)
@@ -129,6 +131,12 @@ def _tried(exercise: Exercise, runner: Runner, calls: list[Call]) -> list[Trial]
         if error is not None and error.type in BY_ERROR:
             break
     return trials
+
+
+def _with_constants(exercise: Exercise, call: Call) -> Call:
+    """The call, with the places of the exercise's constants in it."""
+    names = inspect.signature(exercise.answer).parameters
+    return replace(call, constants=tuple(place for place, name in enumerate(names) if name in exercise.constants))
 
 
 def _in_float64(value: Any) -> Any:
@@ -234,6 +242,8 @@ def _unnamed(trials: list[Trial], faults: list[Fault | None], index: int) -> tup
     if fault.aspect == "error":
         return "crash", GENERAL["crash"]
     diagnosis = BY_ASPECT[fault.aspect]
+    if fault.aspect == "dtype" and fault.expected in WHOLE:
+        diagnosis = "not-whole"
     seen = observation(trial.got.value, trial.want.value) if diagnosis == "wrong-value" else ""
     return diagnosis, " ".join(part for part in (GENERAL[diagnosis], seen) if part)
 

@@ -272,7 +272,7 @@ def q_sample_in_float64(z0, t, eps, alpha_bar):
 
 Q_SAMPLE = Exercise(
     name="q_sample", title="Noising in one jump", stars=2, minutes=10,
-    answer=q_sample_right, cases=noising_cases,
+    answer=q_sample_right, cases=noising_cases, constants=("alpha_bar",),
     hints=("Pick each image's own ᾱ with alpha_bar[t]: (B,).",
            "To multiply (B,) with (B, C, H, W) it must become (B, 1, 1, 1): .view(-1, 1, 1, 1), or for any number of "
            "dimensions .view(-1, *[1] * (z0.dim() - 1)).",
@@ -446,7 +446,8 @@ NOISE_ONE_STEP = Exercise(
     answer=step_right, cases=step_cases, moments=step_moments,
     hints=("β is a variance. By what do you multiply numbers of variance 1 so that their variance becomes β?",
            "The signal shrinks so that the total variance stays 1: by √(1-β).",
-           "torch.randn(z.shape, generator=generator, dtype=z.dtype)"),
+           "torch.randn(z.shape, generator=generator, dtype=z.dtype).to(z.device). The generator lives on the CPU: "
+           "draw there, then move the noise to where z is."),
     insight="A thousand such steps and the one jump of q_sample give the same distribution: sums of normal numbers are "
             "normal. So training never walks the chain.",
     wrong=(

@@ -351,7 +351,7 @@ def mean_by_precisions(z0, z_t, t, alpha_bar):
 
 POSTERIOR_MEAN = Exercise(
     name="posterior_mean", title="The mean of the posterior", stars=3, minutes=15,
-    answer=posterior_mean_right, cases=posterior_cases,
+    answer=posterior_mean_right, cases=posterior_cases, constants=("alpha_bar",),
     hints=("Get β_t first: ᾱ_t = ᾱ_{t-1} (1-β_t).",
            "Before the first step nothing is noised: for t = 0 take ᾱ_{t-1} = 1. (In Python, alpha_bar[-1] is the last "
            "entry.)",
@@ -433,7 +433,7 @@ def variance_by_padding(t, alpha_bar):
 
 POSTERIOR_VARIANCE = Exercise(
     name="posterior_variance", title="The variance of the posterior", stars=2, minutes=10,
-    answer=posterior_variance_right, cases=variance_cases,
+    answer=posterior_variance_right, cases=variance_cases, constants=("alpha_bar",),
     hints=("β_t = 1 - ᾱ_t / ᾱ_{t-1}, with ᾱ_{-1} = 1.",
            "Knowing z0 as well makes z_{t-1} more certain than β_t alone: by the factor (1-ᾱ_{t-1}) / (1-ᾱ_t).",
            "At t = 0 the factor is 0: the last step adds no noise."),
@@ -531,7 +531,7 @@ def loss_by_image(model, z0, t, eps, alpha_bar):
 
 DIFFUSION_LOSS = Exercise(
     name="diffusion_loss", title="The loss", stars=2, minutes=10,
-    answer=loss_right, cases=loss_cases,
+    answer=loss_right, cases=loss_cases, constants=("alpha_bar",),
     hints=("Three lines: noise z0 to t, ask the model, compare.",
            "The model is asked with the noised latent and with t: model(z_t, t).",
            "The mean over all numbers of the squared difference between prediction and eps."),
