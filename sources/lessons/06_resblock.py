@@ -133,8 +133,8 @@ plots.show(fig, "Left: a heat map of the embedding, timesteps across and its 64 
 
 # %% [markdown]
 # Read the map downwards: each column is one timestep's signature. Fine stripes at the top of each half are the fast
-# hands; at the bottom the slow ones have moved once over the whole range. On the right is what this buys: a timestep
-# is most like itself, a good deal like its neighbours, and less like those far away. What the network learns for 500
+# hands; at the bottom the slow ones hardly move over the whole range. On the right is what this buys: a timestep is
+# most like itself, a good deal like its neighbours, and less like those far away. What the network learns for 500
 # helps it at 501.
 
 # %% [markdown]
@@ -496,7 +496,8 @@ plots.show(fig, "Where the middle output pixel looks, on a logarithmic scale, af
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# 5 × 5: each convolution adds a pixel on every side. Four blocks: 17 × 17.
+# 5 × 5: each convolution adds a pixel on every side. Four blocks: 17 × 17, though the rim of that square is almost as
+# faint as the outside, as few ways lead there.
 # </details>
 #
 # The faint light *outside* of the square is no mistake: GroupNorm takes mean and variance over the whole picture, so
