@@ -129,7 +129,8 @@ plots.show(fig, "The largest of 64 attention weights between random vectors, ove
 #
 # About 0.3 at $d = 4$ and 0.9 at $d = 256$, of 64 random keys. With the root it is 0.1 at every width.
 # </details>
-#
+
+# %% [markdown]
 # ## Projections and heads
 #
 # So far query, key and value were one and the same. In a network each is a *learnt* linear map of its input: what I
@@ -137,7 +138,8 @@ plots.show(fig, "The largest of 64 attention weights between random vectors, ove
 # So the width $C$ is split into `heads` questions of $d = C /$ `heads` numbers, each with attention of its own,
 # joined again at the end.
 #
-# `context` is who answers. If it is `None`, the askers ask each other.
+# `context` is who answers. If it is `None`, the askers ask each other. In the shapes, $B$ (`B`) is the number of
+# pictures, $N$ (`N`) of those who ask, $L$ (`L`) of those who answer.
 
 # %%
 class Attention(nn.Module):
