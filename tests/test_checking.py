@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from torch import nn
 from tinyldm.course import progress
 from tinyldm.course.calls import Call, Made, Seeded, perform
 from tinyldm.course.checking import CheckFailed, Here, check
-from tinyldm.course.comparing import first_difference
+from tinyldm.course.comparing import first_difference, observation
 from tinyldm.course.exercise import Exercise, Wrong
 from tinyldm.course.exercises import find, lesson_02, lesson_03
 from tinyldm.course.feedback import Feedback
@@ -183,6 +185,47 @@ def test_what_is_plain_to_see_is_said_without_guessing():
     assert result.diagnosis == "wrong-value" and "2 times the expected" in result.message
 
 
+def test_no_factor_is_seen_in_a_result_of_equal_numbers():
+    want = torch.full((2, 2), 0.25)
+    assert observation(2 * want, want) == ""
+    assert "2 times" in observation(2 * want.cumsum(0), want.cumsum(0))
+
+
+def test_a_list_that_looks_like_a_tensor_is_called_a_list():
+    result = result_of(lambda *args: list(lesson_02.q_sample_right(*args)))
+    assert result.diagnosis == "wrong-kind"
+    assert result.counter_example.yours == "a list of 1: [[1, -0.4]]"
+    assert result.counter_example.expected == "a tensor: [[1, -0.4]]"
+
+
+def test_torchs_own_not_implemented_error_is_not_the_stubs():
+    result = result_of(lambda z0, t, eps, alpha_bar: z0 ^ eps)
+    assert result.error.type == "NotImplementedError" and result.diagnosis == "crash"
+
+    def stub(z0, t, eps, alpha_bar):
+        raise NotImplementedError("still to do")
+
+    assert result_of(stub).diagnosis == "not-written"
+
+
+def test_an_argument_changed_on_the_way_to_a_wrong_value_is_told():
+    def aliased(weights, gradients, lr, decay):
+        average = weights
+        for gradient in gradients:
+            weights -= 2 * lr * gradient
+        return weights, average
+
+    assert "changed in place, too" in result_of(aliased, "mended_average").message
+    assert "in place" not in result_of(lambda z0, t, eps, alpha_bar: 3 * z0).message
+
+
+def test_a_number_made_of_a_tensor_warns_nobody():
+    features = torch.randn(4, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert perform(lambda x: float(x.sum()), Call((features,), gradients=True)).error is None
+
+
 def test_another_way_to_draw_the_same_noise_passes_and_bad_noise_does_not():
     def drawn(noise):
         return lambda z, beta, generator: (1 - beta) ** 0.5 * z + beta**0.5 * noise(z, generator)
@@ -291,6 +334,12 @@ def test_classes_are_built_filled_and_called(answer, diagnosis):
         assert "gradients come through, and are right" in result.verified
 
 
+def test_an_object_in_the_place_of_its_class_is_told_as_such():
+    result = run_check(LAYER, Here(Scaled(2)))
+    assert result.diagnosis == "crash" and "give the class itself" in result.error.message
+    assert ("__init__", "width=2") in run_check(LAYER, Here(Unscaled)).counter_example.inputs
+
+
 def refusing(x):
     if x.numel() == 0:
         raise ValueError("empty")
@@ -302,12 +351,43 @@ REFUSAL = Exercise("refuse", "Refuse", 1, 1, refusing, lambda g: [Call((torch.on
 
 
 def test_senseless_inputs_must_be_refused():
-    assert "1 senseless inputs refused" in run_check(REFUSAL, Here(refusing)).verified
+    assert "1 senseless input refused" in run_check(REFUSAL, Here(refusing)).verified
     assert run_check(REFUSAL, Here(lambda x: x * 2)).diagnosis == "should-refuse"
+
+
+def test_a_refusal_by_another_error_is_told_as_such():
+    def asserting(x):
+        assert x.numel()
+        return x * 2
+
+    result = run_check(REFUSAL, Here(asserting))
+    assert result.diagnosis == "other-error" and "AssertionError" == result.error.type
+    assert "must be raised: raise ValueError" in run_check(
+        REFUSAL, Here(lambda x: x * 2 if x.numel() else ValueError("empty"))).error.message
+
+
+def test_with_what_words_a_value_error_refuses_hides_no_known_mistake():
+    def of_wald(right, of):
+        if not 0 <= right <= of or of < 1:
+            raise ValueError("words of my own")
+        half = 1.96 * (right / of * (1 - right / of) / of) ** 0.5
+        return right / of - half, right / of + half
+
+    result = result_of(of_wald, "wilson_interval")
+    assert result.diagnosis == "wald"
+    assert result.counter_example.yours == "(0.55208, 1.0479)"      # both ends, not the first alone
+    assert result.counter_example.difference == "[0]: 0.061921"
 
 
 GUESS = Exercise("guess", "Predict", 1, 1, lambda: 0.36, lambda g: [Call(())], ("hint",), "insight",
                  (Wrong("rooted", lambda: 0.6, "That is the root."),), (), tolerance=0.1)
+
+
+def test_the_expected_answer_to_a_question_is_not_given_away():
+    result = run_check(GUESS, Here(lambda: 0.1))
+    assert result.counter_example.yours == "0.1"
+    assert "0.36" not in str(Feedback(GUESS, result))
+    assert run_check(GUESS, Here(lambda: 0.36)).verified == ("the right answer",)
 
 
 @pytest.mark.parametrize("answer, diagnosis", [(0.36, ""), (0.37, ""), (torch.tensor(0.35), ""), (0.6, "rooted"),
@@ -337,6 +417,18 @@ def test_a_seeded_argument_is_a_generator():
 
 
 # ── What is shown ────────────────────────────────────────────────────────────────────────────────────
+
+@pytest.mark.parametrize("cell, success, told", [
+    ("def q_sample(z0", False, True), ("x = 1\nq_sample = 2 *", False, True), ("def q_sample(z0): ...", True, False),
+    ("def other(): ...", False, False), ("def q_sample(): ...\ncheck('q_sample', q_sample)", False, False)])
+def test_a_cell_that_failed_is_not_mistaken_for_what_is_checked(monkeypatch, cell, success, told):
+    last = SimpleNamespace(success=success, info=SimpleNamespace(raw_cell=cell), error_before_exec=SyntaxError(),
+                           error_in_exec=None)
+    shell = SimpleNamespace(last_execution_result=last, has_trait=lambda name: False)
+    monkeypatch.setattr("tinyldm.course.checking._shell", lambda: shell)
+    feedback = check("q_sample", lambda *args: 3 * args[0])
+    assert ("stopped with a SyntaxError" in str(feedback)) == told
+
 
 def test_feedback_as_text(capsys):
     def noisy(z0, t, eps, alpha_bar):

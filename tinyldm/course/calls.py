@@ -14,6 +14,7 @@ import linecache
 import math
 import time
 import traceback
+import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -101,7 +102,9 @@ Runner = Callable[[Call], Outcome]     # the learner's function, wherever it run
 def perform(function: Callable[..., Any], call: Call) -> Outcome:
     """Make the call here and now. An error of the function becomes part of the outcome; only Ctrl-C goes through."""
     start = time.perf_counter()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        if call.gradients:      # the check asks for them: float(x) is right where none are needed
+            warnings.simplefilter("ignore")
         torch.manual_seed(call.seed)
         try:
             outcome = _performed(function, call)
@@ -115,6 +118,8 @@ def _performed(function: Callable[..., Any], call: Call) -> Outcome:
     constant = replace(call, gradients=False)
     args = tuple(_alive(arg, constant if place in call.constants else call) for place, arg in enumerate(call.args))
     if call.build is not None:
+        if isinstance(function, nn.Module):
+            raise TypeError("an object of your class was given; give the class itself, without brackets")
         _require_fitting(function, call.build)
         function = function(*(_alive(arg, call) for arg in call.build)).to(call.device)
         _fill(function, call.seed)
@@ -163,6 +168,9 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if type(value).__module__ == "numpy":
         return torch.as_tensor(value)
+    if isinstance(value, BaseException) or isinstance(value, type) and issubclass(value, BaseException):
+        name = value.__name__ if isinstance(value, type) else type(value).__name__
+        raise TypeError(f"{name} was returned, like a result; it must be raised: raise {name}(…)")
     raise TypeError(f"a {type(value).__name__} was returned; expected tensors or numbers")
 
 

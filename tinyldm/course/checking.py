@@ -6,6 +6,7 @@
 import contextlib
 import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -47,9 +48,10 @@ def check(name: str, answer: Any) -> Feedback | None:
     exercise = find(name)
     runner = Here(answer if callable(answer) else lambda: answer)
     result = run_check(exercise, runner, seed=time.time_ns() % 2**31)
-    attempts, note = _kept(name, result.passed, result.diagnosis == "not-written")
+    attempts, trouble = _kept(name, result.passed, result.diagnosis == "not-written")
     # Hints are about the formula: no help to one whose values are right.
     hint = "" if result.passed or result.verified else "".join(exercise.hints[:attempts][-1:])
+    note = " ".join(part for part in (_outdated(name), trouble) if part)
     feedback = Feedback(exercise, result, hint, runner.printed, note)
     if not result.passed and "NBGRADER_EXECUTION" in os.environ:
         raise CheckFailed(str(feedback))
@@ -77,10 +79,25 @@ def _kept(name: str, passed: bool, untouched: bool) -> tuple[int, str]:
     return record.attempts, ""
 
 
+def _shell() -> Any:
+    """IPython's shell, where there is one."""
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython else None
+
+
+def _outdated(name: str) -> str:
+    """A note if the cell before was to write the answer and failed: then what is checked is older than it."""
+    last = getattr(_shell(), "last_execution_result", None)
+    cell = "" if last is None or last.success else str(last.info.raw_cell)
+    if "check(" in cell or not re.search(rf"^(def|class)\s+{name}\b|^{name}\s*=", cell, re.MULTILINE):
+        return ""
+    error = type(last.error_before_exec or last.error_in_exec).__name__
+    return f"Your last cell stopped with a {error}. So this is about {name} as it was before."
+
+
 def _in_jupyter() -> bool:
     """Is this a notebook's kernel? (IPython in a terminal shows text.)"""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
+    shell = _shell()
     return shell is not None and shell.has_trait("kernel")
 
 

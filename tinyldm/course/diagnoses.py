@@ -7,8 +7,10 @@ GENERAL = {
     "too-slow": "It did not come to an end in time. Is there a loop that never stops, or far more work than needed?",
     "signature": "It cannot be called with what the exercise gives it. Keep the parameters of the stub.",
     "crash": "Your code raised an error.",
-    "one-shape-only": "It works for one shape of input and breaks for another: a size is written into the code. Take "
-                      "sizes from the input's .shape.",
+    "other-error": "This input makes no sense and must be refused with a ValueError; your code raised another error.",
+    "one-shape-only": "It works for one input and breaks for another. Either a size is written into the code (take "
+                      "sizes from the input's .shape), or dimensions fit only where they happen to be equal, or a case "
+                      "is forgotten.",
     "should-refuse": "This input makes no sense and must be refused with a ValueError; it was accepted.",
     "wrong-kind": "It returns another kind of thing than asked for.",
     "wrong-length": "The number of results is wrong: there are more or fewer of them than asked for.",
@@ -21,10 +23,13 @@ GENERAL = {
     "wrong-device": "A tensor is made on another device than the input's: this breaks on a GPU. Make it with "
                     "device=x.device, or torch.zeros_like(x).",
     "gradient-cut": "The values are right, but no gradient comes through, so nothing before it could learn. Look for "
-                    ".detach(), .item(), .data, torch.tensor(…) or torch.no_grad().",
+                    ".detach(), .item(), .data, torch.tensor(…), torch.no_grad() or NumPy.",
     "gradient-wrong": "The values are right, but a gradient is not: one of the ways through your formula is cut.",
-    "inputs-changed": "The result is right, but an argument was changed in place, and the caller still needs it. Avoid "
-                      "+=, *=, x[…] = … and methods that end in _ on what you were given.",
+    "inputs-changed": "The result is right here, but an argument was changed in place, and the caller still needs it. "
+                      "On what you were given avoid +=, *=, x[…] = … and methods that end in _; on a list append, "
+                      "insert and del, too.",
+    "changed-too": "An argument was changed in place, too (+=, *=, x[…] = …, a method that ends in _): what is "
+                   "computed from it later is not what it seems. Begin there.",
     "generator-ignored": "The same generator gives different results: the random numbers come from somewhere else. "
                          "Pass it on: torch.randn(…, generator=generator).",
     "always-the-same": "Another generator gives the same result: nothing is drawn from it, or a seed is set inside.",

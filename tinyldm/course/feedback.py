@@ -50,8 +50,9 @@ class Feedback:
         """What there is to say below the headline: (label, text), or a table [(label, text), …]."""
         result = self.result
         if result.passed:
-            return [("verified", "; ".join(result.verified)), ("insight", self.exercise.insight), *self._extras()]
-        parts = [("", result.message)]
+            return [("verified", "; ".join(result.verified)), ("insight", self.exercise.insight), *self._printed(),
+                    *[("note", self.note)] * bool(self.note)]
+        parts = [("note", self.note)] * bool(self.note) + [("", result.message)]
         if result.error is not None and result.diagnosis != "not-written":
             where = f"line {result.error.line}: {result.error.code}" if result.error.line else ""
             parts.append([(result.error.type, result.error.message)] + [("your code", where)] * bool(where))
@@ -59,16 +60,17 @@ class Feedback:
             parts.append(_table(result.counter_example, crashed=result.error is not None))
         if result.verified:
             parts.append(("right so far", "; ".join(result.verified)))
-        return parts + ([("hint", self.hint)] if self.hint else []) + self._extras()
+        return parts + ([("hint", self.hint)] if self.hint else []) + self._printed()
 
-    def _extras(self) -> list:
-        return [(label, text) for label, text in (("your code printed", self.printed), ("note", self.note)) if text]
+    def _printed(self) -> list:
+        return [("your code printed", self.printed)] if self.printed else []
 
 
 def _table(example: CounterExample, crashed: bool) -> list[tuple[str, str]]:
     """The rows of a counter-example; of a crash it has been said already what was raised."""
-    rows = [*example.inputs, *([] if crashed else [("yours", example.yours)]), ("expected", example.expected)]
-    return rows + ([("difference", example.difference)] if example.difference else [])
+    rows = [*example.inputs, *([] if crashed else [("yours", example.yours)])]
+    return rows + [(label, text) for label, text in (("expected", example.expected), ("difference", example.difference))
+                   if text]
 
 
 def _html(part) -> str:

@@ -25,6 +25,7 @@ BY_ASPECT = {"parameters": "wrong-parameters", "kind": "wrong-kind", "length": "
              "device": "wrong-device", "value": "wrong-value", "dtype": "wrong-dtype", "gradient": "gradient-wrong",
              "inputs": "inputs-changed"}
 WHOLE = [str(dtype) for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)]
+SHORT = 60             # characters of a result of several parts that is shown as a whole
 ANY_NUMBER = 1e30      # a tolerance under which all numbers are alike
 BY_ERROR = {"NotImplementedError": "not-written", "TimeUp": "too-slow", "WrongSignature": "signature"}
 
@@ -44,7 +45,7 @@ class CounterExample:
 
     inputs: tuple[tuple[str, str], ...]     # (name, value)
     yours: str
-    expected: str
+    expected: str      # "" for a question without code
     difference: str
 
 
@@ -127,10 +128,19 @@ def _tried(exercise: Exercise, runner: Runner, calls: list[Call]) -> list[Trial]
     for call in calls:
         want = perform(exercise.answer, call)      # first, so that torch's one-time work is not on the learner's clock
         trials.append(Trial(call, runner(call), want))
-        error = trials[-1].got.error
-        if error is not None and error.type in BY_ERROR:
+        if _plain_error(trials[-1].got.error) is not None:
             break
     return trials
+
+
+def _plain_error(error: Error | None) -> str | None:
+    """The diagnosis of an error that says all by itself; None for others.
+
+    torch raises NotImplementedError, too (for x ^ 0.5 with floats, say): only that of the stub says nothing more.
+    """
+    if error is None or error.type == "NotImplementedError" and error.message and not error.code.startswith("raise"):
+        return None
+    return BY_ERROR.get(error.type)
 
 
 def _with_constants(exercise: Exercise, call: Call) -> Call:
@@ -186,9 +196,13 @@ def _shapes(call: Call) -> tuple:
 def _values_verified(trials: list[Trial]) -> list[str]:
     shapes = len({_shapes(trial.call) for trial in trials if _shapes(trial.call)})
     refused = sum(trial.want.error is not None for trial in trials)
-    words = [f"the right values on {len(trials) - refused} fresh inputs" + f" of {shapes} shapes" * (shapes > 1)]
-    words += [f"{refused} senseless inputs refused"] * bool(refused)
-    return words + ["the inputs are unchanged"] * bool(shapes)
+    tried = len(trials) - refused
+    words = [f"the right values on {tried} fresh input{'s' * (tried > 1)}" + f" of {shapes} shapes" * (shapes > 1)]
+    if not any(trial.call.args for trial in trials):
+        words = ["the right answer"]
+    words += [f"{refused} senseless input{'s' * (refused > 1)} refused"] * bool(refused)
+    changeable = any(isinstance(arg, (list, dict)) for trial in trials for arg in trial.call.args)
+    return words + ["the inputs are unchanged"] * (bool(shapes) or changeable)
 
 
 # ── Diagnosis ────────────────────────────────────────────────────────────────────────────────────────
@@ -201,8 +215,9 @@ def _found(exercise: Exercise, trials: list[Trial]) -> Result | None:
         return None
     trial, fault = trials[index], faults[index]
     error = trial.got.error
-    if error is not None and error.type in BY_ERROR:
-        diagnosis, message = BY_ERROR[error.type], GENERAL[BY_ERROR[error.type]]
+    plain_error = _plain_error(error)
+    if plain_error is not None:
+        diagnosis, message = plain_error, GENERAL[plain_error]
     elif error is None and trial.got.value is None and trial.want.value is not None:
         diagnosis, message = "no-return", GENERAL["no-return"]
     elif error is None and trial.got.value is ...:      # `answer = ...`, as the notebook leaves it
@@ -217,8 +232,9 @@ def _named(exercise: Exercise, trials: list[Trial], fault: Fault) -> tuple[str, 
     """The first wrong answer of the exercise that does what the learner's does, on all trials."""
     def alike(trial: Trial, theirs: Outcome) -> bool:
         apart = first_difference(trial.got, theirs, trial.call, exercise.tolerance)
-        if trial.got.error and theirs.error and trial.got.error.message != theirs.error.message:
-            return False      # broken, too, but in another way
+        unasked = trial.got.error and theirs.error and trial.want.error is None
+        if unasked and trial.got.error.message != theirs.error.message:
+            return False      # broken, too, but in another way; with what words a ValueError refuses is free
         return apart is None or ASPECTS.index(apart.aspect) > ASPECTS.index(fault.aspect)
 
     for wrong in exercise.wrong:
@@ -233,8 +249,9 @@ def _unnamed(trials: list[Trial], faults: list[Fault | None], index: int) -> tup
     if fault.aspect in ("error", "shape"):
         if trial.call.device == "meta":
             return "wrong-device", GENERAL["wrong-device"]
-        if trial.want.error is not None and trial.got.error is None:
-            return "should-refuse", GENERAL["should-refuse"]
+        if trial.want.error is not None:
+            diagnosis = "should-refuse" if trial.got.error is None else "other-error"
+            return diagnosis, GENERAL[diagnosis]
         if index > 0 and _shapes(trial.call) not in [_shapes(before.call) for before in trials[:index]]:
             return "one-shape-only", GENERAL["one-shape-only"]
     if trial.call.gradients and (fault.aspect == "error" or fault.yours == "none"):
@@ -244,8 +261,17 @@ def _unnamed(trials: list[Trial], faults: list[Fault | None], index: int) -> tup
     diagnosis = BY_ASPECT[fault.aspect]
     if fault.aspect == "dtype" and fault.expected in WHOLE:
         diagnosis = "not-whole"
-    seen = observation(trial.got.value, trial.want.value) if diagnosis == "wrong-value" else ""
-    return diagnosis, " ".join(part for part in (GENERAL[diagnosis], seen) if part)
+    words = [GENERAL[diagnosis]]
+    if diagnosis == "wrong-value":
+        words += [observation(trial.got.value, trial.want.value), GENERAL["changed-too"] * _changed(trial)]
+    return diagnosis, " ".join(part for part in words if part)
+
+
+def _changed(trial: Trial) -> bool:
+    """Were arguments changed in place, whatever the value is?"""
+    as_wanted = replace(trial.got, value=trial.want.value, gradients=trial.want.gradients)
+    fault = first_difference(as_wanted, trial.want, trial.call, 1e-4)
+    return fault is not None and fault.aspect == "inputs"
 
 
 def _example(exercise: Exercise, trial: Trial, fault: Fault) -> CounterExample:
@@ -255,14 +281,21 @@ def _example(exercise: Exercise, trial: Trial, fault: Fault) -> CounterExample:
     names += [f"argument {index + 1}" for index in range(len(names), len(trial.call.args))]
     inputs = [(name, _input(arg)) for name, arg in zip(names, trial.call.args)]
     if trial.call.build is not None:
-        inputs.insert(0, ("__init__", shown(trial.call.build)))
-    yours, expected = fault.yours, fault.expected
+        of_class = inspect.signature(exercise.answer).parameters
+        built = ", ".join(f"{name}={shown(arg)}" for name, arg in zip(of_class, trial.call.build))
+        inputs.insert(0, ("__init__", built))
+    yours, expected, difference = fault.yours, fault.expected, fault.difference
     if fault.aspect in ("gradient", "inputs"):
         what = "gradient of" if fault.aspect == "gradient" else "afterwards,"
         yours, expected = (f"{what} {names[int(fault.part)]}: {side}" for side in (yours, expected))
     elif fault.part:
-        yours, expected = f"{fault.part} = {yours}", f"{fault.part} = {expected}"
-    return CounterExample(tuple(inputs), yours, expected, fault.difference)
+        whole = shown(trial.got.value), shown(trial.want.value)
+        short = fault.aspect == "value" and max(len(side) for side in whole) <= SHORT
+        yours, expected = whole if short else (f"{fault.part} = {side}" for side in (yours, expected))
+        difference = f"{fault.part}: {difference}" if short else difference
+    if not names:      # a question without code: the expected answer would end the guessing
+        expected = difference = ""
+    return CounterExample(tuple(inputs), yours, expected, difference)
 
 
 def _input(arg: Any) -> str:
