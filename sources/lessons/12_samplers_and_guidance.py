@@ -272,7 +272,8 @@ plots.show(fig, "Forty paths from noise at t = 999 to the two bells at 1 and -1.
 # $$ z' = \sqrt{\tfrac{1-\bar\alpha'}{1-\bar\alpha}}\; z_t + \sqrt{\bar\alpha'}\,(1-e^{-h})\,D, \qquad
 # D = \hat z_0 + \tfrac{h}{2 h_{\text{prev}}}\big(\hat z_0 - \hat z_0^{\text{prev}}\big) $$
 #
-# with $h = \lambda' - \lambda$ (`h`). With $D = \hat z_0$ it is DDIM once more.
+# with $h = \lambda' - \lambda$ (`h`); $h_{\text{prev}}$ and $\hat z_0^{\text{prev}}$ are those of the step before.
+# With $D = \hat z_0$ it is DDIM once more.
 
 # %%
 def half_log_snr(share_of_signal):
@@ -461,9 +462,9 @@ plots.show(fig, f"'{subject}' from one and the same noise: four samplers, a row 
 
 # %% [markdown]
 # Read it by rows. DDIM and Euler: equal, as derived. They and DPM-Solver++ follow *one* path, so more steps refine
-# one picture. DDPM draws fresh noise and ends elsewhere, at 8 steps on a blue ground (with one step there is nowhere
-# to put the noise). Its formula comes from many small steps; with few of them it falls behind, which is what DDIM was
-# proposed for (Song et al. 2021, table 1).
+# one picture. DDPM draws fresh noise and ends elsewhere, at 8 steps on a blue ground, at 16 and 50 in much the same
+# picture (with one step there is nowhere to put the noise). Its formula comes from many small steps; with few of them
+# it falls behind, which is what DDIM was proposed for (Song et al. 2021, table 1).
 
 # %% [markdown]
 # ## Quality against steps against seconds
