@@ -145,7 +145,7 @@ AILMENTS = {
         next_timestep, "sound blood, the right subject, a pulse that strays a little: a sound network, badly asked",
         "give the network the t that z_t is at; the step after it is the sampler's business"),
     "the schedules differ": Ailment(
-        other_schedule, "fair pictures, and blood that is bad in the middle of the t, where ᾱ differs most",
+        other_schedule, "fair pictures; blood that is fair while t is small, bad later, where ᾱ has fallen behind",
         "sample with the very alpha_bar of training; it belongs to the model's files"),
     "cosines and sines are swapped": Ailment(
         sines_first, "trained weights, and blood that is bad where t is small: the network reads every t as another",
@@ -175,7 +175,7 @@ class Vitals:
 
     images: Tensor            # (B, 3, H, W) in [0, 1], one a caption
     pulse: Tensor             # (steps,) the standard deviation of z after each step: about 1 without guidance
-    clarity: Tensor           # (steps,) that of ẑ0: it rises to about 1 while the picture becomes definite
+    clarity: Tensor           # (steps,) that of ẑ0: without guidance it rises to about 1, with guidance it falls to it
     caption_effect: float     # mean change of a pixel, 0 … 1, when only the caption changes
     blood: Tensor             # (len(BLOOD_AT),) the training loss on real pictures at these t
     unborn: float             # share of the normalisation layers' gains that are exactly 1: trained ones are not
