@@ -315,12 +315,12 @@ for patient, ailment in MINE.items():
 # %% [markdown]
 # <details><summary><b>Work-up 4: two with bad blood and trained weights</b></summary>
 #
-# **A and G** are the hardest pair: trained weights, wrong answers, and A's pictures look healthy. G reads every `t` as
+# **A and G** are the hardest pair: trained weights, wrong answers, and A's pictures look fine. G reads every `t` as
 # some other `t`, and its blood is worst where `t` is small: *cosines and sines are swapped*.
 #
 # A: the real latents are noised with another $\bar\alpha_t$. Near the start the two schedules nearly agree. Then the
 # share of signal falls behind, to less than a third of what the network is told at t = 500, and a ninth at 650, where
-# A's blood is worst. At the very end there is hardly any signal either way, and a wrong `t` matters less: *the
+# A's blood is worst. At the very end there is hardly any signal, and a wrong `t` matters less: *the
 # schedules differ*.
 #
 # The next cell draws that argument.
