@@ -52,8 +52,8 @@ where_we_are("SpatialTransformer", "text encoder")
 #
 # $$ \operatorname{attention}(q, k, v) = \operatorname{softmax}\!\Big(\frac{q k^\top}{\sqrt d}\Big)\, v $$
 #
-# (Vaswani et al. 2017, eq. 1.) $q$, $k$, $v$ (`q`, `k`, `v`) have one row for each who asks or answers, $d$ (`d`)
-# numbers wide.
+# (Vaswani et al. 2017, eq. 1.) $q$ (`q`) has a row for each who asks, $k$ and $v$ (`k`, `v`) have one for each who
+# answers; each row is $d$ (`d`) numbers wide. The softmax is taken over each row of $q k^\top$.
 
 # %% [markdown]
 # Three people, two numbers each: a 3 × 2 tensor. To begin with, let everybody's query, key and value be the same two
@@ -61,8 +61,8 @@ where_we_are("SpatialTransformer", "text encoder")
 #
 # $$ A = (2, 0), \qquad B = (0, 2), \qquad C = (1.5, 1.5) $$
 #
-# > **Predict.** The score of a pair is the product of query and key (multiply, then add). Whom does $A$ listen to
-# > most? Does $B$ listen more to $A$ or to $C$? And $C$: to itself, or equally to all?
+# > **Predict.** The score of a pair is the dot product of query and key (multiply number by number, then add). Whom
+# > does $A$ listen to most? Does $B$ listen more to $A$ or to $C$? And $C$: to itself, or equally to all?
 
 # %%
 x = torch.tensor([[2.0, 0.0], [0.0, 2.0], [1.5, 1.5]])     # (3, 2)
@@ -92,18 +92,20 @@ plots.show(fig, "Left and middle: 3 by 3 tables of scores and of weights. A give
 # <details><summary><b>Answer</b></summary>
 #
 # $A$ listens most to itself ($2\cdot2 + 0\cdot0 = 4$), then to $C$ (3), hardly to $B$ (0): they have nothing in
-# common. $B$ prefers $C$ to $A$ in the same way. $C$ scores 4.5 with itself and 3 with both others.
+# common. $B$ prefers $C$ to $A$ in the same way. $C$ scores 4.5 with itself and 3 with both others. (The left table
+# shows these products divided by $\sqrt 2$; why they are divided comes next.)
 # </details>
 #
-# Attention has moved each point towards those that it resembles. Three sizes are worth noting: the scores are (who
-# asks) × (who answers); the result has one row for each who *asks*; and nothing above depends on there being three.
+# Attention has moved each point towards those that it resembles. Two sizes are worth noting: the scores are (who
+# asks) × (who answers), and the result has one row for each who *asks*. Nothing depends on there being three people.
 
 # %% [markdown]
 # ## Why divide by √d?
 #
-# A score is a sum of $d$ products. If the numbers have variance 1, the score has variance $d$: the longer the
-# vectors, the wilder the scores. Softmax of wild scores is nearly "the winner takes it all", and a winner that takes
-# all has no gradient to learn by.
+# A score is a sum of $d$ products. If all numbers are independent, with mean 0 and variance 1, each product has
+# variance 1 and the score has variance $d$: the longer the vectors, the wilder the scores. Softmax of wild scores is
+# nearly "the winner takes it all". There a small change of a score changes no weight, so there is hardly a gradient to
+# learn by.
 #
 # > **Predict.** 64 random keys. How much of the attention does the winner get at $d = 4$, without the root? At $d =
 # > 256$?
@@ -135,9 +137,10 @@ plots.show(fig, "The largest of 64 attention weights between random vectors, ove
 #
 # So far query, key and value were one and the same. In a network each is a *learnt* linear map of its input: what I
 # ask for need not be what I am. And one question is too few; a pixel may want to know about colour *and* about edges.
-# So the width $C$ is split into `heads` questions of $d = C /$ `heads` numbers, each with attention of its own,
-# joined again at the end.
-#
+# So the width $C$ (`C`, the number of channels) is split into `heads` questions of $d = C /$ `heads` numbers, each with
+# attention of its own. At the end they are laid side by side again, and one more linear map (`to_out`) mixes them.
+
+# %% [markdown]
 # `context` is who answers. If it is `None`, the askers ask each other. In the shapes, $B$ (`B`) is the number of
 # pictures, $N$ (`N`) of those who ask, $L$ (`L`) of those who answer.
 
@@ -189,7 +192,8 @@ print(f"{tuple(x.shape[1:])} becomes {queries.shape[1]} queries of {queries.shap
 
 # %% [markdown]
 # The `transpose` matters. `x.reshape(B, H * W, C)` gives the *same shape*, raises no error, and cuts the numbers in
-# the wrong places. If a shape can be right by accident, look at a picture:
+# the wrong places: memory holds all of channel 0, then all of channel 1 …, so three neighbours in *one* channel become
+# the "colour" of a pixel. If a shape can be right by accident, look at a picture:
 
 # %%
 photo = photograph(64)[None]                                   # (1, 3, 64, 64) in [0, 1]
@@ -210,7 +214,8 @@ plots.show(fig, "The flower after flattening and drawing each query as the colou
 # ## Self-attention: every pixel asks all pixels
 #
 # No training is needed to see what it can do. Let queries and keys be the pixels' colours, a little sharpened. Pick
-# one pixel (the cross): which pixels answer it?
+# one pixel (the cross; pixels are counted row by row, 32 in each): which pixels answer it? The brighter, the larger the
+# weight.
 
 # %%
 small = F.interpolate(photo, size=(32, 32), mode="area")       # (1, 3, 32, 32)
@@ -256,8 +261,9 @@ plots.show(fig, "The flower, and three maps of how much each pixel listens to th
            "orange covers the petals, green and dark share the ground.")
 
 # %% [markdown]
-# That is all there is to "a pixel reads a word". (The score here is a distance rather than a product; for keys of
-# equal length the two rank alike.)
+# That is all there is to "a pixel reads a word". (The score here is minus the squared distance, $2\,q\cdot k -
+# \lVert k\rVert^2$ and a term that is the same for all words: a product that does not favour long keys. By the product
+# alone the short key of "dark" would lose everywhere.)
 #
 # So what are the *values* for? The key decides **who is heard**, the value **what is said**. They come from one word
 # through two different learnt maps. Let us exploit it: keep the keys, and let "orange" *say* blue.
@@ -272,14 +278,14 @@ plots.show(fig, "The flower, and two pictures painted only with three values, mi
            "flower is blue.")
 
 # %% [markdown]
-# The same petals, found by the same key, painted with another value. A trained network uses this all the time: "red"
-# finds out where it applies, and delivers whatever makes the next layer draw red there.
+# The same petals, found by the same key, painted with another value. In a trained network both maps are learnt: a word
+# can be found by one thing, and deliver another, whatever helps the next layer to draw.
 
 # %% [markdown]
 # ## With no context, self-attention
 #
-# > **Predict.** In Stable Diffusion a caption is 77 vectors of 768 numbers; at the first level a pixel has 320. What
-# > happens to cross-attention there if you pass `context=None`?
+# > **Predict.** In Stable Diffusion a caption is 77 vectors of 768 numbers; in the first transformers a pixel has 320.
+# > What happens to cross-attention there if you pass `context=None`?
 
 # %%
 cross = package.Attention(query_dim=320, context_dim=768, heads=8)
@@ -300,9 +306,11 @@ except ValueError as error:
 #
 # $$ \operatorname{GEGLU}(x) = (x W) \odot \operatorname{GELU}(x V) $$
 #
-# (Shazeer 2020, eq. 6, without biases there.) One half of the numbers, the *value*, is multiplied by the other, the
-# *gate*, after the gate has passed a GELU: a soft switch, shut below 0 and open above. $\odot$ multiplies number by
-# number.
+# (Shazeer 2020, eq. 6; there without biases, and with the letters exchanged.) $W$ and $V$ are learnt matrices, both
+# halves of one linear layer in the code, and $\odot$ multiplies number by number. The first half, the *value* (another
+# one than attention's), is multiplied by the second, the *gate*, after the gate has passed a GELU:
+# $\operatorname{GELU}(g) = g\,\Phi(g)$, where $\Phi$ is the normal distribution's share below $g$. Well below 0 that
+# is almost 0, well above 0 it is almost $g$ itself: shut on the left, the wider open the further right.
 
 # %%
 class FeedForward(nn.Module):
@@ -329,11 +337,13 @@ plots.show(fig, "Left: a heat map of value times GELU of gate: the left half, wi
 # %% [markdown]
 # ## Put together
 #
-# A *transformer block* does the three in turn: ask the other pixels, ask the words, think. Each first normalises its
-# input (LayerNorm: mean 0 and variance 1 within each vector; "pre-LN") and adds its result to what came in.
+# A *transformer block* does the three in turn: ask the other pixels, ask the words, think (the feed-forward part).
+# Each first normalises its input (LayerNorm: mean 0 and variance 1 within each vector; "pre-LN", as the norm comes
+# before), and adds its result to what came in.
 #
-# Around it, the *SpatialTransformer* turns a picture into a sequence and back, between two more projections, and adds
-# the picture that came in.
+# Around it, the *SpatialTransformer* turns a feature map into a sequence of pixels and back, between two more
+# projections, and adds the feature map that came in. It holds a list of blocks, here of one; Stable Diffusion XL has
+# up to ten.
 
 # %%
 class TransformerBlock(nn.Module):
@@ -388,7 +398,8 @@ with torch.no_grad():
     print(same(back.reshape(x.shape), mine(x, context)))
 
 # %% [markdown]
-# Not at all! There is no "left" and no "above" in it: a transformer over pixels treats them as a bag. Language models
+# Not at all! (The printed sentence says "tinyldm's"; compared were your shuffled and your unshuffled result.) There is
+# no "left" and no "above" in it: a transformer over pixels treats them as a bag. Language models
 # add position embeddings; this one has none. How then can a model learn "a circle *above* a square"? From the
 # convolutions around it. They pad the border with zeros, and from the border a sense of place seeps inwards (Islam et
 # al. 2020).
@@ -417,15 +428,17 @@ plots.show(fig, "Memory of one attention table over the side of the feature map,
            "line: 16 kilobytes at 8 by 8, 67 megabytes at 64 by 64, 275 gigabytes at 512 by 512 pixels.")
 
 # %% [markdown]
-# There is the reason for *latent* diffusion in one line. On 512 × 512 pixels self-attention is out of reach; on the
-# latent, an eighth as large on each side, it is 4,096 times cheaper.
+# That is what the package saves by not storing the table. The *work* remains, for each number of the table is still
+# computed, and it grows as steeply. There is the reason for *latent* diffusion in one line: on 512 × 512 pixels
+# self-attention is out of reach; on the latent, an eighth as large on each side, it is $8^4 = 4096$ times cheaper.
 
 # %% [markdown]
 # ## Where was each word read?
 #
 # Enough of toys: the trained model. While it makes a picture we record the weights of all its cross-attentions
 # (`capture_attention`), and draw for each word how much each place listened to it: the mean over heads, steps and the
-# layers of 8 × 8 pixels.
+# three layers of 8 × 8 pixels. (The other four see 4 × 4.) The tokenizer puts a start mark before the words, and an
+# end mark and padding after them, up to 32: so word `i` is column `1 + i`.
 #
 # > **Predict.** Where will "circle" be read? Where "above"? And "red", and "white", the word of the ground?
 
@@ -482,12 +495,15 @@ print(f"Read at the start mark: {word_maps.mean((0, 1))[0]:.0%}, at the end mark
 # The word is not the only place where its meaning is: each token has seen all tokens before it (lesson 09), so
 # "circle" may well carry "red", and the marks after the last word the whole sentence.
 # </details>
-#
-# Each map is scaled to its own maximum: compare places within a map, not brightness between maps. This is one caption
-# and one seed; white was taken because on a dark ground a map cannot be seen.
 
 # %% [markdown]
-# Are the nouns at their places from the beginning? The numbers printed above say: nearly (1 would be the same map).
+# Each map is scaled to its own maximum: compare places within a map, not brightness between maps. The last line that
+# was printed says how much there is to compare: half of all attention goes to the marks and the padding, not to a word.
+# This is one caption and one seed; white was taken because on a dark ground a map cannot be seen.
+
+# %% [markdown]
+# Are the nouns at their places from the beginning? The numbers printed above say: nearly. (1 would be the same map;
+# "circle" and "square" at the last step are only 0.19 alike, "circle" and a map that is equal everywhere 0.56.)
 # The strip draws the map of "circle" at four steps over the *finished* picture. In a running notebook, turn both
 # dials:
 
@@ -505,10 +521,11 @@ widgets.dial(word_over_image, {"word": range(len(pieces)), "step": range(20)},
 # ## Break it on purpose
 #
 # You have seen two ways already (no root, no transpose). A third is nastier: softmax over the *wrong axis*.
-# `softmax(dim=-2)` makes each *column* sum to 1: every word distributes itself over the pixels, instead of every
-# pixel over the words. Shapes fit.
+# `softmax(dim=-2)` (here `dim=0`: the table has two axes) makes each *column* sum to 1: every word distributes itself
+# over the pixels, instead of every pixel over the words. Shapes fit.
 #
-# > **Predict.** The three-word flower from above, with the wrong axis. What does a pixel get that listens to nobody?
+# > **Predict.** The three-word flower from above, painted with the wrong axis. How bright will it be? And will the red
+# > centre, far from the key of "orange" but farther from the others, still be orange?
 
 # %%
 wrong = scores.softmax(dim=0)                                   # columns sum to 1: over the pixels
@@ -519,8 +536,10 @@ plots.show(fig, "The flower painted with three word values. With the right axis 
            "wrong one the picture is black; 300 times brighter it shows unevenly lit patches.")
 
 # %% [markdown]
-# Almost nothing, so black: a word's total voice of 1 is now shared by a thousand pixels. A network with normalisation
-# would hide the darkness, train on, and be worse for no visible reason. The test that catches it is one line: **each
+# Almost black: a word's total voice of 1 is now shared by a thousand pixels. And made brighter, the centre is dark:
+# before, the *words* competed for each pixel, and "orange" won there; now the *pixels* compete for each word, and the
+# petals, nearer to its key, take it all. A network with normalisation would hide the darkness, train on, and be worse
+# for no visible reason. The test that catches it is one line: **each
 # row of the weights sums to 1**.
 
 # %% [markdown]
@@ -530,8 +549,9 @@ plots.show(fig, "The flower painted with three word values. With the right axis 
 # - *The context is both the key sequence and the value sequence.* Through two different learnt projections; the blue
 #   flower shows why that matters.
 # - *With no context it defaults to self-attention.* In the code yes; in Stable Diffusion the widths forbid it.
-# - *Essentially a standard pre-LN transformer decoder without causal mask.* Essentially: but with GroupNorm and
-#   projections around it, GEGLU inside, no positions, and one more residual.
+# - *Essentially a standard pre-LN transformer decoder without causal mask* (without it everybody may ask everybody,
+#   not only who came before). Essentially: but with GroupNorm and projections around it, GEGLU inside, no positions,
+#   and one more residual.
 
 # %% [markdown]
 # ## Three quick questions
@@ -565,8 +585,28 @@ plots.show(fig, "The flower painted with three word values. With the right axis 
 # `../exercises/07_spatial_transformer.ipynb`: attention, heads, cross-attention, GEGLU and the SpatialTransformer,
 # checked at once.
 #
-# To try here: change `CAPTION` and look where its words are read. Swap "red" and "blue" in the *values* only (record
-# `to_v`'s output and exchange two rows): do the colours swap in the picture?
+# To try here: change `CAPTION` and look where its words are read. Then exchange "red" and "blue" in the *values* only:
+# do the colours swap in the picture? Then "circle" and "square".
+#
+# ```python
+# def exchange(module, inputs, values, a=1 + pieces.index("red"), b=1 + pieces.index("blue")):
+#     values = values.clone()
+#     values[:, [a, b]] = values[:, [b, a]]
+#     return values
+#
+# hooks = [module.to_v.register_forward_hook(exchange) for name, module in model.unet.named_modules()
+#          if name.endswith("cross_attention")]
+# # … generate and look; then take the hooks away:
+# for hook in hooks:
+#     hook.remove()
+# ```
+#
+# <details><summary>What we saw</summary>
+#
+# Six pictures of each: exchanging "red" and "blue" changes nothing that one can see. With "circle" and "square"
+# exchanged the shapes stay, but the circle turns purple and blue, the square red: in this model the nouns' vectors say
+# the colour.
+# </details>
 
 # %% [markdown]
 # ## What next
