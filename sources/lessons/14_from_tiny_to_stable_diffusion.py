@@ -128,9 +128,9 @@ for ax, name in zip(axes, ("tiny", "SD 1", "XL")):
     ax.invert_yaxis()
     ax.set(title=f"{name}: {count(networks[name][0]) / 1e6:,.1f} M", xlabel="million weights")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-plots.show(fig, "Weights by place in the U-Nets of tiny, Stable Diffusion 1 and XL. In all three the lower levels and "
-                "the first levels on the way up hold most. In XL nearly all of it sits in the SpatialTransformers of "
-                "the lowest level and the middle.")
+plots.show(fig, "Weights by place in the U-Nets of tiny, Stable Diffusion 1 and XL. In all three the lower levels, the "
+                "middle and the first levels on the way up hold most. In XL four fifths of all weights sit in the "
+                "SpatialTransformers of the lowest level, down and up, and of the middle.")
 
 # %% [markdown]
 # One class, four shapes. `down 0` works at full resolution and holds little; deep levels are wide and hold most. And
@@ -140,7 +140,7 @@ plots.show(fig, "Weights by place in the U-Nets of tiny, Stable Diffusion 1 and 
 #
 # Equal sizes prove little. So let `diffusers`, the library that most people run Stable Diffusion with, build a U-Net
 # of Stable Diffusion 1's structure with random weights: four levels, transformers in three, eight heads. Only the
-# widths are a tenth, so that it takes a moment.
+# widths are about a tenth, so that it takes a moment.
 
 # %%
 STRUCTURE = dict(        # unet/config.json of Stable Diffusion 1, in diffusers' words
@@ -244,8 +244,8 @@ plots.show(fig, "One channel of the two U-Nets' outputs as heat maps on one scal
                 "difference, times a million, is speckle without a pattern: float32's rounding.")
 
 # %% [markdown]
-# Not 0, because float32 rounds and the two libraries add in different orders; but nothing else differs. These are the
-# classes that you built in lessons 06 to 08.
+# About a millionth. Not 0, because float32 rounds and the two libraries add in different orders; but nothing else
+# differs. These are the classes that you built in lessons 06 to 08.
 #
 # ## The details that a checkpoint forces
 #
@@ -447,7 +447,8 @@ else:
                             generator=torch.Generator().manual_seed(0))
     fig, ax = plt.subplots(figsize=(4.6, 4.6))
     plots.picture(ax, torch.nn.functional.interpolate(picture, (384, 384), mode="area")[0], Path(folder).name)
-    plots.show(fig, "A photograph of a lighthouse on a cliff at dawn, made by the model in the named folder.")
+    plots.show(fig, f"What the model in {Path(folder).name} paints when a photograph of a lighthouse on a cliff at "
+                    "dawn is asked for.")
 
 # %% [markdown]
 # What it takes: the weights once in memory, and time.
@@ -554,7 +555,7 @@ print(same(a**0.5 * v + (1 - a) ** 0.5 * z_t, VELOCITY.to_eps(v, z_t, a)))
 # rotation, without a division that explodes.
 #
 # The weights do not say which of the two they predict: the same shapes, the same names. It stands in the scheduler's
-# configuration (`prediction_type`), and reading it wrongly is one of lesson 16's broken pipelines.
+# configuration (`prediction_type`). You will read it wrongly in a moment, on purpose.
 #
 # ## What XL changed
 #
@@ -623,17 +624,19 @@ there = abroad(captions, latents=noise, num_inference_steps=25, guidance_scale=4
 
 fig, levels = side_by_side(here, there, ["red circle", "blue star,\nyellow square"])
 assert levels < 1
-plots.show(fig, "Two captions, each painted by the tiny model in tinyldm and in diffusers, and the difference times "
-                "255, which is black: the same pictures.")
+plots.show(fig, "Two captions, each painted by the tiny model in tinyldm and in diffusers: a red circle, and a blue "
+                "star above two yellow squares. The difference times 255 is black: the same pictures.")
 print(f"opened as {type(abroad).__name__}; no pixel differs by more than {levels:.4f} of 255 grey levels")
 
 # %% [markdown]
-# So whatever runs on `diffusers` (a web interface, a phone app, a fine-tuning script) can take what you train here.
+# Even the mistake is the same: one yellow square was asked for, and both paint two. So what runs on `diffusers` (a web
+# interface, say, or a script of your own) can take what you train here.
 #
 # ## Break it on purpose
 #
-# You misread the U-Net's details above. Now the pipeline's: the tiny model predicts the velocity. Tell the sampler
-# that it is noise; and separately, leave the scale out before decoding.
+# You misread the U-Net's details above. Now the pipeline's. The tiny model predicts the velocity: tell the sampler that
+# it is noise. And separately: a VAE has its own scale, the tiny one's is 0.999. Put Stable Diffusion's 0.18215 in its
+# place, as one does who copies a configuration.
 #
 # > **Predict.** Which of the two still shows the shapes?
 
@@ -643,19 +646,22 @@ tiny.schedule.prediction = EPS
 as_noise = tiny.generate(captions, noise=noise, steps=25, guidance_scale=4.0)
 tiny.schedule.prediction = right
 
-with torch.no_grad():
-    decode = tiny.vae.decode
-    with mock.patch.object(tiny.vae, "decode", lambda z0: decode(z0 * tiny.vae.config.scale)):
-        unscaled = tiny.generate(captions, noise=noise, steps=25, guidance_scale=4.0)
+copied = dataclasses.replace(tiny.vae.config, scale=versions.SD1.vae.scale)
+print(f"scale {tiny.vae.config.scale:.3f} -> {copied.scale}: "
+      f"every latent {tiny.vae.config.scale / copied.scale:.1f} times too large for the decoder")
+with mock.patch.object(tiny.vae, "config", copied):
+    badly_scaled = tiny.generate(captions, noise=noise, steps=25, guidance_scale=4.0)
 
-fig = plots.grid([*here, *as_noise, *unscaled], columns=2, size=1.5,
-                 rows=["right", "velocity\nread as noise", "scale not\nundone"])
-plots.show(fig, "Three rows of two pictures. Right: the captions. Velocity read as noise: no shapes. Scale left out: "
-                "the shapes are there, but pale and blurred.")
+fig = plots.grid([*here, *as_noise, *badly_scaled], columns=2, size=1.5,
+                 rows=["right", "velocity\nread as noise", "another\nVAE's scale"])
+plots.show(fig, "Three rows of two pictures. Right: the red circle; the blue star above yellow squares. Velocity read "
+                "as noise: dark, ragged shapes among blotches. Another VAE's scale: clean outlines, but the colours "
+                "are far too strong, the red and the blue nearly black, and the grounds washed out.")
 
 # %% [markdown]
-# Both are one word in a configuration file. The second is the kinder mistake: every latent is too small by one
-# factor, and the decoder still sees its pattern. The first feeds each step a wrong direction.
+# Both do, more or less, and both are one word in a configuration file. The second is the kinder mistake: every latent
+# is too large by one factor, so the pattern is whole, and only what the decoder makes of it is overdone. The first
+# feeds each step a wrong direction: noise stays in the picture.
 
 # %% [markdown]
 # ## What the article says
@@ -703,5 +709,5 @@ plots.show(fig, "Three rows of two pictures. Right: the captions. Velocity read 
 # %% [markdown]
 # ## What next
 #
-# Two networks agree to the last digit. But is what they paint any *good*? Lesson 15 measures the tiny model: captions
+# Two libraries agree to a millionth. But is what they paint any *good*? Lesson 15 measures the tiny model: captions
 # read back by a judge, combinations that it never saw, and whether it has merely learnt its pictures by heart.
