@@ -50,7 +50,7 @@ def with_setup(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
-def executed(notebook: NotebookNode, folder: Path, timeout: int = 900) -> NotebookNode:
+def executed(notebook: NotebookNode, folder: Path, timeout: int = 3600) -> NotebookNode:
     """The notebook, run from a fresh kernel in `folder`, cleaned. Raises nbclient's CellExecutionError."""
     from nbclient import NotebookClient
 
