@@ -65,7 +65,7 @@ def end_token_vector(hidden, tokens, end):
 
 # %% solution="contrastive_loss"
 def contrastive_loss(image, text, scale):
-    """CLIP's loss.  image, text: (B, D), of any length; scale: a number above 0.  Returns a scalar."""
+    """CLIP's loss.  image, text: (B, D), not yet of length 1; scale: a number above 0.  Returns a scalar."""
     ### BEGIN SOLUTION
     logits = scale * F.normalize(image, dim=1) @ F.normalize(text, dim=1).T  # (B, B)
     labels = torch.arange(len(logits), device=logits.device)

@@ -87,4 +87,7 @@ ema_memory = 0.61
 ### END SOLUTION
 
 # %% [markdown]
+# *Your explanation:*
+
+# %% [markdown]
 # **All right?** Next: lesson 11, where you train the shipped model further on something of your own.

@@ -2,8 +2,9 @@
 # # Exercises 11: make it yours
 #
 # A trained model learns something new: a word, a style, your own pictures. The art is to change what must change, and
-# nothing else. You write a row for a new word, a step that trains only that row, the freezing of all but a few layers,
-# and the learning rate.
+# nothing else. Lesson 11 changes the whole U-Net a little, and keeps what it knows by rehearsal. Here are the ways that
+# change less: a row for a new word in the text encoder, a step that trains only that row (textual inversion), the
+# freezing of all but a few layers; and the learning rate.
 
 # %%
 import math

@@ -187,5 +187,8 @@ signal_at_the_start = 0.118
 ### END SOLUTION
 
 # %% [markdown]
+# *Your explanation:*
+
+# %% [markdown]
 # **All right?** Put your steps into the loop of lesson 12 in the place of its own; the strip of pictures should not
 # change. Next: lesson 13, everything together.

@@ -100,4 +100,7 @@ head_width = 160
 ### END SOLUTION
 
 # %% [markdown]
+# *Your explanation:*
+
+# %% [markdown]
 # **All right?** `tinyldm/checkpoints.py` does these three for whole models. Next: lesson 15, is it any good?

@@ -83,4 +83,7 @@ low_end_of_100 = 0.963
 ### END SOLUTION
 
 # %% [markdown]
+# *Your explanation:*
+
+# %% [markdown]
 # **All right?** `tinyldm evaluate` counts like this; see `tinyldm/workshop/evaluation.py`. Next: lesson 16, the clinic.

@@ -157,13 +157,16 @@ def mended_walk(model, z, ts, alpha_bar):
 # - **E**: the sign of guidance
 
 # %% [markdown] exercise="symptoms"
-# **Predict**: the fault behind each symptom, as five letters in the order of the symptoms. **Then explain** each in one
-# sentence of your own, and say what the *loss* looks like in all five cases.
+# **Predict**: the fault behind each symptom, as five letters in the order of the symptoms, such as `"ABCDE"`. **Then
+# explain** each in one sentence of your own, and say what the *loss* looks like in all five cases.
 
 # %% solution="symptoms"
 ### BEGIN SOLUTION
 symptoms = "DBEAC"
 ### END SOLUTION
+
+# %% [markdown]
+# *Your explanation:*
 
 # %% [markdown]
 # **All right?** Then you can mend what others built. `tinyldm progress` shows what is left.

@@ -1,5 +1,6 @@
 """Two Outcomes of one Call side by side: in what do they differ first? And how to show it."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -68,10 +69,19 @@ def _values(got: Any, want: Any, part: str, loose: bool, tolerance: float) -> It
             yield from _values(got[key], want[key], f"{part}[{key!r}]", loose, tolerance)
     elif _numeric(got) and _numeric(want):
         yield from _numbers(got, want, part, loose, tolerance)
+    elif isinstance(want, str) and _spelled(got) == _spelled(want):
+        return
     elif type(got) is not type(want) or got != want:
         same_kind = isinstance(want, str) and isinstance(got, str)
         yield (Fault("value", part, shown(got), shown(want)) if same_kind else
                Fault("kind", part, _with_kind(got), _with_kind(want)))
+
+
+def _spelled(value: Any) -> Any:
+    """Letters as they are meant: "d, b" and ["D", "B"] are "DB"."""
+    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+        value = "".join(value)
+    return re.sub(r"[\s,;]", "", value).upper() if isinstance(value, str) else value
 
 
 def _numeric(value: Any) -> bool:

@@ -521,6 +521,10 @@ def kl_logvar_as_variance(mean, logvar):
     return 0.5 * (mean**2 + logvar - 1 - logvar.abs().log()).flatten(1).sum(1)
 
 
+def kl_logvar_as_deviation(mean, logvar):
+    return 0.5 * (mean**2 + logvar**2 - 1 - (logvar**2).log()).flatten(1).sum(1)
+
+
 def kl_mean_not_squared(mean, logvar):
     return 0.5 * (mean + logvar.exp() - 1 - logvar).flatten(1).sum(1)
 
@@ -543,8 +547,8 @@ KL = Exercise(
     name="kl", title="How far from a standard normal?", stars=2, minutes=8,
     answer=kl_right, cases=kl_cases,
     hints=("σ² = exp(logvar), and log σ² is logvar itself.",
-           "½ (μ² + σ² - 1 - log σ²) for each number of the latent …",
-           "… summed over all but the batch: .flatten(1).sum(1)"),
+           "First ½ (μ² + σ² - 1 - log σ²) for each number of the latent.",
+           "Then the sum over all dimensions but the batch: .flatten(1).sum(1)"),
     insight="It is 0 exactly where μ = 0 and σ = 1. Stable Diffusion weighs it with only 10⁻⁶: enough to keep the "
             "latent from growing without bound, too little to give it variance 1. That is why a scale is needed "
             "afterwards.",
@@ -561,10 +565,14 @@ KL = Exercise(
         Wrong("one-missing", kl_without_one, "The -1 is missing: for μ = 0, σ = 1 it must be 0."),
         Wrong("exp-missing", kl_without_exp,
               "You took logvar for σ², so it cancels and the spread no longer matters. σ² = exp(logvar)."),
-        Wrong("deviation-for-variance", kl_with_deviation, "exp(½ logvar) is σ; here stands σ² = exp(logvar)."),
-        Wrong("log-of-deviation", kl_with_log_of_deviation, "½ logvar is log σ; here stands log σ², logvar itself."),
+        Wrong("deviation-for-variance", kl_with_deviation, "exp(½ logvar) is σ. The formula has σ², which is "
+              "exp(logvar)."),
+        Wrong("log-of-deviation", kl_with_log_of_deviation, "½ logvar is log σ. The formula has log σ², which is "
+              "logvar itself."),
         Wrong("variance-for-logarithm", kl_logvar_as_variance,
               "You treated the second input as σ² and took its logarithm. It *is* the logarithm."),
+        Wrong("logarithm-for-deviation", kl_logvar_as_deviation,
+              "You took logvar for σ. It is log σ²: so σ² is exp(logvar), and log σ² is logvar itself."),
         Wrong("mean-not-squared", kl_mean_not_squared, "The mean is not squared: a negative mean is as far off."),
         Wrong("directions-swapped", kl_backwards,
               "That is KL(N(0, 1) ‖ q), the other direction. Asked for is KL(q ‖ N(0, 1)): the two differ."),
@@ -603,6 +611,18 @@ def scale_by_root_mean_square(latents):
 
 def scale_by_channel(latents):
     return 1 / latents.std(dim=(0, 2, 3), keepdim=True)
+
+
+def scale_by_channel_in_a_row(latents):
+    return 1 / latents.std(dim=(0, 2, 3))
+
+
+def scale_applied(latents):
+    return latents / latents.std()
+
+
+def scale_of_stable_diffusion(latents):
+    return 0.18215
 
 
 def scale_by_image(latents):
@@ -647,6 +667,12 @@ SCALE = Exercise(
         Wrong("per-channel", scale_by_channel,
               "You made one scale for each channel. It would be better whitening, but Stable Diffusion has a single "
               "number for all."),
+        Wrong("per-channel-in-a-row", scale_by_channel_in_a_row,
+              "You made one scale for each channel. One number is asked for: the standard deviation over all of them."),
+        Wrong("applied", scale_applied, "These are the latents, scaled already. Return the number they are multiplied "
+                                        "by."),
+        Wrong("copied", scale_of_stable_diffusion,
+              "0.18215 belongs to the latents of Stable Diffusion's VAE. Measure the latents that are given."),
         Wrong("per-image", scale_by_image,
               "You averaged the standard deviations of the single images: how much images differ from each other is "
               "then left out."),

@@ -15,8 +15,8 @@ TITLE = "SpatialTransformer"
 
 def attention_cases(generator: Generator) -> list[Call]:
     """q (B, N, d), k and v (B, L, d); once with N = L."""
-    calls = [Call((torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[2.0, 0.0], [0.0, 2.0]]]),
-                   torch.tensor([[[1.0, 3.0], [5.0, -1.0]]])))]
+    calls = [Call((torch.tensor([[[1.0, 0.0], [1.0, -1.0]]]), torch.tensor([[[2.0, 0.0], [1.0, 2.0], [0.0, -1.0]]]),
+                   torch.tensor([[[1.0, 3.0], [5.0, -1.0], [0.0, 2.0]]])))]
     for B, N, L, d in ((2, 5, 5, 4), (1, 4, 9, 3), (3, 7, 4, 8)):
         calls.append(Call(tuple(torch.randn(B, n, d, generator=generator) for n in (N, L, L))))
     return calls
@@ -41,6 +41,10 @@ def attention_multiplied(q, k, v):
 
 def attention_scaled_by_length(q, k, v):
     return (q @ k.transpose(1, 2) / k.shape[1] ** 0.5).softmax(dim=-1) @ v
+
+
+def attention_scaled_by_queries(q, k, v):
+    return (q @ k.transpose(1, 2) / q.shape[1] ** 0.5).softmax(dim=-1) @ v
 
 
 def attention_over_queries(q, k, v):
@@ -118,6 +122,9 @@ ATTENTION = Exercise(
         Wrong("scaled-by-length", attention_scaled_by_length,
               "You divided by the root of the number of keys. It is the width d, over which the product sums, that "
               "makes the scores large."),
+        Wrong("scaled-by-queries", attention_scaled_by_queries,
+              "You divided by the root of the number of queries, q.shape[1]. It is the width d = q.shape[-1], over "
+              "which the product sums, that makes the scores large."),
         Wrong("softmax-over-queries", attention_over_queries,
               "Your softmax runs over the queries: each *key* shares itself out. Each query must share out one whole "
               "among the keys: dim=-1."),
@@ -337,6 +344,24 @@ class CrossAttentionOneHead(CrossAttentionRight):
         return self.to_out(attention_right(self.to_q(x), self.to_k(context), self.to_v(context)))
 
 
+class CrossAttentionSplitByView(CrossAttentionRight):
+    def forward(self, x, context):
+        context = x if context is None else context
+        return self.to_out(heads_split_by_view_only(self.to_q(x), self.to_k(context), self.to_v(context), self.heads))
+
+
+class CrossAttentionMergedByView(CrossAttentionRight):
+    def forward(self, x, context):
+        context = x if context is None else context
+        return self.to_out(heads_merged_by_view_only(self.to_q(x), self.to_k(context), self.to_v(context), self.heads))
+
+
+class CrossAttentionScaledByWidth(CrossAttentionRight):
+    def forward(self, x, context):
+        context = x if context is None else context
+        return self.to_out(heads_scaled_by_width(self.to_q(x), self.to_k(context), self.to_v(context), self.heads))
+
+
 class CrossAttentionWithResidual(CrossAttentionRight):
     def forward(self, x, context):
         return x + super().forward(x, context)
@@ -393,6 +418,14 @@ CROSS_ATTENTION = Exercise(
         Wrong("no-output-projection", CrossAttentionWithoutOut,
               "to_out is missing: without it the heads stand side by side and never mix."),
         Wrong("one-head", CrossAttentionOneHead, "The heads are not split: one softmax over the whole width."),
+        Wrong("split-by-view", CrossAttentionSplitByView,
+              "On the way in you reshaped straight into (B, heads, N, d): the shape fits, but numbers of several "
+              "positions get mixed. View as (B, N, heads, d), then transpose, as in exercise 7.2."),
+        Wrong("merged-by-view", CrossAttentionMergedByView,
+              "On the way back you reshaped (B, heads, N, d) without transposing: the heads' results end up at other "
+              "positions. .transpose(1, 2) first, as in exercise 7.2."),
+        Wrong("scaled-by-whole-width", CrossAttentionScaledByWidth,
+              "You divided by √C. A score sums over one head's d = C / heads numbers only, so it is √d."),
         Wrong("residual-inside", CrossAttentionWithResidual,
               "You added x. The sum belongs to the TransformerBlock around this layer; here it would count twice."),
         Wrong("gradient-cut", CrossAttentionContextCut),

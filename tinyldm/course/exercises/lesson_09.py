@@ -17,7 +17,7 @@ def padding_cases(generator: Generator) -> list[Call]:
     def pieces(*counts: int) -> list[list[int]]:
         return [torch.randint(10, 100, (count,), generator=generator).tolist() for count in counts]
 
-    return [Call(([[5, 6]], 5, 1, 2, 9)), Call((pieces(3, 0, 6), 8, 1, 2, 3)),
+    return [Call(([[5, 6]], 5, 1, 2, 9)), Call(([[5, 6, 7, 8]], 5, 1, 2, 9)), Call((pieces(3, 0, 6), 8, 1, 2, 3)),
             Call((pieces(4, 9, 2), 6, 7, 8, 0)), Call((pieces(1, 12, 20, 5), 12, 101, 102, 102))]
 
 
@@ -67,6 +67,15 @@ def padding_before_end(pieces, length, start, end, pad):
 
 def padding_two_longer(pieces, length, start, end, pad):
     return padding_right(pieces, length + 2, start, end, pad)
+
+
+def padding_one_place_short(pieces, length, start, end, pad):
+    rows = [[start, *piece[:length - 1], end] for piece in pieces]
+    return torch.tensor([row + [pad] * (length - len(row)) for row in rows])
+
+
+def padding_of_the_first(pieces, length, start, end, pad):
+    return padding_right(pieces[:1], length, start, end, pad)
 
 
 def padding_last_pieces(pieces, length, start, end, pad):
@@ -130,6 +139,10 @@ PAD_TOKENS = Exercise(
               "Your end token stands behind the padding. It comes right after the last piece."),
         Wrong("two-too-long", padding_two_longer,
               "Your rows have length + 2 tokens: start and end are included in it."),
+        Wrong("one-place-short", padding_one_place_short,
+              "You kept length - 1 pieces of a long caption. Start *and* end need a place: length - 2."),
+        Wrong("first-caption-only", padding_of_the_first,
+              "You return the row of the first caption only. Does `return` stand inside the loop?"),
         Wrong("last-pieces", padding_last_pieces, "You kept the *last* pieces of a long caption. The first are kept."),
         Wrong("to-the-longest", padding_to_longest,
               "You padded to the longest caption only. The length is fixed: the text encoder has a position for each."),
@@ -366,7 +379,8 @@ END_TOKEN = Exercise(
 
 def contrast_cases(generator: Generator) -> list[Call]:
     """Vectors of pictures and captions, not of length 1; a scale."""
-    calls = [Call((torch.tensor([[3.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 1.0], [-1.0, 2.0]]), 2.0))]
+    calls = [Call((torch.tensor([[3.0, 0.0, 0.0], [0.0, 1.0, 1.0]]),
+                   torch.tensor([[1.0, 1.0, 0.0], [-1.0, 2.0, 0.0]]), 2.0))]
     for B, D, scale in ((3, 4, 1.5), (7, 5, 3.0), (4, 8, 5.0)):
         calls.append(Call((*(2 * torch.randn(B, D, generator=generator) for _ in range(2)), scale)))
     return calls
@@ -438,6 +452,26 @@ def contrast_softmax_twice(image, text, scale):
     return (matched(logits.softmax(1)) + matched(logits.T.softmax(1))) / 2
 
 
+def contrast_of_probabilities(image, text, scale):
+    shares = (scale * similarities(image, text)).softmax(1)
+    return (matched(shares) + matched(shares.T)) / 2
+
+
+def contrast_length_of_all(image, text, scale):
+    logits = scale * (image / image.norm()) @ (text / text.norm()).T
+    return (matched(logits) + matched(logits.T)) / 2
+
+
+def contrast_text_as_it_is(image, text, scale):
+    logits = scale * F.normalize(image, dim=1) @ text.T
+    return (matched(logits) + matched(logits.T)) / 2
+
+
+def contrast_image_as_it_is(image, text, scale):
+    logits = scale * image @ F.normalize(text, dim=1).T
+    return (matched(logits) + matched(logits.T)) / 2
+
+
 def contrast_diagonal_only(image, text, scale):
     return -scale * similarities(image, text).diagonal().mean()
 
@@ -469,7 +503,7 @@ def contrast_by_loop(image, text, scale):
 CONTRASTIVE = Exercise(
     name="contrastive_loss", title="Which caption belongs to which picture?", stars=2, minutes=12,
     answer=contrast_right, cases=contrast_cases,
-    hints=("Make all vectors one long first: F.normalize(…, dim=1). Then one matrix product compares all with all.",
+    hints=("Bring all vectors to length 1 first: F.normalize(…, dim=1). Then one matrix product compares all with all.",
            "Row i asks: which of these captions belongs to picture i? The right answer is number i: cross-entropy with "
            "the labels 0, 1, 2, …",
            "(F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2, with labels on the same "
@@ -498,6 +532,15 @@ CONTRASTIVE = Exercise(
               "Your labels are all 0: as if caption 0 belonged to every picture. The i-th belongs to the i-th."),
         Wrong("softmax-twice", contrast_softmax_twice,
               "F.cross_entropy does the softmax itself; you gave it probabilities."),
+        Wrong("probabilities", contrast_of_probabilities,
+              "You took the softmax of the logits first. F.cross_entropy does that itself: give it the logits."),
+        Wrong("length-of-all", contrast_length_of_all,
+              "You divided by the length of all vectors together: .norm() without a dim. Each vector must get length "
+              "1: .norm(dim=1, keepdim=True), or F.normalize(…, dim=1)."),
+        Wrong("text-not-normalised", contrast_text_as_it_is, "Only the pictures' vectors have length 1. The captions' "
+                                                            "need it, too."),
+        Wrong("image-not-normalised", contrast_image_as_it_is, "Only the captions' vectors have length 1. The "
+                                                              "pictures' need it, too."),
         Wrong("diagonal-only", contrast_diagonal_only,
               "You only pull pairs together. Without pushing the others apart, all vectors may become one and the "
               "same."),

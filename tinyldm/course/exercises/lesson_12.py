@@ -154,7 +154,7 @@ TRAILING = Exercise(
         Wrong("distance-cut", trailing_stride_cut,
               "You made the distance whole, T // steps, before counting down. The rest adds up: go down by T / steps "
               "and round each timestep."),
-        Wrong("not-whole", trailing_not_rounded,
+        Wrong("not-rounded", trailing_not_rounded,
               "These are fractions. The schedule is a table, so round each timestep to a whole number."),
     ),
     right=(trailing_by_arange, trailing_by_counting_up))
@@ -210,6 +210,38 @@ def ddim_fresh_noise(z, eps_hat, alpha_bar, next_alpha_bar):
     return next_alpha_bar**0.5 * z0_hat + (1 - next_alpha_bar) ** 0.5 * torch.randn_like(z)
 
 
+def ddim_back_again(z, eps_hat, alpha_bar, next_alpha_bar):
+    return ddim_right(z, eps_hat, alpha_bar, alpha_bar)
+
+
+def ddim_noise_added(z, eps_hat, alpha_bar, next_alpha_bar):
+    return ddim_right(z, -eps_hat, alpha_bar, next_alpha_bar) + 2 * (1 - next_alpha_bar) ** 0.5 * eps_hat
+
+
+def ddim_noise_divided(z, eps_hat, alpha_bar, next_alpha_bar):
+    z0_hat = z - (1 - alpha_bar) ** 0.5 * eps_hat / alpha_bar**0.5
+    return next_alpha_bar**0.5 * z0_hat + (1 - next_alpha_bar) ** 0.5 * eps_hat
+
+
+def ddim_squared(z, eps_hat, alpha_bar, next_alpha_bar):
+    z0_hat = (z - (1 - alpha_bar) ** 2 * eps_hat) / alpha_bar**2
+    return next_alpha_bar**2 * z0_hat + (1 - next_alpha_bar) ** 2 * eps_hat
+
+
+def ddim_noise_by_variance(z, eps_hat, alpha_bar, next_alpha_bar):
+    return next_alpha_bar**0.5 * clean_latent(z, eps_hat, alpha_bar) + (1 - next_alpha_bar) * eps_hat
+
+
+def ddim_one_minus_root(z, eps_hat, alpha_bar, next_alpha_bar):
+    z0_hat = (z - (1 - alpha_bar**0.5) * eps_hat) / alpha_bar**0.5
+    return next_alpha_bar**0.5 * z0_hat + (1 - next_alpha_bar**0.5) * eps_hat
+
+
+def ddim_clamped(z, eps_hat, alpha_bar, next_alpha_bar):
+    z0_hat = clean_latent(z, eps_hat, alpha_bar).clamp(-1, 1)
+    return next_alpha_bar**0.5 * z0_hat + (1 - next_alpha_bar) ** 0.5 * eps_hat
+
+
 def ddim_subtracted(z, eps_hat, alpha_bar, next_alpha_bar):
     return z - ((1 - alpha_bar) ** 0.5 - (1 - next_alpha_bar) ** 0.5) * eps_hat
 
@@ -263,6 +295,19 @@ DDIM_STEP = Exercise(
         Wrong("fresh-noise", ddim_fresh_noise,
               "You noised ẑ0 again with new noise. DDIM goes back along the *same* ε̂: this is what makes it "
               "deterministic."),
+        Wrong("back-again", ddim_back_again,
+              "You mixed again with the ᾱ of where you came from, so z comes back as it was. The new mixture has ᾱ'."),
+        Wrong("noise-added", ddim_noise_added,
+              "You added the noise on the way to ẑ0. z holds it already: take it off, z - √(1-ᾱ) ε̂."),
+        Wrong("noise-divided-only", ddim_noise_divided,
+              "Only the noise is divided by √ᾱ. Brackets: (z - √(1-ᾱ) ε̂) / √ᾱ."),
+        Wrong("squares-for-roots", ddim_squared, "You squared ᾱ and 1-ᾱ. Their *roots* are needed: ** 0.5."),
+        Wrong("noise-by-variance", ddim_noise_by_variance,
+              "You put the noise back with 1-ᾱ'. That is its variance; the factor is √(1-ᾱ')."),
+        Wrong("one-minus-root", ddim_one_minus_root,
+              "You took 1 - √ᾱ for the noise. It is √(1-ᾱ): the *squares* of both factors add up to 1."),
+        Wrong("clamped", ddim_clamped,
+              "You cut ẑ0 off at -1 and 1. That is done to pixels; latents have no such bounds."),
         Wrong("signal-not-rescaled", ddim_subtracted,
               "You only took some noise off. The signal must also grow from √ᾱ to √ᾱ' of its size; without that the "
               "picture stays too faint."),

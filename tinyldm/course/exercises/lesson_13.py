@@ -377,10 +377,10 @@ SLERP = Exercise(
 # ── The capstone ─────────────────────────────────────────────────────────────────────────────────────
 
 def capstone_cases(generator: Generator) -> list[Call]:
-    """Captions; text encoder, U-Net, decoder; ᾱ, noise, steps, w. The timesteps come out whole."""
+    """Captions; text encoder, U-Net, decoder; ᾱ, noise, steps, w. With 3 steps the timesteps must be rounded."""
     parts = Made(makers.toy_text_encoder), Made(makers.toy_unet), Made(makers.toy_decoder)
-    calls = [Call((["a star"], *parts, [0.9, 0.6, 0.3, 0.1], torch.tensor([[[[1.0]]]]), 2, 3.0))]
-    for B, steps, w in ((2, 4, uniform(1.5, 3, generator)), (3, 5, uniform(3, 5, generator))):
+    calls = [Call((["a tree"], *parts, [0.9, 0.6, 0.3, 0.1], torch.tensor([[[[1.0]]]]), 2, 3.0))]
+    for B, steps, w in ((2, 3, uniform(1.5, 3, generator)), (3, 5, uniform(3, 5, generator))):
         noise, alpha_bar = torch.randn(B, 4, 4, 4, generator=generator), random_alpha_bar(20, generator)
         captions = [f"a {word} {integer(0, 99, generator)}" for word in ("star", "ring", "moon")[:B]]
         calls.append(Call((captions, *parts, alpha_bar, noise, steps, w)))
@@ -443,6 +443,16 @@ def image_without_guidance(captions, encode, unet, decode, alpha_bar, noise, ste
 
 def image_w_minus_one(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
     return image_right(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale - 1)
+
+
+def image_w_plus_one(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
+    return image_right(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale + 1)
+
+
+def image_timesteps_cut(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
+    ts = torch.tensor([int(len(alpha_bar) - i * len(alpha_bar) / steps) - 1 for i in range(steps)])
+    z0 = walked(contexts_of(encode, captions), unet, alpha_bar, noise, ts, difference_times(guidance_scale))
+    return to_unit(decode(z0))
 
 
 def image_contexts_swapped(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
@@ -537,7 +547,8 @@ def image_one_batch(captions, encode, unet, decode, alpha_bar, noise, steps, gui
 CAPTION_TO_IMAGE = Exercise(
     name="caption_to_image", title="Capstone: a picture from a caption", stars=3, minutes=40,
     answer=image_right, cases=capstone_cases,
-    hints=("Four parts, one after the other: contexts; timesteps; the loop; the decoder. Write them in this order.",
+    hints=("Four parts, one after the other: contexts (as many of \"\" as of captions); timesteps; the loop; the "
+           "decoder. Write them in this order.",
            "In the loop: ask for both contexts, guide, read the velocity as ẑ0 and ε̂, mix them at the *next* "
            "timestep's ᾱ.",
            "The last step lands on ᾱ' = 1. Then decode, bring [-1, 1] to [0, 1] and clip."),
@@ -549,6 +560,12 @@ CAPTION_TO_IMAGE = Exercise(
         Wrong("w-minus-one", image_w_minus_one,
               "You went w - 1 times the way from the null prediction to the caption's; w times is asked for, so that 1 "
               "means no guidance."),
+        Wrong("w-plus-one", image_w_plus_one,
+              "You started at the caption's prediction and went w times the way *further*: that is w + 1. Start at the "
+              "null prediction."),
+        Wrong("timesteps-cut", image_timesteps_cut,
+              "You cut the timesteps off with int(…) or //. \"Trailing\" ones are rounded to the nearest whole "
+              "number."),
         Wrong("contexts-swapped", image_contexts_swapped,
               "The two predictions are exchanged: you guide *away* from the caption, from it to the empty one."),
         Wrong("zeros-for-null", image_zeros_for_null,

@@ -168,6 +168,22 @@ def interval_not_divided(right, of):
     return middle - half, middle + half
 
 
+def interval_middle_divided(right, of):
+    low, high = interval_not_divided(right, of)
+    middle = (low + high) / 2 / (1 + Z * Z / of)
+    return middle - (high - low) / 2, middle + (high - low) / 2
+
+
+def interval_half_divided(right, of):
+    low, high = interval_not_divided(right, of)
+    half = (high - low) / 2 / (1 + Z * Z / of)
+    return (low + high) / 2 - half, (low + high) / 2 + half
+
+
+def interval_high_first(right, of):
+    return interval_right(right, of)[::-1]
+
+
 def interval_around_the_share(right, of):
     low, high = wilson(right, of, Z)
     return right / of - (high - low) / 2, right / of + (high - low) / 2
@@ -224,6 +240,11 @@ WILSON = Exercise(
         Wrong("ninety-percent", interval_of_90_percent, "Your z is 1.645, which gives 90 %. For 95 % z = 1.96."),
         Wrong("not-divided", interval_not_divided,
               "The division by 1 + z²/n is missing, for the middle and for the half-width."),
+        Wrong("half-width-not-divided", interval_middle_divided,
+              "The middle is right, but the half-width is too large: divide it by 1 + z²/n, too."),
+        Wrong("middle-not-divided", interval_half_divided,
+              "The half-width is right, but the middle is not: divide it by 1 + z²/n, too."),
+        Wrong("high-first", interval_high_first, "The ends are exchanged: the low one comes first."),
         Wrong("around-the-share", interval_around_the_share,
               "The width is right, but it does not lie around p: its middle is drawn towards 1/2, the more the fewer "
               "pictures there are."),
@@ -240,7 +261,7 @@ WILSON = Exercise(
 def feature_cases(generator: Generator) -> list[Call]:
     """Two sets of features, of different size, mean and spread; once nearly all of a covariance's eigenvalues are 0."""
     calls = [Call((torch.tensor([[0.0, 0.0], [2.0, 1.0], [1.0, 3.0]]),
-                   torch.tensor([[1.0, 1.0], [3.0, 0.0], [2.0, 0.5]])))]
+                   torch.tensor([[1.0, 1.0], [3.0, 0.0], [2.0, 0.5], [0.0, 2.0]])))]
     calls.append(Call(tuple(torch.randn(n, 3, generator=generator) @ torch.randn(3, 32, generator=generator)
                             for n in (40, 60))))      # what looks at 3 things in 32 ways
     for n, m, D in ((12, 15, 3), (40, 60, 8)):
@@ -308,6 +329,31 @@ def distance_elementwise_root(features, others):
     return distance_of_means(features, others) + (first.trace() + second.trace() - 2 * root).item()
 
 
+def distance_elementwise_root_not_clamped(features, others):
+    *_, first, second = gaussians(features, others)
+    root = (first @ second).sqrt().trace()
+    return distance_of_means(features, others) + (first.trace() + second.trace() - 2 * root).item()
+
+
+def distance_of_the_traces_root(features, others):
+    *_, first, second = gaussians(features, others)
+    root = (first @ second).trace().sqrt()
+    return distance_of_means(features, others) + (first.trace() + second.trace() - 2 * root).item()
+
+
+def distance_uncentred(features, others):
+    a, b = features.double(), others.double()
+    first, second = a.T @ a / (len(a) - 1), b.T @ b / (len(b) - 1)
+    spread = first.trace() + second.trace() - 2 * torch.linalg.eigvals(first @ second).real.clamp(min=0).sqrt().sum()
+    return distance_of_means(features, others) + spread.item()
+
+
+def distance_of_symmetric_eigenvalues(features, others):
+    *_, first, second = gaussians(features, others)
+    roots = torch.linalg.eigvalsh(first @ second).clamp(min=0).sqrt().sum()
+    return distance_of_means(features, others) + (first.trace() + second.trace() - 2 * roots).item()
+
+
 def distance_of_variances(features, others):
     *_, first, second = gaussians(features, others)
     return distance_of_means(features, others) + (first.diag().sqrt() - second.diag().sqrt()).square().sum().item()
@@ -348,8 +394,8 @@ FRECHET = Exercise(
     name="frechet", title="The Fréchet distance", stars=3, minutes=20,
     answer=distance_right, cases=feature_cases, tolerance=1e-3,
     hints=("torch.cov wants the features in rows: torch.cov(features.T). Work in float64.",
-           "The trace of a root is the sum of the roots of the eigenvalues. Which matrix has eigenvalues that you can "
-           "take roots of?",
+           "tr (C₁ C₂)^½ is the sum of the roots of the eigenvalues of C₁ C₂; no matrix root is needed. C₁ C₂ is not "
+           "symmetric, so torch.linalg.eigvals.",
            "torch.linalg.eigvals(C₁ @ C₂) are real and ≥ 0 but for rounding: .real.clamp(min=0).sqrt().sum()"),
     insight="It is 0 when both sets have the same mean and covariance, whatever else differs. And it depends on how "
             "many pictures are taken: few pictures give a larger distance, so only equal numbers may be compared.",
@@ -368,6 +414,18 @@ FRECHET = Exercise(
               "You only added the traces: the term -2 (C₁ C₂)^½ is missing. A set would be far from itself."),
         Wrong("elementwise-root", distance_elementwise_root,
               "You took the root of each number of C₁ C₂. A *matrix* root R has R R = C₁ C₂: use eigenvalues."),
+        Wrong("elementwise-root-not-clamped", distance_elementwise_root_not_clamped,
+              "You took the root of each number of C₁ C₂, and some are below 0. A *matrix* root R has R R = C₁ C₂: use "
+              "eigenvalues."),
+        Wrong("root-of-the-trace", distance_of_the_traces_root,
+              "You took the root of the trace of C₁ C₂. First the root of each eigenvalue, then their sum: tr √ is not "
+              "√ tr."),
+        Wrong("not-centred", distance_uncentred,
+              "Your covariances are made of the features as they are. Take each feature's mean off first; torch.cov "
+              "does."),
+        Wrong("eigenvalues-of-a-symmetric-matrix", distance_of_symmetric_eigenvalues,
+              "eigvalsh reads half of the matrix and takes it for symmetric. C₁ C₂ is not symmetric, though both "
+              "factors are: torch.linalg.eigvals."),
         Wrong("variances-only", distance_of_variances,
               "You compared variances only, as if the features were uncorrelated. Use the whole covariance matrices."),
         Wrong("roots-taken-apart", distance_of_roots,

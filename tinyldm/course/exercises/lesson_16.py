@@ -351,6 +351,15 @@ def descent_in_place(weights, gradients, lr, decay):
     return weights, average
 
 
+def descent_of_one_tensor(weights, gradients, lr, decay):
+    average = weights
+    with torch.no_grad():
+        for gradient in gradients:
+            weights -= lr * gradient
+            average = decay * average + (1 - decay) * weights
+    return weights, average
+
+
 def descent_by_lerp(weights, gradients, lr, decay):
     w, average = weights.clone(), weights.clone()
     for gradient in gradients.unbind():
@@ -389,6 +398,9 @@ MENDED_AVERAGE = Exercise(
         Wrong("average-is-trained", descent_trains_the_average,
               "You step from the average. Training goes on from the weights; the average only watches."),
         Wrong("uphill", descent_uphill, "The sign of the step is wrong: w - lr · gradient goes down."),
+        Wrong("one-tensor", descent_of_one_tensor,
+              "weights -= … changes the very tensor that `average` still names in the first step, and the caller's as "
+              "well. weights = weights - … makes a new one."),
         Wrong("inputs-changed", descent_in_place),
     ),
     right=(descent_by_lerp, descent_by_sums))
