@@ -40,6 +40,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("posterior_mean", "before = alpha_bar[t - 1] if t > 0 else torch.ones_like(alpha_bar[-1])"): ANY_ENTRY,
     ("posterior_variance", "before = alpha_bar[t - 1] if t > 0 else torch.ones_like(alpha_bar[1])"): ANY_ENTRY,
     ("posterior_variance", "before = alpha_bar[t - 1] if t > 0 else torch.ones_like(alpha_bar[-1])"): ANY_ENTRY,
+    ("langevin_step", "return x + step / 2 * score(x) - step ** 0.5 * noise"): "-ε is as normal as ε",
     ("image_to_signed", "image = pixels / 255"): "torch makes floats of whole numbers when it divides them",
     ("asymmetric_downsample", "return F.conv2d(F.pad(x, (0, 2, 0, 1)), weight, bias, stride=2)"):
         "sides are even, so the second column of zeros is never read",
