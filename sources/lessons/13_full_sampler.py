@@ -9,7 +9,8 @@
 #
 # **You will be able to**
 # - write text to image in ten lines, and follow every tensor on the way;
-# - turn it into image to image, inpainting and blending, by changing where the loop starts or what it forgets;
+# - turn it into image to image, inpainting and blending, by changing where the loop starts or what is put back
+#   after each step;
 # - see which word each pixel listens to;
 # - steer with a picture instead of words.
 
@@ -55,7 +56,8 @@ unet, vae, clip, tokenizer = model.unet, model.vae, model.text_encoder.clip, mod
 # ## Text to image
 #
 # First the caption: to tokens, padded to the 32 places of the tiny text encoder, and through it to the context
-# (`context`), one vector of 128 numbers a token (lesson 09).
+# (`context`), one vector of 128 numbers a token (lesson 09). All noise of this lesson comes from one generator: a cell
+# that you run again draws other pictures.
 
 # %%
 def encode(captions):
@@ -69,9 +71,15 @@ print(tokenizer.tokenize(caption))
 print(tuple(encode([caption]).shape))
 
 # %% [markdown]
-# Then the loop of lesson 12, with guidance inside and DDIM as the step. Two things are new, and the rest of this
-# lesson lives on them: it starts at *whatever* timesteps you give it, and after each step `after_step` may change the
-# latent.
+# Then the loop of lesson 12, with guidance inside and DDIM as the step. The U-Net predicts the velocity, from which
+# (lesson 03) come
+#
+# $$ \hat z_0 = \sqrt{\bar\alpha_t}\,z_t - \sqrt{1-\bar\alpha_t}\,v, \qquad
+#    \hat\epsilon = \sqrt{\bar\alpha_t}\,v + \sqrt{1-\bar\alpha_t}\,z_t $$
+#
+# `trailing(25)` is 999, 959, …, 39, and `levels` holds $\bar\alpha$ there, then 1. Two things are new, and the rest of
+# this lesson lives on them: the loop starts at *whatever* timesteps you give it, and after each step `after_step` may
+# change the latent.
 
 # %%
 alpha_bar = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0).float()
@@ -105,7 +113,7 @@ def denoise(z, ts, context, null_context, w=3.0, after_step=None):
 
 # %% [markdown]
 # > **Predict.** You ask for 4 captions with 25 steps. How often does each network run, and on a batch of what size:
-# > text encoder, U-Net, VAE encoder, VAE decoder?
+# > text encoder, U-Net, VAE encoder, VAE decoder? (The hooks below only count.)
 
 # %%
 def text_to_image(captions, noise, steps=25, w=3.0):
@@ -160,7 +168,8 @@ plots.show(fig, "Four pictures made in this notebook. " + "; ".join(f"for “{c}
 #
 # The package can watch itself while it makes a picture: `tinyldm trace "a caption"` on the command line, or as below.
 # Each line is a tensor, with the layer that made it, its shape in the tiny model and in Stable Diffusion 1, and the
-# line of code.
+# line of code. "×2" was made twice (two captions, or two steps), "—" is a level that tiny lacks, and "§" names the
+# article's section.
 #
 # > **Predict.** In Stable Diffusion a caption has 77 tokens of 768 numbers and a latent is (4, 64, 64). What are the
 # > shapes of `context`, of `z_T`, and of `q` in the first cross-attention? (8 heads, 320 channels, 64 × 64 pixels.)
@@ -186,7 +195,8 @@ print(f"\n{q.node.name}: {written(q.ours)}; in Stable Diffusion {written(q.their
 #
 # Nobody says that the loop must begin with pure noise. Take a picture, encode it, noise it to some $t$ (lesson 02),
 # and let the loop begin *there*, under a new caption (Meng et al. 2022, "SDEdit"). What the noise has not yet hidden
-# stays. `strength` is the share of the steps that is walked.
+# stays. `strength` is the share of the steps that is walked; in the code `share` is $\bar\alpha_t$ at the first of
+# them, the share of the variance that is signal. (`to_signed` takes pixels from [0, 1] to [-1, 1], `to_unit` back.)
 
 # %%
 def start_of(strength, steps=25):
@@ -236,8 +246,9 @@ widgets.dial(changed, {"strength": [round(0.1 * i, 1) for i in range(1, 11)]},
 # world a colour is settled late, and guidance pulls hard. The places stay up to 0.6. At 1.0 hardly any signal is left:
 # a picture of the caption, with a layout of its own. So to recolour, try 0.2 first; to redraw, 0.6.
 # </details>
-#
-# The same with pictures that the model never saw the like of: a photograph, and a doodle of your own. Change the
+
+# %% [markdown]
+# The same with pictures unlike any that the model was trained on: a photograph, and a doodle of your own. Change the
 # doodle!
 
 # %%
@@ -254,13 +265,17 @@ plots.show(fig, f"A photograph of a flower redrawn as '{wishes[0]}', and a doodl
                 f"strengths 0.4, 0.6 and 0.8. At 0.8 the judge reads: {'; '.join(read(rows[-1]))}.")
 
 # %% [markdown]
+# The doodle keeps its layout: a yellow thing above a purple one, nearly where you put them. Its grey ground and the
+# whole photograph are lost already at 0.4: where the model has no picture to keep, it takes one that it knows.
+
+# %% [markdown]
 # ## Inpainting: put the known part back
 #
 # Repaint only what a mask marks. The trick needs no new training: walk from pure noise as usual, but after *each*
 # step overwrite the part that is known by the real picture, **noised to the level that the step has just reached**.
 # So the U-Net always sees a consistent noisy picture, and fills the rest to fit.
 #
-# The mask is given in pixels and needed in latents: one number for each 8 × 8 pixels.
+# The mask is given in pixels and needed at the latent's size: one number for each 8 × 8 pixels.
 
 # %%
 def inpaint(images, mask, captions, noise, steps=25, w=3.0):
@@ -311,8 +326,8 @@ for name, some in (("lower half", hole), ("quarter", quarter)):
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Less often: "above" leaves the model free to put the star to the left, where it is painted over. "To the left of"
-# would have been the better word for that hole.
+# Less often: "above" leaves the model free to plan the star at the lower left, and there the known part is put back
+# over it after each step. "To the left of" would have been the better word for that hole.
 # </details>
 
 # %% [markdown]
@@ -334,15 +349,16 @@ plots.show(fig, f"Mean change of each pixel by repainting. In the hole, below th
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# No, for two reasons. The decoder's convolutions and its attention look across the mask's edge (left). And encoding
-# and decoding alone changes every pixel a little (right). Programs therefore paste the old pixels back at the end.
+# No, for two reasons; look above the dashed line. The decoder's convolutions and its attention look across the mask's
+# edge (left). And encoding and decoding alone changes every pixel a little (right). Programs therefore paste the old
+# pixels back at the end. (Below the line all three repaintings are averaged: so star and ring lie over each other.)
 # </details>
 
 # %% [markdown]
 # ## Two captions, blended
 #
-# A context is a list of vectors, so two captions can be mixed like colours: straight, weight by weight. Two *noises*
-# cannot.
+# A context is a list of vectors, so two captions can be mixed like colours: number by number, along a straight line.
+# Two *noises* cannot.
 #
 # > **Predict.** Two independent noises of 256 numbers each have a length of about $\sqrt{256} = 16$. How long is the
 # > point halfway between them?
@@ -392,16 +408,18 @@ plots.show(fig, f"Two walks of seven pictures from '{pair[0]}' to '{pair[1]}': a
                 f"{'; '.join(read(torch.stack([walk[3], same_noise[3]])))}.")
 
 # %% [markdown]
-# Look at the middles. No training caption ever had the mixed context, so nothing promises that a picture half red and
-# half blue comes out. Here the colour passes through purple, while ground and shape jump: there is nothing between a
-# circle and a star in this world.
+# In the lower row both ends have the same noise, but for a thousandth (between two equal ones $\sin\theta$ would be 0,
+# and slerp divides by it). Look at the middles. No training caption ever had the mixed context, so nothing promises
+# that a picture half red and half blue comes out. Here the colour passes through purple, while ground and shape jump:
+# there is nothing between a circle and a star in this world.
 
 # %% [markdown]
 # ## Word maps: who listens to which word?
 #
 # In every cross-attention each of the N pixels asks (`q`), each token answers (`k`), and the softmax says how much
 # the pixel listens to each token (lesson 07). These probabilities *are* a picture: for one token, one number a pixel.
-# The fused kernel never forms them, so a hook computes them beside it.
+# In lesson 07 the package recorded them; now you do. Its attention calls a fused function that never forms them, so a
+# hook computes them once more beside it.
 
 # %%
 def listen(network, record):
@@ -455,6 +473,14 @@ plots.show(fig, f"Bars: the mean attention that each of 32 tokens gets. The {len
                 f"the caption get {share_of_words:.0%} together; the highest bar is "
                 f"{tokens[int(fine.mean(0).argmax())]}.")
 
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# About half. The start mark alone gets more than any word, and much goes to the padding after the end.
+# </details>
+#
+# Now the maps themselves; yellow is where a word is listened to most, each scaled from its own least to its own most.
+
 # %%
 def word_map(ax, word):
     """The picture, brighter where its pixels listen to `word` more than other pixels do."""
@@ -481,8 +507,8 @@ widgets.dial(word_map, {"word": words}, strip=[{"word": word} for word in words[
 # ## A picture in the style of a picture
 #
 # Cross-attention does not ask where its vectors come from. A vision transformer makes 65 of them from a picture, one
-# for the whole and one for each of 8 × 8 patches; they are put behind the caption's 32 (lesson 09). The empty caption
-# of guidance stays as it is, so the picture's influence is exaggerated, too.
+# for the whole and one for each of 8 × 8 patches; they are put behind the caption's 32 (lesson 09). Guidance goes away
+# from a prediction that saw neither caption nor picture, so it exaggerates the picture's influence, too.
 
 # %%
 def in_the_style_of(images, captions, noise, steps=25, w=3.0):
@@ -509,6 +535,9 @@ plots.show(fig, f"Four pictures, each read as context: {'; '.join(read(style))}.
                 f"{'; '.join(read(with_words))}. (As the judge reads them.)")
 
 # %% [markdown]
+# Colour, ground and place come back, the shape only roughly: the yellow circle has become a block. The caption is heard
+# by some: the cyan circle turns square, the pink and the red one do not.
+#
 # In training a fifth of the batches read their own image this way, half of those without their caption. What comes
 # back is therefore what the patches' vectors keep and the U-Net found useful. Lesson 15 measures it.
 
@@ -552,7 +581,8 @@ plots.show(fig, "Above, two pictures for each case as they should be; below, the
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The mask shows at once (2): the circle was to stay, and the square stayed. With a fifth of the steps there is no time
+# The mask shows at once (2): the blue square, which was to go, stays; no star comes; and the circle, which was to stay,
+# is drawn anew, with a dent. With a fifth of the steps there is no time
 # to decide what is where, so ground, colours and shapes are muddled (3). The straight line does not show (1): its start
 # is far from what the U-Net knows, and this forgiving little world hides it. No eye finds such a slip; one printed
 # number does.
@@ -598,9 +628,28 @@ plots.show(fig, "Above, two pictures for each case as they should be; below, the
 # `../exercises/13_full_sampler.ipynb`: the start of image to image, putting the known part back, the way between two
 # noises; and the capstone, everything that you have written wired together.
 #
-# To try here: change the caption *during* the walk, "a red circle" for the first 8 steps, "a blue square" for the
-# rest. Paste the old pixels back after inpainting. Blend three captions. Multiply one word's vector in the context by
-# 2.
+# To try here: paste the old pixels back after inpainting. Blend three captions (the mean of their contexts). Multiply
+# one word's vector in the context by 2, or by 0: `context[:, 1 + i] *= 2`, for "red", then for "square". Change the
+# caption *during* the walk, "a red circle" for the first 8 steps, "a blue square" for the rest:
+#
+# ```python
+# context, other = encode(["a red circle"]).clone(), encode(["a blue square"])
+#
+# def change(i, z):
+#     if i == 7:
+#         context.copy_(other)     # from the next step on
+#     return z
+#
+# mixed = to_unit(vae.decode(denoise(noise_for(1), trailing(25), context, encode([""]), after_step=change)))
+# ```
+
+# %% [markdown]
+# <details><summary>What we saw</summary>
+#
+# With one noise: after 1, 2, 4, 8 and even 16 of 25 steps under the first caption, a clean blue square, where the
+# circle would have been. In "a large red circle above a small blue square", "red" by 2 or by 0 changes nothing that one
+# can see; "square" by 2 falls apart, by 0 it turns purple: the nouns carry the colour (lesson 07).
+# </details>
 
 # %% [markdown]
 # ## What next
