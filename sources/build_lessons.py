@@ -10,6 +10,7 @@ notebooks so made are for trying, not for committing, and go to the folder that 
 """
 
 import argparse
+import ast
 import os
 import sys
 import time
@@ -64,14 +65,22 @@ def build(source: Path, folder: Path) -> None:
         raise ValueError(f"{file.name} has {size:,} bytes; expected at most {MOST_BYTES:,}: fewer or smaller figures")
 
 
+def tree(cell: NotebookNode) -> str:
+    """What the code of a cell says, however its lines are broken and whatever its comments say."""
+    return ast.dump(ast.parse(cell.source))
+
+
 def retell(source: Path, folder: Path) -> None:
-    """Give a notebook its source's new text and keep its outputs. Raises ValueError where code has changed too."""
+    """Give a notebook its source's new text and comments, and keep its outputs.
+
+    Raises ValueError where the notebook has not been run yet, or where what the code says has changed too.
+    """
     file, notebook = folder / f"{source.stem}.ipynb", lesson(source)
     if not file.is_file():
         raise ValueError(f"{file.name} has not been run yet; run it with --execute {source.stem[:2]}")
     old, new = ([cell for cell in cells if cell.cell_type == "code" and cell["id"] != SETUP_ID]
                 for cells in (nbformat.read(file, as_version=4).cells, notebook.cells))
-    if [cell.source for cell in old] != [cell.source for cell in new]:
+    if [tree(cell) for cell in old] != [tree(cell) for cell in new]:
         raise ValueError(f"the code of {file.name} has changed, not just its text; run it with "
                          f"--execute {source.stem[:2]}")
     for before, after in zip(old, new):

@@ -343,8 +343,8 @@ for ax, values, title in ((axes[0], change, "against the decoded original"),
     ax.axhline(31.5, color="white", linestyle="--", linewidth=1)
 keep = (1 - hole[0, 0]).bool()
 plots.show(fig, f"Mean change of each pixel by repainting. In the hole, below the dashed line, it is "
-                f"{change[~keep].mean():.3f} on average. Outside it is {change[keep].mean():.3f} against the decoded original, and "
-                f"{to_photo[keep].mean():.3f} against the original itself.")
+                f"{change[~keep].mean():.3f} on average. Outside it is {change[keep].mean():.3f} against the "
+                f"decoded original, and {to_photo[keep].mean():.3f} against the original itself.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
