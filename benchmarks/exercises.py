@@ -67,6 +67,9 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("drop_captions", "return torch.where((chance <= share)[:, None, None], null_context, context)"):
         "a uniform number is equal to the share with probability 0",
     ("train_steps", "losses.append(loss)"): NUMBER,
+    ("step_one_row", "mask = (torch.arange(len(weight), device=weight.device) == row)[:, None]"):
+        "a product takes True for 1",
+    ("ddpm_step", "return mean - variance ** 0.5 * noise"): "-ε is as normal as ε",
     ("load_problems", "for name in state & expected.keys():"): KEYS,
     ("load_problems", "for name in state.keys() & expected:"): KEYS,
     **{("load_problems", f"return (sorted({missing}), sorted({unknown}), sorted(misshapen))"): KEYS

@@ -784,7 +784,7 @@ def negative_cases(generator: Generator) -> list[Call]:
     """A text encoder, captions, negative captions or None; once too few of them."""
     encode, words = Made(makers.toy_text_encoder), ("circle", "star", "ring", "cross", "square", "moon")
     chosen = [words[i] for i in torch.randperm(6, generator=generator).tolist()]
-    return [Call((encode, ["a star"], None)), Call((encode, ["a star"], ["red"])),
+    return [Call((encode, ["a star"], None)), Call((encode, ["a star"], ["red"])), Call((encode, chosen[:2], None)),
             Call((encode, [f"a {word}" for word in chosen[:3]], chosen[3:])),
             Call((encode, chosen[:2], chosen[2:3])), Call((encode, chosen[:2], chosen[2:4]))]
 
