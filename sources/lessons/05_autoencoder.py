@@ -8,7 +8,7 @@
 # **Before this.** Lesson 02. You should have met convolutions (padding, stride) and `nn.Module`.
 #
 # **You will be able to**
-# - build encoder and decoder, and say which pixels each number of a latent has seen;
+# - build encoder and decoder, and say which pixels a number of the latent sees through three halvings;
 # - draw from the posterior so that gradients pass through the draw, and compute its KL;
 # - say what a factor of 2, 4, 8 or 16 keeps of a photograph;
 # - compute the scale, and say what goes wrong without it.
@@ -56,7 +56,8 @@ where_we_are("VAE encoder", "VAE decoder")
 # 48 times fewer, in both. The U-Net runs dozens of times for each picture, so *its* input is where saving pays. And
 # most of a picture's numbers say little: a pixel is nearly its neighbour's colour.
 #
-# The factor a side is called $f$ (`config.factor`; Rombach et al. 2022, § 3.1): here $f = 8$.
+# By how much each side shrinks is called the *factor* $f$ (`config.factor`; Rombach et al. 2022, § 3.1). Here
+# $f = 8$.
 
 # %% [markdown]
 # The simplest "encoder" is none at all: average each block of $f \times f$ pixels. Let us see how far that goes, with
@@ -85,14 +86,21 @@ plots.show(fig, "A piece of a Chinese tower, and its averages over blocks of 2, 
            "blur, at 8 only roofs and sky can be told apart, at 16 only patches of colour are left.")
 
 # %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# At $f = 4$ the pillars melt into stripes, at 8 they are gone, though red, green and orange floors are still there.
+# At 16 you find the tower only if you know where it was.
+# </details>
+#
 # A block's mean is three numbers, its colour. A *learnt* encoder may choose other numbers, and a learnt decoder knows
 # what roofs look like. Keep these decibels in mind: at the end of the lesson, networks that get four numbers a block
-# must beat them.
-#
+# try to beat them.
+
+# %% [markdown]
 # ## Numbers from -1 to 1
 #
-# Files hold whole numbers from 0 to 255. Divide by **255** and you have [0, 1]; stretch that to [-1, 1], so that the
-# network's input is centred. On the way back, clip: a decoder may overshoot.
+# Files hold whole numbers from 0 to 255. Divide by **255** and you have $x$ in [0, 1]; $2x - 1$ (`to_signed`) is in
+# [-1, 1], so that the network's input is centred. On the way back (`to_unit`), clip: a decoder may overshoot.
 #
 # > **Predict.** A picture of a cellar has no pixel above 51. If you divided by *the picture's own maximum*, what
 # > would come back?
@@ -115,9 +123,9 @@ print("there and back:", (255 * to_unit(to_signed(cellar / 255))).round().tolist
 #
 # A convolution with *stride 2* computes every second output only. With a 3 × 3 kernel it needs some padding at the
 # edge, and there is a choice: one pixel on both sides, or none on the left and one on the right. Take a kernel that
-# only copies its middle, and a row of eight pixels named 0 to 7.
+# only copies its middle, and a row of eight pixels named 0 to 7. Either way four of them come out.
 #
-# > **Predict.** Which pixels come out, in either case?
+# > **Predict.** Which four, in either case?
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -128,7 +136,7 @@ for name, pad in (("both sides", (1, 1)), ("right only", (0, 1))):
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Both sides: 0, 2, 4, 6. Right only: 1, 3, 5, 7. Each output has moved by one pixel of *its* input.
+# Both sides: 0, 2, 4, 6. Right only: 1, 3, 5, 7. Each output looks one pixel further to the right in *its* input.
 # </details>
 #
 # Stable Diffusion's VAE pads right and bottom only; its U-Net pads both sides. Neither is better. But a network is
@@ -150,8 +158,9 @@ mine.load_state_dict(theirs.state_dict())
 print(same(mine(x), theirs(x)))
 
 # %% [markdown]
-# Three of them in a row make $f = 8$. Which pixels does the fifth number of a latent row see then? Take its gradient
-# with respect to the pixels: where it is not zero, it looks.
+# Three of them in a row make $f = 8$. Which pixels does the fifth number of a latent row see then, the one that stands
+# for pixels 32 to 39? Take its gradient with respect to the pixels: where it is not zero, it looks. (All weights are
+# 1 here, so the gradient counts the *ways* that lead from a pixel to the number.)
 
 # %%
 def seen(pad, layers=3, pixels=64, number=4):
@@ -176,9 +185,15 @@ plots.show(fig, "Which pixels the fifth number of a latent row sees after three 
            "32 to 46, centred on the block's right edge.")
 
 # %% [markdown]
-# Between the two lie seven pixels: $1 + 2 + 4$. Load a trained VAE into the other padding and you hand each layer a
-# picture that is shifted by a pixel. We shall break that on purpose later.
+# Between the two lie seven pixels, $1 + 2 + 4$: each halving looks one pixel further in its own input, and a pixel
+# there is 1, then 2, then 4 pixels of the picture. Load a trained VAE into the other padding and you hand each layer
+# a picture that is shifted by a pixel. We shall break that on purpose later.
 #
+# The bars are for the halvings alone. A whole encoder has more layers, and one that reads everything (attention,
+# below). In the shipped VAE every pixel has some influence on every number; but in four scenes, about 90 % of the
+# gradient of the number in the middle came from the quarter of the picture around it.
+
+# %% [markdown]
 # ## Up: double
 #
 # Repeat each pixel 2 × 2, then smooth the steps with a convolution. (Lesson 06 shows what happens with a transposed
@@ -206,8 +221,9 @@ print(same(mine(x), theirs(x)))
 # - `ResBlock`: two 3 × 3 convolutions whose result is *added* to their input (lesson 06);
 # - `Middle`: a ResBlock, then *attention*, in which each pixel reads all others (lesson 07), then a ResBlock.
 #
-# A level is some ResBlocks and then a resampling layer, or none at the last. `GroupNorm` keeps the numbers at
-# variance 1 on the way, SiLU is a smooth ReLU.
+# A level is some ResBlocks and then a resampling layer, or none at the last. `GroupNorm` splits a picture's channels
+# into `groups` and brings each group to mean 0 and variance 1 (a tiny `eps` keeps it from dividing by 0). SiLU is a
+# smooth ReLU.
 
 # %%
 class Level(nn.Module):
@@ -236,11 +252,15 @@ class Ends(nn.Module):
         return self.conv_out(F.silu(self.norm_out(x)))
 
 # %% [markdown]
-# The encoder goes down, the decoder up. Each level has a width: more channels where there are fewer pixels. The
-# encoder looks around at the *end* of its way, the decoder at the *start* of its own: both where the map is smallest,
-# because attention costs the square of the number of pixels.
+# The encoder goes down, the decoder up. Each level has a width: more channels where there are fewer pixels.
+# `config.channels` lists them, for tiny (16, 32, 64, 96): four levels, so three halvings. The decoder has one
+# ResBlock more in each level, as in Stable Diffusion.
 #
-# > **Predict.** The encoder's last convolution gives 8 channels, not 4. What could the other four be?
+# The encoder looks around (`Middle`) at the *end* of its way, the decoder at the *start* of its own: both where the
+# map is smallest, because attention costs the square of the number of pixels.
+#
+# > **Predict.** The encoder's last convolution gives 8 channels, not 4. What could the other four be? (The answer
+# > comes with *The posterior*.)
 
 # %%
 class Encoder(Ends):
@@ -275,6 +295,17 @@ class Decoder(Ends):
         for level in self.up:
             x = level(x)                       # twice the size, at all levels but the last
         return self.out(x)                     # -> (B, 3, f h, f w)
+
+# %% [markdown]
+# Now both in one class. Three names need a word:
+#
+# - `moments`: what the encoder says, all eight channels;
+# - `quant_conv`, `post_quant_conv`: two 1 × 1 convolutions between encoder and decoder, which mix the channels of a
+#   place. The names come from a relative whose latents are quantised, that is, rounded; nothing is rounded here;
+# - `config.scale`: one number by which latents are multiplied for the U-Net, and divided before decoding. It has its
+#   own section.
+#
+# Then your VAE gets the weights of the tiny one that tinyldm ships, and must say the same.
 
 # %%
 class VAE(nn.Module):
@@ -329,14 +360,17 @@ plots.show(fig, "The way of one scene through the trained encoder, one channel a
            "decoded picture, which looks like the first.")
 
 # %% [markdown]
-# Six maps on the way *down*, each shown by its liveliest channel; the last picture is what the decoder made of 256
-# numbers. Small objects are the hard part: a star of 15 pixels covers about two numbers a side.
-#
+# Six maps inside the encoder: the first convolution, four levels (the last does not halve), the middle. Each is
+# shown by its liveliest channel, with blue and orange for the two signs. The disc is in all of them, at last as a
+# handful of squares. The picture on the right is what the decoder made of 256 numbers. Small objects are the hard
+# part: a star of 15 pixels covers about two numbers a side.
+
+# %% [markdown]
 # ## The posterior
 #
 # Back to the eight channels. The encoder does not answer with a latent but with a *distribution* of latents, the
-# **posterior** $q(z \mid x)$: for each number a mean $\mu$ (`mean`) and a width $\sigma$, independent of the others
-# (Kingma & Welling 2014, eq. 9). Four channels of means, four for the widths. As a network's output can be negative
+# **posterior** $q(z \mid x)$ of $z$, given the picture $x$: for each number a mean $\mu$ (`mean`) and a width $\sigma$,
+# independent of the others (Kingma & Welling 2014, eq. 9). Four channels of means, four for the widths. As a network's output can be negative
 # and a width cannot, it gives $\log \sigma^2$ (`logvar`), the *logarithm* of the *variance*.
 
 # %% [markdown]
@@ -392,7 +426,8 @@ print(same(sample(moments, seed()), package.DiagonalGaussian(moments).sample(see
 # the encoder whether its latents may be wider.
 # </details>
 #
-# How wide are they in a trained VAE? Turn the noise up: `times` multiplies $\sigma$. At 1 you see what training sees.
+# How wide are they in a trained VAE? For comparison: this one's latents, over all scenes, have a standard deviation of
+# 1.0. Turn the noise up: `times` multiplies $\sigma$. At 1 you see what training sees.
 
 # %%
 def drawn(ax, times):
@@ -413,6 +448,11 @@ widgets.dial(drawn, {"times": range(0, 31)}, strip=[{"times": n} for n in (0, 1,
 # The noise of training is invisible in the picture. It has done its work already: a decoder that is fed slightly
 # wrong latents all through training learns that *near latents mean near pictures*. It must: a sampler's latents, too,
 # will never be exactly right.
+
+# %% [markdown]
+# How can a $\sigma$ of 0.4 be invisible? The encoder is free to be sure where it matters. The median $\sigma$ of
+# channels 1 and 2 is 0.10 and 0.09, of channels 0 and 3 it is 0.28 and 0.24; further down you will push each of
+# them, and 1 and 2 are the ones that change the picture most.
 #
 # So whether you take the mean or a draw hardly matters for looking. Training draws; `vae.encode` without a generator
 # takes the mean.
@@ -426,8 +466,10 @@ widgets.dial(drawn, {"times": range(0, 31)}, strip=[{"times": n} for n in (0, 1,
 # latent:
 #
 # $$ \mathrm{KL} = \tfrac12 \sum \big( \mu^2 + \sigma^2 - 1 - \log\sigma^2 \big) $$
-#
-# It counts, in nats, how much the decoder is told by the latent.
+
+# %% [markdown]
+# $\mu^2$ punishes a mean far from 0, $\sigma^2$ a width that is too large, $-\log\sigma^2$ one that is too small. The sum
+# counts how much the decoder is told by the latent, in *nats*: bits with the natural logarithm, one nat is 1.44 bits.
 #
 # > **Predict.** For which $\mu$ and $\sigma$ is it 0? Which costs more: $\sigma = 0.1$ or $\sigma = 2$?
 
@@ -472,9 +514,10 @@ plots.show(fig, "The KL of a single number over its width, for means 0, 1 and 2.
 #
 # $$ L = \text{mean}\,\lvert\hat x - x\rvert + \text{mean}\,(\hat x - x)^2 + 10^{-6} \cdot \mathrm{KL} $$
 #
-# with $\hat x$ the decoded draw. The reference adds a *perceptual* and an *adversarial* term, which make sharp what
-# the mean of all possibilities would blur; the article leaves the loss out. `tinyldm/workshop/train_vae.py` has them
-# all.
+# with $\hat x$ the decoded draw. The reference has no squares, and it *sums* the errors of a picture where we take their
+# mean, so that the same millionth is a longer leash there. And it adds a *perceptual* and an *adversarial* term:
+# errors alone are smallest for the mean of all that could be there, a blur, and these two make it sharp. The
+# article leaves the loss out. `tinyldm/workshop/train_vae.py` has all terms.
 #
 # > **Predict.** What does the network draw first: the objects' places, their colours, the ground, or their edges?
 
@@ -528,15 +571,24 @@ plots.show(fig, "Two curves over the steps of training: the PSNR rises, quickly 
 print(f"at the end {10 * (4 / log[-50:, 0].mean()).log10():.1f} dB with {log[-50:, 1].mean():.0f} nats a scene")
 
 # %% [markdown]
-# The ground first: it is most of the picture. Then where and in which colour, last the edges: what few pixels know.
-# Compare that with the KL: better pictures are *paid for* with nats. The encoder learns to say more, and to be surer.
+# <details><summary><b>Answer</b></summary>
+#
+# Light and dark first, and the places: after 30 steps there are blobs where the objects are, but hardly a colour is
+# right. At 150 the grounds are, at 450 the shapes begin. Objects' colours come last: at 450 the green star is still
+# blue, and at the end the yellow ring is still orange. The ground is most of the pixels, and so most of the loss.
+# </details>
+
+# %% [markdown]
+# The first nats are dear: the KL jumps from about 550 to over 900 in a hundred steps, while the network learns what
+# is where. Then the pictures gain ten more decibels, and the KL even *falls* a little: it tells the same amount,
+# better chosen. (Why the 4 in the code? In [-1, 1] squared errors are four times as large as in [0, 1].)
 
 # %% [markdown]
 # ## The scale
 #
 # Noise has variance 1 (lesson 02), and the schedule is made for a signal of variance 1. Nothing made the latents so:
 # a leash of one millionth is loose. So measure their standard deviation, once, and multiply all latents by $s = 1 /
-# \text{std}$ (`config.scale`).
+# \text{std}$ (`config.scale`): $z_0 = s \, z$ is what diffusion gets, and before decoding it is divided by $s$ again.
 #
 # Stable Diffusion's is 0.18215: its raw latents have a standard deviation of $1 / 0.18215 = 5.49$.
 
@@ -552,11 +604,13 @@ print(f"the shipped tiny one:  std {1 / tiny.config.scale:.3f}, scale {tiny.conf
 print(f"Stable Diffusion's:    std {1 / 0.18215:.3f}, scale 0.18215")
 
 # %% [markdown]
-# With the scale and without it: one scene's latent, made as large as Stable Diffusion's raw ones, is noised to four
-# timesteps and decoded.
+# The shipped VAE was trained with a KL weight of $10^{-5}$, ten times yours, and its latents came out with a standard
+# deviation of 1: there is next to nothing to scale. So borrow Stable Diffusion's number. One scene's latent is made
+# as large as raw ones are there, 5.49, and noised to four timesteps: with the scale 0.18215 and without it. (To be
+# shown, each is divided by its standard deviation first, so that the decoder gets a size that it knows.)
 #
-# > **Predict.** Without the scale the signal is 5.5 times as strong. What is left of the picture at `t = 999`, where
-# > sampling starts from pure noise?
+# > **Predict.** At `t = 999`, where sampling starts from pure noise, the signal counts
+# > $\sqrt{\bar\alpha_{999}} = 0.068$ (lesson 02); without the scale 5.49 times as much. What is left of the picture?
 
 # %%
 schedule = NoiseSchedule(scaled_linear_betas()).to(DEVICE)
@@ -589,6 +643,13 @@ plots.show(fig, "The standard deviation of a noised latent over t. With scaled l
            "raw ones it falls from 5.5 to about 1.07.")
 
 # %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# $0.068 \times 5.49 = 0.37$ of the scene against noise of 1: enough to guess where the disc and the star were, and in
+# which colours. With the scale next to nothing is left. The decoder still paints colourful shapes, as it knows
+# nothing else to paint.
+# </details>
+#
 # Without the scale, two things go wrong: the network is fed numbers whose size changes with `t`; and the last `t`
 # still shows the scene, so training never meets what sampling starts from. Lesson 16 has the pictures that such a
 # model makes.
@@ -616,7 +677,9 @@ print("channel means", [round(v, 2) for v in channels.mean(1).tolist()],
 
 # %% [markdown]
 # It does not. Whitening would centre each channel, give each a variance of 1 and remove their correlations. The scale
-# does one third of one of these, on average. It is enough.
+# does only the second, and only on average: the standard deviations go from 0.84 to 1.12, and channels 1 and 2 have a
+# correlation of -0.49. The means are near 0 here, but multiplying cannot centre anything: that was the KL's $\mu^2$.
+# One number is enough all the same.
 #
 # ## A slip of two digits
 #
@@ -688,16 +751,18 @@ widgets.dial(pushed, {"channel": range(4), "amount": amounts}, size=(1.5, 1.75),
         "colours of the whole picture in another way; the shapes stay where they are.")
 
 # %% [markdown]
-# No channel is "red" or "edges": each is a mixture that training happened to find, and another seed would find
-# another. Only place has kept its meaning.
-#
+# Raised by 2, channel 1 turns everything green, channel 2 bleaches the objects, channels 0 and 3 recolour the objects
+# and leave the ground nearly alone. No channel is "red" or "edges": each is a mixture that training happened to find,
+# and another seed would find another. Only place has kept its meaning.
+
+# %% [markdown]
 # ## What f = 2, 4, 8 and 16 keep of a photograph
 #
 # Four VAEs, alike but for their number of levels, were trained on crops of two photographs
-# (`tinyldm/course/photo_vaes.py`; same steps, same seed). You see a piece that none of them was trained on.
+# (`tinyldm/course/photo_vaes.py`; same steps, same seed). You see a piece of each photograph that was kept out of
+# training, 3 × 128 × 128 = 49,152 numbers.
 #
-# > **Predict.** All give 4 channels. How many numbers does each keep of the 49,152? And which is the first whose loss
-# > *you* can see?
+# > **Predict.** All give 4 channels. How many numbers does each keep? And which is the first whose loss *you* can see?
 
 # %%
 photos = {f: vae.to(DEVICE) for f, vae in photo_vaes.load().items()}      # says what to run if they are missing
@@ -710,9 +775,9 @@ quality = {key: psnr(image, pieces[key[0]]) for key, image in kept.items()}
 shown = [image for name in pieces for image in (pieces[name], *(kept[name, f] for f in FACTORS))]
 titles = [title for name in pieces for title in ("original", *(f"f = {f}: {quality[name, f]:.1f} dB" for f in FACTORS))]
 fig = plots.grid(shown, titles, columns=5, size=1.8)
-plots.show(fig, "A piece of a tower and the heart of a dahlia, and what four VAEs make of them. At f = 2 they look "
-           "like the originals, at 4 the finest lines soften, at 8 small things blur, at 16 mostly coloured "
-           "patches are left.")
+plots.show(fig, "A piece of a tower and of a dahlia, and what four VAEs make of them. At f = 2 they look like the "
+           "originals, at 4 fine lines soften, at 8 pillars and petals blur, at 16 a grey tower and an orange cloud "
+           "are left.")
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE, width_ratios=[3, 2])
@@ -728,19 +793,25 @@ right.bar([f"f = {f}" for f in FACTORS], numbers, color=plots.SKY)
 right.set(yscale="log", ylim=(100, 60_000), title="Numbers kept, of 49,152")
 for i, n in enumerate(numbers):
     right.text(i, n, f"{n:,}", ha="center", va="bottom", fontsize=9)
-plots.show(fig, "Left: PSNR over f for the VAEs and for plain averages, on both photographs; all fall with f, the "
-           "VAEs' from far above. Right: the numbers kept, from 16,384 at f = 2 to 256 at f = 16, on a logarithmic "
-           "axis.")
+plots.show(fig, "Left: PSNR over f for the VAEs and for plain averages, on both photographs; all fall with f. The "
+           "VAEs are ahead by up to five decibels at f = 2, and by next to nothing at f = 16. "
+           "Right: the numbers kept, from 16,384 at f = 2 to 256 at f = 16, on a logarithmic axis.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# 16,384, 4,096, 1,024 and 256: each step of $f$ divides by four.
+# 16,384, 4,096, 1,024 and 256: each step of $f$ divides by four. Then look at the tiles and at the red of the railing
+# at $f = 4$. At $f = 2$ the tower has only 26 dB and hardly an eye finds fault: "above 30" was a rough guide, as fine
+# texture costs decibels that nobody misses.
 # </details>
 #
+# At $f = 16$ the network is no better than plain averages: 4 numbers for 256 pixels, a small network and little
+# training. It keeps light and dark; the tower has lost the red that its averages still had.
+
+# %% [markdown]
 # So why not $f = 2$? Because of what comes next. The U-Net would have 16 times as many pixels as at $f = 8$. The
-# paper trained a diffusion model at each factor (Rombach et al. 2022, § 4.1): small $f$ learns slowly, large $f$
-# loses too much; 4 to 8 was best. A latent with *more channels* keeps more at the same $f$; later models have 16.
+# paper trained a diffusion model at each factor (Rombach et al. 2022, § 4.1): with a small $f$ it learns slowly, with
+# a large one the latent has lost too much; 4 to 8 was best. A latent with *more channels* keeps more at the same $f$; later models have 16.
 
 # %% [markdown]
 # ## Break it on purpose
@@ -788,10 +859,19 @@ def moved(images, originals, most=9):
 print("ordinary padding moves the picture by (right, down)", moved(broken["ordinary padding"], to_unit(pictures)))
 
 # %% [markdown]
-# Seven pixels, as the drawing of the receptive fields foretold. This is a real bug of real ports of Stable Diffusion,
-# and a nasty one: the picture is nearly right.
+# <details><summary><b>Answer</b></summary>
 #
-# And a fourth, in training: **a leash that is too short**. The KL counts a hundred thousand times as much.
+# The padding moves it. [0, 1] changes the colours, and a disc has vanished with its own. The exchanged halves destroy
+# it: a glow where objects were is all that the log-variances tell.
+# </details>
+#
+# Seven pixels, as the bars of *Down* foretold. With ordinary padding each number reads seven pixels further to the
+# left and up, and the decoder paints what it read seven pixels too far to the right and down. This is a real bug of
+# real ports of Stable Diffusion, and a nasty one: the picture is nearly right.
+
+# %% [markdown]
+# And a fourth, in training: **a leash that is too short**. The KL counts a hundred thousand times as much, 0.1
+# instead of $10^{-6}$.
 #
 # > **Predict.** What does the encoder do, and what the decoder?
 
@@ -807,15 +887,18 @@ print(f"KL {short_log[-20:, 1].mean():.1f} nats a scene; sigma {torch.exp(0.5 * 
       f"std of the means {mean.std():.3f}")
 
 # %% [markdown]
-# The cheapest latent is one that says nothing: $\mu = 0$, $\sigma = 1$, KL = 0. The decoder, told nothing, paints the
-# average of all scenes. This is called **posterior collapse**; the sign is a KL near 0.
+# The encoder gives the cheapest latent, one that says nothing: $\mu = 0$, $\sigma = 1$, KL = 0. The decoder, told
+# nothing, paints one picture between all scenes. This is called **posterior collapse**; you know it by a KL near 0.
 
 # %% [markdown]
 # ## What the article says
 #
+# In italics what it says, then what is so:
+#
 # - *Encode with 0.18215, decode with 0.18125.* One number serves both; the slip changes less than a level.
 # - *The encoder predicts mean and variance.* The **log**-variance, clamped.
-# - *After training usually only the mean is used.* Either will do for looking. Training and image-to-image draw.
+# - *After training usually only the mean is used.* Either will do for looking. The U-Net's training
+#   and image-to-image draw.
 # - *The decoder has attention near its end.* Near its **start**, in its middle block; the encoder's is near the end.
 # - *0.18215 whitens the latents.* One scalar: it neither centres nor decorrelates.
 # - *Pixels are divided by the maximum.* By 255, not by the picture's own.
@@ -852,8 +935,8 @@ print(f"KL {short_log[-20:, 1].mean():.1f} nats a scene; sigma {torch.exp(0.5 * 
 # `../exercises/05_autoencoder.ipynb`: image range there and back, the halving, a draw, the KL, the scale, each
 # checked at once.
 #
-# To try here: train with `kl_weight=1e-3`. What happens to decibels, nats and scale? Decode a latent of pure noise,
-# `torch.randn(1, 4, 8, 8)`: does it look like a scene? And walk in a straight line from one scene's latent to
+# To try here: `train(STEPS, 1e-3)`, as long as the first training. What happens to decibels, nats and scale? Decode a
+# latent of pure noise, `tiny.decode(torch.randn(1, 4, 8, 8, device=DEVICE))`: does it look like a scene? And walk in a straight line from one scene's latent to
 # another's: is the half-way picture a scene?
 
 # %% [markdown]
