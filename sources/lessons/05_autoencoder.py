@@ -370,8 +370,9 @@ plots.show(fig, "The way of one scene through the trained encoder, one channel a
 #
 # Back to the eight channels. The encoder does not answer with a latent but with a *distribution* of latents, the
 # **posterior** $q(z \mid x)$ of $z$, given the picture $x$: for each number a mean $\mu$ (`mean`) and a width $\sigma$,
-# independent of the others (Kingma & Welling 2014, eq. 9). Four channels of means, four for the widths. As a network's output can be negative
-# and a width cannot, it gives $\log \sigma^2$ (`logvar`), the *logarithm* of the *variance*.
+# independent of the others (Kingma & Welling 2014, eq. 9). Four channels of means, four for the widths. As a
+# network's output can be negative and a width cannot, it gives $\log \sigma^2$ (`logvar`), the *logarithm* of the
+# *variance*.
 
 # %% [markdown]
 # From there to $\sigma$:
@@ -468,8 +469,9 @@ widgets.dial(drawn, {"times": range(0, 31)}, strip=[{"times": n} for n in (0, 1,
 # $$ \mathrm{KL} = \tfrac12 \sum \big( \mu^2 + \sigma^2 - 1 - \log\sigma^2 \big) $$
 
 # %% [markdown]
-# $\mu^2$ punishes a mean far from 0, $\sigma^2$ a width that is too large, $-\log\sigma^2$ one that is too small. The sum
-# counts how much the decoder is told by the latent, in *nats*: bits with the natural logarithm, one nat is 1.44 bits.
+# $\mu^2$ punishes a mean far from 0, $\sigma^2$ a width that is too large, $-\log\sigma^2$ one that is too small. The
+# sum counts how much the decoder is told by the latent, in *nats*: bits with the natural logarithm, one nat is 1.44
+# bits.
 #
 # > **Predict.** For which $\mu$ and $\sigma$ is it 0? Which costs more: $\sigma = 0.1$ or $\sigma = 2$?
 
@@ -514,9 +516,9 @@ plots.show(fig, "The KL of a single number over its width, for means 0, 1 and 2.
 #
 # $$ L = \text{mean}\,\lvert\hat x - x\rvert + \text{mean}\,(\hat x - x)^2 + 10^{-6} \cdot \mathrm{KL} $$
 #
-# with $\hat x$ the decoded draw. The reference has no squares, and it *sums* the errors of a picture where we take their
-# mean, so that the same millionth is a longer leash there. And it adds a *perceptual* and an *adversarial* term:
-# errors alone are smallest for the mean of all that could be there, a blur, and these two make it sharp. The
+# with $\hat x$ the decoded draw. The reference has no squares, and it *sums* the errors of a picture where we take
+# their mean, so that the same millionth is a longer leash there. And it adds a *perceptual* and an *adversarial*
+# term: errors alone are smallest for the mean of all that could be there, a blur, and these two make it sharp. The
 # article leaves the loss out. `tinyldm/workshop/train_vae.py` has all terms.
 #
 # > **Predict.** What does the network draw first: the objects' places, their colours, the ground, or their edges?
@@ -811,7 +813,8 @@ plots.show(fig, "Left: PSNR over f for the VAEs and for plain averages, on both 
 # %% [markdown]
 # So why not $f = 2$? Because of what comes next. The U-Net would have 16 times as many pixels as at $f = 8$. The
 # paper trained a diffusion model at each factor (Rombach et al. 2022, § 4.1): with a small $f$ it learns slowly, with
-# a large one the latent has lost too much; 4 to 8 was best. A latent with *more channels* keeps more at the same $f$; later models have 16.
+# a large one the latent has lost too much; 4 to 8 was best. A latent with *more channels* keeps more at the same $f$;
+# later models have 16.
 
 # %% [markdown]
 # ## Break it on purpose
@@ -936,8 +939,8 @@ print(f"KL {short_log[-20:, 1].mean():.1f} nats a scene; sigma {torch.exp(0.5 * 
 # checked at once.
 #
 # To try here: `train(STEPS, 1e-3)`, as long as the first training. What happens to decibels, nats and scale? Decode a
-# latent of pure noise, `tiny.decode(torch.randn(1, 4, 8, 8, device=DEVICE))`: does it look like a scene? And walk in a straight line from one scene's latent to
-# another's: is the half-way picture a scene?
+# latent of pure noise, `tiny.decode(torch.randn(1, 4, 8, 8, device=DEVICE))`: does it look like a scene? And walk in
+# a straight line from one scene's latent to another's: is the half-way picture a scene?
 
 # %% [markdown]
 # ## What next
