@@ -3,7 +3,7 @@
 #
 # **Goal.** Write the training loop of a latent diffusion model, and teach it a small world from random weights.
 #
-# **Time.** 40 minutes to read and play; the cells compute for about eight minutes on 2 CPU cores, most of it in one.
+# **Time.** 40 minutes to read and play; the cells compute for eight to ten minutes on 2 CPU cores, most of it in one.
 #
 # **Before this.** Lessons 02 (the jump to `t`), 05 (the VAE and its scale), 08 (the U-Net), 09 (context).
 #
@@ -372,6 +372,8 @@ plots.show(fig, f"The loss of each batch and its mean over 40 steps: it falls st
                 f"at {smooth[-1]:.2f}. Single batches scatter around it.")
 
 # %% [markdown]
+# (The run that you see here shared its two cores with other work. Three others took 6.6 to 6.9 minutes: below.)
+#
 # The curve is soon nearly flat. Does that mean that little is learnt from then on? Ask the pictures.
 
 # %% [markdown]
@@ -471,15 +473,16 @@ for (name, context), style in zip(captions.items(), ("-", "--", ":")):
     ax.plot(ts, [loss_at(last, t, context) for t in ts], style, label=f"{name} caption")
 ax.set(xlabel="timestep t", ylabel="loss", title="What the caption is worth", ylim=(0, None))
 ax.legend()
-plots.show(fig, "The loss by timestep with the right, the empty and another picture's caption. They agree where there "
-                "is little noise and part where there is much: there the caption is the best hint.")
+plots.show(fig, "The loss by timestep with the right, the empty and another picture's caption. Right and empty agree "
+                "up to t = 500 and part above; another's caption is far worse at every t.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# At much noise. At `t = 100` anybody can see what is there, and the caption says nothing new. At `t = 900` the
-# picture is nearly gone, and words are what is left. So the first steps of sampling decide *what* is drawn, the last
-# ones *how* it looks.
+# At much noise. At `t = 100` anybody can see what is there, and the right caption says nothing that the empty one does
+# not leave to the eye. At `t = 900` the picture is nearly gone, and words are what is left. So the first steps of
+# sampling decide *what* is drawn, the last ones *how* it looks. A *wrong* caption hurts at every t: the network
+# believes it.
 # </details>
 
 # %% [markdown]
