@@ -106,7 +106,8 @@ for t, colour, dash in zip((999, 600, 300, 50), plots.CYCLE, ("-", "--", "-.", "
 ax.set(xlabel="$z_t$", ylabel=r"best guess $\hat z_0$", title="The answers of a perfect network", ylim=(-1.7, 1.7))
 ax.legend()
 plots.show(fig, "The best guess of the clean number against the noisy one. At t = 999 a nearly flat line at about "
-                "0.33; at smaller t it becomes an S that jumps from -1 to 1; at t = 50 nearly a straight line.")
+                "0.33; at smaller t it becomes an S from -1 to 1; at t = 50 it is nearly the number itself, with a "
+                "steep jump between the bells.")
 
 # %% [markdown]
 # At $t = 999$ the noisy number says next to nothing, so the best guess is the *mean of all data*, $\tfrac23 \cdot 1 +
@@ -457,8 +458,7 @@ images = [decode(walk(estimate, noise[1:2], trailing(steps), step()))[0] for ste
 
 fig = plots.grid(images, [f"{n} step" + "s" * (n > 1) for n in few], columns=len(few), rows=list(rows), size=1.25)
 plots.show(fig, f"'{subject}' from one and the same noise: four samplers, a row each, with 1 to 50 steps. The rows "
-                f"of DDIM and Euler are equal. DDPM's row goes to another picture in each column, as its fresh noise "
-                f"differs.")
+                f"of DDIM and Euler are equal. DDPM's things stand elsewhere, as it adds fresh noise.")
 
 # %% [markdown]
 # Read it by rows. DDIM and Euler: equal, as derived. They and DPM-Solver++ follow *one* path, so more steps refine
