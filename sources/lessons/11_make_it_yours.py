@@ -3,7 +3,7 @@
 #
 # **Goal.** Teach the shipped model a new word, without losing the ones it knows; then use a folder of your own.
 #
-# **Time.** 35 minutes to read and play; the cells compute for about five minutes on 2 CPU cores.
+# **Time.** 35 minutes to read and play; the cells compute for six to nine minutes on 2 CPU cores.
 #
 # **Before this.** Lesson 05 (the VAE), lesson 09 (tokens and contexts), lesson 10 (the training loop).
 #
@@ -348,9 +348,10 @@ plots.show(fig, "Two rows of pictures for four captions: a heart left of a squar
                 "small heart. In training a heart was always large and alone.")
 
 # %% [markdown]
-# Look whether there are two things, and whether the heart is one. Where it fails, the reason is in the pictures that
-# it was shown: it has never seen a heart with company, and the text encoder does not know that "heart" is a thing. A
-# hundred pictures of pairs in `new` would tell it.
+# No. There are two things, in the right places and colours, but where a heart should stand there is mostly a cross; the
+# small one fails as well. The reason is in the pictures that it was shown: it has never seen a heart with company, nor a
+# small one, and the text encoder does not know that "heart" is a thing. To try: put some hundred pictures of pairs into
+# `new`.
 
 # %% [markdown]
 # ## Break it on purpose
@@ -529,8 +530,10 @@ for field in fields(CPU.unet):
 # %% [markdown]
 # ## Exercises
 #
-# This lesson has no notebook of exercises; it is one. Add a shape of your own (a half moon: one disc minus another),
-# and try here:
+# `../exercises/11_make_it_yours.ipynb`: ways that change less than this lesson did: a row for a new word, a step that
+# trains that row alone, freezing, the learning rate.
+#
+# And here: add a shape of your own (a half moon: one disc minus another). Then:
 #
 # - Teach with 60 hearts instead of 600. And with 6?
 # - Teach only the layers of cross-attention that read the context (Kumari et al. 2023, "Custom Diffusion"): `to_k`
