@@ -355,9 +355,9 @@ for ax, (name, maps) in zip(axes[1:], way.items()):
     ax.set_title(f"{name}\n{' × '.join(map(str, maps.shape[1:]))}", loc="center", fontsize=8.5)
     plots.bare(ax)
 plots.picture(axes[7], to_unit(mine.decode(z0[:1]).detach()[0]), "decoded\n3 × 64 × 64")
-plots.show(fig, "The way of one scene through the trained encoder, one channel a stage: edges at 64 × 64, then "
-           "coarser maps of 32, 16 and 8 pixels in which the objects are still recognisable as blobs, and last the "
-           "decoded picture, which looks like the first.")
+plots.show(fig, "The way of one scene through the trained encoder, one channel a stage: a flat disc at 64 × 64, "
+           "then coarser maps of 32, 16 and 8 pixels, where a few squares are left of it, and last the decoded "
+           "picture, which looks like the first.")
 
 # %% [markdown]
 # Six maps inside the encoder: the first convolution, four levels (the last does not halve), the middle. Each is
@@ -558,8 +558,8 @@ watch = tuple(sorted({max(1, round(STEPS * share)) for share in (0.02, 0.1, 0.3,
 own, log, film = train(STEPS, 1e-6, watch)
 
 fig = plots.grid([*to_unit(small[:5]), *film], columns=5, rows=["original", *(f"step {n}" for n in watch)], size=1.1)
-plots.show(fig, "Five scenes and their reconstructions during training. First only the ground is there, then coloured "
-           "blobs in the right places, then shapes whose edges get sharper.")
+plots.show(fig, "Five scenes and their reconstructions during training. First blobs in the right places and wrong "
+           "colours, then the grounds, then shapes, and the things' colours last.")
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
@@ -569,7 +569,7 @@ left.set(xlabel="step", ylabel="PSNR, dB", title="How near to the original")
 right.plot(smooth[:, 1], color=plots.ORANGE)
 right.set(xlabel="step", ylabel="nats", title="KL: how much the latent tells", ylim=(0, None))
 plots.show(fig, "Two curves over the steps of training: the PSNR rises, quickly at first; the KL of a latent rises "
-           "as the encoder learns what to tell and then levels off.")
+           "for about a hundred steps and then falls a little.")
 print(f"at the end {10 * (4 / log[-50:, 0].mean()).log10():.1f} dB with {log[-50:, 1].mean():.0f} nats a scene")
 
 # %% [markdown]
@@ -632,7 +632,7 @@ scene = tiny.encode(pictures[4:5]).detach()
 rows = [noised_and_decoded(scene, t, scale) for scale in (SD_SCALE, 1.0) for t in moments_in_time]
 fig = plots.grid(rows, [f"t = {t}" for t in moments_in_time], columns=4, rows=["with the scale", "without"], size=1.4)
 plots.show(fig, "One scene noised to t = 250, 500, 750 and 999 and decoded. With the scale it dissolves and is "
-           "gone at the end. Without it the scene is clear at 500 and its colours can still be guessed at 999.")
+           "gone at the end. Without it the scene is nearly clear at 750, and at 999 its things can be guessed.")
 
 # %%
 alpha_bar, t = schedule.alpha_bar.cpu(), torch.arange(1000)
@@ -672,8 +672,8 @@ left.set(xlabel="channel", xticks=range(4), title="Neither centred nor alike", y
 left.legend(loc="upper left", ncols=2, fontsize=8.5)
 plots.heat(right, torch.corrcoef(channels), "channel", "channel", "Correlations", vmax=1, aspect="equal")
 right.set(xticks=range(4), yticks=range(4))
-plots.show(fig, "Left: mean and standard deviation of each channel of the tiny model's latents; the means are not "
-           "0 and the deviations not all 1. Right: the correlations between channels, some of which are far from 0.")
+plots.show(fig, "Left: mean and standard deviation of each channel of the tiny model's latents; the means are near "
+           "0, the deviations 0.84 to 1.12. Right: the correlations between channels, of which 1 and 2 are at -0.49.")
 print("channel means", [round(v, 2) for v in channels.mean(1).tolist()],
       "stds", [round(v, 2) for v in channels.std(1).tolist()])
 
@@ -749,8 +749,8 @@ def pushed(ax, channel, amount):
 amounts = [round(-3 + 0.5 * i, 1) for i in range(13)]
 widgets.dial(pushed, {"channel": range(4), "amount": amounts}, size=(1.5, 1.75), strip=[
     {"channel": 0, "amount": 0.0}, *({"channel": c, "amount": 2.0} for c in range(4))],
-    alt="A scene as it is, and with one of its four latent channels raised by 2 everywhere. Each channel changes the "
-        "colours of the whole picture in another way; the shapes stay where they are.")
+    alt="A scene as it is, and with one of its four latent channels raised by 2 everywhere. Channels 0 and 3 "
+        "change the things' colours, 1 and 2 the ground's, too; the shapes stay where they are.")
 
 # %% [markdown]
 # Raised by 2, channel 1 turns everything green, channel 2 bleaches the objects, channels 0 and 3 recolour the objects
@@ -885,7 +885,8 @@ with torch.no_grad():
     collapsed = to_unit(short_leash.decode(mean))
 
 fig = plots.grid([*to_unit(small[:5]), *collapsed], columns=5, rows=["original", "KL × 0.1"], size=1.2)
-plots.show(fig, "Five scenes, and below them what a VAE with a strong KL term makes of each: five times the same grey.")
+plots.show(fig, "Five scenes, and below them what a VAE with a strong KL term makes of each: five times one "
+           "grey with a greenish rim.")
 print(f"KL {short_log[-20:, 1].mean():.1f} nats a scene; sigma {torch.exp(0.5 * logvar).mean():.2f}, "
       f"std of the means {mean.std():.3f}")
 
