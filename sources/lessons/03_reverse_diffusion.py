@@ -3,7 +3,7 @@
 #
 # **Goal.** Train a network to find the noise in a digit, and walk back from pure noise in small steps.
 #
-# **Time.** 50 minutes to read and play; the cells compute for about two minutes on 2 CPU cores.
+# **Time.** 50 minutes to read and play; the cells compute for about four minutes on 2 CPU cores.
 #
 # **Before this.** Lesson 02: the schedule, $\bar\alpha_t$, the jump to $z_t$. You should know `nn.Module`.
 #
@@ -315,13 +315,16 @@ guesses = torch.stack([z0_from_eps(e, z, alpha_bar[t]) for e, z, t in zip(eps_ha
 fig = plots.grid([*shown(z_ts), *shown(guesses)], [f"t = {t}" for t in moments], columns=len(moments),
                  rows=["$z_t$", r"$\hat z_0$"], size=1.1)
 plots.show(fig, "Above, an unseen digit noised to seven timesteps; below, the clean digit that the network "
-           "believes in. Up to t = 200 it is nearly the original; then it gets blurred, may turn into another "
-           "digit, and at t = 900 it is a grey blob, the mean of all digits.")
+           "believes in. Up to t = 200 it is nearly the original; then it gets blurred, at t = 600 it is a grey "
+           "blob, and at t = 900 black and white noise.")
 
 # %% [markdown]
 # A squared error is smallest at the *mean* of all that is possible. With little noise only one digit is possible;
 # with much, many are, and the guess is their average: a blur. Which is why you cannot jump from noise to a picture in
 # one go, and must walk.
+#
+# At $t = 900$ not even the average is left. The guess divides by $\sqrt{\bar\alpha_t}$, which is 0.016 there, so that
+# every slip of the network is shown sixty times as large. More on that below ("One prediction, four names").
 
 # %% [markdown]
 # ## The walk
@@ -370,8 +373,8 @@ def on_the_way(ax, t):
 
 widgets.dial(on_the_way, {"t": range(1000)}, strip=[{"t": t} for t in (999, 600, 400, 200, 80, 0)], size=(1.55, 1.2),
              alt="Four walks at t = 999, 600, 400, 200, 80 and 0: above z_t, below the guess of the clean digit. "
-                 "The guesses start as the same grey blob, take sides between 600 and 300, and are digits by 200; "
-                 "z_t itself is readable only near the end.")
+                 "The guesses are noise at 999, grey blobs at 600, take sides by 400, and are digits by 200; z_t "
+                 "itself is readable only near the end.")
 
 # %% [markdown]
 # The lower row decides long before the upper one shows it. Early steps choose *which* digit, from next to nothing;
@@ -515,7 +518,7 @@ plots.show(fig, "The factor of the squared error over t, logarithmic: several te
 # 2. **variance for standard deviation**: $\tilde\beta_t\,\epsilon'$ instead of $\sqrt{\tilde\beta_t}\,\epsilon'$;
 # 3. **"scaled down and subtracted"**, as the article puts it: $z_{t-1} = z_t - \sqrt{\beta_t}\,\hat\epsilon$.
 #
-# > **Predict.** Which will be too smooth, which forgets where it began, and which two look alike?
+# > **Predict.** The right walk draws digits of many kinds. What do the other three draw, and which two look alike?
 
 # %%
 def broken_walk(change, count=8):
@@ -539,13 +542,14 @@ walks = {
 fig = plots.grid([image for z in walks.values() for image in shown(z)], columns=8, size=0.9,
                  rows=[f"{name}\nstd {z.std():.2f}" for name, z in walks.items()])
 plots.show(fig, "Eight digits from each of four walks, with their standard deviation. Right: digits, about 1. "
-           "Without fresh noise, and with the variance in place of its root: pale and smooth. Subtracted: eight "
-           "times nearly the same picture.")
+           "Without fresh noise, and with the variance in place of its root: the same one or two digits again and "
+           "again. Subtracted: eight times nearly the same picture.")
 
 # %% [markdown]
-# The second and the third look alike: $\tilde\beta_t \le 0.02$ is next to nothing as a standard deviation. Without
-# noise the walk always goes to the *mean* of what is possible, and ends in the bland middle. (There *is* a right way
-# without fresh noise, DDIM; it does not use this mean. Lesson 12.)
+# The second and the third look alike: $\tilde\beta_t \le 0.02$ is next to nothing as a standard deviation. Every step
+# takes noise away and hardly any comes back, so the differences between the eight starts die out before the picture is
+# decided, and most walks end in the same digit. (There *is* a right way without fresh noise, DDIM; it does not use this
+# mean. Lesson 12.)
 #
 # The last one takes away far too much: at large `t` a seventh of all there is at each step, so that after some dozens
 # of steps nothing is left of where the walk began, and all walks end alike. Signal shrank on the way there; it must
