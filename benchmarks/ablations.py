@@ -4,7 +4,7 @@
     python benchmarks/ablations.py --steps 2000 --device cuda --only "no scale"
 
 Needs the shipped weights (or --model FOLDER). Ctrl-C saves; the same command goes on from there. Four trainings of
-1,000 steps of 64 pictures, and five models measured at two guidance scales. Stored in benchmarks/ablations/:
+500 steps of 64 pictures, and five models measured at two guidance scales. Stored in benchmarks/ablations/:
 measurements.jsonl, one line a model and guidance scale, and a grid of pictures for each. Lesson 15 shows them.
 """
 

@@ -38,7 +38,7 @@ STORED = Path(tinyldm.__file__).parents[1] / "benchmarks" / "ablations" / "measu
 FRESH = 2_000_000                    # worlds from this seed on are for measuring these runs
 GUIDANCE = (1.0, 4.0)
 COLOURS, SHAPES = ("red", "yellow", "green", "blue"), ("circle", "square", "cross")
-SETTINGS = UnetSettings(out=Path("runs/ablations"), steps=1000, batch=64, lr=1e-3, warmup=100, ema=0.995,
+SETTINGS = UnetSettings(out=Path("runs/ablations"), steps=500, batch=64, lr=1e-3, warmup=100, ema=0.995,
                         image_context=0.0)
 
 
