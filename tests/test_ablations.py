@@ -141,3 +141,18 @@ def test_whatever_is_stored_is_whole():
     names = [*(ablation.name for ablation in ablations.ABLATIONS), ablations.NO_AVERAGE]
     rows = [ablations.pick(stored, name, w) for name in names for w in ablations.GUIDANCE]
     assert len({(row["steps"], row["batch"], row["seed"], row["captions"], row["scenes"]) for row in rows}) == 1
+
+
+def test_what_lesson_15_says_of_the_stored_ones():
+    rows = ablations.read()
+    if not rows:
+        pytest.skip("nothing is stored")
+
+    def colour(name, guidance_scale):
+        return round(100 * ablations.pick(rows, name, guidance_scale)["shares"]["colour"]["share"])
+
+    assert [colour(ablations.AS_IT_SHOULD_BE.name, w) for w in (1.0, 4.0)] == [73, 86]
+    assert [colour(ablations.NOISE.name, w) for w in (1.0, 4.0)] == [50, 74]
+    assert [colour(ablations.NO_DROPOUT.name, w) for w in (1.0, 4.0)] == [81, 76]
+    assert [round(ablations.pick(rows, one.name, 4.0)["frechet"])
+            for one in (ablations.NO_SCALE, ablations.AS_IT_SHOULD_BE)] == [26, 18]

@@ -349,9 +349,9 @@ plots.show(fig, "Two rows of pictures for four captions: a heart left of a squar
 
 # %% [markdown]
 # No. There are two things, in the right places and colours, but where a heart should stand there is mostly a cross;
-# the small one fails as well. The reason is in the pictures that it was shown: it has never seen a heart with company, nor a
-# small one, and the text encoder does not know that "heart" is a thing. To try: put some hundred pictures of pairs into
-# `new`.
+# the small one fails as well. The reason is in the pictures that it was shown: it has never seen a heart with
+# company, nor a small one, and the text encoder does not know that "heart" is a thing. To try: put some hundred
+# pictures of pairs into `new`.
 
 # %% [markdown]
 # ## Break it on purpose
