@@ -547,9 +547,9 @@ plots.show(fig, "Eight digits from each of four walks, with their standard devia
 
 # %% [markdown]
 # The second and the third look alike: $\tilde\beta_t \le 0.02$ is next to nothing as a standard deviation. Every step
-# takes noise away and hardly any comes back, so the differences between the eight starts die out before the picture is
-# decided, and most walks end in the same digit. (There *is* a right way without fresh noise, DDIM; it does not use this
-# mean. Lesson 12.)
+# takes noise away and hardly any comes back, so the differences between the eight starts die out before the picture
+# is decided, and most walks end in the same digit. (DDIM needs no fresh noise, but does not use this mean: lesson
+# 12.)
 #
 # The last one takes away far too much: at large `t` a seventh of all there is at each step, so that after some dozens
 # of steps nothing is left of where the walk began, and all walks end alike. Signal shrank on the way there; it must

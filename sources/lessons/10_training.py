@@ -3,7 +3,7 @@
 #
 # **Goal.** Write the training loop of a latent diffusion model, and teach it a small world from random weights.
 #
-# **Time.** 40 minutes to read and play; the cells compute for eight to ten minutes on 2 CPU cores, most of it in one.
+# **Time.** 40 minutes to read and play; the cells compute for eight to ten minutes on 2 CPU cores.
 #
 # **Before this.** Lessons 02 (the jump to `t`), 05 (the VAE and its scale), 08 (the U-Net), 09 (context).
 #
@@ -479,9 +479,9 @@ plots.show(fig, "The loss by timestep with the right, the empty and another pict
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# At much noise. At `t = 100` anybody can see what is there, and the right caption says nothing that the empty one does
-# not leave to the eye. At `t = 900` the picture is nearly gone, and words are what is left. So the first steps of
-# sampling decide *what* is drawn, the last ones *how* it looks. A *wrong* caption hurts at every t: the network
+# At much noise. At `t = 100` anybody can see what is there, and the right caption says nothing that the empty one
+# does not leave to the eye. At `t = 900` the picture is nearly gone, and words are what is left. So the first steps
+# of sampling decide *what* is drawn, the last ones *how* it looks. A *wrong* caption hurts at every t: the network
 # believes it.
 # </details>
 
