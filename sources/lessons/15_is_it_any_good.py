@@ -426,6 +426,17 @@ if stored:
                   f"{'' if apart else '   (the ranges overlap)'}")
 
 # %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# Predicting the noise, by far: 50 % of the colours instead of 73 % without guidance, 74 % instead of 86 % with it.
+# Only with guidance: no caption dropout. At guidance 1 it is even *ahead*, 81 % to 73 %, as no step was spent on the
+# empty caption; at 4 it falls behind, 76 % to 86 %.
+#
+# Without the scale the colours lose four to six points, and the ranges overlap; the Fréchet distance says it more
+# clearly (26 against 18 with guidance). The moving average shows nothing here: the learning rate had fallen to 0, and
+# the last weights hardly moved any more.
+# </details>
+#
 # Read such a table with three doubts. One seed is one story: the same training with another seed moves by some points
 # too. Short trainings favour what learns *fast*. And what hurts here, on flat shapes at 64 pixels, need not hurt on
 # photographs at 512.
