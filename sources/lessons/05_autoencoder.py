@@ -3,7 +3,7 @@
 #
 # **Goal.** Build the networks that turn a picture into a latent and back, train a pair, see what they keep.
 #
-# **Time.** 50 minutes to read and play; the cells compute for about three minutes on 2 CPU cores.
+# **Time.** 50 minutes to read and play; the cells compute for about five minutes on 2 CPU cores.
 #
 # **Before this.** Lesson 02. You should have met convolutions (padding, stride) and `nn.Module`.
 #

@@ -436,7 +436,8 @@ if stored:
 # clearly (26 against 18 with guidance). The moving average shows nothing here: the learning rate had fallen to 0, and
 # the last weights hardly moved any more.
 # </details>
-#
+
+# %% [markdown]
 # Read such a table with three doubts. One seed is one story: the same training with another seed moves by some points
 # too. Short trainings favour what learns *fast*. And what hurts here, on flat shapes at 64 pixels, need not hurt on
 # photographs at 512.
