@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from tinyldm import VAE, to_signed, to_unit
 from tinyldm.course import photo_vaes
@@ -85,3 +86,20 @@ def test_the_shipped_ones_keep_less_the_larger_the_factor(name):
         errors.append((kept - image).square().mean().item())
         assert (photo_vaes.SHIPPED / f"f{factor}" / "diffusion_pytorch_model.safetensors").stat().st_size < 1_000_000
     assert errors == sorted(errors) and errors[0] < image.var().item() / 20, errors
+
+
+@pytest.mark.skipif(not photo_vaes.SHIPPED.is_dir(), reason=f"not trained yet: {photo_vaes.COMMAND}")
+def test_lesson_05_is_right_about_how_much_they_are_ahead_of_plain_averages():
+    """Up to five decibels at f = 2, next to nothing at f = 16."""
+    ahead = {}
+    for factor, vae in photo_vaes.load().items():
+        for name in ("china", "flower"):
+            image = photo_vaes.held_out(name)[None]
+            averages = F.interpolate(F.avg_pool2d(image, factor), scale_factor=factor)
+            with torch.no_grad():
+                kept = to_unit(vae.decode(vae.encode(to_signed(image))))
+            errors = [(some - image).square().mean() for some in (averages, kept)]
+            ahead[name, factor] = 10 * (errors[0] / errors[1]).log10().item()
+    assert round(max(ahead["china", 2], ahead["flower", 2])) == 5
+    assert all(abs(ahead[name, 16]) < 0.3 for name in ("china", "flower"))
+    assert all(ahead[name, factor] > 1 for name in ("china", "flower") for factor in (2, 4, 8))
