@@ -137,11 +137,17 @@ def test_help_imports_neither_transformers_nor_matplotlib():
     assert done.returncode == 0 and all(command in done.stdout for command in cli.COMMANDS)
 
 
+def listens_to_ctrl_c() -> None:
+    """What a shell starts with `&` ignores SIGINT, and so would what that starts: pytest in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_is_one_line_and_130(folder, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "tinyldm", "generate", "a ring", "--steps", "1000", "-n", "64", "--model", folder,
-         "--device", "cpu", "--out", str(tmp_path / "x.png")], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+         "--device", "cpu", "--out", str(tmp_path / "x.png")], stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+        preexec_fn=listens_to_ctrl_c)
     seen = b""
     while b"drawing" not in seen and process.poll() is None:
         seen += process.stderr.read(1)

@@ -37,10 +37,11 @@ def photograph(size: int = 256, name: str = "flower") -> Tensor:
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255   # (H, W, 3) -> (3, H, W)
 
 
-def same(yours: Tensor, package: Tensor, tolerance: float = 1e-5) -> str:
+def same(yours: Tensor, package: Tensor, tolerance: float = 1e-5, said: str = "Yours equals tinyldm's") -> str:
     """Check that a lesson's own piece gives what the package's gives; return a sentence that says so.
 
     tolerance: the largest difference that is allowed, relative to the largest number.
+    said: the sentence's first words, where something else than tinyldm's piece is compared with.
     Raises: ValueError for another shape or dtype, AssertionError for other numbers.
     """
     if yours.shape != package.shape or yours.dtype != package.dtype:
@@ -50,4 +51,4 @@ def same(yours: Tensor, package: Tensor, tolerance: float = 1e-5) -> str:
     if not difference <= tolerance:      # written so that NaN fails too
         raise AssertionError(f"yours and tinyldm's differ by {difference:.2g} of the largest number; "
                              f"expected at most {tolerance:g}")
-    return f"Yours equals tinyldm's: {package.numel():,} numbers, all the same to within {tolerance:g}."
+    return f"{said}: {package.numel():,} numbers, all the same to within {tolerance:g}."

@@ -1,0 +1,67 @@
+"""How long does a reader wait after turning a dial? Every dial of every lesson, at settings drawn at random.
+
+    TINYLDM_FAST=1 python benchmarks/dials.py             # minutes; trainings are short, as no dial repeats them
+    TINYLDM_FAST=1 python benchmarks/dials.py --lessons 07 12 --settings 50
+
+Each lesson's source is run as a plain script, in a process of its own; where it shows a dial, what the dial does at a
+change (draw, encode, write the HTML) is timed. The lessons' bound is half a second on a CPU. Prints a table in
+Markdown, which is kept in README.md.
+"""
+
+import argparse
+import multiprocessing
+import random
+import runpy
+import statistics
+import time
+from pathlib import Path
+
+import matplotlib
+
+LESSONS = Path(__file__).parents[1] / "sources" / "lessons"
+
+
+def settings_of(dials: dict, count: int) -> list[dict]:
+    """That many settings, the values at both ends of every dial among them."""
+    choose = random.Random(0)
+    ends = [{name: list(values)[end] for name, values in dials.items()} for end in (0, -1)]
+    return ends + [{name: choose.choice(list(values)) for name, values in dials.items()} for _ in range(count)]
+
+
+def timed(lesson: Path, count: int) -> list[tuple[str, str, float, float]]:
+    """(lesson, dials, median, longest) for each dial of a lesson; seconds."""
+    from tinyldm.course import widgets
+
+    found = []
+
+    def dial(draw, dials, *, strip, alt, size=(2.2, 2.4)) -> None:
+        seconds = []
+        for setting in settings_of(dials, count):
+            start = time.perf_counter()
+            widgets.dial_html(draw, setting, size)
+            seconds.append(time.perf_counter() - start)
+        found.append((lesson.stem[:2], ", ".join(dials), statistics.median(seconds), max(seconds)))
+
+    widgets.dial = dial
+    matplotlib.use("agg")
+    runpy.run_path(str(lesson), run_name="lesson")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lessons", nargs="+", default=[""], help="numbers such as 07 (default: all)")
+    parser.add_argument("--settings", type=int, default=20, help="drawn for each dial (default: %(default)s)")
+    options = parser.parse_args()
+    rows = []
+    for lesson in sorted(LESSONS.glob("[0-9][0-9]_*.py")):
+        if lesson.stem.startswith(tuple(options.lessons)) and "widgets.dial(" in lesson.read_text(encoding="utf-8"):
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                rows += pool.apply(timed, (lesson, options.settings))
+    print("\n| lesson | dials | median | longest |\n|---|---|---|---|")
+    for lesson, dials, median, longest in rows:
+        print(f"| {lesson} | {dials} | {median:.2f} s | {longest:.2f} s |")
+
+
+if __name__ == "__main__":
+    main()
