@@ -11,7 +11,7 @@
 # **You will be able to**
 # - make pictures from your own sentences, and the same one twice;
 # - name the five parts of a latent diffusion model, and what goes from each to the next;
-# - find, for every sentence of the article, the lesson and the file in which it is built.
+# - find, for every section of the article, the lessons and the file in which it is built.
 
 # %%
 import time
@@ -118,11 +118,11 @@ plots.show(fig, f"Eight of 25 steps under '{CAPTION}'. Above, the picture so far
 #
 # Near the *average* of all pictures that fit the sentence: something soft, red above and blue below, without edges.
 # From noise alone it cannot know where the things will be. That is decided step by step, and a guess on the way may
-# be wrong: at step 10 it says green. (Lesson 12 shows all this on one number.)
+# be wrong: at step 10 the circle is green in it. (Lesson 12 shows all this on one number.)
 # </details>
 #
-# The upper row is not grainy, as a noisy photograph is: the noise is in the *latent* (below), and the decoder makes
-# blots of colour of it.
+# The upper row is not grainy, as a noisy photograph is: the noise is in the *latent* (explained below), and the
+# decoder turns it into blots of colour.
 
 # %% [markdown]
 # ## Two dials
@@ -157,7 +157,7 @@ widgets.dial(drawn, {"colour": list(COLOURS), "shape": list(SHAPES)}, strip=stri
 # | part | reads | makes | lesson |
 # |---|---|---|---|
 # | **text encoder** | a caption | the *context*: a vector for each *token* (a word or a mark) | 09 |
-# | **sampler** | noise | a less noisy latent, again and again | 12 |
+# | **sampler** | noise | a less noisy latent, again and again | 03, 12 |
 # | **guidance** | two answers of the U-Net | one that is truer to the caption | 12 |
 # | **U-Net** | a noisy latent, how noisy it is, the context | what is noise in it | 06-08 |
 # | **VAE** | a latent | the picture (and back, in training) | 05 |
@@ -188,7 +188,7 @@ for name, side in (("tiny", 64), ("Stable Diffusion", 512)):
 noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2)).to(DEVICE)
 
 context = model.encode_text([CAPTION])                                    # text encoder: words -> vectors
-nothing = model.encode_text([""])                                         # what the model thinks of without words
+nothing = model.encode_text([""])                                         # the same for the empty caption
 denoiser = guided(model.unet, context, nothing, guidance_scale=3.0)       # U-Net under guidance
 z0 = ddim(denoiser, noise, model.schedule, timesteps(model.schedule, 25))     # sampler: noise -> latent
 image = to_unit(model.vae.decode(z0))                                     # VAE decoder: latent -> picture
@@ -366,7 +366,7 @@ print(f"6. {(0.6 * e + 0.8 * f).std():.2f}")
 # The networks and the context stay; the noise changes, and with it all that the sentence leaves open.
 # </details>
 #
-# **3.** Where do 25 steps of denoising take place: in pixels or in latents?
+# **3.** Where do the 25 steps of denoising take place: in pixels or in latents?
 #
 # <details><summary>Answer</summary>
 #

@@ -38,8 +38,8 @@ seed = torch.Generator().manual_seed(0)                        # every random nu
 # %% [markdown]
 # ## Where we are
 #
-# Before the parts: in the years in which they were found. Each box of the map has a date, and by the end of this
-# lesson you will know it.
+# Before we build the parts, this lesson tells in which years they were found: where the sampler, the latent and
+# guidance come from, and in which order.
 
 # %%
 where_we_are("forward diffusion", "sampler", "guidance", "VAE encoder", "VAE decoder", "text encoder", "U-Net")
@@ -58,8 +58,8 @@ plots.show(fig, "A timeline. Papers: 2015 diffusion probabilistic models; July 2
 # trained network. For points in the plane whose distribution we know it is a formula: an oracle that is never wrong.
 # With it we can see what each *method* does, before anything is trained.
 #
-# The smallest case: all data are one single point, 3. We see 3.5, and know that the noise has size 0.25. Then the
-# noise in it is (3.5 - 3) / 0.25 = 2 standard draws.
+# The smallest case: all data are one single point, at 3. We see 3.5, and know that the noise has size 0.25. Then the
+# noise in it is (3.5 - 3) / 0.25 = 2 standard draws. (In the code the point has a second coordinate, without noise.)
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -103,12 +103,12 @@ plots.show(fig, "Above, a spiral of points under more and more noise. Below, whe
 #
 # ## 2019: the staggering walk
 #
-# Song and Ermon forgot about chains: walk uphill to where data are dense, with a stagger, at one noise size after the
-# other (Langevin dynamics).
+# Song and Ermon did without a chain: walk uphill to where data are dense, with a stagger, at one noise size after
+# another (Langevin dynamics).
 #
 # ## 2020, four months later: the flow
 #
-# DDIM (and the score SDE): the same network, but no fresh noise at all. Each start has one end.
+# DDIM (and the score SDE, published in 2021): the same network, but no fresh noise at all. Each start has one end.
 
 # %%
 def chain_step(x, eps, sigma, after, z):
@@ -187,13 +187,17 @@ plots.show(fig, "Distance to the data against the number of calls, both on logar
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Look at the curves at 10. The flow and the chain are far ahead of Langevin, which must do several small steps at
-# each noise size.
+# At ten calls the flow is nearest to the data, then the chain; Langevin, which must do several small steps at each
+# noise size, is far behind. For a good spiral, near the dashed line, the flow needs about 50 calls, the chain 100 and
+# Langevin 200. (The dashed line is itself measured on one draw, so a little below it is no better than on it.)
 # </details>
-#
+
+# %% [markdown]
 # And with *trained* networks, whose advice has errors? This is from the committed report (five seeds, 95 % intervals;
-# `benchmarks/history/README.md`). Note 2015: its chain is trained for one number of steps, and for ten it is the best
-# of all. The other two are trained once and sampled as you like. In lesson 04 you train all three yourself.
+# `benchmarks/history/README.md`). Note 2015: its chain is trained anew for each number of steps, and at about ten it is
+# the best of all. The other two are trained once and sampled as you like. The horizontal lines are for comparison: a
+# single Gaussian; a small Gaussian around each training point ("KDE", of two widths); and fresh data, the floor. In
+# lesson 04 you train all three yourself.
 
 # %%
 report = Path(tinyldm.__file__).parents[1] / "benchmarks" / "history" / "measurements.jsonl"
@@ -211,8 +215,8 @@ plots.show(fig, "Two panels, Swiss roll and two moons: distance to fresh data ag
 # others first squeeze the picture with an autoencoder, and run the whole diffusion on the small *latent*. And the
 # network looks at the caption, by cross-attention.
 #
-# > **Predict.** The latent of such a picture is 4 × 64 × 64. How many times fewer numbers are that? And
-# > self-attention compares each place with each: how many times fewer *pairs of places*?
+# > **Predict.** The latent of such a picture is 4 × 64 × 64. How many times fewer numbers is that? And
+# > self-attention compares every place with every other: how many times fewer *pairs of places*?
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -313,7 +317,7 @@ widgets.dial(draw_guided, {"w": [0, 0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10]}, strip=[
 # %% [markdown]
 # ## August 2022 to July 2023: Stable Diffusion
 #
-# From here on it is mostly *training*: more data, chosen better, and larger networks. There is no version 1.0. The
+# From here on it is mostly *training*: more data, chosen better, and larger networks. The numbers start at 1.1. The
 # checkpoints, each bar starting where its parent's training ended:
 
 # %%
@@ -338,13 +342,14 @@ print("trained with dropped captions:", ", ".join(dropped))
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# 1.3, 1.4 and 1.5 are siblings, all resumed from 1.2. They are also the ones that were trained with a tenth of the
-# captions dropped, which guidance builds on.
+# On the way to 1.5: 1.1 and 1.2, but not 1.4. 1.3, 1.4 and 1.5 are siblings, all resumed from 1.2. They are also the
+# ones that were trained with a tenth of the captions dropped, which guidance builds on. (For 2.0 and later the
+# sources do not say whether captions were dropped.)
 # </details>
 #
 # What changed, in a line each: **2.0** another text encoder, and at 768 pixels the network predicts a velocity
-# instead of noise; **2.1** the same, trained on with a milder filter of images; **XL** a U-Net three times as large,
-# two text encoders, 1,024 pixels. In lesson 14 you build all of them, from one class.
+# (lesson 03) instead of noise; **2.1** the same, trained on with a milder filter of images; **XL** a U-Net three
+# times as large, two text encoders, 1,024 pixels. In lesson 14 you build all of them, from one class.
 
 # %% [markdown]
 # ## What each step could do
@@ -375,7 +380,7 @@ for event in timeline.EVENTS:
 # another sampler.
 # </details>
 #
-# **2.** Guidance with $w = 4$ costs what, beside variety?
+# **2.** What does guidance with $w = 4$ cost, besides variety?
 #
 # <details><summary>Answer</summary>
 #
@@ -394,5 +399,5 @@ for event in timeline.EVENTS:
 #
 # To try here: replace `swiss_roll` by `two_moons` (in the import too) and run all.
 #
-# Lesson 02 starts to build: how to drown a picture in noise, exactly. `python -m tinyldm.history --help` runs the
-# three papers on four data sets.
+# Lesson 02 starts to build: how to drown a picture in noise, exactly. `python -m tinyldm.history compare` runs the
+# three papers on four data sets; `--help` names what else it can do.

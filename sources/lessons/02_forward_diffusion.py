@@ -36,8 +36,8 @@ seed = torch.Generator().manual_seed(0)     # every random number below comes fr
 # ## Where we are
 #
 # A diffusion model learns to remove noise. To make its exercises we need pictures with a *known* amount of noise:
-# that is all that forward diffusion does. Nothing is learnt in this lesson, and no network runs, but for a VAE that
-# once makes and decodes a latent. In a latent diffusion model the "picture" is the VAE's latent `z0`; the arithmetic
+# that is all that forward diffusion does. Nothing is learnt in this lesson, and no network runs, except for a VAE
+# that makes and decodes one latent. In a latent diffusion model the "picture" is the VAE's latent `z0`; the arithmetic
 # does not care, so we mostly look at photographs.
 
 # %%
@@ -66,8 +66,8 @@ def noise_step(z, beta_t, eps):
 print(f"0.8 becomes {noise_step(0.8, beta_t=0.1, eps=-0.5):.3f} when beta is 0.1 and the draw is -0.5")
 
 # %% [markdown]
-# Now a thousand steps. Stable Diffusion lets $\sqrt{\beta_t}$ rise in a straight line: it starts gently, where the
-# picture is still fine detail, and hurries where little is left to destroy. It is three numbers and one line.
+# Now a thousand steps. Stable Diffusion lets $\sqrt{\beta_t}$ rise in a straight line: it starts gently, while the
+# picture still has its fine detail, and hurries when little is left to destroy. It takes three numbers and one line.
 
 # %%
 T = 1000
@@ -135,9 +135,9 @@ plots.show(fig, "A photograph of a flower after 0, 1, 100, 250, 500, 750 and 1,0
            "faint patch of colour; at t = 999 nothing but noise is left.")
 
 # %% [markdown]
-# Look at the second picture, `t = 0`. Python counts from 0, so `t = 0` is the state after the *first* step: it has
-# one step of noise in it. A clean picture has no `t` at all. This off-by-one is the most common bug in home-made
-# samplers.
+# Look at the second picture, `t = 0`. The formula counts its steps from 1; Python counts from 0, and so does `t` in
+# this course. So `t = 0` is the state after the *first* step: it has one step of noise in it. A clean picture, `z0`,
+# has no `t` at all. This off-by-one is a common bug in home-made samplers.
 #
 # And look at `t = 99`: a hundred steps of noise, and every petal is still there.
 
@@ -216,7 +216,7 @@ print(same(q_sample(z0, t, eps), schedule.q_sample(z0, t, eps)))
 # ## Turn the dial
 #
 # Now any amount of noise is one line away. The strip shows four stops; in a running notebook the dial below it goes
-# to any `t`. The noise itself is the same in all of them, only its share grows.
+# to every third `t`. The noise itself is the same in all of them, only its share grows.
 
 # %%
 dial_eps = torch.randn(photo.shape, generator=seed).to(DEVICE)
@@ -258,6 +258,8 @@ plots.show(fig, "The signal's factor falls from 1 to 0.068 in an S-shape over 1,
            "0.325.")
 
 # %% [markdown]
+# So `t = 100` is not much noise; signal and noise are even only at `t = 354`.
+#
 # Squared, the two factors sum to 1 at every `t`. So **if `z0` has variance 1, every `z_t` has variance 1**: the
 # network meets numbers of the same size at all noise levels. That is why the VAE multiplies its latents by a scale
 # (lesson 05): the budget only balances for a signal of variance 1.
@@ -347,8 +349,8 @@ plots.show(fig, "Four rows over six timesteps: the photograph, the digit three, 
 # The photograph, by far. Not because it gets less noise: each *number* gets the same (and the digit's pixels even
 # differ more among themselves, by 0.68 from their mean against 0.54). But in the photograph the flower covers
 # thousands of pixels, and our eye averages over them. Averaging $n \times n$ pixels divides the noise's standard
-# deviation by $n$; the flower's colour stays. The next cell does with a computer what your eye does. (The contrast is
-# stretched alike in all four, to one standard deviation.)
+# deviation by $n$; the flower's colour stays. The next cell does with a computer what your eye does. (To keep
+# the contrast alike, each of the four is divided by its own standard deviation.)
 
 # %%
 noisy = noised(photo, 649)[None]                          # (1, 3, 128, 128)
@@ -420,7 +422,8 @@ plots.show(fig, "The last 400 timesteps of the signal's factor. Stable Diffusion
 
 # %% [markdown]
 # With no signal left at the last `t`, "find the noise" becomes trivial there: $z_t$ *is* the noise. So such models
-# predict another target, the *velocity* (lesson 03). That is also what the tiny model of this course predicts.
+# predict another target, the *velocity* (lesson 03). The tiny model of this course predicts it too, though its schedule
+# is Stable Diffusion's, not mended.
 
 # %% [markdown]
 # ## Break it on purpose
@@ -494,8 +497,8 @@ plots.show(fig, "Three rows over four timesteps, with the standard deviation abo
 # %% [markdown]
 # ## Exercises
 #
-# `../exercises/02_forward_diffusion.ipynb`: write the three schedules, $\bar\alpha_t$, `q_sample` and the SNR
-# yourself, each checked at once.
+# `../exercises/02_forward_diffusion.ipynb`: write Stable Diffusion's schedule, $\bar\alpha_t$, `q_sample`, the
+# SNR and the single step yourself, each checked at once.
 #
 # To try here: draw the film strip of the `china` photograph (`photograph(128, "china")`). Does the temple last longer
 # than the flower? Find the `t` at which the cosine schedule has the same SNR as Stable Diffusion's at `t = 500`, and
@@ -506,4 +509,5 @@ plots.show(fig, "Three rows over four timesteps, with the standard deviation abo
 #
 # The street so far is one-way. Lesson 03 drives it backwards: a network learns to say which `eps` is in a $z_t$, and
 # a sampler uses that to walk from pure noise to digits. The package's version of this lesson is
-# `tinyldm/forward_diffusion.py`; you can now read all of it but the loss.
+# `tinyldm/forward_diffusion.py`: you can now read its schedules and `q_sample`; the targets and the loss are lesson
+# 03's.

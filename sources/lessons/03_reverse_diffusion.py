@@ -42,10 +42,10 @@ def seeded(number):
 # %% [markdown]
 # ## Where we are
 #
-# Lesson 02 went from a picture to noise. Here is the way back: the **sampler**. It needs a network that says how much
-# of what it sees is noise. For a latent that is the U-Net; for digits of 8 × 8 pixels, in this lesson, twenty lines
-# will do. There is no autoencoder here: the pixels themselves are noised, as in the paper this comes from (Ho et al.
-# 2020, "DDPM").
+# Lesson 02 went from a picture to noise. Here is the way back: the **sampler**. It needs a network that says which
+# part of what it sees is noise. For a latent that is the U-Net; for digits of 8 × 8 pixels, in this lesson, two dozen
+# lines will do. There is no autoencoder here: the pixels themselves are noised, as in the paper this comes from (Ho
+# et al. 2020, "DDPM").
 
 # %%
 where_we_are("sampler", "U-Net")
@@ -95,7 +95,7 @@ plots.show(fig, "A handwritten digit, noised to t = 0, 100, 200, 300, 500 and 99
 
 # %% [markdown]
 # No formula yet: try it. Noise two million numbers, and keep only those that end up near $-0.5$. Where were they a
-# step before?
+# step before? (In the figure, $q(\cdot \mid \cdot)$ is the distribution that the noising gives; the bar reads "given".)
 
 # %%
 g = seeded(2)
@@ -118,12 +118,12 @@ plots.show(fig, "Two histograms of the number one step before. Of all: broad, ar
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Between the two, near 0.08, and more certain: the variance fell from 0.3 to 0.136, and that is even less than the
+# Between the two, near 0.08, and more certain: the variance fell from 0.3 to 0.14, and that is even less than the
 # step's own 0.2.
 # </details>
 #
-# The orange heap is the **posterior** $q(z_{t-1} \mid z_t, z_0)$. Multiply the two Gaussians (Bayes' rule) and it
-# turns out to be one itself (Ho et al. 2020, eq. 6 and 7), with $\alpha_t = 1 - \beta_t$:
+# The orange heap is the **posterior** $q(z_{t-1} \mid z_t, z_0)$. Multiply the two Gaussians (Bayes' rule), and it
+# turns out to be a Gaussian itself (Ho et al. 2020, eq. 6 and 7), with $\alpha_t = 1 - \beta_t$:
 #
 # $$ \tilde\mu_t = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}\, z_0
 #    + \frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}\, z_t, \qquad
@@ -141,7 +141,7 @@ mean, variance = posterior(1.0, -0.5, now=0.56, before=0.7)
 print(f"by the formula: mean {mean:.3f}, variance {variance:.3f}")
 
 # %% [markdown]
-# It agrees with the experiment. Now for all the 1,000 steps of the schedule: how is the mean mixed?
+# It agrees with the experiment. Now for all 1,000 steps of the schedule: how is the mean mixed?
 #
 # > **Predict.** At `t = 500`: is $\tilde\mu_t$ mostly $z_0$ or mostly $z_t$? And at `t = 0`?
 
@@ -166,8 +166,8 @@ plots.show(fig, "The factors of z0 and of z_t in the posterior's mean, and the s
 
 # %% [markdown]
 # A thousand times, go a tiny bit towards $z_0$ and jiggle; only at the very end does $z_0$ take over. Use that: **if
-# we had $z_0$, we could walk back.** We have not. But a network can *guess* it at each step, from $z_t$; and as each
-# guess moves us only a little, a poor early one does little harm.
+# we had $z_0$, we could walk back.** We do not have it. But a network can *guess* it at each step, from $z_t$; and as
+# each guess moves us only a little, a poor early one does little harm.
 
 # %% [markdown]
 # ## What to guess
@@ -177,12 +177,14 @@ plots.show(fig, "The factors of z0 and of z_t in the posterior's mean, and the s
 #
 # $$ \hat z_0 = \frac{z_t - \sqrt{1-\bar\alpha_t}\,\hat\epsilon}{\sqrt{\bar\alpha_t}} $$
 #
-# The hat marks a guess. So one network is as good as the other; DDPM's found the noise, and its loss could not be
+# The hat marks a guess. So a network may be asked for either; DDPM's is asked for the noise, and its loss could not be
 # plainer (Ho et al. 2020, eq. 14):
 #
 # $$ L = \mathbb E\; \big\lVert\, \epsilon - \hat\epsilon(z_t, t)\, \big\rVert^2 $$
 #
-# a random picture, a random $t$, random noise. Mind: `eps` is *all* the noise in $z_t$, not that of step $t$.
+# where $\mathbb E$ is the mean over random pictures, random $t$ and random noise. (The code takes the mean over the
+# pixels too, instead of their sum: another scale, no more.) Mind: `eps` is *all* the noise in $z_t$, not that of step
+# $t$.
 
 # %%
 def z0_from_eps(eps, z_t, alpha_bar):
@@ -268,8 +270,8 @@ plots.show(fig, "The training loss: it falls steeply within the first few hundre
 print(f"the last 500 steps: {torch.tensor(history[-500:]).mean():.3f}")
 
 # %% [markdown]
-# The curve seems to do nothing for most of the time. It is still the important time: pictures get better long after
-# the *average* loss looks flat. The average hides what happens at each $t$; so open it.
+# After the first few hundred steps the curve only creeps. Yet those are the important steps: pictures get better long
+# after the *average* loss looks flat. The average hides what happens at each $t$; so open it.
 #
 # Two guesses that need no network, to compare with: "there is no noise" ($\hat\epsilon = 0$, loss 1) and "all of it
 # is noise" ($\hat\epsilon = z_t$, loss $2 - 2\sqrt{1-\bar\alpha_t}$).
@@ -297,12 +299,13 @@ plots.show(fig, "The loss over t, for digits seen and unseen, beside the guess t
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# With *little* noise. In a hardly noised digit, `eps` is a whisper of 1 % and must be told from the unevenness of a
-# pencil; in pure noise, the picture itself is the answer.
+# It ends at 0.09. The task is hard with *little* noise. In a hardly noised digit, `eps` is a whisper of 1 % and must
+# be told from the unevenness of a pencil; in pure noise, the picture itself is the answer.
 # </details>
 #
-# But do not read it as "large $t$ is solved". There the little that is *not* noise decides which digit it will be.
-# What does the network believe it sees?
+# But do not read it as "large $t$ is solved". There the little that is *not* noise decides which digit it will be;
+# and beyond about $t = 800$ the network does worse than "all of it is noise" (right panel), as its slips of a few
+# hundredths are larger than the signal. What does the network believe it sees?
 
 # %%
 moments = (20, 100, 200, 300, 400, 600, 900)
@@ -338,6 +341,7 @@ plots.show(fig, "Above, an unseen digit noised to seven timesteps; below, the cl
 # added.
 #
 # > **Predict.** At which `t` will you first recognise a digit in $z_t$? Noised digits were hard to read from 300 on.
+# > (The figure shows four walks side by side: above, $z_t$; below, the guess $\hat z_0$.)
 
 # %%
 def step(z_t, t, generator):
@@ -377,8 +381,9 @@ widgets.dial(on_the_way, {"t": range(1000)}, strip=[{"t": t} for t in (999, 600,
                  "itself is readable only near the end.")
 
 # %% [markdown]
-# The lower row decides long before the upper one shows it. Early steps choose *which* digit, from next to nothing;
-# late steps do the pencil strokes. The four walks began alike and went apart.
+# The lower row decides long before the upper one shows it: the guesses take sides by 400, while $z_t$ can be read only
+# from about 200 downwards. Early steps choose *which* digit, from next to nothing; late steps do the pencil strokes. At
+# 600 the four guesses are still alike; then they part.
 #
 # Now the package's sampler, with the same starting noise and the same generator. It visits the timesteps it is given,
 # here all of them; lesson 12 skips most.
@@ -428,9 +433,10 @@ plots.show(fig, "Eight drawn digits, and below each the training digit that is n
            "digit in another hand.")
 
 # %% [markdown]
-# Look for yourself: the same figure in another hand, or the same picture? 1,497 digits are few, and the network saw
-# each of them hundreds of times; some copying would be no surprise. The gap between the two curves of the loss above
-# is the same question in another form. Lesson 15 asks it of the tiny model.
+# As near as the unseen real ones (median 0.34 for both), and far from noise. But new? Look for yourself: the same
+# digit in another hand, or the same picture? 1,497 digits are few, and the network saw each of them hundreds of
+# times; some copying would be no surprise. The gap between the two curves of the loss above is the same question in
+# another form. Lesson 15 asks it of the tiny model.
 
 # %% [markdown]
 # ## One prediction, four names
@@ -479,9 +485,9 @@ plots.show(fig, "The error in the clean picture that a slip of 0.1 in the networ
 # %% [markdown]
 # ## Why the plain square is the right loss
 #
-# Ho et al. start from a bound on the likelihood. Its terms compare two Gaussians of *equal width*: the posterior with
-# the true $z_0$, and the one with the guess. That KL is just the squared distance of the means, over twice the
-# variance; and as the means differ by the guesses only, it is
+# Ho et al. start from a bound on the likelihood (lesson 04). Its terms compare two Gaussians of *equal width*: the
+# posterior with the true $z_0$, and the one with the guess. How far apart they are, as a KL divergence, is just the
+# squared distance of the means over twice the variance; and as the means differ by the guesses only, it is
 #
 # $$ \frac{\beta_t^2}{2\,\tilde\beta_t\,\alpha_t\,(1-\bar\alpha_t)}\;\lVert \epsilon - \hat\epsilon \rVert^2 $$
 #
@@ -504,9 +510,9 @@ plots.show(fig, "The factor of the squared error over t, logarithmic: several te
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# All but the smallest. The bound spends its care on the last few steps, on grain that no eye sees: it counts bits.
-# The plain loss turns the network to the larger $t$, where the picture is decided. Better pictures, a slightly worse
-# likelihood: that was the paper's finding.
+# All but the first hundred or so. The bound spends its care on the last few steps, on grain that no eye sees: it
+# counts bits. The plain loss turns the network to the larger $t$, where the picture is decided. Better pictures, a
+# slightly worse likelihood: that was the paper's finding.
 # </details>
 
 # %% [markdown]
@@ -546,10 +552,10 @@ plots.show(fig, "Eight digits from each of four walks, with their standard devia
            "again. Subtracted: eight times nearly the same picture.")
 
 # %% [markdown]
-# The second and the third look alike: $\tilde\beta_t \le 0.02$ is next to nothing as a standard deviation. Every step
+# The first two mistakes look alike: $\tilde\beta_t \le 0.02$ is next to nothing as a standard deviation. Every step
 # takes noise away and hardly any comes back, so the differences between the eight starts die out before the picture
-# is decided, and most walks end in the same digit. (DDIM needs no fresh noise, but does not use this mean: lesson
-# 12.)
+# is decided, and most walks end in the same few digits. (DDIM needs no fresh noise, but does not use this mean:
+# lesson 12.)
 #
 # The last one takes away far too much: at large `t` a seventh of all there is at each step, so that after some dozens
 # of steps nothing is left of where the walk began, and all walks end alike. Signal shrank on the way there; it must
@@ -558,8 +564,8 @@ plots.show(fig, "Eight digits from each of four walks, with their standard devia
 # %% [markdown]
 # ## What the article says
 #
-# - *The predicted noise is scaled down and subtracted.* Roughly. You saw literally that fail: estimate $z_0$, mix it
-#   with $z_t$; DDPM then adds fresh noise.
+# - *The predicted noise is scaled down and subtracted.* Roughly. Taken literally it fails, as you saw: estimate
+#   $z_0$, mix it with $z_t$; DDPM then adds fresh noise.
 # - *The model predicts the noise that was added at each step.* No: all the noise in $z_t$.
 # - *It is a Markov chain on images.* In latent diffusion on latents, with `t` drawn at random; training never runs
 #   the chain.
@@ -575,7 +581,7 @@ plots.show(fig, "Eight digits from each of four walks, with their standard devia
 # The loss at $t$ needs only $z_t$, which one jump gives. Each $t$ is a task of its own.
 # </details>
 #
-# **2.** At `t = 999` the network's $\hat z_0$ is off by 16. Why does the walk survive?
+# **2.** At `t = 999` a slip of 0.1 puts $\hat z_0$ off by 16. Why does the walk survive it?
 #
 # <details><summary>Answer</summary>
 #
