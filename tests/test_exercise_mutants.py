@@ -66,3 +66,13 @@ def test_a_survivor_would_be_noticed():
     lax = type(exercise)(**vars(exercise) | {"tolerance": 1e9})
     some = [(mutant, names) for found, mutant, names in exercises.all_mutants([3]) if found.name == exercise.name]
     assert any(exercises.survives(lax, mutant, names) for mutant, names in some)
+
+
+def test_a_wrong_factor_is_seen_through_the_noise():
+    """0.5 for √α moves the mean by less than forty draws can tell."""
+    change = ("mean = (next_alpha_bar ** 0.5 * (1 - alpha) * z0_hat + 0.5 * (1 - next_alpha_bar) * z) / "
+              "(1 - alpha_bar)")
+    made = [(exercise, mutant, names) for exercise, mutant, names in exercises.all_mutants([12])
+            if exercise.name == "ddpm_step" and mutant.change == change]
+    assert len(made) == 1
+    assert not any(exercises.survives(*made[0], seed) for seed in range(20))

@@ -65,7 +65,33 @@ def drawn_wrongly(moments: Callable[..., tuple] | None, runner: Runner, call: Ca
     apart = (z.mean(0).square() * DRAWS).mean() - 1
     if not (z.mean().abs() < SURE / n**0.5 and apart < 3 * SURE * (2 / z[0].numel()) ** 0.5):
         return "noise-mean"
+    if not _mean_moves_rightly(moments, runner, call):
+        return "noise-mean"
     if not (z.square().mean() - 1).abs() < SURE * (2 / n) ** 0.5:
         return "noise-spread"
     usual = (z**4).mean() - 3                                        # a uniform distribution has 1.8 instead of 3
     return None if usual.abs() < SURE * (96 / n) ** 0.5 else "noise-not-normal"
+
+
+def _mean_moves_rightly(moments: Callable[..., tuple], runner: Runner, call: Call) -> bool:
+    """Does the value move as the mean does, if one tensor changes and the noise stays the same?
+
+    The noise cancels in the difference. So this is exact where a mean over draws sees large mistakes only.
+    """
+    mean, spread = moments(*call.args)
+    before = runner(call).value
+    for place, arg in enumerate(call.args):
+        if not (isinstance(arg, Tensor) and arg.is_floating_point()):
+            continue
+        moved = replace(call, args=(*call.args[:place], 2 * arg + 1, *call.args[place + 1:]))
+        moved_mean, moved_spread = moments(*moved.args)
+        if not torch.equal(torch.as_tensor(spread), torch.as_tensor(moved_spread)):
+            continue                                                 # it changes the noise as well: nothing cancels
+        after = runner(moved).value
+        if not (isinstance(after, Tensor) and after.shape == before.shape):
+            return False
+        expected = moved_mean - mean
+        rounding = 1e-3 * (1 + expected.abs()) + 1e-5 * spread       # large noise cancels to float32's digits only
+        if not ((after - before).to(expected) - expected).abs().le(rounding).all():
+            return False
+    return True
