@@ -237,7 +237,9 @@ def test_the_photograph_is_real_and_square():
 
 def test_same_says_so_and_refuses_what_differs():
     x = torch.rand(3, 4)
-    assert "12 numbers" in lesson.same(x, x + 1e-7)
+    assert lesson.same(x, x + 1e-7).startswith("Yours equals tinyldm's: 12 numbers, all the same")
+    assert "one number, the same" in lesson.same(x[0, 0], x[0, 0])
+    assert lesson.same(x, x, said="This equals that").startswith("This equals that: 12")
     with pytest.raises(AssertionError, match="differ by"):
         lesson.same(x, x + 1e-3)
     with pytest.raises(AssertionError):

@@ -307,7 +307,18 @@ plots.show(fig, "The flower at five timesteps under three schedules, one a row. 
 # %% [markdown]
 # The last two pictures of the linear row are the same: noise. A network gains little there, and it is three tenths of
 # all timesteps. In the cosine row each picture loses about as much as the one before. Stable Diffusion's lies
-# between.
+# between. Set two dials to see how soon each schedule has drowned the flower:
+
+# %%
+def under_schedule(ax, schedule, t):
+    share = shares[schedule][t]
+    plots.picture(ax, to_unit(share**0.5 * photo + (1 - share) ** 0.5 * eps), f"{schedule}, t = {t}")
+
+
+widgets.dial(under_schedule, {"schedule": list(shares), "t": range(0, T, 3)}, size=(2.1, 2.4),
+             strip=[{"schedule": name, "t": 600} for name in shares],
+             alt="The flower at t = 600 under three schedules: covered by noise under the linear one, plain under the "
+                 "cosine one, a faint patch under Stable Diffusion's.")
 
 # %% [markdown]
 # ## A photograph, a digit, a latent

@@ -292,9 +292,9 @@ for ax in (left, right):
 left.set(ylabel="loss", ylim=(0, 1.05), title="The loss at each t")
 left.legend(fontsize=8.5)
 right.set(yscale="log", ylim=(1e-5, 2), title="The same, logarithmic")
-plots.show(fig, "The loss over t, for digits seen and unseen, beside the guess that all is noise. All fall from "
-           "about 1 at t = 0 to nearly 0 at t = 999; the network's lies far below the guess at small and middle t. "
-           "The unseen digits' loss lies a little above that of the seen ones.")
+plots.show(fig, "The loss over t, for digits seen and unseen, beside the guess that all is noise. The network's falls "
+           "from about 1 at t = 0 to 0.001 at t = 999; the guess falls from 2 and is far higher up to t = 500, but "
+           "lower beyond t = 800. Below t = 200 the loss is clearly higher for unseen digits, later the same.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -370,7 +370,7 @@ path, drawn = walk(64, seed=10)
 
 # %%
 def on_the_way(ax, t):
-    z_t, guess = (shown(part[:4]) for part in path[t])
+    z_t, guess = (F.pad(shown(part[:4]), (1, 1, 1, 1), value=1.0) for part in path[t])     # a white frame for each
     rows = [torch.cat(list(part), dim=2) for part in (z_t, guess)]                 # four side by side
     plots.picture(ax, torch.cat(rows, dim=1), f"t = {t}")
 
@@ -501,11 +501,11 @@ weight = [(1 - now / before) ** 2 / (2 * posterior(0.0, 0.0, now, before)[1] * (
 
 fig, ax = plt.subplots(figsize=plots.NARROW)
 ax.plot(range(1, 1000), weight, color=plots.BLUE, label="in the bound")
-ax.axhline(sum(weight) / len(weight), color=plots.ORANGE, linestyle="--", label="in the plain loss, × their mean")
+ax.axhline(sum(weight) / len(weight), color=plots.ORANGE, linestyle="--", label="in the plain loss: one for all t")
 ax.set(xlabel="timestep t", ylabel="weight of the squared error", yscale="log", title="What was dropped")
 ax.legend()
-plots.show(fig, "The factor of the squared error over t, logarithmic: several tenths at t = 1, about a hundredth "
-           "from t = 100 on. The plain loss weighs all alike.")
+plots.show(fig, "The factor of the squared error over t, logarithmic: 0.6 at t = 1, a hundredth at t = 100, half of "
+           "that at t = 350, a hundredth again at t = 999. The plain loss weighs all alike: a line at a hundredth.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -548,8 +548,8 @@ walks = {
 fig = plots.grid([image for z in walks.values() for image in shown(z)], columns=8, size=0.9,
                  rows=[f"{name}\nstd {z.std():.2f}" for name, z in walks.items()])
 plots.show(fig, "Eight digits from each of four walks, with their standard deviation. Right: digits, about 1. "
-           "Without fresh noise, and with the variance in place of its root: the same one or two digits again and "
-           "again. Subtracted: eight times nearly the same picture.")
+           "Without fresh noise: seven times a 6, and a 0. With the variance in place of its root: only 6, 0 and 3. "
+           "Subtracted: eight times nearly the same 6.")
 
 # %% [markdown]
 # The first two mistakes look alike: $\tilde\beta_t \le 0.02$ is next to nothing as a standard deviation. Every step

@@ -32,8 +32,8 @@ from tinyldm.workshop.machine import choose_device
 
 plots.use()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
-print("This lesson runs on", DEVICE.type)
 torch.manual_seed(0)
+print("This lesson runs on", DEVICE.type)
 
 # %% [markdown]
 # ## Where we are
@@ -83,7 +83,7 @@ averages = [averages_of(temple, f) for f in FACTORS]
 fig = plots.grid([temple, *averages], columns=5, size=1.75, titles=[
     "original", *(f"f = {f}: {psnr(a, temple):.1f} dB" for f, a in zip(FACTORS, averages))])
 plots.show(fig, "A piece of a Chinese tower, and its averages over blocks of 2, 4, 8 and 16 pixels. At 4 the pillars "
-           "blur, at 8 only roofs and sky can be told apart, at 16 only patches of colour are left.")
+           "blur, at 8 roofs, sky and a red floor can be told apart, at 16 only patches of colour are left.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -564,13 +564,14 @@ plots.show(fig, "Five scenes and their reconstructions during training. First bl
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
 smooth = log.unfold(0, min(20, len(log)), 1).mean(-1)               # means of 20 steps
-left.plot(10 * (4 / smooth[:, 0]).log10(), color=plots.BLUE)
+# PSNR is 10 log10 of the range squared (from -1 to 1 it is 2) over the mean squared error.
+left.plot(10 * (2**2 / smooth[:, 0]).log10(), color=plots.BLUE)
 left.set(xlabel="step", ylabel="PSNR, dB", title="How near to the original")
 right.plot(smooth[:, 1], color=plots.ORANGE)
 right.set(xlabel="step", ylabel="nats", title="KL: how much the latent tells", ylim=(0, None))
 plots.show(fig, "Two curves over the steps of training: the PSNR rises, quickly at first; the KL of a latent rises "
            "for about a hundred steps and then falls a little.")
-print(f"at the end {10 * (4 / log[-50:, 0].mean()).log10():.1f} dB with {log[-50:, 1].mean():.0f} nats a scene")
+print(f"at the end {10 * (2**2 / log[-50:, 0].mean()).log10():.1f} dB with {log[-50:, 1].mean():.0f} nats a scene")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -616,7 +617,7 @@ print(f"Stable Diffusion's:    std {1 / 0.18215:.3f}, scale 0.18215")
 
 # %%
 schedule = NoiseSchedule(scaled_linear_betas()).to(DEVICE)
-moments_in_time = (250, 500, 750, 999)
+timesteps = (250, 500, 750, 999)
 SD_SCALE = 0.18215
 
 
@@ -629,8 +630,8 @@ def noised_and_decoded(z0, t, scale):
 
 
 scene = tiny.encode(pictures[4:5]).detach()
-rows = [noised_and_decoded(scene, t, scale) for scale in (SD_SCALE, 1.0) for t in moments_in_time]
-fig = plots.grid(rows, [f"t = {t}" for t in moments_in_time], columns=4, rows=["with the scale", "without"], size=1.4)
+rows = [noised_and_decoded(scene, t, scale) for scale in (SD_SCALE, 1.0) for t in timesteps]
+fig = plots.grid(rows, [f"t = {t}" for t in timesteps], columns=4, rows=["with the scale", "without"], size=1.4)
 plots.show(fig, "One scene noised to t = 250, 500, 750 and 999 and decoded. With the scale it dissolves and is "
            "gone at the end. Without it the scene is nearly clear at 750, and at 999 its things can be guessed.")
 
@@ -668,7 +669,7 @@ left.bar(torch.arange(4) - 0.2, channels.mean(1), width=0.4, color=plots.BLUE, l
 left.bar(torch.arange(4) + 0.2, channels.std(1), width=0.4, color=plots.ORANGE, hatch="//", label="standard deviation")
 left.axhline(0, color=plots.BLACK, linewidth=0.8)
 left.axhline(1, color=plots.GREY, linewidth=0.8, linestyle="--")
-left.set(xlabel="channel", xticks=range(4), title="Neither centred nor alike", ylim=(None, 1.4))
+left.set(xlabel="channel", xticks=range(4), title="Nearly centred, not alike", ylim=(None, 1.4))
 left.legend(loc="upper left", ncols=2, fontsize=8.5)
 plots.heat(right, torch.corrcoef(channels), "channel", "channel", "Correlations", vmax=1, aspect="equal")
 right.set(xticks=range(4), yticks=range(4))
@@ -848,7 +849,7 @@ with torch.no_grad():
 fig = plots.grid([image for images in broken.values() for image in images[2:7]], columns=5, rows=list(broken), size=1.2)
 plots.show(fig, "Five scenes through the tiny VAE, rightly and with three mistakes. With ordinary padding they are "
            "moved to the lower right, and stripes appear at the other edges; in [0, 1] they are pale and in wrong "
-           "colours; with the halves exchanged only a yellow fog is left.")
+           "colours; with the halves exchanged a yellow fog is left, with a glow where a thing was.")
 
 
 def moved(images, originals, most=9):
@@ -884,7 +885,7 @@ with torch.no_grad():
     mean, logvar = short_leash.moments(small[:5]).chunk(2, dim=1)
     collapsed = to_unit(short_leash.decode(mean))
 
-fig = plots.grid([*to_unit(small[:5]), *collapsed], columns=5, rows=["original", "KL × 0.1"], size=1.2)
+fig = plots.grid([*to_unit(small[:5]), *collapsed], columns=5, rows=["original", "KL weight 0.1"], size=1.2)
 plots.show(fig, "Five scenes, and below them what a VAE with a strong KL term makes of each: five times one "
            "grey with a greenish rim.")
 print(f"KL {short_log[-20:, 1].mean():.1f} nats a scene; sigma {torch.exp(0.5 * logvar).mean():.2f}, "

@@ -31,8 +31,8 @@ from tinyldm.workshop.machine import choose_device
 
 plots.use()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
-print("This lesson runs on", DEVICE.type)
 torch.manual_seed(0)
+print("This lesson runs on", DEVICE.type)
 
 # %% [markdown]
 # ## Where we are
@@ -395,11 +395,10 @@ with torch.no_grad():
     out = mine(shuffled, context).flatten(2)
     back = torch.empty_like(out)
     back[:, :, order] = out
-    print(same(back.reshape(x.shape), mine(x, context)))
+    print(same(back.reshape(x.shape), mine(x, context), said="Shuffled and back equals unshuffled"))
 
 # %% [markdown]
-# Not at all! (The printed sentence says "tinyldm's"; compared were your shuffled and your unshuffled result.) There is
-# no "left" and no "above" in it: a transformer over pixels treats them as a bag. Language models
+# Not at all! There is no "left" and no "above" in it: a transformer over pixels treats them as a bag. Language models
 # add position embeddings; this one has none. How then can a model learn "a circle *above* a square"? From the
 # convolutions around it. They pad the border with zeros, and from the border a sense of place seeps inwards (Islam et
 # al. 2020).
@@ -516,6 +515,33 @@ widgets.dial(word_over_image, {"word": range(len(pieces)), "step": range(20)},
 # %% [markdown]
 # At step 0 the latent is pure noise, and "circle" is already read about where the circle will stand: the layout is
 # decided in the first steps. (Film strips in lessons 00 and 12 show the same from outside.)
+#
+# All these maps are means: over the layers, and over the *heads* of each. Do the heads agree? Here are the four of the
+# last layer that works on 8 × 8 pixels, each with the share of its attention that the word gets.
+
+# %%
+last_layer = [w for w in full if w.shape[2] == 64][-1].mean(0)      # (heads, 64, L): the mean of the steps
+
+
+def word_by_head(ax, word, head):
+    """The image, darkened where one head of the last layer did not read the word."""
+    place = last_layer[head, :, 1 + word].reshape(1, 1, 8, 8)
+    strength = F.interpolate(place / place.max(), size=image.shape[1:], mode="bilinear")[0]
+    plots.picture(ax, image.cpu() * (0.12 + 0.88 * strength), f"{pieces[word]}, head {head}: {place.mean():.1%}")
+
+
+widgets.dial(word_by_head, {"word": range(len(pieces)), "head": range(4)},
+             strip=[{"word": 3, "head": head} for head in range(4)], size=(2.0, 2.4),
+             alt=f"Where each of four heads read the word “{pieces[3]}”. Heads 0 and 3, which give it the most "
+                 "attention, read it at the circle and hardly elsewhere; head 1 at the square, head 2 nearly "
+                 "everywhere.")
+heard = last_layer[:, :, 1:1 + len(pieces)].sum(2).mean(1).tolist()
+print("All words together get:", ", ".join(f"head {head} {share:.0%}" for head, share in enumerate(heard)))
+
+# %% [markdown]
+# They do not. Heads 0 and 3 listen to "circle", and only where the circle is; head 1 listens to it where
+# the *square* is, and who knows why. Head 2 hardly listens to it at all; most of its attention goes to the marks and
+# the padding, where the whole sentence can be read. A mean over heads hides all this.
 
 # %% [markdown]
 # ## Break it on purpose

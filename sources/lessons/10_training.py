@@ -40,9 +40,9 @@ from tinyldm.workshop.training import MovingAverage
 
 plots.use()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
-print("This lesson runs on", DEVICE.type)
 SEED = 0                     # of weights, batches and noise
 torch.manual_seed(SEED)
+print("This lesson runs on", DEVICE.type)
 
 # %% [markdown]
 # ## Where we are

@@ -3,7 +3,7 @@
 #
 # **Goal.** Build four samplers and classifier-free guidance; find out what each costs and buys.
 #
-# **Time.** 45 minutes to read and play; the cells compute for about five minutes on 2 CPU cores.
+# **Time.** 45 minutes to read and play; the cells compute for about two minutes on 2 CPU cores.
 #
 # **Before this.** Lesson 02 ($\bar\alpha_t$ and the jump), lesson 03 (one step back), lesson 08 (the U-Net) and
 # lesson 10 (why some captions are dropped in training).
@@ -198,7 +198,7 @@ def euler_step(z, z0_hat, eps_hat, now, after):
 
 
 with_ddim, with_euler = (walk(perfect, start, trailing(7), step) for step in (ddim_step, euler_step))
-print("DDIM and Euler:", same(with_euler, with_ddim).replace("Yours equals tinyldm's: ", ""))
+print(same(with_euler, with_ddim, said="DDIM and Euler"))
 
 # %% [markdown]
 # ## DDPM: step back, and add a little noise
@@ -438,8 +438,10 @@ walk(asked([caption]), noise[:1], trailing(8), ddim_step, look=lambda t, z, z0_h
 
 fig = plots.grid([*(decode(z)[0] for _, z, _ in seen), *(decode(z0_hat)[0] for _, _, z0_hat in seen)],
                  [f"t = {t}" for t, _, _ in seen], columns=8, rows=["state\nafter", "guess"], size=1.0)
-plots.show(fig, f"Eight steps from noise under the caption '{caption}'. Above, the decoded state after each step "
-                f"goes from noise to a picture; below, the guess of the clean picture at each step.")
+plots.show(fig, f"Eight steps from noise under the caption '{caption}', at t = 999 down to 124. Above, the decoded "
+                f"state after each step: violet and green patches, in which a red disc forms from t = 749 on, then "
+                f"the white ground. Below, the guess: a blurred orange blot on white at first, a red circle from "
+                f"t = 749 on, and a white ground for good from t = 499.")
 
 # %% [markdown]
 # The state is a mixture, so it gets less noisy step by step. The guess is decoded to something like a picture from
@@ -560,16 +562,21 @@ for name, found in results.items():
 # ## Turn up the guidance
 #
 # One noise, one caption, `guidance_scale` from 0 to 15. (12 steps of DPM-Solver++, so that the dial answers at once.)
+# In a running notebook, dial the number of steps and the noise, too.
 
 # %%
-def guided_picture(ax, w):
-    z0 = walk(asked([subject], w), noise[2:3], trailing(12), dpm_solver_pp())
+def guided_picture(ax, w, steps, which):
+    """Drawn with guidance w, in so many steps, from one of the eight noises."""
+    z0 = walk(asked([subject], w), noise[which:which + 1], trailing(steps), dpm_solver_pp())
     plots.picture(ax, decode(z0)[0], f"w = {w:g}")
 
 
-widgets.dial(guided_picture, {"w": (1, 0, 2, 3, 4, 5, 7.5, 10, 12.5, 15)},
-             strip=[{"w": w} for w in (0, 1, 2, 4, 7.5, 15)], size=(1.45, 1.75),
-             alt=f"'{subject}' from one noise at guidance 0, 1, 2, 4, 7.5 and 15. At 0 the caption plays no part.")
+widgets.dial(guided_picture, {"w": (0, 1, 2, 3, 4, 5, 7.5, 10, 12.5, 15), "steps": (1, 2, 4, 8, 12, 16),
+                              "which": range(8)},
+             strip=[{"w": w, "steps": 12, "which": 2} for w in (0, 1, 2, 4, 7.5, 15)], size=(1.45, 1.75),
+             alt=f"'{subject}' from one noise at guidance 0, 1, 2, 4, 7.5 and 15. At 0 the caption plays no part: a "
+                 f"dark disc on cream. From 1 to 4 a blue square beside a yellow star on a pale ground. At 7.5 the "
+                 f"square is cyan, at 15 dark green and out of shape, and the star glows.")
 
 # %% [markdown]
 # > **Predict.** Sketch over $w$ from 0 to 15: the share of captions that come true, and the spread (standard
@@ -625,8 +632,10 @@ open_caption = "a star"
 images = [picture for w in (1, 4, 10)
           for picture in decode(walk(asked([open_caption] * 8, w), noise, trailing(16), dpm_solver_pp()))]
 fig = plots.grid(images, columns=8, rows=["w = 1", "w = 4", "w = 10"], size=1.0)
-plots.show(fig, f"Eight pictures of '{open_caption}' from the same eight noises in three rows: guidance 1, 4 and 10. "
-                f"The caption leaves colour, size, place and background open.")
+plots.show(fig, f"Eight pictures of '{open_caption}' from the same eight noises in three rows. Guidance 1: violet, "
+                f"orange, red and pink stars on grey and cream, last a green ring on black. Guidance 4: seven pink to "
+                f"red stars, last an empty black picture. Guidance 10: pink stars on green, blue, white and yellow "
+                f"grounds, last a violet one on black.")
 
 # %% [markdown]
 # At $w = 1$ the stars are violet, orange, red, pink; at 4 and 10 nearly all are pink to red, though the caption says
@@ -650,8 +659,10 @@ steered = {"": "", "away from\nyellow": "a yellow star", "away from\nblack": "a 
 images = [picture for negative in steered.values()
           for picture in decode(walk(asked(["a star"] * 8, 4.0, [negative] * 8), noise, trailing(16), dpm_solver_pp()))]
 fig = plots.grid(images, columns=8, rows=["away from\n nothing", *list(steered)[1:]], size=1.0)
-plots.show(fig, "Eight pictures of 'a star' from the same noises in four rows: with the empty negative caption, and "
-                "steered away from a yellow star, from a black background, and from a large star.")
+plots.show(fig, "Eight pictures of 'a star' from the same noises in four rows. With the empty negative caption: seven "
+                "pink to red stars, and an empty black picture. Away from a yellow star: seven blue or cyan stars, "
+                "and a cyan lump. Away from a black background: eight stars on white. Away from a large star: seven "
+                "stars, most of them smaller, and the empty black picture.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -679,8 +690,8 @@ print("DDPM with one seed twice:     ", torch.equal(*twice))
 images = [decode(from_one_noise(ddim_step))[0] for _ in range(2)]
 images += [decode(from_one_noise(ddpm(torch.Generator().manual_seed(i))))[0] for i in range(4)]
 fig = plots.grid(images, ["DDIM", "DDIM again", *(f"DDPM, seed {i}" for i in range(4))], size=1.4)
-plots.show(fig, "From one starting noise: two equal pictures by DDIM, and four pictures by DDPM with four seeds of "
-                "the fresh noise, which differ from each other.")
+plots.show(fig, "From one starting noise: two equal pictures by DDIM, a red star on grey green, and four by DDPM with "
+                "four seeds of the fresh noise: pink, violet and red stars, here and there, on white, green and blue.")
 
 # %% [markdown]
 # Two warnings. The *batch* matters: with one seed, the third picture of a batch starts from other noise than a
@@ -740,15 +751,17 @@ def wrong_t(network, shift):
 
 
 guided_unet = guide(model.unet, model.encode_text([open_caption] * 6), model.encode_text([""] * 6), 4.0)
-cases = {"right": (ask(guided_unet), trailing(25), ddpm(torch.Generator().manual_seed(0))),
+cases = {"right,\nDDPM": (ask(guided_unet), trailing(25), ddpm(torch.Generator().manual_seed(0))),
          "no fresh\nnoise": (ask(guided_unet), trailing(25), ddpm_mean),
+         "right,\nDDIM": (ask(guided_unet), trailing(25), ddim_step),
          "t too\nsmall": (ask(wrong_t(guided_unet, -50)), trailing(25), ddim_step),
          "t too\nlarge": (ask(wrong_t(guided_unet, 50)), trailing(25), ddim_step),
          "starts\ntoo late": (ask(guided_unet), leading(4, T), ddim_step)}
 latents = {name: walk(estimate, noise[:6], ts, step) for name, (estimate, ts, step) in cases.items()}
 fig = plots.grid([picture for z0 in latents.values() for picture in decode(z0)], columns=6, size=1.0,
                  rows=[f"{name}\nstd {z0.std():.2f}" for name, z0 in latents.items()])
-plots.show(fig, f"Six pictures of '{open_caption}' in five rows, right and with each mistake; std of the latents: "
+plots.show(fig, f"Six pictures of '{open_caption}' in six rows, right and with each mistake: all are clean stars, and "
+                f"the last four rows, from DDIM, are nearly the same pictures; std of the latents: "
                 + ", ".join(f"{name} {z0.std():.2f}".replace("\n", " ") for name, z0 in latents.items()) + ".")
 
 with warnings.catch_warnings(record=True) as caught:
@@ -758,8 +771,8 @@ print("The package's warning for (3):", caught[0].message)
 
 # %% [markdown]
 # None of them raises an error, and on the real network you would hardly find them by looking: every row is full of
-# clean stars. The first row is DDPM's; the last three are to be compared with DDIM's own six from these noises, of
-# std 0.79: a `t` that is 50 off moves that by 0.04 at most. Without the fresh noise the std falls to 0.69 and four of
+# clean stars. Compare the second row with the first (DDPM), the last three with the third (DDIM). A `t` that is 50
+# off moves DDIM's std of 0.79 by 0.04 at most. Without the fresh noise the std falls to 0.69 and four of
 # six grounds are green. Small rows prove little; counting over many pictures does (lesson 15). The package warns of
 # (3), because it can see that one; the other two it cannot see.
 

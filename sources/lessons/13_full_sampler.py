@@ -469,6 +469,7 @@ ax.axhline(100 / 32, color=plots.BLACK, linestyle="--", linewidth=0.9)
 ax.set_xticks(range(32), tokens, rotation=60, ha="right", fontsize=8)
 ax.set(ylabel="attention, %", title="What all pixels together listen to (dashed: equal shares)")
 share_of_words = fine[:, 1:1 + len(tokenizer.tokenize(said))].sum(1).mean().item()
+print(f"The words of the caption get {share_of_words:.0%} of the attention together.")
 plots.show(fig, f"Bars: the mean attention that each of 32 tokens gets. The {len(tokenizer.tokenize(said))} words of "
                 f"the caption get {share_of_words:.0%} together; the highest bar is "
                 f"{tokens[int(fine.mean(0).argmax())]}.")
@@ -525,8 +526,9 @@ grounds = (("yellow", "black"), ("pink", "green"), ("cyan", "gray"), ("red", "cr
 examples = [Scene((Thing(colour, "circle", "large", 32, 32, 15),), None, ground, (0.4, -0.3))
             for colour, ground in grounds]
 style = ((to_tensor(render(examples)) + 1) / 2).to(DEVICE)
-no_words = in_the_style_of(style, [""] * 4, noise_for(4))
-with_words = in_the_style_of(style, ["a small square"] * 4, noise_for(4))
+style_noise = noise_for(4)                                               # the same for both rows
+no_words = in_the_style_of(style, [""] * 4, style_noise)
+with_words = in_the_style_of(style, ["a small square"] * 4, style_noise)
 
 fig = plots.grid([*style, *no_words, *with_words], columns=4, size=1.6,
                  rows=["the picture\nthat is read", "no caption", "“a small\nsquare”"])

@@ -51,4 +51,5 @@ def same(yours: Tensor, package: Tensor, tolerance: float = 1e-5, said: str = "Y
     if not difference <= tolerance:      # written so that NaN fails too
         raise AssertionError(f"yours and tinyldm's differ by {difference:.2g} of the largest number; "
                              f"expected at most {tolerance:g}")
-    return f"{said}: {package.numel():,} numbers, all the same to within {tolerance:g}."
+    counted = "one number, the same" if package.numel() == 1 else f"{package.numel():,} numbers, all the same"
+    return f"{said}: {counted} to within {tolerance:g}."

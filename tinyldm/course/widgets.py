@@ -67,8 +67,9 @@ def _show_dials(draw, dials, start, size, alt) -> None:
         return
     from IPython.display import display
 
+    wide = ipywidgets.Layout(width="32em")      # so that one of a thousand timesteps can be aimed at
     sliders = {name: ipywidgets.SelectionSlider(options=list(values), value=start[name], description=name,
-                                                continuous_update=False)
+                                                continuous_update=False, layout=wide)
                for name, values in dials.items()}
     screen = ipywidgets.HTML(dial_html(draw, start, size))
 
