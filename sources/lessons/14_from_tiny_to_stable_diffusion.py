@@ -252,9 +252,9 @@ plots.show(fig, "One channel of the two U-Nets' outputs as heat maps on one scal
 # A trained checkpoint is merciless: it was trained with *one* reading of each detail, and the file does not say
 # which. Let us misread six of them, one at a time, and measure.
 #
-# > **Predict.** Order these mistakes by the damage: (a) a norm's epsilon 1e-5 instead of 1e-6; (b) an approximate
-# > GELU; (c) cosines and sines swapped; (d) 8 read as *width* of a head instead of number; (e) gate and value
-# > swapped. The picture below is the answer.
+# > **Predict.** Order these mistakes by the damage: (a) a norm's epsilon 1e-5 instead of 1e-6, or the other way
+# > round; (b) an approximate GELU; (c) cosines and sines swapped; (d) 8 read as *width* of a head instead of number;
+# > (e) gate and value swapped. The picture below is the answer.
 
 # %%
 def halves_swapped(weight, dim):
@@ -308,9 +308,9 @@ assert damage["none"] < 1e-5 and list(damage)[0] == "none"
 
 # %% [markdown]
 # None of them raises an error: every shape fits. The large ones you would notice in a picture. The small ones you
-# would not; they would only make all your pictures slightly other than everybody's, for ever. Hence the package's
-# parity tests ask for 1e-5 of the largest number. Even the smallest of these mistakes is above that, if only just.
-# (This is one random network; in another the order may differ.)
+# would not; they would only make all your pictures slightly different from everybody else's, for ever. Hence the
+# package's parity tests ask for 1e-5 of the largest number. Even the smallest of these mistakes is above that, if
+# only just. (This is one random network; in another the order may differ.)
 #
 # ## How the real files are mapped
 #
@@ -424,7 +424,7 @@ plots.show(fig, "Two captions, each as a picture by tinyldm, by diffusers, and t
 print(f"after 20 guided steps and the decoder, no pixel differs by more than {levels:.4f} of 255 grey levels")
 
 # %% [markdown]
-# Random weights paint nothing. That is the point: no part can hide a mistake behind a pretty picture. The test-suite
+# Random weights paint nothing. That is the point: no part can hide a mistake behind a pretty picture. The test suite
 # does this for versions 1, 2, 2 with velocity and XL, all samplers, image to image and inpainting
 # (`tests/test_parity_*.py`).
 #
@@ -478,9 +478,9 @@ plots.show(fig, "Left: gigabytes of weights in float32 and float16: Stable Diffu
                 "size.")
 
 # %% [markdown]
-# On two CPU cores, one call of Stable Diffusion 1's U-Net took 5.6 seconds in float32 and 3.0 in bfloat16
-# (`benchmarks/README.md`). A picture of 25 guided steps is 25 calls with two latents each: some minutes, on a laptop,
-# with the classes that you built.
+# On two CPU cores, one call of Stable Diffusion 1's U-Net with one latent took 5.6 seconds in float32 and 3.0 in
+# bfloat16 (`benchmarks/README.md`). A picture of 25 guided steps is 25 calls with two latents each: some minutes, on
+# a laptop, with the classes that you built.
 #
 # ## What version 2 changed
 #
@@ -513,7 +513,7 @@ for title, old, new in (("1 → 2-base", versions.SD1, versions.SD2),
 #
 # Think of an angle $\varphi$ with $\cos\varphi = \sqrt{\bar\alpha_t}$. Then $z_t = \cos\varphi\, z_0 +
 # \sin\varphi\,\epsilon$ walks on a circle from picture to noise, and $v$ is the direction in which it walks: its
-# derivative by $\varphi$.
+# derivative with respect to $\varphi$.
 #
 # > **Predict.** At the very end, $\varphi = 90°$: what is $v$? And what would `eps` tell you there that $z_t$ does
 # > not?
@@ -555,7 +555,7 @@ print(same(a**0.5 * v + (1 - a) ** 0.5 * z_t, VELOCITY.to_eps(v, z_t, a)))
 # rotation, without a division that explodes.
 #
 # The weights do not say which of the two they predict: the same shapes, the same names. It stands in the scheduler's
-# configuration (`prediction_type`). You will read it wrongly in a moment, on purpose.
+# configuration (`prediction_type`). Further down you will read it wrongly, on purpose.
 #
 # ## What XL changed
 #
@@ -579,8 +579,9 @@ plots.show(fig, "Depth of the transformers: tiny 1, 1 and 1 in the middle; Stabl
 # %% [markdown]
 # XL attends where it is cheap: none at full size, where a 128 × 128 latent would mean 16,384 queries, ten deep at the
 # lowest level. And it is *told* more (Podell et al. 2023): beside the context a vector is added to the time
-# embedding, made of the pooled caption (1,280 numbers) and six sizes: original height and width, crop, target. They
-# too become sinusoids, as `t` does, 256 for each.
+# embedding, made of the pooled caption (1,280 numbers) and six sizes: the original's height and width, how much was
+# cropped at the top and at the left, the target's height and width. They too become sinusoids, as `t` does, 256 for
+# each.
 
 # %%
 def sinusoids(values, dim=256):
@@ -636,7 +637,7 @@ print(f"opened as {type(abroad).__name__}; no pixel differs by more than {levels
 #
 # You misread the U-Net's details above. Now the pipeline's. The tiny model predicts the velocity: tell the sampler that
 # it is noise. And separately: a VAE has its own scale, the tiny one's is 0.999. Put Stable Diffusion's 0.18215 in its
-# place, as one does who copies a configuration.
+# place, as happens when a configuration is copied.
 #
 # > **Predict.** Which of the two still shows the shapes?
 
@@ -659,7 +660,7 @@ plots.show(fig, "Three rows of two pictures. Right: the red circle; the blue sta
                 "are far too strong, the red and the blue nearly black, and the grounds washed out.")
 
 # %% [markdown]
-# Both do, more or less, and both are one word in a configuration file. The second is the kinder mistake: every latent
+# Both do, more or less, and both are one entry in a configuration file. The second is the kinder mistake: every latent
 # is too large by one factor, so the pattern is whole, and only what the decoder makes of it is overdone. The first
 # feeds each step a wrong direction: noise stays in the picture.
 
@@ -701,7 +702,8 @@ plots.show(fig, "Three rows of two pictures. Right: the red circle; the blue sta
 # %% [markdown]
 # ## Exercises
 #
-# `../exercises/14_from_tiny_to_stable_diffusion.ipynb`: a rename table of your own, and what goes with it.
+# `../exercises/14_from_tiny_to_stable_diffusion.ipynb`: a rename table of your own, a strict load, a schedule from
+# its file, and a number that does not mean what its name says.
 #
 # To try here: add "skip connections in the wrong order" to the mistakes (`mock.patch` the U-Net's `up` levels). On a
 # GPU: name a real folder, and time 25 steps in float32 and in float16.
