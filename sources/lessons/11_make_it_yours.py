@@ -400,7 +400,8 @@ plots.show(fig, "Bars for the shipped model, the taught one and the one taught w
 # should stay a star: the shortest way to a small loss is to draw hearts, whatever the caption. **Rehearsal** says so:
 # some old pictures in each batch. DreamBooth (Ruiz et al. 2023) does it with pictures that the model itself has
 # drawn, for the cases in which nobody has the old data.
-#
+
+# %% [markdown]
 # How far is far enough? The dial puts the weights on the straight line from shipped (0) to taught (1). Watch the
 # ring, too.
 

@@ -246,7 +246,8 @@ plots.show(fig, "One channel of the two U-Nets' outputs as heat maps on one scal
 # %% [markdown]
 # About a millionth. Not 0, because float32 rounds and the two libraries add in different orders; but nothing else
 # differs. These are the classes that you built in lessons 06 to 08.
-#
+
+# %% [markdown]
 # ## The details that a checkpoint forces
 #
 # A trained checkpoint is merciless: it was trained with *one* reading of each detail, and the file does not say

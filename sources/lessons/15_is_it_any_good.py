@@ -191,8 +191,8 @@ plots.show(fig, "Bars for each kind of statement, for one and for two objects, w
 
 # %% [markdown]
 # Compare with your order. The ground, the number of things and their relation are nearly always right; colour, size
-# and shape fail now and then. Two things are harder than one above all in colour (some 93 % instead of 99 %): whose
-# is whose must be *bound*. But the lines are long, and all these overlap: this is a lesson's sample. `tinyldm
+# and shape fail now and then. Two things are harder than one, above all in their colours (some 93 % instead of 99 %):
+# whose is whose must be *bound*. But the lines are long, and all these overlap: this is a lesson's sample. `tinyldm
 # evaluate` asks 1,000 captions.
 
 # %% [markdown]
@@ -226,9 +226,9 @@ plots.show(fig, "Bars for colour, shape and everything, for seen and held-out co
 # Clearly worse, and above all in colour; yet more than half come true. So the model does compose what it never saw,
 # but far less surely than what it did.
 #
-# These ranges do not even touch. Where two overlap, the bars do not tell; the exact question is whether the range of
-# the *difference* contains 0. Independent errors add like the sides of a right triangle, so take the distances to
-# Wilson's bounds and add them like that (Newcombe 1998, method 10).
+# The two ranges of "strict" do not even touch. Where ranges overlap, the bars do not tell; the exact question is
+# whether the range of the *difference* contains 0. Independent errors add like the sides of a right triangle, so take
+# the distances to Wilson's bounds and add them like that (Newcombe 1998, method 10).
 
 # %%
 def difference_range(a, b):
@@ -306,7 +306,8 @@ assert floor[0] > floor[-1]
 #
 # It falls. A covariance of 128 features has over 8,000 numbers, and few pictures estimate them badly; that error
 # looks like distance. So a Fréchet distance without its number of pictures says nothing, and two papers can only be
-# compared where the numbers agree. Look at it beside its floor: here the generated pictures, 7.8, lie nearly on it, 7.5.
+# compared where the numbers agree. Look at it beside its floor: here the generated pictures, at 7.8, lie nearly on it,
+# at 7.5.
 # </details>
 
 # %% [markdown]
@@ -356,7 +357,7 @@ plots.show(fig, "Six generated pictures and below each the nearest of the traini
                 "the eye to compare.")
 
 # %% [markdown]
-# Not one copy: the ground agrees, and often a place, but not the things.
+# Not one copy: the grounds agree, and some places, but never all the things.
 #
 # Nearest *in pixels* finds only plain copies: one shifted by three pixels escapes. For photographs people compare
 # features instead. (Somepalli et al. 2023 and Carlini et al. 2023 found Stable Diffusion copying; mostly pictures
@@ -379,7 +380,8 @@ for name in ("colour", "shape", "size", "strict"):
 
 # %% [markdown]
 # Nothing that the judge looks at is lost here: what went wrong above is not the decoder's fault.
-#
+
+# %% [markdown]
 # ## What was each part worth? Ablations
 #
 # To know what a part is worth, leave it out, train again, and change nothing else. Four trainings of the U-Net on a
@@ -438,13 +440,14 @@ if stored:
 # <details><summary><b>Answer</b></summary>
 #
 # Predicting the noise: by far without guidance (50 % of the colours instead of 73 %), and most with it, too (74 %
-# instead of 86 %). *Only with guidance*: no caption dropout. At 4 it falls behind, 76 % to 86 %. At 1 it is even
-# *ahead*, 81 % to 73 %, perhaps because no step was spent on the empty caption. (These two ranges overlap, and still
-# the range of the difference, taken as above, is +2 to +16 points: overlap is the rougher test.)
+# instead of 86 %). *Only with guidance*: no caption dropout. At 4 it falls behind, 76 % to 86 %; at 1 it is even
+# *ahead*, 81 % to 73 %, perhaps as no step was spent on the empty caption. (These ranges overlap, but the
+# difference's, as above, is +2 to +16 points.)
 #
-# Without the scale the colours lose four to six points, too few to be sure; the Fréchet distance says it more clearly
+# Without the scale the colours lose four to six points, too few to be sure; the Fréchet distance shows it better
 # (26 against 18 with guidance). The moving average shows nothing here: the learning rate had fallen to 0, and the
 # last weights hardly moved any more.
+# </details>
 
 # %% [markdown]
 # Read such a table with three doubts. One seed is one story: the same training with another seed moves by some points

@@ -47,7 +47,7 @@ where_we_are("text encoder", "U-Net", "sampler", "guidance", "VAE decoder")
 # %% [markdown]
 # ## First instrument: the pulse
 #
-# A sampler walks through latents that should look like training's. The variance of signal and noise sum to 1 there
+# A sampler walks through latents that should look like training's. The variances of signal and noise sum to 1 there
 # (lesson 02), so there is something to measure after every step, with no knowledge of the picture: the standard
 # deviation of `z`. We call it the pulse.
 #
@@ -148,8 +148,8 @@ plots.show(fig, f"Four pictures from four captions, and below them four from the
 # >
 # > <details><summary><b>Answer</b></summary>
 # >
-# > Only the third could, as it looks at pixels, and it would not know what it saw. Pulse and blood test never leave
-# > latent space. What is left is the oldest instrument: your eye.
+# > Only the third could, as it looks at pixels, and it would not know what it saw. Pulse and blood test never
+# > decode. What is left is the oldest instrument: your eye.
 # > </details>
 
 # %% [markdown]
@@ -256,7 +256,7 @@ print("The caption changes nothing:", *silent, "   Never trained:", *unborn)
 # | the schedules differ | sampling uses DDPM's $\bar\alpha$, training used Stable Diffusion's |
 # | cosines and sines are swapped | in the time embedding |
 # | the caption is not passed | both halves of guidance read the empty caption |
-# | guidance has the wrong sign | $\epsilon_\varnothing - w\,(\epsilon_c - \epsilon_\varnothing)$ |
+# | guidance has the wrong sign | $\hat v_\varnothing - w\,(\hat v_c - \hat v_\varnothing)$ |
 # | the average is never updated | what is drawn with is the EMA, and nobody feeds it |
 
 # %% [markdown]
@@ -308,20 +308,20 @@ for patient, ailment in MINE.items():
 # **E and H.** The network answers rightly when it is asked rightly. So it is asked wrongly, or its answers are
 # combined wrongly. E's pictures do react to the caption, by running away from it: red on white becomes cyan on black,
 # and the pulse rises far above the healthy one. *Guidance has the wrong sign.* H looks healthy; only its pulse is a
-# little below the line: *t is off by one*. At every step it is told that less noise is there than is. That hardly
-# shows here; it will below.
+# little below the line: *t is off by one*. At every step the network is told of less noise than there is. That
+# hardly shows here; it will below.
 # </details>
 
 # %% [markdown]
 # <details><summary><b>Work-up 4: two with bad blood and trained weights</b></summary>
 #
-# **A and G** are the hardest pair: trained weights, wrong answers, and A's pictures look fine. G reads every `t` as
+# **A and G** are the hardest pair: A's pictures even look fine. G reads every `t` as
 # some other `t`, and its blood is worst where `t` is small: *cosines and sines are swapped*.
 #
 # A: the real latents are noised with another $\bar\alpha_t$. Near the start the two schedules nearly agree. Then the
 # share of signal falls behind, to less than a third of what the network is told at t = 500, and a ninth at 650, where
-# A's blood is worst. At the very end there is hardly any signal, and a wrong `t` matters less: *the
-# schedules differ*.
+# A's blood is furthest above the healthy one. At the very end there is hardly any signal, and a wrong `t` matters
+# less: *the schedules differ*.
 #
 # The next cell draws that argument.
 # </details>
@@ -392,7 +392,7 @@ plots.show(fig, "Loss over training steps. The network's and its average's fall 
 assert curves["the forgotten average"][-1] > curves["its average"][-1]
 
 # %% [markdown]
-# The curve that training prints is the network's. It looks perfect. Only who *draws with the average* sees that it
+# The curve that training prints is the network's. It looks perfect. Only one who *draws with the average* sees that it
 # never moved. So log the loss of what you will ship, not only of what you train.
 
 # %% [markdown]
@@ -461,7 +461,7 @@ print(f"changes a pixel by {255 * change:.2f} of 255 grey levels on average")
 assert 0 < 255 * change < 3
 
 # %% [markdown]
-# Nobody will ever see it. That is the worst kind: no symptom, found only by who compares with the reference, number
+# Nobody will ever see it. That is the worst kind: no symptom, found only by comparing with the reference, number
 # by number. `tests/test_parity_networks.py` is that kind of doctor.
 
 # %% [markdown]
@@ -515,10 +515,11 @@ assert 0 < 255 * change < 3
 # %% [markdown]
 # ## Exercises
 #
-# `../exercises/16_clinic.ipynb`: cure the patients.
+# `../exercises/16_clinic.ipynb`: cure five patients, and say which fault has which symptom.
 #
-# To try here: give one patient *two* illnesses (`clinic.wrong_range` copies only a healthy model, but you can call
-# `clinic.sines_first(clinic.other_schedule(model))`) and ask a friend. Which pairs can you still tell apart?
+# To try here: give one patient *two* illnesses, as in `clinic.sines_first(clinic.other_schedule(model))`, and ask a
+# friend. (Four change the pipeline's methods: wrong range, `t` off by one, no caption, wrong sign. Such a one must
+# come last, and two of them do not go together.) Which pairs can you still tell apart?
 
 # %% [markdown]
 # ## What next
