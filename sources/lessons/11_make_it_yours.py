@@ -352,7 +352,7 @@ titles = [c.replace("large ", "").replace(" to ", "\nto ").replace(" above", "\n
           for c in pairs]
 fig = plots.grid(draw(taught, pairs * 2, seed=5), titles, columns=4, rows=["first", "second"], size=1.7)
 plots.show(fig, "Two rows of pictures for four captions: a heart left of a square, a star above a heart, two hearts, a "
-                "small heart. In training a heart was always large and alone.")
+                "small heart. The other things are right; where a heart should be there is mostly a cross or a blob.")
 
 # %% [markdown]
 # Neither. There are two things, in the right places and colours, but where a heart should stand there is mostly a
@@ -375,7 +375,9 @@ rows = [draw(unet, old_words, seed=4) for unet in (model.unet, taught, forgetful
 fig = plots.grid(torch.cat(rows), [c.replace(" on ", "\non ").replace(" above ", "\nabove ") for c in old_words],
                  columns=6, rows=["shipped", "taught", "hearts only"], size=1.45)
 plots.show(fig, "Pictures of six old captions by three U-Nets: the shipped one, the one that was taught with old "
-                "pictures among the new ones, and the one that was taught with hearts alone.")
+                "pictures among the new ones, and the one that was taught with hearts alone. The first two draw what "
+                "was asked, the second with a red circle cut flat; the third a small star, a dented square, a "
+                "heart-shaped ring, hearts instead of the cross and of the pair, and a triangle.")
 
 # %%
 RESULT["hearts only"] = (*learnt(forgetful), kept(forgetful))
@@ -424,7 +426,8 @@ def on_the_way(ax, weight):
 
 widgets.dial(on_the_way, {"weight": tuple(WAY)}, strip=[{"weight": w} for w in (0.0, 0.5, 1.0)], size=(2.9, 1.8),
              alt="Pictures for a large red heart and a large blue ring, by U-Nets whose weights are 0, 50 and 100 % "
-                 "of the way from the shipped to the taught ones.")
+                 "of the way from the shipped to the taught ones: a cross and a disc, a blob, a heart; the ring stays "
+                 "a ring.")
 
 # %% [markdown]
 # ## A folder of your own

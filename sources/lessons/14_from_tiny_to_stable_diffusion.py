@@ -657,8 +657,9 @@ with mock.patch.object(tiny.vae, "config", copied):
 fig = plots.grid([*here, *as_noise, *badly_scaled], columns=2, size=1.5,
                  rows=["right", "velocity\nread as noise", "another\nVAE's scale"])
 plots.show(fig, "Three rows of two pictures. Right: the red circle; the blue star above yellow squares. Velocity read "
-                "as noise: dark, ragged shapes among blotches. Another VAE's scale: clean outlines, but the colours "
-                "are far too strong, the red and the blue nearly black, and the grounds washed out.")
+                "as noise: dark, ragged shapes among blotches, the squares one orange band. Another VAE's scale: "
+                "clean outlines, but the colours are far too strong, the red and the blue nearly black, and the "
+                "grounds washed out.")
 
 # %% [markdown]
 # Both do, more or less, and both are one entry in a configuration file. The second is the kinder mistake: every latent

@@ -197,9 +197,10 @@ def grid(images: Sequence[Tensor] | Tensor, titles: Sequence[str] = (), columns:
     """
     columns = columns or len(images)
     number = math.ceil(len(images) / columns)
-    titled = 0 if not titles else number if len(titles) > columns else 1     # rows with titles, 0.3 inches each
-    fig, axes = plt.subplots(number, columns, squeeze=False,
-                             figsize=(size * columns + bool(rows), (size + 0.04) * number + 0.28 * titled))
+    titled = 0 if not titles else number if len(titles) > columns else 1     # rows that have titles
+    lines = max((title.count("\n") + 1 for title in titles), default=0)
+    height = (size + 0.04) * number + (0.10 + 0.18 * lines) * titled
+    fig, axes = plt.subplots(number, columns, squeeze=False, figsize=(size * columns + bool(rows), height))
     for i, ax in enumerate(axes.flat):
         bare(ax)
         if i < len(images):
