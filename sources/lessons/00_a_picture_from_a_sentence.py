@@ -3,7 +3,7 @@
 #
 # **Goal.** Type a sentence, get a picture, and look into the box that made it.
 #
-# **Time.** 25 minutes to read and play; the cells compute for under a minute on 2 CPU cores.
+# **Time.** 25 minutes to read and play; the cells compute for under half a minute on 2 CPU cores.
 #
 # **Before this.** Nothing but some Python. Whether your PyTorch and your statistics suffice for the rest, the
 # self-test at the end tells.

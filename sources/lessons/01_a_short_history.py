@@ -3,7 +3,7 @@
 #
 # **Goal.** Walk from 2015 to Stable Diffusion XL, and see at each step what was possible then that was not before.
 #
-# **Time.** 25 minutes to read and play; the cells compute for about half a minute on 2 CPU cores.
+# **Time.** 25 minutes to read and play; the cells compute for under half a minute on 2 CPU cores.
 #
 # **Before this.** Lesson 00. Nothing is trained here, and no formula needs to be understood yet: the later lessons
 # build everything that appears.

@@ -3,7 +3,7 @@
 #
 # **Goal.** Build the one-way street from a picture to pure noise: step by step first, then in a single jump.
 #
-# **Time.** 35 minutes to read and play; the cells compute for under a minute on 2 CPU cores.
+# **Time.** 35 minutes to read and play; the cells compute for under half a minute on 2 CPU cores.
 #
 # **Before this.** Lesson 00; mean, variance and the normal distribution; how PyTorch broadcasts `(B, 1, 1, 1)`
 # against `(B, C, H, W)`.

@@ -3,7 +3,7 @@
 #
 # **Goal.** Train a network to find the noise in a digit, and walk back from pure noise in small steps.
 #
-# **Time.** 50 minutes to read and play; the cells compute for about four minutes on 2 CPU cores.
+# **Time.** 50 minutes to read and play; the cells compute for two to three minutes on 2 CPU cores.
 #
 # **Before this.** Lesson 02: the schedule, $\bar\alpha_t$, the jump to $z_t$. You should know `nn.Module`.
 #

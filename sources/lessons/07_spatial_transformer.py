@@ -3,7 +3,7 @@
 #
 # **Goal.** Build attention by hand on six numbers, then the transformer through which a caption enters the picture.
 #
-# **Time.** 45 minutes to read and play; the cells compute for about a minute on 2 CPU cores.
+# **Time.** 45 minutes to read and play; the cells compute for under half a minute on 2 CPU cores.
 #
 # **Before this.** Lesson 06; matrix products; softmax (positive numbers that sum to 1).
 #
