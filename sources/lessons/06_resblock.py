@@ -32,8 +32,8 @@ from tinyldm.workshop.machine import choose_device
 
 plots.use()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
-print("This lesson runs on", DEVICE.type)
 torch.manual_seed(0)
+print("This lesson runs on", DEVICE.type)
 
 # %% [markdown]
 # ## Where we are
