@@ -74,18 +74,22 @@ plots.show(fig, "Eight small clouds of points on a ring, four of them dense and 
 # ## 2015: the chain and its bound
 #
 # Sohl-Dickstein et al. 2015 destroy the data in $T$ steps and learn each step's way back. Here $T = 40$; $\beta_t$
-# (`beta[t]`) and $\bar\alpha_t$ (`alpha_bar[t]`) are as in lesson 02, but chosen so that every step destroys an equal
-# share of the variance.
+# (`beta[t]`) and $\bar\alpha_t$ (`alpha_bar[t]`) are as in lesson 02, but chosen so that every step but the first, a
+# smaller one, destroys about an equal share of the variance.
 
 # %%
 T = 40
-beta = 1 / torch.linspace(T, 2, T, dtype=torch.float64)        # (T,) 1/40, 1/39, …, 1/2
+beta = 1 / torch.linspace(T, 2, T, dtype=torch.float64)        # (T,) from 1/40 up to 1/2
 beta[0] = 1e-3                                                 # the finest detail that the model can show
 alpha_bar = (1 - beta).cumprod(0).float()                      # (T,)
 beta = beta.float()
 q_2015 = nonequilibrium_2015.constant_share_schedule(T)
 
 print(same(alpha_bar, q_2015.alpha_bar))
+
+# %% [markdown]
+# (The formulas count from 1, with $x_0$ clean; the code counts from 0, as in lesson 02. The last step back, to the
+# clean point, is fixed and not learnt: 39 steps are left.)
 
 # %% [markdown]
 # What is the right step back? If we knew the clean $x_0$, two witnesses would speak about $x_{t-1}$:
@@ -124,13 +128,14 @@ print(same(posterior(x0, x_t, t)[0], nonequilibrium_2015.forward_posterior(x0, x
 
 # %% [markdown]
 # A model does not know $x_0$. 2015's network answers with a Gaussian of its own: a mean *and* a variance. The loss is
-# how far that Gaussian is from the posterior, as a Kullback-Leibler divergence (KL): the price, in nats, of coding
-# draws from one with a code made for the other. For one coordinate
+# how far that Gaussian is from the posterior, as a Kullback-Leibler divergence (KL): the price, in nats (bits of the
+# natural logarithm: 1 nat is 1.44 bits), of coding draws from one with a code made for the other. For one coordinate
 #
 # $$ \mathrm{KL} = \tfrac12\Big(\log\frac{v_p}{v_q} + \frac{v_q + (\mu_q-\mu_p)^2}{v_p} - 1\Big). $$
 #
-# Summed over all steps it makes the *bound* (2015, eq. 14): **the model needs at most this many bits a point.** No
-# model can need fewer than the data's entropy.
+# Summed over all steps, with a constant for the two ends of the chain, it makes the *bound* (2015, eq. 14): **the
+# model needs at most this many bits a point.** No model can need fewer than the data's *entropy*, the mean of
+# $-\log_2 p(x)$.
 
 # %%
 def gaussian_kl(mean_q, var_q, mean_p, var_p):
@@ -258,8 +263,8 @@ assert torch.isclose(average, exact)
 # trained by squared error on the single arrows learns the average, which is the score. That is the whole trick, and
 # nobody had to know $p$.
 #
-# 2019's loss, weighted by $\sigma^2$ so that all noise levels count alike (eqs. 5 and 6), at 25 levels from 3 down to
-# 0.03. (The paper takes ten.)
+# 2019's loss (*denoising score matching*), weighted by $\sigma^2$ so that all noise levels count alike (eqs. 5 and
+# 6), at 25 levels from 3 down to 0.03. (The paper takes ten.)
 
 # %%
 sigmas = torch.logspace(math.log10(3), math.log10(0.03), 25)         # (25,) each 0.83 of the one before
@@ -319,7 +324,8 @@ widgets.dial(arrows_at, {"sigma": [0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0
 #
 # $$ x \leftarrow x + \tfrac{\alpha}{2}\,\nabla_x\log p(x) + \sqrt{\alpha}\; z, \qquad z \sim \mathcal N(0, 1), $$
 #
-# with step size $\alpha$ (`step`). Walk for ever, and your positions are draws from $p$.
+# with step size $\alpha$ (`step`; no relation of $\bar\alpha_t$). Make it small and walk for ever, and your positions
+# are draws from $p$.
 #
 # > **Predict.** Two clouds far apart, at (-5, -5) with 20 % of the points and at (5, 5) with 80 %. We give Langevin
 # > the *exact* score, start everywhere, and walk 1,000 steps. What share ends in the heavy cloud: 80 %, 50 %, or all?
@@ -360,7 +366,8 @@ plots.show(fig, f"Plain Langevin dynamics puts {reached:.0%} of the points into 
 # </details>
 #
 # With large noise the two hills are one, the weights show in the slope, and the points spread rightly. Then the noise
-# falls, level by level, and they stay. That is why there are noise levels. The same walk on what our network learnt:
+# falls, level by level, and they stay: *annealed* Langevin dynamics. That is why there are noise levels. The same
+# walk on what our network learnt:
 
 # %%
 one, two = (torch.Generator().manual_seed(2) for _ in range(2))
@@ -386,7 +393,8 @@ plots.show(fig, "2019's way: a cloud of points, at first wider than the frame, c
 # $$ L_\text{simple} = \mathbb E\,\big\|\epsilon - \epsilon_\theta(\sqrt{\bar\alpha_t}\,x_0 +
 # \sqrt{1-\bar\alpha_t}\,\epsilon,\; t)\big\|^2 $$
 #
-# where $\epsilon_\theta$ is the network (`eps_theta`) with weights $\theta$.
+# where $\epsilon_\theta$ is the network (`eps_theta`) with weights $\theta$. (As in lesson 03, the code takes the
+# mean over the coordinates, here two, instead of their sum: half of this.)
 
 # %%
 q_2020 = ddpm_2020.linear_schedule()                           # beta from 1e-4 to 0.02 in 1,000 steps
@@ -441,8 +449,8 @@ plots.show(fig, "2020's way back over 1,000 steps: the round cloud becomes a rin
 # $$ \text{score} = -\frac{\epsilon}{\sigma_t}\ \text{ at } \bar x, \qquad \text{score} =
 # -\frac{\epsilon}{\sqrt{1-\bar\alpha_t}}\ \text{ at } x_t. $$
 #
-# > **Predict.** Put 2020's network, so translated, into 2019's loss. How does the result compare with
-# > $L_\text{simple}$: proportional, similar, or equal?
+# > **Predict.** Put 2020's network, so translated, into 2019's loss. How does the result compare with `loss_2020`,
+# > point by point: proportional, similar, or equal?
 
 # %%
 t = torch.randint(1000, (4000,), generator=seed)
@@ -470,9 +478,9 @@ print(f"4,000 losses by 2019's formula and by 2020's; the largest difference is 
 #
 # ## Two: the noise is the bound
 #
-# With a fixed variance the posterior and the model differ in the mean only, and a KL between Gaussians of one
-# variance is a squared distance. Both means are eq. 11, with the true noise and with the guessed one. So each step of
-# 2015's bound is
+# The posterior's variance is known, and the model's is fixed: only its mean can be learnt. Take $\beta_t$ for both
+# (the posterior's own is a little smaller, which adds only a constant), and the KL is a squared distance. Both means
+# are eq. 11, with the true noise and with the guessed one. So, up to that constant, each step of 2015's bound is
 #
 # $$ \mathrm{KL}_t = \frac{\beta_t}{2\,\alpha_t\,(1-\bar\alpha_t)}\ \|\epsilon-\epsilon_\theta\|^2, \qquad \alpha_t =
 # 1-\beta_t $$
@@ -518,7 +526,8 @@ plots.show(fig, "Left: the bound's weight on a logarithmic scale falls from abou
 # %% [markdown]
 # So 2020 changed *one thing* in the loss: it dropped the weight. The bound counts bits, and most bits of a picture
 # are in its finest grain, which the eye does not value. $L_\text{simple}$ spends the network's effort on the coarse
-# steps, where it is decided what the picture shows. The samples get better, the bits worse.
+# steps, where it is decided what the picture shows. On pictures the samples get better, and the bits worse (2020,
+# section 4).
 #
 # ## Three: all networks say the same
 #
@@ -560,11 +569,16 @@ plots.show(fig, "The exact field of arrows and those of the three networks at tw
                 "stands its root-mean-square error; the arrows' own is about 1.")
 
 # %% [markdown]
-# Three losses, three parameterisations, one field of arrows. And if the networks are the same, so the *samplers* can
-# be swapped. In $\bar x$ each paper's step is one line, with $\sigma$ now and a smaller $\sigma'$ next, and $\hat x_0
-# = \bar x - \sigma\hat\epsilon$ the guess of the clean point:
+# Above each field stands its root-mean-square error on noised data; the arrows' own size is about 1. Three losses,
+# three parameterisations, one field of arrows.
+
+# %% [markdown]
+# And if the networks are the same, so the *samplers* can be swapped. In $\bar x$ each kind of step is one line, with
+# $\sigma$ now and a smaller $\sigma'$ next, $\hat\epsilon$ the network's noise, $z$ fresh noise, and $\hat x_0 = \bar
+# x - \sigma\hat\epsilon$ the guess of the clean point:
 #
-# - chain (2015, 2020): $\hat x_0 + r\,(\bar x-\hat x_0) + \sigma'\sqrt{1-r}\;z$, with $r = \sigma'^2/\sigma^2$;
+# - chain (2015, 2020): $\hat x_0 + r\,(\bar x-\hat x_0) + \sigma'\sqrt{1-r}\;z$, with $r = \sigma'^2/\sigma^2$ (the
+#   posterior's variance; above, 2020 took $\beta_t$, and 2015 learnt its own);
 # - Langevin (2019): $\bar x - \frac{\alpha}{2\sigma}\hat\epsilon + \sqrt\alpha\,z$, a few times at each level;
 # - flow (2020/21, DDIM and score SDE): $\bar x + (\sigma'-\sigma)\,\hat\epsilon$, no chance at all.
 
@@ -620,15 +634,18 @@ plots.show(fig, "Nine clouds: the networks of 2015, 2019 and 2020, each sampled 
 print(f"The number is the distance to fresh data; two fresh draws are {floor:.3f} apart.")
 
 # %% [markdown]
-# Every network works with every sampler. (Below 0.070 the distances say only that no difference is to be seen: two
-# draws of the data itself lie as far apart.) **What is learnt (the arrows) and how one walks along them are two
-# separate choices.** That is why a Stable Diffusion checkpoint of 2022 runs with samplers invented later, and why
+# Every network works with every sampler; only 2015's with Langevin, at 0.099, is clearly farther away. (The distance
+# is the sliced Wasserstein distance: both clouds are looked at from many directions and sorted, and it is how far the
+# points would have to be moved. Below 0.070 it says only that no difference is to be seen: two draws of the data
+# itself lie as far apart.) **What is learnt (the arrows) and how one walks along them are two separate choices.**
+# That is why a Stable Diffusion checkpoint of 2022 runs with samplers invented later, and why
 # `tinyldm/reverse_diffusion.py` has four samplers and no network in it.
 
 # %% [markdown]
 # ## Break it on purpose
 #
-# Three walks with 2019's network, each with one thing wrong:
+# Three walks with 2019's network, each with one thing wrong (their numbers of steps differ, too, which does not
+# matter here):
 #
 # 1. **No stagger**: Langevin without its noise $z$: only uphill.
 # 2. **One level**: all steps at the smallest $\sigma = 0.03$.
@@ -677,8 +694,9 @@ plots.show(fig, f"Four clouds. Right: eight clouds, {heavy(walks['right']):.0%} 
 # - *DDPM improved on the previous method by variational inference.* Hardly: the bound was 2015's loss already. 2020
 #   fixed the variance, predicted noise and dropped the weights; the cell of section Two shows that nothing else
 #   changed.
-# - *The network predicts the noise added at each step.* No: all the noise in $x_t$. A step removes a part of it,
-#   $\beta_t/\sqrt{1-\bar\alpha_t}$ of it (eq. 11).
+# - *The network predicts the noise added at each step.* No: all the noise in $x_t$, which is
+#   $\sqrt{1-\bar\alpha_t}\,\epsilon$. A step removes only $\beta_t/\sqrt{1-\bar\alpha_t}\;\epsilon$ (eq. 11), the
+#   share $\beta_t/(1-\bar\alpha_t)$ of it.
 # - *NCSN or SMLD.* Both names are of the 2019 method: the network, and the way to train and to sample it.
 
 # %% [markdown]
@@ -715,8 +733,9 @@ plots.show(fig, f"Four clouds. Right: eight clouds, {heavy(walks['right']):.0%} 
 # `../exercises/04_three_ancestors.ipynb`: a KL between Gaussians, the noise levels, the score of a mixture, the loss
 # of 2019, a Langevin step.
 #
-# To try here: change `data.ring_of_gaussians()` to `data.checkerboard()` or `data.two_moons()` and run all. Which
-# network suffers most? Train 2020 with `weight[t] * loss_2020(…)`: do the samples get better or worse?
+# To try here: change `data.ring_of_gaussians()` to `data.checkerboard()` or `data.two_moons()` and run all up to
+# "Break it on purpose" (`heavy` is for the ring only). Which network suffers most? Train 2020 with `weight[t] *
+# loss_2020(…)`: do the samples get better or worse?
 
 # %% [markdown]
 # ## What next

@@ -106,7 +106,7 @@ print("The same merges as tinyldm's.")
 # </details>
 #
 # The shipped tokenizer was made in this way from the words of the small world. Each of them is one piece. Others are
-# spelled out, and nothing is ever unknown:
+# spelled out, and nothing is ever unknown, as the smallest pieces are the 256 bytes of which every text consists:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -140,8 +140,9 @@ print((torch.zeros(3, 3) + causal_mask(3)).softmax(-1))
 # (1, 0, 0), then (½, ½, 0), then (⅓, ⅓, ⅓). The first position has only itself to look at.
 # </details>
 #
-# Why such a handicap? CLIP's authors kept it so that the tower could be started from, or trained as, a language model
-# (Radford et al. 2021, § 2.4). For us it has a consequence that you will see in the padding.
+# Why such a handicap? This text transformer comes from CLIP, a model of texts and pictures that you meet below. Its
+# authors kept the mask so that it could be started from, or trained as, a language model (Radford et al. 2021, §
+# 2.4). For us it has a consequence that you will see in the padding.
 
 # %% [markdown]
 # ## The text transformer
@@ -238,8 +239,9 @@ plots.show(fig, "A heat map, three pairs of captions down, 32 positions across: 
 # <details><summary><b>Answer</b></summary>
 #
 # That word, and everything to its right, padding included: who stands further right has seen it. To the left nothing
-# changes. With another colour the vector at *circle*, which reads both words, changes most of all. (The third pair is
-# hardly to be seen: that "a" and "the" draw the same picture has been learnt.)
+# changes. With another colour the word's own vector changes little; the vector at *circle*, which reads both words,
+# changes most of all. (The third pair is hardly to be seen: that "a" and "the" draw the same picture has been
+# learnt.)
 # </details>
 #
 # So padding is not empty. Each of these 27 vectors has read the whole caption: they are a summary, 27 times, each
@@ -257,7 +259,7 @@ plots.show(fig, "A heat map, three pairs of captions down, 32 positions across: 
 # \text{loss} = \tfrac12 \big( \mathrm{CE}(\ell, \text{rows}) + \mathrm{CE}(\ell, \text{columns}) \big) $$
 #
 # (figure 3 there). $s$ (`scale`) is learnt; CE is the cross-entropy. A caption's vector is read at its end token, the
-# first place that has seen every word.
+# first place after all words: it has seen each of them.
 #
 # > **Predict.** 64 pairs, and a network that knows nothing. What is the loss?
 
@@ -399,7 +401,8 @@ print("Small CLIP, own caption of 64:", retrieval(clip.embed_image, clip.embed_t
 #
 # Two minutes, and it finds captions. Does it *understand* them? Take a scene of two things and swap one attribute in
 # the caption: "a red circle above a blue square" becomes "a blue circle above a red square". The same words, another
-# meaning. Is the picture more similar to the true one? Luck is 50 %.
+# meaning: to know which attribute belongs to which thing is called *binding*. Is the picture more similar to the true
+# one? Luck is 50 %. (In brackets, here and above: the 95 % interval.)
 #
 # > **Predict.** Your CLIP, with the retrieval that you just saw: how often does it prefer the true caption?
 
@@ -423,10 +426,11 @@ for kind, seen in mine_binds.items():
     print(f"{kind:9} {seen}")
 
 # %% [markdown]
-# Compare with your retrieval above, and with luck: all four intervals contain 50 %. Among 64 captions the right *words*
-# are mostly enough to find the right one, so the contrastive loss has little reason to learn who has which colour: the
-# network can get by as a *bag of words* (Yuksekgonul et al. 2023 found this in large models too). And what the text
-# encoder does not know, no U-Net can read from it: the colours would be swapped in the pictures.
+# Compare with your retrieval above, and with luck: all four intervals contain 50 %. Among 64 captions the right
+# *words* are mostly enough to find the right one, so the contrastive loss has little reason to learn who has which
+# colour: the network can get by as a *bag of words* (Yuksekgonul et al. 2023 found this in large models too). And
+# what the text encoder's vectors do not hold, no U-Net can read from them: it could only guess whose colour is whose.
+# (Tested here is the end token's vector; the U-Net reads all 32.)
 
 # %% [markdown]
 # ## What the shipped one was given
@@ -474,9 +478,10 @@ plots.show(fig, "How often the true caption is preferred to one with a swapped a
 # %% [markdown]
 # ## A picture as context
 #
-# The picture tower's patch vectors are a sequence of vectors too. One linear layer brings them to the U-Net's context
-# width, and they can stand behind the caption's, or in their place. That is all that "conditioning on an image"
-# needs: the cross-attention stays as it is.
+# The picture tower's vectors are a sequence, too. (The shipped one gives 65: one learnt vector stands in front of the
+# 64 patches, and is read as the whole picture's.) One linear layer brings them to the U-Net's context width, and they
+# can stand behind the caption's, or in their place. That is all that "conditioning on an image" needs: the
+# cross-attention stays as it is.
 
 # %%
 encoder = model.image_encoder
@@ -487,8 +492,8 @@ with torch.no_grad():
 print(same(patches, model.encode_image(to_unit(example)), tolerance=1e-4))
 
 # %% [markdown]
-# Now draw with the empty caption and a picture's vectors. In a fifth of the shipped model's training batches the
-# U-Net read such contexts. The last column is a photograph: nothing like it was in the small world.
+# Now draw with the empty caption's vectors and, behind them, a picture's. In a fifth of the shipped model's training
+# batches the U-Net read such contexts. The last column is a photograph: nothing like it was in the small world.
 #
 # > **Predict.** Which of these will come back: colours, shapes, places, the ground, fine detail? And from the
 # > photograph?
@@ -507,11 +512,12 @@ plots.show(fig, "Top row: four scenes of the small world and a photograph of a f
 # <details><summary><b>Answer</b></summary>
 #
 # The ground, the number of things, their places and sizes; most colours, or a neighbour (purple becomes blue, orange
-# yellow). The shapes mostly not: a square comes back as a star or a ring, a plus as a star. Words are
-# better trained: only a fifth of the batches had a picture to read, and half of those had a caption beside it as well.
+# yellow). The shapes mostly not: a square comes back as a star or a ring, a plus as a star, and on the dark ground
+# both are mere blobs; once a green plus comes back as a blue star. Words are better trained: only a fifth of the
+# batches had a picture to read, and half of those had a caption beside it as well.
 #
-# The photograph can only come back as a scene of the small world: something round and orange on a dark ground. The
-# U-Net knows nothing else.
+# The photograph can only come back in what the small world has: a dark ground, something roundish and orange, and
+# green and blue pieces that are no shape at all. It knows nothing else.
 # </details>
 
 # %% [markdown]
@@ -550,7 +556,9 @@ print("weights of four pixels over one vector:", torch.randn(4, 1).softmax(-1).f
 # network has to do the where.
 # </details>
 #
-# Enough for digits. A small U-Net in pixel space, as in lesson 03, that reads its label as context:
+# Enough for digits. As in lesson 03 the pixels themselves are noised; here a small U-Net (lesson 08) takes the noise
+# out, and reads its label as context. To draw, *guidance* weighs the label: 0 leaves it out altogether, 1 is the
+# plain network, more exaggerates it (lesson 12).
 
 # %%
 data = Digits(8)
@@ -625,7 +633,7 @@ plots.show(fig, "The share of drawn digits that are read as the label asked for,
     f"{w:g}: {seen.value:.0%}" for w, seen in rights.items()) + ".")
 
 # %% [markdown]
-# Guidance 0 leaves the label out altogether, 1 is the plain network, more exaggerates the label (lesson 12).
+# At 0 it is luck, as it must be: the label is not heard.
 
 # %% [markdown]
 # ## Break it on purpose
@@ -656,7 +664,8 @@ plots.show(fig, "Two bars, retrieval with the mask and without: " + ", ".join(
 
 # %% [markdown]
 # Far worse. Weights mean something only in the computation that they were trained in. Every vector is now mixed with
-# padding that it has never seen. No shape is wrong, and nothing complains.
+# what stands to its right, later words and padding, which it never saw in training. No shape is wrong, and nothing
+# complains.
 
 # %% [markdown]
 # ## What the article says

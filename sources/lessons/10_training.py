@@ -451,11 +451,11 @@ plots.show(fig, "The share of pictures with the right colour and the right shape
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The loss ends at 0.17, and falls mostly in the first 300 steps. One thing at one of the places comes first: 120 steps
-# show it. Then come the colours (64 % right at 120, 95 % at 360), then the shapes (30 and 83 %; 30 is below luck, as
-# "unclear" is wrong): a shape is a matter of few latent numbers at its edge, and costs little loss. The last errors,
-# one shape in six, go while the loss looks flat. And it does not go to 0, however long you train: no network can tell
-# the noise in $z_t$ from the picture exactly.
+# The loss ends at 0.17, and falls mostly in the first 300 steps. One thing at one of the places comes first: 120
+# steps show it. Then come the colours (64 % right at 120, 95 % at 360), then the shapes (30 and 83 %; 30 is below
+# luck, as "unclear" is wrong): a shape is a matter of few latent numbers at its edge, and costs little loss. The last
+# errors, one shape in six, go while the loss looks flat. It never gets to 0: no network can tell the noise in $z_t$
+# from the picture exactly.
 # </details>
 #
 # Was it luck? `benchmarks/lesson10.py` runs the very cells above with several seeds, and draws 240 pictures each.
@@ -504,7 +504,8 @@ plots.show(fig, "The loss by timestep with the right, the empty and another pict
 # A *wrong* caption (here of a kind five places away, so colour and shape are wrong) hurts at every t, even where the
 # picture is plain: the network has never met a caption that contradicts it.
 # </details>
-#
+
+# %% [markdown]
 # Two more things. At `t = 20` even the right caption costs 0.3: the target is nearly all noise there, and so little
 # noise is hard to tell from detail. And all is lower than the 0.17 above, as $z_0$ is the mean here, without a draw,
 # and no caption is dropped.
@@ -632,8 +633,8 @@ plots.show(fig, "Two loss curves of a short training, with right captions and wi
 #
 # <details><summary>Answer</summary>
 #
-# Hardly: by then the steps are tiny and both are nearly the same. Half-way through, they differ. (Try it: keep a copy
-# of `unet`, too, and draw with both.)
+# Hardly: by then the steps are tiny and both are nearly the same. Half-way through, they differ: keep a copy of
+# `unet`, draw with both.
 # </details>
 #
 # **3.** Why may captions be cached as contexts, but noise not?
