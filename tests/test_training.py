@@ -245,12 +245,13 @@ def finish(steps):
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+    handler = signal.getsignal(signal.SIGINT)
     whole = finish(little_run(tmp_path / "whole", 60))
     with pytest.raises(Stopped, match="--resume"):
         for run, _ in little_run(tmp_path / "cut", 60):
             if run.step == 25:
                 os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     resumed = finish(little_run(tmp_path / "cut", 60, resume=True))
     assert torch.equal(whole.weight, resumed.weight)
     logs = [training.read_log(tmp_path / name / "little.log.jsonl") for name in ("whole", "cut")]

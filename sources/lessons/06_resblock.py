@@ -5,7 +5,7 @@
 #
 # **Time.** 40 minutes to read and play; the cells compute for about a minute on 2 CPU cores.
 #
-# **Before this.** Lesson 02. You should have met convolutions (3 × 3, padding, stride) and `nn.Module`.
+# **Before this.** Lessons 02 and 03. You should have met convolutions (3 × 3, padding, stride) and `nn.Module`.
 #
 # **You will be able to**
 # - write a timestep as a vector, and say why one number would not do;
@@ -60,8 +60,8 @@ where_we_are("ResBlock")
 # \qquad f_i = 10000^{-i/n} $$
 #
 # (Vaswani et al. 2017, § 3.5, there for positions in a sentence; Ho et al. 2020, appendix B, for `t`.) $n$ (`half`)
-# is the number of hands. The fastest turns once in 6 timesteps, the slowest would need 10,000 times as long, and $t$
-# ends before it has moved far.
+# is the number of hands. The fastest turns once in 6 timesteps. With many hands the slowest needs almost 10,000 times
+# as long, and $t$ ends before it has moved far (with $n = 2$ only 100 times as long).
 #
 # > **Predict.** With $n = 2$, what are the four numbers of $t = 0$? And which of the four has hardly changed at $t =
 # > 1$?
@@ -83,7 +83,7 @@ print("t = 1:", timestep_embedding(torch.tensor([1]), 4)[0])
 # <details><summary><b>Answer</b></summary>
 #
 # At $t=0$ all cosines are 1 and all sines 0: $(1, 1, 0, 0)$. At $t = 1$ the fast hand (numbers 1 and 3) has moved by
-# a radian; the slow one (2 and 4) by a hundredth.
+# a radian; the slow one (2 and 4) by a hundredth of one: number 2 has hardly changed, and number 4 only by 0.01.
 # </details>
 #
 # All cosines first, then all sines: every Stable Diffusion checkpoint was trained with this order. Many texts (and
@@ -194,7 +194,7 @@ x = torch.tensor([1.0, 3.0]).reshape(1, 2, 1, 1)
 for groups in (1, 2):
     print(groups, "group(s):", group_norm(x, groups, torch.ones(2), torch.zeros(2)).flatten().tolist())
 x, gamma, delta = torch.randn(2, 8, 5, 5), torch.randn(8), torch.randn(8)
-print(same(group_norm(x, 4, gamma, delta), F.group_norm(x, 4, gamma, delta)))
+print(same(group_norm(x, 4, gamma, delta), F.group_norm(x, 4, gamma, delta), said="Yours equals PyTorch's"))
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -244,7 +244,7 @@ print(same(mine(x, t_emb), theirs(x, t_emb)))
 photo = (photograph(96) * 2 - 1).to(DEVICE)
 to_features = nn.Conv2d(3, 32, 3, padding=1).to(DEVICE)
 block = ResBlock(32, 32, t_emb_dim=128, groups=8).to(DEVICE)
-block.time_proj.bias.data += 0.9          # so that the step is seen; a trained block has such numbers of its own
+block.time_proj.bias.data[5] += 0.9       # of the channel that is drawn, so that the step is seen
 
 with torch.no_grad():
     x = to_features(photo[None])
@@ -268,7 +268,7 @@ plots.show(fig, "One channel of the flower after each layer of the block: the in
 
 # %% [markdown]
 # Compare the fourth picture with the fifth: adding the time shifts the whole channel, every pixel alike. And compare
-# the first with the last: the block is a *small correction* of what it was given.
+# the first with the last: the flower is still there, as the block only *adds* to what it was given.
 
 # %% [markdown]
 # ## Does it matter? Train with and without
@@ -347,10 +347,10 @@ plots.show(fig, "The loss over t of the two denoisers. Both fall from near 1 at 
            "is largest at the largest t, where it is several times as high.")
 
 # %% [markdown]
-# Less than you may have thought, isn't it? At most `t` the network can *see* how noisy a picture is, and needs no
-# telling. At the very end it cannot see well enough: the best answer there is "all of it is noise", $\hat\epsilon
-# \approx z_t$, and to say that exactly one must know that it *is* the end. As sampling starts exactly there, it pays
-# to be told.
+# Less than you may have thought: up to `t = 700` it is worse by a fifth or so, at `t = 999` about four times as bad.
+# For most values of `t` the network can *see* how noisy a picture is, and needs little telling. At the very end it
+# cannot see well enough: the best answer there is "all of it is noise", $\hat\epsilon \approx z_t$, and to say that
+# exactly one must know that it *is* the end. As sampling starts exactly there, it pays to be told.
 
 # %% [markdown]
 # ## The same block at t = 10 and at t = 900
@@ -391,12 +391,13 @@ plots.show(fig, "Eight channels of what the first block adds, and the noise that
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Too much. At `t = 10` noise has the factor 0.1: if that much grain is in the picture, a network that believes in `t
-# = 10` must take it for many units of `eps`.
+# Too much: a standard deviation of 1.56, where the true noise has about 1. At `t = 10` noise has the factor 0.1, at
+# `t = 300` about 0.64: a network that fully believed in `t = 10` would find six times too much. This one also looks
+# at the picture, and errs by half.
 # </details>
 #
-# Same weights, same input, other features: some channels wake at small `t`, others at large. The time decides with
-# one number for each channel *which detectors are on*. Here are these numbers.
+# Same weights, same input, other features: some channels are livelier at small `t`, others at large. The time decides
+# with one number for each channel *which detectors are on*. Here are these numbers.
 
 # %%
 with torch.no_grad():
@@ -412,10 +413,10 @@ plots.show(fig, "A heat map of the number that the time adds to each of the 32 c
 # %% [markdown]
 # ## Start as nothing: zero-initialised residuals
 #
-# A U-Net stacks dozens of these blocks. If each adds something random at the start, the signal is buried by the time
-# it has passed them all. The reference's remedy: set the *last* convolution of each block to zero when training
-# begins (`zero_module` in CompVis' code). Each block then passes its input on untouched, and learns its change from
-# there.
+# A U-Net stacks many of these blocks, Stable Diffusion's 22. If each adds something random at the start, the signal
+# is badly distorted by the time it has passed them all. The reference's remedy: set the *last* convolution of each
+# block to zero when training begins (`zero_module` in CompVis' code). Each block then passes its input on untouched,
+# and learns its change from there.
 #
 # > **Predict.** The photograph's features go through 30 untrained blocks. What does the standard deviation do: stay,
 # > grow like the number of blocks, or grow like its square root?
@@ -490,8 +491,8 @@ for ax, number in zip(axes, (1, 2, 4)):
                vmin=-4, vmax=1, aspect="equal")
 axes[-1].images[0].colorbar.set_label("log₁₀ |gradient|")
 plots.show(fig, "Where the middle output pixel looks, on a logarithmic scale, after 1, 2 and 4 blocks: a bright "
-           "square of 5, 9 and 17 pixels on a side. Outside of it the gradient is hundreds of times smaller, but "
-           "not zero.")
+           "square of 5 and of 9 pixels on a side, then a spot of about 12 that fades before the edge of its 17. Far "
+           "outside the gradient is hundreds of times smaller than in the middle, but not zero.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -578,10 +579,10 @@ plots.show(fig, "How much the block's output differs between t = 10 and t = 900:
            "groups, and zero for 32 groups, one channel a group.")
 
 # %% [markdown]
-# Exactly nothing. The time is one number for a whole channel, and the next GroupNorm subtracts each group's mean. If
-# the group *is* the channel, the number is subtracted again at once: **the network is deaf to `t`**. No error, only a
-# model that stays a little worse, as you measured above. (Later networks avoid it: they let `t` scale and shift
-# *after* the norm.)
+# The same at both: their difference is 0.000. The time is one number for a whole channel, and the next GroupNorm
+# subtracts each group's mean. If the group *is* the channel, the number is subtracted again at once: **the network is
+# deaf to `t`**. No error, only a model that stays a little worse, as you measured above. (Other networks avoid it,
+# already in 2021: they let `t` scale and shift *after* the norm.)
 
 # %% [markdown]
 # ## What the article says

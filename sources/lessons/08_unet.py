@@ -6,7 +6,7 @@
 #
 # **Time.** 40 minutes to read and play; the cells compute for about a minute on 2 CPU cores.
 #
-# **Before this.** Lessons 06 and 07.
+# **Before this.** Lessons 03, 05, 06 and 07.
 #
 # **You will be able to**
 # - write a U-Net that loads Stable Diffusion's weights, and explain each of its shapes;
@@ -41,8 +41,9 @@ print("This lesson runs on", DEVICE.type)
 # ## Where we are
 #
 # This is the box in the middle: noisy latent, time and context in, a guess of the same shape as the latent out. The
-# blocks are the ones that you built; the imports above stand for them (you showed that they are equal). What is left
-# is the plumbing, and the plumbing is where U-Nets are got wrong.
+# blocks are the ones that you built; the imports above stand for them (you showed that they are equal; the package's
+# SpatialTransformer also takes a `depth`, the number of its transformer blocks, which was 1 in lesson 07). What is
+# left is the plumbing, and the plumbing is where U-Nets are got wrong.
 
 # %%
 where_we_are("U-Net", "ResBlock", "SpatialTransformer")
@@ -57,8 +58,8 @@ where_we_are("U-Net", "ResBlock", "SpatialTransformer")
 # - **across**: at the bottom every pixel is near to every other;
 # - **up**: double again, back to the size of the input.
 #
-# On the way down, detail is lost. That is what the **skips** are for: every feature map of the way down is kept, and
-# handed to the way up at the same height (Ronneberger et al. 2015).
+# On the way down, detail is lost. That is what the **skips** are for: the feature map after each stage of the way
+# down is kept, and handed to the way up at the same height (Ronneberger et al. 2015).
 
 # %% [markdown]
 # ## The stack
@@ -149,7 +150,7 @@ class UpLevel(nn.Module):
 
     def forward(self, x, t_emb, context, skips):
         for j, resblock in enumerate(self.resblocks):
-            x = resblock(torch.cat([x, skips.pop()], dim=1), t_emb)     # pop: (B, C + C_skip, H, W) -> (B, C, H, W)
+            x = resblock(torch.cat([x, skips.pop()], dim=1), t_emb)     # pop: (B, C_in + C_skip, H, W) -> (B, C, H, W)
             if self.transformers:
                 x = self.transformers[j](x, context)
         return x if self.upsample is None else self.upsample(x)         # -> (B, C, 2H, 2W)
@@ -295,8 +296,8 @@ plots.show(fig, "The tiny U-Net as bars from left to right: tall ones at 8 by 8,
 
 # %% [markdown]
 # Nested arcs, never crossing: that is what "last in, first out" looks like. And now **the same class** with Stable
-# Diffusion 1's numbers. On PyTorch's `meta` device tensors have shapes but no contents, so 860 million parameters
-# cost nothing.
+# Diffusion 1's numbers. On PyTorch's `meta` device tensors have shapes but no contents, so even the largest network
+# costs no memory.
 #
 # > **Predict.** How many parameters has your U-Net at that size? (The tiny one has 2.8 million.)
 
@@ -371,12 +372,15 @@ plots.show(fig, "Percent of parameters and of operations by level. Stable Diffus
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Level 2, of 16² pixels, has most parameters, almost half; level 0, of 64², does most of the work.
+# Level 2, of 16² pixels, has most parameters, almost half; level 0, of 64², does more of the work than any other (38
+# %).
 # </details>
 #
-# The wide, coarse levels *know* most, and the fine, narrow ones *work* most: halving the sides divides the work by
-# four, doubling the channels multiplies parameters and work by four. It is why later versions moved their
-# transformers down: XL has none at its finest level and ten in a row at its coarsest.
+# The wide, coarse levels *know* most, and the fine, narrow ones *work* most. Doubling the channels multiplies a
+# convolution's parameters and work by four, halving the sides divides its work by four again: that would be even, but
+# self-attention costs far more with 4,096 pixels. Level 3 is no wider than level 2 and has no SpatialTransformers:
+# hence fewer parameters, and little work. It is why later versions moved their transformers down: XL has none at its
+# finest level and ten in a row at its coarsest.
 
 # %% [markdown]
 # ## Any size that divides
@@ -403,8 +407,9 @@ except RuntimeError as error:
 # %% [markdown]
 # ## Look inside the trained one
 #
-# A scene of the small world is noised to `t = 600`, and goes through the shipped U-Net. One channel of each feature
-# map on its way, the liveliest (blue below 0, orange above, each map on a scale of its own):
+# A scene of the small world is noised to `t = 600`, and goes through the shipped U-Net. That one predicts the
+# velocity (lesson 03), so `to_z0` turns its answer into a clean latent, and the VAE (lesson 05) into a picture. One
+# channel of each feature map on its way, the liveliest (blue below 0, orange above, each map on a scale of its own):
 
 # %%
 model = LatentDiffusion.from_pretrained("tiny", device=DEVICE)
@@ -454,16 +459,16 @@ plots.show(fig, f"A scene ({caption}), the liveliest channel of the feature map 
            "where the triangle is and pale elsewhere.")
 
 # %% [markdown]
-# The first map is as noisy as its input. At 4 × 4 there are only 16 places, each a word about a quarter of the width;
-# the last map lights up where the triangle is. And the guess is right but for the square's corners, although at `t =
-# 600` more of `z_t` is noise than signal (lesson 02).
+# The first map is as noisy as its input. At 4 × 4 there are only 16 places, each standing for a patch a quarter of
+# the picture wide; the last map lights up around the triangle, a little to its right. And the guess is right but for
+# the square's corners, although at `t = 600` more of `z_t` is noise than signal (lesson 02).
 
 # %% [markdown]
 # ## Break it on purpose
 #
 # Swap two skips. At tiny's level 0 the two maps that are popped last, (b) and (a), have the *same shape*: 64 channels
-# at 8 × 8. So a queue in place of a stack is caught by an error elsewhere, but these two can change places unnoticed.
-# And what if a skip is silenced altogether?
+# at 8 × 8. A queue in place of the stack would fail at once (an 8 × 8 map meets a 4 × 4 one), but these two can
+# change places unnoticed. And what if a skip is silenced altogether?
 #
 # > **Predict.** Which does more harm to the guess: (a) and (b) exchanged, or (b) set to zero? Or hardly any?
 
@@ -529,7 +534,8 @@ plots.show(fig, "Bars of the error of the guess over 64 scenes: "
 #
 # Silencing (b) does more harm than the exchange, and both do a lot. At this size the *fine* skips carry the guess;
 # without the coarse ones, (c) and (d), it is hardly worse (0.43 against 0.42): the middle is at 4 × 4, too, so that
-# nothing was lost on the way to it. With all of them silenced the guess is little better than "always 0".
+# nothing was lost on the way to it. With all of them silenced it is worst, 0.88, not far from "always 0" (0.99),
+# although in the one scene above both things can still be made out.
 # </details>
 #
 # And the exchange shows why a test with real weights is worth more than a test of shapes: no error, no warning, torn
