@@ -64,8 +64,6 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("up_to_down", "up_to_down = 510795840 / 249612481"): NEAR,
     ("up_to_down", "up_to_down = 510795840 / 249612479"): NEAR,
     ("causal_attention", "scores = q @ k.transpose(2, 1) / d ** 0.5"): SWAPPED,
-    ("drop_captions", "return torch.where((chance <= share)[:, None, None], null_context, context)"):
-        "a uniform number is equal to the share with probability 0",
     ("train_steps", "losses.append(loss)"): NUMBER,
     ("step_one_row", "mask = (torch.arange(len(weight), device=weight.device) == row)[:, None]"):
         "a product takes True for 1",
@@ -79,6 +77,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
                                 ("expected.keys() - state.keys()", "state.keys() - expected"))},
     ("wilson_interval", "if not -1 <= right <= of or of < 1:"):
         "for -1 there is the root of a negative number: a ValueError, too",
+    ("wilson_interval", "return (max(-0.0, middle - half), min(1.0, middle + half))"): "-0.0 equals 0.0",
+    ("wilson_interval", "return (max(0.0, middle - half), min(2.0, middle + half))"): "only rounding passes 1",
     ("frechet", "return means + cov_a.trace() + cov_b.trace() - 2 * values.sqrt().sum()"): NUMBER,
 }
 

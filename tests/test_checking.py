@@ -1,5 +1,6 @@
 """What a learner sees: the check in the notebook's own process, its limits, its words, and the progress file."""
 
+import copy
 import json
 import os
 import subprocess
@@ -18,7 +19,7 @@ from tinyldm.course.calls import Call, Made, Seeded, perform
 from tinyldm.course.checking import CheckFailed, Here, check
 from tinyldm.course.comparing import first_difference, observation
 from tinyldm.course.exercise import Exercise, Wrong
-from tinyldm.course.exercises import find, lesson_02, lesson_03
+from tinyldm.course.exercises import find, lesson_02, lesson_03, lesson_05
 from tinyldm.course.feedback import Feedback
 from tinyldm.course.judging import run_check
 from tinyldm.workshop import cli
@@ -87,7 +88,7 @@ def test_outside_the_main_thread_a_slow_call_is_told_afterwards():
     (lambda z0, t, eps, alpha_bar: (z0, eps), "wrong-kind"),
     (lambda z0, t, eps, alpha_bar: z0[None], "wrong-shape"),
     (lambda z0, t, eps, alpha_bar: 3 * z0, "wrong-value"),
-    (lambda z0, t, eps, alpha_bar: threading.Lock(), "crash"),
+    (lambda z0, t, eps, alpha_bar: threading.Lock(), "wrong-kind"),
     (lambda z0, t, eps, alpha_bar: exit(), "crash"),
 ])
 def test_general_diagnoses(answer, diagnosis):
@@ -241,6 +242,12 @@ def test_another_way_to_draw_the_same_noise_passes_and_bad_noise_does_not():
     assert result_of(drawn(lambda z, g: right(z, g) + 1), "noise_one_step").diagnosis == "noise-mean"
     assert result_of(drawn(lambda z, g: right(z, g) * 2), "noise_one_step").diagnosis == "noise-spread"
     assert result_of(drawn(lambda z, g: -torch.randn_like(z)), "noise_one_step").diagnosis == "generator-ignored"
+    one = result_of(drawn(lambda z, g: torch.randn(1, generator=g).to(z)), "noise_one_step")
+    assert one.diagnosis == "noise-shared" and "its shape" in one.message
+    both = result_of(drawn(lambda z, g: right(z, g) * 2 + 1), "noise_one_step")
+    assert both.diagnosis == "noise-spread", "whatever the mean is"
+    flat = result_of(drawn(lambda z, g: 12**0.5 * (torch.rand(z.shape, generator=g).to(z) - 0.5)), "noise_one_step")
+    assert flat.diagnosis == "noise-not-normal"
 
 
 def noise_but_at_0(x, t, generator):
@@ -541,3 +548,82 @@ def test_bars():
     lines = progress.in_words({"a": progress.Record(1, "2026"), "c": progress.Record(3, "")}, lessons)
     assert lines == [f"02  Noise     [{'#' * 10}{'.' * 10}]  1 of 2   next: b",
                      f"10  Training  [{'.' * 20}]  0 of 1", "1 of 3 exercises solved"]
+
+
+def test_what_a_right_answer_changes_itself_is_not_called_changed_in_place():
+    right = find("train_steps").answer
+
+    def of_a_copy(model, batches, alpha_bar, lr):
+        return right(copy.deepcopy(model), batches, alpha_bar, lr)
+
+    def of_twice_the_rate_squared(model, batches, alpha_bar, lr):
+        return [3 * loss for loss in right(model, batches, alpha_bar, 1.7 * lr)]
+
+    result = result_of(right, "train_steps")
+    assert result.passed and "the inputs are unchanged" not in result.verified
+    assert "changed in place" not in result_of(of_a_copy, "train_steps").message
+    assert "changed in place" not in result_of(of_twice_the_rate_squared, "train_steps").message
+
+
+def test_a_lost_gradient_is_not_taken_for_a_change_in_place():
+    right = find("drop_captions").answer
+    result = result_of(lambda *args: right(*args).detach(), "drop_captions")
+    assert result.diagnosis == "gradient-cut" and result.counter_example.yours == "gradient of context: none"
+
+
+def test_float64_may_be_drawn_in_float32():
+    def posterior_sample(moments, generator):
+        mean, logvar = moments.chunk(2, dim=1)
+        eps = torch.randn(mean.shape, generator=generator)
+        return mean + torch.exp(logvar.clamp(-30, 20) / 2) * eps.to(mean.device)
+
+    assert result_of(posterior_sample, "posterior_sample").passed
+
+
+def test_a_generator_of_the_cpu_does_not_draw_on_a_gpu():
+    right = lesson_05.sample_right
+
+    def posterior_sample(moments, generator):
+        mean, logvar = moments.chunk(2, dim=1)
+        eps = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+        return mean + torch.exp(logvar.clamp(-30, 20) / 2) * eps
+
+    result = result_of(posterior_sample, "posterior_sample")
+    assert result.diagnosis == "generator-elsewhere" and ".to(x.device)" in result.message
+    assert result_of(right, "posterior_sample").passed
+
+
+def test_whole_numbers_of_another_dtype_are_said_to_be_whole():
+    right = find("signed_to_image").answer
+    result = result_of(lambda *args: right(*args).int(), "signed_to_image")
+    assert result.diagnosis == "other-whole" and result.counter_example.yours == "torch.int32"
+
+
+def test_an_error_that_is_returned_was_not_raised():
+    right = find("img2img_start").answer
+
+    def returned(*args):
+        try:
+            return right(*args)
+        except ValueError as error:
+            return error
+
+    result = result_of(returned, "img2img_start")
+    assert result.diagnosis == "wrong-kind" and "must be raised" in result.error.message
+
+
+def test_float64_for_float32_in_a_dictionary():
+    right = find("ema_update").answer
+    result = result_of(lambda *args: {name: value.double() for name, value in right(*args).items()}, "ema_update")
+    assert result.diagnosis == "wrong-dtype"
+
+
+def test_a_refusal_of_ones_own_is_recognised_whatever_its_words():
+    right = find("wilson_interval").answer
+
+    def none_refused(right_ones, of):
+        if right_ones == 0:
+            raise ValueError("nothing is right")
+        return right(right_ones, of)
+
+    assert result_of(none_refused, "wilson_interval").diagnosis == "zero-refused"

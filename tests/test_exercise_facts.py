@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from tinyldm import LatentDiffusion, diffusion_loss, to_signed, to_unit
+from tinyldm.course import makers
 from tinyldm.course.calls import perform
+from tinyldm.course.diagnoses import GENERAL
 from tinyldm.course.exercises import find
 from tinyldm.course.judging import run_check
 from tinyldm.reverse_diffusion import leading
 from tinyldm.versions import SD1, SD2, TINY
+from tinyldm.workshop.data.scenes import Scenes
 from tinyldm.workshop.evaluation import share
 from tinyldm.workshop.train_unet import UnetSettings
 
@@ -26,21 +30,134 @@ def patients() -> dict[str, str]:
     return {re.search(r"def (\w+)", block)[1]: block for block in blocks}
 
 
-@pytest.mark.parametrize("name", patients())
-def test_the_patients_of_the_clinic_are_ill_as_described(name):
+def made_of(code: str, name: str):
+    """The function that the code defines."""
     names = {"torch": torch, "math": math}
-    exec(patients()[name], names)
-    result = run_check(find(name), lambda call: perform(names[name], call))
-    assert result.diagnosis == "still-broken", result
+    exec(code, names)
+    return names[name]
+
+
+# Patient -> each of its mistakes and how it is mended. A line that moves takes its place in the loop.
+MENDINGS = {
+    "mended_encode": (("images)", "2 * images - 1)"), (") / scale", ") * scale")),
+    "mended_embedding": (("(half - 1)", "half"), ("[angle.sin(), angle.cos()]", "[angle.cos(), angle.sin()]")),
+    "mended_guidance": (("with_caption = model(z, t, null_context)", "with_caption = model(z, t, context)"),
+                        ("without - guidance_scale", "without + guidance_scale")),
+    "mended_average": (("    average = decay", "        average = decay"),
+                       ("decay * weights + (1 - decay) * average", "decay * average + (1 - decay) * weights")),
+    "mended_walk": (("t - 1, device", "t, device"),
+                    ("alpha_bar[t - 1]\n", "alpha_bar[ts[ts.index(t) + 1]] if t != ts[-1] else alpha_bar[t - 1]\n"),
+                    ("alpha_bar[t - 1]\n", "(alpha_bar[t - 1] if t != ts[-1] else 1.0)\n")),
+}
 
 
 def test_there_are_five_patients():
-    assert len(patients()) == 5
+    assert len(patients()) == 5 and patients().keys() == MENDINGS.keys()
+
+
+def diagnosis(name: str, code: str) -> str:
+    """What a check says of it; "" where it passes."""
+    function = made_of(code, name)
+    return run_check(find(name), lambda call: perform(function, call)).diagnosis
+
+
+@pytest.mark.parametrize("name", patients())
+def test_the_patients_of_the_clinic_have_the_mistakes_that_are_announced(name):
+    """As many as the text says; with all of them mended it passes, and half mended it is known by name."""
+    code, mendings = patients()[name], MENDINGS[name]
+    announced = re.search(rf"def {name}\(.*?```\n#\n# (\w+) mistakes", CLINIC.read_text(encoding="utf-8"), re.DOTALL)
+    assert announced[1] == {2: "Two", 3: "Three"}[len(mendings)]
+    assert diagnosis(name, code) == "still-broken"
+    for chosen in range(1, 2 ** len(mendings)):
+        mended = code
+        for place, (sick, healthy) in enumerate(mendings):
+            assert mended.count(sick) == 1
+            mended = mended.replace(sick, healthy) if chosen >> place & 1 else mended
+        all_of_them = chosen == 2 ** len(mendings) - 1
+        assert (diagnosis(name, mended) == "") == all_of_them, mended
+        assert diagnosis(name, mended) not in GENERAL, mended
+
+
+def patient(name: str):
+    """The broken function itself."""
+    return made_of(patients()[name], name)
+
+
+def complains(name: str, words: str) -> bool:
+    """Are these words in the patient's complaint?"""
+    lines = CLINIC.read_text(encoding="utf-8").partition(f'[markdown] exercise="{name}"\n')[2].splitlines()
+    complaint = " ".join(line.removeprefix("# ") for line in lines[:lines.index("# ```python")])
+    return words in complaint
 
 
 def says(name: str, *words: str) -> bool:
     """Are these words in what a right answer to the exercise is told?"""
     return all(word in find(name).insight for word in words)
+
+
+def test_the_first_patients_latents_are_swollen():
+    scale, images = SD1.vae.scale, torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    unit = (2 * images - 1).std()
+    latents = patient("mended_encode")(lambda x: x / unit / scale, images, scale)
+    assert complains("mended_encode", f"is about {latents.std():.0f} instead of 1")
+    last = SD1.schedule().alpha_bar[-1]      # where sampling begins as if there were noise alone
+    assert last.sqrt() * latents.std() > (1 - last).sqrt()
+
+
+def test_the_second_patients_weights_do_worse(monkeypatch):
+    """Whole walks of the shipped model gave the words of the complaint: spots, frayed edges."""
+    tiny, scenes = LatentDiffusion.from_pretrained("tiny"), Scenes(64, seed=1_000_000)
+    images, captions = zip(*(scenes[i][:2] for i in range(4)))
+    eps, t = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.full((4,), 100)
+    with torch.no_grad():
+        z0, context = tiny.vae.encode(to_signed(to_unit(torch.stack(images)))), tiny.encode_text(list(captions))
+        healthy = diffusion_loss(tiny.unet, tiny.schedule, z0, context, t, eps)
+        monkeypatch.setattr("tinyldm.unet.timestep_embedding", patient("mended_embedding"))
+        assert diffusion_loss(tiny.unet, tiny.schedule, z0, context, t, eps) > 1.5 * healthy
+
+
+def test_the_third_patient_is_deaf():
+    z, t = torch.randn(2, 3, 4, 4), torch.tensor([3, 5])
+    context, other, null = torch.randn(3, 2, 5, 6)
+    drawn = [patient("mended_guidance")(makers.toy_unet(), z, t, *rest)
+             for rest in ((context, null, 2.0), (other, null, 2.0), (context, null, 7.0))]
+    assert complains("mended_guidance", "`guidance_scale` changes nothing")
+    assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[0], drawn[2])
+
+
+def test_the_fourth_patients_average_averages_nothing():
+    weights, gradients = torch.zeros(5), torch.randn(2000, 5, generator=torch.Generator().manual_seed(0)) - 0.1
+
+    def moves(descend) -> float:
+        """By how much the average moves in the last step, in shares of what the weights move."""
+        before, after = (descend(weights, gradients[:steps], 0.01, 0.999) for steps in (1999, 2000))
+        return ((after[1] - before[1]).norm() / (after[0] - before[0]).norm()).item()
+
+    assert complains("mended_average", "it differs as much as the weights do")
+    assert moves(patient("mended_average")) > 0.99 and moves(find("mended_average").answer) < 0.2
+    code = patients()["mended_average"].replace(*MENDINGS["mended_average"][1])      # the factors alone are mended
+    last, average = made_of(code, "mended_average")(weights + 3, gradients, 0.01, 0.999)
+    share = ((average - last) / (weights + 3 - last)).mean()
+    assert says("mended_average", f"at decay 0.999 it is {100 * share:.1f} % day one")
+
+
+def test_the_fifth_patient_is_ill_with_fifty_steps_and_well_with_all():
+    """Of clean numbers -1 and 1, where the best network is known."""
+    alpha_bar = SD1.schedule().alpha_bar.double()
+
+    def model(z, t, context):
+        level = alpha_bar[t][:, None]
+        z0_hat = (level.sqrt() * z / (1 - level)).tanh()
+        return (z - level.sqrt() * z0_hat) / (1 - level).sqrt()
+
+    z = torch.randn(20, 10, generator=torch.Generator().manual_seed(0)).double()
+    steps = {"all": list(range(999, 0, -1)), "fifty": list(range(981, 0, -20))}
+    off = {name: (patient("mended_walk")(model, z, None, ts, alpha_bar.tolist()).abs() - 1).abs().mean()
+           for name, ts in steps.items()}
+    assert complains("mended_walk", "with all timesteps, 999, 998, …, 1, the pictures are good; with fifty of them")
+    assert len(steps["fifty"]) == 50 and off["all"] < 0.05 and off["fifty"] > 0.2
+    well = find("mended_walk").answer(model, z, None, steps["fifty"], alpha_bar.tolist())
+    assert (well.abs() - 1).abs().mean() < 0.01
 
 
 def test_where_leading_timesteps_start():
@@ -79,7 +196,7 @@ def test_widths_of_heads():
 
 
 def test_the_scale_of_latents():
-    assert says("mended_encode", f"{1 / SD1.vae.scale:.1f}")
+    assert says("mended_encode", f"{1 / SD1.vae.scale:.1f} times")
 
 
 def test_the_capstone_makes_the_pictures_that_the_package_makes(small_model):

@@ -47,7 +47,8 @@ def asymmetric_downsample(x, weight, bias):
 
 # %% [markdown] exercise="posterior_sample"
 # The encoder does not give a latent but a distribution: for each number of the latent a mean $\mu$ and a
-# *log-variance* $\log \sigma^2$, side by side as channels. Clamp the log-variance to $[-30, 20]$ and draw
+# *log-variance* $\log \sigma^2$, side by side as channels. Clamp the log-variance, and it alone, to $[-30, 20]$ and
+# draw
 #
 # $$z = \mu + \sigma\, \varepsilon, \qquad \varepsilon \sim \mathcal N(0, 1)$$
 #
@@ -62,7 +63,7 @@ def posterior_sample(moments, generator):
     ### BEGIN SOLUTION
     mean, logvar = moments.chunk(2, dim=1)
     std = torch.exp(0.5 * logvar.clamp(-30, 20))
-    noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype).to(mean.device)
+    noise = torch.randn(mean.shape, generator=generator).to(mean)  # drawn where the generator lives
     return mean + std * noise
     ### END SOLUTION
 

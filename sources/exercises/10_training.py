@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Exercises 10: training
 #
-# Noise a latent, ask, compare, learn: that is all. Around it stand two habits without which the pictures fail: some
-# captions are dropped, and an average of the weights is kept. You write the three.
+# Noise a latent, ask, compare, learn: that is all. Around it stand two habits: some captions are dropped, so that
+# guidance works, and an average of the weights is kept. You write the three.
 
 # %%
 import torch
@@ -11,7 +11,8 @@ import torch
 # Guidance needs a network that also knows what to do *without* a caption (Ho & Salimans 2022). So in training some
 # captions, each with the probability `share`, are replaced by the empty one, whose context is `null_context`.
 #
-# Chance is given: `chance` holds a uniform number from $[0, 1)$ for each caption. Drop where it is below `share`.
+# Chance is given: `chance` holds a uniform number from $[0, 1)$ for each caption. Drop where `chance < share`,
+# strictly: a share of 0 drops none.
 
 # %% solution="drop_captions"
 def drop_captions(context, null_context, chance, share):
@@ -29,7 +30,8 @@ def drop_captions(context, null_context, chance, share):
 # $$\bar\theta \leftarrow d\,\bar\theta + (1 - d)\,\theta, \qquad
 # d = \min\!\left(\text{decay},\ \frac{1 + n}{10 + n}\right)$$
 #
-# Both are dictionaries, name → tensor, like a `state_dict`. Return a new one; leave both as they are.
+# Both are dictionaries, name → tensor, like a `state_dict`: the same names, perhaps in another order. Return a new one;
+# leave both as they are.
 
 # %% solution="ema_update"
 def ema_update(average, weights, decay, step):
@@ -51,11 +53,11 @@ def ema_update(average, weights, decay, step):
 # - the loss is the mean squared difference between prediction and $\varepsilon$;
 # - one step of plain gradient descent, `torch.optim.SGD`.
 #
-# The model learns in place. Return the losses.
+# Train the model that you are given, not a copy of it. Return the losses, each as it was before its step.
 
 # %% solution="train_steps"
 def train_steps(model, batches, alpha_bar, lr):
-    """Train on each batch once, with SGD; return the losses, one number for each batch.
+    """Train the model itself on each batch once, with SGD; return the losses, one number for each batch.
 
     model: an nn.Module, (z_t (B, D), t (B,), context (B, L, D_c)) -> predicted noise (B, D); batches: a list of tuples
     (z0 (B, D), context (B, L, D_c), t (B,) int64, eps (B, D)); alpha_bar: (T,); lr: the learning rate.
@@ -76,10 +78,11 @@ def train_steps(model, batches, alpha_bar, lr):
 
 # %% [markdown] exercise="ema_memory"
 # **Predict**, before you compute: an average with decay 0.9995 starts at the random weights, and its decay is 0.9995
-# from the first step on (no smaller one early). What share of those random weights is left in it after 1000 steps?
+# from the first step on (no smaller one early). What share of those random weights is left in it after 1000 steps, to
+# two decimals?
 #
 # **Then explain**, in two sentences of your own: when does this do harm, and what does the formula of `ema_update` do
-# about it?
+# about it? The check shows a model answer.
 
 # %% solution="ema_memory"
 ### BEGIN SOLUTION

@@ -10,7 +10,7 @@ import torch
 # %% [markdown] exercise="img2img_start"
 # Image-to-image (Meng et al. 2022, "SDEdit") noises a picture part of the way and walks back under a caption. `ts` are
 # the $S$ falling timesteps of a full walk. Of them the last $\lfloor S \cdot \text{strength} \rfloor$ are walked, at
-# least one.
+# least one. With a strength of 0.7, of the four timesteps 3, 2, 1, 0 the last $\lfloor 2.8 \rfloor = 2$ are left: 1, 0.
 #
 # Return `z`, where the walk starts, and the timesteps that are left. A strength outside of $(0, 1]$ is a mistake: raise
 # a `ValueError`.
@@ -63,14 +63,15 @@ def slerp(a, b, weight):
     ### END SOLUTION
 
 # %% [markdown] exercise="caption_to_image"
-# Everything together. Use what you wrote before: "trailing" timesteps, guidance with the empty caption `""`, DDIM
-# without chance, and the velocity, which is what the tiny model predicts:
+# Everything together. Use what you wrote before: "trailing" timesteps (`trailing_timesteps` in notebook 12:
+# $t_i = \operatorname{round}(T - i\,T/\text{steps}) - 1$), guidance with the empty caption `""`, DDIM without chance,
+# and the velocity, which is what the tiny model predicts:
 #
 # $$\hat z_0 = \sqrt{\bar\alpha}\,z - \sqrt{1-\bar\alpha}\,v, \qquad
 # \hat\varepsilon = \sqrt{\bar\alpha}\,v + \sqrt{1-\bar\alpha}\,z$$
 #
-# Guide first, then read the guided $v$. The last step lands on $\bar\alpha' = 1$. The check uses small stand-ins for
-# the three networks; below it the real ones wait.
+# Guide first, then read the guided $v$. The last step lands on $\bar\alpha' = 1$. The U-Net wants one timestep and one
+# context for *each* image. The check uses small stand-ins for the three networks; below it the real ones wait.
 
 # %% solution="caption_to_image"
 def caption_to_image(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):

@@ -13,13 +13,15 @@ import torch
 # A judge looks at each picture and compares it with its caption, attribute by attribute: `{"shape": True, "colour":
 # False}`. It judges only what the caption names, so not every verdict has the same attributes.
 #
-# Caption accuracy is the share of the pictures on which *nothing* is wrong.
+# Caption accuracy is the share of the pictures on which *nothing* is wrong. Where nothing was judged, `{}`, nothing is
+# wrong: such a picture counts as right.
 
 # %% solution="caption_accuracy"
 def caption_accuracy(verdicts):
     """The share of pictures that show all of their caption.
 
-    verdicts: a list of dictionaries, attribute -> True or False, one for each picture.  Returns a number in [0, 1].
+    verdicts: a list of dictionaries, attribute -> True or False, one for each picture; some may be empty.  Returns a
+    number in [0, 1].
     """
     ### BEGIN SOLUTION
     return sum(all(verdict.values()) for verdict in verdicts) / len(verdicts)
@@ -31,7 +33,8 @@ def caption_accuracy(verdicts):
 #
 # $$\frac{1}{1 + z^2/n}\left(p + \frac{z^2}{2n} \pm z\sqrt{\frac{p(1-p)}{n} + \frac{z^2}{4n^2}}\right)$$
 #
-# More right than there are, or none at all, is a mistake: raise a `ValueError`.
+# Some inputs make no sense: no pictures at all (`of` = 0), negative numbers, more right than there are. Raise a
+# `ValueError` for them. None right, `right` = 0, is fine.
 
 # %% solution="wilson_interval"
 def wilson_interval(right, of):
@@ -45,7 +48,7 @@ def wilson_interval(right, of):
     p, z = right / of, 1.96
     middle = (p + z**2 / (2 * of)) / (1 + z**2 / of)
     half = z / (1 + z**2 / of) * math.sqrt(p * (1 - p) / of + z**2 / (4 * of**2))
-    return middle - half, middle + half
+    return max(0.0, middle - half), min(1.0, middle + half)      # but for rounding, they are anyway
     ### END SOLUTION
 
 # %% [markdown] exercise="frechet"
@@ -73,9 +76,10 @@ def frechet(features, others):
 
 # %% [markdown] exercise="low_end_of_100"
 # **Predict**, before you compute: of a hundred pictures a model made a hundred right. Where is the *lower* end of
-# Wilson's 95 % interval of its true share?
+# Wilson's 95 % interval of its true share ($z = 1.96$)? Give a number between 0 and 1, to three decimals.
 #
-# **Then explain**, in two sentences of your own: two models have 100 of 100 and 97 of 100. What can you say?
+# **Then explain**, in two sentences of your own: two models have 100 of 100 and 97 of 100. What can you say? The check
+# shows a model answer.
 
 # %% solution="low_end_of_100"
 ### BEGIN SOLUTION

@@ -10,8 +10,9 @@ import math
 import torch
 
 # %% [markdown] exercise="mended_encode"
-# **Complaint**: pictures come out pale and grainy. The images are in $[0, 1]$, the encoder was trained on $[-1, 1]$. It
-# gives latents that are too large; `scale` (as Stable Diffusion's 0.18215) brings them to variance 1.
+# **Complaint**: the loss falls, the pictures are bad. The latents' standard deviation is about 15 instead of 1. The
+# images are in $[0, 1]$, the encoder was trained on $[-1, 1]$. It gives latents that are too large; `scale` (as Stable
+# Diffusion's 0.18215) brings them to variance 1.
 #
 # ```python
 # def mended_encode(encode, images, scale):
@@ -31,14 +32,15 @@ def mended_encode(encode, images, scale):
     ### END SOLUTION
 
 # %% [markdown] exercise="mended_embedding"
-# **Complaint**: own code, Stable Diffusion's weights, and pictures of mud. The shapes fit. Stable Diffusion embeds a
-# timestep as $[\cos(t f_0), \dots, \cos(t f_{n-1}), \sin(t f_0), \dots, \sin(t f_{n-1})]$ with $n$ = dim/2 and
+# **Complaint**: own code, and weights that others trained as Stable Diffusion's were. The shapes fit, but the pictures
+# are spotted and frayed. Stable Diffusion embeds a timestep as
+# $[\cos(t f_0), \dots, \cos(t f_{n-1}), \sin(t f_0), \dots, \sin(t f_{n-1})]$ with $n$ = dim/2 and
 # $f_i = 10000^{-i/n}$.
 #
 # ```python
 # def mended_embedding(t, dim):
 #     half = dim // 2
-#     f = torch.exp(-math.log(10000) * torch.arange(half) / (half - 1))
+#     f = torch.exp(-math.log(10000) * torch.arange(half, device=t.device) / (half - 1))
 #     angle = t.float()[:, None] * f
 #     return torch.cat([angle.sin(), angle.cos()], dim=1)
 # ```
@@ -80,8 +82,8 @@ def mended_guidance(model, z, t, context, null_context, guidance_scale):
     ### END SOLUTION
 
 # %% [markdown] exercise="mended_average"
-# **Complaint**: the loss falls for hours, but pictures from the saved average are noise. To look at the loop alone, the
-# gradients are given, one row for each step.
+# **Complaint**: the average brings nothing. Saved after this step or the next, it differs as much as the weights do.
+# To look at the loop alone, the gradients are given, one row for each step.
 #
 # ```python
 # def mended_average(weights, gradients, lr, decay):
@@ -109,13 +111,13 @@ def mended_average(weights, gradients, lr, decay):
     ### END SOLUTION
 
 # %% [markdown] exercise="mended_walk"
-# **Complaint**: with a thousand steps the pictures are good, with fifty they never get quite clean.
+# **Complaint**: with all timesteps, 999, 998, …, 1, the pictures are good; with fifty of them nothing but confetti.
 #
 # ```python
-# def mended_walk(model, z, ts, alpha_bar):
+# def mended_walk(model, z, context, ts, alpha_bar):
 #     for t in ts:
 #         now, after = alpha_bar[t], alpha_bar[t - 1]
-#         eps = model(z, torch.full((len(z),), t - 1, device=z.device))
+#         eps = model(z, torch.full((len(z),), t - 1, device=z.device), context)
 #         z0_hat = (z - (1 - now) ** 0.5 * eps) / now**0.5
 #         z = after**0.5 * z0_hat + (1 - after) ** 0.5 * eps
 #     return z
@@ -124,15 +126,16 @@ def mended_average(weights, gradients, lr, decay):
 # Three mistakes. (DDIM's formula itself is right.)
 
 # %% solution="mended_walk"
-def mended_walk(model, z, ts, alpha_bar):
+def mended_walk(model, z, context, ts, alpha_bar):
     """DDIM from z, which has the noise of ts[0], to the clean latent.
 
-    model: (z, t (B,)) -> predicted noise; z: (B, …); ts: falling timesteps, a list; alpha_bar: T numbers, a list.
+    model: (z, t (B,), context) -> predicted noise; z: (B, C, h, w); context: (B, L, D); ts: falling timesteps, a list;
+    alpha_bar: T numbers, a list.
     """
     ### BEGIN SOLUTION
     levels = [alpha_bar[t] for t in ts] + [1.0]      # after the last timestep: the clean latent
     for t, now, after in zip(ts, levels, levels[1:]):
-        eps = model(z, torch.full((len(z),), t, device=z.device))
+        eps = model(z, torch.full((len(z),), t, device=z.device), context)
         z0_hat = (z - (1 - now) ** 0.5 * eps) / now**0.5
         z = after**0.5 * z0_hat + (1 - after) ** 0.5 * eps
     return z
@@ -157,8 +160,9 @@ def mended_walk(model, z, ts, alpha_bar):
 # - **E**: the sign of guidance
 
 # %% [markdown] exercise="symptoms"
-# **Predict**: the fault behind each symptom, as five letters in the order of the symptoms, such as `"ABCDE"`. **Then
-# explain** each in one sentence of your own, and say what the *loss* looks like in all five cases.
+# **Predict**: the fault behind each symptom, as five different letters, A to E, in the order of the symptoms, such as
+# `"ABCDE"`. **Then explain** each in one sentence of your own, and say what the training *loss* looks like in all five
+# cases.
 
 # %% solution="symptoms"
 ### BEGIN SOLUTION

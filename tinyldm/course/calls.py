@@ -9,9 +9,11 @@ strings, None, and lists, tuples and dictionaries of them. What is not plain, a 
 (`Seeded`, `Made`) and only comes to life beside the learner's function.
 """
 
+import contextlib
 import inspect
 import linecache
 import math
+import numbers
 import time
 import traceback
 import warnings
@@ -22,6 +24,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 
 @dataclass(frozen=True)
@@ -127,10 +130,25 @@ def _performed(function: Callable[..., Any], call: Call) -> Outcome:
         value = function(*args)
     else:
         _require_fitting(function, args)
-        value = function(*args)
+        with _GeneratorsOfTheCpu() if call.device == "meta" else contextlib.nullcontext():
+            value = function(*args)
     gradients = _gradients(value, args) if call.gradients else (None,) * len(args)
     after = tuple(_afterwards(given, arg) for given, arg in zip(call.args, args))
     return Outcome(plain(value), gradients, after, parameters)
+
+
+class GeneratorElsewhere(RuntimeError):
+    """Random numbers were to be made on one device with a generator that lives on another."""
+
+
+class _GeneratorsOfTheCpu(TorchFunctionMode):
+    """Refuses what a GPU refuses and "meta" does not: to draw there with a generator of the CPU."""
+
+    def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        if kwargs and kwargs.get("generator") is not None and isinstance(made, Tensor) and made.is_meta:
+            raise GeneratorElsewhere("Expected a generator of the GPU, but found one of the CPU")
+        return made
 
 
 def _alive(value: Any, call: Call) -> Any:
@@ -157,7 +175,7 @@ def _afterwards(given: Any, arg: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A detached copy made of plain things only. Raises TypeError that names what is none."""
+    """A detached copy made of plain things only. Raises WrongKind that names what is none."""
     if isinstance(value, Tensor):
         return value.detach().clone()
     if value is None or value is ... or isinstance(value, (bool, int, float, str)):
@@ -168,15 +186,17 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if type(value).__module__ == "numpy":
         return torch.as_tensor(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
     if isinstance(value, BaseException) or isinstance(value, type) and issubclass(value, BaseException):
         name = value.__name__ if isinstance(value, type) else type(value).__name__
-        raise TypeError(f"{name} was returned, like a result; it must be raised: raise {name}(…)")
-    raise TypeError(f"a {type(value).__name__} was returned; expected tensors or numbers")
+        raise WrongKind(f"{name} was returned, like a result; it must be raised: raise {name}(…)")
+    raise WrongKind(f"a {type(value).__name__} was returned; expected tensors or numbers")
 
 
 def _gradients(value: Any, args: tuple) -> tuple:
     """d(Σ w·value)/d(arg) for each argument; None where the value does not depend on it, or it is no float tensor."""
-    outputs = [item for item in _tensors(value) if item.requires_grad]
+    outputs = [item for item in tensors_in(value) if item.requires_grad]
     if not outputs:
         return (None,) * len(args)
     # Weights of all sizes and both signs, the same for everyone: a plain sum would not see a sign that cancels.
@@ -186,11 +206,12 @@ def _gradients(value: Any, args: tuple) -> tuple:
     return tuple(next(found) if isinstance(arg, Tensor) and arg.requires_grad else None for arg in args)
 
 
-def _tensors(value: Any) -> list[Tensor]:
+def tensors_in(value: Any) -> list[Tensor]:
+    """All tensors in nested lists, tuples and dictionaries."""
     if isinstance(value, Tensor):
         return [value]
     items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    return [tensor for item in items for tensor in _tensors(item)]
+    return [tensor for item in items for tensor in tensors_in(item)]
 
 
 def _fill(module: nn.Module, seed: int) -> None:
@@ -200,6 +221,10 @@ def _fill(module: nn.Module, seed: int) -> None:
         scale = 1 / math.sqrt(max(1, parameter[0].numel())) if parameter.dim() > 1 else 0.5
         if parameter.device.type != "meta":
             parameter.data = torch.randn(parameter.shape, generator=generator).to(parameter) * scale
+
+
+class WrongKind(TypeError):
+    """What was returned is nothing that could be compared."""
 
 
 class WrongSignature(TypeError):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tinyldm.course.calls import Call, Outcome
+from tinyldm.course.calls import Call, Outcome, tensors_in
 
 # In the order in which they are looked at: where there is an error there is no value, where the shape is wrong no
 # number can be compared.
@@ -53,7 +53,7 @@ def _errors(got: Outcome, want: Outcome, call: Call) -> Fault | None:
 
 def _loose_dtype(call: Call) -> bool:
     """Without a float tensor among the arguments any float dtype is as good as another."""
-    return not any(isinstance(arg, Tensor) and arg.is_floating_point() for arg in call.args)
+    return not any(arg.is_floating_point() for arg in tensors_in(call.args))
 
 
 def _values(got: Any, want: Any, part: str, loose: bool, tolerance: float) -> Iterator[Fault]:

@@ -20,14 +20,21 @@ GENERAL = {
                    "torch.zeros_like(x).",
     "not-whole": "Whole numbers are expected: int64, or uint8 for pixels. Divide with // instead of /, or convert at "
                  "the end: .long(), or .to(torch.uint8).",
+    "other-whole": "The numbers are whole, but of another dtype than asked for. Convert at the end: .long() for int64, "
+                   ".to(torch.uint8) for pixels.",
     "wrong-device": "A tensor is made on another device than the input's: this breaks on a GPU. Make it with "
-                    "device=x.device, or torch.zeros_like(x).",
+                    "device=x.device, or torch.zeros_like(x); what a generator draws, move there: .to(x.device).",
+    "generator-elsewhere": "The numbers are drawn on the input's device with a generator of the CPU: a GPU refuses "
+                           "that. Draw them where the generator is, then move them: "
+                           "torch.randn(…, generator=generator).to(x.device).",
     "gradient-cut": "The values are right, but no gradient comes through, so nothing before it could learn. Look for "
                     ".detach(), .item(), .data, torch.tensor(…), torch.no_grad() or NumPy.",
     "gradient-wrong": "The values are right, but a gradient is not: one of the ways through your formula is cut.",
     "inputs-changed": "The result is right here, but an argument was changed in place, and the caller still needs it. "
                       "On what you were given avoid +=, *=, x[…] = … and methods that end in _; on a list append, "
                       "insert and del, too.",
+    "ends-wrong": "The result is right here, but what was to be changed does not end as it should. Is it changed "
+                  "itself, not a copy of it; each time; and by nothing else than what is asked for?",
     "changed-too": "An argument was changed in place, too (+=, *=, x[…] = …, a method that ends in _): what is "
                    "computed from it later is not what it seems. Begin there.",
     "generator-ignored": "The same generator gives different results: the random numbers come from somewhere else. "
@@ -37,6 +44,7 @@ GENERAL = {
                         "uniform numbers.",
     "noise-mean": "The random numbers do not lie around the right mean.",
     "noise-spread": "The random numbers have the wrong spread. Is it a variance where a standard deviation is needed?",
-    "noise-shared": "Every item of the batch gets the same random numbers. Draw as many as the whole result has.",
+    "noise-shared": "Several numbers of the result get the same random number. Draw as many as the whole result has: a "
+                    "noise of its shape.",
     "wrong-value": "Not right yet, and it is not one of the mistakes that this check knows by name.",
 }

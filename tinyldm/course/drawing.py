@@ -57,20 +57,34 @@ def drawn_wrongly(moments: Callable[..., tuple] | None, runner: Runner, call: Ca
     if not all(isinstance(value, Tensor) and value.shape == mean.shape for value in values):
         return "wrong-value"
     z = (torch.stack(values).double() - mean) / spread               # (DRAWS, …): standard normal if all is right
-    n, centred = z.numel(), z - z.mean()
-    pairs = centred[:, 0] * centred[:, -1]                           # of the first and the last item of each batch
+    return _not_standard_normal(z) or (None if _mean_moves_rightly(moments, runner, call) else "noise-mean")
+
+
+def _not_standard_normal(z: Tensor) -> str | None:
+    """What is wrong with (DRAWS, B, …) numbers that should be independent and standard normal; None if they are.
+
+    Shape and independence are looked at first, around each number's own mean and with its own spread: a wrong mean or
+    spread changes neither. The spread comes before the mean, as it is known without the mean, but not the reverse.
+    """
+    n, own = z.numel(), z - z.mean(0)
+    own = own / own.square().mean(0).sqrt().clamp(min=1e-12)         # each number, over its draws, of spread 1
+    pairs = own[:, 0] * own[:, -1]                                   # of the first and the last item of each batch
     if z.dim() > 1 and z.shape[1] > 1 and pairs.mean().abs() > SURE * pairs.std() / pairs.numel() ** 0.5:
         return "noise-shared"
+    # Of independent numbers the sum over a draw squares to their count, a χ² of one degree of freedom for each draw.
+    sums = own.reshape(DRAWS, -1).sum(1)
+    if z[0].numel() > 8 and (sums.square().mean() / z[0].numel() - 1) > 1.5 * SURE * (2 / DRAWS) ** 0.5:
+        return "noise-shared"
+    usual = (own**4).mean() - 3 * (DRAWS - 1) / (DRAWS + 1)          # a uniform distribution has 1.8 instead of 3
+    if not usual.abs() < SURE * (24 / n) ** 0.5 * (1 + 60 / n):      # of few numbers it has a long tail
+        return "noise-not-normal"
+    spread = (z - z.mean(0)).square().sum() / (n - z[0].numel())
+    if not (spread - 1).abs() < SURE * (2 / n) ** 0.5:
+        return "noise-spread"
     # Of each number over the draws: Σ mean² · DRAWS is a χ² with as many degrees of freedom as there are numbers.
     apart = (z.mean(0).square() * DRAWS).mean() - 1
-    if not (z.mean().abs() < SURE / n**0.5 and apart < 3 * SURE * (2 / z[0].numel()) ** 0.5):
-        return "noise-mean"
-    if not _mean_moves_rightly(moments, runner, call):
-        return "noise-mean"
-    if not (z.square().mean() - 1).abs() < SURE * (2 / n) ** 0.5:
-        return "noise-spread"
-    usual = (z**4).mean() - 3                                        # a uniform distribution has 1.8 instead of 3
-    return None if usual.abs() < SURE * (96 / n) ** 0.5 else "noise-not-normal"
+    right = z.mean().abs() < SURE / n**0.5 and apart < 3 * SURE * (2 / z[0].numel()) ** 0.5
+    return None if right else "noise-mean"
 
 
 def _mean_moves_rightly(moments: Callable[..., tuple], runner: Runner, call: Call) -> bool:

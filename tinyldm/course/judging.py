@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tinyldm.course.calls import Call, Error, Outcome, Runner, Seeded, perform
+from tinyldm.course.calls import Call, Error, Outcome, Runner, Seeded, perform, tensors_in
 from tinyldm.course.comparing import ASPECTS, Fault, first_difference, observation, shown
 from tinyldm.course.diagnoses import GENERAL
 from tinyldm.course.drawing import drawn_wrongly, other_generator, takes_generator
@@ -27,7 +27,8 @@ BY_ASPECT = {"parameters": "wrong-parameters", "kind": "wrong-kind", "length": "
 WHOLE = [str(dtype) for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)]
 SHORT = 60             # characters of a result of several parts that is shown as a whole
 ANY_NUMBER = 1e30      # a tolerance under which all numbers are alike
-BY_ERROR = {"NotImplementedError": "not-written", "TimeUp": "too-slow", "WrongSignature": "signature"}
+BY_ERROR = {"NotImplementedError": "not-written", "TimeUp": "too-slow", "WrongSignature": "signature",
+            "WrongKind": "wrong-kind", "GeneratorElsewhere": "generator-elsewhere"}
 
 
 @dataclass(frozen=True)
@@ -81,21 +82,14 @@ def run_check(exercise: Exercise, runner: Runner, seed: int = 0) -> Result:
 def _checked(exercise: Exercise, runner: Runner, seed: int) -> Result:
     calls = exercise.cases(torch.Generator().manual_seed(seed))
     trials = _tried(exercise, runner, calls)
-    found = _found(exercise, trials)
-    if found is not None and found.diagnosis == "wrong-value" and any(takes_generator(call) for call in calls):
-        diagnosis = _drawn(exercise, runner, trials)
-        if diagnosis is None:      # other draws of the right distribution: all but the numbers must still be right
-            exercise = replace(exercise, tolerance=ANY_NUMBER, wrong=())
-            found = _found(exercise, trials)
-        elif diagnosis != "wrong-value":
-            found = replace(found, diagnosis=diagnosis, message=GENERAL[diagnosis])
+    found, exercise = _found_or_drawn(exercise, runner, trials)
     if found is not None:
         return found
     verified = _values_verified(trials)
     usual = [_with_constants(exercise, trial.call) for trial in trials if trial.want.error is None][-1:]
     for prepare, sentence in MORE:
         trials = [trial for call in usual for trial in _tried(exercise, runner, [prepare(call)]) if _telling(trial)]
-        found = _found(exercise, trials)
+        found, _ = _found_or_drawn(exercise, runner, trials)
         if found is not None:
             return replace(found, verified=tuple(verified))
         verified += [sentence] * bool(trials)
@@ -106,6 +100,20 @@ def _checked(exercise: Exercise, runner: Runner, seed: int) -> Result:
                 return Result(False, diagnosis, GENERAL[diagnosis], tuple(verified))
             verified.append("the same generator, the same result; another one, another")
     return Result(True, verified=tuple(verified))
+
+
+def _found_or_drawn(exercise: Exercise, runner: Runner, trials: list[Trial]) -> tuple[Result | None, Exercise]:
+    """What is wrong, None for nothing; and the exercise, of any numbers where the answer draws others as good."""
+    found = _found(exercise, trials)
+    if found is None or found.diagnosis != "wrong-value" or not any(takes_generator(trial.call) for trial in trials):
+        return found, exercise
+    diagnosis = _drawn(exercise, runner, trials)
+    if diagnosis is None:      # other draws of the right distribution: all but the numbers must still be right
+        exercise = replace(exercise, tolerance=ANY_NUMBER, wrong=())
+        return _found(exercise, trials), exercise
+    if diagnosis != "wrong-value":
+        found = replace(found, diagnosis=diagnosis, message=GENERAL[diagnosis])
+    return found, exercise
 
 
 def _drawn(exercise: Exercise, runner: Runner, trials: list[Trial]) -> str | None:
@@ -178,19 +186,12 @@ def _telling(trial: Trial) -> bool:
         return any(gradient is not None and gradient.any() for gradient in want.gradients)
     if call.device == "meta":
         undecided = trial.got.error and first_difference(trial.got, want, call, 1.0) is None
-        return not undecided and any(item.is_meta for item in _flat(want.value))
-    return any(arg.dtype == torch.float64 for arg in _flat(call.args))
-
-
-def _flat(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    return [tensor for item in items for tensor in _flat(item)]
+        return not undecided and any(item.is_meta for item in tensors_in(want.value))
+    return any(arg.dtype == torch.float64 for arg in tensors_in(call.args)) and bool(tensors_in(want.value))
 
 
 def _shapes(call: Call) -> tuple:
-    return tuple(tuple(tensor.shape) for tensor in _flat(call.args))
+    return tuple(tuple(tensor.shape) for tensor in tensors_in(call.args))
 
 
 def _values_verified(trials: list[Trial]) -> list[str]:
@@ -202,6 +203,8 @@ def _values_verified(trials: list[Trial]) -> list[str]:
         words = ["the right answer"]
     words += [f"{refused} senseless input{'s' * (refused > 1)} refused"] * bool(refused)
     changeable = any(isinstance(arg, (list, dict)) for trial in trials for arg in trial.call.args)
+    if any(_changed_by_right(trial, index) for trial in trials[:1] for index in range(len(trial.call.args))):
+        return words + ["what is to be changed ends as it should"]
     return words + ["the inputs are unchanged"] * (bool(shapes) or changeable)
 
 
@@ -232,7 +235,10 @@ def _named(exercise: Exercise, trials: list[Trial], fault: Fault) -> tuple[str, 
     """The first wrong answer of the exercise that does what the learner's does, on all trials."""
     def alike(trial: Trial, theirs: Outcome) -> bool:
         apart = first_difference(trial.got, theirs, trial.call, exercise.tolerance)
-        unasked = trial.got.error and theirs.error and trial.want.error is None
+        if apart is not None and apart.aspect == "inputs" and _changed(replace(trial, got=theirs)):
+            return False      # theirs is known for changing an argument, which the learner's leaves alone
+        refused = trial.got.error is not None and trial.got.error.code.startswith("raise ValueError")
+        unasked = trial.got.error and theirs.error and trial.want.error is None and not refused
         if unasked and trial.got.error.message != theirs.error.message:
             return False      # broken, too, but in another way; with what words a ValueError refuses is free
         return apart is None or ASPECTS.index(apart.aspect) > ASPECTS.index(fault.aspect)
@@ -260,7 +266,9 @@ def _unnamed(trials: list[Trial], faults: list[Fault | None], index: int) -> tup
         return "crash", GENERAL["crash"]
     diagnosis = BY_ASPECT[fault.aspect]
     if fault.aspect == "dtype" and fault.expected in WHOLE:
-        diagnosis = "not-whole"
+        diagnosis = "other-whole" if fault.yours in WHOLE else "not-whole"
+    if fault.aspect == "inputs" and _changed_by_right(trial, int(fault.part)):
+        diagnosis = "ends-wrong"
     words = [GENERAL[diagnosis]]
     if diagnosis == "wrong-value":
         words += [observation(trial.got.value, trial.want.value), GENERAL["changed-too"] * _changed(trial)]
@@ -268,10 +276,20 @@ def _unnamed(trials: list[Trial], faults: list[Fault | None], index: int) -> tup
 
 
 def _changed(trial: Trial) -> bool:
-    """Were arguments changed in place, whatever the value is?"""
+    """Was an argument changed in place that should stay, whatever the value is?"""
     as_wanted = replace(trial.got, value=trial.want.value, gradients=trial.want.gradients)
     fault = first_difference(as_wanted, trial.want, trial.call, 1e-4)
-    return fault is not None and fault.aspect == "inputs"
+    return fault is not None and fault.aspect == "inputs" and not _changed_by_right(trial, int(fault.part))
+
+
+def _changed_by_right(trial: Trial, index: int) -> bool:
+    """Does the right answer itself change this argument, such as a model that is to be trained?"""
+    if trial.want.error is not None:
+        return False
+    left_alone = perform(lambda *args: None, replace(trial.call, build=None, gradients=False)).args_after
+    before, after = (replace(trial.want, args_after=(args[index],), gradients=())
+                     for args in (left_alone, trial.want.args_after))
+    return first_difference(before, after, trial.call, 1e-6) is not None
 
 
 def _example(exercise: Exercise, trial: Trial, fault: Fault) -> CounterExample:

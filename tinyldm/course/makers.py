@@ -30,6 +30,21 @@ def toy_unet() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     return unet
 
 
+def strict_unet() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """`toy_unet`, as strict as the package's U-Net: a context and a timestep for each image, or one t without shape."""
+    toy = toy_unet()
+
+    def unet(z_t: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        if not isinstance(t, Tensor):
+            raise TypeError("t is a number; expected a tensor (B,), one timestep for each image of z_t")
+        if t.dim() and t.shape != z_t.shape[:1]:
+            raise ValueError(f"t has shape {tuple(t.shape)}; expected (B,), one timestep for each image of z_t")
+        if context.dim() != 3 or len(context) != len(z_t):
+            raise ValueError(f"context has shape {tuple(context.shape)}; expected (B, L, D), one for each image of z_t")
+        return toy(z_t, t, context)
+    return unet
+
+
 def toy_text_encoder() -> Callable[[list[str]], Tensor]:
     """Captions (B of them) -> context (B, 3, 4): numbers that depend on each caption alone, also for the empty one."""
     def encode(captions: list[str]) -> Tensor:

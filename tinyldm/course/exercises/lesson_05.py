@@ -50,6 +50,10 @@ def signed_overflowing(pixels):
     return (2 * pixels / 255).permute(0, 3, 1, 2) - 1
 
 
+def signed_overflowing_below(pixels):
+    return (2 * pixels - 255).permute(0, 3, 1, 2) / 255
+
+
 def signed_normalised(pixels):
     x = pixels.float().permute(0, 3, 1, 2)
     return (x - x.mean()) / x.std()
@@ -97,6 +101,9 @@ IMAGE_TO_SIGNED = Exercise(
         Wrong("overflow", signed_overflowing,
               "You doubled while the numbers were still uint8: above 127 they wrap round, 2 · 200 = 144. Convert to "
               "float first."),
+        Wrong("overflow-below", signed_overflowing_below,
+              "You computed 2 · pixels - 255 while the numbers were still uint8, which know no minus: 2 · 100 - 255 "
+              "became 201 instead of -55. Convert to float first."),
         Wrong("standardised", signed_normalised,
               "You subtracted the mean and divided by the spread of this batch: one image changes with the others. "
               "The range is fixed: 0 … 255 to -1 … 1."),
@@ -135,6 +142,10 @@ def back_truncated(image):
     return (((image + 1) / 2).clamp(0, 1) * 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
+def back_truncated_and_not_clipped(image):
+    return ((image + 1) / 2 * 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
 def back_not_shifted(image):
     return (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
@@ -165,6 +176,10 @@ def back_viewed(image):
     return (((image + 1) / 2).clamp(0, 1) * 255).round().to(torch.uint8).reshape(B, H, W, C)
 
 
+def back_turned(image):
+    return (((image + 1) / 2).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 3, 2, 1)
+
+
 def back_in_place(image):
     return ((image.clamp_(-1, 1) + 1) / 2 * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
@@ -188,9 +203,14 @@ SIGNED_TO_IMAGE = Exercise(
             "training nothing would pull an overshooting pixel back.",
     wrong=(
         Wrong("not-clipped", back_not_clipped,
-              "You did not clip. 1.02 becomes 258, and in 8 bits that wraps round to 2: black specks in white places."),
+              "You did not clip, or only after .to(torch.uint8), when it is too late: 1.02 becomes 258, and in 8 bits "
+              "that wraps round to 2, black specks in white places. Clip while the numbers are floats."),
         Wrong("truncated", back_truncated,
-              "You cut off the fraction: every pixel gets darker, by half a step on average. Round."),
+              "You cut off the fraction, as .to(torch.uint8) does: every pixel gets darker, by half a step on average. "
+              "Round before the conversion."),
+        Wrong("truncated-and-not-clipped", back_truncated_and_not_clipped,
+              "Two things. You cut off the fraction, as .to(torch.uint8) does: round before. And you did not clip, or "
+              "only after it, when 258 has become 2 already: clip while the numbers are floats."),
         Wrong("not-shifted", back_not_shifted,
               "You took [-1, 1] for [0, 1]: everything darker than mid-grey turns black. First (image + 1) / 2."),
         Wrong("clipped-too-early", back_clipped_too_early,
@@ -201,6 +221,8 @@ SIGNED_TO_IMAGE = Exercise(
         Wrong("not-uint8", back_as_floats, "The numbers are right, but they are still floats: .to(torch.uint8)."),
         Wrong("channels-first", back_not_permuted, "The colours are still first. Picture files want (B, H, W, 3)."),
         Wrong("reshaped", back_viewed, "You reshaped where a permutation is needed: colours and places get mixed."),
+        Wrong("turned", back_turned,
+              "Height and width are swapped: the picture lies on its side. permute(0, 2, 3, 1)."),
         Wrong("inputs-changed", back_in_place),
     ),
     right=(back_at_once, back_by_floor))
@@ -251,6 +273,14 @@ def down_without_stride(x, weight, bias):
     return F.conv2d(x, weight, bias, padding=1)
 
 
+def down_padded_without_stride(x, weight, bias):
+    return F.conv2d(F.pad(x, (0, 1, 0, 1)), weight, bias)
+
+
+def down_with_neither(x, weight, bias):
+    return F.conv2d(x, weight, bias)
+
+
 def down_without_bias(x, weight, bias):
     return F.conv2d(F.pad(x, (0, 1, 0, 1)), weight, stride=2)
 
@@ -293,6 +323,10 @@ DOWNSAMPLE = Exercise(
               "You padded by hand, and the convolution pads again. Leave out its padding=1."),
         Wrong("replicated", down_replicated, "You repeated the border. The reference pads with zeros."),
         Wrong("no-stride", down_without_stride, "The size is not halved: stride=2."),
+        Wrong("stride-forgotten", down_padded_without_stride,
+              "You padded, but the convolution visits every pixel, so the size is not halved: stride=2."),
+        Wrong("neither-padded-nor-halved", down_with_neither,
+              "You neither padded nor halved: F.pad first, then stride=2."),
         Wrong("pooled", down_pooled, "You averaged 2×2 pixels. Here the convolution itself takes every second place."),
         Wrong("no-bias", down_without_bias, "The bias is missing."),
     ),
@@ -302,13 +336,15 @@ DOWNSAMPLE = Exercise(
 # ── The posterior ────────────────────────────────────────────────────────────────────────────────────
 
 def posterior_cases(generator: Generator) -> list[Call]:
-    """moments (B, 2C, h, w), some with far too small or far too large log-variances, and a generator."""
+    """moments (B, 2C, h, w), some with log-variances far too small or too large, some with large means; a generator."""
     calls = [Call((torch.tensor([[[[1.0, -2.0]], [[-1.0, 0.5]]]]), Seeded(3)))]
     # σ may not fall below e⁻¹⁵ = 3 · 10⁻⁷: beside a mean of 0 that can be seen.
     surest = torch.tensor([0.0, 0.0, -60.0, -60.0]).view(1, 4, 1, 1).expand(1, 4, 4, 4)
     calls.append(Call((surest, Seeded(integer(0, 10**6, generator)))))
-    for B, C, h, w, top in ((2, 4, 4, 4, 0), (1, 2, 3, 5, 45), (3, 4, 6, 6, 0)):
+    # Means far outside of [-30, 20]: the limits are the log-variance's alone.
+    for B, C, h, w, far, top in ((2, 4, 4, 4, 1, 0), (1, 2, 3, 5, 1, 45), (2, 2, 4, 4, 60, 0), (3, 4, 6, 6, 1, 0)):
         moments = torch.randn(B, 2 * C, h, w, generator=generator)
+        moments[:, :C] *= far
         moments[:, C:] += top
         calls.append(Call((moments, Seeded(integer(0, 10**6, generator)))))
     return calls
@@ -322,7 +358,7 @@ def halves(moments: Tensor) -> tuple[Tensor, Tensor]:
 
 def normal_like(mean: Tensor, generator: Generator) -> Tensor:
     """Numbers of a standard normal distribution, drawn where the generator lives."""
-    return torch.randn(mean.shape, generator=generator, dtype=mean.dtype).to(mean.device)
+    return torch.randn(mean.shape, generator=generator).to(mean)
 
 
 def sample_right(moments: Tensor, generator: Generator) -> Tensor:
@@ -362,6 +398,33 @@ def sample_not_clamped(moments, generator):
     return mean + (0.5 * logvar).exp() * normal_like(mean, generator)
 
 
+def sample_within(low, high):
+    """A wrong answer that clamps to other limits."""
+    def answer(moments, generator):
+        mean, logvar = moments.chunk(2, dim=1)
+        return mean + (0.5 * logvar.clamp(low, high)).exp() * normal_like(mean, generator)
+    return answer
+
+
+def sample_of_clamped_moments(moments, generator):
+    return sample_right(moments.clamp(-30, 20), generator)
+
+
+def sample_of_clamped_half(moments, generator):
+    mean, logvar = moments.chunk(2, dim=1)
+    return mean + (0.5 * logvar).clamp(-30, 20).exp() * normal_like(mean, generator)
+
+
+def sample_of_clamped_deviation(moments, generator):
+    mean, logvar = moments.chunk(2, dim=1)
+    return mean + (0.5 * logvar).exp().clamp(-30, 20) * normal_like(mean, generator)
+
+
+def sample_of_clamped_variance(moments, generator):
+    mean, logvar = moments.chunk(2, dim=1)
+    return mean + logvar.exp().clamp(-30, 20) ** 0.5 * normal_like(mean, generator)
+
+
 def sample_swapped(moments, generator):
     mean, logvar = moments.chunk(2, dim=1)
     return sample_right(torch.cat([logvar, mean], 1), generator)
@@ -383,7 +446,7 @@ def sample_noise_scaled_mean(moments, generator):
 
 def sample_uniform(moments, generator):
     mean, logvar = halves(moments)
-    noise = torch.rand(mean.shape, generator=generator, dtype=mean.dtype).to(mean.device)
+    noise = torch.rand(mean.shape, generator=generator).to(mean)
     return mean + (0.5 * logvar).exp() * noise
 
 
@@ -399,7 +462,7 @@ def sample_global(moments, generator):
 
 def sample_left_on_cpu(moments, generator):
     mean, logvar = halves(moments)
-    return mean + (0.5 * logvar).exp() * torch.randn(mean.shape, generator=generator, dtype=mean.dtype)
+    return mean + (0.5 * logvar).exp() * torch.randn(mean.shape, generator=generator)
 
 
 def sample_by_torch(moments, generator):
@@ -420,8 +483,14 @@ def sample_by_addcmul(moments, generator):
 
 def sample_drawn_backwards(moments, generator):
     mean, logvar = halves(moments)
-    noise = torch.randn(mean.numel(), generator=generator, dtype=mean.dtype).flip(0).view(mean.shape).to(mean.device)
+    noise = torch.randn(mean.numel(), generator=generator).flip(0).view(mean.shape).to(mean)
     return mean + (logvar / 2).exp() * noise
+
+
+def sample_drawn_in_the_dtype(moments, generator):
+    mean, logvar = halves(moments)
+    noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype).to(mean.device)
+    return mean + logvar.exp().sqrt() * noise
 
 
 POSTERIOR_SAMPLE = Exercise(
@@ -429,8 +498,7 @@ POSTERIOR_SAMPLE = Exercise(
     answer=sample_right, cases=posterior_cases, moments=sample_moments,
     hints=("Cut the channels in two: .chunk(2, dim=1). Clamp the second half.",
            "log σ² = 2 log σ. So what is σ?",
-           "mean + exp(0.5 · logvar) · noise, with noise = torch.randn(mean.shape, generator=generator, "
-           "dtype=mean.dtype).to(mean.device)."),
+           "mean + exp(0.5 · logvar) · noise, with noise = torch.randn(mean.shape, generator=generator).to(mean)."),
     insight="μ + σ ε is the reparameterisation (Kingma & Welling 2014, § 2.4): the chance sits in ε, outside, so "
             "gradients reach both μ and σ. A network predicts log σ², because that may be any number, while σ must "
             "stay above 0.",
@@ -445,6 +513,27 @@ POSTERIOR_SAMPLE = Exercise(
         Wrong("not-clamped", sample_not_clamped,
               "Right but for the clamp: log-variances are kept in [-30, 20], so that exp() can neither overflow nor "
               "vanish."),
+        Wrong("not-clamped-below", sample_within(None, 20),
+              "You clamped the log-variance from above only. It may not fall below -30 either."),
+        Wrong("not-clamped-above", sample_within(-30, None),
+              "You clamped the log-variance from below only. It may not rise above 20 either."),
+        Wrong("limits-of-20", sample_within(-20, 20),
+              "Wrong limits: you clamped the log-variance to [-20, 20]. The lower limit is -30: σ may be as small as "
+              "e⁻¹⁵."),
+        Wrong("limits-of-30", sample_within(-30, 30),
+              "Wrong limits: you clamped the log-variance to [-30, 30]. The upper limit is 20."),
+        Wrong("limits-exchanged", sample_within(-20, 30),
+              "Wrong limits: you clamped the log-variance to [-20, 30]. It is the other way round: [-30, 20]."),
+        Wrong("mean-clamped", sample_of_clamped_moments,
+              "You clamped the mean as well. The limits are for the log-variance, which goes into exp(); a mean may "
+              "be any number. Cut in two first."),
+        Wrong("half-clamped", sample_of_clamped_half,
+              "You clamped ½ logvar, which is log σ. The limits are for logvar itself: clamp first, then halve."),
+        Wrong("deviation-clamped", sample_of_clamped_deviation,
+              "You clamped σ, after exp(). The limits are for the log-variance (a σ is never negative): clamp before "
+              "exp()."),
+        Wrong("variance-clamped", sample_of_clamped_variance,
+              "You clamped the variance, after exp(). The limits are for its logarithm: clamp before exp()."),
         Wrong("halves-swapped", sample_swapped, "Mean and log-variance are swapped: the first half is the mean."),
         Wrong("unit-noise", sample_of_unit_spread,
               "You added noise of variance 1 everywhere. The encoder says how sure it is: multiply by σ."),
@@ -460,10 +549,10 @@ POSTERIOR_SAMPLE = Exercise(
               "detach() or no_grad() cut it. Write mean + std * noise."),
         Wrong("noise-on-the-wrong-device", sample_left_on_cpu,
               "This breaks on a GPU. The generator lives on the CPU, so draw the noise there, and then move it: "
-              ".to(mean.device)."),
+              ".to(mean)."),
         Wrong("gradient-wrong", sample_spread_cut),
     ),
-    right=(sample_by_addcmul, sample_drawn_backwards))
+    right=(sample_by_addcmul, sample_drawn_backwards, sample_drawn_in_the_dtype))
 
 
 # ── KL ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -515,6 +604,22 @@ def kl_with_deviation(mean, logvar):
 
 def kl_with_log_of_deviation(mean, logvar):
     return 0.5 * (mean**2 + logvar.exp() - 1 - 0.5 * logvar).flatten(1).sum(1)
+
+
+def kl_with_doubled_logarithm(mean, logvar):
+    return 0.5 * (mean**2 + logvar.exp() - 1 - 2 * logvar).flatten(1).sum(1)
+
+
+def kl_with_logarithm_added(mean, logvar):
+    return 0.5 * (mean**2 + logvar.exp() - 1 + logvar).flatten(1).sum(1)
+
+
+def kl_with_squared_variance(mean, logvar):
+    return 0.5 * (mean**2 + logvar.exp() ** 2 - 1 - logvar).flatten(1).sum(1)
+
+
+def kl_with_logarithm_of_logarithm(mean, logvar):
+    return 0.5 * (mean**2 + logvar.exp() - 1 - logvar.log()).flatten(1).sum(1)
 
 
 def kl_logvar_as_variance(mean, logvar):
@@ -569,6 +674,16 @@ KL = Exercise(
               "exp(logvar)."),
         Wrong("log-of-deviation", kl_with_log_of_deviation, "½ logvar is log σ. The formula has log σ², which is "
               "logvar itself."),
+        Wrong("logarithm-doubled", kl_with_doubled_logarithm,
+              "You doubled logvar. It is log σ² already, the 2 is inside: it is 2 log σ."),
+        Wrong("logarithm-added", kl_with_logarithm_added,
+              "You added the log-variance; it is subtracted. With + the result falls below 0 for a small spread, and a "
+              "divergence never does."),
+        Wrong("variance-squared", kl_with_squared_variance,
+              "You squared exp(logvar). That is σ² already; its square is σ⁴."),
+        Wrong("logarithm-of-logarithm", kl_with_logarithm_of_logarithm,
+              "Your result is NaN: a negative number has no logarithm (and no root). logvar *is* log σ², and negative "
+              "wherever σ < 1: take it as it is."),
         Wrong("variance-for-logarithm", kl_logvar_as_variance,
               "You treated the second input as σ² and took its logarithm. It *is* the logarithm."),
         Wrong("logarithm-for-deviation", kl_logvar_as_deviation,

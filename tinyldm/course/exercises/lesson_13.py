@@ -24,10 +24,12 @@ def random_alpha_bar(T: int, generator: Generator) -> list[float]:
 # ── Image to image ───────────────────────────────────────────────────────────────────────────────────
 
 def start_cases(generator: Generator) -> list[Call]:
-    """z0, ε, timesteps, strength, ᾱ; two strengths are senseless."""
-    calls = [Call((torch.tensor([[1.0, -2.0]]), torch.tensor([[0.5, 1.0]]), torch.tensor([2, 1, 0]), 0.7,
-                   [0.81, 0.36, 0.04]))]
-    for shape, strength in (((2, 3), 0.05), ((1, 4, 4, 4), 0.0), ((1, 4, 4, 4), 1.5), ((1, 4, 4, 4), 1.0),
+    """z0, ε, timesteps, strength, ᾱ; three strengths are senseless. S · strength is nearer to the whole number above
+    it in the first and last, to the one below in the second."""
+    calls = [Call((torch.tensor([[1.0, -2.0]]), torch.tensor([[0.5, 1.0]]), torch.tensor([3, 2, 1, 0]), 0.7,
+                   [0.81, 0.64, 0.36, 0.04]))]
+    for shape, strength in (((2, 4, 2, 2), uniform(0.42, 0.48, generator)), ((2, 3), 0.05), ((1, 4, 4, 4), 0.0),
+                            ((1, 4, 4, 4), -0.5), ((1, 4, 4, 4), 1.5), ((1, 4, 4, 4), 1.0),
                             ((3, 4, 8, 8), uniform(0.55, 0.59, generator))):
         z0, eps = (torch.randn(shape, generator=generator) for _ in range(2))
         calls.append(Call((z0, eps, reverse_diffusion.trailing(5, 20), strength, random_alpha_bar(20, generator))))
@@ -63,6 +65,24 @@ def start_inverted(z0, eps, ts, strength, alpha_bar):
     return noised(z0, eps, alpha_bar[left[0]]), left
 
 
+def start_by_rounding(z0, eps, ts, strength, alpha_bar):
+    require_strength(strength)
+    left = ts[len(ts) - max(round(len(ts) * strength), 1):]
+    return noised(z0, eps, alpha_bar[left[0]]), left
+
+
+def start_by_rounding_up(z0, eps, ts, strength, alpha_bar):
+    require_strength(strength)
+    left = ts[len(ts) - math.ceil(len(ts) * strength):]
+    return noised(z0, eps, alpha_bar[left[0]]), left
+
+
+def start_by_minus_zero(z0, eps, ts, strength, alpha_bar):
+    require_strength(strength)
+    left = ts[-int(len(ts) * strength):]
+    return noised(z0, eps, alpha_bar[left[0]]), left
+
+
 def start_first_ones(z0, eps, ts, strength, alpha_bar):
     require_strength(strength)
     left = ts[:max(int(len(ts) * strength), 1)]
@@ -77,6 +97,11 @@ def start_from_noise(z0, eps, ts, strength, alpha_bar):
 def start_clean(z0, eps, ts, strength, alpha_bar):
     require_strength(strength)
     return z0.clone(), last_of(ts, strength)
+
+
+def start_at_the_very_start(z0, eps, ts, strength, alpha_bar):
+    require_strength(strength)
+    return noised(z0, eps, alpha_bar[ts[0]]), last_of(ts, strength)
 
 
 def start_one_late(z0, eps, ts, strength, alpha_bar):
@@ -130,9 +155,14 @@ def start_by_schedule(z0, eps, ts, strength, alpha_bar):
     return z0 * a.sqrt() + eps * (1 - a).sqrt(), ts[skipped:]
 
 
+@torch.no_grad()
+def start_without_gradient(z0, eps, ts, strength, alpha_bar):
+    return start_right(z0, eps, ts, strength, alpha_bar)
+
+
 IMG2IMG_START = Exercise(
     name="img2img_start", title="Image to image: where to start", stars=2, minutes=12,
-    answer=start_right, cases=start_cases,
+    answer=start_right, cases=start_cases, constants=("z0", "eps"),
     hints=("Of S timesteps the last int(S · strength) are walked, at least one. Which slice of ts is that?",
            "z must be as noisy as the first of them says: the network will be told that t.",
            "left = ts[len(ts) - max(int(len(ts) * strength), 1):]; then noise z0 to left[0] as in lesson 02."),
@@ -142,6 +172,14 @@ IMG2IMG_START = Exercise(
         Wrong("strength-inverted", start_inverted,
               "You walk 1 - strength of the steps. Strength is how much is *changed*: 1 walks all steps and keeps "
               "almost nothing of the picture."),
+        Wrong("rounded", start_by_rounding,
+              "You rounded S · strength to the nearest whole number. ⌊ ⌋ cuts the fraction off: int(2.8) is 2."),
+        Wrong("rounded-up", start_by_rounding_up,
+              "You rounded S · strength up. ⌊ ⌋ cuts the fraction off: int(2.8) is 2. At least one step is walked all "
+              "the same."),
+        Wrong("minus-zero", start_by_minus_zero,
+              "With a small strength int(S · strength) is 0, and ts[-0:] is ts[0:], *all* timesteps. Take at least "
+              "one: max(int(S · strength), 1)."),
         Wrong("first-timesteps", start_first_ones,
               "You kept the first timesteps, the noisy ones. The walk must end at the clean latent: keep the *last*."),
         Wrong("from-noise", start_from_noise,
@@ -150,6 +188,9 @@ IMG2IMG_START = Exercise(
         Wrong("not-noised", start_clean,
               "You start from the clean latent, but tell the network a noisy t: it would take the picture itself for "
               "noise. Noise z0 first."),
+        Wrong("noised-to-the-very-start", start_at_the_very_start,
+              "You noised to ts[0], the first timestep of the *full* walk, but return the last ones only: z is far "
+              "noisier than the network is told, and what it does not remove stays in the picture. Noise to left[0]."),
         Wrong("one-step-late", start_one_late,
               "z has the noise of the second timestep that is left, but the network is asked at the first: it would "
               "remove noise that is not there."),
@@ -165,7 +206,7 @@ IMG2IMG_START = Exercise(
               "With a small strength no timestep is left, and [0] of nothing fails. At least one step is walked."),
         Wrong("should-refuse", start_unchecked),
     ),
-    right=(start_by_slicing_from_behind, start_by_schedule))
+    right=(start_by_slicing_from_behind, start_by_schedule, start_without_gradient))
 
 
 # ── Inpainting ───────────────────────────────────────────────────────────────────────────────────────
@@ -217,7 +258,6 @@ def known_all_noised(z, z0, eps, mask, alpha_bar, next_alpha_bar):
 
 
 def known_in_place(z, z0, eps, mask, alpha_bar, next_alpha_bar):
-    z = z.detach()
     z *= mask
     return z + (1 - mask) * noised(z0, eps, next_alpha_bar)
 
@@ -235,9 +275,14 @@ def known_by_difference(z, z0, eps, mask, alpha_bar, next_alpha_bar):
     return known + mask * (z - known)
 
 
+@torch.no_grad()
+def known_without_gradient(z, z0, eps, mask, alpha_bar, next_alpha_bar):
+    return known_right(z, z0, eps, mask, alpha_bar, next_alpha_bar)
+
+
 KEEP_KNOWN = Exercise(
     name="keep_known", title="Inpainting: put the known back", stars=2, minutes=10,
-    answer=known_right, cases=known_cases,
+    answer=known_right, cases=known_cases, constants=("z", "z0", "eps"),
     hints=("Where the mask is 1, z stays as the sampler made it. Where it is 0 belongs the given picture.",
            "But a clean picture does not fit a noisy z: noise z0 to the level that z has *now*.",
            "After the step that level is next_alpha_bar."),
@@ -263,15 +308,15 @@ KEEP_KNOWN = Exercise(
               "You noised the repainted part as well: it has its noise already. Noise z0 only, then blend."),
         Wrong("inputs-changed", known_in_place),
     ),
-    right=(known_by_where, known_by_lerp, known_by_difference))
+    right=(known_by_where, known_by_lerp, known_by_difference, known_without_gradient))
 
 
 # ── Slerp ────────────────────────────────────────────────────────────────────────────────────────────
 
 def slerp_cases(generator: Generator) -> list[Call]:
     """Two tensors of one shape, a weight."""
-    calls = [Call((torch.tensor([2.0, 0.0]), torch.tensor([1.0, 2.0]), 0.5))]
-    for shape in ((1, 4, 8, 8), (3, 5)):     # of few numbers last: there the gradient through the angle weighs
+    calls = [Call((torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 2.0], [1.0, 0.0]]), 0.25))]
+    for shape in ((3, 5), (1, 4, 8, 8)):
         a, b = (torch.randn(shape, generator=generator) for _ in range(2))
         calls.append(Call((a, b, uniform(0.1, 0.4, generator))))
     return calls
@@ -310,22 +355,39 @@ def slerp_unit_length(a, b, weight):
     return slerp_right(a / a.norm(), b / b.norm(), weight)
 
 
-def slerp_cosine_not_normalised(a, b, weight):
-    angle = (a * b).sum().clamp(-0.9995, 0.9995).arccos()
+def turned_by(angle, a, b, weight):
+    """The formula, with an angle (a number or a tensor) that may be wrong."""
+    angle = torch.as_tensor(angle)
     return (torch.sin((1 - weight) * angle) * a + torch.sin(weight * angle) * b) / angle.sin()
+
+
+def slerp_norms_forgotten(a, b, weight):
+    return turned_by((a * b).sum().arccos(), a, b, weight)
+
+
+def slerp_norms_forgotten_in_python(a, b, weight):
+    return turned_by(math.acos((a * b).sum()), a, b, weight)
+
+
+def slerp_cosine_not_normalised(a, b, weight):
+    return turned_by((a * b).sum().clamp(-0.9995, 0.9995).arccos(), a, b, weight)
+
+
+def slerp_arccos_forgotten(a, b, weight):
+    return turned_by((a * b).sum() / (a.norm() * b.norm()), a, b, weight)
 
 
 def slerp_by_row(a, b, weight):
     angle = ((a * b).sum(-1, keepdim=True) / (a.norm(dim=-1, keepdim=True) * b.norm(dim=-1, keepdim=True))).arccos()
-    return (torch.sin((1 - weight) * angle) * a + torch.sin(weight * angle) * b) / angle.sin()
+    return turned_by(angle, a, b, weight)
 
 
 def slerp_quarter_circle(a, b, weight):
     return math.cos(weight * math.pi / 2) * a + math.sin(weight * math.pi / 2) * b
 
 
-def slerp_without_gradient(a, b, weight):
-    angle = angle_between(a, b).item()
+def slerp_by_math(a, b, weight):
+    angle = math.acos(((a * b).sum() / (a.norm() * b.norm())).item())
     return (math.sin((1 - weight) * angle) * a + math.sin(weight * angle) * b) / math.sin(angle)
 
 
@@ -342,7 +404,7 @@ def slerp_by_tangent(a, b, weight):
 
 SLERP = Exercise(
     name="slerp", title="From one noise to another", stars=2, minutes=10,
-    answer=slerp_right, cases=slerp_cases,
+    answer=slerp_right, cases=slerp_cases, constants=("a", "b"),
     hints=("θ is the angle between the two as vectors of all their numbers: cos θ = a·b / (|a| |b|).",
            "(a * b).sum() and .norm() go over the whole tensor; .arccos() gives θ.",
            "(sin((1-w)θ) a + sin(wθ) b) / sin θ"),
@@ -362,24 +424,31 @@ SLERP = Exercise(
         Wrong("length-lost", slerp_unit_length,
               "You made both of length 1 and left them so. Only the *angle* needs unit vectors; noise of N numbers "
               "has a length of about √N, and the U-Net expects it."),
+        Wrong("norms-forgotten", slerp_norms_forgotten,
+              "Your result is NaN: a·b is not yet a cosine, it may lie far outside of [-1, 1], where arccos is not "
+              "defined. Divide by both lengths, |a| |b|."),
+        Wrong("norms-forgotten-in-python", slerp_norms_forgotten_in_python,
+              "math.acos refuses a number outside of [-1, 1]: a·b is not yet a cosine. Divide by both lengths, "
+              "|a| |b|."),
         Wrong("cosine-not-normalised", slerp_cosine_not_normalised,
-              "a·b is not yet a cosine: divide by both lengths, |a| |b|."),
+              "a·b is not yet a cosine: divide by both lengths, |a| |b|. (To clamp it only hides that.)"),
+        Wrong("arccos-forgotten", slerp_arccos_forgotten,
+              "You took cos θ for θ: the arccos is missing."),
         Wrong("angle-for-each-row", slerp_by_row,
               "You took an angle for each row. The noise is one vector of all its numbers: one dot product, one "
               "angle."),
         Wrong("right-angle-assumed", slerp_quarter_circle,
               "You took θ = 90°. Independent noises are close to it, but not there; compute θ."),
-        Wrong("gradient-wrong", slerp_without_gradient),
     ),
-    right=(slerp_by_library, slerp_by_tangent))
+    right=(slerp_by_library, slerp_by_tangent, slerp_by_math))
 
 
 # ── The capstone ─────────────────────────────────────────────────────────────────────────────────────
 
 def capstone_cases(generator: Generator) -> list[Call]:
     """Captions; text encoder, U-Net, decoder; ᾱ, noise, steps, w. With 3 steps the timesteps must be rounded."""
-    parts = Made(makers.toy_text_encoder), Made(makers.toy_unet), Made(makers.toy_decoder)
-    calls = [Call((["a tree"], *parts, [0.9, 0.6, 0.3, 0.1], torch.tensor([[[[1.0]]]]), 2, 3.0))]
+    parts = Made(makers.toy_text_encoder), Made(makers.strict_unet), Made(makers.toy_decoder)
+    calls = [Call((["a tree"], *parts, [0.9, 0.7, 0.5, 0.3, 0.1], torch.tensor([[[[1.0]]]]), 3, 3.0))]
     for B, steps, w in ((2, 3, uniform(1.5, 3, generator)), (3, 5, uniform(3, 5, generator))):
         noise, alpha_bar = torch.randn(B, 4, 4, 4, generator=generator), random_alpha_bar(20, generator)
         captions = [f"a {word} {integer(0, 99, generator)}" for word in ("star", "ring", "moon")[:B]]
@@ -387,14 +456,24 @@ def capstone_cases(generator: Generator) -> list[Call]:
     return calls
 
 
-def velocity_to_both(v, z, alpha_bar):
+def contexts_of(encode, captions):
+    """Of nothing, and of the captions."""
+    return encode([""] * len(captions)), encode(captions)
+
+
+def asked(unet, z, i, t, contexts):
+    """The predictions for both contexts, in step i at timestep t."""
+    return [unet(z, t.expand(len(z)), context) for context in contexts]
+
+
+def times(w):
+    """Guidance of a given w."""
+    return lambda without, with_caption: without + w * (with_caption - without)
+
+
+def velocity_read(v, z, alpha_bar):
     """(ẑ0, ε̂)."""
-    return (alpha_bar**0.5 * z - (1 - alpha_bar) ** 0.5 * v, alpha_bar**0.5 * v + (1 - alpha_bar) ** 0.5 * z)
-
-
-def eps_to_both(eps, z, alpha_bar):
-    """As if the network predicted the noise."""
-    return (z - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5, eps
+    return alpha_bar**0.5 * z - (1 - alpha_bar) ** 0.5 * v, alpha_bar**0.5 * v + (1 - alpha_bar) ** 0.5 * z
 
 
 def following(ts, i, alpha_bar):
@@ -402,135 +481,186 @@ def following(ts, i, alpha_bar):
     return alpha_bar[ts[i + 1]] if i + 1 < len(ts) else 1.0
 
 
-def difference_times(w):
-    """Guidance of a given w."""
-    return lambda without, with_caption: without + w * (with_caption - without)
+def mixed(z0_hat, eps_hat, before, after):
+    """The two at the level ᾱ that a step leads to, from the one before it."""
+    return noised(z0_hat, eps_hat, after)
 
 
-def walked(contexts, unet, alpha_bar, z, ts, combine, *, read: Callable = velocity_to_both,
-           told: Callable = lambda i, t: t, after: Callable = following):
-    """z0 at the end of a DDIM walk; the mutants exchange one of its parts."""
-    for i, t in enumerate(ts):
-        batch = told(i, t).expand(len(z))
-        output = combine(*(unet(z, batch, context) for context in contexts))
-        z0_hat, eps_hat = read(output, z, alpha_bar[t])
-        level = after(ts, i, alpha_bar)
-        z = level**0.5 * z0_hat + (1 - level) ** 0.5 * eps_hat
-    return z
+def finished(decode, z0):
+    """Decoded, [-1, 1] -> [0, 1], clipped."""
+    return ((decode(z0) + 1) / 2).clamp(0, 1)
 
 
-def to_unit(image):
-    """[-1, 1] -> [0, 1], clipped."""
-    return ((image + 1) / 2).clamp(0, 1)
+def image_with(*, contexts: Callable = contexts_of, spacing: Callable = reverse_diffusion.trailing,
+               walked: slice = slice(None), ask: Callable = asked, guide: Callable = times,
+               read: Callable = velocity_read, level: Callable = following, mix: Callable = mixed,
+               finish: Callable = finished) -> Callable:
+    """The right answer; with another part in the place of one of these, a wrong one."""
+    def answer(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
+        z, both, ts = noise, contexts(encode, captions), spacing(steps, len(alpha_bar))
+        for i, t in [*enumerate(ts)][walked]:
+            v = guide(guidance_scale)(*ask(unet, z, i, t, both))
+            z = mix(*read(v, z, alpha_bar[t]), alpha_bar[t], level(ts, i, alpha_bar))
+        return finish(decode, z)
+    return answer
 
 
-def contexts_of(encode, captions):
-    """Of nothing, and of the captions."""
-    return encode([""] * len(captions)), encode(captions)
+image_right = image_with()
 
 
-def image_right(captions: list, encode, unet, decode, alpha_bar: list, noise: Tensor, steps: int,
-                guidance_scale: float) -> Tensor:
-    """Trailing timesteps, guidance, DDIM on the velocity, decode, [0, 1]."""
-    ts = reverse_diffusion.trailing(steps, len(alpha_bar))
-    z0 = walked(contexts_of(encode, captions), unet, alpha_bar, noise, ts, difference_times(guidance_scale))
-    return to_unit(decode(z0))
+# The U-Net is asked wrongly.
+
+def asked_with_numbers(unet, z, i, t, contexts):
+    return [unet(z, t.item(), context) for context in contexts]
 
 
-def image_without_guidance(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
-    return image_right(captions, encode, unet, decode, alpha_bar, noise, steps, 1.0)
+def asked_with_one_timestep(unet, z, i, t, contexts):
+    return [unet(z, t.view(1), context) for context in contexts]
 
 
-def image_w_minus_one(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
-    return image_right(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale - 1)
+def asked_with_the_index(unet, z, i, t, contexts):
+    return asked(unet, z, i, torch.tensor(i), contexts)
 
 
-def image_w_plus_one(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
-    return image_right(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale + 1)
+def asked_together(unet, z, t, contexts):
+    """Both in one batch."""
+    return unet(torch.cat([z, z]), t, torch.cat(contexts)).chunk(2)
 
 
-def image_timesteps_cut(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
-    ts = torch.tensor([int(len(alpha_bar) - i * len(alpha_bar) / steps) - 1 for i in range(steps)])
-    z0 = walked(contexts_of(encode, captions), unet, alpha_bar, noise, ts, difference_times(guidance_scale))
-    return to_unit(decode(z0))
+def asked_together_with_one_timestep(unet, z, i, t, contexts):
+    return asked_together(unet, z, t.view(1), contexts)
 
 
-def image_contexts_swapped(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
-    ts, contexts = reverse_diffusion.trailing(steps, len(alpha_bar)), contexts_of(encode, captions)[::-1]
-    return to_unit(decode(walked(contexts, unet, alpha_bar, noise, ts, difference_times(guidance_scale))))
+def asked_together_with_half_the_timesteps(unet, z, i, t, contexts):
+    return asked_together(unet, z, t.expand(len(z)), contexts)
 
 
-def image_zeros_for_null(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
+def asked_together_rightly(unet, z, i, t, contexts):
+    return asked_together(unet, z, t.expand(2 * len(z)), contexts)
+
+
+def one_null_context(encode, captions):
+    return encode([""]), encode(captions)
+
+
+def contexts_swapped(encode, captions):
+    return contexts_of(encode, captions)[::-1]
+
+
+def zeros_for_null(encode, captions):
     context = encode(captions)
-    ts, combine = reverse_diffusion.trailing(steps, len(alpha_bar)), difference_times(guidance_scale)
-    return to_unit(decode(walked((torch.zeros_like(context), context), unet, alpha_bar, noise, ts, combine)))
+    return torch.zeros_like(context), context
 
 
-def image_from_eps(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
-    ts, combine = reverse_diffusion.trailing(steps, len(alpha_bar)), difference_times(guidance_scale)
-    return to_unit(decode(walked(contexts_of(encode, captions), unet, alpha_bar, noise, ts, combine, read=eps_to_both)))
+# Other timesteps are visited.
+
+def trailing_without_minus_one(steps, T):
+    return reverse_diffusion.trailing(steps, T) + 1
 
 
-def image_told_the_index(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
-    ts, combine = reverse_diffusion.trailing(steps, len(alpha_bar)), difference_times(guidance_scale)
-    z0 = walked(contexts_of(encode, captions), unet, alpha_bar, noise, ts, combine, told=lambda i, t: torch.tensor(i))
-    return to_unit(decode(z0))
+def trailing_cut(steps, T):
+    return torch.tensor([int(T - i * T / steps) - 1 for i in range(steps)])
 
 
-def image_leading(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
-    ts, combine = reverse_diffusion.leading(steps, len(alpha_bar)), difference_times(guidance_scale)
-    return to_unit(decode(walked(contexts_of(encode, captions), unet, alpha_bar, noise, ts, combine)))
+def trailing_cut_before_subtracting(steps, T):
+    return torch.tensor([T - i * T // steps - 1 for i in range(steps)])
 
 
-def image_rising(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
-    ts, combine = reverse_diffusion.trailing(steps, len(alpha_bar)).flip(0), difference_times(guidance_scale)
-    return to_unit(decode(walked(contexts_of(encode, captions), unet, alpha_bar, noise, ts, combine)))
+def trailing_of_whole_strides(steps, T):
+    return torch.tensor([T - i * (T // steps) - 1 for i in range(steps)])
 
 
-def image_next_is_t_minus_one(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
-    def one_below(ts, i, alpha_bar):
-        return alpha_bar[ts[i] - 1] if i + 1 < len(ts) else 1.0
-
-    ts, combine = reverse_diffusion.trailing(steps, len(alpha_bar)), difference_times(guidance_scale)
-    return to_unit(decode(walked(contexts_of(encode, captions), unet, alpha_bar, noise, ts, combine, after=one_below)))
+def both_ends_rounded(steps, T):
+    return reverse_diffusion.linspace(steps, T).round().long()
 
 
-def image_not_quite_clean(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
-    def to_the_table(ts, i, alpha_bar):
-        return alpha_bar[ts[i + 1]] if i + 1 < len(ts) else alpha_bar[0]
-
-    ts, combine = reverse_diffusion.trailing(steps, len(alpha_bar)), difference_times(guidance_scale)
-    z0 = walked(contexts_of(encode, captions), unet, alpha_bar, noise, ts, combine, after=to_the_table)
-    return to_unit(decode(z0))
+def both_ends_cut(steps, T):
+    return reverse_diffusion.linspace(steps, T).long()
 
 
-def image_in_signed_range(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
-    ts, combine = reverse_diffusion.trailing(steps, len(alpha_bar)), difference_times(guidance_scale)
-    return decode(walked(contexts_of(encode, captions), unet, alpha_bar, noise, ts, combine))
+def rising(steps, T):
+    return reverse_diffusion.trailing(steps, T).flip(0)
 
 
-def image_cut_off(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
-    return image_in_signed_range(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale).clamp(0, 1)
+def all_timesteps(steps, T):
+    return torch.arange(T - 1, -1, -1)
 
 
-def image_not_clipped(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
-    ts, combine = reverse_diffusion.trailing(steps, len(alpha_bar)), difference_times(guidance_scale)
-    return (decode(walked(contexts_of(encode, captions), unet, alpha_bar, noise, ts, combine)) + 1) / 2
+# The output is read wrongly.
+
+def eps_read(eps, z, alpha_bar):
+    return (z - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5, eps
 
 
-def image_unscaled_again(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
-    def decode_unscaled(z0):
-        return decode(z0 / 0.18215)
+def read_exchanged(v, z, alpha_bar):
+    return velocity_read(v, z, alpha_bar)[::-1]
 
-    return image_right(captions, encode, unet, decode_unscaled, alpha_bar, noise, steps, guidance_scale)
 
+def read_with_other_sign(v, z, alpha_bar):
+    return velocity_read(-v, z, alpha_bar)
+
+
+def read_without_roots(v, z, alpha_bar):
+    return alpha_bar * z - (1 - alpha_bar) * v, alpha_bar * v + (1 - alpha_bar) * z
+
+
+# A step leads to another place.
+
+def level_one_below(ts, i, alpha_bar):
+    return alpha_bar[ts[i] - 1] if i + 1 < len(ts) else 1.0
+
+
+def level_of_the_table(ts, i, alpha_bar):
+    return alpha_bar[ts[i + 1]] if i + 1 < len(ts) else alpha_bar[0]
+
+
+def level_before_the_step(ts, i, alpha_bar):
+    return alpha_bar[ts[i]]
+
+
+def level_before_but_for_the_last(ts, i, alpha_bar):
+    return alpha_bar[ts[i]] if i + 1 < len(ts) else 1.0
+
+
+def mixed_without_roots(z0_hat, eps_hat, before, after):
+    return after * z0_hat + (1 - after) * eps_hat
+
+
+def mixed_with_fresh_noise(z0_hat, eps_hat, before, after):
+    return noised(z0_hat, torch.randn_like(z0_hat), after)
+
+
+def mixed_as_in_ddpm(z0_hat, eps_hat, before, after):
+    variance = (1 - after) / (1 - before) * (1 - before / after)
+    return after**0.5 * z0_hat + (1 - after - variance) ** 0.5 * eps_hat + variance**0.5 * torch.randn_like(z0_hat)
+
+
+# The end.
+
+def finished_in_signed_range(decode, z0):
+    return decode(z0)
+
+
+def finished_cut_off(decode, z0):
+    return decode(z0).clamp(0, 1)
+
+
+def finished_without_clipping(decode, z0):
+    return (decode(z0) + 1) / 2
+
+
+def finished_unscaled_again(decode, z0):
+    return finished(decode, z0 / 0.18215)
+
+
+# Other right answers.
 
 def image_by_the_package(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
     beta = [1 - here / before for before, here in zip([1.0, *alpha_bar], alpha_bar)]
     schedule = forward_diffusion.NoiseSchedule(torch.tensor(beta, dtype=torch.float64), forward_diffusion.VELOCITY)
     null_context, context = contexts_of(encode, captions)
     model, ts = reverse_diffusion.guided(unet, context, null_context, guidance_scale), reverse_diffusion.trailing
-    return to_unit(decode(reverse_diffusion.ddim(model, noise, schedule, ts(steps, schedule.T))))
+    return finished(decode, reverse_diffusion.ddim(model, noise, schedule, ts(steps, schedule.T)))
 
 
 def image_one_batch(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
@@ -541,12 +671,28 @@ def image_one_batch(captions, encode, unet, decode, alpha_bar, noise, steps, gui
         v = (1 - guidance_scale) * v0 + guidance_scale * v1
         angle = math.acos(alpha_bar[t] ** 0.5) - (0 if after is None else math.acos(alpha_bar[after] ** 0.5))
         z = math.cos(angle) * z - math.sin(angle) * v
-    return to_unit(decode(z))
+    return finished(decode, z)
 
+
+def image_without_gradient(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
+    null_context, context = encode([""]).expand(len(captions), -1, -1), encode(captions)
+    levels, z = torch.tensor([*alpha_bar, 1.0], dtype=noise.dtype), noise
+    ts = [*reverse_diffusion.trailing(steps, len(alpha_bar)).tolist(), -1]
+    with torch.no_grad():
+        for t, after in zip(ts, ts[1:]):
+            without, with_caption = (unet(z, torch.tensor(t), one) for one in (null_context, context))
+            v = without.lerp(with_caption, guidance_scale)
+            z0_hat, eps_hat = velocity_read(v, z, levels[t])
+            z = levels[after].sqrt() * z0_hat + (1 - levels[after]).sqrt() * eps_hat
+        return finished(decode, z)
+
+
+BOTH_ENDS = ("You spaced the timesteps evenly from T - 1 to 0, with both ends. \"Trailing\" ones are T / steps apart: "
+             "round(T - i · T / steps) - 1.")
 
 CAPTION_TO_IMAGE = Exercise(
     name="caption_to_image", title="Capstone: a picture from a caption", stars=3, minutes=40,
-    answer=image_right, cases=capstone_cases,
+    answer=image_right, cases=capstone_cases, constants=("noise",),
     hints=("Four parts, one after the other: contexts (as many of \"\" as of captions); timesteps; the loop; the "
            "decoder. Write them in this order.",
            "In the loop: ask for both contexts, guide, read the velocity as ẑ0 and ε̂, mix them at the *next* "
@@ -555,48 +701,112 @@ CAPTION_TO_IMAGE = Exercise(
     insight="This is all of it: some fifteen lines around three networks. Whatever the size of the parts, tiny or "
             "Stable Diffusion's, these lines stay the same.",
     wrong=(
-        Wrong("no-guidance", image_without_guidance,
+        Wrong("timestep-a-number", image_with(ask=asked_with_numbers),
+              "You gave the U-Net t as a plain number. It wants a tensor, one timestep for each image: "
+              "torch.full((len(z),), t)."),
+        Wrong("one-timestep", image_with(ask=asked_with_one_timestep),
+              "You gave the U-Net one timestep, of shape (1,), for several images; tinyldm's refuses that. It wants "
+              "one for each: torch.full((len(z),), t)."),
+        Wrong("one-timestep-for-both", image_with(ask=asked_together_with_one_timestep),
+              "You ask for both contexts in one batch, with a single timestep. It wants one for each entry of the "
+              "batch: torch.full((2 * len(z),), t)."),
+        Wrong("half-the-timesteps", image_with(ask=asked_together_with_half_the_timesteps),
+              "You ask for both contexts in one batch, of twice as many images, but t is given for half of them: "
+              "torch.full((2 * len(z),), t)."),
+        Wrong("one-null-context", image_with(contexts=one_null_context),
+              "You encoded the empty caption once for several images; tinyldm's U-Net refuses that. It wants a context "
+              "for each: encode([\"\"] * len(captions))."),
+        Wrong("one-null-context-in-the-batch", image_with(contexts=one_null_context, ask=asked_together_rightly),
+              "You ask for both contexts in one batch, but encoded the empty caption only once. It is needed for each "
+              "image: encode([\"\"] * len(captions))."),
+        Wrong("index-beyond-the-end", image_with(spacing=trailing_without_minus_one),
+              "An index lies beyond the end of a list. Either a timestep is T: the last is T - 1, so do not forget the "
+              "-1 at the end of round(…) - 1. Or you look for a timestep after the last one: there is none, and ᾱ' "
+              "is 1."),
+        Wrong("no-guidance", image_with(guide=lambda w: times(1.0)),
               "guidance_scale has no effect: your picture follows the caption's prediction alone."),
-        Wrong("w-minus-one", image_w_minus_one,
+        Wrong("w-minus-one", image_with(guide=lambda w: times(w - 1)),
               "You went w - 1 times the way from the null prediction to the caption's; w times is asked for, so that 1 "
               "means no guidance."),
-        Wrong("w-plus-one", image_w_plus_one,
+        Wrong("w-plus-one", image_with(guide=lambda w: times(w + 1)),
               "You started at the caption's prediction and went w times the way *further*: that is w + 1. Start at the "
               "null prediction."),
-        Wrong("timesteps-cut", image_timesteps_cut,
-              "You cut the timesteps off with int(…) or //. \"Trailing\" ones are rounded to the nearest whole "
-              "number."),
-        Wrong("contexts-swapped", image_contexts_swapped,
+        Wrong("guidance-sign", image_with(guide=lambda w: times(-w)),
+              "A sign is turned round: from the null prediction you go *away* from the caption's. "
+              "v_null + w (v_caption - v_null)."),
+        Wrong("contexts-swapped", image_with(contexts=contexts_swapped),
               "The two predictions are exchanged: you guide *away* from the caption, from it to the empty one."),
-        Wrong("zeros-for-null", image_zeros_for_null,
+        Wrong("zeros-for-null", image_with(contexts=zeros_for_null),
               "You took zeros for the null context; \"no caption\" is the *encoded* empty caption, as in training."),
-        Wrong("eps-for-velocity", image_from_eps,
+        Wrong("eps-for-velocity", image_with(read=eps_read),
               "You read the output as the noise ε̂. This U-Net predicts the velocity: ẑ0 = √ᾱ z - √(1-ᾱ) v, "
               "ε̂ = √ᾱ v + √(1-ᾱ) z."),
-        Wrong("told-the-index", image_told_the_index,
+        Wrong("exchanged", image_with(read=read_exchanged),
+              "ẑ0 and ε̂ are exchanged: the picture is ẑ0 = √ᾱ z - √(1-ᾱ) v and gets √ᾱ', the noise is "
+              "ε̂ = √ᾱ v + √(1-ᾱ) z and gets √(1-ᾱ')."),
+        Wrong("velocity-sign", image_with(read=read_with_other_sign),
+              "You took the velocity with the other sign: ẑ0 = √ᾱ z *minus* √(1-ᾱ) v, ε̂ = √ᾱ v *plus* √(1-ᾱ) z."),
+        Wrong("no-roots", image_with(read=read_without_roots, mix=mixed_without_roots),
+              "You reckoned with ᾱ and 1-ᾱ. Those are shares of variance; the tensors are scaled by their roots."),
+        Wrong("no-roots-in-reading", image_with(read=read_without_roots),
+              "You read the velocity with ᾱ and 1-ᾱ. It takes their roots: ẑ0 = √ᾱ z - √(1-ᾱ) v."),
+        Wrong("no-roots-in-mixing", image_with(mix=mixed_without_roots),
+              "You mixed ẑ0 and ε̂ with ᾱ' and 1-ᾱ'. It takes their roots: √ᾱ' ẑ0 + √(1-ᾱ') ε̂."),
+        Wrong("told-the-index", image_with(ask=asked_with_the_index),
               "You told the U-Net the number of the step, 0, 1, 2, … It was trained on timesteps: give it t, the same "
               "for all images, as (B,) numbers."),
-        Wrong("leading", image_leading,
+        Wrong("timesteps-cut", image_with(spacing=trailing_cut),
+              "You cut the timesteps off, with int(…) or //. \"Trailing\" ones are rounded to the nearest whole "
+              "number."),
+        Wrong("timesteps-rounded-up", image_with(spacing=trailing_cut_before_subtracting),
+              "You divided i · T // steps, which is cut off, so that the timesteps are rounded *up*. \"Trailing\" ones "
+              "are rounded to the nearest whole number."),
+        Wrong("whole-strides", image_with(spacing=trailing_of_whole_strides),
+              "You went down in strides of T // steps. \"Trailing\" divides exactly, and rounds each timestep: "
+              "round(T - i · T / steps) - 1."),
+        Wrong("leading", image_with(spacing=reverse_diffusion.leading),
               "Your timesteps are \"leading\": they start too early for pure noise. This model samples \"trailing\", "
               "from T - 1."),
-        Wrong("rising", image_rising,
+        Wrong("leading-from-zero", image_with(spacing=reverse_diffusion.leading_from_zero),
+              "Your timesteps are the multiples of T // steps, from 0: \"leading\" ones without their + 1. This model "
+              "samples \"trailing\", from T - 1."),
+        Wrong("both-ends", image_with(spacing=both_ends_rounded), BOTH_ENDS),
+        Wrong("both-ends-cut", image_with(spacing=both_ends_cut), BOTH_ENDS),
+        Wrong("rising", image_with(spacing=rising),
               "You walk from little noise to much: the timesteps must fall, from T - 1 down."),
-        Wrong("next-is-t-minus-one", image_next_is_t_minus_one,
+        Wrong("all-timesteps", image_with(spacing=all_timesteps),
+              "You visited all T timesteps. Only `steps` of them are asked for."),
+        Wrong("last-step-forgotten", image_with(walked=slice(-1)),
+              "You stopped one step early: at the last timestep the U-Net is asked once more, and that step lands on "
+              "ᾱ' = 1."),
+        Wrong("next-is-t-minus-one", image_with(level=level_one_below),
               "After each step you go to ᾱ at t - 1. But the walk jumps: the next question is asked at the next "
               "*visited* timestep, so z must have that one's ᾱ."),
-        Wrong("not-quite-clean", image_not_quite_clean,
+        Wrong("not-quite-clean", image_with(level=level_of_the_table),
               "Your last step lands on ᾱ[0], where a little noise is left. That is Stable Diffusion's habit; here the "
               "last step lands on ᾱ' = 1."),
-        Wrong("range-forgotten", image_in_signed_range,
+        Wrong("level-before-the-step", image_with(level=level_before_the_step),
+              "You mixed at ᾱ, the level that z has already, so it never gets cleaner. Mix at the *next* timestep's "
+              "ᾱ'."),
+        Wrong("level-before-but-for-the-last", image_with(level=level_before_but_for_the_last),
+              "In the last step you land on ᾱ' = 1, as asked; but before it you mixed at ᾱ, the level that z has "
+              "already. Mix at the *next* timestep's ᾱ'."),
+        Wrong("fresh-noise", image_with(mix=mixed_with_fresh_noise),
+              "You mixed ẑ0 with new noise in each step. DDIM without chance takes ε̂, the noise that the U-Net found "
+              "in z."),
+        Wrong("ddpm", image_with(mix=mixed_as_in_ddpm),
+              "You drew new noise in each step, as DDPM does. Here all chance is in the noise to start from: "
+              "√ᾱ' ẑ0 + √(1-ᾱ') ε̂."),
+        Wrong("range-forgotten", image_with(finish=finished_in_signed_range),
               "The decoder gives [-1, 1]; the picture is asked for in [0, 1]: (y + 1) / 2, then clip."),
-        Wrong("dark-half-black", image_cut_off,
+        Wrong("dark-half-black", image_with(finish=finished_cut_off),
               "You clipped [-1, 1] to [0, 1]: all of the darker half becomes black. First (y + 1) / 2, then clip."),
-        Wrong("not-clipped", image_not_clipped,
+        Wrong("not-clipped", image_with(finish=finished_without_clipping),
               "A decoder overshoots a little: some numbers leave [0, 1]. Clip them."),
-        Wrong("scaled-twice", image_unscaled_again,
+        Wrong("scaled-twice", image_with(finish=finished_unscaled_again),
               "You divided by 0.18215. The scale lives inside the VAE: decode takes z0 as the U-Net leaves it."),
     ),
-    right=(image_by_the_package, image_one_batch))
+    right=(image_by_the_package, image_one_batch, image_without_gradient))
 
 
 EXERCISES = (IMG2IMG_START, KEEP_KNOWN, SLERP, CAPTION_TO_IMAGE)

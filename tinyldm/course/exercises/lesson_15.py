@@ -16,16 +16,18 @@ TITLE = "Is it any good?"
 # ── Caption accuracy ─────────────────────────────────────────────────────────────────────────────────
 
 def verdict_cases(generator: Generator) -> list[Call]:
-    """Verdicts of a judge: attribute -> right or not; not every picture has every attribute."""
-    def truth(likely: float) -> bool:
-        return torch.rand((), generator=generator).item() < likely
+    """Verdicts of a judge: attribute -> right or not; not every picture has every attribute, and one has none."""
+    def verdict() -> dict[str, bool]:
+        chances = torch.rand(6, generator=generator).tolist()
+        named = {"shape": chances[0] < 0.7, "colour": chances[1] < 0.7, "relation": chances[2] < 0.6}
+        return {name: right for name, right in named.items() if chances.pop() < 0.7}
 
-    calls = [Call(([{"shape": True, "colour": True}, {"shape": True, "colour": False}, {"shape": False}],))]
-    for n in (7, 20):
-        verdicts = [{"shape": truth(0.8), "colour": truth(0.7)} | ({"relation": truth(0.6)} if i % 3 == 0 else {})
-                    for i in range(n)]
-        verdicts[:3] = [{"shape": True, "colour": True}, {"shape": True, "colour": False, "relation": True},
-                        {"shape": False, "colour": False}]
+    calls = [Call(([{"shape": True, "colour": True}, {"shape": True, "colour": False}, {"shape": False},
+                    {"shape": False, "colour": True}],)),
+             Call(([{}, {"shape": True, "colour": False}, {"colour": True}],))]
+    for n in (5, 12):
+        verdicts = [verdict() for _ in range(n)]
+        verdicts[:2] = [{"shape": True, "relation": False}, {"colour": True, "shape": True}]
         calls.append(Call((verdicts,)))
     return calls
 
@@ -55,6 +57,42 @@ def accuracy_of_product(verdicts):
 
 def accuracy_of_worst(verdicts):
     return min(share.value for share in evaluation.shares(verdicts).values())
+
+
+def accuracy_of_names(verdicts):
+    return sum(all(verdict) for verdict in verdicts) / len(verdicts)
+
+
+def accuracy_of_failures(verdicts):
+    return sum(not all(verdict.values()) for verdict in verdicts) / len(verdicts)
+
+
+def accuracy_whole(verdicts):
+    return sum(all(verdict.values()) for verdict in verdicts) // len(verdicts)
+
+
+def accuracy_of_first(verdicts):
+    return sum(list(verdict.values())[0] for verdict in verdicts) / len(verdicts)
+
+
+def accuracy_of_next(verdicts):
+    return sum(next(iter(verdict.values())) for verdict in verdicts) / len(verdicts)
+
+
+def accuracy_of_shape(verdicts):
+    return sum(verdict["shape"] for verdict in verdicts) / len(verdicts)
+
+
+def accuracy_of_shape_and_colour(verdicts):
+    return sum(verdict.get("shape", True) and verdict.get("colour", True) for verdict in verdicts) / len(verdicts)
+
+
+def accuracy_empty_is_wrong(verdicts):
+    return sum(bool(verdict) and all(verdict.values()) for verdict in verdicts) / len(verdicts)
+
+
+def accuracy_empty_left_out(verdicts):
+    return accuracy_right([verdict for verdict in verdicts if verdict])
 
 
 def accuracy_in_percent(verdicts):
@@ -105,6 +143,29 @@ CAPTION_ACCURACY = Exercise(
         Wrong("absent-is-wrong", accuracy_absent_is_wrong,
               "You count an attribute that a caption does not name as wrong. A verdict lists what it judges; judge by "
               "that alone."),
+        Wrong("names-for-values", accuracy_of_names,
+              "all(verdict) looks at the names of the attributes, and a name that is not empty counts as true. Look at "
+              "verdict.values()."),
+        Wrong("wrong-ones", accuracy_of_failures,
+              "That is the share of the pictures on which something is wrong. The others are asked for."),
+        Wrong("whole-division", accuracy_whole,
+              "// divides and cuts off: 1 // 4 is 0. A share needs /."),
+        Wrong("first-attribute", accuracy_of_first,
+              "You look at each verdict's first attribute only, and an empty verdict has none. Look at all of them."),
+        Wrong("next-attribute", accuracy_of_next,
+              "next(iter(…)) gives each verdict's first attribute only, and an empty verdict has none. Look at all of "
+              "them."),
+        Wrong("shape-only", accuracy_of_shape,
+              "You look at the shape only. A caption may name other attributes, too, or not name the shape at all."),
+        Wrong("shape-and-colour-only", accuracy_of_shape_and_colour,
+              "You look at shape and colour only. There may be others, such as a relation: look at all that a verdict "
+              "holds."),
+        Wrong("empty-is-wrong", accuracy_empty_is_wrong,
+              "You count an empty verdict as wrong. Where nothing was judged nothing is wrong: the picture counts as "
+              "right."),
+        Wrong("empty-left-out", accuracy_empty_left_out,
+              "You leave empty verdicts out of the count. Each picture counts: where nothing was judged nothing is "
+              "wrong."),
     ),
     right=(accuracy_by_tensor, accuracy_by_failures))
 
@@ -117,8 +178,8 @@ Z = 1.96
 def interval_cases(generator: Generator) -> list[Call]:
     """Right answers, and of how many; also none, all, one of one, and senseless ones."""
     n = integer(30, 200, generator)
-    return [Call((8, 10)), Call((0, 20)), Call((20, 20)), Call((1, 1)), Call((5, 4)), Call((-1, 4)), Call((0, 0)),
-            Call((integer(1, n // 2, generator), n))]
+    senseless = [(5, 4), (-1, 4), (0, 0), (-1, -1), (2, -4)]
+    return [Call(pair) for pair in ((8, 10), (0, 20), (20, 20), (1, 1), *senseless, (integer(1, n // 2, generator), n))]
 
 
 def require_share(right, of):
@@ -128,12 +189,12 @@ def require_share(right, of):
 
 
 def wilson(right, of, z):
-    """Middle and half-width."""
+    """Its two ends, which rounding may not carry out of [0, 1]."""
     require_share(right, of)
     p = right / of
     middle = (p + z * z / (2 * of)) / (1 + z * z / of)
     half = z / (1 + z * z / of) * math.sqrt(p * (1 - p) / of + z * z / (4 * of * of))
-    return middle - half, middle + half
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def interval_right(right: int, of: int) -> tuple[float, float]:
@@ -178,6 +239,58 @@ def interval_half_divided(right, of):
     low, high = interval_not_divided(right, of)
     half = (high - low) / 2 / (1 + Z * Z / of)
     return (low + high) / 2 - half, (low + high) / 2 + half
+
+
+def slipped(right, of, first=lambda n: Z**2 / (2 * n), second=lambda n: Z**2 / (4 * n**2), factor=Z, root=math.sqrt):
+    """Wilson's formula with a mistake in one of its parts: z²/2n, z²/4n², the z before the root, the root."""
+    require_share(right, of)
+    p, scale = right / of, 1 + Z**2 / of
+    middle, half = (p + first(of)) / scale, factor / scale * root(p * (1 - p) / of + second(of))
+    return middle - half, middle + half
+
+
+def interval_without_factor(right, of):
+    return slipped(right, of, factor=1.0)
+
+
+def interval_without_root(right, of):
+    return slipped(right, of, root=float)
+
+
+def interval_n_not_squared(right, of):
+    return slipped(right, of, second=lambda n: Z**2 / (4 * n))
+
+
+def interval_slip_in_the_middle(right, of):
+    return slipped(right, of, first=lambda n: Z**2 / 2 * n)
+
+
+def interval_slip_in_the_root(right, of):
+    return slipped(right, of, second=lambda n: Z**2 / 4 * n**2)
+
+
+def interval_two_slips(right, of):
+    return slipped(right, of, first=lambda n: Z**2 / 2 * n, second=lambda n: Z**2 / 4 * n**2)
+
+
+def interval_of_z_two(right, of):
+    return wilson(right, of, 2.0)
+
+
+def interval_of_99_percent(right, of):
+    return wilson(right, of, 2.576)
+
+
+def interval_zero_refused(right, of):
+    if right < 1 or right > of:
+        raise ValueError("not a share")
+    return wilson(right, of, Z)
+
+
+def interval_all_refused(right, of):
+    if not 0 <= right < of:
+        raise ValueError("not a share")
+    return wilson(right, of, Z)
 
 
 def interval_high_first(right, of):
@@ -238,6 +351,26 @@ WILSON = Exercise(
         Wrong("one-standard-error", interval_of_one_error,
               "Your z is 1: one standard error, a 68 % interval. For 95 % z = 1.96."),
         Wrong("ninety-percent", interval_of_90_percent, "Your z is 1.645, which gives 90 %. For 95 % z = 1.96."),
+        Wrong("z-two", interval_of_z_two, "Your z is 2. That is near, but for 95 % z = 1.96."),
+        Wrong("ninety-nine-percent", interval_of_99_percent, "Your z is 2.576, which gives 99 %. For 95 % z = 1.96."),
+        Wrong("factor-missing", interval_without_factor,
+              "The z before the root is missing: the half-width is z √(…) / (1 + z²/n)."),
+        Wrong("root-missing", interval_without_root,
+              "The root is missing: what stands under it is a variance, and the half-width is z times its root."),
+        Wrong("n-not-squared", interval_n_not_squared,
+              "Under the root stands z²/(4n²); your n there is not squared."),
+        Wrong("slip-in-the-middle", interval_slip_in_the_middle,
+              "z**2 / 2 * of divides by 2 and then *multiplies* by of. Set brackets: z**2 / (2 * of)."),
+        Wrong("slip-in-the-root", interval_slip_in_the_root,
+              "z**2 / 4 * of**2 divides by 4 and then *multiplies* by of². Set brackets: z**2 / (4 * of**2)."),
+        Wrong("two-slips", interval_two_slips,
+              "z**2 / 2 * of and z**2 / 4 * of**2 divide by 2 or 4 only and then *multiply*. Set brackets: z**2 / (2 * "
+              "of), z**2 / (4 * of**2)."),
+        Wrong("zero-refused", interval_zero_refused,
+              "You refuse right = 0. None right is a possible count, and its interval tells something: 0 of 20 leaves "
+              "up to 16 %. Refuse negative counts, more right than there are, and of = 0."),
+        Wrong("all-refused", interval_all_refused,
+              "You refuse right = of. All right is a possible count; refuse only *more* right than there are."),
         Wrong("not-divided", interval_not_divided,
               "The division by 1 + z²/n is missing, for the middle and for the half-width."),
         Wrong("half-width-not-divided", interval_middle_divided,
@@ -321,6 +454,56 @@ def distance_without_two(features, others):
 def distance_without_root_term(features, others):
     *_, first, second = gaussians(features, others)
     return distance_of_means(features, others) + (first.trace() + second.trace()).item()
+
+
+def traces_and(sign_and_roots, features, others):
+    """|μ₁ - μ₂|² + tr C₁ + tr C₂ and what a mistake makes of the term with the root."""
+    *_, first, second = gaussians(features, others)
+    spread = first.trace() + second.trace() + sign_and_roots(first, second)
+    return distance_of_means(features, others) + spread.item()
+
+
+def distance_plus_two(features, others):
+    return traces_and(lambda first, second: 2 * trace_of_root(first, second), features, others)
+
+
+def distance_without_root(features, others):
+    return traces_and(lambda first, second: -2 * (first @ second).trace(), features, others)
+
+
+def distance_of_product_elementwise(features, others):
+    return traces_and(lambda first, second: -2 * torch.linalg.eigvals(first * second).real.clamp(min=0).sqrt().sum(),
+                      features, others)
+
+
+def distance_of_sorted_eigenvalues(features, others):
+    def roots(first, second):
+        products = torch.linalg.eigvalsh(first) * torch.linalg.eigvalsh(second)
+        return -2 * products.clamp(min=0).sqrt().sum()
+
+    return traces_and(roots, features, others)
+
+
+def distance_of_eigenvalues_as_they_come(features, others):
+    def roots(first, second):
+        products = torch.linalg.eigvals(first).real * torch.linalg.eigvals(second).real
+        return -2 * products.clamp(min=0).sqrt().sum()
+
+    return traces_and(roots, features, others)
+
+
+def distance_of_svd(features, others):
+    return traces_and(lambda first, second: -2 * torch.linalg.svdvals(first @ second).sqrt().sum(), features, others)
+
+
+def distance_of_mean_means(features, others):
+    squared = distance_of_means(features, others)
+    return distance_right(features, others) - squared + squared / features.shape[1]
+
+
+def distance_not_transposed(features, others):
+    first, second = torch.cov(features.double()), torch.cov(others.double())
+    return distance_of_means(features, others) - 2 * trace_of_root(first, first @ second).item()
 
 
 def distance_elementwise_root(features, others):
@@ -407,11 +590,31 @@ FRECHET = Exercise(
               "count."),
         Wrong("mean-not-squared", distance_mean_not_squared,
               "The distance of the means comes in squared: |μ₁ - μ₂|²."),
+        Wrong("means-averaged", distance_of_mean_means,
+              "You took the mean of the squared differences of the means. |μ₁ - μ₂|² is their *sum*."),
+        Wrong("not-transposed", distance_not_transposed,
+              "torch.cov takes each *row* for one feature, but the rows here are pictures: your matrices are N × N and "
+              "M × M. Take torch.cov(features.T)."),
         Wrong("means-left-out", distance_without_means, "The term of the means, |μ₁ - μ₂|², is missing."),
         Wrong("two-left-out", distance_without_two,
               "The root is taken off *twice*: 2 (C₁ C₂)^½. Otherwise a set is not at distance 0 from itself."),
         Wrong("root-term-left-out", distance_without_root_term,
               "You only added the traces: the term -2 (C₁ C₂)^½ is missing. A set would be far from itself."),
+        Wrong("plus-two", distance_plus_two,
+              "You added 2 (C₁ C₂)^½; it is taken off. Otherwise a set is not at distance 0 from itself."),
+        Wrong("root-missing", distance_without_root,
+              "You took off 2 tr (C₁ C₂), without a root. Take the root of each eigenvalue of C₁ C₂, then their sum."),
+        Wrong("elementwise-product", distance_of_product_elementwise,
+              "C₁ * C₂ multiplies number by number. The product of matrices is C₁ @ C₂."),
+        Wrong("eigenvalues-multiplied", distance_of_sorted_eigenvalues,
+              "You multiplied the eigenvalues of C₁ and of C₂, by size. The eigenvalues of a product are not the "
+              "products: multiply the matrices first, C₁ @ C₂."),
+        Wrong("eigenvalues-multiplied-in-any-order", distance_of_eigenvalues_as_they_come,
+              "You multiplied the eigenvalues of C₁ and of C₂, as they came. The eigenvalues of a product are not the "
+              "products: multiply the matrices first, C₁ @ C₂."),
+        Wrong("singular-values", distance_of_svd,
+              "You took the singular values of C₁ C₂. They are its eigenvalues only where it is symmetric, and it is "
+              "not: torch.linalg.eigvals."),
         Wrong("elementwise-root", distance_elementwise_root,
               "You took the root of each number of C₁ C₂. A *matrix* root R has R R = C₁ C₂: use eigenvalues."),
         Wrong("elementwise-root-not-clamped", distance_elementwise_root_not_clamped,
@@ -427,7 +630,8 @@ FRECHET = Exercise(
               "eigvalsh reads half of the matrix and takes it for symmetric. C₁ C₂ is not symmetric, though both "
               "factors are: torch.linalg.eigvals."),
         Wrong("variances-only", distance_of_variances,
-              "You compared variances only, as if the features were uncorrelated. Use the whole covariance matrices."),
+              "You compared variances only, as if the features were uncorrelated. Use the whole covariance matrices; "
+              "and multiply them with @, as * leaves no more than variances on the diagonal."),
         Wrong("roots-taken-apart", distance_of_roots,
               "You took the root of each covariance and then their difference. C₁^½ C₂^½ is not (C₁ C₂)^½ unless the "
               "two commute."),
@@ -463,22 +667,60 @@ def low_of_ninety():
     return 0.9
 
 
-def low_two_digits():
+def low_of_three():
+    return 0.97
+
+
+def low_in_percent():
+    return 100 * low_right()
+
+
+def low_rounded():
     return 0.96
+
+
+def low_undivided():
+    return 1 - Z**2 / 100
+
+
+def low_exact_binomial():
+    return 0.025**0.01
+
+
+def low_middle():
+    return (1 + low_right()) / 2
 
 
 def low_three_digits():
     return 0.963
 
 
+def low_by_the_package():
+    return evaluation.share(100, 100).low
+
+
 LOW_END = Exercise(
     name="low_end_of_100", title="Predict: a hundred of a hundred", stars=1, minutes=6,
-    answer=low_right, cases=no_inputs, tolerance=0.004,
+    answer=low_right, cases=no_inputs, tolerance=0.0005,
     hints=("Not 1: a model that fails once in a hundred often makes a hundred right ones in a row.",
            "Put p = 1 into Wilson's formula: the root becomes z / (2n).", "n / (n + z²) with n = 100, z = 1.96"),
-    insight="0.963: a hundred perfect pictures do not tell a model of 97 % from one of 100 %. To show 99 % it takes "
-            "381 without a single mistake.",
+    insight="0.963. So of 100 and 97 of 100 you can say little: the intervals, 96.3 to 100 % and 91.5 to 99.0 %, "
+            "overlap, and the range of the difference, -1 to 8 points (Newcombe's, in lesson 15), contains 0. The "
+            "first model may be better; to know, draw more pictures. To show 99 % it takes 381 without a single "
+            "mistake.",
     wrong=(
+        Wrong("percent", low_in_percent, "That is in percent; a share between 0 and 1 is asked for."),
+        Wrong("rule-of-three", low_of_three,
+              "1 - 3/n, the rule of three, bounds the share on one side only, and so with a smaller z. Put p = 1 into "
+              "Wilson's formula."),
+        Wrong("rounded", low_rounded,
+              "Near, but three decimals are asked for. Put p = 1 into Wilson's formula, with z = 1.96."),
+        Wrong("not-divided", low_undivided,
+              "Near: that is 1 - z²/n, or your z is 2. Wilson's formula also divides by 1 + z²/n, and z = 1.96."),
+        Wrong("clopper-pearson", low_exact_binomial,
+              "That is the end of Clopper and Pearson's interval, the p with pⁿ = 2.5 %. It is a good one; but "
+              "Wilson's is asked for."),
+        Wrong("middle", low_middle, "That is the middle of the interval. Take the half-width off."),
         Wrong("surely-all", low_sure,
               "That would mean that no failure is possible. A model that is right in 99 % of the cases makes a hundred "
               "right ones in a row more than one time in three."),
@@ -490,7 +732,7 @@ LOW_END = Exercise(
         Wrong("too-low", low_of_ninety,
               "Too careful: at 90 % a hundred in a row would be a miracle, 0.9¹⁰⁰ = 0.003 %."),
     ),
-    right=(low_two_digits, low_three_digits))
+    right=(low_three_digits, low_by_the_package))
 
 
 EXERCISES = (CAPTION_ACCURACY, WILSON, FRECHET, LOW_END)

@@ -68,6 +68,7 @@ def encode_in_place(encode, images, scale):
     return scale * encode(images)
 
 
+@torch.no_grad()
 def encode_by_centre(encode, images, scale):
     return encode((images - 0.5) / 0.5) * scale
 
@@ -78,13 +79,14 @@ def encode_each(encode, images, scale):
 
 
 MENDED_ENCODE = Exercise(
-    name="mended_encode", title="Patient 1: pale and grainy", stars=1, minutes=8,
-    answer=encode_right, cases=encoding_cases,
+    name="mended_encode", title="Patient 1: swollen latents", stars=1, minutes=8,
+    answer=encode_right, cases=encoding_cases, constants=("images",),
     hints=("There are two mistakes. Which range do images have here, and which does the encoder expect?",
            "And of which size shall the latents be? The encoder's are too large, by about 1 / scale.",
            "To the encoder in [-1, 1]: 2 x - 1. From it times scale."),
-    insight="Neither mistake raises an error: shapes are right, and the loss falls. With latents 5.5 times too large "
-            "(1 / 0.18215) the noise hardly covers them, and the network never learns to work from pure noise.",
+    insight="Neither mistake raises an error: shapes are right, and the loss falls. But latents that are 5.5 times too "
+            "large (1 / 0.18215), or even that squared, are not covered by the noise: the network never learns to work "
+            "from pure noise, where sampling begins.",
     wrong=(
         Wrong("still-broken", encode_broken, "That is the patient as he came in: both mistakes are still there."),
         Wrong("scale-still-divides", encode_range_only,
@@ -170,7 +172,7 @@ MENDED_EMBEDDING = Exercise(
            "The second: the highest frequency is 1; is the lowest one 1/10000, or is it left out?",
            "cos first, then sin; the exponent is -i / (dim / 2)."),
     insight="Both versions are good embeddings, and a network trained with either works. But weights trained with the "
-            "one read nonsense from the other: a convention is part of the weights, and no file tells it.",
+            "one misread the other: a convention is part of the weights, and no file tells it.",
     wrong=(
         Wrong("still-broken", embedding_broken, "That is the patient as he came in: both mistakes are still there."),
         Wrong("frequencies-still-wrong", embedding_order_only,
@@ -222,6 +224,14 @@ def clinic_sign_still_wrong(model, z, t, context, null_context, guidance_scale):
     return without - guidance_scale * (with_caption - without)
 
 
+def clinic_no_difference(model, z, t, context, null_context, guidance_scale):
+    return model(z, t, null_context) + guidance_scale * model(z, t, context)
+
+
+def clinic_no_start(model, z, t, context, null_context, guidance_scale):
+    return guidance_scale * (model(z, t, context) - model(z, t, null_context))
+
+
 def clinic_plain_caption(model, z, t, context, null_context, guidance_scale):
     return model(z, t, context)
 
@@ -239,6 +249,7 @@ def clinic_w_minus_one(model, z, t, context, null_context, guidance_scale):
     return clinic_right(model, z, t, context, null_context, guidance_scale - 1)
 
 
+@torch.no_grad()
 def clinic_one_batch(model, z, t, context, null_context, guidance_scale):
     both = model(torch.cat([z, z]), torch.cat([t, t]), torch.cat([null_context, context]))
     without, with_caption = both.chunk(2)
@@ -251,7 +262,7 @@ def clinic_weighted(model, z, t, context, null_context, guidance_scale):
 
 MENDED_GUIDANCE = Exercise(
     name="mended_guidance", title="Patient 3: deaf to the caption", stars=1, minutes=8,
-    answer=clinic_right, cases=guidance_cases,
+    answer=clinic_right, cases=guidance_cases, constants=("z", "context", "null_context"),
     hints=("There are two mistakes, and the first hides the second. What does the model read in each of its two calls?",
            "With the same context twice, the difference is 0, whatever its sign.",
            "The caption's context in the second call; then plus w times the difference."),
@@ -259,17 +270,22 @@ MENDED_GUIDANCE = Exercise(
             "mistake can make a patient look worse; that is no reason to undo it.",
     wrong=(
         Wrong("still-broken", clinic_broken,
-              "The caption's context still does not reach the model: both calls read the empty one, so guidance has "
-              "nothing to work with. (Also look at the sign.)"),
+              "The caption's context still does not reach the model: both calls read the empty one, and their "
+              "difference is 0. So the sign cannot show yet, to no check: if you have mended it already, leave it so."),
         Wrong("sign-still-wrong", clinic_sign_still_wrong,
-              "The context arrives now. But the sign is wrong: you guide *away* from the caption."),
+              "The context arrives now. One more: the sign is wrong, you guide *away* from the caption."),
         Wrong("guidance-removed", clinic_plain_caption,
-              "The caption arrives, but guidance is gone: w has no effect."),
+              "The caption arrives, but guidance is gone, and w has no effect. Either one prediction is left, or both "
+              "calls read the caption's context."),
         Wrong("halves-swapped", clinic_halves_swapped,
               "The two predictions are exchanged: from the caption's you go w times the way to the empty one's."),
         Wrong("started-at-the-caption", clinic_from_the_caption,
               "You start at the caption's prediction and go w times *further*: that is w + 1. Start at the empty "
               "one's."),
+        Wrong("difference-forgotten", clinic_no_difference,
+              "You add w times the caption's whole prediction to the empty one's. Add w times their *difference*."),
+        Wrong("start-forgotten", clinic_no_start,
+              "You return w times the difference alone. It is added to the empty one's prediction."),
         Wrong("w-minus-one", clinic_w_minus_one, "w - 1 is too little: at w = 1 the caption would be ignored."),
     ),
     right=(clinic_one_batch, clinic_weighted))
@@ -326,6 +342,18 @@ def descent_swapped(weights, gradients, lr, decay):
     return descended(weights, gradients, lr, decay, lambda average, _, w: (1 - decay) * average + decay * w)
 
 
+def descent_swapped_before_the_step(weights, gradients, lr, decay):
+    return descended(weights, gradients, lr, decay, lambda average, before, _: (1 - decay) * average + decay * before)
+
+
+def descent_returned_swapped(weights, gradients, lr, decay):
+    return descent_right(weights, gradients, lr, decay)[::-1]
+
+
+def descent_average_alone(weights, gradients, lr, decay):
+    return descent_right(weights, gradients, lr, decay)[1]
+
+
 def descent_from_zero(weights, gradients, lr, decay):
     last, average = descent_right(weights, gradients, lr, decay)
     return last, average - decay ** len(gradients) * weights
@@ -368,6 +396,15 @@ def descent_by_lerp(weights, gradients, lr, decay):
     return w, average
 
 
+@torch.no_grad()
+def descent_without_gradients(weights, gradients, lr, decay):
+    w, average = weights.clone(), weights.detach().clone()
+    for gradient in gradients:
+        w -= lr * gradient
+        average.mul_(decay).add_(w, alpha=1 - decay)
+    return w, average
+
+
 def descent_by_sums(weights, gradients, lr, decay):
     path = weights - lr * gradients.cumsum(0)
     steps = len(gradients)
@@ -376,24 +413,32 @@ def descent_by_sums(weights, gradients, lr, decay):
 
 
 MENDED_AVERAGE = Exercise(
-    name="mended_average", title="Patient 4: trained for hours, random pictures", stars=2, minutes=10,
-    answer=descent_right, cases=descent_cases,
+    name="mended_average", title="Patient 4: an average that averages nothing", stars=2, minutes=10,
+    answer=descent_right, cases=descent_cases, constants=("weights", "gradients"),
     hints=("Which line runs once, that should run in every step?",
            "And read the line itself: which of the two gets the large factor?",
            "In the loop, after the step: average = decay * average + (1 - decay) * weights."),
-    insight="The symptom is clear once you know it: the loss falls, pictures from the trained weights are fine, and "
-            "those from the saved average look like day one. Always look at both.",
+    insight="The two mistakes nearly cancelled. With the factors alone mended, an average that takes part once stays "
+            "where it began: at decay 0.999 it is 99.9 % day one, and so are its pictures, while the loss falls. So "
+            "look at pictures from both, the weights and their average.",
     wrong=(
         Wrong("still-broken", descent_broken, "That is the patient as he came in: both mistakes are still there."),
         Wrong("still-outside", descent_once,
-              "The factors are mended. But the average is still updated once, after the loop: it stays where it was."),
+              "The factors are mended. One more: the average is still updated only once, after the loop. It stays "
+              "nearly where it began."),
         Wrong("never", descent_never, "The average never moves: it is still the starting weights."),
         Wrong("copy", descent_alias, "Your average is the newest weights themselves: nothing is averaged."),
         Wrong("before-the-step", descent_before_the_step,
               "You average *before* the step: the average is one step late, and the last step is lost to it."),
         Wrong("factors-swapped", descent_swapped,
-              "The factors are still exchanged: the average takes in most of the newest weights at once. decay "
-              "belongs to the average."),
+              "The average is updated in each step now. One more: the factors are still exchanged, so that it takes in "
+              "most of the newest weights at once. decay belongs to the average."),
+        Wrong("swapped-before-the-step", descent_swapped_before_the_step,
+              "The average is updated in each step now. Two more: the factors are still exchanged, and it takes in the "
+              "weights as they were *before* the step."),
+        Wrong("returned-swapped", descent_returned_swapped,
+              "Both are right, but returned in the other order: (weights, average) is asked for."),
+        Wrong("average-alone", descent_average_alone, "The average is right. Return both: weights, average."),
         Wrong("from-zero", descent_from_zero, "Your average starts at 0. It starts at the weights."),
         Wrong("average-is-trained", descent_trains_the_average,
               "You step from the average. Training goes on from the weights; the average only watches."),
@@ -403,13 +448,13 @@ MENDED_AVERAGE = Exercise(
               "well. weights = weights - … makes a new one."),
         Wrong("inputs-changed", descent_in_place),
     ),
-    right=(descent_by_lerp, descent_by_sums))
+    right=(descent_by_lerp, descent_by_sums, descent_without_gradients))
 
 
 # ── The walk ─────────────────────────────────────────────────────────────────────────────────────────
 
 def walk_cases(generator: Generator) -> list[Call]:
-    """A model of (z, t) that predicts the noise, z, falling timesteps, ᾱ as a list."""
+    """A model that predicts the noise, z, context, falling timesteps, ᾱ as a list. One walk ends at t = 0."""
     def levels(T: int) -> list[float]:
         kept, found = 1.0, []
         for _ in range(T):
@@ -417,16 +462,19 @@ def walk_cases(generator: Generator) -> list[Call]:
             found.append(kept)
         return found
 
-    calls = [Call((Made(makers.toy_model), torch.tensor([[1.0, -0.5]]), [3, 1], [0.9, 0.6, 0.3, 0.1]))]
-    for shape, ts in (((2, 3), [8, 5, 2]), ((3, 2, 4, 4), [9, 7, 4, integer(1, 3, generator)])):
-        calls.append(Call((Made(makers.toy_model), torch.randn(shape, generator=generator), ts, levels(10))))
+    calls = [Call((Made(makers.strict_unet), torch.tensor([[[[1.0, -0.5]]]]), torch.tensor([[[0.5, 1.0]]]), [3, 1],
+                   [0.9, 0.6, 0.3, 0.1]))]
+    for shape, ts in (((2, 3, 2, 2), [8, 5, 2]), ((3, 2, 4, 4), [9, 7, 4, integer(1, 3, generator)]),
+                      ((2, 4, 4, 4), [9, 6, 0])):
+        z, context = torch.randn(shape, generator=generator), torch.randn(shape[0], 5, 6, generator=generator)
+        calls.append(Call((Made(makers.strict_unet), z, context, ts, levels(10))))
     return calls
 
 
-def walk(model, z, ts, alpha_bar, levels, told):
-    """DDIM; levels: ᾱ in each step as (now, after); told: what the model is told."""
+def walk(model, z, context, told, levels):
+    """DDIM; told: what the model is told; levels: ᾱ in each step as (now, after)."""
     for t, (now, after) in zip(told, levels):
-        eps = model(z, torch.full((len(z),), t, device=z.device))
+        eps = model(z, torch.full((len(z),), t, device=z.device), context)
         z0_hat = (z - (1 - now) ** 0.5 * eps) / now**0.5
         z = after**0.5 * z0_hat + (1 - after) ** 0.5 * eps
     return z
@@ -438,77 +486,165 @@ def pairs(ts, alpha_bar, last=1.0):
     return list(zip(levels, levels[1:]))
 
 
-def walk_right(model, z: Tensor, ts: list, alpha_bar: list) -> Tensor:
+def pairs_one_below(ts, alpha_bar, last=None):
+    """The same, with ᾱ at t - 1 after each step; last: after the last one, if not that, too."""
+    after = [alpha_bar[t - 1] for t in ts]
+    return [(alpha_bar[t], level) for t, level in zip(ts, after if last is None else [*after[:-1], last])]
+
+
+def one_below(ts):
+    """t - 1 for each t."""
+    return [t - 1 for t in ts]
+
+
+def walk_right(model, z: Tensor, context: Tensor, ts: list, alpha_bar: list) -> Tensor:
     """DDIM from ts[0] to the clean latent."""
-    return walk(model, z, ts, alpha_bar, pairs(ts, alpha_bar), ts)
+    return walk(model, z, context, ts, pairs(ts, alpha_bar))
 
 
-def walk_broken(model, z, ts, alpha_bar):
-    return walk(model, z, ts, alpha_bar, [(alpha_bar[t], alpha_bar[t - 1]) for t in ts], [t - 1 for t in ts])
+def walk_broken(model, z, context, ts, alpha_bar):
+    return walk(model, z, context, one_below(ts), pairs_one_below(ts, alpha_bar))
 
 
-def walk_t_still_wrong(model, z, ts, alpha_bar):
-    return walk(model, z, ts, alpha_bar, pairs(ts, alpha_bar), [t - 1 for t in ts])
+def walk_t_only(model, z, context, ts, alpha_bar):
+    return walk(model, z, context, ts, pairs_one_below(ts, alpha_bar))
 
 
-def walk_next_still_wrong(model, z, ts, alpha_bar):
-    return walk(model, z, ts, alpha_bar, [(alpha_bar[t], alpha_bar[t - 1]) for t in ts], ts)
+def walk_next_only(model, z, context, ts, alpha_bar):
+    return walk(model, z, context, one_below(ts), pairs(ts, alpha_bar, alpha_bar[ts[-1] - 1]))
 
 
-def walk_ends_early(model, z, ts, alpha_bar):
-    return walk(model, z, ts, alpha_bar, pairs(ts, alpha_bar)[:-1], ts)
+def walk_last_only(model, z, context, ts, alpha_bar):
+    return walk(model, z, context, one_below(ts), pairs_one_below(ts, alpha_bar, 1.0))
 
 
-def walk_to_the_first_level(model, z, ts, alpha_bar):
-    return walk(model, z, ts, alpha_bar, pairs(ts, alpha_bar, alpha_bar[0]), ts)
+def walk_t_still_wrong(model, z, context, ts, alpha_bar):
+    return walk(model, z, context, one_below(ts), pairs(ts, alpha_bar))
 
 
-def walk_told_the_next(model, z, ts, alpha_bar):
-    return walk(model, z, ts, alpha_bar, pairs(ts, alpha_bar), [*ts[1:], 0])
+def walk_next_still_wrong(model, z, context, ts, alpha_bar):
+    return walk(model, z, context, ts, pairs_one_below(ts, alpha_bar, 1.0))
 
 
-def walk_rising(model, z, ts, alpha_bar):
-    return walk_right(model, z, ts[::-1], alpha_bar)
+def walk_last_still_wrong(model, z, context, ts, alpha_bar):
+    return walk(model, z, context, ts, pairs(ts, alpha_bar, alpha_bar[ts[-1] - 1]))
 
 
-def walk_by_factors(model, z, ts, alpha_bar):
+def walk_ends_early(model, z, context, ts, alpha_bar):
+    return walk(model, z, context, ts, pairs(ts, alpha_bar)[:-1])
+
+
+def walk_ends_early_off_by_one(model, z, context, ts, alpha_bar):
+    return walk(model, z, context, one_below(ts), pairs(ts, alpha_bar)[:-1])
+
+
+def walk_to_the_first_level(model, z, context, ts, alpha_bar):
+    return walk(model, z, context, ts, pairs(ts, alpha_bar, alpha_bar[0]))
+
+
+def walk_to_the_first_level_off_by_one(model, z, context, ts, alpha_bar):
+    return walk(model, z, context, one_below(ts), pairs(ts, alpha_bar, alpha_bar[0]))
+
+
+def walk_beyond_the_end(model, z, context, ts, alpha_bar):
+    return walk(model, z, context, ts, [(alpha_bar[t], alpha_bar[ts[i + 1]]) for i, t in enumerate(ts)])
+
+
+def walk_zero_for_none(model, z, context, ts, alpha_bar):
+    following = [*ts[1:], None]
+    return walk(model, z, context, ts, [(alpha_bar[t], alpha_bar[after] if after else 1.0)
+                                        for t, after in zip(ts, following)])
+
+
+def walk_told_the_next(model, z, context, ts, alpha_bar):
+    return walk(model, z, context, [*ts[1:], 0], pairs(ts, alpha_bar))
+
+
+def walk_told_one_number(model, z, context, ts, alpha_bar):
+    def one_for_all(z, t, context):
+        return model(z, t[:1], context)
+
+    return walk_right(one_for_all, z, context, ts, alpha_bar)
+
+
+def walk_told_no_tensor(model, z, context, ts, alpha_bar):
+    return walk_right(lambda z, t, context: model(z, ts[0], context), z, context, ts, alpha_bar)
+
+
+def walk_rising(model, z, context, ts, alpha_bar):
+    return walk_right(model, z, context, ts[::-1], alpha_bar)
+
+
+def walk_by_factors(model, z, context, ts, alpha_bar):
     for i, t in enumerate(ts):
         now, after = alpha_bar[t], alpha_bar[ts[i + 1]] if t != ts[-1] else 1
         ratio = math.sqrt(after / now)
-        eps = model(z, torch.tensor([t] * len(z), device=z.device))
+        eps = model(z, torch.tensor([t] * len(z), device=z.device), context)
         z = ratio * z + (math.sqrt(1 - after) - ratio * math.sqrt(1 - now)) * eps
     return z
 
 
-def walk_in_sigma(model, z, ts, alpha_bar):
+@torch.no_grad()
+def walk_in_sigma(model, z, context, ts, alpha_bar):
     sigmas = [math.sqrt((1 - alpha_bar[t]) / alpha_bar[t]) for t in ts] + [0.0]
     x = z * math.sqrt(1 + sigmas[0] ** 2)
     for t, sigma, after in zip(ts, sigmas, sigmas[1:]):
-        x = x + (after - sigma) * model(x / math.sqrt(1 + sigma**2), torch.full(z.shape[:1], t, device=z.device))
+        eps = model(x / math.sqrt(1 + sigma**2), torch.full(z.shape[:1], t, device=z.device), context)
+        x = x + (after - sigma) * eps
     return x
 
 
 MENDED_WALK = Exercise(
-    name="mended_walk", title="Patient 5: never quite clean", stars=3, minutes=15,
-    answer=walk_right, cases=walk_cases,
+    name="mended_walk", title="Patient 5: good with all steps only", stars=3, minutes=15,
+    answer=walk_right, cases=walk_cases, constants=("z", "context"),
     hints=("There are three mistakes. First: which t belongs to a z with the noise of alpha_bar[t]?",
            "Second: the next question is asked at the next *visited* timestep. To which ᾱ must this step lead?",
            "Third: after the last timestep comes the clean latent, ᾱ = 1."),
-    insight="With a thousand steps the second mistake is none, as the next timestep *is* t - 1. Code that was tested "
-            "with all steps only breaks when someone takes fifty.",
+    insight="With all steps the second mistake is none, as the next timestep *is* t - 1. Code that was tested with all "
+            "steps only breaks when someone takes fifty.",
     wrong=(
         Wrong("still-broken", walk_broken, "That is the patient as he came in: all three mistakes are still there."),
+        Wrong("only-t-mended", walk_t_only,
+              "The model is told the right t. Two more: each step still leads to ᾱ at t - 1, but the next question is "
+              "asked many timesteps further down; and the last step must land on the clean latent."),
+        Wrong("only-next-mended", walk_next_only,
+              "Each step leads to the next visited timestep now. Two more: what the model is told, and where the last "
+              "step lands."),
+        Wrong("only-last-mended", walk_last_only,
+              "The last step lands on the clean latent now. Two more: what the model is told, and where the steps "
+              "before it lead."),
         Wrong("t-still-off-by-one", walk_t_still_wrong,
-              "The levels are mended. But the model is still told t - 1, while z has the noise of t."),
+              "The levels are mended. One more: the model is still told t - 1, while z has the noise of t."),
         Wrong("next-still-t-minus-one", walk_next_still_wrong,
-              "The model is told the right t. But each step still leads to ᾱ at t - 1; the next question is asked many "
-              "timesteps further down, so z has too much noise for it."),
+              "The model is told the right t, and the last step is mended. One more: the others still lead to ᾱ at "
+              "t - 1; the next question is asked many timesteps further down, so z has too much noise for it."),
+        Wrong("last-still-t-minus-one", walk_last_still_wrong,
+              "The model is told the right t, and each step leads to the next one. One more: the last step still leads "
+              "to ᾱ at t - 1, where noise is left. The clean latent is ᾱ = 1."),
         Wrong("one-step-missing", walk_ends_early,
               "You stop at the last timestep: its own step, onto the clean latent, is missing."),
+        Wrong("step-missing-and-t", walk_ends_early_off_by_one,
+              "Each step leads to the next visited timestep now. Two more: the model is still told t - 1, and the last "
+              "timestep's own step, onto the clean latent, is missing."),
         Wrong("not-quite-clean", walk_to_the_first_level,
               "The last step leads to ᾱ[0], where a little noise is left. The clean latent is ᾱ = 1."),
+        Wrong("not-quite-clean-and-t", walk_to_the_first_level_off_by_one,
+              "Each step leads to the next visited timestep now. Two more: the model is still told t - 1, and the last "
+              "step leads to ᾱ[0], where a little noise is left. The clean latent is ᾱ = 1."),
+        Wrong("beyond-the-end", walk_beyond_the_end,
+              "In the last step there is no next timestep: ts[i + 1] lies beyond the end of the list. After the last "
+              "comes the clean latent, ᾱ = 1."),
+        Wrong("zero-for-none", walk_zero_for_none,
+              "Timestep 0 is taken for \"no next timestep\": in Python 0 counts as false, too. Ask whether "
+              "it is the last step instead."),
         Wrong("told-the-next", walk_told_the_next,
               "The model is told the timestep *after* the step. It must be told the one whose noise z has now."),
+        Wrong("one-t-for-all", walk_told_one_number,
+              "t has one entry, whatever the batch. The U-Net wants one timestep for each latent, (B,), as the patient "
+              "made it: torch.full((len(z),), t, …)."),
+        Wrong("t-is-a-number", walk_told_no_tensor,
+              "The U-Net wants t as a tensor, one timestep for each latent, (B,), as the patient made it: "
+              "torch.full((len(z),), t, …)."),
         Wrong("rising", walk_rising, "You walk upwards, from little noise to much. The timesteps are given in falling "
                                      "order."),
     ),
@@ -548,10 +684,12 @@ def letters_by_table():
 SYMPTOMS = Exercise(
     name="symptoms", title="Predict: which fault has which symptom?", stars=2, minutes=10,
     answer=letters_right, cases=no_inputs,
-    hints=("Begin with the surest: which fault leaves the network itself untouched, and only spoils the last line?",
-           "Three of the five concern captions or the saved weights; ask for each what the *loss* would show.",
+    hints=("Begin with the surest: with one of the faults even the final latent is right, to the last bit. Which one, "
+           "and what does it do to pixels?",
+           "Two faults concern the caption. Ask of each what *another* caption, from the same noise, would change. A "
+           "third concerns neither captions nor sampling, but which weights draw.",
            "Symptom 4 is A, symptom 5 is C."),
-    insight="Only the pictures tell: in all five cases the loss falls as it should. So look at pictures early, with a "
+    insight="Only the pictures tell: in all five cases the training loss falls. So look at pictures early, with a "
             "fixed seed, with two different captions, and from both sets of weights.",
     wrong=(
         Wrong("context-and-average", letters_deaf_and_average,
