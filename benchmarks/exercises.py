@@ -68,13 +68,13 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("step_one_row", "mask = (torch.arange(len(weight), device=weight.device) == row)[:, None]"):
         "a product takes True for 1",
     ("ddpm_step", "return mean - variance ** 0.5 * noise"): "-ε is as normal as ε",
-    ("load_problems", "for name in state & expected.keys():"): KEYS,
-    ("load_problems", "for name in state.keys() & expected:"): KEYS,
+    ("load_problems", "for name in state & wanted.keys():"): KEYS,
+    ("load_problems", "for name in state.keys() & wanted:"): KEYS,
     **{("load_problems", f"return (sorted({missing}), sorted({unknown}), sorted(misshapen))"): KEYS
-       for missing, unknown in (("expected - state.keys()", "state.keys() - expected.keys()"),
-                                ("expected.keys() - state", "state.keys() - expected.keys()"),
-                                ("expected.keys() - state.keys()", "state - expected.keys()"),
-                                ("expected.keys() - state.keys()", "state.keys() - expected"))},
+       for missing, unknown in (("wanted - state.keys()", "state.keys() - wanted.keys()"),
+                                ("wanted.keys() - state", "state.keys() - wanted.keys()"),
+                                ("wanted.keys() - state.keys()", "state - wanted.keys()"),
+                                ("wanted.keys() - state.keys()", "state.keys() - wanted"))},
     ("wilson_interval", "if not -1 <= right <= of or of < 1:"):
         "for -1 there is the root of a negative number: a ValueError, too",
     ("wilson_interval", "return (max(-0.0, middle - half), min(1.0, middle + half))"): "-0.0 equals 0.0",

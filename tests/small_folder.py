@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import torch
-from conftest import SMALL_UNET, SMALL_VAE
 
+from conftest import SMALL_UNET, SMALL_VAE
 from tinyldm import VAE, ImageEncoder, LatentDiffusion, NoiseSchedule, TextEncoder, UNet
 from tinyldm.forward_diffusion import VELOCITY, scaled_linear_betas
 from tinyldm.workshop.clip import new_clip

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL_UNET
 from small_folder import save_small_folder
 
+from conftest import SMALL_UNET
 from tinyldm import LatentDiffusion
 from tinyldm.course import ablations
 from tinyldm.forward_diffusion import EPS, VELOCITY

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import SMALL_UNET, SMALL_VAE, make_model
 from safetensors.torch import load_file, save_file
 
+from conftest import SMALL_UNET, SMALL_VAE, make_model
 from tinyldm import LatentDiffusion
 from tinyldm.conditioning import ClassEncoder
 from tinyldm.forward_diffusion import NoiseSchedule, scaled_linear_betas

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from tinyldm.course import progress
-from tinyldm.course.calls import Call, Made, Seeded, perform
+from tinyldm.course.calls import Call, Made, Outcome, Seeded, perform
 from tinyldm.course.checking import CheckFailed, Here, check
 from tinyldm.course.comparing import first_difference, observation
 from tinyldm.course.exercise import Exercise, Wrong
@@ -505,7 +505,7 @@ def test_progress_is_kept(file):
     record = progress.read()["q_sample"]
     assert record.attempts == 2 and record.passed.endswith("+00:00")
     assert json.loads(file.read_text())["version"] == 1
-    assert [path.name for path in file.parent.iterdir()] == ["progress.json"]
+    assert {path.name for path in file.parent.iterdir()} == {"progress.json", "progress.json.lock"}
 
 
 def test_a_stub_is_no_attempt(file):
@@ -627,3 +627,117 @@ def test_a_refusal_of_ones_own_is_recognised_whatever_its_words():
         return right(right_ones, of)
 
     assert result_of(none_refused, "wilson_interval").diagnosis == "zero-refused"
+
+
+def test_checks_side_by_side_lose_nothing(file):
+    """Each reads the file, adds its own and writes it; in between nobody else does."""
+    code = """
+import sys
+from tinyldm.course.checking import check
+for name in sys.argv[1:]:
+    check(name, lambda *args: 0)
+"""
+    names = ["q_sample", "velocity", "kl", "slerp", "attention", "geglu", "group_norm", "ema_update"]
+    started = [subprocess.Popen([sys.executable, "-c", code, *names[part::2]], stdout=subprocess.PIPE, text=True)
+               for part in (0, 1)]
+    said = "".join(process.communicate(timeout=120)[0] for process in started)
+    assert "could not be kept" not in said
+    assert progress.read().keys() == set(names)
+
+
+def test_a_file_that_another_notebook_keeps_is_told(file, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "SECONDS", 0.05)
+    with progress.alone():
+        assert check("q_sample", find("q_sample").answer)
+    assert "could not be kept" in capsys.readouterr().out and progress.read() == {}
+
+
+def test_a_mistake_that_fails_the_values_is_not_named_for_the_device():
+    """Right numbers, but noise that stays on the CPU: that is no scaling with β, which breaks there as well."""
+    def noise_one_step(z, beta, generator):
+        return (1 - beta) ** 0.5 * z + beta**0.5 * torch.randn(z.shape, generator=generator, dtype=z.dtype)
+
+    assert result_of(noise_one_step, "noise_one_step").diagnosis == "wrong-device"
+
+
+def test_too_few_numbers_are_not_taken_for_a_generator_that_is_not_used():
+    def noise_one_step(z, beta, generator):
+        return (1 - beta) ** 0.5 * z + beta**0.5 * torch.randn(len(z), generator=generator, dtype=z.dtype)
+
+    assert result_of(noise_one_step, "noise_one_step").diagnosis not in ("always-the-same", "generator-ignored")
+
+
+def test_a_dtype_that_is_asked_for_is_not_the_inputs():
+    right = find("timestep_embedding").answer
+    assert result_of(lambda t, dim: right(t, dim).double(), "timestep_embedding").diagnosis == "other-dtype"
+
+
+def test_numbers_may_be_given_in_any_way():
+    assert result_of(lambda: torch.tensor(find("attention_weights").answer()), "attention_weights").passed
+    right = find("posterior_variance").answer
+
+    def posterior_variance(t, alpha_bar):
+        return right(t, alpha_bar) if t else 0
+
+    assert result_of(posterior_variance, "posterior_variance").passed
+
+
+def test_a_value_error_of_ones_own_is_one():
+    class Senseless(ValueError):
+        pass
+
+    def wilson_interval(right, of):
+        if not 0 <= right <= of or of < 1:
+            raise Senseless("no")
+        return find("wilson_interval").answer(right, of)
+
+    assert result_of(wilson_interval, "wilson_interval").passed
+
+
+def test_a_set_is_said_to_be_one():
+    result = result_of(lambda channels, blocks: set(channels), "skip_channels")
+    assert result.diagnosis == "wrong-kind" and "a set was returned" in result.error.message
+
+
+@pytest.mark.parametrize("name", ["diffusion_loss", "denoising_score_matching"])
+def test_of_a_loss_the_models_gradient_is_asked_for(name):
+    right = find(name).answer
+    result = result_of(lambda *args: right(*args).detach(), name)
+    assert result.diagnosis == "gradient-cut" and "gradient of" in result.counter_example.yours
+
+    def no_gradient_of_the_data(model, *args):
+        with torch.no_grad():
+            noised = [arg.clone() if isinstance(arg, torch.Tensor) else arg for arg in args]
+        return right(model, *noised)
+
+    assert result_of(no_gradient_of_the_data, name).passed
+
+
+def test_no_number_is_near_to_infinity():
+    want = Outcome(value=torch.tensor([1.0, -torch.inf]))
+    call = Call((torch.zeros(2),))
+    assert first_difference(Outcome(value=torch.tensor([1.0, -46.0])), want, call, 1e-3).aspect == "value"
+    assert first_difference(Outcome(value=torch.tensor([1.0, -torch.inf])), want, call, 1e-3) is None
+
+
+@pytest.mark.parametrize("root", [lambda x: torch.complex(x, x), lambda x: complex(0, 1)])
+def test_complex_numbers_are_told_as_such(root):
+    result = result_of(lambda z0, t, eps, alpha_bar: root(z0), "q_sample")
+    assert result.diagnosis == "complex" and "negative number" in result.message
+
+
+def test_a_refusal_on_one_line_is_one():
+    right = find("wilson_interval").answer
+
+    def none_refused(hits, of):
+        if hits == 0: raise ValueError("nothing is right")      # noqa: E701
+        return right(hits, of)
+
+    assert result_of(none_refused, "wilson_interval").diagnosis == "zero-refused"
+
+
+def test_nan_twice_is_no_ignored_generator():
+    def noise_one_step(z, beta, generator):
+        return z * float("nan") + torch.randn(z.shape, generator=generator).to(z)
+
+    assert result_of(noise_one_step, "noise_one_step").diagnosis not in ("generator-ignored", "always-the-same")

@@ -15,11 +15,11 @@ import diffusers
 import pytest
 import stable_diffusion as sd
 import torch
-from conftest import make_model
 from diffusers.loaders import single_file_utils
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from conftest import make_model
 from tinyldm import LatentDiffusion, UNetConfig, checkpoints, versions
 from tinyldm.checkpoints import unet_config_from_diffusers, vae_config_from_diffusers
 from tinyldm.reverse_diffusion import leading_from_zero

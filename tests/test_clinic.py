@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from conftest import SMALL_UNET, make_model
 
+from conftest import SMALL_UNET, make_model
 from tinyldm import UNet, to_unit
 from tinyldm.course import clinic
 from tinyldm.versions import SD1

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import SMALL_UNET, make_model
 from safetensors.torch import load_file
 
+from conftest import SMALL_UNET, make_model
 from tinyldm import LatentDiffusion, checkpoints, ddim, ddpm, dpm_solver_pp, euler, to_signed
 from tinyldm.latent_diffusion import slerp
 from tinyldm.reverse_diffusion import guided, leading, timesteps

@@ -5,9 +5,9 @@ import re
 
 import pytest
 import torch
-from conftest import make_model
 from small_folder import save_small_folder
 
+from conftest import make_model
 from tinyldm import reverse_diffusion
 from tinyldm.course import trace
 from tinyldm.versions import SDXL

@@ -47,7 +47,8 @@ def alpha_bar_from_beta(beta):
 #
 # $$z_t = \sqrt{\bar\alpha_t}\, z_0 + \sqrt{1 - \bar\alpha_t}\, \varepsilon, \qquad \varepsilon \sim \mathcal N(0, 1)$$
 #
-# Each item of the batch has its own $t$. The items may have any shape: `(B, 4, 8, 8)` for latents, `(B, 2)` for points.
+# Each item of the batch has its own $t$. The items may have any number of dimensions: `(B, 4, 8, 8)` for latents,
+# `(B, 2)` for points.
 
 # %% solution="q_sample"
 def q_sample(z0, t, eps, alpha_bar):
@@ -76,13 +77,15 @@ def signal_to_noise(alpha_bar):
 #
 # $$z_t = \sqrt{1 - \beta}\, z_{t-1} + \sqrt{\beta}\, \varepsilon, \qquad \varepsilon \sim \mathcal N(0, 1)$$
 #
-# Draw $\varepsilon$ from the generator that is given, so that the same seed gives the same result.
+# Draw $\varepsilon$ from the generator that is given, so that the same seed gives the same result. The generator lives
+# on the CPU, $z$ perhaps on a GPU: draw on the CPU, then move the noise to where $z$ is, with `.to(z.device)`.
 
 # %% solution="noise_one_step"
 def noise_one_step(z, beta, generator):
     """One step of the noising chain: √(1-β) z + √β · fresh normal noise.
 
-    z: (B, …) float; beta: a number in (0, 1); generator: a torch.Generator.  Returns (B, …), in the dtype of z.
+    z: (B, …) float; beta: a number in (0, 1); generator: a torch.Generator of the CPU.
+    Returns (B, …), in the dtype of z and on its device.
     """
     ### BEGIN SOLUTION
     noise = torch.randn(z.shape, generator=generator, dtype=z.dtype).to(z.device)

@@ -104,7 +104,7 @@ def posterior_mean(z0, z_t, t, alpha_bar):
 
 # %% solution="posterior_variance"
 def posterior_variance(t, alpha_bar):
-    """The variance of q(z_{t-1} | z_t, z0).  t: an int in 0 … T-1; alpha_bar: (T,).  Returns a scalar tensor."""
+    """The variance of q(z_{t-1} | z_t, z0).  t: an int in 0 … T-1; alpha_bar: (T,).  Returns a number."""
     ### BEGIN SOLUTION
     before = alpha_bar[t - 1] if t > 0 else torch.ones_like(alpha_bar[0])
     beta = 1 - alpha_bar[t] / before
@@ -114,9 +114,10 @@ def posterior_variance(t, alpha_bar):
 # %% [markdown] exercise="diffusion_loss"
 # $z_0$ is not known when sampling, so a network learns to guess the noise. Its loss (Ho et al. 2020, eq. 14):
 #
-# $$L = \operatorname{mean}\big(\text{model}(z_t, t) - \varepsilon\big)^2$$
+# $$L = \operatorname{mean}\Big(\big(\text{model}(z_t, t) - \varepsilon\big)^2\Big)$$
 #
-# with the mean over all numbers of the batch. Noise with `alpha_bar` as in `q_sample` of exercises 02.
+# Each difference is squared; then comes the mean over all numbers of the batch. Noise with `alpha_bar` as in `q_sample`
+# of exercises 02, for items of any number of dimensions.
 
 # %% solution="diffusion_loss"
 def diffusion_loss(model, z0, t, eps, alpha_bar):

@@ -51,7 +51,8 @@ def geometric_levels(sigma_1, sigma_L, L):
 def mixture_score(x, means, sigma):
     """∇ log p at x, for p = the mean of the Gaussians N(m_k, σ²).
 
-    x: (B, 2) points; means: (K, 2); sigma: a number above 0.  Returns (B, 2).
+    x: (B, 2) points, some of them many sigma away from all means; means: (K, 2); sigma: a number above 0.
+    Returns (B, 2).
     """
     ### BEGIN SOLUTION
     pull = means - x[:, None]  # (B, K, 2)

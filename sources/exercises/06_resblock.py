@@ -43,7 +43,7 @@ def timestep_embedding(t, dim):
 # $$y = \text{weight}_c \, \frac{x - \mu}{\sqrt{\sigma^2 + \text{eps}}} + \text{bias}_c$$
 #
 # (Wu & He 2018). $\sigma^2$ is the mean of the squared differences, divided by $n$. Write it without
-# `nn.GroupNorm`.
+# `nn.GroupNorm` or `F.group_norm`.
 
 # %% solution="group_norm"
 def group_norm(x, groups, weight, bias, eps):
@@ -95,7 +95,8 @@ class ResBlock(nn.Module):
 
 # %% [markdown] exercise="receptive_field"
 # A stack of convolutions; each is given as (kernel, stride). How many pixels of the input, in a row, can one pixel of
-# the last output see? One layer of kernel 3 sees 3; two of them, 5. Padding plays no part.
+# the last output see? One layer of kernel 3 sees 3; two of them, 5. Kernels may be even. Padding plays
+# no part.
 
 # %% solution="receptive_field"
 def receptive_field(layers):

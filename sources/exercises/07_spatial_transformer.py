@@ -120,12 +120,13 @@ class SpatialTransformer(nn.Module):
 # latent, (320, 64, 64), with 8 heads. How many attention weights (the numbers after softmax) does its
 # *self*-attention have, for one image?
 #
-# Guess the power of ten first. Then work it out. Then say in a sentence or two: why is there no attention on the
-# pixels themselves, and why is cross-attention so much cheaper? The check shows a model answer.
+# Guess the power of ten first. Then work it out: within 4 % is near enough. Then say in a sentence or two: why is
+# there no attention on the pixels themselves, and why is cross-attention so much cheaper? The check shows a model
+# answer.
 
 # %% solution="attention_weights"
 ### BEGIN SOLUTION
-attention_weights = 8 * (64 * 64) ** 2
+attention_weights = 8 * 64**4  # heads · N², and N = 64 · 64
 ### END SOLUTION
 
 # %% [markdown]

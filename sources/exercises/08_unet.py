@@ -26,7 +26,8 @@ def skip_stack(x, down, middle, up):
     """Down, middle, up.
 
     x: (B, C, H, W); down: a list of functions (B, C, H, W) -> (B, C, H, W); middle: one more of these; up: a list, one
-    longer than down, of functions (B, 2C, H, W) -> (B, C, H, W).  Returns (B, C, H, W).
+    longer than down, of functions (B, 2C, H, W) -> (B, C, H, W), in the order in which they run.  Returns (B, C, H, W).
+    Both lists belong to the caller and stay as they are.
     """
     ### BEGIN SOLUTION
     skips = [x]
@@ -155,8 +156,8 @@ def resblock_parameters(in_channels, out_channels, t_emb_dim):
 # No code here. A U looks the same on both sides. How many times as many parameters has the way up of Stable Diffusion
 # 1's U-Net as its way down? (Levels only; the middle is neither.)
 #
-# Guess first: 1, less, more? The exercises above hold all you need for a good estimate. Say in two sentences what
-# makes the difference. The check shows a model answer.
+# Guess first: 1, less, more? The exercises above hold all you need for a good estimate: within a tenth of the true
+# number is near enough. Say in two sentences what makes the difference. The check shows a model answer.
 
 # %% solution="up_to_down"
 ### BEGIN SOLUTION

@@ -28,13 +28,14 @@ def with_new_word(weight, like):
 #
 # $$w \leftarrow w - \text{lr}\,(g + \lambda\, w), \qquad \lambda = \texttt{weight\_decay}$$
 #
-# Do it to one row $w$ of the embedding; the other rows stay as they are, to the last digit.
+# Do it to one row $w$ of the embedding; the other rows stay as they are, to the last digit, however large their
+# gradients are. This *is* the step: $g$ is known, and no gradient goes through it.
 
 # %% solution="step_one_row"
 def step_one_row(weight, gradient, row, lr, weight_decay):
     """A new embedding, in which one row has taken a step.
 
-    weight, gradient: (V, D); row: its number; lr, weight_decay: numbers.  Returns (V, D).
+    weight, gradient: (V, D); row: its number; lr, weight_decay: numbers.  Returns (V, D), on weight's device.
     """
     ### BEGIN SOLUTION
     mask = (torch.arange(len(weight), device=weight.device) == row)[:, None].to(weight)      # (V, 1)
@@ -42,9 +43,15 @@ def step_one_row(weight, gradient, row, lr, weight_decay):
     ### END SOLUTION
 
 # %% [markdown] exercise="train_only"
-# Train only the parameters whose name *begins* with one of the prefixes, such as `"cross_attention.to_k"`; freeze all
-# others. Then make one step of `torch.optim.SGD` on the loss `model(z_t, t, context).square().mean()`, and return the
-# names of the parameters that were trained, sorted. The model changes in place.
+# Train only the parameters whose name *begins* with one of the prefixes; freeze all others. A prefix may also end
+# within a word: `"in"` begins `"inner.weight"`.
+#
+# - `requires_grad` ends up True for what is trained and False for all else, whatever it was before.
+# - Make one step of `torch.optim.SGD` on the loss `model(z_t, t, context).square().mean()`. The model changes in place.
+# - Return the names of the parameters that were trained, sorted.
+#
+# In a counter-example, `PartlyFrozen(1, 4, 799, ["outer.bias"])` is a small network from `tinyldm/course/makers.py`:
+# z_t 1 wide, context 4 wide, random weights of seed 799, and what is frozen at first.
 
 # %% solution="train_only"
 def train_only(model, prefixes, z_t, t, context, lr):

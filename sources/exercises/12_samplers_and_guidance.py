@@ -89,8 +89,8 @@ def euler_step(z, eps_hat, alpha_bar, next_alpha_bar):
 def ddpm_step(z, z0_hat, alpha_bar, next_alpha_bar, generator):
     """Draw z' from the posterior between z and ẑ0.
 
-    z, z0_hat: (B, …) float; alpha_bar, next_alpha_bar: numbers, 0 < ᾱ < ᾱ' < 1; generator: a torch.Generator, of the
-    noise.  Returns z' (B, …), in the dtype of z.
+    z, z0_hat: (B, …) float; alpha_bar, next_alpha_bar: numbers, 0 < ᾱ < ᾱ' < 1; generator: a torch.Generator of the
+    CPU, from which the noise is drawn; then move it, .to(z.device).  Returns z' (B, …), in the dtype of z.
     """
     ### BEGIN SOLUTION
     alpha = alpha_bar / next_alpha_bar
@@ -136,7 +136,8 @@ def dpm_solver_pp_step(z, z0_hat, previous_z0, previous_alpha_bar, alpha_bar, ne
 #
 # $$\hat\varepsilon = \varepsilon_\text{null} + w\,(\varepsilon_\text{caption} - \varepsilon_\text{null})$$
 #
-# `model(z, t, context)` gives a prediction (B, C, h, w). Ask it twice, or once with twice the batch.
+# `model(z, t, context)` gives a prediction (B, C, h, w). It wants a context and a timestep for each image of `z`, as
+# the U-Net does. Ask it twice, or once with twice the batch.
 
 # %% solution="guided_prediction"
 def guided_prediction(model, z, t, context, null_context, guidance_scale):
@@ -177,7 +178,8 @@ def contexts_for_guidance(encode, captions, negative):
 # %% [markdown] exercise="signal_at_the_start"
 # **Predict**, before you compute: Stable Diffusion samples with ten "leading" steps. What the sampler gives to the
 # network in the first of them is pure noise. How much *signal*, as a factor of $z_0$, was in $z_t$ when the network was
-# trained at that $t$? ($\sqrt{\beta}$ rises linearly from $\sqrt{0.00085}$ to $\sqrt{0.012}$ over 1000 steps.)
+# trained at that $t$? ($\sqrt{\beta}$ rises linearly from $\sqrt{0.00085}$ to $\sqrt{0.012}$ over 1000 steps.) 0.005
+# more or less is near enough; write down your guess first, then compute.
 #
 # **Then explain**, in two sentences of your own: what does this do to the pictures? Compare with what the check says.
 
@@ -190,5 +192,7 @@ signal_at_the_start = 0.118
 # *Your explanation:*
 
 # %% [markdown]
-# **All right?** Put your steps into the loop of lesson 12 in the place of its own; the strip of pictures should not
-# change. Next: lesson 13, everything together.
+# **All right?** Try a step of yours in lesson 12. Its loop `walk` calls each as `step(z, z0_hat, eps_hat, now, after)`;
+# yours take less. So copy your `ddim_step` there under the name `mine`, and give `walk`, in the place of `ddim_step`,
+# `lambda z, z0_hat, eps_hat, now, after: mine(z, eps_hat, now, after)`. The strip of pictures should not change. Next:
+# lesson 13, everything together.

@@ -21,11 +21,12 @@ import torch
 # | `….transformer_blocks.0.attn2.…` | `….blocks.0.cross_attention.…` |
 # | `….conv_shortcut.…` | `….shortcut.…` |
 #
-# All else stays.
+# All else stays, such as `conv_norm_out`, `….time_emb_proj.…` and `….ff.net.…`: the package renames those, too
+# (`tinyldm/checkpoints.py`), but this table is enough for the art.
 
 # %% solution="package_key"
 def package_key(key):
-    """The name that this package gives to a weight of diffusers' U-Net.  key: a string -> a string."""
+    """The name of a weight of diffusers' U-Net, translated as in the table above.  key: a string -> a string."""
     ### BEGIN SOLUTION
     table = [      # the special before the general
         ("mid_block.resnets.0", "middle.resblock1"), ("mid_block.attentions.0", "middle.transformer"),
@@ -40,35 +41,39 @@ def package_key(key):
     ### END SOLUTION
 
 # %% [markdown] exercise="load_problems"
-# Before weights are loaded, say what does not fit. `state` is what the file holds, name → tensor; `expected` what the
+# Before weights are loaded, say what does not fit. `state` is what the file holds, name → tensor; `wanted` what the
 # model wants, name → shape. Return three sorted lists of names:
 #
 # - *missing*: the model wants it, the file lacks it;
 # - *unknown*: the file has it, the model does not want it;
-# - *misshapen*: in both, but of another shape. A 1×1 convolution `(C_out, C_in, 1, 1)` does fit a linear layer
-#   `(C_out, C_in)`: it holds the same numbers.
+# - *misshapen*: in both, but of another shape.
+#
+# One other shape fits: a 1×1 convolution `(C_out, C_in, 1, 1)` in the *file* where the *model* wants a linear layer
+# `(C_out, C_in)`. It holds the same numbers. Nothing else fits, not the reverse either; a 1 elsewhere is a size like
+# any other.
 
 # %% solution="load_problems"
-def load_problems(state, expected):
+def load_problems(state, wanted):
     """(missing, unknown, misshapen): three sorted lists of names.
 
-    state: name -> tensor; expected: name -> shape, a tuple.
+    state: name -> tensor; wanted: name -> shape, a tuple.
     """
     ### BEGIN SOLUTION
     misshapen = []
-    for name in state.keys() & expected.keys():
-        shape, wanted = tuple(state[name].shape), tuple(expected[name])
-        if shape != wanted and not (len(wanted) == 2 and shape == (*wanted, 1, 1)):
+    for name in state.keys() & wanted.keys():
+        shape, right = tuple(state[name].shape), tuple(wanted[name])
+        if shape != right and not (len(right) == 2 and shape == (*right, 1, 1)):
             misshapen.append(name)
-    return sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys()), sorted(misshapen)
+    return sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys()), sorted(misshapen)
     ### END SOLUTION
 
 # %% [markdown] exercise="betas_from_config"
 # `scheduler_config.json` tells which noise a network was trained with. Return its $\beta$: (T,), both ends included.
 #
 # - `"beta_schedule"`: `"linear"` is $\beta$ in equal steps, `"scaled_linear"` is $\sqrt\beta$ in equal steps. For any
-#   other name raise a `ValueError`: a guess would give bad pictures and no error.
-# - `"num_train_timesteps"` is T; `"beta_start"`, `"beta_end"` may be absent: then they are 0.0001 and 0.02.
+#   other name raise a `ValueError`, also for one that diffusers knows, such as `"squaredcos_cap_v2"`: a guess would
+#   give bad pictures and no error.
+# - `"num_train_timesteps"` is T. `"beta_start"` may be absent, then it is 0.0001; so may `"beta_end"`, then it is 0.02.
 # - Other entries do not matter here.
 
 # %% solution="betas_from_config"

@@ -53,7 +53,8 @@ class Call:
         args: what it is called with, by position.
         build: where the learner wrote a class: the arguments of its `__init__`. Its parameters are then filled with
             numbers that depend on `seed` and on their names only, and `args` go to the object itself.
-        gradients: also ask for d(Σ w·value)/d(argument) for each float tensor among `args`, with fixed weights w.
+        gradients: also ask for d(Σ w·value)/d(argument), with fixed weights w, for each float tensor among `args`,
+            and for the parameters of each Made module.
         constants: the places in `args` of tensors for which no gradient is asked for.
         device: "cpu", or "meta", where tensors have a shape but no numbers: what a tensor made on the wrong
             device would break on a GPU, it breaks there too.
@@ -188,22 +189,44 @@ def plain(value: Any) -> Any:
         return torch.as_tensor(value)
     if isinstance(value, numbers.Real):
         return float(value)
+    if isinstance(value, complex):
+        return torch.tensor(value)
     if isinstance(value, BaseException) or isinstance(value, type) and issubclass(value, BaseException):
         name = value.__name__ if isinstance(value, type) else type(value).__name__
         raise WrongKind(f"{name} was returned, like a result; it must be raised: raise {name}(…)")
-    raise WrongKind(f"a {type(value).__name__} was returned; expected tensors or numbers")
+    raise WrongKind(f"a {type(value).__name__} was returned; expected tensors, numbers or strings, or lists, tuples or "
+                    "dictionaries of them")
 
 
 def _gradients(value: Any, args: tuple) -> tuple:
-    """d(Σ w·value)/d(arg) for each argument; None where the value does not depend on it, or it is no float tensor."""
+    """d(Σ w·value)/d(arg) for each argument; None where the value does not depend on it, or it is no float tensor.
+
+    Of a module: of all its parameters, one behind the other.
+    """
     outputs = [item for item in tensors_in(value) if item.requires_grad]
-    if not outputs:
+    wanted = [_leaves(arg) for arg in args]
+    if not outputs or not any(wanted):
         return (None,) * len(args)
     # Weights of all sizes and both signs, the same for everyone: a plain sum would not see a sign that cancels.
     total = sum((item * torch.arange(1, item.numel() + 1).cos().to(item).view(item.shape)).sum() for item in outputs)
-    wanted = [arg for arg in args if isinstance(arg, Tensor) and arg.requires_grad]
-    found = iter(torch.autograd.grad(total, wanted, allow_unused=True))
-    return tuple(next(found) if isinstance(arg, Tensor) and arg.requires_grad else None for arg in args)
+    found = iter(torch.autograd.grad(total, [leaf for leaves in wanted for leaf in leaves], allow_unused=True))
+    return tuple(_as_one([next(found) for _ in leaves], leaves, arg) for leaves, arg in zip(wanted, args))
+
+
+def _leaves(arg: Any) -> list[Tensor]:
+    """The tensors whose gradients belong to an argument."""
+    tensors = list(arg.parameters()) if isinstance(arg, nn.Module) else [arg] if isinstance(arg, Tensor) else []
+    return [tensor for tensor in tensors if tensor.requires_grad]
+
+
+def _as_one(gradients: list[Tensor | None], leaves: list[Tensor], arg: Any) -> Tensor | None:
+    """The gradients of an argument as one tensor; None where there is none at all."""
+    if all(gradient is None for gradient in gradients):
+        return None
+    if isinstance(arg, Tensor):
+        return gradients[0]
+    return torch.cat([torch.zeros_like(leaf).flatten() if gradient is None else gradient.flatten()
+                      for gradient, leaf in zip(gradients, leaves)])
 
 
 def tensors_in(value: Any) -> list[Tensor]:
@@ -244,12 +267,13 @@ def _require_fitting(function: Callable[..., Any], args: tuple) -> None:
 
 def described(error: BaseException, function: Callable[..., Any]) -> Error:
     """An exception with the innermost line of the learner's own file that it passed through."""
+    kind = "ValueError" if isinstance(error, ValueError) else type(error).__name__      # one of their own is one, too
     file = _file_of(function)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     if not frames or isinstance(error, WrongSignature):
-        return Error(type(error).__name__, str(error))
+        return Error(kind, str(error))
     line = frames[-1].lineno
-    return Error(type(error).__name__, str(error), line, linecache.getline(file, line).strip())
+    return Error(kind, str(error), line, linecache.getline(file, line).strip())
 
 
 def _file_of(function: Callable[..., Any]) -> str:

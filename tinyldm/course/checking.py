@@ -67,15 +67,16 @@ def check(name: str, answer: Any) -> Feedback | None:
 
 def _kept(name: str, passed: bool, untouched: bool) -> tuple[int, str]:
     """Write the progress file; return the number of attempts at this exercise and a note if writing failed."""
-    records = progress.read()
-    record = records.get(name, progress.Record())
     if untouched:
-        return record.attempts, ""
-    record = progress.after_check(record, passed)
+        return progress.read().get(name, progress.Record()).attempts, ""
+    record = progress.after_check(progress.read().get(name, progress.Record()), passed)
     try:
-        progress.write(records | {name: record})
+        with progress.alone():
+            records = progress.read()
+            record = progress.after_check(records.get(name, progress.Record()), passed)
+            progress.write(records | {name: record})
     except OSError as error:
-        return record.attempts, f"your progress could not be kept in {progress.place()} ({error.strerror})"
+        return record.attempts, f"your progress could not be kept in {progress.place()} ({error.strerror or error})"
     return record.attempts, ""
 
 

@@ -13,18 +13,28 @@ from tinyldm.course.calls import Call, Outcome, tensors_in
 # In the order in which they are looked at: where there is an error there is no value, where the shape is wrong no
 # number can be compared.
 ASPECTS = ("error", "parameters", "kind", "length", "shape", "device", "value", "dtype", "gradient", "inputs")
-UNDECIDABLE = ("on meta tensors", "meta tensor", "'Meta' backend")    # in torch's messages about what needs numbers
+# In torch's messages about what needs numbers, and about the order in memory, which "meta" does not always know.
+UNDECIDABLE = ("on meta tensors", "meta tensor", "'Meta' backend", "raises unimplemented by default",
+               "view size is not compatible")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """The first difference: in which aspect, in which part ("" is the whole value), and both sides in words."""
+    """The first difference: in which aspect, in which part ("" is the whole value), and both sides in words.
+
+    Of a gradient or a changed argument the part begins with the argument's place: "0", or "0['weight']".
+    """
 
     aspect: str
     part: str
     yours: str
     expected: str
     difference: str = ""
+
+    def argument(self) -> tuple[int, str]:
+        """The place of the argument that a gradient or a change belongs to, and the part of it."""
+        place, inside = re.match(r"(\d+)(.*)", self.part, re.DOTALL).groups()
+        return int(place), inside
 
 
 def first_difference(got: Outcome, want: Outcome, call: Call, tolerance: float) -> Fault | None:
@@ -37,7 +47,7 @@ def first_difference(got: Outcome, want: Outcome, call: Call, tolerance: float) 
     for index, (mine, theirs) in enumerate(zip(got.gradients, want.gradients)):
         faults += _gradient_faults(mine, theirs, index, tolerance)
     for index, (mine, theirs) in enumerate(zip(got.args_after, want.args_after)):
-        faults += [Fault("inputs", str(index), fault.yours, fault.expected, fault.difference)
+        faults += [Fault("inputs", f"{index}{fault.part}", fault.yours, fault.expected, fault.difference)
                    for fault in _values(mine, theirs, "", False, tolerance)]
     return min(faults, key=lambda fault: ASPECTS.index(fault.aspect), default=None)
 
@@ -98,7 +108,8 @@ def _numbers(got: Any, want: Any, part: str, loose: bool, tolerance: float) -> I
     elif mine.device != theirs.device:
         yield Fault("device", part, f"a result on {mine.device}", f"a result on {theirs.device}")
     else:
-        plain = not isinstance(got, Tensor) and not isinstance(want, Tensor)    # 5 is as good an answer as 5.0
+        # 5 is as good an answer as 5.0: where a number is asked for, or a number was given for a tensor of one
+        plain = not isinstance(want, Tensor) or isinstance(got, int) and theirs.is_floating_point()
         same_kind = plain or loose and mine.is_floating_point() == theirs.is_floating_point()
         if mine.dtype != theirs.dtype and not same_kind:
             yield Fault("dtype", part, str(mine.dtype), str(theirs.dtype))
@@ -108,16 +119,19 @@ def _numbers(got: Any, want: Any, part: str, loose: bool, tolerance: float) -> I
 
 def _close(got: Tensor, want: Tensor, tolerance: float) -> Tensor:
     """Elementwise: within `tolerance` of the expected number, and of a tenth of the largest of them; NaN equals NaN."""
-    if not (got.is_floating_point() or want.is_floating_point()):
+    if not (got.is_floating_point() or want.is_floating_point()) or got.is_complex() or want.is_complex():
         return got == want
     got, want = got.double(), want.double()
     finite = want[want.isfinite()].abs()
     largest = finite.max().item() if finite.numel() else 0.0
     near = (got - want).abs() <= tolerance * (want.abs() + 0.1 * largest) + 1e-7
+    near &= want.isfinite()      # ∞ is at most ∞, but no number is near to it
     return near | (got == want) | (got.isnan() & want.isnan())
 
 
 def _apart(got: Tensor, want: Tensor, part: str, tolerance: float) -> Fault:
+    if got.is_complex() or want.is_complex():
+        return Fault("value", part, shown(got), shown(want))
     distance = (got.double() - want.double()).abs()
     if got.numel() <= 8:
         return Fault("value", part, shown(got), shown(want), shown(got.double() - want.double()))

@@ -13,11 +13,14 @@ GENERAL = {
                       "is forgotten.",
     "should-refuse": "This input makes no sense and must be refused with a ValueError; it was accepted.",
     "wrong-kind": "It returns another kind of thing than asked for.",
+    "complex": "The result is complex: so is the root of a negative number, as ** 0.5 takes it. What stands under the "
+               "root should never be negative.",
     "wrong-length": "The number of results is wrong: there are more or fewer of them than asked for.",
     "wrong-parameters": "The parameters of your module have other names or shapes than asked for.",
     "wrong-shape": "The result has the wrong shape.",
     "wrong-dtype": "The dtype is not that of the input. Make new tensors like the input: dtype=x.dtype, or "
                    "torch.zeros_like(x).",
+    "other-dtype": "The dtype is another than asked for: convert at the end, with .float() for float32.",
     "not-whole": "Whole numbers are expected: int64, or uint8 for pixels. Divide with // instead of /, or convert at "
                  "the end: .long(), or .to(torch.uint8).",
     "other-whole": "The numbers are whole, but of another dtype than asked for. Convert at the end: .long() for int64, "
@@ -28,7 +31,8 @@ GENERAL = {
                            "that. Draw them where the generator is, then move them: "
                            "torch.randn(…, generator=generator).to(x.device).",
     "gradient-cut": "The values are right, but no gradient comes through, so nothing before it could learn. Look for "
-                    ".detach(), .item(), .data, torch.tensor(…), torch.no_grad() or NumPy.",
+                    ".detach(), .item(), .data, torch.tensor(…), torch.no_grad(), torch.normal(…), NumPy, a change in "
+                    "place, or a derivative inside that was taken without create_graph=True.",
     "gradient-wrong": "The values are right, but a gradient is not: one of the ways through your formula is cut.",
     "inputs-changed": "The result is right here, but an argument was changed in place, and the caller still needs it. "
                       "On what you were given avoid +=, *=, x[…] = … and methods that end in _; on a list append, "

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from tinyldm.course.calls import Call, Runner, Seeded
+from tinyldm.course.calls import Call, Runner, Seeded, tensors_in
 
 DRAWS = 40           # calls with a generator each, for the moments
 SURE = 5.0           # standard errors that a moment may be off: a right answer fails once in a million checks
@@ -23,9 +23,11 @@ def with_generator(call: Call, seed: int) -> Call:
 
 
 def other_generator(runner: Runner, call: Call) -> str | None:
-    """The name of what is wrong with the use of the generator, or None."""
+    """The name of what is wrong with the use of the generator, or None; also where an error or NaN hides it."""
     calls = (call, replace(call, seed=call.seed + 1), with_generator(call, 10**6))
     first, again, other = (runner(one) for one in calls)
+    if first.error or again.error or other.error or any(value.isnan().any() for value in tensors_in(first.value)):
+        return None
     if not _same(first.value, again.value):
         return "generator-ignored"
     return "always-the-same" if _same(first.value, other.value) else None

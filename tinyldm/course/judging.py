@@ -25,6 +25,7 @@ BY_ASPECT = {"parameters": "wrong-parameters", "kind": "wrong-kind", "length": "
              "device": "wrong-device", "value": "wrong-value", "dtype": "wrong-dtype", "gradient": "gradient-wrong",
              "inputs": "inputs-changed"}
 WHOLE = [str(dtype) for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)]
+STRUCTURE = ("kind", "length", "shape")
 SHORT = 60             # characters of a result of several parts that is shown as a whole
 ANY_NUMBER = 1e30      # a tolerance under which all numbers are alike
 BY_ERROR = {"NotImplementedError": "not-written", "TimeUp": "too-slow", "WrongSignature": "signature",
@@ -85,11 +86,11 @@ def _checked(exercise: Exercise, runner: Runner, seed: int) -> Result:
     found, exercise = _found_or_drawn(exercise, runner, trials)
     if found is not None:
         return found
-    verified = _values_verified(trials)
+    verified, values = _values_verified(trials), trials
     usual = [_with_constants(exercise, trial.call) for trial in trials if trial.want.error is None][-1:]
     for prepare, sentence in MORE:
         trials = [trial for call in usual for trial in _tried(exercise, runner, [prepare(call)]) if _telling(trial)]
-        found, _ = _found_or_drawn(exercise, runner, trials)
+        found, _ = _found_or_drawn(exercise, runner, trials, values)
         if found is not None:
             return replace(found, verified=tuple(verified))
         verified += [sentence] * bool(trials)
@@ -102,9 +103,13 @@ def _checked(exercise: Exercise, runner: Runner, seed: int) -> Result:
     return Result(True, verified=tuple(verified))
 
 
-def _found_or_drawn(exercise: Exercise, runner: Runner, trials: list[Trial]) -> tuple[Result | None, Exercise]:
-    """What is wrong, None for nothing; and the exercise, of any numbers where the answer draws others as good."""
-    found = _found(exercise, trials)
+def _found_or_drawn(exercise: Exercise, runner: Runner, trials: list[Trial],
+                    before: list[Trial] | tuple = ()) -> tuple[Result | None, Exercise]:
+    """What is wrong, None for nothing; and the exercise, of any numbers where the answer draws others as good.
+
+    before: trials that the answer passed. A mistake that would not have passed them is none of this answer's.
+    """
+    found = _found(exercise, trials, before)
     if found is None or found.diagnosis != "wrong-value" or not any(takes_generator(trial.call) for trial in trials):
         return found, exercise
     diagnosis = _drawn(exercise, runner, trials)
@@ -210,7 +215,7 @@ def _values_verified(trials: list[Trial]) -> list[str]:
 
 # ── Diagnosis ────────────────────────────────────────────────────────────────────────────────────────
 
-def _found(exercise: Exercise, trials: list[Trial]) -> Result | None:
+def _found(exercise: Exercise, trials: list[Trial], before: list[Trial] | tuple = ()) -> Result | None:
     """The diagnosis of the first trial that went wrong; None if all are right."""
     faults = [first_difference(trial.got, trial.want, trial.call, exercise.tolerance) for trial in trials]
     index = next((index for index, fault in enumerate(faults) if fault is not None), None)
@@ -221,32 +226,54 @@ def _found(exercise: Exercise, trials: list[Trial]) -> Result | None:
     plain_error = _plain_error(error)
     if plain_error is not None:
         diagnosis, message = plain_error, GENERAL[plain_error]
-    elif error is None and trial.got.value is None and trial.want.value is not None:
+    elif error is None and trial.got.value is None and trial.want.value is not None and not trial.call.gradients:
         diagnosis, message = "no-return", GENERAL["no-return"]
     elif error is None and trial.got.value is ...:      # `answer = ...`, as the notebook leaves it
         diagnosis, message = "not-written", GENERAL["not-written"]
     else:
-        diagnosis, message = _named(exercise, trials, fault) or _unnamed(trials, faults, index)
+        diagnosis, message = _named(exercise, trials, fault, before) or _unnamed(trials, faults, index)
     example = None if diagnosis in ("not-written", "no-return", "signature") else _example(exercise, trial, fault)
     return Result(False, diagnosis, message, counter_example=example, error=error)
 
 
-def _named(exercise: Exercise, trials: list[Trial], fault: Fault) -> tuple[str, str] | None:
-    """The first wrong answer of the exercise that does what the learner's does, on all trials."""
-    def alike(trial: Trial, theirs: Outcome) -> bool:
+def _named(exercise: Exercise, trials: list[Trial], fault: Fault,
+           before: list[Trial] | tuple) -> tuple[str, str] | None:
+    """The first wrong answer of the exercise that does what the learner's does on all trials, and passes those before.
+    """
+    def exactly(trial: Trial, theirs: Outcome) -> bool:
+        return first_difference(trial.got, theirs, trial.call, exercise.tolerance) is None
+
+    def as_far_as_it_goes(trial: Trial, theirs: Outcome) -> bool:
         apart = first_difference(trial.got, theirs, trial.call, exercise.tolerance)
         if apart is not None and apart.aspect == "inputs" and _changed(replace(trial, got=theirs)):
             return False      # theirs is known for changing an argument, which the learner's leaves alone
-        refused = trial.got.error is not None and trial.got.error.code.startswith("raise ValueError")
+        refused = trial.got.error is not None and "raise ValueError" in trial.got.error.code
         unasked = trial.got.error and theirs.error and trial.want.error is None and not refused
         if unasked and trial.got.error.message != theirs.error.message:
             return False      # broken, too, but in another way; with what words a ValueError refuses is free
+        if apart is not None and fault.aspect in STRUCTURE and apart.aspect in STRUCTURE:
+            return False      # another structure of another kind
         return apart is None or ASPECTS.index(apart.aspect) > ASPECTS.index(fault.aspect)
 
+    candidates = []
     for wrong in exercise.wrong:
-        if all(alike(trial, perform(wrong.answer, trial.call)) for trial in trials):
+        theirs = []
+        for trial in trials:
+            theirs.append(perform(wrong.answer, trial.call))
+            if not as_far_as_it_goes(trial, theirs[-1]):
+                break
+        else:
+            candidates.append((not all(map(exactly, trials, theirs)), wrong))
+    for _, wrong in sorted(candidates, key=lambda candidate: candidate[0]):      # those that do exactly the same first
+        if _passes(replace(exercise, wrong=()), wrong.answer, before):
             return wrong.diagnosis, wrong.message or GENERAL[wrong.diagnosis]
     return None
+
+
+def _passes(exercise: Exercise, answer: Callable[..., Any], trials: list[Trial] | tuple) -> bool:
+    """Would this answer have passed these trials?"""
+    theirs = [replace(trial, got=perform(answer, trial.call)) for trial in trials]
+    return _found_or_drawn(exercise, lambda call: perform(answer, call), theirs)[0] is None
 
 
 def _unnamed(trials: list[Trial], faults: list[Fault | None], index: int) -> tuple[str, str]:
@@ -260,14 +287,18 @@ def _unnamed(trials: list[Trial], faults: list[Fault | None], index: int) -> tup
             return diagnosis, GENERAL[diagnosis]
         if index > 0 and _shapes(trial.call) not in [_shapes(before.call) for before in trials[:index]]:
             return "one-shape-only", GENERAL["one-shape-only"]
-    if trial.call.gradients and (fault.aspect == "error" or fault.yours == "none"):
+    if trial.call.gradients and (fault.aspect in ("error", "kind") or fault.yours == "none"):
         return "gradient-cut", GENERAL["gradient-cut"]
     if fault.aspect == "error":
         return "crash", GENERAL["crash"]
+    if any(tensor.is_complex() for tensor in tensors_in(trial.got.value)):
+        return "complex", GENERAL["complex"]
     diagnosis = BY_ASPECT[fault.aspect]
     if fault.aspect == "dtype" and fault.expected in WHOLE:
         diagnosis = "other-whole" if fault.yours in WHOLE else "not-whole"
-    if fault.aspect == "inputs" and _changed_by_right(trial, int(fault.part)):
+    elif fault.aspect == "dtype" and not all(_dtype_is_the_inputs(trial) for trial in trials):
+        diagnosis = "other-dtype"
+    if fault.aspect == "inputs" and _changed_by_right(trial, fault.argument()[0]):
         diagnosis = "ends-wrong"
     words = [GENERAL[diagnosis]]
     if diagnosis == "wrong-value":
@@ -275,11 +306,17 @@ def _unnamed(trials: list[Trial], faults: list[Fault | None], index: int) -> tup
     return diagnosis, " ".join(part for part in words if part)
 
 
+def _dtype_is_the_inputs(trial: Trial) -> bool:
+    """Is everything that is expected of the dtype of an argument?"""
+    given = {arg.dtype for arg in tensors_in(trial.call.args)}
+    return all(tensor.dtype in given for tensor in tensors_in(trial.want.value))
+
+
 def _changed(trial: Trial) -> bool:
     """Was an argument changed in place that should stay, whatever the value is?"""
     as_wanted = replace(trial.got, value=trial.want.value, gradients=trial.want.gradients)
     fault = first_difference(as_wanted, trial.want, trial.call, 1e-4)
-    return fault is not None and fault.aspect == "inputs" and not _changed_by_right(trial, int(fault.part))
+    return fault is not None and fault.aspect == "inputs" and not _changed_by_right(trial, fault.argument()[0])
 
 
 def _changed_by_right(trial: Trial, index: int) -> bool:
@@ -305,12 +342,13 @@ def _example(exercise: Exercise, trial: Trial, fault: Fault) -> CounterExample:
     yours, expected, difference = fault.yours, fault.expected, fault.difference
     if fault.aspect in ("gradient", "inputs"):
         what = "gradient of" if fault.aspect == "gradient" else "afterwards,"
-        yours, expected = (f"{what} {names[int(fault.part)]}: {side}" for side in (yours, expected))
+        place, inside = fault.argument()
+        yours, expected = (f"{what} {names[place]}{inside}: {side}" for side in (yours, expected))
     elif fault.part:
         whole = shown(trial.got.value), shown(trial.want.value)
         short = fault.aspect == "value" and max(len(side) for side in whole) <= SHORT
         yours, expected = whole if short else (f"{fault.part} = {side}" for side in (yours, expected))
-        difference = f"{fault.part}: {difference}" if short else difference
+        difference = f"{fault.part}: {difference}" if short and difference else difference
     if not names:      # a question without code: the expected answer would end the guessing
         expected = difference = ""
     return CounterExample(tuple(inputs), yours, expected, difference)
@@ -320,4 +358,9 @@ def _input(arg: Any) -> str:
     if isinstance(arg, Seeded):
         return f"torch.Generator().manual_seed({arg.seed})"
     maker = getattr(arg, "maker", None)
-    return shown(arg) if maker is None else f"{maker.__name__}({', '.join(shown(item) for item in arg.args)})"
+    if maker is None:
+        return shown(arg)
+    names = inspect.signature(maker).bind(*arg.args).arguments
+    spoken = names.keys() if len(names) == len(arg.args) > 1 else ()      # several arguments, none of them *args
+    inside = [f"{name}={shown(item)}" for name, item in zip(spoken, arg.args)] or [shown(item) for item in arg.args]
+    return f"{maker.__name__}({', '.join(inside)})"

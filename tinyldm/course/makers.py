@@ -11,11 +11,15 @@ from torch import Tensor, nn
 
 # ── Lesson 03: the loss ──────────────────────────────────────────────────────────────────────────────
 
-def toy_model() -> Callable[[Tensor, Tensor], Tensor]:
-    """(z_t (B, …), t (B,)) -> the shape of z_t: every number of z_t and t matters, nothing is learnt."""
-    def model(z_t: Tensor, t: Tensor) -> Tensor:
-        return torch.tanh(0.7 * z_t + 0.1 * t.view(-1, *[1] * (z_t.dim() - 1)))
-    return model
+class ToyModel(nn.Module):
+    """(z_t (B, …), t (B,)) -> the shape of z_t: every number of z_t and t matters, and one weight is learnt."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(0.7))
+
+    def forward(self, z_t: Tensor, t: Tensor) -> Tensor:
+        return torch.tanh(self.weight * z_t + 0.1 * t.view(-1, *[1] * (z_t.dim() - 1)))
 
 
 # ── Lessons 12 and 13: sampling ──────────────────────────────────────────────────────────────────────
@@ -45,13 +49,21 @@ def strict_unet() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     return unet
 
 
+def z_plus_square_of_context() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """(z_t (B, C, h, w), t (B,), context (B, L, D)) -> (B, C, h, w), as the name says: a reader can compute it."""
+    def unet(z_t: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        return z_t + context.sum((1, 2)).square().view(-1, 1, 1, 1)
+    return unet
+
+
 def toy_text_encoder() -> Callable[[list[str]], Tensor]:
     """Captions (B of them) -> context (B, 3, 4): numbers that depend on each caption alone, also for the empty one."""
     def encode(captions: list[str]) -> Tensor:
         if isinstance(captions, str):
             raise TypeError(f"a list of captions is expected, not the caption {captions!r} itself")
         seeds = [zlib.crc32(caption.encode()) for caption in captions]
-        return torch.stack([torch.randn(3, 4, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        contexts = [torch.randn(3, 4, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        return torch.stack(contexts) if contexts else torch.zeros(0, 3, 4)
     return encode
 
 
@@ -64,18 +76,50 @@ def toy_decoder() -> Callable[[Tensor], Tensor]:
 
 # ── Lesson 08: the U-Net ─────────────────────────────────────────────────────────────────────────────
 
+class CallersList(list):
+    """A list that refuses to be changed, and says why. Copies of it, slices and sums are plain lists."""
+
+    def _refuse(self, *args, **kwargs):
+        raise TypeError("this list belongs to the caller: copy it before you change it, as by list(…)")
+
+    append = clear = extend = insert = pop = remove = reverse = sort = _refuse
+    __delitem__ = __iadd__ = __imul__ = __setitem__ = _refuse
+
+    def __reduce_ex__(self, protocol: int) -> tuple:
+        return list, (list(self),)
+
+
+def _strict(width_in: int, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The function, which tells what it was given where that has not (B, width_in, H, W)."""
+    def strict(x: Tensor) -> Tensor:
+        if x.dim() != 4 or x.shape[1] != width_in:
+            raise ValueError(f"this block reads (B, {width_in}, H, W); it was given {tuple(x.shape)}")
+        return function(x)
+    return strict
+
+
+def block(formula: str) -> Callable[[Tensor], Tensor]:
+    """To follow by hand: "x + 2" (or another number) on one channel, or "10 * x + skip" on two, x and the skip."""
+    if formula == "10 * x + skip":
+        return _strict(2, lambda both: 10 * both[:, :1] + both[:, 1:])
+    summand = int(formula.removeprefix("x + "))
+    return _strict(1, lambda x: x + summand)
+
+
+def blocks(*formulas: str) -> list[Callable[[Tensor], Tensor]]:
+    """A block for each formula, in a list that nobody may change."""
+    return CallersList(map(block, formulas))
+
+
 def toy_block(seed: int, width_in: int, width_out: int) -> Callable[[Tensor], Tensor]:
     """(B, width_in, H, W) -> (B, width_out, H, W): tanh of fixed sums over the channels."""
     weight = torch.randn(width_out, width_in, generator=torch.Generator().manual_seed(seed))
-
-    def block(x: Tensor) -> Tensor:
-        return torch.einsum("oc,bchw->bohw", weight.to(x), x).tanh()
-    return block
+    return _strict(width_in, lambda x: torch.einsum("oc,bchw->bohw", weight.to(x), x).tanh())
 
 
 def toy_blocks(seed: int, count: int, width_in: int, width_out: int) -> list[Callable[[Tensor], Tensor]]:
-    """`count` different blocks."""
-    return [toy_block(seed + number, width_in, width_out) for number in range(count)]
+    """`count` different blocks, in a list that nobody may change."""
+    return CallersList(toy_block(seed + number, width_in, width_out) for number in range(count))
 
 
 # ── Lesson 04: three ancestors ───────────────────────────────────────────────────────────────────────
@@ -87,12 +131,15 @@ def toy_score() -> Callable[[Tensor], Tensor]:
     return score
 
 
-def toy_score_network() -> Callable[[Tensor, Tensor], Tensor]:
-    """(x (B, 2), sigma (B,)) -> (B, 2); nothing is learnt."""
-    def network(x: Tensor, sigma: Tensor) -> Tensor:
-        mixed = x @ torch.tensor([[0.8, -0.5], [0.3, 0.6]]).to(x)
-        return (mixed + 0.3).sin() / sigma[:, None] - 0.2 * x
-    return network
+class ToyScoreNetwork(nn.Module):
+    """(x (B, 2), sigma (B,)) -> (B, 2), with a matrix that is learnt."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([[0.8, -0.5], [0.3, 0.6]]))
+
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return (x @ self.weight.to(x) + 0.3).sin() / sigma[:, None] - 0.2 * x
 
 
 # ── Lessons 10 and 11: training ──────────────────────────────────────────────────────────────────────
@@ -113,6 +160,21 @@ class ToyDenoiser(nn.Module):
         x = self.inner(z_t) + (0.1 * t.to(z_t)).cos()[:, None]                        # (B, 6)
         weights = torch.einsum("bd,bld->bl", x, k).softmax(1)
         return self.outer(torch.tanh(x + torch.einsum("bl,bld->bd", weights, v)))
+
+
+class PartlyFrozen(ToyDenoiser):
+    """A ToyDenoiser of which some parameters are frozen, by name. Its state also says of each whether it is."""
+
+    def __init__(self, width: int, words: int, seed: int, frozen: list[str]):
+        super().__init__(width, words, seed)
+        for name in frozen:
+            self.get_parameter(name).requires_grad_(False)
+
+    def get_extra_state(self) -> list[str]:
+        return [f"requires_grad of {name}: {parameter.requires_grad}" for name, parameter in self.named_parameters()]
+
+    def set_extra_state(self, state: list[str]) -> None:
+        """To load weights freezes nothing."""
 
 
 # ── Lesson 16: the clinic ────────────────────────────────────────────────────────────────────────────

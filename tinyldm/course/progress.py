@@ -1,13 +1,16 @@
 """What the learner has solved so far: one small JSON file in the home directory, or where TINYLDM_PROGRESS says."""
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 FULL, EMPTY = "#", "."     # plain: not every terminal knows the block characters
 WIDTH = 20                 # of a bar
+SECONDS = 1.0              # that a notebook waits for another one's writing
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,20 @@ def place() -> Path:
     """The file: TINYLDM_PROGRESS, else ~/.tinyldm/progress.json."""
     named = os.environ.get("TINYLDM_PROGRESS")
     return Path(named) if named else Path.home() / ".tinyldm" / "progress.json"
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """In the block no other notebook changes the file, so that what is read stays true until it is written.
+
+    Raises: OSError where no file can be made there, or where another one keeps it for long.
+    """
+    from filelock import FileLock
+
+    file = place()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_name(file.name + ".lock"), timeout=SECONDS):
+        yield
 
 
 def read() -> dict[str, Record]:

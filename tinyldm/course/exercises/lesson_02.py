@@ -10,6 +10,8 @@ from tinyldm.course.calls import Call, Seeded
 from tinyldm.course.exercise import Exercise, Wrong
 
 TITLE = "Forward diffusion"
+ONE_NUMBER = ("The functions of math, float(…) and .item() take a single number. Here there is one for each image, so "
+              "it works for one image and breaks for two: torch.sqrt(…), or .sqrt(), takes a whole tensor.")
 
 
 def random_alpha_bar(T: int, generator: Generator) -> Tensor:
@@ -51,6 +53,22 @@ def betas_one_too_many(T, start, end):
     return torch.linspace(start**0.5, end**0.5, T + 1) ** 2
 
 
+def betas_of_squares(T, start, end):
+    return torch.linspace(start, end, T) ** 2
+
+
+def betas_falling(T, start, end):
+    return forward_diffusion.scaled_linear_betas(T, end, start)
+
+
+def betas_with_own_ends(T, start, end):
+    return forward_diffusion.scaled_linear_betas(T, 0.00085, 0.012)
+
+
+def betas_with_own_count(T, start, end):
+    return forward_diffusion.scaled_linear_betas(1000, start, end)
+
+
 def betas_by_arange(T, start, end):
     share = torch.arange(T, dtype=torch.float64) / (T - 1)
     return (math.sqrt(start) * (1 - share) + math.sqrt(end) * share).square().float()
@@ -81,6 +99,15 @@ SCALED_LINEAR_BETAS = Exercise(
         Wrong("alpha-bar-for-beta", betas_cumulated,
               "That is ᾱ, what is left after all steps; β is what one step adds."),
         Wrong("one-too-many", betas_one_too_many, "You return T + 1 numbers: there is one β for each of the T steps."),
+        Wrong("ends-not-rooted", betas_of_squares,
+              "You squared, but took no roots before: your first β is start² instead of start. Go from √start to √end, "
+              "then square."),
+        Wrong("ends-swapped", betas_falling,
+              "Your β fall from `end` to `start`. The first step adds `start`, the last one `end`."),
+        Wrong("own-ends", betas_with_own_ends,
+              "Your β go from 0.00085 to 0.012, whatever is asked for: those are Stable Diffusion's ends. Take `start` "
+              "and `end`."),
+        Wrong("own-T", betas_with_own_count, "You return 1000 numbers, however many are asked for. Take T."),
     ),
     right=(betas_by_arange, betas_by_loop))
 
@@ -126,6 +153,14 @@ def alpha_bar_backwards(beta):
     return torch.cumprod((1 - beta).flip(0), dim=0)
 
 
+def alpha_bar_minus_too_late(beta):
+    return 1 - torch.cumprod(beta, dim=0)
+
+
+def alpha_bar_with_a_start(beta):
+    return torch.cat([torch.ones_like(beta[:1]), torch.cumprod(1 - beta, dim=0)])
+
+
 def alpha_bar_from_list(beta):
     return torch.tensor(torch.cumprod(1 - beta, dim=0).tolist(), dtype=beta.dtype)
 
@@ -144,7 +179,7 @@ def alpha_bar_by_loop(beta):
 
 ALPHA_BAR = Exercise(
     name="alpha_bar_from_beta", title="What is left of the signal", stars=1, minutes=5,
-    answer=alpha_bar_right, cases=beta_cases,
+    answer=alpha_bar_right, cases=beta_cases, constants=("beta",),
     hints=("Each step keeps the share 1 - β of the signal's variance. What do two steps keep?",
            "Shares multiply. You need the product of the first t + 1 of them, for every t.",
            "torch.cumprod(…, dim=0)"),
@@ -165,21 +200,29 @@ ALPHA_BAR = Exercise(
               "You multiplied the √(1-β): that is √ᾱ, by which the signal is scaled, not ᾱ."),
         Wrong("backwards", alpha_bar_backwards,
               "You multiplied from the last step backwards; ᾱ_t is the product of the *first* t + 1 factors."),
-        Wrong("gradient-cut", alpha_bar_from_list),
+        Wrong("minus-too-late", alpha_bar_minus_too_late,
+              "You multiplied the β and then subtracted from 1. First subtract: each factor of the product is 1 - β."),
+        Wrong("one-too-many", alpha_bar_with_a_start,
+              "You return T + 1 numbers; there is one for each of the T steps. Entry 0 already has one step of noise: "
+              "no 1 belongs in front of it."),
     ),
-    right=(alpha_bar_by_logarithms, alpha_bar_by_loop))
+    right=(alpha_bar_by_logarithms, alpha_bar_by_loop, alpha_bar_from_list))
 
 
 # ── q_sample ─────────────────────────────────────────────────────────────────────────────────────────
 
 def noising_cases(generator: Generator) -> list[Call]:
-    """z0, t, eps, ᾱ; batch sizes 1, 2, 3 and 5, with and without channels."""
+    """z0, t, eps, ᾱ; batch sizes 1, 2, 3 and 5, with and without channels. t = 0 is among them.
+
+    Width and height are the batch size, so that (B,) and (B, 1) are laid along the wrong dimension without an error.
+    """
     calls = [Call((torch.tensor([[1.0, -2.0]]), torch.tensor([1]), torch.tensor([[0.5, 1.0]]),
                    torch.tensor([0.81, 0.36, 0.04])))]
-    for shape in ((2, 4), (3, 4, 8, 8), (5, 1, 5, 7)):
+    for shape in ((2, 2), (3, 4, 3, 3), (5, 1, 5, 5)):
         z0, eps = (torch.randn(shape, generator=generator) for _ in range(2))
-        t = torch.randperm(10, generator=generator)[:shape[0]]
+        t = 1 + torch.randperm(9, generator=generator)[:shape[0]]
         calls.append(Call((z0, t, eps, random_alpha_bar(10, generator))))
+    calls[-1].args[1][-1] = 0
     return calls
 
 
@@ -224,8 +267,48 @@ def q_sample_signal_unscaled(z0, t, eps, alpha_bar):
     return z0 + (1 - per_image(alpha_bar[t], z0)).sqrt() * eps
 
 
+def q_sample_signal_not_rooted(z0, t, eps, alpha_bar):
+    a = per_image(alpha_bar[t], z0)
+    return a * z0 + (1 - a).sqrt() * eps
+
+
+def q_sample_minus(z0, t, eps, alpha_bar):
+    return q_sample_right(z0, t, -eps, alpha_bar)
+
+
 def q_sample_off_by_one(z0, t, eps, alpha_bar):
+    return q_sample_right(z0, t - 1, eps, alpha_bar)
+
+
+def q_sample_off_by_one_but_at_0(z0, t, eps, alpha_bar):
     return q_sample_right(z0, (t - 1).clamp(min=0), eps, alpha_bar)
+
+
+def q_sample_one_step_late(z0, t, eps, alpha_bar):
+    return q_sample_right(z0, t, eps, torch.cat([torch.ones_like(alpha_bar[:1]), alpha_bar]))
+
+
+def q_sample_multiplied_again(z0, t, eps, alpha_bar):
+    return q_sample_right(z0, t, eps, torch.cumprod(alpha_bar, dim=0))
+
+
+def q_sample_not_shaped(z0, t, eps, alpha_bar):
+    a = alpha_bar[t]
+    return a.sqrt() * z0 + (1 - a).sqrt() * eps
+
+
+def q_sample_for_points(z0, t, eps, alpha_bar):
+    a = alpha_bar[t].view(-1, 1)
+    return a.sqrt() * z0 + (1 - a).sqrt() * eps
+
+
+def q_sample_for_images(z0, t, eps, alpha_bar):
+    a = alpha_bar[t].view(-1, 1, 1, 1)
+    return a.sqrt() * z0 + (1 - a).sqrt() * eps
+
+
+def q_sample_by_math(z0, t, eps, alpha_bar):
+    return math.sqrt(alpha_bar[t]) * z0 + math.sqrt(1 - alpha_bar[t]) * eps
 
 
 def q_sample_first_t(z0, t, eps, alpha_bar):
@@ -289,14 +372,36 @@ Q_SAMPLE = Exercise(
               "Signal and noise have each other's factor: at small t, where ᾱ is near 1, almost all should be signal."),
         Wrong("noise-not-rooted", q_sample_variance_of_noise,
               "You scaled the noise with its variance 1-ᾱ; it needs the standard deviation √(1-ᾱ)."),
+        Wrong("signal-not-rooted", q_sample_signal_not_rooted,
+              "You scaled the signal with ᾱ, its share of the variance; z0 itself is scaled by the root √ᾱ."),
+        Wrong("minus", q_sample_minus,
+              "You subtracted the noise; it is added. The network will be asked for this eps, sign included."),
         Wrong("one-minus-root", q_sample_one_minus_root,
               "You scaled the noise with 1-√ᾱ. It is √(1-ᾱ): the root comes last."),
         Wrong("signal-not-scaled", q_sample_signal_unscaled,
               "The signal keeps its full size while noise is added, so z_t grows with t. Scale z0 with √ᾱ."),
         Wrong("off-by-one", q_sample_off_by_one,
-              "You took ᾱ[t-1]. Index t is right as it is: entry 0 already has one step of noise."),
+              "You took ᾱ[t-1], which at t = 0 is even ᾱ[-1], the last one. Index t is right as it is: entry 0 already "
+              "has one step of noise."),
+        Wrong("off-by-one-but-at-0", q_sample_off_by_one_but_at_0,
+              "You took ᾱ[t-1], and ᾱ[0] at t = 0. Index t is right as it is: entry 0 already has one step of noise."),
+        Wrong("one-step-late", q_sample_one_step_late,
+              "Your noise is one step late: at t = 0 there is none. Take alpha_bar[t] as it is: entry 0 already has "
+              "one step of noise."),
+        Wrong("multiplied-again", q_sample_multiplied_again,
+              "You multiplied the ᾱ with each other. They already are the products over all steps: take alpha_bar[t]."),
         Wrong("one-t-for-all", q_sample_first_t,
               "Every image of the batch gets the first one's t. Each has its own: alpha_bar[t], shaped (B, 1, 1, 1)."),
+        Wrong("broadcast-along-last", q_sample_not_shaped,
+              "alpha_bar[t] is (B,). Beside (B, …) torch lays it along the *last* dimension: if that has length B, "
+              "too, there is not even an error. Each ᾱ_t belongs to an image: make it (B, 1, …, 1)."),
+        Wrong("for-points-only", q_sample_for_points,
+              "You made ᾱ_t (B, 1). That fits points (B, 2); beside (B, C, H, W) torch lays the B along the height. "
+              "Items may have any number of dimensions: .view(-1, *[1] * (z0.dim() - 1))."),
+        Wrong("for-images-only", q_sample_for_images,
+              "You made ᾱ_t (B, 1, 1, 1). That fits (B, C, H, W); beside points (B, 2) it makes a result of four "
+              "dimensions. Items may have any number of them: .view(-1, *[1] * (z0.dim() - 1))."),
+        Wrong("one-number-only", q_sample_by_math, ONE_NUMBER),
         Wrong("own-noise", q_sample_fresh_noise,
               "You drew new noise. Use the eps that is given: it is what the network will be asked for."),
         Wrong("inputs-changed", q_sample_in_place),
@@ -340,11 +445,21 @@ def snr_root_then_minus(alpha_bar):
     return alpha_bar.sqrt() / (1 - alpha_bar.sqrt())
 
 
+def snr_without_parentheses(alpha_bar):
+    return alpha_bar / 1 - alpha_bar
+
+
+def snr_squared(alpha_bar):
+    return (alpha_bar / (1 - alpha_bar)) ** 2
+
+
 def snr_in_place(alpha_bar):
-    noise = (1 - alpha_bar).detach()
-    with torch.no_grad():
-        alpha_bar.div_(noise)
-    return alpha_bar / 1
+    return alpha_bar.div_(1 - alpha_bar)
+
+
+def snr_by_numbers(alpha_bar):
+    ratios = [a / (1 - a) for a in alpha_bar.flatten().tolist()]
+    return torch.tensor(ratios, dtype=alpha_bar.dtype).view(alpha_bar.shape)
 
 
 def snr_by_logit(alpha_bar):
@@ -357,7 +472,7 @@ def snr_by_reciprocal(alpha_bar):
 
 SNR = Exercise(
     name="signal_to_noise", title="The signal-to-noise ratio", stars=1, minutes=5,
-    answer=snr_right, cases=snr_cases,
+    answer=snr_right, cases=snr_cases, constants=("alpha_bar",),
     hints=("z_t = √ᾱ z0 + √(1-ᾱ) ε. If z0 and ε have variance 1, what is the variance of each of the two terms?",
            "Scaling by c scales the variance by c²; the roots go away.",
            "Variance of the signal over variance of the noise."),
@@ -371,9 +486,15 @@ SNR = Exercise(
         Wrong("decibel", snr_decibel, "That is the ratio in decibels; here the ratio itself is asked for."),
         Wrong("root-in-the-wrong-place", snr_root_then_minus,
               "The noise's factor is √(1-ᾱ), with variance 1-ᾱ; you subtracted √ᾱ from 1 instead."),
+        Wrong("parentheses", snr_without_parentheses,
+              "Your result is 0 everywhere. Is it alpha_bar / 1 - alpha_bar? That divides by 1, and then subtracts ᾱ "
+              "from ᾱ: put 1 - alpha_bar in parentheses."),
+        Wrong("squared", snr_squared,
+              "You squared once too often. ᾱ and 1-ᾱ are variances already: the squares of the factors √ᾱ and "
+              "√(1-ᾱ)."),
         Wrong("inputs-changed", snr_in_place),
     ),
-    right=(snr_by_logit, snr_by_reciprocal))
+    right=(snr_by_logit, snr_by_reciprocal, snr_by_numbers))
 
 
 # ── One step of the chain ────────────────────────────────────────────────────────────────────────────
@@ -387,10 +508,14 @@ def step_cases(generator: Generator) -> list[Call]:
     return calls
 
 
+def normal(shape: tuple, z: Tensor, generator: Generator) -> Tensor:
+    """Normal noise of this shape, in the dtype of z and on its device."""
+    return torch.randn(shape, generator=generator, dtype=z.dtype).to(z.device)
+
+
 def step_right(z: Tensor, beta: float, generator: Generator) -> Tensor:
     """√(1-β) z + √β · fresh noise."""
-    noise = torch.randn(z.shape, generator=generator, dtype=z.dtype)
-    return (1 - beta) ** 0.5 * z + beta**0.5 * noise.to(z.device)
+    return (1 - beta) ** 0.5 * z + beta**0.5 * normal(z.shape, z, generator)
 
 
 def step_moments(z: Tensor, beta: float, _generator) -> tuple:
@@ -399,28 +524,28 @@ def step_moments(z: Tensor, beta: float, _generator) -> tuple:
 
 
 def step_without_root_of_beta(z, beta, generator):
-    return (1 - beta) ** 0.5 * z + beta * torch.randn(z.shape, generator=generator, dtype=z.dtype)
+    return (1 - beta) ** 0.5 * z + beta * normal(z.shape, z, generator)
 
 
 def step_signal_kept(z, beta, generator):
-    return z + beta**0.5 * torch.randn(z.shape, generator=generator, dtype=z.dtype)
+    return z + beta**0.5 * normal(z.shape, z, generator)
 
 
 def step_signal_not_rooted(z, beta, generator):
-    return (1 - beta) * z + beta**0.5 * torch.randn(z.shape, generator=generator, dtype=z.dtype)
+    return (1 - beta) * z + beta**0.5 * normal(z.shape, z, generator)
 
 
 def step_uniform(z, beta, generator):
-    return (1 - beta) ** 0.5 * z + beta**0.5 * torch.rand(z.shape, generator=generator, dtype=z.dtype)
+    return (1 - beta) ** 0.5 * z + beta**0.5 * torch.rand(z.shape, generator=generator, dtype=z.dtype).to(z.device)
 
 
 def step_uniform_of_variance_one(z, beta, generator):
-    noise = (torch.rand(z.shape, generator=generator, dtype=z.dtype) * 2 - 1) * 3**0.5
+    noise = (torch.rand(z.shape, generator=generator, dtype=z.dtype).to(z.device) * 2 - 1) * 3**0.5
     return (1 - beta) ** 0.5 * z + beta**0.5 * noise
 
 
 def step_shared_noise(z, beta, generator):
-    return (1 - beta) ** 0.5 * z + beta**0.5 * torch.randn(z.shape[1:], generator=generator, dtype=z.dtype)
+    return (1 - beta) ** 0.5 * z + beta**0.5 * normal(z.shape[1:], z, generator)
 
 
 def step_global_noise(z, beta, generator):
@@ -429,6 +554,14 @@ def step_global_noise(z, beta, generator):
 
 def step_seeded_inside(z, beta, generator):
     return step_right(z, beta, torch.Generator().manual_seed(0))
+
+
+def step_on_cpu(z, beta, generator):
+    return (1 - beta) ** 0.5 * z + beta**0.5 * torch.randn(z.shape, generator=generator, dtype=z.dtype)
+
+
+def step_drawn_around_z(z, beta, generator):
+    return torch.normal((1 - beta) ** 0.5 * z, beta**0.5, generator=generator)
 
 
 def step_drawn_backwards(z, beta, generator):
@@ -441,9 +574,13 @@ def step_by_normal(z, beta, generator):
     return z * math.sqrt(1 - beta) + noise.to(z.device)
 
 
+def step_drawn_around_z_on_cpu(z, beta, generator):
+    return torch.normal((1 - beta) ** 0.5 * z.cpu(), beta**0.5, generator=generator).to(z.device)
+
+
 NOISE_ONE_STEP = Exercise(
     name="noise_one_step", title="One step of the chain", stars=1, minutes=8,
-    answer=step_right, cases=step_cases, moments=step_moments,
+    answer=step_right, cases=step_cases, moments=step_moments, constants=("z",),
     hints=("β is a variance. By what do you multiply numbers of variance 1 so that their variance becomes β?",
            "The signal shrinks so that the total variance stays 1: by √(1-β).",
            "torch.randn(z.shape, generator=generator, dtype=z.dtype).to(z.device). The generator lives on the CPU: "
@@ -463,8 +600,10 @@ NOISE_ONE_STEP = Exercise(
         Wrong("noise-shared", step_shared_noise),
         Wrong("generator-ignored", step_global_noise),
         Wrong("always-the-same", step_seeded_inside),
+        Wrong("wrong-device", step_on_cpu),
+        Wrong("generator-elsewhere", step_drawn_around_z),
     ),
-    right=(step_drawn_backwards, step_by_normal))
+    right=(step_drawn_backwards, step_by_normal, step_drawn_around_z_on_cpu))
 
 
 EXERCISES = (SCALED_LINEAR_BETAS, ALPHA_BAR, Q_SAMPLE, SNR, NOISE_ONE_STEP)

@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 
 from tinyldm.course.calls import Call, Made, Seeded
 from tinyldm.course.exercise import Exercise, Wrong
-from tinyldm.course.makers import toy_score, toy_score_network
+from tinyldm.course.makers import ToyScoreNetwork, toy_score
 
 TITLE = "Three ancestors"
 
@@ -57,6 +57,22 @@ def gaussians_means_only(mean_q, std_q, mean_p, std_p):
     return (mean_q - mean_p) ** 2 / (2 * std_p**2) + 0 * std_q
 
 
+def gaussians_of_variances(mean_q, std_q, mean_p, std_p):
+    return 0.5 * ((std_p / std_q).log() + (std_q + (mean_q - mean_p) ** 2) / std_p - 1)
+
+
+def gaussians_bracket_missing(mean_q, std_q, mean_p, std_p):
+    return (std_p / std_q).log() + (std_q**2 + (mean_q - mean_p) ** 2) / 2 * std_p**2 - 0.5
+
+
+def gaussians_distance_not_squared(mean_q, std_q, mean_p, std_p):
+    return (std_p / std_q).log() + (std_q**2 + (mean_q - mean_p)) / (2 * std_p**2) - 0.5
+
+
+def gaussians_by_math(mean_q, std_q, mean_p, std_p):
+    return math.log(std_p / std_q) + (std_q**2 + (mean_q - mean_p) ** 2) / (2 * std_p**2) - 0.5
+
+
 def gaussians_over_q(mean_q, std_q, mean_p, std_p):
     return (std_p / std_q).log() + (std_q**2 + (mean_q - mean_p) ** 2) / (2 * std_q**2) - 0.5
 
@@ -94,6 +110,16 @@ KL_BETWEEN = Exercise(
         Wrong("half-missing", gaussians_without_half, "The -½ is missing: of two equal Gaussians KL must be 0."),
         Wrong("not-squared", gaussians_not_squared,
               "You took standard deviations for variances: σ_q and σ_p are squared in the fraction."),
+        Wrong("variances-expected", gaussians_of_variances,
+              "That is the formula for variances, and you were given standard deviations. Square them first: var = "
+              "std**2."),
+        Wrong("bracket-missing", gaussians_bracket_missing,
+              "You multiplied by σ_p²: in … / 2 * std_p**2 only the 2 divides. Write a bracket: … / (2 * std_p**2)."),
+        Wrong("distance-not-squared", gaussians_distance_not_squared,
+              "The distance of the means is not squared: yours may even be below 0."),
+        Wrong("one-number-only", gaussians_by_math,
+              "A function of Python's math, float(…) and the like take a single number: a tensor of one works, and one "
+              "of several breaks. torch's own take them all: .log(), .sqrt()."),
         Wrong("log-of-variances", gaussians_log_of_variances,
               "Your logarithm counts twice: log σ_p²/σ_q² needs a ½ before it."),
         Wrong("bits", gaussians_in_bits, "That is in bits; asked for is nats: the natural logarithm."),
@@ -149,6 +175,30 @@ def levels_one_more(sigma_1, sigma_L, L):
     return levels_right(sigma_1, sigma_L, L + 1)
 
 
+def levels_of_another_base(sigma_1, sigma_L, L):
+    return torch.logspace(math.log(sigma_1), math.log(sigma_L), L)
+
+
+def levels_whole_ratio(sigma_1, sigma_L, L):
+    return sigma_1 * (sigma_L / sigma_1) ** torch.arange(L)
+
+
+def levels_bare_powers(sigma_1, sigma_L, L):
+    return (sigma_L / sigma_1) ** torch.arange(L)
+
+
+def levels_without_first_factor(sigma_1, sigma_L, L):
+    return (sigma_L / sigma_1) ** (torch.arange(L) / (L - 1))
+
+
+def levels_from_one(sigma_1, sigma_L, L):
+    return sigma_1 * (sigma_L / sigma_1) ** (torch.arange(1, L + 1) / (L - 1))
+
+
+def levels_without_first(sigma_1, sigma_L, L):
+    return sigma_1 * (sigma_L / sigma_1) ** (torch.arange(1, L + 1) / L)
+
+
 def levels_by_logspace(sigma_1, sigma_L, L):
     return torch.logspace(math.log10(sigma_1), math.log10(sigma_L), L)
 
@@ -179,6 +229,22 @@ LEVELS = Exercise(
               "You let the roots fall linearly, like Stable Diffusion's β. Here the *logarithms* fall linearly."),
         Wrong("logarithms", levels_as_logarithms, "These are the logarithms; the levels are their exponentials."),
         Wrong("halved", levels_of_halves, "You halve each time. The ratio must be such that the last level is σ_L."),
+        Wrong("another-base", levels_of_another_base,
+              "You raised 10 to natural logarithms (torch.logspace takes powers of 10). Take math.log10, or for "
+              "torch.logspace base=math.e."),
+        Wrong("whole-ratio", levels_whole_ratio,
+              "Each of your levels is σ_L/σ_1 times the one before: the whole way in one step. Share it out over L - 1 "
+              "steps: the power is i / (L - 1)."),
+        Wrong("bare-powers", levels_bare_powers,
+              "You start at 1, and each level is σ_L/σ_1 times the one before: the whole way in one step. The factor "
+              "σ_1 is missing, and the power is i / (L - 1)."),
+        Wrong("factor-missing", levels_without_first_factor,
+              "Your levels start at 1. The ratio is right; the factor σ_1 before it is missing."),
+        Wrong("counted-from-one", levels_from_one,
+              "Your levels are one ratio too far down: the first is not σ_1. Count i from 0."),
+        Wrong("first-left-out", levels_without_first,
+              "Your last level is σ_L, but the first is not σ_1: L levels with both ends are L - 1 ratios apart, and "
+              "the first power is 0."),
         Wrong("one-too-many", levels_one_more, "You return L + 1 levels; asked for are L, both ends included."),
     ),
     right=(levels_by_logspace, levels_by_loop))
@@ -187,8 +253,9 @@ LEVELS = Exercise(
 # ── 2019: the score of a mixture ─────────────────────────────────────────────────────────────────────
 
 def mixture_cases(generator: Generator) -> list[Call]:
-    """Points (B, 2), means (K, 2), σ."""
-    calls = [Call((torch.tensor([[0.5, 0.0]]), torch.tensor([[1.0, 0.0], [-1.0, 1.0]]), 1.5))]
+    """Points (B, 2), means (K, 2), σ; the second point lies many σ from all means."""
+    calls = [Call((torch.tensor([[0.5, 0.0]]), torch.tensor([[1.0, 0.0], [-1.0, 1.0]]), 1.5)),
+             Call((torch.tensor([[2.0, 1.0]]), torch.tensor([[0.0, 1.0], [1.0, -1.0]]), 0.1))]
     for B, K, sigma in ((3, 2, 0.8), (5, 4, 1.3), (4, 7, 0.6)):
         x, means = torch.randn(B, 2, generator=generator), 1.2 * torch.randn(K, 2, generator=generator)
         calls.append(Call((x, means, sigma)))
@@ -256,29 +323,49 @@ def mixture_not_normalised(x, means, sigma):
     return (weight[..., None] * pull).sum(1) / sigma**2
 
 
-def mixture_weights_cut(x, means, sigma):
+def mixture_underflow(x, means, sigma):
     pull = pulls(x, means)
-    weight = (-pull.square().sum(-1) / (2 * sigma**2)).softmax(dim=1).detach()
+    likelihood = (-pull.square().sum(-1) / (2 * sigma**2)).exp()
+    weight = likelihood / likelihood.sum(1, keepdim=True)
     return (weight[..., None] * pull).sum(1) / sigma**2
 
 
+def mixture_log_density(x, means, sigma):
+    return (-(means - x[:, None]).square().sum(-1) / (2 * sigma**2)).logsumexp(1).sum()
+
+
+def mixture_by_func(x, means, sigma):
+    return torch.func.grad(mixture_log_density)(x, means, sigma)
+
+
 def mixture_by_autograd(x, means, sigma):
-    def log_density(points):
-        return (-(means - points[:, None]).square().sum(-1) / (2 * sigma**2)).logsumexp(1).sum()
-    return torch.func.grad(log_density)(x)
+    x = x.detach().requires_grad_()
+    return torch.autograd.grad(mixture_log_density(x, means, sigma), x)[0]
+
+
+def mixture_by_backward(x, means, sigma):
+    x.requires_grad_()
+    mixture_log_density(x, means, sigma).backward()
+    return x.grad
 
 
 def mixture_by_loop(x, means, sigma):
     found = []
     for point in x:
-        likelihood = torch.exp(-((means - point) ** 2).sum(1) / (2 * sigma**2))
+        closeness = -((means - point) ** 2).sum(1) / (2 * sigma**2)
+        likelihood = torch.exp(closeness - closeness.max())
         found.append((likelihood / likelihood.sum()) @ means - point)
     return torch.stack(found) / sigma**2
 
 
+def mixture_without_gradients(x, means, sigma):
+    with torch.no_grad():
+        return mixture_right(x, means, sigma)
+
+
 MIXTURE_SCORE = Exercise(
     name="mixture_score", title="2019: the slope of log p", stars=3, minutes=15,
-    answer=mixture_right, cases=mixture_cases,
+    answer=mixture_right, cases=mixture_cases, constants=("x", "means"),
     hints=("For a single Gaussian the slope is (m - x) / σ²: a pull towards its mean.",
            "The derivative of log Σ_k p_k is Σ_k p_k · (slope of log p_k) / Σ_k p_k: a weighted mean of the pulls.",
            "The weights are softmax over k of -‖x - m_k‖² / (2σ²)."),
@@ -304,16 +391,18 @@ MIXTURE_SCORE = Exercise(
         Wrong("weights-not-normalised", mixture_not_normalised,
               "Your weights do not add up to 1: that is the slope of p (up to a factor). Dividing by p gives that of "
               "log p."),
-        Wrong("gradient-wrong", mixture_weights_cut),
+        Wrong("underflow", mixture_underflow,
+              "NaN: many σ away from all means every exp(-…) is 0 in float32, and 0 / 0 is no number. softmax takes "
+              "the largest exponent out first, so that one term is always there; for log p, logsumexp does."),
     ),
-    right=(mixture_by_autograd, mixture_by_loop))
+    right=(mixture_by_func, mixture_by_autograd, mixture_by_backward, mixture_by_loop, mixture_without_gradients))
 
 
 # ── 2019: denoising score matching ───────────────────────────────────────────────────────────────────
 
 def matching_cases(generator: Generator) -> list[Call]:
     """A score network, points, σ for each, noise."""
-    network = Made(toy_score_network)
+    network = Made(ToyScoreNetwork)
     calls = [Call((network, torch.tensor([[1.0, -1.0]]), torch.tensor([0.5]), torch.tensor([[2.0, 1.0]])))]
     for B in (3, 1, 6):
         x, eps = (torch.randn(B, 2, generator=generator) for _ in range(2))
@@ -377,9 +466,11 @@ def matching_own_noise(score, x, sigma, eps):
     return matching_right(score, x, sigma, torch.randn_like(eps))
 
 
-def matching_target_cut(score, x, sigma, eps):
-    s = sigma[:, None]
-    return 0.5 * sigma**2 * (score((x + s * eps).detach(), sigma) + eps / s).square().sum(1)
+def matching_data_without_gradients(score, x, sigma, eps):
+    with torch.no_grad():
+        noisy = x + sigma[:, None] * eps
+        target = -(noisy - x) / sigma[:, None] ** 2
+    return 0.5 * sigma**2 * (score(noisy, sigma) - target).square().sum(1)
 
 
 def matching_in_eps(score, x, sigma, eps):
@@ -398,7 +489,7 @@ def matching_by_points(score, x, sigma, eps):
 
 MATCHING = Exercise(
     name="denoising_score_matching", title="2019: learning the slope", stars=2, minutes=12,
-    answer=matching_right, cases=matching_cases,
+    answer=matching_right, cases=matching_cases, constants=("x", "sigma", "eps"),
     hints=("Noise the points first: x + σ ε, with sigma[:, None] so that each has its own.",
            "The target is the slope of log N(x̃; x, σ²) at x̃ = x + σ ε: -(x̃ - x) / σ². What is that in terms of ε?",
            "Half the squared length of (score + ε / σ), times σ²."),
@@ -425,9 +516,8 @@ MATCHING = Exercise(
         Wrong("sigma-as-variance", matching_sigma_as_variance,
               "You scaled the noise with √σ. σ is the standard deviation already."),
         Wrong("own-noise", matching_own_noise, "You drew new noise. Use the eps that is given."),
-        Wrong("gradient-wrong", matching_target_cut),
     ),
-    right=(matching_in_eps, matching_by_points))
+    right=(matching_in_eps, matching_by_points, matching_data_without_gradients))
 
 
 # ── 2019: a Langevin step ────────────────────────────────────────────────────────────────────────────
@@ -486,6 +576,16 @@ def langevin_noise_first(x, score, step, generator):
     return x + step / 2 * score(x)
 
 
+def langevin_noise_in_brackets(x, score, step, generator):
+    return x + step / 2 * (score(x) + noise_like(x, generator))
+
+
+def langevin_ten_steps(x, score, step, generator):
+    for _ in range(10):
+        x = langevin_right(x, score, step, generator)
+    return x
+
+
 def langevin_only_score(x, score, step, generator):
     return step / 2 * score(x) + step**0.5 * noise_like(x, generator)
 
@@ -511,6 +611,20 @@ def langevin_by_add(x, score, step, generator):
     return torch.add(x, score(x), alpha=step / 2).add(noise_like(x, generator), alpha=math.sqrt(step))
 
 
+@torch.no_grad()
+def langevin_without_gradients(x, score, step, generator):
+    return x + step / 2 * score(x) + step**0.5 * noise_like(x, generator)
+
+
+def langevin_detached(x, score, step, generator):
+    return (x + step / 2 * score(x)).detach() + step**0.5 * noise_like(x, generator)
+
+
+def langevin_by_normal(x, score, step, generator):
+    noise = torch.normal(torch.zeros(x.shape, dtype=x.dtype), step**0.5, generator=generator)
+    return x + step / 2 * score(x) + noise.to(x.device)
+
+
 def langevin_drawn_backwards(x, score, step, generator):
     noise = torch.randn(x.numel(), generator=generator, dtype=x.dtype).flip(0).view(x.shape).to(x.device)
     return x + 0.5 * step * score(x) + noise * step**0.5
@@ -518,7 +632,7 @@ def langevin_drawn_backwards(x, score, step, generator):
 
 LANGEVIN = Exercise(
     name="langevin_step", title="2019: uphill, with noise", stars=1, minutes=8,
-    answer=langevin_right, cases=langevin_cases, moments=langevin_moments,
+    answer=langevin_right, cases=langevin_cases, moments=langevin_moments, constants=("x",),
     hints=("Three terms: where you are, half a step uphill, and noise.",
            "Variances add up, standard deviations do not. Noise of variance `step` is √step times a standard normal "
            "number.",
@@ -542,6 +656,11 @@ LANGEVIN = Exercise(
               "There is no noise: that is gradient ascent, and all points end on the peaks."),
         Wrong("score-after-noise", langevin_noise_first,
               "You took the score after adding the noise. Both start from the same x."),
+        Wrong("noise-with-the-slope", langevin_noise_in_brackets,
+              "Your noise has the factor step/2, like the slope: does it stand in the same bracket? Its own factor is "
+              "√step."),
+        Wrong("ten-steps", langevin_ten_steps,
+              "You walk ten steps. Asked for is one; the loop is the caller's."),
         Wrong("x-forgotten", langevin_only_score, "x itself is missing: that is only the change."),
         Wrong("uniform-noise", langevin_uniform,
               "torch.rand draws uniformly between 0 and 1, so points drift. Gaussian noise is torch.randn."),
@@ -551,7 +670,8 @@ LANGEVIN = Exercise(
               "This breaks on a GPU. The generator lives on the CPU, so draw the noise there, and then move it: "
               ".to(x.device)."),
     ),
-    right=(langevin_by_add, langevin_drawn_backwards))
+    right=(langevin_by_add, langevin_drawn_backwards, langevin_without_gradients, langevin_detached,
+           langevin_by_normal))
 
 
 # ── One thing: σ and ᾱ ───────────────────────────────────────────────────────────────────────────────
@@ -598,8 +718,8 @@ def alpha_in_place(sigma):
     return 1 / (1 + sigma)
 
 
-def alpha_detached(sigma):
-    return torch.tensor((1 / (1 + sigma.detach() ** 2)).tolist(), dtype=sigma.dtype)
+def alpha_by_math(sigma):
+    return 1 / math.sqrt(1 + sigma**2) ** 2
 
 
 def alpha_by_sigmoid(sigma):
@@ -610,9 +730,13 @@ def alpha_by_angle(sigma):
     return torch.atan(sigma).cos() ** 2
 
 
+def alpha_by_list(sigma):
+    return torch.tensor([1 / (1 + one**2) for one in sigma.flatten().tolist()], dtype=sigma.dtype).view(sigma.shape)
+
+
 ALPHA_BAR = Exercise(
     name="alpha_bar_from_sigma", title="One thing: σ and ᾱ", stars=1, minutes=6,
-    answer=alpha_right, cases=sigma_cases,
+    answer=alpha_right, cases=sigma_cases, constants=("sigma",),
     hints=("2020 scales signal and noise so that their squares add up to 1. 2019 leaves the signal alone.",
            "Divide x + σ ε by its standard deviation, √(1 + σ²), if x has variance 1.",
            "√ᾱ is what stands before x then: 1/√(1 + σ²)."),
@@ -629,7 +753,9 @@ ALPHA_BAR = Exercise(
         Wrong("exponential", alpha_exponential,
               "exp(-σ²) agrees for small σ only. The share of the signal is 1/(1 + σ²)."),
         Wrong("inputs-changed", alpha_in_place),
-        Wrong("gradient-cut", alpha_detached),
+        Wrong("one-number-only", alpha_by_math,
+              "A function of Python's math, float(…) and the like take a single number, and sigma holds several. "
+              "torch's own take them all: .sqrt(), .square()."),
     ),
     right=(alpha_by_sigmoid, alpha_by_angle))
 

@@ -60,9 +60,34 @@ def embedding_by_dim(t, dim):
     return torch.cat([angle.cos(), angle.sin()], dim=1)
 
 
-def embedding_rising(t, dim):
-    angle = angles(t, dim // 2, -dim / 2)
+def embedding_of(t, frequency):
+    angle = t[:, None] * frequency
     return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+# Three ways to write rising frequencies: where t·f is in the millions, each rounds to another wave.
+def embedding_rising(t, dim):
+    return embedding_of(t, torch.exp(math.log(10_000) * (torch.arange(dim // 2) / (dim // 2))))
+
+
+def embedding_rising_too(t, dim):
+    return embedding_of(t, torch.exp(math.log(10_000) * torch.arange(dim // 2) / (dim // 2)))
+
+
+def embedding_rising_by_powers(t, dim):
+    return embedding_of(t, 10_000 ** (torch.arange(dim // 2) / (dim // 2)))
+
+
+def embedding_from_one(t, dim):
+    return embedding_of(t, torch.exp(-math.log(10_000) * torch.arange(1, dim // 2 + 1) / (dim // 2)))
+
+
+def embedding_of_other_logarithm(t, dim):
+    return embedding_of(t, torch.exp(-math.log10(10_000) * torch.arange(dim // 2) / (dim // 2)))
+
+
+def embedding_by_math(t, dim):
+    return embedding_of(t, math.exp(-math.log(10_000) * torch.arange(dim // 2) / (dim // 2)))
 
 
 def embedding_of_whole_numbers(t, dim):
@@ -74,9 +99,7 @@ def embedding_of_shares(t, dim):
 
 
 def embedding_on_cpu(t, dim):
-    frequency = torch.exp(-math.log(10_000) * torch.arange(dim // 2) / (dim // 2))
-    angle = t[:, None] * frequency
-    return torch.cat([angle.cos(), angle.sin()], dim=1)
+    return embedding_of(t, torch.exp(-math.log(10_000) * torch.arange(dim // 2) / (dim // 2)))
 
 
 def embedding_by_power(t, dim):
@@ -95,6 +118,9 @@ def embedding_by_loop(t, dim):
     columns = [wave(t * 10_000 ** (-i / (dim // 2))) for wave in (torch.cos, torch.sin) for i in range(dim // 2)]
     return torch.stack(columns, dim=1)
 
+
+RISING = ("Your frequencies rise from 1 towards 10000: the minus in the exponent is missing. Waves that turn many "
+          "times from one t to the next are as good as noise.")
 
 TIMESTEP_EMBEDDING = Exercise(
     name="timestep_embedding", title="Writing a timestep as waves", stars=2, minutes=10,
@@ -120,9 +146,17 @@ TIMESTEP_EMBEDDING = Exercise(
         Wrong("divided-by-dim", embedding_by_dim,
               "You divided i by dim. There are only dim/2 frequencies, so yours fall only to about 1/100: divide by "
               "dim/2."),
-        Wrong("frequencies-rise", embedding_rising,
-              "Your frequencies rise from 1 to 10000: the minus in the exponent is missing. Waves that turn many times "
-              "from one t to the next are as good as noise."),
+        Wrong("frequencies-rise", embedding_rising, RISING),
+        Wrong("frequencies-rise-too", embedding_rising_too, RISING),
+        Wrong("frequencies-rise-by-powers", embedding_rising_by_powers, RISING),
+        Wrong("counted-from-one", embedding_from_one,
+              "Your i counts from 1, so the fastest wave, f = 1, is missing. It runs from 0 to dim/2 - 1."),
+        Wrong("other-logarithm", embedding_of_other_logarithm,
+              "Your frequencies fall towards e^-4 = 1/55 instead of 1/10000: with exp goes the natural logarithm, "
+              "math.log."),
+        Wrong("one-number-only", embedding_by_math,
+              "A function of Python's math, float(…) and the like take a single number, and got a tensor of several. "
+              "torch's own take them all: torch.exp, torch.cos, torch.sin."),
         Wrong("fractions-cut", embedding_of_whole_numbers,
               "You rounded t down to a whole number. Samplers also ask for t = 10.5."),
         Wrong("t-as-a-share", embedding_of_shares,
@@ -135,12 +169,16 @@ TIMESTEP_EMBEDDING = Exercise(
 # ── GroupNorm ────────────────────────────────────────────────────────────────────────────────────────
 
 def norm_cases(generator: Generator) -> list[Call]:
-    """x with channels of different means and spreads, groups, weight, bias, eps (a large one too)."""
-    ones = torch.ones(2)
-    calls = [Call((torch.tensor([[[[1.0, 3.0]], [[5.0, 7.0]]]]), 1, ones, 0 * ones, 1e-5))]
+    """x with channels of different means and spreads, groups, weight, bias, eps (a large one too).
+
+    W is never C, so that no shapes fit by chance.
+    """
+    x, ones = torch.tensor([[[[1.0, 3.0, 5.0]], [[5.0, 7.0, 9.0]]]]), torch.ones(2)
+    calls = [Call((x, 1, ones, 0 * ones, 1e-5)), Call((x, 1, ones, 0 * ones, 0.1)),
+             Call((x, 1, torch.tensor([1.0, 2.0]), torch.tensor([0.5, -1.0]), 1e-5))]
     for (B, C, H, W), groups, eps in (((2, 4, 3, 5), 2, 0.1), ((3, 6, 4, 4), 3, 1e-6), ((2, 8, 6, 6), 2, 1e-5)):
         mean, weight, bias = (torch.randn(C, generator=generator) for _ in range(3))
-        spread = 0.2 + torch.rand(C, 1, 1, generator=generator)
+        spread = 0.5 + torch.rand(C, 1, 1, generator=generator)
         x = mean.view(C, 1, 1) + spread * torch.randn(B, C, H, W, generator=generator)
         calls.append(Call((x, groups, weight, bias, eps)))
     return calls
@@ -209,6 +247,22 @@ def group_norm_without_weight(x, groups, weight, bias, eps):
     return normalised(x.unflatten(1, (groups, -1)), (2, 3, 4), eps).view(x.shape)
 
 
+def group_norm_without_the_weight(x, groups, weight, bias, eps):
+    return group_norm_right(x, groups, 0 * weight + 1, bias, eps)
+
+
+def group_norm_without_bias(x, groups, weight, bias, eps):
+    return group_norm_right(x, groups, weight, 0 * bias, eps)
+
+
+def group_norm_without_eps(x, groups, weight, bias, eps):
+    return group_norm_right(x, groups, weight, bias, 1e-5)
+
+
+def group_norm_along_width(x, groups, weight, bias, eps):
+    return normalised(x.unflatten(1, (groups, -1)), (2, 3, 4), eps).view(x.shape) * weight + bias
+
+
 def group_norm_not_centred(x, groups, weight, bias, eps):
     grouped = x.unflatten(1, (groups, -1))
     size = (grouped.square().mean((2, 3, 4), keepdim=True) + eps).sqrt()
@@ -269,6 +323,16 @@ GROUP_NORM = Exercise(
               "You divided by the variance: the result has variance 1/σ² instead of 1. Divide by its root."),
         Wrong("no-weight-and-bias", group_norm_without_weight,
               "Normalised right, but weight and bias are not applied: one of each for every channel."),
+        Wrong("weight-missing", group_norm_without_the_weight,
+              "Normalised right, and bias is added, but weight is not applied: each channel has its own factor, too."),
+        Wrong("bias-missing", group_norm_without_bias,
+              "Normalised right, and weight is applied, but bias is not added: each channel has its own summand, too."),
+        Wrong("eps-not-used", group_norm_without_eps,
+              "eps plays no part in your result, or another number stands in its place. Add the eps that is given to "
+              "the variance."),
+        Wrong("along-the-width", group_norm_along_width,
+              "weight is (C,). Beside (B, C, H, W) torch lays it along the *last* dimension, the width. Each number "
+              "belongs to a channel: weight.view(-1, 1, 1), and bias alike."),
         Wrong("mean-kept", group_norm_not_centred,
               "You divided by the root of the mean square and left the mean in (RMSNorm). Subtract the mean first."),
         Wrong("gradient-wrong", group_norm_with_fixed_statistics),
@@ -279,8 +343,9 @@ GROUP_NORM = Exercise(
 # ── The block ────────────────────────────────────────────────────────────────────────────────────────
 
 def block_cases(generator: Generator) -> list[Call]:
-    """x, t_emb; with and without a change of width."""
-    calls = [Call((torch.tensor([[[[1.0, -2.0]], [[0.5, 3.0]]]]), torch.tensor([[1.0, -1.0]])), build=(2, 2, 2, 1))]
+    """x, t_emb; with and without a change of width. H and W are never C_out, so that no shapes fit by chance."""
+    x, t_emb = torch.tensor([[[[1.0, -2.0, 0.0]], [[0.5, 3.0, -1.0]]]]), torch.tensor([[1.0, -1.0]])
+    calls = [Call((x, t_emb), build=(2, 2, 2, 1))]
     for (B, C, H, W), out, width, groups in (((2, 4, 3, 5), 8, 6, 2), ((1, 6, 4, 4), 6, 5, 3), ((3, 8, 6, 6), 4, 8, 2)):
         x, t_emb = torch.randn(B, C, H, W, generator=generator), torch.randn(B, width, generator=generator)
         calls.append(Call((x, t_emb), build=(C, out, width, groups)))
@@ -342,6 +407,16 @@ class ResBlockTimeAtTheEnd(ResBlockRight):
         return self.shortcut(x) + h + self.time(t_emb)
 
 
+class ResBlockTimeAlongWidth(ResBlockRight):
+    def time(self, t_emb):
+        return self.time_proj(F.silu(t_emb))
+
+
+class ResBlockTimeAlongHeight(ResBlockRight):
+    def time(self, t_emb):
+        return self.time_proj(F.silu(t_emb))[:, :, None]
+
+
 class ResBlockTimeMultiplied(ResBlockRight):
     def forward(self, x, t_emb):
         h = self.conv1(F.silu(self.norm1(x))) * self.time(t_emb)
@@ -357,6 +432,36 @@ class ResBlockTimeAfterNorm(ResBlockRight):
 class ResBlockWithoutActivation(ResBlockRight):
     def forward(self, x, t_emb):
         return self.shortcut(x) + self.conv2(self.norm2(self.conv1(self.norm1(x)) + self.time(t_emb)))
+
+
+class ResBlockFirstActivationMissing(ResBlockRight):
+    def forward(self, x, t_emb):
+        h = self.conv1(self.norm1(x)) + self.time(t_emb)
+        return self.shortcut(x) + self.conv2(F.silu(self.norm2(h)))
+
+
+class ResBlockSecondActivationMissing(ResBlockRight):
+    def forward(self, x, t_emb):
+        h = self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)
+        return self.shortcut(x) + self.conv2(self.norm2(h))
+
+
+class ResBlockFirstNormMissing(ResBlockRight):
+    def forward(self, x, t_emb):
+        h = self.conv1(F.silu(x)) + self.time(t_emb)
+        return self.shortcut(x) + self.conv2(F.silu(self.norm2(h)))
+
+
+class ResBlockSecondNormMissing(ResBlockRight):
+    def forward(self, x, t_emb):
+        h = self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)
+        return self.shortcut(x) + self.conv2(F.silu(h))
+
+
+class ResBlockConvolvedFirst(ResBlockRight):
+    def forward(self, x, t_emb):
+        h = F.silu(self.norm1(self.conv1(x))) + self.time(t_emb)
+        return self.shortcut(x) + F.silu(self.norm2(self.conv2(h)))
 
 
 class ResBlockActivatedFirst(ResBlockRight):
@@ -375,6 +480,23 @@ class ResBlockNormalisedShortcut(ResBlockRight):
     def forward(self, x, t_emb):
         x = F.silu(self.norm1(x))
         return self.shortcut(x) + self.conv2(F.silu(self.norm2(self.conv1(x) + self.time(t_emb))))
+
+
+class ResBlockOverwritten(ResBlockRight):
+    def forward(self, x, t_emb):
+        x = self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)
+        x = self.conv2(F.silu(self.norm2(x)))
+        return self.shortcut(x) + x
+
+
+class ResBlockWithoutShortcut(ResBlockRight):
+    def forward(self, x, t_emb):
+        return x + ResBlockWithoutResidual.forward(self, x, t_emb)
+
+
+class ResBlockWithoutShortcutBehind(ResBlockRight):
+    def forward(self, x, t_emb):
+        return ResBlockWithoutResidual.forward(self, x, t_emb) + x
 
 
 class ResBlockInPlace(ResBlockRight):
@@ -409,6 +531,10 @@ class ResBlockByHand(ResBlockRight):
         return self.conv2(swish(self.norm2(h))) + self.shortcut(x)
 
 
+# Two wrong answers, as torch's words depend on which of the two stands first in the sum.
+NO_SHORTCUT = ("You add x itself. That works only where the number of channels stays; else self.shortcut, a 1 × 1 "
+               "convolution, carries x across: self.shortcut(x).")
+
 RES_BLOCK = Exercise(
     name="ResBlock", title="The ResBlock", stars=2, minutes=15,
     answer=ResBlockRight, cases=block_cases,
@@ -435,6 +561,12 @@ RES_BLOCK = Exercise(
               "between the two convolutions."),
         Wrong("time-at-the-end", ResBlockTimeAtTheEnd,
               "The time is added after conv2. It comes between the convolutions, so that the second can act on it."),
+        Wrong("time-along-the-width", ResBlockTimeAlongWidth,
+              "The time's numbers lie along the *last* dimension, the width: there torch lays a (B, C_out) beside "
+              "a (B, C_out, H, W). Each belongs to a channel: the new dimensions go to the end, [:, :, None, None]."),
+        Wrong("time-along-the-height", ResBlockTimeAlongHeight,
+              "With one new dimension the time is (B, C_out, 1). torch counts dimensions from the end, and so lays the "
+              "channels along the height. It takes two: [:, :, None, None]."),
         Wrong("time-multiplied", ResBlockTimeMultiplied,
               "You multiplied by the time. Some later networks scale (and shift) with it; Stable Diffusion adds."),
         Wrong("time-after-norm", ResBlockTimeAfterNorm,
@@ -442,6 +574,17 @@ RES_BLOCK = Exercise(
         Wrong("no-activation", ResBlockWithoutActivation,
               "SiLU is missing before the convolutions: then the block is nearly linear and two convolutions are "
               "little more than one."),
+        Wrong("first-activation-missing", ResBlockFirstActivationMissing,
+              "The SiLU between norm1 and conv1 is missing. The other two are there."),
+        Wrong("second-activation-missing", ResBlockSecondActivationMissing,
+              "The SiLU between norm2 and conv2 is missing. The other two are there."),
+        Wrong("first-norm-missing", ResBlockFirstNormMissing,
+              "norm1 is missing: x comes in at any size, and SiLU and conv1 are to see numbers of size 1."),
+        Wrong("second-norm-missing", ResBlockSecondNormMissing,
+              "norm2 is missing: it comes after the time is added, before the second SiLU."),
+        Wrong("convolution-first", ResBlockConvolvedFirst,
+              "You wrote convolution → norm → SiLU, the classic order. Here it is norm → SiLU → convolution, twice: "
+              "norm1 is made for the channels that come in, and the last thing before the sum is a convolution."),
         Wrong("activated-before-norm", ResBlockActivatedFirst,
               "You applied SiLU before the norm. It is norm → SiLU → convolution: so SiLU always sees numbers of the "
               "same size."),
@@ -449,6 +592,11 @@ RES_BLOCK = Exercise(
               "You used ReLU, the activation of the first U-Nets. Stable Diffusion was trained with SiLU: x · σ(x)."),
         Wrong("shortcut-normalised", ResBlockNormalisedShortcut,
               "The shortcut carries the normalised input. It must carry x untouched: was x overwritten on the way?"),
+        Wrong("x-overwritten", ResBlockOverwritten,
+              "The shortcut got the block's own result: x was overwritten on the way. Call what you compute h, and "
+              "keep x for the end."),
+        Wrong("shortcut-not-used", ResBlockWithoutShortcut, NO_SHORTCUT),
+        Wrong("shortcut-not-used-behind", ResBlockWithoutShortcutBehind, NO_SHORTCUT),
         Wrong("inputs-changed", ResBlockInPlace),
     ),
     right=(ResBlockByStages, ResBlockByImage, ResBlockByHand))
@@ -457,9 +605,10 @@ RES_BLOCK = Exercise(
 # ── The receptive field ──────────────────────────────────────────────────────────────────────────────
 
 def field_cases(generator: Generator) -> list[Call]:
-    """Lists of (kernel, stride)."""
+    """Lists of (kernel, stride), with even kernels and without."""
     drawn = torch.randint(0, 3, (2, 6, 2), generator=generator).tolist()
-    calls = [Call(([(3, 1), (3, 1)],)), Call(([(3, 2), (3, 1)],)), Call(([],))]
+    calls = [Call(([(3, 1), (3, 1)],)), Call(([(3, 2), (3, 1)],)), Call(([],)), Call(([(2, 1)],)),
+             Call(([(4, 2), (2, 2), (3, 1)],))]
     calls += [Call(([(3, 1), *((2 * k + 1, s + 1) for k, s in layers), (3, 2), (5, 2), (3, 1)],)) for layers in drawn]
     return [*calls, Call(([(3, 1), (3, 1), (3, 2)] * 3 + [(3, 1)],))]
 
@@ -517,6 +666,18 @@ def field_summed_strides(layers):
     return field
 
 
+def field_of_halves(layers):
+    return field_right([(2 * (kernel // 2) + 1, stride) for kernel, stride in layers])
+
+
+def field_of_smaller_halves(layers):
+    return field_right([(2 * ((kernel - 1) // 2) + 1, stride) for kernel, stride in layers])
+
+
+def field_reversed(layers):
+    return field_right(layers[::-1])
+
+
 def field_backwards(layers):
     field = 1
     for kernel, stride in reversed(layers):
@@ -550,6 +711,15 @@ RECEPTIVE_FIELD = Exercise(
               "You added kernel where kernel - 1 is new: the centre was seen before."),
         Wrong("started-at-zero", field_from_zero, "You are short by one: without any layer a pixel still sees itself."),
         Wrong("strides-summed", field_summed_strides, "You added up the strides. They multiply."),
+        Wrong("even-kernels-too-wide", field_of_halves,
+              "Right for odd kernels. An even one has no middle: kernel 2 sees 2 pixels. What a kernel adds is always "
+              "kernel - 1, and not 2 * (kernel // 2)."),
+        Wrong("even-kernels-too-narrow", field_of_smaller_halves,
+              "Right for odd kernels. An even one has no middle: kernel 2 sees 2 pixels. What a kernel adds is always "
+              "kernel - 1, and not 2 * ((kernel - 1) // 2)."),
+        Wrong("from-the-last", field_reversed,
+              "You went from the last layer to the first. What spreads a kernel out are the strides of the layers "
+              "*before* it."),
     ),
     right=(field_backwards, field_by_products))
 

@@ -1,14 +1,15 @@
 """Exercises of lesson 08, the U-Net: the skip stack, its widths, a small U-Net put together, parameters counted."""
 
+import copy
 from collections import deque
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from tinyldm.course import makers
 from tinyldm.course.calls import Call, Made
 from tinyldm.course.exercise import Exercise, Wrong
-from tinyldm.course.makers import toy_block, toy_blocks
 from tinyldm.resblock import Downsample, ResBlock, Upsample
 
 TITLE = "The U-Net"
@@ -17,14 +18,18 @@ TITLE = "The U-Net"
 # ── The skip stack ───────────────────────────────────────────────────────────────────────────────────
 
 def stack_cases(generator: Generator) -> list[Call]:
-    """x, blocks down, a block in the middle, blocks up: one more than down."""
-    shapes = ((1, 1, 1, 2, 1), (2, 3, 4, 4, 2), (1, 4, 3, 5, 4), (3, 2, 6, 6, 3))
-    calls = []
-    for B, C, H, W, count in shapes:
+    """x, blocks down, a block in the middle, blocks up: one more than down.
+
+    In the smallest case the skips are 1, 2 and 4, the middle makes 8, and each block up writes one digit: 8421.
+    """
+    readable = (Made(makers.blocks, ("x + 1", "x + 2")), Made(makers.block, ("x + 4",)),
+                Made(makers.blocks, ("10 * x + skip",) * 3))
+    calls = [Call((torch.ones(1, 1, 1, 1), *readable))]
+    for B, C, H, W, count in ((1, 1, 1, 2, 1), (2, 3, 4, 4, 2), (1, 4, 3, 5, 4), (3, 2, 6, 6, 3)):
         seed = int(torch.randint(10**6, (), generator=generator))
-        blocks = (Made(toy_blocks, (seed, count, C, C)), Made(toy_block, (seed + 50, C, C)),
-                  Made(toy_blocks, (seed + 100, count + 1, 2 * C, C)))
-        calls.append(Call((torch.randn(B, C, H, W, generator=generator), *blocks)))
+        toys = (Made(makers.toy_blocks, (seed, count, C, C)), Made(makers.toy_block, (seed + 50, C, C)),
+                Made(makers.toy_blocks, (seed + 100, count + 1, 2 * C, C)))
+        calls.append(Call((torch.randn(B, C, H, W, generator=generator), *toys)))
     return calls
 
 
@@ -74,6 +79,52 @@ def stack_added(x, down, middle, up):
     x = middle(skips[-1])
     for block in up:
         x = block(x + skips.pop())
+    return x
+
+
+def stack_along_batch(x, down, middle, up):
+    skips = pushed(x, down)
+    x = middle(skips[-1])
+    for block in up:
+        x = block(torch.cat([x, skips.pop()]))
+    return x
+
+
+def stack_along_height(x, down, middle, up):
+    skips = pushed(x, down)
+    x = middle(skips[-1])
+    for block in up:
+        x = block(torch.cat([x, skips.pop()], dim=2))
+    return x
+
+
+def stack_along_width(x, down, middle, up):
+    skips = pushed(x, down)
+    x = middle(skips[-1])
+    for block in up:
+        x = block(torch.cat([x, skips.pop()], dim=3))
+    return x
+
+
+def stack_zipped_too_short(x, down, middle, up):
+    skips = pushed(x, down)[1:]
+    x = middle(skips[-1])
+    for block, skip in zip(up, reversed(skips)):
+        x = block(torch.cat([x, skip], dim=1))
+    return x
+
+
+def stack_up_reversed(x, down, middle, up):
+    return stack_right(x, down, middle, up[::-1])
+
+
+def stack_of_the_caller(x, down, middle, up):
+    skips = [x]
+    while down:
+        skips.append(down.pop(0)(skips[-1]))
+    x = middle(skips[-1])
+    for block in up:
+        x = block(torch.cat([x, skips.pop()], dim=1))
     return x
 
 
@@ -144,6 +195,17 @@ def stack_by_zip(x, down, middle, up):
     return x
 
 
+def stack_by_copies(x, down, middle, up):
+    rest, skips = copy.copy(up), []
+    rest.reverse()
+    for block in down + [middle]:
+        skips += [x]
+        x = block(x)
+    while rest:
+        x = rest.pop()(torch.cat([x, skips.pop()], dim=-3))
+    return x
+
+
 SKIP_STACK = Exercise(
     name="skip_stack", title="Last in, first out", stars=2, minutes=10,
     answer=stack_right, cases=stack_cases,
@@ -158,14 +220,28 @@ SKIP_STACK = Exercise(
               "You take the *oldest* skip first. At the bottom of a real U-Net it would not even have the right size: "
               "last in, first out."),
         Wrong("one-too-few", stack_without_input,
-              "The stack runs empty before the last block: one map was not pushed. x itself and the output of *every* "
-              "block down are pushed."),
+              "The stack runs empty before the last block up: it held a map too few. Either one was not pushed (x "
+              "itself and the output of *every* block down are), or one was popped too early: the middle reads the "
+              "last map and leaves it there, so not middle(skips.pop())."),
+        Wrong("last-block-not-called", stack_zipped_too_short,
+              "The last block up is never called: zip ends with the shorter list, and x itself is not among your "
+              "skips."),
         Wrong("order-of-channels", stack_cat_turned,
               "You put the skip first. The weights of the first convolution know which channels are which: x first, "
               "then the skip."),
         Wrong("not-side-by-side", stack_added,
-              "A block up expects twice the channels: x and skip side by side (dim=1), neither added nor one behind "
-              "the other in the batch."),
+              "A block up reads twice the channels: x and the skip side by side (dim=1). What you give it has those "
+              "of one map: the two are not to be added, and neither is to be left out."),
+        Wrong("along-the-batch", stack_along_batch,
+              "You put x and skip one behind the other in the batch: torch.cat joins along dim 0 if it is not told "
+              "otherwise. The channels are dim=1."),
+        Wrong("along-the-height", stack_along_height,
+              "You put x and skip one below the other: dim 2 is the height. The channels are dim=1."),
+        Wrong("along-the-width", stack_along_width,
+              "You put x and skip side by side in the *picture*: dim 3 is the width. The channels are dim=1."),
+        Wrong("callers-list-changed", stack_of_the_caller,
+              "You change a list that you were given (pop, append, reverse, …). It belongs to the caller: a network "
+              "that loses its blocks on the way works only once. Loop over it, or copy it first: list(down)."),
         Wrong("never-popped", stack_not_popped,
               "You look at the top of the stack and leave it there: every block gets the same skip. Use .pop()."),
         Wrong("first-skip-for-all", stack_first_only, "Every block up gets the first map. Each has its own: .pop()."),
@@ -173,11 +249,14 @@ SKIP_STACK = Exercise(
         Wrong("middle-pushed", stack_with_middle_pushed,
               "You pushed the middle's output too: the first block up then gets the same map twice, and all others the "
               "skip of their neighbour."),
+        Wrong("up-reversed", stack_up_reversed,
+              "You run through the blocks up from the last to the first. They stand in the order in which they run; "
+              "only the skips come back in reverse."),
         Wrong("down-not-chained", stack_down_not_chained,
               "Every block down reads the first x. Each reads what the one before it made."),
         Wrong("gradient-wrong", stack_skips_cut),
     ),
-    right=(stack_by_recursion, stack_by_zip))
+    right=(stack_by_recursion, stack_by_zip, stack_by_copies))
 
 
 # ── The widths on the stack ──────────────────────────────────────────────────────────────────────────
@@ -235,6 +314,23 @@ def skips_by_blocks_up(channels, blocks_per_level):
     return skips_right(channels, blocks_per_level + 1)
 
 
+def skips_only_of_blocks(channels, blocks_per_level):
+    return [width for width in channels for _ in range(blocks_per_level)]
+
+
+def skips_nested(channels, blocks_per_level):
+    widths = [channels[0]]
+    for i, width in enumerate(channels):
+        widths.append([width] * blocks_per_level)
+        widths += [width] * (i < len(channels) - 1)
+    return widths
+
+
+def skips_nested_levels(channels, blocks_per_level):
+    last = len(channels) - 1
+    return [channels[0]] + [[width] * (blocks_per_level + (i < last)) for i, width in enumerate(channels)]
+
+
 def skips_by_sum(channels, blocks_per_level):
     levels = [[width] * (blocks_per_level + 1) for width in channels]
     return [channels[0]] + sum(levels, [])[:-1]
@@ -259,13 +355,21 @@ SKIP_CHANNELS = Exercise(
     insight="For Stable Diffusion 1: 320, 320, 320, 320, 640, 640, 640, 1280, 1280, 1280, 1280, 1280. Four of these 12 "
             "are there because conv_in and the three downsamples push too: leave those out and no checkpoint fits.",
     wrong=(
+        Wrong("nested-lists", skips_nested,
+              "There are lists inside your list: .append([32, 32]) puts a list in as *one* entry. .extend([32, 32]) "
+              "or += adds the numbers."),
+        Wrong("nested-levels", skips_nested_levels,
+              "You made a list for each level. All maps lie on one stack: .extend(…) or += instead of .append([…])."),
+        Wrong("only-blocks", skips_only_of_blocks,
+              "Only the blocks' outputs are counted. The output of conv_in is pushed too, and so is each downsampled "
+              "map."),
         Wrong("conv-in-forgotten", skips_without_conv_in,
               "The output of conv_in is missing: it is pushed before the first level."),
         Wrong("downsamples-forgotten", skips_without_downsamples,
               "The downsampled maps are missing: each is pushed too, so that a level on the way up has one block "
               "more."),
-        Wrong("last-downsample", skips_with_last_downsample,
-              "The last level has no downsample: one level less is halved than there are levels."),
+        Wrong("one-too-many", skips_with_last_downsample,
+              "There is one map too many at the end. The last level has no downsample, and the middle pushes nothing."),
         Wrong("downsample-widens", skips_wider_downsamples,
               "Your downsamples already have the next level's width. A downsample keeps the width; the next level's "
               "first block changes it."),
@@ -350,6 +454,51 @@ def up_grown(channels, blocks_per_level):
     return found
 
 
+def up_only_skips(channels, blocks_per_level):
+    return skips_right(channels, blocks_per_level)[::-1]
+
+
+def up_never_updated(channels, blocks_per_level):
+    return [channels[-1] + skip for skip in skips_right(channels, blocks_per_level)[::-1]]
+
+
+def up_updated_late(channels, blocks_per_level):
+    skips = skips_right(channels, blocks_per_level)
+    found, width_in = [], channels[-1]
+    for width in reversed(channels):
+        found += [width_in + skips.pop() for _ in range(blocks_per_level + 1)]
+        width_in = width
+    return found
+
+
+def up_not_reversed(channels, blocks_per_level):
+    skips = skips_right(channels, blocks_per_level)
+    found, width_in = [], channels[-1]
+    for width in channels:
+        for _ in range(blocks_per_level + 1):
+            found.append(width_in + skips.pop())
+            width_in = width
+    return found
+
+
+def up_popping(channels, blocks_per_level, skips):
+    """The right way up with another stack."""
+    found, width_in = [], channels[-1]
+    for width in reversed(channels):
+        for _ in range(blocks_per_level + 1):
+            found.append(width_in + skips.pop())
+            width_in = width
+    return found
+
+
+def up_without_downsamples(channels, blocks_per_level):
+    return up_popping(channels, blocks_per_level, skips_without_downsamples(channels, blocks_per_level))
+
+
+def up_without_conv_in(channels, blocks_per_level):
+    return up_popping(channels, blocks_per_level, skips_without_conv_in(channels, blocks_per_level))
+
+
 def up_by_formula(channels, blocks_per_level):
     found, last = [], len(channels) - 1
     for i in range(last, -1, -1):
@@ -377,6 +526,21 @@ UP_CHANNELS = Exercise(
             "weights' shapes.",
     wrong=(
         Wrong("skips-not-counted", up_without_skips, "Only x is counted. The skip's channels stand beside it."),
+        Wrong("only-skips", up_only_skips, "Only the skip is counted. x's own channels stand before it."),
+        Wrong("width-never-updated", up_never_updated,
+              "Your x has the lowest level's width all the way up. Each block gives its level's width: width_in = "
+              "width after every block."),
+        Wrong("width-updated-late", up_updated_late,
+              "Within a level your x keeps the width that came from below. Already its first block turns it into the "
+              "level's own: width_in = width after every block, not after every level."),
+        Wrong("levels-not-reversed", up_not_reversed,
+              "You run through the levels from the top. The way up starts at the lowest one: reversed(channels)."),
+        Wrong("downsamples-forgotten", up_without_downsamples,
+              "The stack runs empty as soon as there are several levels: it holds too few maps for blocks_per_level + "
+              "1 pops a level. The downsampled maps are pushed too."),
+        Wrong("conv-in-forgotten", up_without_conv_in,
+              "The stack runs empty even with a single level: one of its blocks_per_level + 1 maps is the output of "
+              "conv_in. Compare with your answer to the exercise before."),
         Wrong("twice-the-width", up_doubled,
               "You doubled each level's width. But the first x comes from the level below, and the last skip from the "
               "level above."),
@@ -441,10 +605,10 @@ class SmallUNetRight(nn.Module):
 
     def up(self, x: Tensor, skips: list[Tensor], t_emb: Tensor) -> Tensor:
         """Pop four."""
-        x = self.up_block1a(self.joined(x, skips[3]), t_emb)
-        x = self.upsample(self.up_block1b(self.joined(x, skips[2]), t_emb))
-        x = self.up_block0a(self.joined(x, skips[1]), t_emb)
-        return self.up_block0b(self.joined(x, skips[0]), t_emb)
+        x = self.up_block1a(self.joined(x, skips.pop()), t_emb)
+        x = self.upsample(self.up_block1b(self.joined(x, skips.pop()), t_emb))
+        x = self.up_block0a(self.joined(x, skips.pop()), t_emb)
+        return self.up_block0b(self.joined(x, skips.pop()), t_emb)
 
     def out(self, x: Tensor) -> Tensor:
         """To four channels."""
@@ -476,6 +640,36 @@ class SmallUNetMiddleTwice(SmallUNetRight):
         return super().up(x, [*skips[:3], x], t_emb)
 
 
+class SmallUNetHalvedNotPushed(SmallUNetRight):
+    def up(self, x, skips, t_emb):
+        return super().up(x, [skips[0], skips[1], skips[3]], t_emb)
+
+
+class SmallUNetConvInNotPushed(SmallUNetRight):
+    def up(self, x, skips, t_emb):
+        return super().up(x, skips[1:], t_emb)
+
+
+class SmallUNetPoppedEarly(SmallUNetRight):
+    def up(self, x, skips, t_emb):
+        return super().up(x, skips[:3], t_emb)
+
+
+class SmallUNetMiddlePushed(SmallUNetRight):
+    def up(self, x, skips, t_emb):
+        return super().up(x, [*skips, x], t_emb)
+
+
+class SmallUNetAlongBatch(SmallUNetRight):
+    def joined(self, x, skip):
+        return torch.cat([x, skip])
+
+
+class SmallUNetWithoutSkips(SmallUNetRight):
+    def joined(self, x, skip):
+        return x
+
+
 class SmallUNetCatTurned(SmallUNetRight):
     def joined(self, x, skip):
         return torch.cat([skip, x], dim=1)
@@ -494,6 +688,16 @@ class SmallUNetOutNotNormalised(SmallUNetRight):
 class SmallUNetOutNotActivated(SmallUNetRight):
     def out(self, x):
         return self.conv_out(self.norm_out(x))
+
+
+class SmallUNetOutOnlyActivated(SmallUNetRight):
+    def out(self, x):
+        return self.conv_out(F.silu(x))
+
+
+class SmallUNetOutActivatedFirst(SmallUNetRight):
+    def out(self, x):
+        return self.conv_out(self.norm_out(F.silu(x)))
 
 
 class SmallUNetWithResidual(SmallUNetRight):
@@ -554,12 +758,36 @@ SMALL_UNET = Exercise(
         Wrong("middle-twice", SmallUNetMiddleTwice,
               "up_block1a gets the middle's output twice. Its skip is the output of down_block1, from before the "
               "middle."),
+        Wrong("sizes-differ", SmallUNetHalvedNotPushed,
+              "A skip is larger than the x beside it. Is the output of downsample pushed too (to forget it is the "
+              "usual mistake)? Is the *last* map popped, not the first? Is x upsampled before up_block0a?"),
+        Wrong("one-too-few", SmallUNetConvInNotPushed,
+              "The stack runs empty before up_block0b: of the two maps at full size, from conv_in and from "
+              "down_block0, one was not pushed. Four are pushed and four popped."),
+        Wrong("popped-early", SmallUNetPoppedEarly,
+              "up_block1a reads three times `width` channels instead of four: its skip is not the output of "
+              "down_block1. Either that was not pushed, or middle(skips.pop(), t_emb) took it off too early."),
+        Wrong("middle-pushed", SmallUNetMiddlePushed,
+              "up_block1b reads four times `width` channels instead of three: its skip is not the downsampled map, "
+              "which has `width`. Did you push the middle's output too, or look at the top of the stack, skips[-1], "
+              "and leave it there?"),
+        Wrong("along-the-batch", SmallUNetAlongBatch,
+              "You put x and skip one behind the other in the batch: torch.cat joins along dim 0 if it is not told "
+              "otherwise. The channels are dim=1."),
+        Wrong("not-side-by-side", SmallUNetWithoutSkips,
+              "up_block1a reads twice as many channels as you give it: x and the skip side by side, torch.cat([x, "
+              "skip], dim=1). The two are not to be added, and neither is to be left out."),
         Wrong("order-of-channels", SmallUNetCatTurned,
               "You put the skips first. The weights know which channels are which: x first, then the skip."),
         Wrong("no-middle", SmallUNetWithoutMiddle, "The middle block is never called."),
         Wrong("output-not-normalised", SmallUNetOutNotNormalised,
               "norm_out and SiLU are missing before conv_out: the sums of all residuals arrive there in any size."),
         Wrong("output-not-activated", SmallUNetOutNotActivated, "SiLU is missing between norm_out and conv_out."),
+        Wrong("norm-missing", SmallUNetOutOnlyActivated,
+              "norm_out is missing before the last SiLU: the sums of all residuals arrive there in any size."),
+        Wrong("activated-before-norm", SmallUNetOutActivatedFirst,
+              "You put SiLU before norm_out. As in every ResBlock the norm comes first, then SiLU, then the "
+              "convolution."),
         Wrong("input-added", SmallUNetWithResidual,
               "You added z_t at the end. The U-Net has no outer sum: it predicts the noise itself."),
         Wrong("noise-subtracted", SmallUNetNoiseSubtracted,
@@ -633,6 +861,36 @@ def count_norm2_of_input(in_channels, out_channels, t_emb_dim):
     return count_right(in_channels, out_channels, t_emb_dim) + 2 * (in_channels - out_channels)
 
 
+def count_two_less(in_channels, out_channels, t_emb_dim):
+    return count_right(in_channels, out_channels, t_emb_dim) - 2 * out_channels
+
+
+def count_convolutions_without_biases(in_channels, out_channels, t_emb_dim):
+    same = in_channels == out_channels
+    return count_right(in_channels, out_channels, t_emb_dim) - (2 if same else 3) * out_channels
+
+
+def count_one_less(in_channels, out_channels, t_emb_dim):
+    return count_right(in_channels, out_channels, t_emb_dim) - out_channels
+
+
+def count_shortcut_without_bias(in_channels, out_channels, t_emb_dim):
+    return count_right(in_channels, out_channels, t_emb_dim) - (in_channels != out_channels) * out_channels
+
+
+def count_shortcut_inverted(in_channels, out_channels, t_emb_dim):
+    shortcut = (in_channels + 1) * out_channels
+    return count_right(in_channels, out_channels, t_emb_dim) + (1 if in_channels == out_channels else -1) * shortcut
+
+
+def count_time_to_input(in_channels, out_channels, t_emb_dim):
+    return count_right(in_channels, out_channels, t_emb_dim) + (t_emb_dim + 1) * (in_channels - out_channels)
+
+
+def count_norm1_of_output(in_channels, out_channels, t_emb_dim):
+    return count_right(in_channels, out_channels, t_emb_dim) + 2 * (out_channels - in_channels)
+
+
 def count_by_building(in_channels, out_channels, t_emb_dim):
     with torch.device("meta"):
         block = ResBlock(in_channels, out_channels, t_emb_dim, groups=1)
@@ -659,6 +917,20 @@ COUNT = Exercise(
     wrong=(
         Wrong("no-biases", count_without_biases,
               "You left out the biases: one for each output channel of a convolution or linear layer."),
+        Wrong("two-out-missing", count_two_less,
+              "2 · out numbers are missing: either the biases of conv1 and conv2, or norm2, which has a factor and a "
+              "summand for each channel."),
+        Wrong("convolutions-without-biases", count_convolutions_without_biases,
+              "The biases of the three convolutions are missing: conv1, conv2 and, where there is one, the shortcut "
+              "have `out` each."),
+        Wrong("one-out-missing", count_one_less,
+              "`out` numbers are missing: either the biases of conv1, of conv2 or of time_proj, or one of the two "
+              "numbers that norm2 has for each channel."),
+        Wrong("shortcut-without-bias", count_shortcut_without_bias,
+              "Where the widths differ, `out` numbers are missing: the shortcut is a convolution with biases, too."),
+        Wrong("shortcut-inverted", count_shortcut_inverted,
+              "You counted the shortcut where the widths are *equal*. It is there to change the width, so it exists "
+              "where they differ."),
         Wrong("no-norms", count_without_norms, "The norms have parameters too: a factor and a summand a channel."),
         Wrong("norms-once", count_norms_once, "A norm has two numbers for each channel: weight and bias."),
         Wrong("shortcut-always", count_shortcut_always,
@@ -671,6 +943,10 @@ COUNT = Exercise(
         Wrong("no-time", count_without_time, "time_proj is missing: t_emb_dim · out weights, and out biases."),
         Wrong("conv2-from-input", count_conv2_of_input,
               "conv2 goes from out to out channels: conv1 changed the width."),
+        Wrong("time-to-input", count_time_to_input,
+              "time_proj makes `out` numbers: they are added after conv1, which has changed the width already."),
+        Wrong("norm1-of-output", count_norm1_of_output,
+              "norm1 comes before conv1: it normalises `in` channels."),
         Wrong("norm2-of-input", count_norm2_of_input, "norm2 comes after conv1: it normalises `out` channels."),
     ),
     right=(count_by_building, count_by_parts))
@@ -685,7 +961,7 @@ def one_number(generator: Generator) -> list[Call]:
 
 UP_TO_DOWN = Exercise(
     name="up_to_down", title="Predict: up against down", stars=1, minutes=6,
-    answer=lambda: 510_795_840 / 249_612_480, cases=one_number, tolerance=0.08,
+    answer=lambda: 510_795_840 / 249_612_480, cases=one_number, tolerance=0.0911,
     hints=("Count blocks first: 2 a level down, 3 a level up.",
            "And a block up reads x and a skip: what does that do to conv1, what to conv2?",
            "Three blocks for two make 1.5; wider first convolutions and shortcuts add about a third more."),
@@ -696,18 +972,26 @@ UP_TO_DOWN = Exercise(
         Wrong("symmetrical", lambda: 1.0,
               "The U looks symmetrical, but the way up has one block more a level, and each reads a skip beside its "
               "x."),
+        Wrong("not-enough", lambda: 1.7,
+              "Nearly: it is more than the 3 blocks for 2, but the skips add more than you say. Twice the channels to "
+              "read make conv1 twice as large, and they give every block up a shortcut."),
         Wrong("blocks-only", lambda: 1.5,
-              "You counted blocks, 3 to 2. Each block up also reads twice the channels, so its conv1 is larger."),
+              "3 blocks a level for 2 make 1.5 already, before any skip. Each block up also reads twice the channels, "
+              "so its conv1 is larger."),
         Wrong("skips-only", lambda: 4 / 3,
-              "You counted the wider conv1, but not that the way up has 3 blocks a level for the 2 on the way down."),
+              "It is more. The skips alone, with a wider conv1 and shortcuts, add about a third; and there are 3 "
+              "blocks a level for the 2 on the way down."),
+        Wrong("transformers-forgotten", lambda: 338_128_000 / 137_265_280,
+              "A little less. 2.46 would be right for the ResBlocks alone; but a level has as many transformers as "
+              "blocks, and a skip makes none of them larger: of those there are just 3 for 2."),
         Wrong("everything-doubled", lambda: 3.0,
-              "You doubled whole blocks, 1.5 · 2. Only conv1 and the shortcut read the skip; conv2 and the transformer "
-              "have the same size as on the way down."),
+              "Too much: 1.5 · 2 would double whole blocks. Only conv1 and the shortcut read the skip; conv2 and the "
+              "transformer have the same size as on the way down."),
         Wrong("upside-down", lambda: 249_612_480 / 510_795_840, "Turn the fraction round: up over down."),
         Wrong("squared", lambda: 4.0,
               "Twice the channels *in and out* would be four times the weights. Only what goes in is doubled."),
     ),
-    right=(lambda: 2, lambda: 2.05))
+    right=(lambda: 2, lambda: 2.05, lambda: 2.25))
 
 
 EXERCISES = (SKIP_STACK, SKIP_CHANNELS, UP_CHANNELS, SMALL_UNET, COUNT, UP_TO_DOWN)

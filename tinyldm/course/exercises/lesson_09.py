@@ -13,12 +13,13 @@ TITLE = "Words, pictures and labels as context"
 # ── Tokens and padding ───────────────────────────────────────────────────────────────────────────────
 
 def padding_cases(generator: Generator) -> list[Call]:
-    """Pieces of each caption, length, start, end, pad: one caption is empty, one too long."""
-    def pieces(*counts: int) -> list[list[int]]:
-        return [torch.randint(10, 100, (count,), generator=generator).tolist() for count in counts]
+    """Pieces of each caption, length, start, end, pad: one caption is empty, one too long, one with CLIP's numbers."""
+    def pieces(*counts: int, low: int = 10, high: int = 100) -> list[list[int]]:
+        return [torch.randint(low, high, (count,), generator=generator).tolist() for count in counts]
 
     return [Call(([[5, 6]], 5, 1, 2, 9)), Call(([[5, 6, 7, 8]], 5, 1, 2, 9)), Call((pieces(3, 0, 6), 8, 1, 2, 3)),
-            Call((pieces(4, 9, 2), 6, 7, 8, 0)), Call((pieces(1, 12, 20, 5), 12, 101, 102, 102))]
+            Call((pieces(4, 9, 2), 6, 7, 8, 0)), Call((pieces(2, low=40_000, high=49_000), 5, 49_406, 49_407, 0)),
+            Call((pieces(1, 12, 20, 5), 12, 101, 102, 102))]
 
 
 def padding_right(pieces: list[list[int]], length: int, start: int, end: int, pad: int) -> Tensor:
@@ -87,6 +88,38 @@ def padding_to_longest(pieces, length, start, end, pad):
     return padding_right(pieces, longest, start, end, pad)
 
 
+def padding_start_for_end(pieces, length, start, end, pad):
+    return padding_right(pieces, length, end, start, pad)
+
+
+def padding_three_places(pieces, length, start, end, pad):
+    return padding_right([piece[:length - 3] for piece in pieces], length, start, end, pad)
+
+
+def padding_in_eight_bits(pieces, length, start, end, pad):
+    return padding_right(pieces, length, start, end, pad).to(torch.uint8)
+
+
+def padding_in_sixteen_bits(pieces, length, start, end, pad):
+    return padding_right(pieces, length, start, end, pad).to(torch.int16)
+
+
+def padding_filled_with_bytes(pieces, length, start, end, pad):
+    tokens = torch.full((len(pieces), length), pad, dtype=torch.uint8)
+    for row, right in zip(tokens, padding_right(pieces, length, start, end, pad).tolist()):
+        for place, token in enumerate(right):
+            row[place] = token
+    return tokens
+
+
+def padding_made_of_bytes(pieces, length, start, end, pad):
+    return torch.tensor(padding_right(pieces, length, start, end, pad).tolist(), dtype=torch.uint8)
+
+
+def padding_in_thirty_two_bits(pieces, length, start, end, pad):
+    return padding_right(pieces, length, start, end, pad).int()
+
+
 def padding_into_full(pieces, length, start, end, pad):
     tokens = torch.full((len(pieces), length), pad)
     tokens[:, 0] = start
@@ -110,6 +143,9 @@ def padding_by_loop(pieces, length, start, end, pad):
         rows.append(row)
     return torch.as_tensor(rows)
 
+
+TOO_SMALL = ("CLIP's tokens go up to 49407. uint8 ends at 255 and int16 at 32767: larger tokens do not fit, or become "
+             "others. Take int64.")
 
 PAD_TOKENS = Exercise(
     name="pad_tokens", title="Every caption the same length", stars=1, minutes=8,
@@ -143,19 +179,32 @@ PAD_TOKENS = Exercise(
               "You kept length - 1 pieces of a long caption. Start *and* end need a place: length - 2."),
         Wrong("first-caption-only", padding_of_the_first,
               "You return the row of the first caption only. Does `return` stand inside the loop?"),
+        Wrong("start-and-end-exchanged", padding_start_for_end,
+              "Start and end are exchanged: a row begins with `start`, and `end` comes after the last piece."),
+        Wrong("one-piece-too-few", padding_three_places,
+              "Of a long caption you kept length - 3 pieces. Only start and end need a place: length - 2 fit."),
+        Wrong("eight-bits", padding_in_eight_bits, TOO_SMALL),
+        Wrong("sixteen-bits", padding_in_sixteen_bits, TOO_SMALL),
+        Wrong("eight-bits-filled", padding_filled_with_bytes, TOO_SMALL),
+        Wrong("eight-bits-from-a-list", padding_made_of_bytes, TOO_SMALL),
         Wrong("last-pieces", padding_last_pieces, "You kept the *last* pieces of a long caption. The first are kept."),
         Wrong("to-the-longest", padding_to_longest,
               "You padded to the longest caption only. The length is fixed: the text encoder has a position for each."),
     ),
-    right=(padding_into_full, padding_by_loop))
+    right=(padding_into_full, padding_by_loop, padding_in_thirty_two_bits))
 
 
 # ── The causal mask ──────────────────────────────────────────────────────────────────────────────────
 
 def causal_cases(generator: Generator) -> list[Call]:
-    """q, k, v: (B, L, d)."""
+    """q, k, v: (B, L, d).
+
+    Of the two words of the second call, the first must not see the other, whose score is 86 higher and whose value is
+    huge: it would shine through a mask of -100. Nothing of it is too large or too small for float32.
+    """
     ones = torch.tensor([[[1.0], [2.0], [-1.0]]])
-    calls = [Call((ones, ones.flip(1), torch.tensor([[[1.0], [10.0], [100.0]]])))]
+    calls = [Call((ones, ones.flip(1), torch.tensor([[[1.0], [10.0], [100.0]]]))),
+             Call(tuple(torch.tensor([[[one], [two]]]) for one, two in ((1.0, -1.0), (-86.5, -0.5), (1.0, 1e6))))]
     for shape in ((2, 4, 3), (1, 7, 8), (3, 5, 4)):
         calls.append(Call(tuple(torch.randn(shape, generator=generator) for _ in range(3))))
     return calls
@@ -212,6 +261,38 @@ def causal_itself_only(q, k, v):
     return v + 0 * (q + k)
 
 
+def causal_lowered_by_hundred(q, k, v):
+    return (scores_of(q, k) - 100 * future(q).to(q)).softmax(-1) @ v
+
+
+def causal_filled_with_minus_hundred(q, k, v):
+    return scores_of(q, k).masked_fill(future(q), -100.0).softmax(-1) @ v
+
+
+def causal_inverted(q, k, v):
+    return scores_of(q, k).masked_fill(~future(q), float("-inf")).softmax(-1) @ v
+
+
+def causal_true_is_kept(q, k, v):
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=future(q))
+
+
+def causal_zero_times_infinity(q, k, v):
+    return (scores_of(q, k) + torch.ones_like(scores_of(q, k)).triu(1) * float("-inf")).softmax(-1) @ v
+
+
+def causal_infinity_after_softmax(q, k, v):
+    return scores_of(q, k).softmax(-1).masked_fill(future(q), float("-inf")) @ v
+
+
+def causal_scaled_by_d(q, k, v):
+    return causal_right(q / q.shape[-1] ** 0.5, k, v)
+
+
+def causal_scaled_by_length(q, k, v):
+    return causal_right(q * (q.shape[-1] / q.shape[1]) ** 0.5, k, v)
+
+
 def causal_on_cpu(q, k, v):
     mask = torch.ones(q.shape[1], q.shape[1]).triu(1).bool()
     return torch.where(mask, torch.full_like(scores_of(q, k), float("-inf")), scores_of(q, k)).softmax(-1) @ v
@@ -232,6 +313,20 @@ def causal_by_loop(q, k, v):
 def causal_renormalised(q, k, v):
     scores = scores_of(q, k)
     weights = (scores - scores.amax(-1, keepdim=True)).exp() * (~future(q))
+    return weights / weights.sum(-1, keepdim=True) @ v
+
+
+def causal_with_a_very_low_score(q, k, v):
+    return (scores_of(q, k) - 1e4 * future(q).to(q)).softmax(-1) @ v
+
+
+def causal_renormalised_late(q, k, v):
+    weights = scores_of(q, k).softmax(-1).tril()
+    return weights / weights.sum(-1, keepdim=True) @ v
+
+
+def causal_by_plain_exponential(q, k, v):
+    weights = scores_of(q, k).exp().tril()
     return weights / weights.sum(-1, keepdim=True) @ v
 
 
@@ -261,18 +356,47 @@ CAUSAL = Exercise(
         Wrong("scale-missing", causal_without_scale, "You left out 1/√d."),
         Wrong("softmax-over-queries", causal_over_queries,
               "Your softmax runs over the queries. Each query shares out one whole among its keys: dim=-1."),
+        Wrong("not-minus-infinity", causal_lowered_by_hundred,
+              "You lowered the hidden scores by 100. Where scores are large, a hidden word still shines through: add "
+              "-∞, float(\"-inf\"), or fill it in."),
+        Wrong("filled-with-minus-100", causal_filled_with_minus_hundred,
+              "You gave what is hidden the score -100. Where the other scores are that low too, a hidden word still "
+              "shines through: fill in -∞, float(\"-inf\")."),
+        Wrong("mask-inverted", causal_inverted,
+              "Your mask hides what should be seen: the past and the word itself. The last word sees nothing and "
+              "becomes NaN. Hide what lies *above* the diagonal: triu(1)."),
+        Wrong("true-is-kept", causal_true_is_kept,
+              "Your words see only what comes after them; the last sees nothing. In "
+              "F.scaled_dot_product_attention, True in attn_mask means: look there. So it is the other part, "
+              "torch.ones(…).tril()."),
+        Wrong("zero-times-infinity", causal_zero_times_infinity,
+              "Every number is NaN. Did you multiply a mask of zeros and ones with float(\"-inf\")? 0 · ∞ is NaN: fill "
+              "it in with masked_fill(mask, float(\"-inf\"))."),
+        Wrong("infinity-after-softmax", causal_infinity_after_softmax,
+              "You put -∞ in after softmax, among the weights. It belongs among the scores, before: softmax makes it "
+              "0."),
+        Wrong("scaled-by-d", causal_scaled_by_d,
+              "You divided by d. The scores have *variance* d: divide by the root, √d."),
+        Wrong("scaled-by-length", causal_scaled_by_length,
+              "You divided by √L, the root of the number of words. It is the width d over which a score sums: √d."),
         Wrong("itself-only", causal_itself_only,
               "Each word sees only itself. It sees all that come before it, too."),
         Wrong("wrong-device", causal_on_cpu),
     ),
-    right=(causal_of_torch, causal_by_loop, causal_renormalised))
+    right=(causal_of_torch, causal_by_loop, causal_renormalised, causal_with_a_very_low_score, causal_renormalised_late,
+           causal_by_plain_exponential))
 
 
 # ── The end token ────────────────────────────────────────────────────────────────────────────────────
 
 def end_cases(generator: Generator) -> list[Call]:
-    """Vectors (B, L, D), tokens (B, L), the end token: padded with it or with another, and not the largest."""
+    """Vectors (B, L, D), tokens (B, L), the end token: padded with it or with another, and not always the largest.
+
+    Once there is no start token and an empty caption: the first place is then the end, and what is no end comes later.
+    """
     calls = [Call((torch.tensor([[[1.0], [2.0], [3.0], [5.0]]]), torch.tensor([[1, 30, 20, 20]]), 20))]
+    for rows, end in (([[20, 0, 0], [31, 20, 0]], 20), ([[49_406, 320, 49_407, 49_407]], 49_407)):
+        calls.append(Call((torch.randn(len(rows), len(rows[0]), 2, generator=generator), torch.tensor(rows), end)))
     for B, L, D, pad in ((3, 6, 4, 20), (2, 5, 3, 0), (4, 9, 8, 20)):
         rows = []
         for count in torch.randint(1, L - 2, (B,), generator=generator).tolist():
@@ -313,7 +437,7 @@ def end_largest_token(hidden, tokens, end):
 
 
 def end_word_before(hidden, tokens, end):
-    return at(hidden, (tokens == end).int().argmax(dim=1) - 1)
+    return hidden[torch.arange(len(hidden), device=hidden.device), (tokens == end).int().argmax(dim=1) - 1]
 
 
 def end_summed(hidden, tokens, end):
@@ -326,6 +450,18 @@ def end_place_of_first_caption(hidden, tokens, end):
 
 def end_largest_values(hidden, tokens, end):
     return hidden.amax(dim=1)
+
+
+def end_first_other(hidden, tokens, end):
+    return at(hidden, (tokens != end).int().argmax(dim=1))
+
+
+def end_of_clip(hidden, tokens, end):
+    return at(hidden, (tokens == 49_407).int().argmax(dim=1))
+
+
+def end_words_counted(hidden, tokens, end):
+    return at(hidden, (tokens != end).sum(1))
 
 
 def end_by_loop(hidden, tokens, end):
@@ -355,8 +491,16 @@ END_TOKEN = Exercise(
         Wrong("last-position", end_last_position,
               "You took the last position. In a short caption that is padding: look for the end token."),
         Wrong("start-token", end_first_position,
-              "You took the first position, as BERT does. In a causal encoder the start token has seen nothing of the "
-              "caption."),
+              "You took the first position, as BERT does; or you looked for something that is in no row: argmax of all "
+              "zeros is 0. In a causal encoder the first token has seen nothing of the caption."),
+        Wrong("first-other-token", end_first_other,
+              "You took the first place that is *not* the end token: argmax of tokens != end, or argmin of tokens == "
+              "end. It is argmax of tokens == end."),
+        Wrong("number-written-in", end_of_clip,
+              "You looked for 49407, CLIP's own end token. Here it is another: compare with `end`."),
+        Wrong("words-counted", end_words_counted,
+              "Your place is the number of tokens that are not `end`. Where the padding is another token, it is "
+              "counted, too: look for the first end token."),
         Wrong("averaged", end_mean,
               "You averaged over all positions, padding included. CLIP reads one: the end token."),
         Wrong("last-end-token", end_last_one,
@@ -476,6 +620,24 @@ def contrast_diagonal_only(image, text, scale):
     return -scale * similarities(image, text).diagonal().mean()
 
 
+def contrast_negative(image, text, scale):
+    return -contrast_right(image, text, scale)
+
+
+def contrast_scaled_twice(image, text, scale):
+    return contrast_right(image, text, scale**2)
+
+
+def contrast_products_normalised(image, text, scale):
+    logits = scale * F.normalize(image @ text.T, dim=1)
+    return (matched(logits) + matched(logits.T)) / 2
+
+
+def contrast_logits_normalised(image, text, scale):
+    logits = F.normalize(scale * image @ text.T, dim=1)
+    return (matched(logits) + matched(logits.T)) / 2
+
+
 def contrast_on_cpu(image, text, scale):
     logits = scale * similarities(image, text)
     label = torch.arange(len(logits))
@@ -525,6 +687,15 @@ CONTRASTIVE = Exercise(
               "You divided by the scale. That would be right for a temperature, which is 1/scale."),
         Wrong("scale-missing", contrast_without_scale,
               "The scale is not used. Cosines lie in [-1, 1]: without a scale softmax can never be sure."),
+        Wrong("wrong-sign", contrast_negative,
+              "The sign is turned round: cross-entropy is already -log p, and is to become small."),
+        Wrong("scaled-twice", contrast_scaled_twice,
+              "The scale comes in twice. Multiply the cosines with it, once; not both kinds of vectors."),
+        Wrong("products-normalised", contrast_products_normalised,
+              "You normalised the table of products. Each *vector* must have length 1, before it is multiplied."),
+        Wrong("logits-normalised", contrast_logits_normalised,
+              "You normalised the logits, and the scale fell out again. Each *vector* must have length 1, before it is "
+              "multiplied."),
         Wrong("scale-exponential", contrast_scale_exponential,
               "You took exp(scale). CLIP stores the logarithm, but here the scale itself is given."),
         Wrong("summed", contrast_summed, "You summed over the batch; the mean is asked for."),

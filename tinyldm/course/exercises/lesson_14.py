@@ -17,7 +17,7 @@ TITLE = "From tiny to Stable Diffusion"
 # ── Names ────────────────────────────────────────────────────────────────────────────────────────────
 
 def key_cases(generator: Generator) -> list[Call]:
-    """Names of all kinds, with random numbers in them, also of two digits."""
+    """Names of all kinds, with random numbers in them, also of two digits; and some that stay."""
     def some(low: int = 0, high: int = 4) -> int:
         return integer(low, high, generator)
 
@@ -28,7 +28,11 @@ def key_cases(generator: Generator) -> list[Call]:
             f"up_blocks.{some()}.resnets.{some()}.conv_shortcut.weight",
             f"up_blocks.{some()}.attentions.{some()}.norm.bias",
             f"down_blocks.{some()}.attentions.{some()}.transformer_blocks.0.attn1.to_q.weight",
-            f"up_blocks.{some()}.attentions.{some()}.{inside}.attn2.to_out.0.bias"]
+            f"up_blocks.{some()}.attentions.{some()}.{inside}.attn2.to_out.0.bias",
+            "conv_norm_out.bias", "time_embedding.linear_1.weight",
+            f"down_blocks.{some()}.resnets.{some()}.time_emb_proj.weight",
+            f"down_blocks.{some()}.attentions.{some()}.transformer_blocks.0.ff.net.0.proj.weight",
+            f"mid_block.attentions.0.{inside}.ff.net.2.bias"]
     return [Call((key,)) for key in keys]
 
 
@@ -52,7 +56,28 @@ def with_rule(old: str, new: str) -> tuple:
 
 
 def key_right(key: str) -> str:
-    """The name that this package gives to a weight of diffusers' U-Net."""
+    """The name after the table."""
+    return replaced(key, RULES)
+
+
+def key_unchanged(key):
+    for old, new in RULES:
+        key.replace(old, new)
+    return key
+
+
+def key_first_match_only(key):
+    for old, new in RULES:
+        if old in key:
+            return key.replace(old, new)
+    return key
+
+
+def key_backwards(key):
+    return replaced(key, tuple((new, old) for old, new in RULES))
+
+
+def key_of_the_package(key):
     return checkpoints.rename(key, checkpoints.DIFFUSERS_UNET)
 
 
@@ -79,6 +104,18 @@ def key_general_first(key):
     return replaced(key, tuple(sorted(RULES, key=lambda rule: rule[0] not in ("resnets", "attentions"))))
 
 
+def key_resnets_first(key):
+    return replaced(key, tuple(sorted(RULES, key=lambda rule: rule[0] != "resnets")))
+
+
+def key_attentions_first(key):
+    return replaced(key, tuple(sorted(RULES, key=lambda rule: rule[0] != "attentions")))
+
+
+def key_samplers_counted(key):
+    return replaced(key, tuple((old, new + ".0") if "samplers" in old else (old, new) for old, new in RULES))
+
+
 def key_zeros_removed(key):
     return replaced(key, RULES[:2] + RULES[4:]).replace("samplers.0.", "sample.").replace(".0.", ".")
 
@@ -96,8 +133,9 @@ def key_shortcut_kept(key):
     return replaced(key, with_rule("conv_shortcut", "conv_shortcut"))
 
 
-def key_by_replacing(key):
-    return replaced(key, RULES)
+def key_by_the_package(key):
+    stay = ("time_embedding", "add_embedding", "conv_norm_out", ".time_emb_proj", ".ff.")
+    return checkpoints.rename(key, [rule for rule in checkpoints.DIFFUSERS_UNET if not rule[0].startswith(stay)])
 
 
 def key_by_parts(key):
@@ -126,6 +164,19 @@ PACKAGE_KEY = Exercise(
     insight="Thirty such lines are all that lies between two libraries: the numbers in the tensors are the same. The "
             "table read backwards writes files that diffusers opens.",
     wrong=(
+        Wrong("unchanged", key_unchanged,
+              "The name comes back as it was given. Strings never change: key.replace(…) returns a new one, so write "
+              "key = key.replace(…)."),
+        Wrong("first-match-only", key_first_match_only,
+              "You stop after the first rule that fits. Several apply to one name: return behind the loop."),
+        Wrong("backwards", key_backwards,
+              "Your table is read backwards, from our names to theirs: key.replace(theirs, ours)."),
+        Wrong("more-than-the-table", key_of_the_package,
+              "You rename more than the table says, such as conv_norm_out, time_emb_proj or ff.net. The package does "
+              "so; here all else stays."),
+        Wrong("samplers-0-kept", key_samplers_counted,
+              "The 0 of \"downsamplers.0\" and \"upsamplers.0\" stays in your names. There is never more than one in "
+              "a level, so here it has no number."),
         Wrong("attention-swapped", key_attention_swapped,
               "attn1 and attn2 are exchanged. attn1 comes first in a block: it is the pixels' self-attention; attn2 "
               "reads the caption."),
@@ -138,8 +189,15 @@ PACKAGE_KEY = Exercise(
               "You treated the middle like the levels. There the parts have names, not numbers: resblock1, "
               "transformer, resblock2."),
         Wrong("general-before-special", key_general_first,
-              "Your general rules come first: once \"resnets\" is replaced everywhere, \"mid_block.resnets.0\" is "
-              "never found. Put the special rules before the general ones."),
+              "The middle is treated as a level: \"resnets\" and \"attentions\" are replaced there, and \"mid_block\" "
+              "stays. Rules such as \"mid_block.resnets.0\" are missing, or come after the general ones, when it is "
+              "too late to find them: put them first."),
+        Wrong("resnets-before-middle", key_resnets_first,
+              "\"mid_block\" stays before the ResBlocks: the rules for \"mid_block.resnets.0\" and \"….1\" are "
+              "missing, or come after the one for \"resnets\", when it is too late to find them. Put them first."),
+        Wrong("attentions-before-middle", key_attentions_first,
+              "\"mid_block\" stays before the transformer: the rule for \"mid_block.attentions.0\" is missing, or "
+              "comes after the one for \"attentions\", when it is too late to find it. Put it first."),
         Wrong("all-zeros-removed", key_zeros_removed,
               "You removed every \".0.\": the numbers of levels and blocks too. Remove a 0 only together with the word "
               "before it."),
@@ -150,22 +208,30 @@ PACKAGE_KEY = Exercise(
               "up_blocks become \"down\" in your table: two weights get the same name, and one is lost."),
         Wrong("shortcut-kept", key_shortcut_kept, "conv_shortcut is not renamed; it is called shortcut here."),
     ),
-    right=(key_by_replacing, key_by_parts))
+    right=(key_by_the_package, key_by_parts))
 
 
 # ── A strict load ────────────────────────────────────────────────────────────────────────────────────
 
 def load_cases(generator: Generator) -> list[Call]:
-    """Tensors by name, and the shapes that the model expects by name."""
-    calls = [Call(({"a": torch.zeros(2), "b": torch.zeros(3)}, {"a": (2,), "c": (3,)}))]
+    """Tensors by name, and the shapes that the model wants by name. First one question at a time, then all of them.
+
+    No two of the three lists are to be equally long where one could be taken for another.
+    """
+    C, D = integer(3, 6, generator), integer(7, 10, generator)
+    calls = [Call(({"a": torch.zeros(2), "b": torch.zeros(3), "c": torch.zeros(4)}, {"a": (2,), "d": (3,)}))]
+    for shape, wanted in (
+            ((D, C, 1, 1), (D, C)), ((D, C, 1, 1), (D, C, 1, 1)), ((D, C, 1, 1), (C, C)), ((C, C, 3, 3), (C, C)),
+            ((C, D), (D, C)), ((2, 6), (3, 4)), ((D, C), (D, C, 1, 1)), ((C, C, 1, 1), (C, C, 3, 3)),
+            ((1, C), (1, C)), ((1, C), (C,)), ((1, C, 1, 1), (1, C)), ((C, 1, 1), (C,))):
+        calls.append(Call(({"a": torch.zeros(shape)}, {"a": wanted})))
     for C in (4, 6):
         C = C + integer(0, 2, generator)
         shapes = {"z.weight": (C, C, 1, 1), "y.weight": (C, 2, 3, 3), "x.weight": (2 * C, C), "u.weight": (3 * C, C),
-                  "v.weight": (C, C, 3, 3), "w.bias": (C,), "a.bias": (1,), "c.bias": (C + 1,)}
-        expected = {"z.weight": (C, C), "y.weight": (C, 2, 3, 3), "x.weight": (C, 2 * C), "u.weight": (C, 3 * C),
-                    "v.weight": (C, C), "c.bias": (C,), "e.bias": (C,), "d.bias": (C,)}
-        state = {name: torch.zeros(shape) for name, shape in shapes.items()}
-        calls.append(Call((state, expected)))
+                  "v.weight": (C, C, 3, 3), "w.bias": (C,), "a.bias": (1,), "b.bias": (2,), "c.bias": (C + 1,)}
+        wanted = {"z.weight": (C, C), "y.weight": (C, 2, 3, 3), "x.weight": (C, 2 * C), "u.weight": (C, 3 * C),
+                  "v.weight": (C, C), "c.bias": (C,), "e.bias": (C,), "d.bias": (C,)}
+        calls.append(Call(({name: torch.zeros(shape) for name, shape in shapes.items()}, wanted)))
     return calls
 
 
@@ -174,98 +240,175 @@ def fits(shape, wanted) -> bool:
     return shape == wanted or (len(wanted) == 2 and shape == (*wanted, 1, 1))
 
 
-def problems(state, expected, fit):
+def problems(state, wanted, fit=fits):
     """Missing, unknown, misshapen names, each sorted."""
-    both = expected.keys() & state.keys()
-    misshapen = [name for name in both if not fit(tuple(state[name].shape), expected[name])]
-    return sorted(expected.keys() - both), sorted(state.keys() - both), sorted(misshapen)
+    both = wanted.keys() & state.keys()
+    misshapen = [name for name in both if not fit(tuple(state[name].shape), wanted[name])]
+    return sorted(wanted.keys() - both), sorted(state.keys() - both), sorted(misshapen)
 
 
-def load_right(state: dict, expected: dict) -> tuple:
+def load_right(state: dict, wanted: dict) -> tuple:
     """(missing, unknown, misshapen)."""
-    return problems(state, expected, fits)
+    return problems(state, wanted)
 
 
-def load_swapped(state, expected):
-    missing, unknown, misshapen = problems(state, expected, fits)
+def load_pairs(state, wanted):
+    missing, unknown, misshapen = problems(state, wanted)
+    return missing, unknown, [(name, tuple(state[name].shape)) for name in misshapen]
+
+
+def load_swapped(state, wanted):
+    missing, unknown, misshapen = problems(state, wanted)
     return unknown, missing, misshapen
 
 
-def load_exact(state, expected):
-    return problems(state, expected, lambda shape, wanted: shape == wanted)
+def load_exact(state, wanted):
+    return problems(state, wanted, lambda shape, wanted: shape == wanted)
 
 
-def load_by_count(state, expected):
-    return problems(state, expected, lambda shape, wanted: math.prod(shape) == math.prod(wanted))
+def load_by_count(state, wanted):
+    return problems(state, wanted, lambda shape, wanted: math.prod(shape) == math.prod(wanted))
 
 
-def load_squeezed(state, expected):
-    return problems(state, expected, lambda shape, wanted: shape[:2] == wanted[:2])
+def load_transposed(state, wanted):
+    return problems(state, wanted, lambda shape, wanted: fits(shape, wanted) or shape == wanted[::-1])
 
 
-def load_without_shapes(state, expected):
-    return problems(state, expected, lambda shape, wanted: True)
+def load_first_two(state, wanted):
+    return problems(state, wanted, lambda shape, wanted: shape[:2] == wanted[:2])
 
 
-def load_not_sorted(state, expected):
+def load_any_convolution(state, wanted):
+    return problems(state, wanted, lambda shape, wanted: shape == wanted or shape[2:] == (1, 1))
+
+
+def load_both_ways(state, wanted):
+    return problems(state, wanted, lambda shape, wanted: fits(shape, wanted) or fits(wanted, shape))
+
+
+def load_any_with_ones(state, wanted):
+    return problems(state, wanted, lambda shape, wanted: shape in (wanted, (*wanted, 1, 1)))
+
+
+def squeezed(shape):
+    """Without its ones."""
+    return tuple(size for size in shape if size != 1)
+
+
+def load_squeezed(state, wanted):
+    return problems(state, wanted, lambda shape, wanted: squeezed(shape) == wanted)
+
+
+def load_squeezed_or_same(state, wanted):
+    return problems(state, wanted, lambda shape, wanted: wanted in (shape, squeezed(shape)))
+
+
+def load_both_squeezed(state, wanted):
+    return problems(state, wanted, lambda shape, wanted: squeezed(shape) == squeezed(wanted))
+
+
+def load_without_shapes(state, wanted):
+    return problems(state, wanted, lambda shape, wanted: True)
+
+
+def load_not_sorted(state, wanted):
     return tuple([name for name in order if name in found] for order, found in
-                 zip((expected, state, expected), problems(state, expected, fits)))
+                 zip((wanted, state, wanted), problems(state, wanted)))
 
 
-def load_missing_is_misshapen(state, expected):
-    missing, unknown, misshapen = problems(state, expected, fits)
+def load_missing_is_misshapen(state, wanted):
+    missing, unknown, misshapen = problems(state, wanted)
     return missing, unknown, sorted(missing + misshapen)
 
 
-def load_by_loop(state, expected):
+def load_unknown_is_misshapen(state, wanted):
+    missing, unknown, misshapen = problems(state, wanted)
+    return missing, unknown, sorted(unknown + misshapen)
+
+
+def load_all_is_misshapen(state, wanted):
+    missing, unknown, misshapen = problems(state, wanted)
+    return missing, unknown, sorted(missing + unknown + misshapen)
+
+
+def load_by_loop(state, wanted):
     missing, unknown, misshapen = [], [], []
-    for name in sorted({*state, *expected}):
+    for name in sorted({*state, *wanted}):
         if name not in state:
             missing.append(name)
-        elif name not in expected:
+        elif name not in wanted:
             unknown.append(name)
         else:
-            shape, wanted = list(state[name].shape), list(expected[name])
-            if len(wanted) == 2 and shape[2:] == [1, 1]:
+            shape, right = list(state[name].shape), list(wanted[name])
+            if len(right) == 2 and shape[2:] == [1, 1]:
                 shape = shape[:2]
-            if shape != wanted:
+            if shape != right:
                 misshapen.append(name)
     return missing, unknown, misshapen
 
 
-def load_by_filter(state, expected):
+def load_by_filter(state, wanted):
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    wrong = [name for name, wanted in expected.items()
-             if name in shapes and shapes[name] not in (wanted, (*wanted, *(1, 1) * (len(wanted) == 2)))]
-    return (sorted(set(expected).difference(state)), sorted(set(state).difference(expected)), sorted(wrong))
+    wrong = [name for name, right in wanted.items()
+             if name in shapes and shapes[name] not in (right, (*right, *(1, 1) * (len(right) == 2)))]
+    return (sorted(set(wanted).difference(state)), sorted(set(state).difference(wanted)), sorted(wrong))
 
 
 LOAD_PROBLEMS = Exercise(
     name="load_problems", title="A strict load", stars=2, minutes=12,
     answer=load_right, cases=load_cases,
-    hints=("Dictionary keys behave like sets: expected.keys() - state.keys().",
+    hints=("Dictionary keys behave like sets: wanted.keys() - state.keys().",
            "Compare shapes only where a name is in both.",
-           "A shape fits if it equals the wanted one, or if that has two numbers and the shape is these and (1, 1)."),
+           "A shape fits if it equals the wanted one, or if that has two numbers and the shape is these and (1, 1): "
+           "len(w) == 2 and shape == (*w, 1, 1)."),
     insight="Loading \"what fits\" and ignoring the rest (strict=False) gives a model that runs, draws something, and "
             "is wrong. Stable Diffusion 1 stores linear layers as 1×1 convolutions, 2 does not: same numbers, other "
             "shape.",
     wrong=(
+        Wrong("more-than-names", load_pairs,
+              "Your third list holds more than names, such as pairs of a name and a shape. Names alone are asked for, "
+              "as strings."),
         Wrong("missing-and-unknown-swapped", load_swapped,
-              "Missing and unknown are exchanged: missing is what the model expects and the file lacks."),
+              "Missing and unknown are exchanged: missing is what the model wants and the file lacks."),
         Wrong("one-by-one-refused", load_exact,
-              "You refuse a 1×1 convolution (C, C, 1, 1) for a linear layer (C, C). Both hold the same numbers; old "
-              "files have the one, new ones the other."),
+              "You refuse a 1×1 convolution (C_out, C_in, 1, 1) for a linear layer (C_out, C_in). Both hold the same "
+              "numbers; old files have the one, new ones the other."),
         Wrong("numbers-counted", load_by_count,
               "You compared the count of numbers only. A transposed weight has as many, and would be loaded as "
               "nonsense."),
-        Wrong("first-two-only", load_squeezed,
+        Wrong("transposed-accepted", load_transposed,
+              "You let the sizes stand in another order. (2, 3) does not fit (3, 2): the numbers would be loaded in "
+              "the wrong order, as nonsense."),
+        Wrong("first-two-only", load_first_two,
               "You compared the first two sizes only: a 3×3 convolution would pass for a linear layer. Only (1, 1) may "
               "be left out."),
+        Wrong("any-one-by-one", load_any_convolution,
+              "Every 1×1 convolution fits in your answer, whatever its channels are. It only fits a linear layer of "
+              "the same two sizes: (C_out, C_in, 1, 1) for (C_out, C_in)."),
+        Wrong("both-directions", load_both_ways,
+              "You also let a linear layer in the *file* pass where the model wants a 1×1 convolution. Only the other "
+              "direction is allowed: a 1×1 convolution in the file, a linear layer in the model."),
+        Wrong("ones-behind-any-shape", load_any_with_ones,
+              "You let (1, 1) follow any shape. A linear layer has two sizes; (C, 1, 1) does not fit a bias (C,)."),
+        Wrong("squeezed", load_squeezed,
+              "You took *all* ones out of the file's shape. A layer with one output, (1, C), has a 1 that belongs to "
+              "it: then it fits (C,), but not (1, C). Only (1, 1) at the end may be left out, behind two sizes."),
+        Wrong("squeezed-or-same", load_squeezed_or_same,
+              "You took *all* ones out of the file's shape where it does not fit at once. So (1, C) fits (C,), and "
+              "(1, C, 1, 1) does not fit (1, C). Only (1, 1) at the end may be left out, behind two sizes."),
+        Wrong("both-squeezed", load_both_squeezed,
+              "You took *all* ones out of both shapes. So (1, C) fits (C,), and a linear layer a 1×1 convolution. Only "
+              "(1, 1) at the end of the file's shape may be left out, where the model wants two sizes."),
         Wrong("names-only", load_without_shapes, "You compared the names only; the shapes can differ, too."),
         Wrong("not-sorted", load_not_sorted,
               "The names are right, but not sorted. Use sorted(…): a report should not depend on the order in a file."),
         Wrong("missing-twice", load_missing_is_misshapen,
               "What is missing appears among the misshapen as well. A shape is only compared where a name is in both."),
+        Wrong("unknown-twice", load_unknown_is_misshapen,
+              "What is unknown appears among the misshapen as well. A shape is only compared where a name is in both."),
+        Wrong("all-twice", load_all_is_misshapen,
+              "What is missing or unknown appears among the misshapen as well. A shape is only compared where a name "
+              "is in both."),
     ),
     right=(load_by_loop, load_by_filter))
 
@@ -279,9 +422,14 @@ def config_cases(generator: Generator) -> list[Call]:
         return {"beta_schedule": name, "num_train_timesteps": T, "beta_start": start,
                 "beta_end": start + uniform(0.01, 0.1, generator), **more}
 
-    return [Call((config("linear", 3),)), Call((config("scaled_linear", 4),)),
-            Call((config("scaled_linear", 100, steps_offset=1),)), Call((config("sigmoid", 5),)),
-            Call(({"beta_schedule": "scaled_linear", "num_train_timesteps": 7},)), Call((config("linear", 50),))]
+    def without(given: dict, *keys: str) -> dict:
+        return {key: value for key, value in given.items() if key not in keys}
+
+    calls = [config("linear", 3), config("scaled_linear", 4), config("scaled_linear", 100, steps_offset=1),
+             without(config("linear", 3), "beta_start"), without(config("scaled_linear", 5), "beta_end"),
+             {"beta_schedule": "scaled_linear", "num_train_timesteps": 7}, config("squaredcos_cap_v2", 6),
+             config("sigmoid", 5), config("linear", 50)]
+    return [Call((given,)) for given in calls]
 
 
 def by_name(config, scaled, linear):
@@ -308,7 +456,43 @@ def config_swapped(config):
 
 
 def config_name_ignored(config):
+    return config_right(config | {"beta_schedule": "linear"})
+
+
+def config_always_scaled(config):
+    return config_right(config | {"beta_schedule": "scaled_linear"})
+
+
+def config_both_linear(config):
     return by_name(config, forward_diffusion.linear_betas, forward_diffusion.linear_betas)
+
+
+def config_ends_as_a_pair(config):
+    ends = config.keys() & {"beta_start", "beta_end"}
+    return config_right(config if len(ends) == 2 else {key: config[key] for key in config.keys() - ends})
+
+
+def config_cosine_made(config):
+    if config["beta_schedule"] == "squaredcos_cap_v2":
+        return forward_diffusion.cosine_betas(config["num_train_timesteps"])
+    return config_right(config)
+
+
+def config_squared_without_roots(config):
+    linear = forward_diffusion.linear_betas
+    return by_name(config, lambda *given: linear(*given) ** 2, linear)
+
+
+def config_end_missing(config):
+    return config_right(config | {"num_train_timesteps": config["num_train_timesteps"] + 1})[:-1]
+
+
+def config_alpha(config):
+    return 1 - config_right(config)
+
+
+def config_alpha_bar(config):
+    return (1 - config_right(config)).cumprod(0)
 
 
 def config_not_squared(config):
@@ -361,16 +545,36 @@ BETAS_FROM_CONFIG = Exercise(
               "is β itself."),
         Wrong("names-swapped", config_swapped,
               "The two names are exchanged: \"scaled_linear\" is where √β rises linearly."),
+        Wrong("should-refuse", config_anything_goes),
+        Wrong("cosine-made", config_cosine_made,
+              "You accept \"squaredcos_cap_v2\". diffusers knows it, but this function is to know the two linear ones "
+              "only: raise a ValueError for any other name."),
         Wrong("name-ignored", config_name_ignored, "beta_schedule is not read: β rises linearly in all of your "
-                                                   "schedules."),
+                                                   "schedules, whatever their name is."),
+        Wrong("always-scaled", config_always_scaled, "beta_schedule is not read: √β rises linearly in all of your "
+                                                     "schedules, whatever their name is."),
+        Wrong("both-linear", config_both_linear,
+              "Both names give β in equal steps; \"scaled_linear\" is √β in equal steps. If you ask whether "
+              "\"linear\" is *in* the name: it is in \"scaled_linear\", too. Compare with ==."),
+        Wrong("squared-without-roots", config_squared_without_roots,
+              "For \"scaled_linear\" you squared β. Take the roots of both ends first: the steps are equal in √β, and "
+              "its square is β again."),
         Wrong("not-squared", config_not_squared,
               "For \"scaled_linear\" you return √β. It rises linearly, as it should; square it."),
+        Wrong("end-missing", config_end_missing,
+              "Your schedule stops one step before beta_end. Both ends are included, as in torch.linspace(start, end, "
+              "T)."),
+        Wrong("alpha-returned", config_alpha, "You return α = 1 - β. β itself is asked for."),
+        Wrong("alpha-bar-returned", config_alpha_bar, "You return ᾱ, the product of all 1 - β so far. β itself is "
+                                                      "asked for."),
         Wrong("defaults-of-stable-diffusion", config_of_stable_diffusion,
               "Where the file leaves the ends out you took Stable Diffusion's. The *format's* defaults are 0.0001 and "
               "0.02; a file that means others says so."),
         Wrong("ends-ignored", config_fixed_ends, "beta_start and beta_end are not read: you always take Stable "
                                                  "Diffusion's."),
-        Wrong("should-refuse", config_anything_goes),
+        Wrong("ends-as-a-pair", config_ends_as_a_pair,
+              "Where one end is absent you take the default for both. Each has its own: config.get(\"beta_start\", "
+              "0.0001), and likewise the other."),
     ),
     right=(config_by_powers, config_by_loop))
 
