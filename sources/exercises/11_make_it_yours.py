@@ -50,8 +50,8 @@ def step_one_row(weight, gradient, row, lr, weight_decay):
 # - Make one step of `torch.optim.SGD` on the loss `model(z_t, t, context).square().mean()`. The model changes in place.
 # - Return the names of the parameters that were trained, sorted.
 #
-# In a counter-example, `PartlyFrozen(1, 4, 799, ["outer.bias"])` is a small network from `tinyldm/course/makers.py`:
-# z_t 1 wide, context 4 wide, random weights of seed 799, and what is frozen at first.
+# In a counter-example, `PartlyFrozen(width=1, words=4, seed=799, frozen=["outer.bias"])` is a small network from
+# `tinyldm/course/makers.py` with random weights: z_t is 1 wide, the context 4, and one parameter is frozen at first.
 
 # %% solution="train_only"
 def train_only(model, prefixes, z_t, t, context, lr):
