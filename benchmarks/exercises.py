@@ -261,7 +261,7 @@ def of_mutants(chosen: list[int]) -> str:
 |---|---|---|---|
 {rows}
 
-{tried:,} mutants that compute something else: {tried - len(passed):,} rejected ({(tried - len(passed)) / tried:.1%}).
+{tried:,} mutants that compute something else: {tried - len(passed):,} rejected ({(tried - len(passed)) / tried:.2%}).
 Taken for right:
 
 {lines}
