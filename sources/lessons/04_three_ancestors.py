@@ -3,7 +3,7 @@
 #
 # **Goal.** Build the methods of 2015, 2019 and 2020 on one data set, and see that their three networks are one.
 #
-# **Time.** 45 minutes to read and play; the cells compute for about a minute and a half on 2 CPU cores.
+# **Time.** 45 minutes to read and play; the cells compute for under a minute on 2 CPU cores.
 #
 # **Before this.** Lessons 02 and 03. Logarithms, and what a gradient is.
 #

@@ -3,7 +3,7 @@
 #
 # **Goal.** Build the block that a U-Net is mostly made of, and the clock that tells it the time.
 #
-# **Time.** 40 minutes to read and play; the cells compute for about a minute on 2 CPU cores.
+# **Time.** 40 minutes to read and play; the cells compute for under half a minute on 2 CPU cores.
 #
 # **Before this.** Lessons 02 and 03. You should have met convolutions (3 × 3, padding, stride) and `nn.Module`.
 #

@@ -4,7 +4,7 @@
 # **Goal.** Assemble the denoiser from the blocks of the last two lessons, and know where its parameters and its work
 # are.
 #
-# **Time.** 40 minutes to read and play; the cells compute for about a minute on 2 CPU cores.
+# **Time.** 40 minutes to read and play; the cells compute for under half a minute on 2 CPU cores.
 #
 # **Before this.** Lessons 03, 05, 06 and 07.
 #
