@@ -66,44 +66,23 @@ def stack_without_input(x, down, middle, up):
     return x
 
 
-def stack_cat_turned(x, down, middle, up):
-    skips = pushed(x, down)
-    x = middle(skips[-1])
-    for block in up:
-        x = block(torch.cat([skips.pop(), x], dim=1))
-    return x
+def stack_joined(join):
+    """The stack, with another way to put x and a skip together."""
+    def stack(x, down, middle, up):
+        skips = pushed(x, down)
+        x = middle(skips[-1])
+        for block in up:
+            x = block(join(x, skips.pop()))
+        return x
+    return stack
 
 
-def stack_added(x, down, middle, up):
-    skips = pushed(x, down)
-    x = middle(skips[-1])
-    for block in up:
-        x = block(x + skips.pop())
-    return x
-
-
-def stack_along_batch(x, down, middle, up):
-    skips = pushed(x, down)
-    x = middle(skips[-1])
-    for block in up:
-        x = block(torch.cat([x, skips.pop()]))
-    return x
-
-
-def stack_along_height(x, down, middle, up):
-    skips = pushed(x, down)
-    x = middle(skips[-1])
-    for block in up:
-        x = block(torch.cat([x, skips.pop()], dim=2))
-    return x
-
-
-def stack_along_width(x, down, middle, up):
-    skips = pushed(x, down)
-    x = middle(skips[-1])
-    for block in up:
-        x = block(torch.cat([x, skips.pop()], dim=3))
-    return x
+stack_cat_turned = stack_joined(lambda x, skip: torch.cat([skip, x], dim=1))
+stack_added = stack_joined(lambda x, skip: x + skip)
+stack_along_batch = stack_joined(lambda x, skip: torch.cat([x, skip]))
+stack_along_height = stack_joined(lambda x, skip: torch.cat([x, skip], dim=2))
+stack_along_width = stack_joined(lambda x, skip: torch.cat([x, skip], dim=3))
+stack_skips_cut = stack_joined(lambda x, skip: torch.cat([x, skip.detach()], dim=1))
 
 
 def stack_zipped_too_short(x, down, middle, up):
@@ -166,14 +145,6 @@ def stack_down_not_chained(x, down, middle, up):
     x = middle(skips[-1])
     for block in up:
         x = block(torch.cat([x, skips.pop()], dim=1))
-    return x
-
-
-def stack_skips_cut(x, down, middle, up):
-    skips = pushed(x, down)
-    x = middle(skips[-1])
-    for block in up:
-        x = block(torch.cat([x, skips.pop().detach()], dim=1))
     return x
 
 
