@@ -5,6 +5,7 @@ beside it. So each test says two things: the bad thing earned nothing, and the o
 """
 
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -157,6 +158,19 @@ def write_class(folder: Path, names) -> Path:
         (folder / name).mkdir(parents=True)
         (folder / name / "02.py").write_text(notebook(ATTACKS[name][0].replace("CLASS", str(folder))))
     return folder
+
+
+@pytest.mark.slow
+def test_the_courses_own_notebooks_get_all_points_or_none_and_no_flag(tmp_path):
+    exercises = Path(__file__).parents[1] / "exercises"
+    for student, folder in (("solution", exercises / "solutions"), ("stub", exercises)):
+        shutil.copytree(folder, tmp_path / student, ignore=shutil.ignore_patterns("solutions", "*.md", "*.png"))
+    graded = graded_class(tmp_path, best_isolation())
+    assert len(graded) == 30
+    for one in graded:
+        for mark in one.marks:
+            assert mark.points == (mark.out_of if one.student == "solution" else 0), mark
+            assert not mark.look_at, mark.look_at
 
 
 def processes_with(words: str) -> list[str]:

@@ -138,7 +138,9 @@ def mark(name: str, exercises: list[Exercise], submission: Submission, session: 
             if not result.passed:
                 break
         known = {*usual, *(note.removeprefix("uses ") for note in look_at)}
-        look_at += [f"called {one}" for one in session.used.get(name, ()) if one not in known]
+        methods = tuple(f"{one}." for one in known)      # of a class that may be used, or is told already
+        look_at += [f"called {one}" for one in session.used.get(name, ())
+                    if one not in known and not one.startswith(methods)]
     look_at += ["sent forged replies to the grader"] * session.forged
     title, points = exercises[0].title, POINTS * exercises[0].stars
     page = ADDRESS.sub("0x…", Feedback(exercise, result)._repr_html_())
