@@ -177,6 +177,8 @@ def test_the_straight_middle_of_two_noises_is_short():
 
 def test_how_long_an_average_remembers():
     assert says("ema_memory", f"{0.9995**1000:.2f}", str(round(math.log(0.5) / math.log(0.9995))))
+    of_ten_steps = math.prod((10 + n) / (1 + n) for n in range(10))
+    assert says("ema_memory", "a tenth of the start", f"one part in {round(of_ten_steps):,}")
 
 
 def test_how_many_captions_are_dropped():
@@ -187,6 +189,13 @@ def test_intervals():
     assert says("wilson_interval", f"{share(20, 20).low:.0%}".replace("%", " %"))
     assert says("low_end_of_100", f"{share(100, 100).low:.3f}", "381")
     assert share(381, 381).low > 0.99 > share(380, 380).low
+    most, few = share(100, 100), share(97, 100)
+    assert says("low_end_of_100", *(f"{100 * one.low:.1f} to {100 * one.high:.{digits}f} %"
+                                    for one, digits in ((most, 0), (few, 1))))
+    down = math.hypot(most.value - most.low, few.high - few.value)      # Newcombe 1998, method 10, as lesson 15 has it
+    up = math.hypot(most.high - most.value, few.value - few.low)
+    apart = most.value - few.value
+    assert says("low_end_of_100", f"{100 * (apart - down):.0f} to {100 * (apart + up):.0f} points")
     assert says("caption_accuracy", f"{100 * 0.9**3:.0f} %")
 
 

@@ -355,15 +355,19 @@ SKIP_CHANNELS = Exercise(
     right=(skips_by_sum, skips_by_loop))
 
 
-def up_right(channels: list[int], blocks_per_level: int) -> list[int]:
-    """What comes from below or from the block before, plus the skip."""
-    skips = skips_right(channels, blocks_per_level)
+def up_popping(channels, blocks_per_level, skips):
+    """The right way up, with this stack of skips."""
     found, width_in = [], channels[-1]
     for width in reversed(channels):
         for _ in range(blocks_per_level + 1):
             found.append(width_in + skips.pop())
             width_in = width
     return found
+
+
+def up_right(channels: list[int], blocks_per_level: int) -> list[int]:
+    """What comes from below or from the block before, plus the skip."""
+    return up_popping(channels, blocks_per_level, skips_right(channels, blocks_per_level))
 
 
 def up_without_skips(channels, blocks_per_level):
@@ -393,13 +397,7 @@ def up_own_skips(channels, blocks_per_level):
 
 
 def up_as_queue(channels, blocks_per_level):
-    skips = skips_right(channels, blocks_per_level)[::-1]
-    found, width_in = [], channels[-1]
-    for width in reversed(channels):
-        for _ in range(blocks_per_level + 1):
-            found.append(width_in + skips.pop())
-            width_in = width
-    return found
+    return up_popping(channels, blocks_per_level, skips_right(channels, blocks_per_level)[::-1])
 
 
 def up_as_many_as_down(channels, blocks_per_level):
@@ -446,16 +444,6 @@ def up_not_reversed(channels, blocks_per_level):
     skips = skips_right(channels, blocks_per_level)
     found, width_in = [], channels[-1]
     for width in channels:
-        for _ in range(blocks_per_level + 1):
-            found.append(width_in + skips.pop())
-            width_in = width
-    return found
-
-
-def up_popping(channels, blocks_per_level, skips):
-    """The right way up with another stack."""
-    found, width_in = [], channels[-1]
-    for width in reversed(channels):
         for _ in range(blocks_per_level + 1):
             found.append(width_in + skips.pop())
             width_in = width
