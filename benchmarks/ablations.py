@@ -16,13 +16,13 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from tinyldm import LatentDiffusion
-from tinyldm.course import ablations
-from tinyldm.course.ablations import ABLATIONS, AS_IT_SHOULD_BE, GUIDANCE, NO_AVERAGE, SETTINGS, STORED
-from tinyldm.workshop import machine, pictures
-from tinyldm.workshop.evaluate import to_float
-from tinyldm.workshop.judge import Judge
-from tinyldm.workshop.training import Stopped
+from tinyldm import LatentDiffusion, machine
+from tinyldm.data import pictures
+from tinyldm.evaluation.judge import Judge
+from tinyldm.evaluation.measure import to_float
+from tinyldm.training.run import Stopped
+from tinyldm_course.lessons import ablations
+from tinyldm_course.lessons.ablations import ABLATIONS, AS_IT_SHOULD_BE, GUIDANCE, NO_AVERAGE, SETTINGS, STORED
 
 SHOWN = 8
 

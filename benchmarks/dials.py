@@ -30,7 +30,7 @@ def settings_of(dials: dict, count: int) -> list[dict]:
 
 def timed(lesson: Path, count: int) -> list[tuple[str, str, float, float]]:
     """(lesson, dials, median, longest) for each dial of a lesson; seconds."""
-    from tinyldm.course import widgets
+    from tinyldm_course.lessons import widgets
 
     found = []
 

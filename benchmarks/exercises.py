@@ -22,10 +22,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "sources"))
 import build_exercises  # noqa: E402
 
-from tinyldm.course.checking import Here  # noqa: E402
-from tinyldm.course.exercise import Exercise  # noqa: E402
-from tinyldm.course.exercises import find, module_of, numbers  # noqa: E402
-from tinyldm.course.judging import Result, run_check  # noqa: E402
+from tinyldm_course.checking import Here  # noqa: E402
+from tinyldm_course.checks.exercise import Exercise  # noqa: E402
+from tinyldm_course.checks.pipeline import Result, run_check  # noqa: E402
+from tinyldm_course.exercises import find, module_of, numbers  # noqa: E402
 
 # (exercise, what was changed) -> why it is no mistake
 ANY_ENTRY = "ones like any entry"

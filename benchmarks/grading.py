@@ -18,10 +18,10 @@ from pathlib import Path
 from common import hardware
 from tqdm import tqdm
 
-from tinyldm.course.grading.classroom import Terms, grade_class, seed_of
-from tinyldm.course.grading.isolation import best_isolation
-from tinyldm.course.grading.limits import Limits
-from tinyldm.course.grading.submissions import read_class
+from tinyldm_course.grading.classroom import Terms, grade_class, seed_of
+from tinyldm_course.grading.isolation import best_isolation
+from tinyldm_course.grading.limits import Limits
+from tinyldm_course.grading.submissions import read_class
 
 EXERCISES = Path(__file__).parents[1] / "exercises"
 LESSONS = ("02_forward_diffusion", "07_spatial_transformer")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import matplotlib
 
-from tinyldm.workshop import machine
+from tinyldm import machine
 
 ROOT = Path(__file__).parents[1]
 LESSON, STORED = ROOT / "sources" / "lessons" / "10_training.py", ROOT / "benchmarks" / "lesson10.json"

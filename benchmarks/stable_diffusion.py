@@ -20,7 +20,8 @@ from common import compare, geometric_mean, hardware
 from safetensors.torch import load_file, save_file
 
 from tinyldm import VAE, LatentDiffusion, TextEncoder, UNet, ddim, guided, timesteps, versions
-from tinyldm.checkpoints import (
+from tinyldm.formats import compvis_file as compvis
+from tinyldm.formats.diffusers_folder import (
     DIFFUSERS_UNET,
     DIFFUSERS_VAE,
     TRANSFORMER,
@@ -32,7 +33,6 @@ from tinyldm.checkpoints import (
     vae_config_to_diffusers,
 )
 from tinyldm.reverse_diffusion import leading
-from tinyldm.workshop import compvis
 
 SD1 = versions.SD1
 STEP_TFLOP = 1.607   # of the U-Net, latents (2, 4, 64, 64): one guided step at 512×512
@@ -139,7 +139,7 @@ MEASURE = """
 import sys, torch, transformers
 from transformers import CLIPTextModel
 from tinyldm import LatentDiffusion, versions
-from tinyldm.workshop import compvis
+from tinyldm.formats import compvis_file as compvis
 def status(name):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name)) / 1024
 place, tokenizer, dtype = sys.argv[1], sys.argv[2], getattr(torch, sys.argv[3])
@@ -205,7 +205,7 @@ def write_full_size(folder: Path, dtype: torch.dtype) -> None:
     """Stable Diffusion 1 with constant weights."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from tinyldm.workshop.tokenizer import build_tokenizer
+    from tinyldm.training.tokenizer import build_tokenizer
 
     with torch.device("meta"):
         unet, vae, clip = UNet(SD1.unet), VAE(SD1.vae), CLIPTextModel(CLIPTextConfig(**SD1.text[0]))

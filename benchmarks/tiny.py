@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from common import compare, geometric_mean, hardware
 
 from tinyldm import VAE, UNet, ddim, guided, timesteps, versions
-from tinyldm.checkpoints import (
+from tinyldm.formats.diffusers_folder import (
     DIFFUSERS_UNET,
     DIFFUSERS_VAE,
     rename,

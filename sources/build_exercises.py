@@ -5,7 +5,7 @@
 
 A source holds text, stubs and solutions. A cell `# %% [markdown] exercise="q_sample"` gets a heading with stars and
 minutes; a cell `# %% solution="q_sample"` is followed by the folded hints and by the cell that checks: those three
-come from `tinyldm/course/exercises`, where the check itself finds them. The first code cell imports `check`. The cells
+come from `tinyldm_course/exercises`, where the check itself finds them. The first code cell imports `check`. The cells
 carry nbgrader's metadata: what is in `exercises/solutions/` is what nbgrader calls a source notebook.
 """
 
@@ -20,13 +20,13 @@ from common import ROOT, generated, with_setup, write
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from tinyldm.course.exercise import Exercise
-from tinyldm.course.exercises import find, lessons
+from tinyldm_course.checks.exercise import Exercise
+from tinyldm_course.exercises import find, lessons
 
 SOURCES, NOTEBOOKS = ROOT / "sources" / "exercises", ROOT / "exercises"
 SOLUTION = re.compile(r"^(?P<indent>[ ]*)### BEGIN SOLUTION\n(?P<body>.*?)^[ ]*### END SOLUTION$",
                       re.DOTALL | re.MULTILINE)
-IMPORT = "from tinyldm.course.checking import check"
+IMPORT = "from tinyldm_course.checking import check"
 ASSIGNED = re.compile(r"^(\w+) = ", re.MULTILINE)
 POINTS = 10      # for each star
 

@@ -173,7 +173,7 @@ class Generator(metaclass=Generators):
 
 def switch_on() -> None:
     """From here on the pretend GPU is there, and is the best device."""
-    from tinyldm.workshop import machine
+    from tinyldm import machine
 
     torch.Generator = Generator
     Factories().__enter__()

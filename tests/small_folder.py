@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import torch
+from small_models import SMALL_UNET, SMALL_VAE
 
-from conftest import SMALL_UNET, SMALL_VAE
 from tinyldm import VAE, ImageEncoder, LatentDiffusion, NoiseSchedule, TextEncoder, UNet
+from tinyldm.data.corpus import WORDS
 from tinyldm.forward_diffusion import VELOCITY, scaled_linear_betas
-from tinyldm.workshop.clip import new_clip
-from tinyldm.workshop.corpus import WORDS
-from tinyldm.workshop.export import export
-from tinyldm.workshop.tokenizer import build_tokenizer
+from tinyldm.training.clip import new_clip
+from tinyldm.training.export import export
+from tinyldm.training.tokenizer import build_tokenizer
 
 
 def save_small_folder(folder: Path) -> Path:

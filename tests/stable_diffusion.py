@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from tinyldm.workshop.tokenizer import build_tokenizer
+from tinyldm.training.tokenizer import build_tokenizer
 
 WORDS = ["a", "an", "red", "blue", "astronaut", "riding", "horse", "photo", "of", "blurry", "on", "the", "moon", "!"]
 

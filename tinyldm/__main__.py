@@ -2,7 +2,7 @@
 
 import sys
 
-from tinyldm.workshop.cli import main
+from tinyldm.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

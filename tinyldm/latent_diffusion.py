@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tinyldm import checkpoints
 from tinyldm.conditioning import Encoding, ImageEncoder, TextEncoder, TextEncoderXL, size_embedding
+from tinyldm.formats import diffusers_folder as checkpoints
 from tinyldm.forward_diffusion import NoiseSchedule
 from tinyldm.reverse_diffusion import Callback, Model, ddim, guided, timesteps, trailing
 from tinyldm.unet import UNet
@@ -78,7 +78,7 @@ class LatentDiffusion:
         if not (folder / "model_index.json").is_file():
             raise ValueError(f"{str(name)!r} is not a model folder: {folder / 'model_index.json'} does not exist; "
                              'expected "tiny", a folder in the diffusers layout, or "owner/name" on the hub; a single '
-                             "file of CompVis is opened by tinyldm.workshop.compvis.load")
+                             "file of CompVis is opened by tinyldm.formats.compvis_file.load")
         unet, vae = checkpoints.load_unet(folder / "unet", variant), checkpoints.load_vae(folder / "vae", variant)
         schedule, spacing = checkpoints.load_schedule(folder / "scheduler")
         model = cls(unet, vae, _load_text_encoder(folder, variant), schedule, spacing=spacing,

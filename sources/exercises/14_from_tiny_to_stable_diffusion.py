@@ -22,7 +22,7 @@ import torch
 # | `….conv_shortcut.…` | `….shortcut.…` |
 #
 # All else stays, such as `conv_norm_out`, `….time_emb_proj.…` and `….ff.net.…`: the package renames those, too
-# (`tinyldm/checkpoints.py`), but this table is enough for the art.
+# (`tinyldm/formats/diffusers_folder.py`), but this table is enough for the art.
 
 # %% solution="package_key"
 def package_key(key):
@@ -108,4 +108,4 @@ head_width = 160
 # *Your explanation:*
 
 # %% [markdown]
-# **All right?** `tinyldm/checkpoints.py` does these three for whole models. Next: lesson 15, is it any good?
+# **All right?** `tinyldm/formats/diffusers_folder.py` does these three for whole models. Next: lesson 15, is it any good?

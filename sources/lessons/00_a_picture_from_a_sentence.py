@@ -20,15 +20,15 @@ import matplotlib.pyplot as plt
 import torch
 
 from tinyldm import LatentDiffusion, ddim, dpm_solver_pp, guided, timesteps, to_unit
-from tinyldm.course import plots, widgets
-from tinyldm.course.lesson import same
-from tinyldm.course.trace import on_meta
-from tinyldm.course.where import where_we_are
+from tinyldm.data.captions import unknown_words
+from tinyldm.data.world import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZES
+from tinyldm.evaluation.judge import Judge
+from tinyldm.machine import choose_device
+from tinyldm.trace import on_meta
 from tinyldm.versions import SD1
-from tinyldm.workshop.data.captions import unknown_words
-from tinyldm.workshop.data.world import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZES
-from tinyldm.workshop.judge import Judge
-from tinyldm.workshop.machine import choose_device
+from tinyldm_course.lessons import plots, widgets
+from tinyldm_course.lessons.helpers import same
+from tinyldm_course.lessons.model_map import where_we_are
 
 plots.use()
 torch.set_grad_enabled(False)     # nothing is trained in this lesson

@@ -23,13 +23,14 @@ import torch
 
 import tinyldm
 from tinyldm import guided
-from tinyldm.course import plots, widgets
-from tinyldm.course.lesson import photograph, same
-from tinyldm.course.where import where_we_are
-from tinyldm.history import figures, timeline
-from tinyldm.history.compare import Row, sliced_wasserstein
+from tinyldm.history import timeline
 from tinyldm.history.data import GaussianMixture, swiss_roll
 from tinyldm.history.probability_flow import euler, noise_of_data
+from tinyldm_course.history import figures
+from tinyldm_course.history.compare import Row, sliced_wasserstein
+from tinyldm_course.lessons import plots, widgets
+from tinyldm_course.lessons.helpers import photograph, same
+from tinyldm_course.lessons.model_map import where_we_are
 
 plots.use()
 print("This lesson runs on cpu: everything in it is a formula for points in the plane.")

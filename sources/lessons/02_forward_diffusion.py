@@ -19,13 +19,13 @@ import matplotlib.pyplot as plt
 import torch
 
 from tinyldm import LatentDiffusion, NoiseSchedule, to_signed, to_unit
-from tinyldm.course import plots, widgets
-from tinyldm.course.lesson import photograph, same
-from tinyldm.course.where import where_we_are
+from tinyldm.data.digits import Digits
+from tinyldm.data.scenes import Scenes
 from tinyldm.forward_diffusion import cosine_betas, linear_betas, scaled_linear_betas
-from tinyldm.workshop.data.digits import Digits
-from tinyldm.workshop.data.scenes import Scenes
-from tinyldm.workshop.machine import choose_device
+from tinyldm.machine import choose_device
+from tinyldm_course.lessons import plots, widgets
+from tinyldm_course.lessons.helpers import photograph, same
+from tinyldm_course.lessons.model_map import where_we_are
 
 plots.use()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU

@@ -23,11 +23,11 @@ from torch import nn
 
 from tinyldm import NoiseSchedule, ddpm, diffusion_loss, timestep_embedding, timesteps, to_unit
 from tinyldm import forward_diffusion as package
-from tinyldm.course import plots, widgets
-from tinyldm.course.lesson import budget, same
-from tinyldm.course.where import where_we_are
-from tinyldm.workshop.data.digits import Digits
-from tinyldm.workshop.machine import choose_device
+from tinyldm.data.digits import Digits
+from tinyldm.machine import choose_device
+from tinyldm_course.lessons import plots, widgets
+from tinyldm_course.lessons.helpers import budget, same
+from tinyldm_course.lessons.model_map import where_we_are
 
 plots.use()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU

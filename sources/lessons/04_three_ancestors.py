@@ -19,13 +19,13 @@ import math
 import matplotlib.pyplot as plt
 import torch
 
-from tinyldm.course import plots, widgets
-from tinyldm.course.lesson import budget, same
-from tinyldm.course.where import where_we_are
 from tinyldm.history import data, ddpm_2020, nonequilibrium_2015, score_matching_2019
-from tinyldm.history.compare import sliced_wasserstein
-from tinyldm.history.figures import METHOD_STYLE, cloud, fields, plain_against_annealed
 from tinyldm.history.network import Budget, minibatch, minimise
+from tinyldm_course.history.compare import sliced_wasserstein
+from tinyldm_course.history.figures import METHOD_STYLE, cloud, fields, plain_against_annealed
+from tinyldm_course.lessons import plots, widgets
+from tinyldm_course.lessons.helpers import budget, same
+from tinyldm_course.lessons.model_map import where_we_are
 
 plots.use()
 print("This lesson runs on cpu, whatever you have: its networks have 30,000 weights, too few for a GPU.")

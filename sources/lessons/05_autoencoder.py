@@ -21,14 +21,14 @@ from torch import nn
 
 from tinyldm import NoiseSchedule, ResBlock, to_signed, to_unit
 from tinyldm import vae as package
-from tinyldm.checkpoints import load_vae
-from tinyldm.course import photo_vaes, plots, widgets
-from tinyldm.course.lesson import budget, same
-from tinyldm.course.where import where_we_are
+from tinyldm.data import scenes
+from tinyldm.formats.diffusers_folder import load_vae
 from tinyldm.forward_diffusion import scaled_linear_betas
 from tinyldm.latent_diffusion import model_folder
-from tinyldm.workshop.data import scenes
-from tinyldm.workshop.machine import choose_device
+from tinyldm.machine import choose_device
+from tinyldm_course.lessons import photo_vaes, plots, widgets
+from tinyldm_course.lessons.helpers import budget, same
+from tinyldm_course.lessons.model_map import where_we_are
 
 plots.use()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
@@ -519,7 +519,7 @@ plots.show(fig, "The KL of a single number over its width, for means 0, 1 and 2.
 # with $\hat x$ the decoded draw. The reference has no squares, and it *sums* the errors of a picture where we take
 # their mean, so that the same millionth is a longer leash there. And it adds a *perceptual* and an *adversarial*
 # term: errors alone are smallest for the mean of all that could be there, a blur, and these two make it sharp. The
-# article leaves the loss out. `tinyldm/workshop/train_vae.py` has all terms.
+# article leaves the loss out. `tinyldm/training/train_vae.py` has all terms.
 #
 # > **Predict.** What does the network draw first: the objects' places, their colours, the ground, or their edges?
 
@@ -762,7 +762,7 @@ widgets.dial(pushed, {"channel": range(4), "amount": amounts}, size=(1.5, 1.75),
 # ## What f = 2, 4, 8 and 16 keep of a photograph
 #
 # Four VAEs, alike but for their number of levels, were trained on crops of two photographs
-# (`tinyldm/course/photo_vaes.py`; same steps, same seed). You see a piece of each photograph that was kept out of
+# (`tinyldm_course/lessons/photo_vaes.py`; same steps, same seed). You see a piece of each photograph that was kept out of
 # training, 3 × 128 × 128 = 49,152 numbers.
 #
 # > **Predict.** All give 4 channels. How many numbers does each keep? And which is the first whose loss *you* can see?

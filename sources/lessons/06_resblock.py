@@ -23,12 +23,12 @@ from torch import nn
 
 from tinyldm import NoiseSchedule, to_unit
 from tinyldm import resblock as package
-from tinyldm.course import plots, widgets
-from tinyldm.course.lesson import budget, photograph, same
-from tinyldm.course.where import where_we_are
+from tinyldm.data.digits import Digits
 from tinyldm.forward_diffusion import scaled_linear_betas
-from tinyldm.workshop.data.digits import Digits
-from tinyldm.workshop.machine import choose_device
+from tinyldm.machine import choose_device
+from tinyldm_course.lessons import plots, widgets
+from tinyldm_course.lessons.helpers import budget, photograph, same
+from tinyldm_course.lessons.model_map import where_we_are
 
 plots.use()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU

@@ -24,10 +24,10 @@ from torch import nn
 
 from tinyldm import LatentDiffusion, capture_attention
 from tinyldm import spatial_transformer as package
-from tinyldm.course import plots, widgets
-from tinyldm.course.lesson import photograph, same
-from tinyldm.course.where import where_we_are
-from tinyldm.workshop.machine import choose_device
+from tinyldm.machine import choose_device
+from tinyldm_course.lessons import plots, widgets
+from tinyldm_course.lessons.helpers import photograph, same
+from tinyldm_course.lessons.model_map import where_we_are
 
 plots.use()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU

@@ -24,13 +24,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tinyldm import LatentDiffusion, to_unit, versions
 from tinyldm import unet as package
-from tinyldm.course import plots
-from tinyldm.course.lesson import same
-from tinyldm.course.where import where_we_are
+from tinyldm.data.scenes import Scenes
+from tinyldm.machine import choose_device
 from tinyldm.resblock import Downsample, ResBlock, TimeMLP, Upsample, timestep_embedding  # yours of lesson 06
 from tinyldm.spatial_transformer import SpatialTransformer  # yours of lesson 07
-from tinyldm.workshop.data.scenes import Scenes
-from tinyldm.workshop.machine import choose_device
+from tinyldm_course.lessons import plots
+from tinyldm_course.lessons.helpers import same
+from tinyldm_course.lessons.model_map import where_we_are
 
 plots.use()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU

@@ -26,19 +26,19 @@ from torch import nn
 
 from tinyldm import LatentDiffusion, UNet, UNetConfig, diffusion_loss, to_unit
 from tinyldm.conditioning import ClassEncoder, tokenize
-from tinyldm.course import plots, widgets
-from tinyldm.course.lesson import budget, photograph, same
-from tinyldm.course.where import where_we_are
+from tinyldm.data import scenes
+from tinyldm.data.captions import swapped_captions
+from tinyldm.data.digits import Digits
+from tinyldm.evaluation.statistics import share
 from tinyldm.latent_diffusion import model_folder
+from tinyldm.machine import choose_device
 from tinyldm.reverse_diffusion import ddim, guided, timesteps
-from tinyldm.workshop import tokenizer as package
-from tinyldm.workshop.clip import pad_tokens, place_waves
-from tinyldm.workshop.data import scenes
-from tinyldm.workshop.data.captions import swapped_captions
-from tinyldm.workshop.data.digits import Digits
-from tinyldm.workshop.evaluation import share
-from tinyldm.workshop.export import clip_of
-from tinyldm.workshop.machine import choose_device
+from tinyldm.training import tokenizer as package
+from tinyldm.training.clip import pad_tokens, place_waves
+from tinyldm.training.export import clip_of
+from tinyldm_course.lessons import plots, widgets
+from tinyldm_course.lessons.helpers import budget, photograph, same
+from tinyldm_course.lessons.model_map import where_we_are
 
 plots.use()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
@@ -435,7 +435,7 @@ for kind, seen in mine_binds.items():
 # %% [markdown]
 # ## What the shipped one was given
 #
-# The shipped CLIP (`tinyldm/workshop/train_clip.py`) was trained longer, and with two more losses:
+# The shipped CLIP (`tinyldm/training/train_clip.py`) was trained longer, and with two more losses:
 #
 # - **hard negatives**: each picture also sees its own caption with one attribute swapped, and has to prefer the true
 #   one;
@@ -716,4 +716,4 @@ plots.show(fig, "Two bars, retrieval with the mask and without: " + ", ".join(
 # ## What next
 #
 # The U-Net has its latents, its time and its context. Lesson 10 trains it. The package's version of this lesson is
-# `tinyldm/conditioning.py`, with `tinyldm/workshop/tokenizer.py` and `train_clip.py`.
+# `tinyldm/conditioning.py`, with `tinyldm/training/tokenizer.py` and `train_clip.py`.

@@ -26,17 +26,17 @@ from torch import nn
 
 import tinyldm
 from tinyldm import LatentDiffusion, UNet, UNetConfig, diffusion_loss, to_unit
-from tinyldm.checkpoints import load_unet
-from tinyldm.course import plots, widgets
-from tinyldm.course.lesson import budget, same
-from tinyldm.course.where import where_we_are
+from tinyldm.data import scenes
+from tinyldm.data.world import Scene, Thing
+from tinyldm.evaluation.judge import Judge, verdict
+from tinyldm.evaluation.statistics import shares
+from tinyldm.formats.diffusers_folder import load_unet
 from tinyldm.latent_diffusion import model_folder
-from tinyldm.workshop.data import scenes
-from tinyldm.workshop.data.world import Scene, Thing
-from tinyldm.workshop.evaluation import shares
-from tinyldm.workshop.judge import Judge, verdict
-from tinyldm.workshop.machine import choose_device
-from tinyldm.workshop.training import MovingAverage
+from tinyldm.machine import choose_device
+from tinyldm.training.run import MovingAverage
+from tinyldm_course.lessons import plots, widgets
+from tinyldm_course.lessons.helpers import budget, same
+from tinyldm_course.lessons.model_map import where_we_are
 
 plots.use()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
@@ -66,7 +66,7 @@ PLACES = [(x, y) for y in (20, 44) for x in (20, 44)]     # three latent pixels 
 
 
 def world_scene(colour, shape, place):
-    """The scene, written down; `tinyldm.workshop.data.scenes` draws it."""
+    """The scene, written down; `tinyldm.data.scenes` draws it."""
     return Scene((Thing(colour, shape, "large", *place, radius=16.5),), None, "black", tilt=(0.0, 0.0))
 
 
@@ -657,5 +657,5 @@ plots.show(fig, "Two loss curves of a short training, with right captions and wi
 # %% [markdown]
 # ## What next
 #
-# The long version of your loop is `tinyldm/workshop/train_unet.py`; what it adds is checkpoints, a log, and pictures
+# The long version of your loop is `tinyldm/training/train_unet.py`; what it adds is checkpoints, a log, and pictures
 # as context. Lesson 11 goes on from the shipped weights, and teaches them something new.

@@ -31,18 +31,18 @@ import torch.nn.functional as F
 from PIL import Image
 
 from tinyldm import LatentDiffusion, diffusion_loss, to_signed, to_unit
-from tinyldm.course import plots, widgets
-from tinyldm.course.lesson import budget, photograph
-from tinyldm.course.where import where_we_are
-from tinyldm.workshop.data import scenes
-from tinyldm.workshop.data.captions import SYNONYMS, draw_wording
-from tinyldm.workshop.data.folder import Folder, summary
-from tinyldm.workshop.data.world import Thing
-from tinyldm.workshop.evaluation import share, shares
-from tinyldm.workshop.judge import Judge, verdict
-from tinyldm.workshop.machine import choose_device
-from tinyldm.workshop.train_all import CPU, GPU
-from tinyldm.workshop.training import MovingAverage, adamw
+from tinyldm.data import scenes
+from tinyldm.data.captions import SYNONYMS, draw_wording
+from tinyldm.data.folder import Folder, summary
+from tinyldm.data.world import Thing
+from tinyldm.evaluation.judge import Judge, verdict
+from tinyldm.evaluation.statistics import share, shares
+from tinyldm.machine import choose_device
+from tinyldm.training.run import MovingAverage, adamw
+from tinyldm.training.train_all import CPU, GPU
+from tinyldm_course.lessons import plots, widgets
+from tinyldm_course.lessons.helpers import budget, photograph
+from tinyldm_course.lessons.model_map import where_we_are
 
 plots.use()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
@@ -488,7 +488,7 @@ print("opened again:", tuple(again.generate(["a red heart"], steps=2).shape))
 #
 #     tinyldm train all --out runs/mine --device cuda
 #
-# Its settings are `GPU` in `tinyldm/workshop/train_all.py`, beside `CPU`:
+# Its settings are `GPU` in `tinyldm/training/train_all.py`, beside `CPU`:
 
 # %%
 # NBVAL_CHECK_OUTPUT

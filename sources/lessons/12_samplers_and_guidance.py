@@ -25,14 +25,14 @@ import torch
 
 import tinyldm
 from tinyldm import LatentDiffusion, to_unit
-from tinyldm.course import plots, widgets
-from tinyldm.course.lesson import budget, same
-from tinyldm.course.where import where_we_are
+from tinyldm.data.world import COLOURS, HELD_OUT_PAIRS, SHAPES, Scene, Thing
+from tinyldm.evaluation.judge import Judge, verdict
+from tinyldm.evaluation.statistics import share
+from tinyldm.machine import choose_device
 from tinyldm.reverse_diffusion import leading
-from tinyldm.workshop.data.world import COLOURS, HELD_OUT_PAIRS, SHAPES, Scene, Thing
-from tinyldm.workshop.evaluation import share
-from tinyldm.workshop.judge import Judge, verdict
-from tinyldm.workshop.machine import choose_device
+from tinyldm_course.lessons import plots, widgets
+from tinyldm_course.lessons.helpers import budget, same
+from tinyldm_course.lessons.model_map import where_we_are
 
 plots.use()
 torch.set_grad_enabled(False)     # nothing is trained in this lesson

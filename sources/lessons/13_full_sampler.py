@@ -20,14 +20,14 @@ import torch
 import torch.nn.functional as F
 
 from tinyldm import LatentDiffusion, capture_attention, to_signed, to_unit
-from tinyldm.course import plots, widgets
-from tinyldm.course.lesson import photograph, same
-from tinyldm.course.trace import beside_stable_diffusion, every, table, written
-from tinyldm.course.where import where_we_are
-from tinyldm.workshop.data.scenes import render, to_tensor
-from tinyldm.workshop.data.world import Scene, Thing
-from tinyldm.workshop.judge import Judge
-from tinyldm.workshop.machine import choose_device
+from tinyldm.data.scenes import render, to_tensor
+from tinyldm.data.world import Scene, Thing
+from tinyldm.evaluation.judge import Judge
+from tinyldm.machine import choose_device
+from tinyldm.trace import beside_stable_diffusion, every, table, written
+from tinyldm_course.lessons import plots, widgets
+from tinyldm_course.lessons.helpers import photograph, same
+from tinyldm_course.lessons.model_map import where_we_are
 
 plots.use()
 torch.set_grad_enabled(False)     # nothing is trained in this lesson

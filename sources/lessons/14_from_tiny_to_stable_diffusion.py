@@ -28,14 +28,15 @@ import torch
 import torch.nn.functional as F
 import transformers
 
-from tinyldm import EPS, VAE, VELOCITY, LatentDiffusion, UNet, checkpoints, versions
+from tinyldm import EPS, VAE, VELOCITY, LatentDiffusion, UNet, versions
 from tinyldm.conditioning import size_embedding
-from tinyldm.course import plots, widgets
-from tinyldm.course.lesson import same
-from tinyldm.course.where import where_we_are
-from tinyldm.workshop import compvis
-from tinyldm.workshop.machine import choose_device
-from tinyldm.workshop.tokenizer import build_tokenizer
+from tinyldm.formats import compvis_file as compvis
+from tinyldm.formats import diffusers_folder as checkpoints
+from tinyldm.machine import choose_device
+from tinyldm.training.tokenizer import build_tokenizer
+from tinyldm_course.lessons import plots, widgets
+from tinyldm_course.lessons.helpers import same
+from tinyldm_course.lessons.model_map import where_we_are
 
 diffusers.utils.logging.disable_progress_bar()
 transformers.utils.logging.disable_progress_bar()
@@ -367,7 +368,7 @@ print("CompVis:   ", next(
     if rename(key, compvis.unet_table(versions.SD1.unet)) == name))
 
 # %% [markdown]
-# Three more traps sit in real files, each a line in `tinyldm/checkpoints.py` or `workshop/compvis.py`:
+# Three more traps sit in real files, each a line in `tinyldm/formats/diffusers_folder.py` or `workshop/compvis.py`:
 #
 # - the VAE's attention was called `query`, `key`, `value` in older folders, and still is in those of version 1;
 # - 1 × 1 convolutions and linear layers hold the same numbers in other shapes: (C, C, 1, 1) and (C, C);

@@ -24,14 +24,14 @@ import numpy as np
 import torch
 
 from tinyldm import LatentDiffusion, to_signed, to_unit
-from tinyldm.course import ablations, plots
-from tinyldm.course.lesson import budget, same
-from tinyldm.course.where import where_we_are
-from tinyldm.workshop.data.world import HELD_OUT_PAIRS
-from tinyldm.workshop.evaluate import FRESH, EvaluationSettings, World, fresh_world, generate, judged, to_float
-from tinyldm.workshop.evaluation import copies, frechet_distance, nearest, share, shares
-from tinyldm.workshop.judge import Judge, everything, verdict
-from tinyldm.workshop.machine import choose_device
+from tinyldm.data.world import HELD_OUT_PAIRS
+from tinyldm.evaluation.judge import Judge, everything, verdict
+from tinyldm.evaluation.measure import FRESH, EvaluationSettings, World, fresh_world, generate, judged, to_float
+from tinyldm.evaluation.statistics import copies, frechet_distance, nearest, share, shares
+from tinyldm.machine import choose_device
+from tinyldm_course.lessons import ablations, plots
+from tinyldm_course.lessons.helpers import budget, same
+from tinyldm_course.lessons.model_map import where_we_are
 
 plots.use()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
@@ -124,7 +124,7 @@ assert min(kept["Wilson"]) > 0.9 > 0.5 > min(kept["textbook"])
 # %% [markdown]
 # ## Who reads the pictures?
 #
-# A small network, the *judge*, trained on scenes with known answers (`tinyldm/workshop/judge.py`). It is not CLIP and
+# A small network, the *judge*, trained on scenes with known answers (`tinyldm/evaluation/judge.py`). It is not CLIP and
 # not part of the model, so nobody has trained against it. But a judge can err. So judge the judge first: on fresh
 # real scenes, where the truth is known.
 

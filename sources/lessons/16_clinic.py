@@ -21,13 +21,13 @@ import matplotlib.pyplot as plt
 import torch
 
 from tinyldm import LatentDiffusion, UNet, UNetConfig, diffusion_loss, to_signed, to_unit
-from tinyldm.course import clinic, plots
-from tinyldm.course.lesson import budget, same
-from tinyldm.course.where import where_we_are
-from tinyldm.workshop.data.digits import Digits
-from tinyldm.workshop.data.scenes import Scenes
-from tinyldm.workshop.machine import choose_device
-from tinyldm.workshop.training import MovingAverage
+from tinyldm.data.digits import Digits
+from tinyldm.data.scenes import Scenes
+from tinyldm.machine import choose_device
+from tinyldm.training.run import MovingAverage
+from tinyldm_course.lessons import clinic, plots
+from tinyldm_course.lessons.helpers import budget, same
+from tinyldm_course.lessons.model_map import where_we_are
 
 plots.use()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU

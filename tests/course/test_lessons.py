@@ -1,0 +1,303 @@
+"""The lessons: committed notebooks are what their sources generate, and keep the form that every lesson has.
+
+Nothing is trained here. That every cell of every notebook runs is for `pytest --nbval-lax notebooks` to see.
+"""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from tinyldm_course.lessons import helpers as lesson
+from tinyldm_course.lessons import model_map as where
+from tinyldm_course.lessons import plots, widgets
+
+nbformat = pytest.importorskip("nbformat", reason="lessons need: pip install -e .[notebooks]")
+pytest.importorskip("jupytext", reason="lessons need: pip install -e .[notebooks]")
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+NAME = {"ids": lambda file: file.stem}
+ALWAYS_CPU = ("04",)            # its networks are too small for a GPU, and it says so
+NOT_BUILT = ("00", "01")        # these two show and tell; nothing is built or broken in them
+
+
+def load(name: str):
+    """A module of sources/, which is no package."""
+    sys.path.insert(0, str(ROOT / "sources"))
+    try:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "sources" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    finally:
+        sys.path.remove(str(ROOT / "sources"))
+
+
+def cells(file: Path, kind: str) -> list:
+    return [cell for cell in nbformat.read(file, as_version=4).cells if cell.cell_type == kind]
+
+
+def text(file: Path) -> str:
+    return "\n\n".join(cell.source for cell in cells(file, "markdown"))
+
+
+def html_outputs(file: Path) -> str:
+    return "\n".join("".join(output.get("data", {}).get("text/html", "")) for cell in cells(file, "code")
+                     for output in cell.outputs)
+
+
+def words(markdown: str) -> int:
+    """How many words a reader reads: without tags, fenced code, tables' rules and displayed formulas."""
+    markdown = re.sub(r"```.*?```|\$\$.*?\$\$|<[^>]+>", " ", markdown, flags=re.DOTALL)
+    return len([word for word in markdown.split() if re.search(r"\w", word)])
+
+
+# ── What is committed ────────────────────────────────────────────────────────────────────────────────
+
+def test_there_are_lessons():
+    assert NOTEBOOKS
+
+
+def test_committed_notebooks_are_what_the_sources_generate():
+    assert load("build_lessons").stale() == []
+
+
+def test_the_check_sees_a_changed_cell_and_a_missing_notebook(tmp_path, monkeypatch):
+    builder = load("build_lessons")
+    monkeypatch.setattr(builder, "SOURCES", tmp_path / "sources")
+    monkeypatch.setattr(builder, "NOTEBOOKS", tmp_path)
+    source = tmp_path / "sources" / "02_trial.py"
+    source.parent.mkdir()
+    source.write_text("# %% [markdown]\n# # 02 · Trial\n\n# %%\nprint(1)\n")
+    assert builder.stale() == ["02_trial.ipynb is missing"]
+    builder.write(builder.lesson(source), tmp_path / "02_trial.ipynb")
+    assert builder.stale() == []
+    source.write_text(source.read_text().replace("print(1)", "print(2)"))
+    assert builder.stale() == ["02_trial.ipynb is not what its source generates"]
+
+
+def test_new_text_keeps_the_outputs_and_new_code_does_not_pass(tmp_path):
+    builder = load("build_lessons")
+    source = tmp_path / "02_trial.py"
+    source.write_text("# %% [markdown]\n# # 02 · Trial\n\n# %%\nprint(1)\n")
+    with pytest.raises(ValueError, match="has not been run yet"):
+        builder.retell(source, tmp_path)
+    notebook = builder.lesson(source)
+    notebook.cells[2].outputs = [nbformat.v4.new_output("stream", name="stdout", text="1\n")]
+    builder.write(notebook, tmp_path / "02_trial.ipynb")
+    source.write_text(source.read_text().replace("Trial", "Second trial\n\n# %% [markdown]\n# And more.")
+                      .replace("print(1)", "print(\n    1)  # one"))
+    builder.retell(source, tmp_path)
+    told = nbformat.read(tmp_path / "02_trial.ipynb", as_version=4)
+    assert builder.same_cells(told, builder.lesson(source))
+    assert told.cells[-1].outputs[0].text == "1\n" and told.cells[-1].execution_count == 2
+    source.write_text(source.read_text().replace("    1)", "    2)"))
+    with pytest.raises(ValueError, match="code of 02_trial.ipynb has changed.*--execute 02"):
+        builder.retell(source, tmp_path)
+
+
+def test_the_first_cell_gets_the_course_only_where_it_is_missing(tmp_path, monkeypatch):
+    common = load("common")
+    cell = common.with_setup(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title")])).cells[1]
+    called = []
+    monkeypatch.setattr(subprocess, "run", lambda command, check: called.append(command))
+    exec(cell.source, {})
+    assert called == []
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    exec(cell.source, {})
+    (_, verb, *_, address, folder), install = called
+    assert verb == "clone" and address.startswith("https://") and install[-1] == folder == sys.path[0]
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, **NAME)
+def test_a_notebook_was_run_in_order_and_without_errors(file):
+    code = cells(file, "code")
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, **NAME)
+def test_a_notebook_is_small_and_holds_no_widgets(file):
+    assert file.stat().st_size <= 1_000_000
+    raw = file.read_text(encoding="utf-8")
+    assert "widgets" not in json.loads(raw)["metadata"]
+    assert "application/vnd.jupyter.widget" not in raw
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, **NAME)
+def test_a_notebook_names_no_path_of_the_machine_that_ran_it(file):
+    outputs = [json.dumps(output) for cell in cells(file, "code") for output in cell.outputs]
+    assert not [output[:200] for output in outputs if re.search(r"/(root|tmp|home|work|Users)/", output)]
+
+
+# ── The form of a lesson ─────────────────────────────────────────────────────────────────────────────
+
+@pytest.mark.parametrize("file", NOTEBOOKS, **NAME)
+def test_cells_are_short(file):
+    assert not [cell.source[:60] for cell in cells(file, "code") if len(cell.source.splitlines()) > 40]
+    assert not [(words(cell.source), cell.source[:60]) for cell in cells(file, "markdown") if words(cell.source) > 120]
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, **NAME)
+def test_every_picture_has_alt_text(file):
+    for tag in re.findall(r"<img[^>]{0,3000}", html_outputs(file) + text(file)):
+        alt = re.search(r'alt="([^"]+)"', tag)
+        assert alt and len(alt[1]) >= 20, tag[:200]
+    assert not re.findall(r"!\[\s*\]\(", text(file))
+    bare = [kind for cell in cells(file, "code") for output in cell.outputs for kind in output.get("data", {})
+            if kind.startswith("image/")]
+    assert not bare, "show figures with plots.show(fig, alt): an ordinary output loses its alt text"
+    assert "<img" in html_outputs(file)
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, **NAME)
+def test_a_lesson_has_its_parts(file):
+    all_text = text(file)
+    number = file.stem[:2]
+    needed = [rf"^# {number} · ", r"^\*\*Goal\.\*\*", r"^\*\*Time\.\*\*.*minutes", r"^\*\*Before this\.\*\*",
+              r"^\*\*You will be able to\*\*", r"^## Where we are", r"^## What the article says",
+              r"^## Three quick questions", r"^## What next"]
+    if number not in NOT_BUILT:
+        needed += [r"^## Break it on purpose", r"^## Exercises"]
+    assert not [part for part in needed if not re.search(part, all_text, flags=re.MULTILINE | re.DOTALL)]
+    assert all_text.startswith(f"# {number} · ")
+    assert all_text.count("**Predict.**") >= 2
+    questions = all_text.partition("## Three quick questions")[2].split("\n## ")[0]
+    assert questions.count("<details>") == questions.count("</details>") == 3
+    assert all_text.count("<details>") == all_text.count("</details>")
+    assert not re.findall(r"</summary>\n(?!> \n|>\n|\n)", all_text), "a blank line is missing after </summary>"
+
+
+@pytest.mark.parametrize("file", [file for file in NOTEBOOKS if file.stem[:2] not in NOT_BUILT], **NAME)
+def test_a_lesson_chooses_its_device_in_one_visible_line(file):
+    code = "\n".join(cell.source for cell in cells(file, "code"))
+    if file.stem[:2] in ALWAYS_CPU:
+        assert "runs on cpu, whatever you have" in code
+    else:
+        assert code.count("DEVICE = choose_device()") == 1
+
+
+# ── The helpers ──────────────────────────────────────────────────────────────────────────────────────
+
+def test_a_figure_in_a_script_is_written_where_asked(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TINYLDM_FIGURES", str(tmp_path))
+    fig, ax = plt.subplots()
+    ax.plot([1, 2])
+    plots.show(fig, "A line that rises.")
+    assert capsys.readouterr().out == "[figure] A line that rises.\n"
+    assert [file.suffix for file in tmp_path.iterdir()] == [".png"]
+    assert not plt.get_fignums(), "the figure is still open"
+
+
+def test_a_figure_without_alt_text_is_refused():
+    with pytest.raises(ValueError, match="alt text"):
+        plots.show(plt.figure(), "  ")
+    plt.close("all")
+
+
+def test_alt_text_is_escaped_and_reaches_the_page():
+    tag = plots.img_tag(b"x", "png", 'a "quoted" <word>')
+    assert 'alt="a &quot;quoted&quot; &lt;word&gt;"' in tag and 'src="data:image/png;base64,eA=="' in tag
+
+
+def test_photographs_become_jpeg_and_lines_png():
+    fig, ax = plt.subplots()
+    plots.picture(ax, lesson.photograph(128))
+    assert plots.encoded(fig)[1] == "jpeg"
+    fig, ax = plt.subplots()
+    ax.plot([3, 1, 2])
+    assert plots.encoded(fig)[1] == "png"
+    plt.close("all")
+
+
+def test_a_grid_holds_each_picture_and_refuses_what_is_none():
+    fig = plots.grid(torch.rand(5, 3, 8, 8), ["a", "b", "c"], columns=3, rows=["x", "y"])
+    assert len(fig.axes) == 6 and fig.axes[1].get_title() == "b" and fig.axes[3].get_ylabel() == "y"
+    with pytest.raises(ValueError, match=r"\(4, 8, 8\)"):
+        plots.grid(torch.rand(1, 4, 8, 8))
+    plt.close("all")
+
+
+def test_the_photograph_is_real_and_square():
+    image = lesson.photograph(64)
+    assert image.shape == (3, 64, 64) and image.dtype == torch.float32
+    assert 0 <= image.min() < 0.1 and 0.9 < image.max() <= 1 and image.std() > 0.15
+    with pytest.raises(ValueError, match="flower"):
+        lesson.photograph(64, "cat")
+    with pytest.raises(ValueError, match="427"):
+        lesson.photograph(512)
+
+
+def test_same_says_so_and_refuses_what_differs():
+    x = torch.rand(3, 4)
+    assert lesson.same(x, x + 1e-7).startswith("Yours equals tinyldm's: 12 numbers, all the same")
+    assert "one number, the same" in lesson.same(x[0, 0], x[0, 0])
+    assert lesson.same(x, x, said="This equals that").startswith("This equals that: 12")
+    with pytest.raises(AssertionError, match="differ by"):
+        lesson.same(x, x + 1e-3)
+    with pytest.raises(AssertionError):
+        lesson.same(x, x * float("nan"))
+    with pytest.raises(ValueError, match=r"\(3, 4\)"):
+        lesson.same(x, x.T)
+
+
+def test_the_budget_is_short_only_when_asked(monkeypatch):
+    monkeypatch.delenv("TINYLDM_FAST", raising=False)
+    assert lesson.budget(600, 20) == 600
+    monkeypatch.setenv("TINYLDM_FAST", "1")
+    assert lesson.budget(600, 20) == 20
+
+
+@pytest.mark.parametrize("part", [*where.BOXES, "U-Net"])
+def test_the_map_marks_each_part(part):
+    fig = where.drawn((part,))
+    bold = [label.get_text() for label in fig.axes[0].texts if label.get_weight() == "bold"
+            and label.get_text()]
+    assert bold == [part]
+    plt.close(fig)
+
+
+def test_the_map_refuses_an_unknown_part():
+    with pytest.raises(ValueError, match="unet"):
+        where.where_we_are("unet")
+
+
+def draw_t(ax, t):
+    plots.picture(ax, torch.full((3, 4, 4), t / 10), f"t = {t}")
+
+
+def test_a_dial_without_a_kernel_is_its_strip(capsys):
+    widgets.dial(draw_t, {"t": range(10)}, strip=[{"t": 1}, {"t": 9}], alt="It gets brighter.")
+    assert capsys.readouterr().out == "[figure] It gets brighter.\n"
+
+
+def test_a_dial_shows_what_its_strip_shows():
+    fig = widgets.strip_figure(draw_t, [{"t": 3}, {"t": 7}], (2, 2))
+    assert [ax.get_title() for ax in fig.axes] == ["t = 3", "t = 7"]
+    assert 'alt="t = 7"' in widgets.dial_html(draw_t, {"t": 7}, (2, 2))
+    plt.close("all")
+
+
+@pytest.mark.parametrize("strip, message", [([], "empty"), ([{"s": 1}], "expected"), ([{"t": 10}], "not on the dial")])
+def test_a_dial_refuses_a_strip_that_does_not_fit(strip, message):
+    with pytest.raises(ValueError, match=message):
+        widgets.dial(draw_t, {"t": range(10)}, strip=strip, alt="x")
+
+
+@pytest.mark.slow
+def test_a_source_runs_as_a_plain_script(tmp_path):
+    """The cheapest lesson that trains nothing and needs no weights stands for all; nbval runs the rest."""
+    done = subprocess.run([sys.executable, str(ROOT / "sources" / "lessons" / "06_resblock.py")], cwd=tmp_path,
+                          env=os.environ | {"TINYLDM_FAST": "1", "TINYLDM_FIGURES": str(tmp_path), "MPLBACKEND": "agg"},
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len(list(tmp_path.glob("*.png"))) >= 3

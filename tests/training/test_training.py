@@ -1,0 +1,328 @@
+"""What the training loops share: tokenizer, batches, averages, checkpoints; and each formula of a loss."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from tinyldm.data import scenes
+from tinyldm.data.captions import VOCABULARY, words_of
+from tinyldm.data.corpus import WORDS, digits_corpus, scenes_corpus, to_signed_float
+from tinyldm.data.description import UNSAID
+from tinyldm.formats.diffusers_folder import save_tokenizer
+from tinyldm.training import checkpoints as checkpointing
+from tinyldm.training import run as training
+from tinyldm.training.run import MovingAverage, Run, Settings, Stopped, batch_at, generator_at
+from tinyldm.training.tokenizer import build_tokenizer, learn_merges
+from tinyldm.training.train_clip import contrastive_losses, describing_loss, hard_negatives, shortened, tokenized
+from tinyldm.training.train_vae import PatchDiscriminator, adaptive_weight, discriminator_loss, edge_distance
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tokenizer(WORDS, 32)
+
+
+# ── Tokenizer ────────────────────────────────────────────────────────────────────────────────────────
+
+def test_every_word_of_the_world_is_one_token(tokenizer):
+    for word in WORDS:
+        assert len(tokenizer(word, add_special_tokens=False)["input_ids"]) == 1, word
+
+
+def test_unknown_words_are_spelled_and_come_back(tokenizer):
+    text = "a zebra on grey"
+    ids = tokenizer(text)["input_ids"]
+    assert tokenizer.decode(ids, skip_special_tokens=True).strip() == text
+    assert tokenizer.unk_token_id not in ids[1:-1]
+    assert tokenizer.unk_token_id not in tokenizer("naïve 中 🙂")["input_ids"][1:-1]  # bytes, whatever the script
+
+
+def test_start_end_and_padding_are_what_tiny_says(tokenizer):
+    from tinyldm.versions import TINY
+
+    config = TINY.text[0]
+    ids = tokenizer("red", padding="max_length", max_length=6)["input_ids"]
+    assert ids[0] == config["bos_token_id"] and ids[2:] == [config["eos_token_id"]] * 4
+    assert len(tokenizer) == config["vocab_size"] <= 1024
+    assert tokenizer.pad_token_id == config["pad_token_id"] and tokenizer.model_max_length == 32
+
+
+def test_every_caption_fits(tokenizer):
+    captions = [caption.text for caption in scenes.batch(5, range(500))[1]]
+    assert max(len(ids) for ids in tokenizer(captions)["input_ids"]) <= 32
+
+
+def test_a_saved_tokenizer_opens_again(tokenizer, tmp_path):
+    from transformers import CLIPTokenizer
+
+    save_tokenizer(tokenizer, tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"} <= names
+    again = CLIPTokenizer.from_pretrained(tmp_path)
+    for text in ("a small red circle above a zebra", ""):
+        assert again(text)["input_ids"] == tokenizer(text)["input_ids"]
+    vocabulary = json.loads((tmp_path / "vocab.json").read_text())
+    from_files = CLIPTokenizer(vocab=vocabulary, merges=[
+        tuple(line.split(" ")) for line in (tmp_path / "merges.txt").read_text().splitlines()[1:]])
+    text = "a small red circle above a zebra"
+    assert from_files(text)["input_ids"] == tokenizer(text)["input_ids"]
+
+
+def test_merges_of_a_tiny_language():
+    # "l" "o</w>" occurs twice, so it is joined first; the rest is a tie, which the alphabet breaks.
+    assert learn_merges(["lo", "hello", "he"]) == [
+        ("l", "o</w>"), ("e", "l"), ("el", "lo</w>"), ("h", "e</w>"), ("h", "ello</w>")]
+
+
+# ── Batches, randomness, averages ────────────────────────────────────────────────────────────────────
+
+def test_each_epoch_takes_each_example_once():
+    seen = torch.cat([batch_at(0, step, 10, 25) for step in range(5)])
+    assert sorted(seen[:25].tolist()) == list(range(25)) == sorted(seen[25:].tolist())
+    assert seen[:25].tolist() != seen[25:].tolist()
+    assert len(batch_at(0, 3, 10, 4)) == 10  # a data set smaller than a batch
+
+
+def test_a_step_draws_the_same_numbers_whenever_it_is_done():
+    assert torch.equal(torch.randn(5, generator=generator_at(1, 7)), torch.randn(5, generator=generator_at(1, 7)))
+    assert not torch.equal(torch.randn(5, generator=generator_at(1, 7)), torch.randn(5, generator=generator_at(1, 8)))
+
+
+def test_moving_average_closed_form():
+    """Weights that jump from 0 to 1: after n steps of constant decay d the average is 1 - dⁿ."""
+    module = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(module.weight)
+    average = MovingAverage(module, decay=0.9)
+    nn.init.ones_(module.weight)
+    for _ in range(20):
+        average.update(module, step=10**6)
+    assert average.module.weight.item() == pytest.approx(1 - 0.9**20, rel=1e-5)
+
+
+def test_moving_average_forgets_its_start():
+    module = nn.Linear(1, 1, bias=False)
+    average = MovingAverage(module, decay=0.9999)
+    nn.init.ones_(module.weight)
+    kept = 1.0
+    start = average.module.weight.item()
+    for step in range(30):
+        average.update(module, step)
+        kept *= (1 + step) / (10 + step)
+    assert average.module.weight.item() == pytest.approx(1 + kept * (start - 1), abs=1e-5)
+    assert kept < 1e-6
+
+
+def test_learning_rate_warms_up_and_decays():
+    run = Run("x", Settings(steps=100, warmup=10), {}, {})
+    factors = []
+    for run.step in range(101):
+        factors.append(run.lr_factor())
+    assert factors[0] == pytest.approx(0.1) and max(factors) > 0.95 and factors[100] == pytest.approx(0)
+
+
+@pytest.mark.parametrize("wrong", [{}, {"steps": 0}, {"steps": 5, "batch": -1}, {"minutes": -2.0}])
+def test_settings_refuse_nonsense(wrong):
+    with pytest.raises(ValueError, match="expected"):
+        Settings(**wrong)
+
+
+# ── The corpus ───────────────────────────────────────────────────────────────────────────────────────
+
+def test_the_corpus_is_the_world(tokenizer):
+    corpus = scenes_corpus(40, seed=3)
+    images, _, _ = scenes.batch(3, range(40))
+    assert torch.equal(corpus.images, torch.from_numpy(images).permute(0, 3, 1, 2))
+    assert corpus.captions == scenes_corpus(40, seed=3).captions
+    assert to_signed_float(corpus.images).aminmax().min >= -1
+
+
+def test_hard_negatives_differ_from_their_caption(tokenizer):
+    corpus = scenes_corpus(60, seed=1)
+    words = tokenized(corpus, tokenizer, 32, "cpu")
+    chosen = torch.arange(120)
+    other, owner, slot = hard_negatives(words, chosen)
+    assert len(other) == sum(len(group) for wordings in corpus.negatives for group in wordings) > 50
+    assert (other != words.tokens[chosen[owner]].long()).any(1).all()
+    for negative, caption in zip(other, owner):
+        # The same words in another order, if neither "to its left" nor an article changes with the order.
+        flat = [c for wordings in corpus.captions for c in wordings]
+        assert tokenizer.decode(negative, skip_special_tokens=True) != flat[caption]
+    assert all(slot[owner == c].tolist() == list(range(int((owner == c).sum()))) for c in owner.unique())
+
+
+def test_captions_of_known_words_only():
+    corpus = scenes_corpus(50)
+    said = {word for wordings in corpus.captions for caption in wordings for word in words_of(caption)}
+    assert said <= set(VOCABULARY)
+
+
+def test_digits_are_a_corpus_too(tokenizer):
+    corpus = digits_corpus(64)
+    words = tokenized(corpus, tokenizer, 32, "cpu")
+    assert len(corpus) == 1797 and len(hard_negatives(words, torch.arange(10))[0]) == 0
+
+
+# ── Losses ───────────────────────────────────────────────────────────────────────────────────────────
+
+def test_contrastive_loss_by_hand():
+    similarity = torch.zeros(4, 4)
+    own = torch.full((4, 4), float("-inf"))
+    own[0, :2] = 0.0
+    contrastive, binding = contrastive_losses(similarity, own)
+    to_text = (torch.tensor(6.0).log() + 3 * torch.tensor(4.0).log()) / 4  # the first has two more to choose from
+    assert contrastive.item() == pytest.approx(((to_text + torch.tensor(4.0).log()) / 2).item())
+    assert binding.item() == pytest.approx(torch.tensor(3.0).log().item())  # only the first has hard negatives
+
+
+def test_contrastive_loss_without_any_hard_negatives():
+    _, binding = contrastive_losses(torch.eye(3), torch.full((3, 4), float("-inf")))
+    assert binding.item() == 0
+
+
+def test_describing_loss_counts_only_what_is_known():
+    fields = (torch.tensor([[0.0, 0.0], [3.0, -2.0]]), torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]))
+    facts = torch.tensor([[0, UNSAID], [UNSAID, 2]])
+    # One even choice of two, one of three; the other two fields are not known.
+    assert describing_loss(fields, facts).item() == pytest.approx((math.log(2) + math.log(3)) / 2)
+    assert describing_loss(fields, torch.full((2, 2), UNSAID)).item() == 0
+
+
+def test_shortened_keeps_one_end_token():
+    tokens = torch.tensor([[5, 1, 9, 9, 9], [5, 1, 2, 9, 9]])
+    assert torch.equal(shortened(tokens, end=9), tokens[:, :4])
+
+
+def test_edge_distance_sees_no_constant_shift():
+    image = torch.rand(2, 3, 8, 8)
+    assert edge_distance(image + 0.3, image).item() == pytest.approx(0, abs=1e-6)
+    step = torch.zeros(1, 1, 2, 4)
+    step[..., 2:] = 1.0
+    assert edge_distance(step, torch.zeros_like(step)).item() == pytest.approx(1 / 3)
+
+
+def test_adaptive_weight_is_the_ratio_of_gradients():
+    last = nn.Parameter(torch.tensor([3.0, 4.0]))
+    reconstruction, adversarial = 2 * (last * torch.tensor([3.0, 4.0])).sum(), last.sum()
+    weight = adaptive_weight(reconstruction, adversarial, last)
+    assert weight.item() == pytest.approx(10 / (2**0.5 + 1e-4), rel=1e-5) and not weight.requires_grad
+    assert adaptive_weight(1e9 * last.sum(), 0 * last.sum(), last).item() == 1e4  # the cap
+
+
+def test_discriminator():
+    assert PatchDiscriminator()(torch.zeros(2, 3, 64, 64)).shape == (2, 1, 16, 16)
+    assert discriminator_loss(torch.tensor([2.0]), torch.tensor([-2.0])).item() == 0
+    assert discriminator_loss(torch.tensor([0.0]), torch.tensor([0.0])).item() == 1
+
+
+# ── Checkpoints ──────────────────────────────────────────────────────────────────────────────────────
+
+def little_run(out, steps, **settings):
+    """A loop as small as can be: one linear layer learns a random line."""
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    optimizer = training.adamw(model.parameters(), 0.1)
+    with Run("little", Settings(out=out, steps=steps, warmup=1, progress=False, **settings), {"model": model},
+             {"optimizer": optimizer}) as run:
+        for step in run.steps():
+            x = torch.randn(8, 3, generator=generator_at(0, step))
+            loss = (model(x) - x.sum(1, keepdim=True)).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            run.log(loss=loss)
+            yield run, model
+
+
+def finish(steps):
+    *_, (_, model) = steps
+    return model
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+    handler = signal.getsignal(signal.SIGINT)
+    whole = finish(little_run(tmp_path / "whole", 60))
+    with pytest.raises(Stopped, match="--resume"):
+        for run, _ in little_run(tmp_path / "cut", 60):
+            if run.step == 25:
+                os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is handler
+    resumed = finish(little_run(tmp_path / "cut", 60, resume=True))
+    assert torch.equal(whole.weight, resumed.weight)
+    logs = [training.read_log(tmp_path / name / "little.log.jsonl") for name in ("whole", "cut")]
+    assert [line["step"] for line in logs[0]] == [line["step"] for line in logs[1]] == [20, 40, 60]
+
+
+def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
+    path = tmp_path / "a.safetensors"
+    checkpointing.save_checkpoint(path, {"model": nn.Linear(2, 2)}, {}, {"step": 1})
+    with pytest.raises(ValueError, match="does not fit"):
+        checkpointing.load_checkpoint(path, {"model": nn.Linear(3, 2)}, {})
+    path.write_bytes(b"garbage")
+    with pytest.raises(ValueError, match="damaged"):
+        checkpointing.load_checkpoint(path, {"model": nn.Linear(2, 2)}, {})
+    with pytest.raises(ValueError, match="no checkpoint"):
+        checkpointing.read_facts(tmp_path / "b.safetensors")
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from torch import nn
+from tinyldm.training.checkpoints import save_checkpoint
+path = Path(sys.argv[1])
+save_checkpoint(path, {"model": nn.Linear(64, 64)}, {}, {"step": 1})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))   # from here on the disk is full after 4 KB
+try:
+    save_checkpoint(path, {"model": nn.Linear(64, 64)}, {}, {"step": 2})
+except OSError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs RLIMIT_FSIZE")
+def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path):
+    path = tmp_path / "model.checkpoint.safetensors"
+    result = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True)
+    assert result.returncode == 1 and "--resume" in result.stderr and len(result.stderr.strip().splitlines()) == 1
+    assert checkpointing.load_checkpoint(path, {"model": nn.Linear(64, 64)}, {})["step"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_full_small_disk_leaves_the_last_checkpoint_whole(tmp_path):
+    """The same on a real, full file system, where the machine lets us mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
+    if sys.platform != "linux" or os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs takes root")
+    try:
+        path = disk / "model.checkpoint.safetensors"
+        checkpointing.save_checkpoint(path, {"model": nn.Linear(180, 200)}, {}, {"step": 1})  # 145 KB
+        with pytest.raises(OSError, match="free some space"):
+            checkpointing.save_checkpoint(path, {"model": nn.Linear(180, 200)}, {}, {"step": 2})
+        assert checkpointing.load_checkpoint(path, {"model": nn.Linear(180, 200)}, {})["step"] == 1
+        assert [p.name for p in disk.iterdir()] == [path.name]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run(tmp_path):
+    with pytest.raises(FloatingPointError, match="learning rate"):
+        with Run("x", Settings(out=tmp_path, steps=50, progress=False), {}, {}) as run:
+            for _ in run.steps():
+                run.log(loss=torch.tensor(float("nan")))
+
+
+def test_out_of_memory_says_what_to_lower(tmp_path):
+    with pytest.raises(MemoryError, match="lower the batch"):
+        with Run("x", Settings(out=tmp_path, steps=5, progress=False), {}, {}) as run:
+            for _ in run.steps():
+                raise torch.OutOfMemoryError("CUDA out of memory")

@@ -1,0 +1,140 @@
+"""CLIP: a text tower and an image tower that give a caption and its picture nearly the same vector.
+
+Both towers are the `transformers` library's, so that the text tower is what diffusers expects. The U-Net
+reads their token vectors; the two projections, and this file, matter to training and to measuring only.
+
+Source: Radford et al. 2021, figure 3.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from tinyldm.conditioning import CLIP_MEAN, CLIP_STD
+from tinyldm.resblock import timestep_embedding
+from tinyldm.training.checkpoints import write_whole
+
+if TYPE_CHECKING:
+    from transformers import CLIPTextModel, CLIPVisionModel
+
+
+class Clip(nn.Module):
+    """Two towers, two projections into a common space, and the sharpness of the comparison there.
+
+    Args: text, vision: the towers, whose configurations name one `projection_dim`.
+    """
+
+    def __init__(self, text: "CLIPTextModel", vision: "CLIPVisionModel"):
+        super().__init__()
+        self.text, self.vision = text, vision
+        dim = text.config.projection_dim
+        self.text_projection = nn.Linear(text.config.hidden_size, dim, bias=False)
+        self.image_projection = nn.Linear(vision.config.hidden_size, dim, bias=False)
+        self.log_scale = nn.Parameter(torch.tensor(2.0))  # similarities are multiplied by its exponential
+
+    def embed_text(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens (B, L) int64 -> unit vectors (B, P), and the token vectors (B, L, D) they come from.
+
+        The caption's vector is read at its end token, the first that has seen every word.
+        """
+        out = self.text(input_ids=tokens)
+        return F.normalize(self.text_projection(out.pooler_output).float(), dim=-1), out.last_hidden_state
+
+    def embed_image(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """image (B, 3, S, S) in [-1, 1] -> unit vectors (B, P), and the patch vectors (B, 1 + N, D)."""
+        out = self.vision(pixel_values=on_clip_scale(image))
+        return F.normalize(self.image_projection(out.pooler_output).float(), dim=-1), out.last_hidden_state
+
+    @property
+    def scale(self) -> Tensor:
+        """At most 100, as in the paper: beyond that, training becomes unstable."""
+        return self.log_scale.exp().clamp(max=100.0)
+
+    def save(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors (in the dtype of the weights)."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {"text": self.text.config.to_diff_dict(), "vision": self.vision.config.to_diff_dict()}
+        write_whole(folder / "config.json", json.dumps(config, indent=2, default=str).encode())
+        write_whole(folder / "model.safetensors", save({k: v.cpu().contiguous() for k, v in self.state_dict().items()}))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Clip":
+        """Open what `save` wrote; in evaluation mode, float32, on the CPU. Raises ValueError if it is not there."""
+        folder = Path(folder)
+        if not (folder / "model.safetensors").is_file():
+            raise ValueError(f"no CLIP at {folder}; train one first: tinyldm train clip")
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        clip = new_clip(config["text"], config["vision"])
+        clip.load_state_dict(load_file(folder / "model.safetensors"))
+        return clip.eval().requires_grad_(False)
+
+
+def new_clip(text: dict, vision: dict) -> Clip:
+    """An untrained CLIP. Args: text, vision: arguments of transformers' CLIPTextConfig and CLIPVisionConfig."""
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel
+
+    clip = Clip(CLIPTextModel(CLIPTextConfig(**text)), CLIPVisionModel(CLIPVisionConfig(**vision)))
+    positions = position_embeddings(clip.vision)
+    positions.data[1:] = place_waves(vision["image_size"] // vision["patch_size"], positions.shape[1])
+    return clip
+
+
+def position_embeddings(vision: "CLIPVisionModel") -> nn.Parameter:
+    """The table that tells an image tower where each patch is: (1 + N, D), the first row is of the whole image."""
+    return next(value for name, value in vision.named_parameters() if name.endswith("position_embedding.weight"))
+
+
+def place_waves(side: int, dim: int, strength: float = 0.3) -> Tensor:
+    """A start for the position embeddings: (side², dim), sines and cosines of each patch's row and column.
+
+    transformers starts them as noise of a fifteenth of the patches' own size, so that above and below are long
+    told apart by nothing. (Learnt further like any weight. MAE, He et al. 2022, starts from the same waves.)
+    """
+    place = torch.arange(side)
+    wave = timestep_embedding(place, dim // 2, max_period=4 * side)
+    row, column = wave[:, None].expand(-1, side, -1), wave[None].expand(side, -1, -1)
+    return strength * torch.cat([row, column], dim=2).flatten(0, 1)  # (side, side, dim) -> (side², dim)
+
+
+def on_clip_scale(image: Tensor) -> Tensor:
+    """[-1, 1] -> the scale on which every CLIP image tower sees colours."""
+    mean, std = (torch.tensor(v, dtype=image.dtype, device=image.device).view(3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
+    return ((image + 1) / 2 - mean) / std
+
+
+@torch.no_grad()
+def retrieval(clip: Clip, images: Tensor, tokens: Tensor) -> float:
+    """The share of B images whose own caption is the most similar of all B captions.
+
+    Args: images (B, 3, S, S) in [-1, 1]; tokens (B, L) int64.
+    """
+    similarity = clip.embed_image(images)[0] @ clip.embed_text(tokens)[0].T
+    return (similarity.argmax(1) == torch.arange(len(images), device=images.device)).float().mean().item()
+
+
+@torch.no_grad()
+def prefers(clip: Clip, images: Tensor, own: Tensor, other: Tensor) -> Tensor:
+    """Is each image more similar to its own caption than to the other one?  (B,) bool.
+
+    Args: images (B, 3, S, S) in [-1, 1]; own, other (B, L) int64 tokens.
+    """
+    image = clip.embed_image(images)[0]
+    return ((clip.embed_text(own)[0] - clip.embed_text(other)[0]) * image).sum(1) > 0
+
+
+def pad_tokens(tokenizer, captions: Sequence[str], length: int) -> Tensor:
+    """Captions -> tokens (B, length) int64, quickly and without the warnings of `conditioning.tokenize`."""
+    tokens = torch.full((len(captions), length), tokenizer.pad_token_id)
+    for first in range(0, len(captions), 10_000):  # a tokenizer's answer takes a hundred times a tensor's memory
+        part = list(captions[first:first + 10_000])
+        ids = tokenizer(part, truncation=True, max_length=length, return_attention_mask=False)["input_ids"]
+        for row, pieces in enumerate(ids, start=first):
+            tokens[row, :len(pieces)] = torch.tensor(pieces)
+    return tokens

@@ -1,0 +1,91 @@
+"""From a finished run to a model folder: weights in half precision, snapshots, projections, a model card."""
+
+import copy
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import nn
+
+from tinyldm.latent_diffusion import LatentDiffusion
+from tinyldm.training.checkpoints import read_facts, write_whole
+from tinyldm.training.clip import Clip
+from tinyldm.training.figures import save_curves
+from tinyldm.training.model_card import write_card
+from tinyldm.training.run import read_log
+from tinyldm.training.train_unet import SNAPSHOTS, snapshot_folder
+
+PROJECTIONS = "tinyldm_clip_projections.safetensors"    # what CLIP needs beside its two towers; diffusers ignores it
+STARTED_FROM = "started_from.json"    # in a run's folder: how the model was trained from which the run went on
+CURVES = {"clip": ("contrastive", "binding", "describe_image", "describe_text"),
+          "vae": ("l1", "edges", "perceptual"), "unet": ("loss",)}
+
+
+def export(model: LatentDiffusion, clip: Clip, out: Path, folder: Path) -> None:
+    """Write a trained model to `folder` in the diffusers layout, float16.
+
+    Args:
+        model, clip: what the stages returned (neither is changed).
+        out: the run's folder, from which logs and snapshots are taken.
+        folder: where to write; what was there is replaced.
+    """
+    in_half(model).save_pretrained(folder)
+    open_as_float32(folder / "text_encoder" / "config.json")
+    projections = {"text_projection.weight": clip.text_projection.weight, "log_scale": clip.log_scale,
+                   "image_projection.weight": clip.image_projection.weight}
+    write_whole(folder / PROJECTIONS, save({name: value.detach().cpu().half().contiguous()
+                                            for name, value in projections.items()}))
+    for share in SNAPSHOTS:
+        source = snapshot_folder(out, share)
+        if source.is_dir():
+            shutil.copytree(source, folder / source.relative_to(out), dirs_exist_ok=True)
+    facts = {stage: stage_facts(out, stage) for stage in CURVES if (out / f"{stage}.checkpoint.safetensors").exists()}
+    if (out / STARTED_FROM).exists():
+        earlier = json.loads((out / STARTED_FROM).read_text(encoding="utf-8"))
+        facts["unet"]["went_on_from"] = earlier.get("unet")
+        facts = earlier | facts
+    write_whole(folder / "training.json", json.dumps(facts, indent=2).encode())
+    for stage, names in CURVES.items():
+        if (out / f"{stage}.log.jsonl").exists():
+            save_curves(read_log(out / f"{stage}.log.jsonl"), names, folder / "curves" / f"{stage}.png")
+    write_card(folder)
+
+
+def in_half(model: LatentDiffusion) -> LatentDiffusion:
+    """A copy of the model on the CPU, its networks in float16."""
+    parts = [copy.deepcopy(part).cpu() for part in (model.unet, model.vae, model.text_encoder, model.image_encoder)]
+    return LatentDiffusion(*parts[:3], copy.deepcopy(model.schedule).cpu(), image_encoder=parts[3],
+                           image_size=model.image_size, spacing=model.spacing).to("cpu", torch.float16)
+
+
+def open_as_float32(config: Path) -> None:
+    """Let transformers open float16 weights as float32, as diffusers does with the other parts by default."""
+    content = json.loads(config.read_text(encoding="utf-8"))
+    key = "torch_dtype" if "torch_dtype" in content else "dtype"  # the name changed with transformers 4.56
+    write_whole(config, json.dumps(content | {key: "float32"}, indent=2).encode())
+
+
+def stage_facts(out: Path, stage: str) -> dict[str, Any]:
+    """How a stage was trained: steps, minutes, images seen, settings, its last logged losses."""
+    facts = read_facts(out / f"{stage}.checkpoint.safetensors")
+    facts["images_seen"] = facts["step"] * facts["settings"]["batch"]
+    facts["minutes"] = round(facts.pop("seconds") / 60, 1)
+    facts["last_losses"] = read_log(out / f"{stage}.log.jsonl")[-1]
+    return facts
+
+
+def clip_of(folder: str | Path) -> Clip:
+    """The CLIP inside an exported model folder, whole again. Evaluation mode, float32, on the CPU."""
+    folder = Path(folder)
+    if not (folder / PROJECTIONS).is_file():
+        raise ValueError(f"{folder} has no {PROJECTIONS}; only models that were trained here have it")
+    model = LatentDiffusion.from_pretrained(folder)
+    clip = Clip(model.text_encoder.clip, model.image_encoder.clip)
+    saved = load_file(folder / PROJECTIONS)
+    clip.text_projection.weight = nn.Parameter(saved["text_projection.weight"].float())
+    clip.image_projection.weight = nn.Parameter(saved["image_projection.weight"].float())
+    clip.log_scale = nn.Parameter(saved["log_scale"].float())
+    return clip.eval().requires_grad_(False)

@@ -1,0 +1,95 @@
+"""The model card of a trained model: README.md in its folder, made from what training and evaluation measured.
+
+    python -m tinyldm.training.model_card tinyldm/weights/tiny
+
+No number in it is typed by hand: `training.json` is written by `export`, `evaluation.json` by `tinyldm evaluate
+--json`. What was not measured is said to be so.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tinyldm.training.checkpoints import write_whole
+
+WHAT = {"clip": "text and image encoder (CLIP)", "vae": "VAE", "unet": "U-Net"}
+# Settings that a reader of the card would ask for; all of them are in training.json.
+SHOWN = ("batch", "lr", "warmup", "ema", "bf16", "seed")
+
+
+def card(folder: Path) -> str:
+    """The text of the card of a model folder. Raises ValueError if nothing is known of its training."""
+    if not (folder / "training.json").is_file():
+        raise ValueError(f"{folder} has no training.json; only models that were exported by training have a card")
+    training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+    return "\n".join([
+        "# A tiny latent diffusion model", "",
+        "Captions to pictures of 64×64 pixels: one or two coloured shapes on a plain ground. Trained by this",
+        "repository (`tinyldm train all`) on its own procedural scenes, which no photograph and no person is in;",
+        "it is meant for learning and knows nothing else. MIT licence, like the code.", "",
+        f"{size:.1f} MB, float16, in the diffusers folder layout. `snapshots/` holds the U-Net after 1, 10 and 50 %",
+        "of its training, `curves/` the losses.", "",
+        "## Training", "", *training_table(training), "",
+        "## Measured", "", *measured(folder), ""])
+
+
+def training_table(training: dict[str, Any]) -> Iterator[str]:
+    """One line a stage, and the settings below."""
+    yield "| stage | steps | images seen | of a data set of | minutes by the clock | on |"
+    yield "|---|---|---|---|---|---|"
+    for stage, facts in training.items():
+        machine = facts["hardware"]
+        where = machine.get("gpu", f"{machine['threads']} thread(s) of {machine['processor']}")
+        yield (f"| {WHAT[stage]} | {facts['step']:,} | {facts['images_seen']:,} | {facts['images']:,} "
+               f"| {facts['minutes']:g} | {where} |")
+    for stage, facts in training.items():
+        if facts["progress"] < 1:
+            yield f"\n**{WHAT[stage]}: stopped after {facts['progress']:.0%} of the training that was planned.**"
+        settings = ", ".join(f"{name} {facts['settings'][name]}" for name in SHOWN if name in facts["settings"])
+        yield f"\n{WHAT[stage]}: {settings}."
+        before = facts.get("went_on_from")
+        while before:
+            yield (f"It went on from weights that had seen {before['images_seen']:,} images in "
+                   f"{before['minutes']:g} minutes.")
+            before = before.get("went_on_from")
+
+
+def measured(folder: Path) -> Iterator[str]:
+    """Every number of the evaluation, flat; or the sentence that there is none."""
+    file = folder / "evaluation.json"
+    if not file.is_file():
+        yield "Not yet evaluated with `tinyldm evaluate`."
+        return
+    yield "| what | value |"
+    yield "|---|---|"
+    for name, value in flat(json.loads(file.read_text(encoding="utf-8"))):
+        yield f"| {name} | {value} |"
+
+
+def flat(report: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Nested dictionaries as ("a: b", "0.93") pairs; lists of numbers on one line."""
+    if isinstance(report, dict):
+        for key, value in report.items():
+            yield from flat(value, f"{name}: {key}" if name else key)
+    elif isinstance(report, list):
+        yield name, ", ".join(f"{item:.4g}" if isinstance(item, float) else str(item) for item in report)
+    else:
+        yield name, f"{report:.4g}" if isinstance(report, float) else str(report)
+
+
+def write_card(folder: Path) -> None:
+    """Write README.md of a model folder."""
+    write_whole(folder / "README.md", card(folder).encode())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tinyldm.training.model_card", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="a model folder that training wrote")
+    write_card(parser.parse_args().folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,267 @@
+"""What the three training loops share: settings, the bookkeeping of a run, and a few formulas.
+
+The loops themselves are in `train_clip.py`, `train_vae.py` and `train_unet.py`, each written out in full:
+draw a batch, compute a loss, step. A `Run` keeps count for them.
+
+Nothing random is left over between two steps: step s draws all that it needs from a generator seeded with
+(seed, s). So a checkpoint holds no generator's state, and a run that was killed and resumed ends with the
+same weights, bit for bit, as one that was not (on the CPU; a GPU adds in changing order).
+"""
+
+import copy
+import json
+import math
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from tqdm import tqdm
+
+from tinyldm.machine import hardware
+from tinyldm.training.checkpoints import load_checkpoint, save_checkpoint
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every stage of training can be told."""
+
+    out: Path = Path("runs/tiny")        # folder of this run: checkpoints, logs, figures
+    steps: int | None = None             # end after so many steps …
+    minutes: float | None = None         # … or after so many minutes, whichever comes first
+    batch: int = 64                      # images a step
+    lr: float = 1e-3                     # peak learning rate
+    warmup: int = 100                    # steps from 0 to the peak; then half a cosine down to 0
+    device: str = "cpu"                  # "cpu", "cuda", "mps"
+    bf16: bool = False                   # bfloat16 where autocast finds it safe
+    seed: int = 0                        # of weights, batches and noise
+    resume: bool = False                 # go on from the checkpoint in `out`
+    save_seconds: float = 60.0           # how often a checkpoint is written
+    progress: bool = True                # show a progress bar
+
+    def __post_init__(self):
+        if self.steps is None and self.minutes is None:
+            raise ValueError("neither steps nor minutes is given; expected at least one, to know when to end")
+        for name in ("steps", "minutes", "batch", "lr"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} is {value}; expected a number above 0")
+
+
+class Stopped(Exception):
+    """Training was interrupted and saved; the message says how to go on."""
+
+
+class Run:
+    """The bookkeeping of one training loop: when to end, the learning rate, the log, checkpoints, Ctrl-C.
+
+        with Run("vae", settings, {"vae": vae}, {"optimizer": optimizer}) as run:
+            for step in run.steps():
+                …
+                run.log(loss=loss)
+
+    Files in `settings.out`: NAME.checkpoint.safetensors and NAME.log.jsonl, one line of JSON every few steps.
+    """
+
+    def __init__(self, name: str, settings: Settings, modules: dict[str, nn.Module],
+                 optimizers: dict[str, torch.optim.Optimizer], images: int = 0):
+        self.name, self.settings, self.modules, self.optimizers = name, settings, modules, optimizers
+        self.images = images             # in the data set; for the record only
+        self.checkpoint = settings.out / f"{name}.checkpoint.safetensors"
+        self.log_file = settings.out / f"{name}.log.jsonl"
+        self.step, self.seconds, self.interrupted = 0, 0.0, False
+        self.pending: dict[str, list[Tensor]] = {}
+
+    def __enter__(self) -> "Run":
+        self.settings.out.mkdir(parents=True, exist_ok=True)
+        if self.settings.resume and self.checkpoint.exists():
+            facts = load_checkpoint(self.checkpoint, self.modules, self.optimizers)
+            self.step, self.seconds = facts["step"], facts["seconds"]
+            drop_lines_after(self.log_file, self.step)
+        else:
+            self.log_file.unlink(missing_ok=True)
+        try:
+            self.old_handler = signal.signal(signal.SIGINT, self._interrupt)
+        except ValueError:
+            self.old_handler = None      # not the main thread: Ctrl-C is somebody else's
+        self.bar = tqdm(total=100, desc=self.name, disable=not self.settings.progress, mininterval=1.0,
+                        bar_format="{desc}: {percentage:3.0f}% |{bar}| {elapsed} < {remaining} {postfix}")
+        return self
+
+    def __exit__(self, _type, error: BaseException | None, _traceback) -> None:
+        self.bar.close()
+        if self.old_handler is not None:
+            signal.signal(signal.SIGINT, self.old_handler)
+        if is_out_of_memory(error):
+            raise MemoryError(f"a batch of {self.settings.batch} images does not fit into the memory of "
+                              f"{self.settings.device}; lower the batch, or the number of images") from error
+
+    def steps(self) -> Iterator[int]:
+        """Count steps from where the checkpoint left off until it is time to end; save now and then, and at the end.
+
+        Raises: Stopped after Ctrl-C, when the checkpoint has been written.
+        """
+        last_save = time.monotonic()
+        while self.progress() < 1 and not self.interrupted:
+            start = time.monotonic()
+            for optimizer in self.optimizers.values():
+                for group in optimizer.param_groups:
+                    group["lr"] = self.settings.lr * self.lr_factor()
+            yield self.step
+            self.step += 1
+            self.seconds += time.monotonic() - start
+            self._show()
+            if time.monotonic() - last_save > self.settings.save_seconds:
+                self.save()
+                last_save = time.monotonic()
+        if self.pending and not self.interrupted:    # a stopped run logs these steps when it goes on
+            self._write_means(self.step)
+        self.save()
+        if self.interrupted:
+            raise Stopped(f"stopped and saved at step {self.step} in {self.checkpoint}; the same command with "
+                          "--resume goes on from there")
+
+    def progress(self) -> float:
+        """How much of the training is done, 0 … 1."""
+        return progress(self.settings, self.step, self.seconds)
+
+    def lr_factor(self) -> float:
+        """Warm-up times half a cosine: the share of the peak learning rate at this step."""
+        return min(1.0, (self.step + 1) / self.settings.warmup) * 0.5 * (1 + math.cos(math.pi * self.progress()))
+
+    def log(self, **values: Tensor) -> None:
+        """Note some numbers of this step; every 20 steps their means become a line of the log."""
+        for name, value in values.items():
+            self.pending.setdefault(name, []).append(value.detach())
+        if self.step % 20 == 19:       # .item() waits for the GPU, so not at every step
+            self._write_means(self.step + 1)
+
+    def _write_means(self, steps: int) -> None:
+        """Append to the log what was noted since the last line, after so many steps."""
+        means = {name: torch.stack(seen).float().mean().item() for name, seen in self.pending.items()}
+        self.pending.clear()
+        line = {"step": steps, "seconds": round(self.seconds, 1), "lr": self.settings.lr * self.lr_factor()}
+        with open(self.log_file, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line | means) + "\n")
+        self.bar.set_postfix({name: f"{value:.4f}" for name, value in means.items()}, refresh=False)
+        if not math.isfinite(means.get("loss", 0.0)):
+            raise FloatingPointError(f"the loss of {self.name} is {means['loss']} at step {self.step}; the "
+                                     f"last checkpoint is {self.checkpoint}: lower the learning rate "
+                                     f"({self.settings.lr:g})")
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        facts = {"step": self.step, "seconds": self.seconds, "progress": self.progress(), "images": self.images,
+                 "settings": describe(self.settings), "hardware": hardware(self.settings.device)}
+        save_checkpoint(self.checkpoint, self.modules, self.optimizers, facts)
+
+    def _show(self) -> None:
+        self.bar.update(100 * self.progress() - self.bar.n)
+
+    def _interrupt(self, *_) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt      # the second Ctrl-C does not wait
+        self.interrupted = True
+
+
+def progress(settings: Settings, step: int, seconds: float) -> float:
+    """How much of a training is done, 0 … 1: by steps or by time, whichever is further."""
+    by_steps = step / settings.steps if settings.steps else 0.0
+    by_time = seconds / (60 * settings.minutes) if settings.minutes else 0.0
+    return min(max(by_steps, by_time), 1.0)
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Did a device run out of memory? On a CPU PyTorch says so with an ordinary RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError) or isinstance(error, RuntimeError) and "allocate" in str(error)
+
+
+def describe(settings: Any) -> dict[str, Any]:
+    """A settings dataclass as JSON can hold it."""
+    return json.loads(json.dumps(asdict(settings), default=str))
+
+
+def drop_lines_after(log_file: Path, step: int) -> None:
+    """Remove what was logged after the checkpoint was written: those steps are about to be done again."""
+    if log_file.exists():
+        lines = log_file.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        log_file.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+
+def read_log(log_file: Path) -> list[dict[str, float]]:
+    """The lines of a log."""
+    return [json.loads(line) for line in log_file.read_text(encoding="utf-8").splitlines()]
+
+
+# ── Randomness and batches ───────────────────────────────────────────────────────────────────────────
+
+def generator_at(seed: int, step: int, device: str | torch.device = "cpu") -> torch.Generator:
+    """A generator that depends on nothing but the run's seed and the step."""
+    return torch.Generator(device).manual_seed(seed * 1_000_000_007 + step)
+
+
+def batch_at(seed: int, step: int, batch: int, count: int) -> Tensor:
+    """Which examples step `step` takes: (batch,) int64. Each epoch is a new shuffle of all `count` examples.
+
+    A small data set is repeated within a batch. Nothing is stored: the shuffle is drawn again from the seed.
+    """
+    first = step * batch
+    chosen, last = [], first + batch
+    while first < last:
+        epoch, offset = divmod(first, count)
+        chosen.append(_shuffle(seed, epoch, count)[offset:offset + last - first])
+        first += len(chosen[-1])
+    return torch.cat(chosen)
+
+
+@lru_cache(maxsize=2)    # one epoch's order serves many steps
+def _shuffle(seed: int, epoch: int, count: int) -> Tensor:
+    return torch.randperm(count, generator=generator_at(seed + 1, epoch))
+
+
+# ── Formulas ─────────────────────────────────────────────────────────────────────────────────────────
+
+class MovingAverage:
+    """An exponential moving average of a module's weights: θ̄ ← d θ̄ + (1 - d) θ after each step.
+
+    Early on d is smaller, min(decay, (1 + n) / (10 + n)), so that the random first weights are soon forgotten.
+    """
+
+    def __init__(self, module: nn.Module, decay: float):
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Take in the weights after step number `step`, counted from 0."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.module.parameters()), [p.detach() for p in module.parameters()], 1 - decay)
+
+
+def mixed_precision(device: str, bf16: bool) -> AbstractContextManager:
+    """Autocast to bfloat16, or nothing at all.
+
+    On a CPU the fused attention's backward pass is some twenty times slower in bfloat16, so there the
+    attention of the context is written out as two matrix products instead.
+    """
+    stack = ExitStack()
+    if bf16:
+        stack.enter_context(torch.autocast(torch.device(device).type, torch.bfloat16))
+        if torch.device(device).type == "cpu":
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+    return stack
+
+
+def adamw(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 1e-2) -> torch.optim.AdamW:
+    """AdamW in one fused kernel, which is the fastest on CPUs and GPUs alike. β₂ = 0.99: short runs adapt sooner."""
+    parameters = list(parameters)
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.99),
+                             fused=parameters[0].device.type in ("cpu", "cuda"))

@@ -1,0 +1,203 @@
+"""Stage 1 of training: CLIP, from images and their captions.
+
+    tinyldm train clip --minutes 30
+
+A contrastive loss alone ends as a bag of words: it tells "red circle above blue square" from "blue circle
+above red square" no better than a coin, because among other images' captions the right *words* suffice. Two
+things are added, so that it must notice who has which colour:
+
+* hard negatives: beside the captions of the other images, each image sees its own caption with one attribute
+  exchanged between its two things, and has to prefer the true one (Yuksekgonul et al. 2023, "NegCLIP");
+* a describing loss: from the one vector of the picture, or of the caption, a linear layer that both share
+  fills in the form of `data/description.py`: colour, shape and size of the left or upper thing, … It is a
+  captioning loss with a fixed wording, so that no words have to be predicted one after the other. Without it
+  the hard negatives stay at chance for long: the similarity is a product, so as long as *neither* vector
+  knows who has which colour, neither has a gradient that would tell it to. (Yu et al. 2022, "CoCa", write the
+  caption from the image's patches, which leaves the one vector that is compared as it was.)
+
+Pictures of which nothing is known but a caption (digits, a folder of one's own) have the contrastive loss alone.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tinyldm.data.corpus import WORDS, Corpus, to_signed_float
+from tinyldm.data.description import FIELDS, UNSAID
+from tinyldm.formats.diffusers_folder import save_tokenizer
+from tinyldm.training.clip import Clip, new_clip, pad_tokens
+from tinyldm.training.run import MovingAverage, Run, Settings, adamw, batch_at, generator_at, mixed_precision
+from tinyldm.training.tokenizer import build_tokenizer
+from tinyldm.versions import TINY
+
+
+@dataclass(frozen=True)
+class ClipSettings(Settings):
+    """How CLIP is trained."""
+
+    batch: int = 64
+    lr: float = 1e-3
+    describe_weight: float = 1.0         # of the two describing losses; 0 switches them off
+    binding_weight: float = 1.0          # of the own caption against its own swapped ones; 0 switches it off
+    ema: float = 0.998                   # of the moving average that is kept in the end
+    text: dict = None                    # arguments of CLIPTextConfig; None: TINY's
+    vision: dict = None                  # arguments of CLIPVisionConfig; None: TINY's
+
+
+class Describer(nn.Module):
+    """Fill in the form of `data/description.py` from one vector of CLIP's common space.
+
+    One linear layer, for pictures and captions alike, so that both must write each field into their vectors
+    in the same way. It is thrown away after training.
+    """
+
+    def __init__(self, embedding_dim: int):
+        super().__init__()
+        self.options = [len(options) for options in FIELDS.values()]
+        self.fill_in = nn.Linear(embedding_dim, sum(self.options))
+
+    def forward(self, embedding: Tensor) -> tuple[Tensor, ...]:
+        """embedding (B, P) of unit length -> the logits of each field, (B, options) each."""
+        return self.fill_in(embedding * embedding.shape[1] ** 0.5).split(self.options, dim=1)  # each number about 1
+
+
+# ── The data: tokens of captions and of their swapped versions ───────────────────────────────────────
+
+@dataclass(frozen=True)
+class Words:
+    """A corpus in tokens. Caption c = image · W + wording owns the negatives first[c] … first[c + 1] - 1."""
+
+    tokens: Tensor      # (N · W, L) int16
+    negatives: Tensor   # (M, L) int16
+    first: Tensor       # (N · W + 1,) int64
+
+
+def tokenized(corpus: Corpus, tokenizer, length: int, device: str) -> Words:
+    """All captions and hard negatives of a corpus as tokens, on the device."""
+    captions = [caption for wordings in corpus.captions for caption in wordings]
+    groups = [group for wordings in corpus.negatives for group in wordings]
+    flat = [caption for group in groups for caption in group]
+    counts = torch.tensor([0] + [len(group) for group in groups])
+    return Words(pad_tokens(tokenizer, captions, length).to(torch.int16).to(device),
+                 pad_tokens(tokenizer, flat, length).to(torch.int16).to(device),
+                 counts.cumsum(0).to(device))
+
+
+def hard_negatives(words: Words, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """All hard negatives of some captions.
+
+    Args: chosen: (B,) numbers of captions.
+    Returns: tokens (K, L) int64; owner (K,) which of the B each belongs to; slot (K,) its place among the owner's.
+    """
+    first, counts = words.first[chosen], words.first[chosen + 1] - words.first[chosen]
+    owner = torch.repeat_interleave(torch.arange(len(chosen), device=chosen.device), counts)
+    slot = torch.arange(len(owner), device=chosen.device) - (counts.cumsum(0) - counts)[owner]
+    return words.negatives[first[owner] + slot].long(), owner, slot
+
+
+def shortened(tokens: Tensor, end: int) -> Tensor:
+    """Cut off the columns in which every caption has ended: no vector that is used can see them. (B, L) -> (B, L')."""
+    longest = (tokens != end).sum(1).max().item() + 1
+    return tokens[:, :longest]
+
+
+# ── The losses ───────────────────────────────────────────────────────────────────────────────────────
+
+def contrastive_losses(similarity: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """The symmetric contrastive loss with hard negatives, and the loss against the hard negatives only.
+
+    Args:
+        similarity: (B, B) scaled, image i with caption j; the diagonal belongs together.
+        own: (B, S) scaled, image i with its own hard negatives; -inf where there are fewer than S.
+    Returns: two scalars, in nats.
+    """
+    right = torch.arange(len(similarity), device=similarity.device)
+    to_text = F.cross_entropy(torch.cat([similarity, own], dim=1), right)
+    to_image = F.cross_entropy(similarity.T, right)
+    against_own = torch.cat([similarity.diagonal()[:, None], own], dim=1)
+    binding = F.cross_entropy(against_own, torch.zeros_like(right), reduction="none")  # 0 without negatives
+    has_own = own.isfinite().any(1).float()
+    return (to_text + to_image) / 2, (binding * has_own).sum() / has_own.sum().clamp(min=1)
+
+
+def describing_loss(fields: tuple[Tensor, ...], facts: Tensor) -> Tensor:
+    """The cross-entropy of each field, in nats, averaged over what is known; 0 if nothing is.
+
+    Args: fields: logits (B, options) of each of the F fields; facts: (B, F) int64, UNSAID where unknown.
+    """
+    losses = [F.cross_entropy(logits.float(), known, ignore_index=UNSAID, reduction="sum")
+              for logits, known in zip(fields, facts.T)]
+    return sum(losses) / (facts != UNSAID).sum().clamp(min=1)
+
+
+def clip_losses(clip: Clip, describer: Describer, batch: "Batch") -> dict[str, Tensor]:
+    """The four losses of a batch, scalars."""
+    end, B = clip.text.config.eos_token_id, len(batch.images)
+    text, _ = clip.embed_text(shortened(torch.cat([batch.tokens, batch.negatives]), end))
+    image, _ = clip.embed_image(batch.images)
+    with torch.autocast(batch.images.device.type, enabled=False):  # times 100, bfloat16 is off by more than a margin
+        similarity = clip.scale * image @ text[:B].T
+        own = similarity.new_full((B, 4), float("-inf"))
+        own[batch.owner, batch.slot] = clip.scale * (image[batch.owner] * text[B:]).sum(1)
+        contrastive, binding = contrastive_losses(similarity, own)
+        return {"contrastive": contrastive, "binding": binding,
+                "describe_image": describing_loss(describer(image), batch.shown),
+                "describe_text": describing_loss(describer(text[:B]), batch.said)}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B images, a caption of each, and what is wrong or known of them."""
+
+    images: Tensor      # (B, 3, S, S) in [-1, 1]
+    tokens: Tensor      # (B, L) int64
+    negatives: Tensor   # (K, L) int64, hard negatives …
+    owner: Tensor       # (K,) … of which image each is one …
+    slot: Tensor        # (K,) … and its place among that image's
+    shown: Tensor       # (B, F) int64, the form of the picture
+    said: Tensor        # (B, F) int64, and as far as the caption fills it in
+
+
+# ── The loop ─────────────────────────────────────────────────────────────────────────────────────────
+
+def train_clip(settings: ClipSettings, corpus: Corpus) -> Clip:
+    """Train CLIP; write the folder `clip` and `tokenizer` in `settings.out`. Returns the moving average.
+
+    Raises: Stopped after Ctrl-C (saved); OSError when the disk is full (the last checkpoint is whole).
+    """
+    device = settings.device
+    torch.manual_seed(settings.seed)
+    clip = new_clip(settings.text or TINY.text[0], settings.vision or TINY.vision).to(device)
+    text = clip.text.config
+    describer = Describer(text.projection_dim).to(device)
+    average = MovingAverage(clip, settings.ema)
+    optimizer = adamw([*clip.parameters(), *describer.parameters()], settings.lr, weight_decay=0.05)
+    tokenizer = build_tokenizer(WORDS, text.max_position_embeddings)
+    words = tokenized(corpus, tokenizer, text.max_position_embeddings, device)
+    images, wordings = corpus.images.to(device), len(corpus.captions[0])
+
+    shown, said = corpus.shown.to(device), corpus.said.flatten(0, 1).to(device)
+
+    modules = {"clip": clip, "describer": describer, "average": average.module}
+    with Run("clip", settings, modules, {"optimizer": optimizer}, len(corpus)) as run:
+        for step in run.steps():
+            index = batch_at(settings.seed, step, settings.batch, len(corpus))
+            wording = torch.randint(wordings, (len(index),), generator=generator_at(settings.seed, step))
+            index, chosen = index.to(device), (index * wordings + wording).to(device)
+            batch = Batch(to_signed_float(images[index]), words.tokens[chosen].long(), *hard_negatives(words, chosen),
+                          shown[index].long(), said[chosen].long())
+            with mixed_precision(device, settings.bf16):
+                losses = clip_losses(clip, describer, batch)
+            loss = (losses["contrastive"] + settings.binding_weight * losses["binding"]
+                    + settings.describe_weight * (losses["describe_image"] + losses["describe_text"]))
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(modules["clip"].parameters(), 1.0)
+            optimizer.step()
+            average.update(clip, step)
+            run.log(loss=loss, **losses)
+    average.module.save(settings.out / "clip")
+    save_tokenizer(tokenizer, settings.out / "tokenizer")
+    return average.module

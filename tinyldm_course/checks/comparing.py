@@ -1,0 +1,217 @@
+"""Two Outcomes of one Call side by side: in what do they differ first? And how to show it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tinyldm_course.checks.calls import Call, Outcome, tensors_in
+
+# In the order in which they are looked at: where there is an error there is no value, where the shape is wrong no
+# number can be compared.
+ASPECTS = ("error", "parameters", "kind", "length", "shape", "device", "value", "dtype", "gradient", "inputs")
+# In torch's messages about what needs numbers, and about the order in memory, which "meta" does not always know.
+UNDECIDABLE = ("on meta tensors", "meta tensor", "'Meta' backend", "raises unimplemented by default",
+               "view size is not compatible")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The first difference: in which aspect, in which part ("" is the whole value), and both sides in words.
+
+    Of a gradient or a changed argument the part begins with the argument's place: "0", or "0['weight']".
+    """
+
+    aspect: str
+    part: str
+    yours: str
+    expected: str
+    difference: str = ""
+
+    def argument(self) -> tuple[int, str]:
+        """The place of the argument that a gradient or a change belongs to, and the part of it."""
+        place, inside = re.match(r"(\d+)(.*)", self.part, re.DOTALL).groups()
+        return int(place), inside
+
+
+def first_difference(got: Outcome, want: Outcome, call: Call, tolerance: float) -> Fault | None:
+    """The first aspect, in the order of ASPECTS, in which two outcomes of a call differ; None if they agree."""
+    if got.error or want.error:
+        return _errors(got, want, call)
+    if got.parameters != want.parameters:
+        return Fault("parameters", "", str(got.parameters), str(want.parameters))
+    faults = [*_values(got.value, want.value, "", _loose_dtype(call), tolerance)]
+    for index, (mine, theirs) in enumerate(zip(got.gradients, want.gradients)):
+        faults += _gradient_faults(mine, theirs, index, tolerance)
+    for index, (mine, theirs) in enumerate(zip(got.args_after, want.args_after)):
+        faults += [Fault("inputs", f"{index}{fault.part}", fault.yours, fault.expected, fault.difference)
+                   for fault in _values(mine, theirs, "", False, tolerance)]
+    return min(faults, key=lambda fault: ASPECTS.index(fault.aspect), default=None)
+
+
+def _errors(got: Outcome, want: Outcome, call: Call) -> Fault | None:
+    mine, theirs = (outcome.error.type if outcome.error else "" for outcome in (got, want))
+    needs_numbers = call.device == "meta" and got.error and any(text in got.error.message for text in UNDECIDABLE)
+    if mine == theirs or needs_numbers:
+        return None
+    return Fault("error", "", f"{mine}: {got.error.message}" if mine else shown(got.value),
+                 theirs or shown(want.value))
+
+
+def _loose_dtype(call: Call) -> bool:
+    """Without a float tensor among the arguments any float dtype is as good as another."""
+    return not any(arg.is_floating_point() for arg in tensors_in(call.args))
+
+
+def _values(got: Any, want: Any, part: str, loose: bool, tolerance: float) -> Iterator[Fault]:
+    if isinstance(want, (list, tuple)) and isinstance(got, (list, tuple)):
+        if len(got) != len(want):
+            yield Fault("length", part, *(f"{len(items)} entries: {shown(items)}" for items in (got, want)),
+                        f"{len(got) - len(want):+d} entries")
+            return
+        for index, (mine, theirs) in enumerate(zip(got, want)):
+            yield from _values(mine, theirs, f"{part}[{index}]", loose, tolerance)
+    elif isinstance(want, dict) and isinstance(got, dict) and got.keys() == want.keys():
+        for key in want:
+            yield from _values(got[key], want[key], f"{part}[{key!r}]", loose, tolerance)
+    elif _numeric(got) and _numeric(want):
+        yield from _numbers(got, want, part, loose, tolerance)
+    elif isinstance(want, str) and _spelled(got) == _spelled(want):
+        return
+    elif type(got) is not type(want) or got != want:
+        same_kind = isinstance(want, str) and isinstance(got, str)
+        yield (Fault("value", part, shown(got), shown(want)) if same_kind else
+               Fault("kind", part, _with_kind(got), _with_kind(want)))
+
+
+def _spelled(value: Any) -> Any:
+    """Letters as they are meant: "d, b" and ["D", "B"] are "DB"."""
+    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+        value = "".join(value)
+    return re.sub(r"[\s,;]", "", value).upper() if isinstance(value, str) else value
+
+
+def _numeric(value: Any) -> bool:
+    return isinstance(value, (Tensor, bool, int, float))
+
+
+def _numbers(got: Any, want: Any, part: str, loose: bool, tolerance: float) -> Iterator[Fault]:
+    loose = loose or not isinstance(got, Tensor) or not isinstance(want, Tensor)
+    mine, theirs = torch.as_tensor(got), torch.as_tensor(want)
+    if mine.is_complex() != theirs.is_complex():
+        yield Fault("kind", part, _with_kind(got), _with_kind(want))
+    elif mine.shape != theirs.shape:
+        yield Fault("shape", part, f"shape {tuple(mine.shape)}", f"shape {tuple(theirs.shape)}")
+    elif mine.device != theirs.device:
+        yield Fault("device", part, f"a result on {mine.device}", f"a result on {theirs.device}")
+    else:
+        # 5 is as good an answer as 5.0: where a number is asked for, or a number was given for a tensor of one
+        plain = not isinstance(want, Tensor) or isinstance(got, int) and theirs.is_floating_point()
+        same_kind = plain or loose and mine.is_floating_point() == theirs.is_floating_point()
+        if mine.dtype != theirs.dtype and not same_kind:
+            yield Fault("dtype", part, str(mine.dtype), str(theirs.dtype))
+        if mine.device.type != "meta" and not _close(mine, theirs, tolerance).all():
+            yield _apart(mine, theirs, part, tolerance)
+
+
+def _close(got: Tensor, want: Tensor, tolerance: float) -> Tensor:
+    """Elementwise: within `tolerance` of the expected number, and of a tenth of the largest of them; NaN equals NaN."""
+    if not (got.is_floating_point() or want.is_floating_point()) or got.is_complex() or want.is_complex():
+        return got == want
+    got, want = got.double(), want.double()
+    finite = want[want.isfinite()].abs()
+    largest = finite.max().item() if finite.numel() else 0.0
+    near = (got - want).abs() <= tolerance * (want.abs() + 0.1 * largest) + 1e-7
+    near &= want.isfinite()      # ∞ is at most ∞, but no number is near to it
+    return near | (got == want) | (got.isnan() & want.isnan())
+
+
+def _apart(got: Tensor, want: Tensor, part: str, tolerance: float) -> Fault:
+    if got.is_complex() or want.is_complex():
+        return Fault("value", part, shown(got), shown(want))
+    distance = (got.double() - want.double()).abs()
+    if got.numel() <= 8:
+        return Fault("value", part, shown(got), shown(want), shown(got.double() - want.double()))
+    wrong = ~_close(got, want, tolerance)
+    worst = torch.where(wrong, distance.nan_to_num(torch.inf, torch.inf), -1.0).argmax()
+    index = [int(i) for i in torch.unravel_index(worst, got.shape)]
+    at, count = f" at {index}", f"; {int(wrong.sum())} of {got.numel()} numbers are wrong"
+    return Fault("value", part, number(got[tuple(index)]) + at, number(want[tuple(index)]) + at,
+                 number(got[tuple(index)].double() - want[tuple(index)].double()) + count)
+
+
+def _gradient_faults(got: Tensor | None, want: Tensor | None, index: int, tolerance: float) -> Iterator[Fault]:
+    """No gradient is as good as a gradient of nothing but zeros."""
+    mine, theirs = (None if g is None or not g.any() else g for g in (got, want))
+    if mine is None and theirs is None:
+        return
+    if mine is None or theirs is None:
+        yield Fault("gradient", str(index), "none" if mine is None else shown(mine),
+                    "none" if theirs is None else shown(theirs))
+    elif not _close(mine, theirs, 10 * tolerance).all():
+        yield replace(_apart(mine, theirs, str(index), tolerance), aspect="gradient")
+
+
+def number(value: Any) -> str:
+    """A number with as many digits as a reader compares."""
+    value = value.item() if isinstance(value, Tensor) else value
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def shown(value: Any) -> str:
+    """A value in a few words: small tensors in full, large ones by shape and range."""
+    if isinstance(value, Tensor):
+        return _tensor_shown(value)
+    if isinstance(value, (list, tuple)):
+        inside = ", ".join(shown(item) for item in value)
+        return f"[{inside}]" if isinstance(value, list) else f"({inside})"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {shown(item)}" for key, item in value.items()) + "}"
+    return number(value) if isinstance(value, float) else repr(value)
+
+
+def _with_kind(value: Any) -> str:
+    """A value behind the name of its kind: a list looks like a tensor where both are shown in full."""
+    text = shown(value)
+    if isinstance(value, (list, tuple, dict)):
+        return f"a {type(value).__name__} of {len(value)}: {text}"
+    if value is None or isinstance(value, Tensor) and not text.startswith("["):
+        return text
+    kind = "tensor" if isinstance(value, Tensor) else "string" if isinstance(value, str) else "number"
+    return f"a {kind}: {text}"
+
+
+def _tensor_shown(value: Tensor) -> str:
+    kind = str(value.dtype).removeprefix("torch.")
+    if value.is_complex():
+        return f"complex numbers of shape {tuple(value.shape)}"
+    shape = f"shape {tuple(value.shape)}, {kind}"
+    if value.device.type == "meta" or not value.numel():
+        return f"tensor of {shape}"
+    if value.numel() <= 8:
+        return _nested(value)
+    return f"tensor of {shape}, from {number(value.min())} to {number(value.max())}"
+
+
+def _nested(value: Tensor) -> str:
+    return number(value) if value.dim() == 0 else "[" + ", ".join(_nested(item) for item in value) + "]"
+
+
+def observation(got: Any, want: Any) -> str:
+    """What is plain to see about a wrong result: NaN, a factor, an offset. "" where nothing is."""
+    if not (isinstance(got, Tensor) and isinstance(want, Tensor)) or got.shape != want.shape or want.numel() < 4:
+        return ""
+    got, want = got.double(), want.double()
+    if not got.isfinite().all():
+        return "Your result holds NaN or infinity: something is divided by zero, or a negative number has no root."
+    if (want == want.flatten()[0]).all():
+        return ""      # equal numbers are a multiple of any others
+    factor, offset = (got * want).sum() / (want * want).sum(), (got - want).mean()
+    if _close(got, factor * want, 1e-4).all():
+        return f"Your result is {number(factor)} times the expected one." if factor else "Your result is 0 everywhere."
+    if _close(got, want + offset, 1e-4).all():
+        return f"Your result is the expected one plus {number(offset)}."
+    return ""

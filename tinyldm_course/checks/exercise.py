@@ -1,0 +1,67 @@
+"""What an exercise is: a right answer, inputs to try it on, and the mistakes that people really make.
+
+A lesson's exercises are literal data: `exercises/lesson_NN.py` holds a tuple `EXERCISES` of `Exercise` objects. A
+wrong answer is written down once, as a function: the check recognises a learner's mistake by its doing the same, and
+the tests hold that the check does.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Generator
+
+from tinyldm_course.checks.calls import Call
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A plausible wrong answer.
+
+    Args:
+        diagnosis: its name in lower case with hyphens: one of `diagnoses.GENERAL`, or the exercise's own.
+        answer: a function (or class) that makes the mistake, with the signature of the right one.
+        message: one to three sentences to the learner: what was done, and why it is not that. None for a general
+            diagnosis, which has its own text.
+    """
+
+    diagnosis: str
+    answer: Callable[..., Any]
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise.
+
+    Args:
+        name: as in `check("name", …)`; unique in the course, and the name of the function in the notebook.
+        title: a few words.
+        stars: 1 (a line or two) to 3 (think); minutes: what it takes.
+        answer: a right answer: its parameters' names are the signature, and what it does is what is asked for:
+            dtypes, gradients, a ValueError.
+        cases: (generator) -> the calls to try, the smallest first (it becomes the counter-example), of several
+            shapes and batch sizes, with fresh random numbers from the generator.
+        hints: in steps, from a nudge to nearly the answer.
+        insight: what a right answer teaches, beyond the formula: one or two sentences.
+        wrong: at least four wrong answers, each with its own diagnosis; the more specific ones first.
+        right: at least two other right answers: einsum, a loop, float64 inside, another style.
+        moments: for an answer that draws normal noise: (args of a call) -> (mean, standard deviation) of its value;
+            another way of drawing from the same distribution is then right too.
+        tolerance: largest relative error.
+        constants: the names of arguments that nothing is ever learnt through, such as ᾱ: .item() may be called on them.
+    """
+
+    name: str
+    title: str
+    stars: int
+    minutes: int
+    answer: Callable[..., Any]
+    cases: Callable[[Generator], list[Call]]
+    hints: tuple[str, ...]
+    insight: str
+    wrong: tuple[Wrong, ...]
+    right: tuple[Callable[..., Any], ...]
+    moments: Callable[..., tuple] | None = None
+    tolerance: float = 1e-4
+    constants: tuple[str, ...] = ()

@@ -1,0 +1,100 @@
+"""What the learner has solved so far: one small JSON file in the home directory, or where TINYLDM_PROGRESS says."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+FULL, EMPTY = "#", "."     # plain: not every terminal knows the block characters
+WIDTH = 20                 # of a bar
+SECONDS = 1.0              # that a notebook waits for another one's writing
+
+
+@dataclass(frozen=True)
+class Record:
+    """One exercise's history: how often it was checked until it passed, and when that was (ISO 8601, UTC), or ""."""
+
+    attempts: int = 0
+    passed: str = ""
+
+
+def place() -> Path:
+    """The file: TINYLDM_PROGRESS, else ~/.tinyldm/progress.json."""
+    named = os.environ.get("TINYLDM_PROGRESS")
+    return Path(named) if named else Path.home() / ".tinyldm" / "progress.json"
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """In the block no other notebook changes the file, so that what is read stays true until it is written.
+
+    Raises: OSError where no file can be made there, or where another one keeps it for long.
+    """
+    from filelock import FileLock
+
+    file = place()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_name(file.name + ".lock"), timeout=SECONDS):
+        yield
+
+
+def read() -> dict[str, Record]:
+    """Name of the exercise -> its record. Nothing where there is no file yet, or none that can be read."""
+    try:
+        return _parsed(place().read_bytes())
+    except (OSError, ValueError):
+        return {}
+
+
+def _parsed(content: bytes) -> dict[str, Record]:
+    """Raises ValueError for what is no progress file."""
+    try:
+        found = {name: Record(**record) for name, record in json.loads(content)["exercises"].items()}
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"not a progress file: {error}") from error
+    if not all(isinstance(record.attempts, int) and isinstance(record.passed, str) for record in found.values()):
+        raise ValueError("not a progress file: attempts are whole numbers, passed is a date")
+    return found
+
+
+def write(records: dict[str, Record]) -> None:
+    """Replace the file, whole or not at all; one that cannot be read is kept beside it, with the ending .damaged.
+
+    Raises: OSError where nothing can be written there.
+    """
+    from tinyldm.training.checkpoints import write_whole
+
+    file = place()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _parsed(file.read_bytes())
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        os.replace(file, file.with_name(file.name + ".damaged"))
+    facts = {name: {"attempts": record.attempts, "passed": record.passed} for name, record in sorted(records.items())}
+    write_whole(file, json.dumps({"version": 1, "exercises": facts}, indent=1).encode())
+
+
+def after_check(record: Record, passed: bool) -> Record:
+    """The record after one more check. Once passed, an exercise stays passed and is counted no further."""
+    if record.passed:
+        return record
+    return Record(record.attempts + 1, datetime.now(UTC).isoformat(timespec="seconds") if passed else "")
+
+
+def in_words(records: dict[str, Record], lessons: dict[int, tuple[str, tuple[str, ...]]]) -> list[str]:
+    """A bar for each lesson, and the sum.  lessons: number -> (title, names of its exercises)."""
+    lines, done, total = [], 0, 0
+    longest = max((len(title) for title, _ in lessons.values()), default=0)
+    for number, (title, names) in sorted(lessons.items()):
+        solved = sum(bool(records.get(name, Record()).passed) for name in names)
+        left = [name for name in names if not records.get(name, Record()).passed]
+        bar = (FULL * round(WIDTH * solved / len(names))).ljust(WIDTH, EMPTY)
+        lines.append(f"{number:02d}  {title:<{longest}}  [{bar}]  {solved} of {len(names)}"
+                     + (f"   next: {left[0]}" if left and solved else ""))
+        done, total = done + solved, total + len(names)
+    return [*lines, f"{done} of {total} exercises solved"]

@@ -1,0 +1,166 @@
+"""The process in which one student's code runs. It answers the parent's questions until one of them is gone.
+
+    {"n": 1, "do": "cell", "number": 3, "source": "…"}      ->  {"n": 1, "error": None or an Error}
+    {"n": 2, "do": "find", "name": "ddim_step"}             ->  {"n": 2, "found": True}
+    {"n": 3, "do": "call", "name": "ddim_step", "call": …, "watched": True}
+                                                            ->  {"n": 3, "outcome": …, "used": [names in the package]}
+
+Nothing that is said here is believed, see the package's docstring. So it needs no defence against the code that it
+runs, in its own memory; what it must defend is the rest of the machine, and that it does before the first cell.
+"""
+
+import json
+import linecache
+import os
+import random
+import socket
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+import tinyldm
+import tinyldm_course
+from tinyldm_course.checks.calls import Call, Error, Made, Outcome, described, perform
+from tinyldm_course.grading import limits, wire
+
+PACKAGE = str(Path(tinyldm.__file__).parent) + os.sep
+COURSE = str(Path(tinyldm_course.__file__).parent) + os.sep
+ANSWERS = str(Path(COURSE, "exercises"))
+MOST_MESSAGE = 1000
+
+
+def main() -> None:
+    """Serve. The command line is one JSON object, written by `sandbox.py`."""
+    settings = json.loads(sys.argv[1])
+    if settings["user"] is not None:
+        limits.become(settings["user"])
+    limits.control(limits.PR_SET_PDEATHSIG, limits.SIGKILL)      # after `become`, which would undo it
+    limits.set_limits(limits.Limits(**settings["limits"]))
+    locked = limits.lock_files(Path(settings["folder"]), settings["readable"])
+    torch.set_num_threads(1)
+    connection = socket.socket(fileno=settings["connection"])
+    wire.send(connection, wire.frame({"n": 0, "locked": locked}))
+    student = Student()
+    while True:
+        try:
+            question = wire.receive(connection, makers=True)
+        except wire.Closed:
+            return
+        wire.send(connection, student.answer(question))
+
+
+class Student:
+    """One student's notebook, as far as it has run.
+
+    Attributes:
+        answers: exercise -> what the student gave to `check`.
+    """
+
+    def __init__(self):
+        self.module = types.ModuleType("submission")      # not "__main__", whose demonstrations stay unasked for
+        sys.modules["submission"] = self.module
+        self.answers: dict[str, Any] = {}
+        replace_checks(self.answers)
+        random.seed(0)
+        numpy.random.seed(0)
+        torch.manual_seed(0)
+
+    def answer(self, question: dict) -> bytes:
+        """The frame that answers a question."""
+        doing = {"cell": self.run_cell, "find": self.find, "call": self.call}[question.pop("do")]
+        number = question.pop("n")
+        try:
+            return wire.frame({"n": number} | doing(**question))
+        except (TypeError, ValueError) as error:      # the value cannot be sent
+            return wire.frame({"n": number, "outcome": Outcome(error=short(Error(type(error).__name__, str(error))))})
+
+    def run_cell(self, number: int, source: str) -> dict:
+        """Run one cell of the notebook."""
+        name = f"<cell {number}>"
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)      # for error messages
+        try:
+            exec(compile(source, name, "exec"), self.module.__dict__)
+        except BaseException as error:      # SystemExit and KeyboardInterrupt are raised by students, too
+            return {"error": short(in_cell(error, name))}
+        return {"error": None}
+
+    def find(self, name: str) -> dict:
+        """Is there an answer to this exercise?"""
+        return {"found": name in self.answers or hasattr(self.module, name)}
+
+    def call(self, name: str, call: Call, watched: bool) -> dict:
+        """Make one call of an answer; if watched, note which of the package's functions it calls."""
+        answer = self.answers[name] if name in self.answers else getattr(self.module, name)
+        function = answer if callable(answer) else lambda: answer
+        used: set[str] = set()
+        sys.setprofile(watcher(used) if watched else None)
+        try:
+            outcome = perform(function, call)
+        except BaseException as error:
+            outcome = Outcome(error=described(error, function))
+        finally:
+            sys.setprofile(None)
+        if outcome.error is not None:
+            outcome = replace(outcome, error=short(outcome.error))
+        # What was made is known to the parent; it reads no names of functions from here.
+        after = tuple(None if isinstance(arg, Made) else arg for arg in outcome.args_after)
+        return {"outcome": replace(outcome, args_after=after), "used": sorted(used)[:20]}
+
+
+def watcher(used: set[str]) -> Callable[..., None]:
+    """A profile function that notes which functions of the package the student's own code calls."""
+    def watch(frame: types.FrameType, event: str, _: Any) -> None:
+        file = frame.f_code.co_filename
+        if event != "call" or not file.startswith((PACKAGE, ANSWERS)):
+            return
+        caller = frame.f_back.f_code.co_filename if frame.f_back else ""
+        if caller.startswith(("<cell", COURSE)):
+            used.add(f"{frame.f_globals.get('__name__', '')}.{frame.f_code.co_qualname}")
+    return watch
+
+
+def in_cell(error: BaseException, name: str) -> Error:
+    """An error with the line of the cell that raised it."""
+    if isinstance(error, SyntaxError):
+        return Error(type(error).__name__, str(error.msg), error.lineno or 0, (error.text or "").strip())
+    trace, line = error.__traceback__, 0
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == name:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return Error(type(error).__name__, str(error), line, linecache.getline(name, line).strip())
+
+
+def short(error: Error) -> Error:
+    """An error that fits into a report."""
+    return replace(error, message=error.message[:MOST_MESSAGE], code=error.code[:MOST_MESSAGE])
+
+
+def replace_checks(answers: dict[str, Any]) -> None:
+    """In a notebook, `check(name, answer)` tells the learner. Here it notes the answer: the parent judges."""
+    class Silent(types.ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return lambda *args, **kwargs: None
+
+    def check(name: str, answer: Any) -> None:
+        answers[name] = answer
+
+    # Under "tinyldm.course" the course was found before it became a package of its own: older notebooks still say so.
+    for course in ("tinyldm_course", "tinyldm.course"):
+        for module in ("checking", "exercises"):
+            sys.modules[f"{course}.{module}"] = Silent(f"{course}.{module}")
+        sys.modules[f"{course}.checking"].check = check
+    sys.modules["tinyldm.course"] = Silent("tinyldm.course")
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    main()

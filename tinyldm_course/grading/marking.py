@@ -1,0 +1,196 @@
+"""One submission: run it, judge it, and say what a teacher should look at (in a process of its own: classroom.py)."""
+
+import importlib.util
+import re
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from tinyldm_course.checks.calls import Error
+from tinyldm_course.checks.exercise import Exercise
+from tinyldm_course.checks.feedback import Feedback
+from tinyldm_course.checks.pipeline import Result, run_check
+from tinyldm_course.exercises import lessons
+from tinyldm_course.grading import wire
+from tinyldm_course.grading.isolation import PACKAGES, Isolation
+from tinyldm_course.grading.limits import Limits
+from tinyldm_course.grading.session import Session
+from tinyldm_course.grading.submissions import Submission, cells_of, suspicions
+
+POINTS = 10                                       # for each star, as in the notebooks' own metadata
+SOLUTIONS = PACKAGES[0].parent / "exercises" / "solutions"
+ADDRESS = re.compile(r"0x[0-9a-f]{6,}")           # of an object in memory: another one in each run
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What one exercise got.
+
+    Attributes:
+        diagnosis: why it got nothing: a name of `diagnoses.py` or of the exercise; "" where it passed.
+        page: the feedback, as HTML.
+        look_at: what the teacher should see: borrowed answers, unusual tools, forged replies.
+    """
+
+    exercise: str
+    title: str
+    points: int
+    out_of: int
+    diagnosis: str
+    page: str
+    look_at: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Graded:
+    """What one submission got.
+
+    Attributes:
+        problem: why nothing of it was graded; "" where it was.
+        cell_errors: (number of the cell, what went wrong in it).
+        log: what the student's code printed, cut.
+    """
+
+    student: str
+    lesson: int
+    marks: tuple[Mark, ...]
+    problem: str = ""
+    cell_errors: tuple[tuple[int, str], ...] = ()
+    log: bytes = b""
+
+
+# ── Exercises ────────────────────────────────────────────────────────────────────────────────────────
+
+def read_hidden(folder: Path | None) -> dict[int, tuple[Exercise, ...]]:
+    """The teacher's own checks: `lesson_NN.py` in a folder, in the form of the course's (exercises/lesson_02.py).
+
+    An exercise of the same name as one of the course adds its inputs to that one: both must pass. One of a new name
+    is one more exercise. Raises ValueError that names the file which is none.
+    """
+    found = {}
+    if folder is not None and not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; expected one that holds lesson_NN.py")
+    for file in sorted(folder.glob("*.py")) if folder else ():
+        match = re.fullmatch(r"lesson_(\d\d)", file.stem)
+        if match is None:
+            raise ValueError(f"{file} is not named lesson_NN.py; put helpers into the file of their lesson")
+        spec = importlib.util.spec_from_file_location(f"hidden_{file.stem}", file)
+        module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+            found[int(match[1])] = tuple(module.EXERCISES)
+            for exercise in found[int(match[1])]:
+                require_sendable(exercise)
+        except Exception as error:
+            raise ValueError(f"{file} does not load: {type(error).__name__}: {error}") from error
+    if folder is not None and not found:
+        raise ValueError(f"{folder} holds no lesson_NN.py")
+    return found
+
+
+def require_sendable(exercise: Exercise) -> None:
+    """Can the calls of an exercise go to another process? Raises ValueError or TypeError that says what cannot."""
+    for call in exercise.cases(torch.Generator().manual_seed(0)):
+        wire.frame({"call": call})
+
+
+def checks_of(lesson: int, hidden: dict[int, tuple[Exercise, ...]]) -> dict[str, list[Exercise]]:
+    """Name of an exercise -> the checks that it must pass: the course's, then the teacher's."""
+    checks: dict[str, list[Exercise]] = {}
+    for exercise in (*lessons().get(lesson, ()), *hidden.get(lesson, ())):
+        checks.setdefault(exercise.name, []).append(exercise)
+    return checks
+
+
+# ── A submission ─────────────────────────────────────────────────────────────────────────────────────
+
+def grade(submission: Submission, checks: dict[str, list[Exercise]], isolation: Isolation, bounds: Limits,
+          seed: int) -> Graded:
+    """Mark all exercises of one submission. Only a broken machine raises."""
+    problem = submission.problem or ("" if checks else f"lesson {submission.lesson:02d} has no exercises")
+    if problem:
+        return unmarked(submission, checks, problem)
+    with Session(submission.cells, isolation, bounds) as session:
+        marks = tuple(mark(name, exercises, submission, session, seed) for name, exercises in checks.items())
+    errors = tuple((number, in_words(error)) for number, error in sorted(session.cell_errors.items()))
+    return Graded(submission.student, submission.lesson, marks, "", errors, bytes(session.log))
+
+
+def unmarked(submission: Submission, checks: dict[str, list[Exercise]], problem: str) -> Graded:
+    """What a submission gets that could not be graded."""
+    marks = tuple(Mark(name, all_of[0].title, 0, POINTS * all_of[0].stars, "not-graded", "")
+                  for name, all_of in checks.items())
+    return Graded(submission.student, submission.lesson, marks, problem)
+
+
+def mark(name: str, exercises: list[Exercise], submission: Submission, session: Session, seed: int) -> Mark:
+    """Judge one exercise by all of its checks."""
+    usual = allowed(submission.lesson, name)
+    look_at = [f"uses {one}" for one in suspicions(submission.cells, name) if one not in usual]
+    if not session.holds(name):
+        result, exercise = missing(name, session), exercises[0]
+    else:
+        for exercise in exercises:
+            result, strange = judged(exercise, session, seed)
+            look_at += strange
+            if not result.passed:
+                break
+        known = {*usual, *(note.removeprefix("uses ") for note in look_at)}
+        methods = tuple(f"{one}." for one in known)      # of a class that may be used, or is told already
+        look_at += [f"called {one}" for one in session.used.get(name, ())
+                    if one not in known and not one.startswith(methods)]
+    look_at += ["sent forged replies to the grader"] * session.forged
+    title, points = exercises[0].title, POINTS * exercises[0].stars
+    page = ADDRESS.sub("0x…", Feedback(exercise, result)._repr_html_())
+    return Mark(name, title, points if result.passed else 0, points, result.diagnosis, page, tuple(look_at))
+
+
+def judged(exercise: Exercise, session: Session, seed: int) -> tuple[Result, list[str]]:
+    """The result of a check, and what is strange about it. Asked twice: who answers differently is not right."""
+    try:
+        first = steady(run_check(exercise, session.runner(exercise.name), seed))
+        if first.error is not None and first.error.type in ("TimeUp", "Died"):
+            return first, []
+        if first == steady(run_check(exercise, session.runner(exercise.name), seed)):
+            return first, []
+    except Exception as error:      # a value that no check was prepared for: never a pass
+        problem = f"the check cannot judge what came back ({type(error).__name__})"
+        return Result(False, "not-judged", f"What your code returned could not be judged: {error}"), [problem]
+    return Result(False, "not-repeatable", "The same inputs and the same seeds gave another result the second time. "
+                  "Draw random numbers from the generator that you are given only, and keep nothing between calls."), []
+
+
+def steady(result: Result) -> Result:
+    """A result without what differs from run to run: seconds, and addresses in messages."""
+    error = result.error
+    if error is not None:
+        error = replace(error, message=ADDRESS.sub("0x…", error.message))
+    return replace(result, seconds=0.0, error=error)
+
+
+def missing(name: str, session: Session) -> Result:
+    """There is no answer of that name: say which cell was to give it and failed."""
+    message = f"There is no function or value {name} in the notebook."
+    number = next((number for number, cell in enumerate(session.cells, 1)
+                   if number in session.cell_errors and re.search(rf"\b{re.escape(name)}\b", cell)), None)
+    if number is None:
+        return Result(False, "missing", message)
+    return Result(False, "missing", f"{message} Cell {number}, in which it occurs, did not run.",
+                  error=session.cell_errors[number])
+
+
+def in_words(error: Error) -> str:
+    """One line about an error in a cell."""
+    where = f"line {error.line}: {error.code} · " if error.line else ""
+    return ADDRESS.sub("0x…", f"{where}{error.type}: {error.message}")
+
+
+@cache
+def allowed(lesson: int, name: str) -> frozenset[str]:
+    """What the course's own solution of an exercise uses: nobody is blamed for that. Nothing without a checkout."""
+    found: set[str] = set()
+    for file in sorted(SOLUTIONS.glob(f"{lesson:02d}_*.ipynb")):
+        found |= set(suspicions(tuple(cells_of(file)), name))
+    return frozenset(found)

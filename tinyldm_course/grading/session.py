@@ -1,0 +1,161 @@
+"""A student's notebook in a sandbox, started again when it dies: one bad cell or function costs no other.
+
+`Session.runner(name)` is a Runner as `judging.run_check` wants it, only that the function is somewhere else.
+"""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from tinyldm_course.checks.calls import Call, Error, Made, Outcome, Runner
+from tinyldm_course.grading import wire
+from tinyldm_course.grading.isolation import Isolation
+from tinyldm_course.grading.limits import Limits
+from tinyldm_course.grading.sandbox import Ended, Sandbox
+
+MOST_DEADLY = 3       # cells that end the process; after that the rest of the notebook is not run
+MOST_LOG = 2**16
+
+
+class Session:
+    """One notebook.
+
+    Attributes:
+        cell_errors: number of a cell, from 1 -> what went wrong in it.
+        used: function of the student -> functions of this package that it was seen to call.
+        forged: did it ever send what it was not asked for?
+        log: what it printed, cut.
+    """
+
+    def __init__(self, cells: tuple[str, ...], isolation: Isolation, bounds: Limits):
+        self.cells, self.isolation, self.bounds = cells, isolation, bounds
+        self.cell_errors: dict[int, Error] = {}
+        self.used: dict[str, list[str]] = {}
+        self.forged = False
+        self.log = bytearray()
+        self._deadly: set[int] = set()
+        self._sandbox: Sandbox | None = None
+        self._over = time.monotonic() + bounds.submission
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._sleep()
+
+    # ── The notebook ─────────────────────────────────────────────────────────────────────────────────
+
+    def _wake(self) -> Sandbox:
+        """A process in which all cells have run, except those that ended it before."""
+        while self._sandbox is None:
+            if time.monotonic() > self._over:
+                raise Ended(f"the whole notebook took longer than {self.bounds.submission:g} seconds", late=True)
+            self._sandbox = Sandbox(self.isolation, self.bounds).__enter__()
+            for number, source in enumerate(self.cells, 1):
+                if number in self._deadly:
+                    continue
+                if len(self._deadly) >= MOST_DEADLY:
+                    self.cell_errors[number] = Error("NotRun", "not run, as too many cells before it ended the process")
+                elif not self._run(number, source):
+                    break
+        return self._sandbox
+
+    def _run(self, number: int, source: str) -> bool:
+        """Run a cell. Did the process survive it?"""
+        question = {"do": "cell", "number": number, "source": source}
+        try:
+            error = self._sandbox.ask(question, self.bounds.seconds).get("error")
+        except Ended as ended:
+            self._deadly.add(number)
+            self.cell_errors[number] = self._buried(ended)
+            return False
+        try:
+            if error is not None:
+                self.cell_errors[number] = clean(error)
+        except wire.BadFrame:
+            self.forged = True
+        return True
+
+    def _buried(self, ended: Ended) -> Error:
+        """Put a dead process away; the error that it is for the student."""
+        self.forged = self.forged or ended.forged
+        self._sleep()
+        return Error("TimeUp" if ended.late else "Died", str(ended))
+
+    def _sleep(self) -> None:
+        if self._sandbox is not None:
+            self._sandbox.close()
+            self.log += self._sandbox.log[:MOST_LOG - len(self.log)]
+            self._sandbox = None
+
+    # ── Its functions ────────────────────────────────────────────────────────────────────────────────
+
+    def holds(self, exercise: str) -> bool:
+        """Did the student give `check` an answer to an exercise, or write a function of its name?"""
+        try:
+            answer = self._wake().ask({"do": "find", "name": exercise}, self.bounds.seconds)
+        except Ended as ended:
+            self._buried(ended)
+            return False
+        return answer.get("found") is True
+
+    def runner(self, exercise: str) -> Runner:
+        """Makes the calls of one exercise, with a limit on the seconds of all of them together."""
+        left, failed = self.bounds.seconds, None
+
+        def run(call: Call) -> Outcome:
+            nonlocal left, failed
+            if failed is not None:      # it does not come back to life within an exercise
+                return Outcome(error=failed)
+            try:
+                sandbox = self._wake()
+                spent = sandbox.spent
+                answer = sandbox.ask({"do": "call", "name": exercise, "call": call,
+                                      "watched": exercise not in self.used}, left)
+                left -= sandbox.spent - spent
+                self._note_used(exercise, answer.get("used"))
+                return sound(answer.get("outcome"), call)
+            except Ended as ended:
+                failed = self._buried(ended)
+            except wire.BadFrame as error:
+                self.forged = True
+                failed = Error("Died", f"what came back is no outcome of a call: {error}")
+            return Outcome(error=failed)
+        return run
+
+    def _note_used(self, exercise: str, used: Any) -> None:
+        """Keep what the child says about itself. It may lie; so this can only add to what the teacher looks at."""
+        names = [name[:200] for name in used if isinstance(name, str)] if isinstance(used, list) else []
+        self.used.setdefault(exercise, sorted(names))
+
+
+# ── Nothing that comes back is taken for granted ─────────────────────────────────────────────────────
+
+def sound(outcome: Any, call: Call) -> Outcome:
+    """An Outcome whose parts are what an honest one would hold. Raises BadFrame."""
+    if not isinstance(outcome, Outcome):
+        raise wire.BadFrame(f"a {type(outcome).__name__}")
+    error = None if outcome.error is None else clean(outcome.error)
+    if error is not None:
+        return Outcome(error=error)
+    for name in ("gradients", "args_after"):
+        if not isinstance(getattr(outcome, name), tuple) or len(getattr(outcome, name)) != len(call.args):
+            raise wire.BadFrame(f"{name} that do not belong to the call")
+    if not all(gradient is None or isinstance(gradient, Tensor) for gradient in outcome.gradients):
+        raise wire.BadFrame("gradients that are no tensors")
+    shapes = outcome.parameters
+    if not isinstance(shapes, dict) or not all(isinstance(shape, tuple) for shape in shapes.values()):
+        raise wire.BadFrame("parameters without shapes")
+    after = tuple(given if isinstance(given, Made) and came is None else came
+                  for given, came in zip(call.args, outcome.args_after))
+    return replace(outcome, args_after=after, seconds=0.0)
+
+
+def clean(error: Any) -> Error:
+    """An Error whose parts have the types they should have, and a length that fits into a report. Raises BadFrame."""
+    if not isinstance(error, Error) or not isinstance(error.line, int):
+        raise wire.BadFrame("an error that is none")
+    # A type without a name would look like no error at all.
+    return Error(str(error.type)[:100] or "Error", str(error.message)[:1000], error.line, str(error.code)[:300])

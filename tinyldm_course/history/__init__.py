@@ -1,0 +1,1 @@
+"""The history of `tinyldm.history`, compared and drawn: measurements, figures, the report."""

@@ -1,0 +1,139 @@
+"""Four small VAEs of photographs, which make an image 2, 4, 8 and 16 times smaller: lesson 05 compares what they keep.
+
+    python -m tinyldm_course.lessons.photo_vaes              # trains those that are missing; after Ctrl-C the same goes on
+    photo_vaes.load()                                # the shipped ones, as {2: vae, 4: vae, 8: vae, 16: vae}
+
+All have four latent channels, the same kind of layers, loss, pictures, steps and seed, and differ in the number of
+levels only. They learn from crops of scikit-learn's two photographs; a square of each is never seen.
+"""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import tinyldm_course
+from tinyldm.data.corpus import Corpus
+from tinyldm.data.description import FIELDS, UNSAID
+from tinyldm.formats.diffusers_folder import load_vae, save_vae
+from tinyldm.training.run import Stopped
+from tinyldm.training.train_vae import VaeSettings, train_vae
+from tinyldm.vae import VAE, VAEConfig
+from tinyldm_course.lessons.helpers import PHOTOGRAPHS
+
+FACTORS = (2, 4, 8, 16)
+WIDTHS = (16, 24, 32, 40, 40)        # of the feature maps, full resolution first
+SHIPPED = Path(tinyldm_course.__file__).parent / "weights" / "photo_vaes"
+HELD_OUT, CROP = 128, 64             # pixels a side
+CORNERS = {"flower": (149, 150), "china": (149, 256)}     # top and left of the square that is held out, in pixels
+COMMAND = "python -m tinyldm_course.lessons.photo_vaes"
+SETTINGS = VaeSettings(out=Path("runs/photo_vaes"), steps=2400, batch=8, lr=2e-3, kl_weight=3e-7,
+                       perceptual_weight=0.0, adversarial_weight=0.0, ema=0.995)
+
+
+def config_of(factor: int) -> VAEConfig:
+    """The sizes of the VAE that makes images `factor` times smaller on each side. Raises ValueError for another."""
+    if factor not in FACTORS:
+        raise ValueError(f"factor is {factor}; expected one of {', '.join(map(str, FACTORS))}")
+    return VAEConfig(channels=WIDTHS[:factor.bit_length()], blocks_per_level=1, groups=4)
+
+
+def load(folder: Path = SHIPPED) -> dict[int, VAE]:
+    """Factor -> VAE in float32, ready to use.
+
+    Raises: ValueError, with the command that trains them, if one is missing.
+    """
+    missing = [factor for factor in FACTORS if not is_trained(folder, factor)]
+    if missing:
+        raise ValueError(f"{folder} lacks the VAEs with f = {', '.join(map(str, missing))}; train them with: "
+                         f"{COMMAND}")
+    return {factor: load_vae(folder / f"f{factor}").float().eval() for factor in FACTORS}
+
+
+def is_trained(folder: Path, factor: int) -> bool:
+    """Is this one's folder complete? Its weights are written last."""
+    return (folder / f"f{factor}" / "diffusion_pytorch_model.safetensors").is_file()
+
+
+# ── Pictures ─────────────────────────────────────────────────────────────────────────────────────────
+
+def whole(name: str) -> Tensor:
+    """A whole photograph, (3, 427, 640) uint8."""
+    from sklearn.datasets import load_sample_image  # here, as it takes a second to import
+
+    return torch.from_numpy(np.array(load_sample_image(f"{name}.jpg"))).permute(2, 0, 1)   # (H, W, 3) -> (3, H, W)
+
+
+def held_out(name: str) -> Tensor:
+    """The square that no VAE has seen, (3, 128, 128) float32 in [0, 1]. name: "flower" or "china"."""
+    top, left = CORNERS[name]
+    return whole(name)[:, top:top + HELD_OUT, left:left + HELD_OUT].float() / 255
+
+
+def crops(photograph: Tensor, corner: tuple[int, int], count: int, seed: int) -> Tensor:
+    """(3, H, W) -> (count, 3, 64, 64): squares that do not touch the held-out one, half of them mirrored.
+
+    corner: (top, left) of the held-out square.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    top, left = corner
+    found = []
+    while len(found) < count:
+        y, x = (int(torch.randint(side - CROP + 1, (), generator=generator)) for side in photograph.shape[1:])
+        mirrored = bool(torch.randint(2, (), generator=generator))
+        apart = y + CROP <= top or y >= top + HELD_OUT or x + CROP <= left or x >= left + HELD_OUT
+        if apart:
+            crop = photograph[:, y:y + CROP, x:x + CROP]
+            found.append(crop.flip(2) if mirrored else crop)
+    return torch.stack(found)
+
+
+def photo_corpus(count: int = 8000, seed: int = 0) -> Corpus:
+    """`count` crops, as many of each photograph, in the form that the training of VAEs takes."""
+    share = count // len(PHOTOGRAPHS)
+    images = torch.cat([crops(whole(name), CORNERS[name], share, seed + i) for i, name in enumerate(PHOTOGRAPHS)])
+    unknown = torch.full((len(images), len(FIELDS)), UNSAID, dtype=torch.int8)
+    return Corpus(images, [["a photograph"]] * len(images), [[[]]] * len(images), unknown, unknown[:, None])
+
+
+# ── Training ─────────────────────────────────────────────────────────────────────────────────────────
+
+def train(factor: int, settings: VaeSettings, corpus: Corpus, folder: Path) -> VAE:
+    """Train one and write it into `folder`, in float16. Goes on from its checkpoint in `settings.out` if there is one.
+
+    Raises: Stopped after Ctrl-C (saved).
+    """
+    settings = replace(settings, out=settings.out / f"f{factor}", config=config_of(factor), resume=True)
+    vae = train_vae(settings, corpus, clip=None).half()
+    save_vae(vae, folder / f"f{factor}", CROP)
+    return vae
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.partition("\n")[0])
+    parser.add_argument("--factors", type=int, nargs="+", choices=FACTORS, default=FACTORS, metavar="F",
+                        help="which of 2, 4, 8 and 16 (default: all)")
+    parser.add_argument("--steps", type=int, default=SETTINGS.steps, help="for each VAE (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: %(default)s)")
+    parser.add_argument("--bf16", action="store_true", help="mixed precision: faster where the processor has it")
+    parser.add_argument("--work", type=Path, default=SETTINGS.out, help="for checkpoints (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=SHIPPED, help="for the results (default: the package's own)")
+    given = parser.parse_args()
+    settings = replace(SETTINGS, steps=given.steps, device=given.device, bf16=given.bf16, out=given.work)
+    corpus = photo_corpus(seed=settings.seed)
+    try:
+        for factor in given.factors:
+            if not is_trained(given.out, factor):
+                vae = train(factor, settings, corpus, given.out)
+                print(f"f = {factor}: scale {vae.config.scale:.3f}, in {given.out / f'f{factor}'}", flush=True)
+    except Stopped as stopped:
+        sys.exit(f"{stopped} (here without --resume: it always goes on)")
+
+
+if __name__ == "__main__":
+    main()
