@@ -35,15 +35,21 @@ def names_of(ablation: ablations.Ablation) -> dict[str, str]:
 
 def missing(ablation: ablations.Ablation, stored: list[dict], options: argparse.Namespace) -> list[tuple[str, float]]:
     """The names and guidance scales of this training that have not been measured with these settings yet."""
-    done = {(row["name"], row["guidance_scale"]) for row in stored
-            if row["steps"] == options.steps and row["seed"] == options.seed and row["captions"] == options.captions}
+    done = {
+        (row["name"], row["guidance_scale"])
+        for row in stored
+        if row["steps"] == options.steps and row["seed"] == options.seed and row["captions"] == options.captions
+    }
     return [(name, w) for name in names_of(ablation) for w in GUIDANCE if (name, w) not in done]
 
 
 def store(row: dict, out: Path) -> None:
     """Put a measurement in the place of an older one of the same name and guidance scale."""
-    rows = [old for old in ablations.read(out) if (old["name"], old["guidance_scale"]) !=
-            (row["name"], row["guidance_scale"])] + [row]
+    rows = [
+        old
+        for old in ablations.read(out)
+        if (old["name"], old["guidance_scale"]) != (row["name"], row["guidance_scale"])
+    ] + [row]
     partial = out.with_suffix(".partial")
     partial.write_text("".join(json.dumps(some) + "\n" for some in rows), encoding="utf-8")
     partial.replace(out)
@@ -55,25 +61,42 @@ def run(ablation: ablations.Ablation, options: argparse.Namespace, corpus, base:
     if not todo:
         print(f"{ablation.name}: stored already")
         return
-    settings = replace(SETTINGS, out=options.runs / f"{options.steps}_steps_seed_{options.seed}", steps=options.steps,
-                       seed=options.seed, device=str(base.device), resume=True)
+    settings = replace(
+        SETTINGS,
+        out=options.runs / f"{options.steps}_steps_seed_{options.seed}",
+        steps=options.steps,
+        seed=options.seed,
+        device=str(base.device),
+        resume=True,
+    )
     start = time.monotonic()
     models = ablations.train(ablation, settings, corpus, base)
-    facts = {"steps": options.steps, "batch": settings.batch, "seed": options.seed, "scenes": len(corpus),
-             "captions": options.captions, "seconds": round(time.monotonic() - start, 1),
-             "versions": machine.versions(), "hardware": machine.hardware(base.device),
-             "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")}
+    facts = {
+        "steps": options.steps,
+        "batch": settings.batch,
+        "seed": options.seed,
+        "scenes": len(corpus),
+        "captions": options.captions,
+        "seconds": round(time.monotonic() - start, 1),
+        "versions": machine.versions(),
+        "hardware": machine.hardware(base.device),
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+    }
     for name, guidance_scale in todo:
-        found, images = ablations.measure(models[names_of(ablation)[name]], judge, options.captions, guidance_scale,
-                                          seed=options.seed)
+        found, images = ablations.measure(
+            models[names_of(ablation)[name]], judge, options.captions, guidance_scale, seed=options.seed
+        )
         row = {"name": name, "guidance_scale": guidance_scale} | found | facts
         store(row, options.out)
         page = pictures.tiles(to_float(images[:SHOWN]), enlarge=False, gap=2)
         slug = name.replace(" ", "_").replace(",", "")
         pictures.save_picture(page, options.out.parent / f"{slug}_at_{guidance_scale:g}.png", {"name": name})
         colour, strict = (row["shares"][kind]["share"] for kind in ("colour", "strict"))
-        print(f"{name}, guidance {guidance_scale:g}: colour {colour:.1%}, strict {strict:.1%}, "
-              f"Fréchet {row['frechet']:.2f}", flush=True)
+        print(
+            f"{name}, guidance {guidance_scale:g}: colour {colour:.1%}, strict {strict:.1%}, "
+            f"Fréchet {row['frechet']:.2f}",
+            flush=True,
+        )
 
 
 def main() -> int:

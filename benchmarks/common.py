@@ -16,14 +16,16 @@ class Row:
     name: str
     ours: float
     peer: float
-    ratio: float      # median over rounds of peer / ours; > 1 means that ours is faster
-    low: float        # the middle half of those ratios: 25 % …
-    high: float       # … and 75 % quantile
+    ratio: float  # median over rounds of peer / ours; > 1 means that ours is faster
+    low: float  # the middle half of those ratios: 25 % …
+    high: float  # … and 75 % quantile
     rounds: int
 
     def markdown(self) -> str:
-        return (f"| {self.name} | {1000 * self.ours:.1f} ms | {1000 * self.peer:.1f} ms | **{self.ratio:.2f}** "
-                f"({self.low:.2f} … {self.high:.2f}) | {self.rounds} |")
+        return (
+            f"| {self.name} | {1000 * self.ours:.1f} ms | {1000 * self.peer:.1f} ms | **{self.ratio:.2f}** "
+            f"({self.low:.2f} … {self.high:.2f}) | {self.rounds} |"
+        )
 
 
 def compare(name: str, ours: Callable[[], object], peer: Callable[[], object], *, rounds: int = 15) -> Row:
@@ -37,8 +39,15 @@ def compare(name: str, ours: Callable[[], object], peer: Callable[[], object], *
                 times[which].append(seconds)
     ratios = sorted(b / a for a, b in zip(times["ours"], times["peer"]))
     quartiles = statistics.quantiles(ratios, n=4)
-    return Row(name, statistics.median(times["ours"]), statistics.median(times["peer"]), statistics.median(ratios),
-               quartiles[0], quartiles[2], rounds)
+    return Row(
+        name,
+        statistics.median(times["ours"]),
+        statistics.median(times["peer"]),
+        statistics.median(ratios),
+        quartiles[0],
+        quartiles[2],
+        rounds,
+    )
 
 
 def geometric_mean(rows: list[Row]) -> float:

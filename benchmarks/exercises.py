@@ -42,10 +42,14 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("posterior_variance", "before = alpha_bar[t - 1] if t > 0 else torch.ones_like(alpha_bar[-1])"): ANY_ENTRY,
     ("langevin_step", "return x + step / 2 * score(x) - step ** 0.5 * noise"): "-ε is as normal as ε",
     ("image_to_signed", "image = pixels / 255"): "torch makes floats of whole numbers when it divides them",
-    ("asymmetric_downsample", "return F.conv2d(F.pad(x, (0, 2, 0, 1)), weight, bias, stride=2)"):
-        "sides are even, so the second column of zeros is never read",
-    ("asymmetric_downsample", "return F.conv2d(F.pad(x, (0, 1, 0, 2)), weight, bias, stride=2)"):
-        "sides are even, so the second row of zeros is never read",
+    (
+        "asymmetric_downsample",
+        "return F.conv2d(F.pad(x, (0, 2, 0, 1)), weight, bias, stride=2)",
+    ): "sides are even, so the second column of zeros is never read",
+    (
+        "asymmetric_downsample",
+        "return F.conv2d(F.pad(x, (0, 1, 0, 2)), weight, bias, stride=2)",
+    ): "sides are even, so the second row of zeros is never read",
     ("posterior_sample", "return mean - std * noise"): "-ε is as normal as ε",
     ("scale_factor", "return 1 / latents.std()"): NUMBER,
     ("slip_in_percent", "slip_in_percent = 101 * (0.18215 / 0.18125 - 1)"): NEAR,
@@ -65,29 +69,65 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("up_to_down", "up_to_down = 510795840 / 249612479"): NEAR,
     ("causal_attention", "scores = q @ k.transpose(2, 1) / d ** 0.5"): SWAPPED,
     ("train_steps", "losses.append(loss)"): NUMBER,
-    ("step_one_row", "mask = (torch.arange(len(weight), device=weight.device) == row)[:, None]"):
-        "a product takes True for 1",
+    (
+        "step_one_row",
+        "mask = (torch.arange(len(weight), device=weight.device) == row)[:, None]",
+    ): "a product takes True for 1",
     ("ddpm_step", "return mean - variance ** 0.5 * noise"): "-ε is as normal as ε",
     ("load_problems", "for name in state & wanted.keys():"): KEYS,
     ("load_problems", "for name in state.keys() & wanted:"): KEYS,
-    **{("load_problems", f"return (sorted({missing}), sorted({unknown}), sorted(misshapen))"): KEYS
-       for missing, unknown in (("wanted - state.keys()", "state.keys() - wanted.keys()"),
-                                ("wanted.keys() - state", "state.keys() - wanted.keys()"),
-                                ("wanted.keys() - state.keys()", "state - wanted.keys()"),
-                                ("wanted.keys() - state.keys()", "state.keys() - wanted"))},
-    ("wilson_interval", "if not -1 <= right <= of or of < 1:"):
-        "for -1 there is the root of a negative number: a ValueError, too",
+    **{
+        ("load_problems", f"return (sorted({missing}), sorted({unknown}), sorted(misshapen))"): KEYS
+        for missing, unknown in (
+            ("wanted - state.keys()", "state.keys() - wanted.keys()"),
+            ("wanted.keys() - state", "state.keys() - wanted.keys()"),
+            ("wanted.keys() - state.keys()", "state - wanted.keys()"),
+            ("wanted.keys() - state.keys()", "state.keys() - wanted"),
+        )
+    },
+    (
+        "wilson_interval",
+        "if not -1 <= right <= of or of < 1:",
+    ): "for -1 there is the root of a negative number: a ValueError, too",
     ("wilson_interval", "return (max(-0.0, middle - half), min(1.0, middle + half))"): "-0.0 equals 0.0",
     ("wilson_interval", "return (max(0.0, middle - half), min(2.0, middle + half))"): "only rounding passes 1",
     ("frechet", "return means + cov_a.trace() + cov_b.trace() - 2 * values.sqrt().sum()"): NUMBER,
 }
 
-OTHER = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
-         ast.Mod: ast.FloorDiv, ast.FloorDiv: ast.Mod, ast.MatMult: ast.Mult, ast.Lt: ast.LtE, ast.LtE: ast.Lt,
-         ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is}
-SECONDS = 20     # for an answer: a busy machine must not make a right one "too slow"
-METHODS = {"mean": "sum", "sum": "mean", "sqrt": "square", "square": "sqrt", "sin": "cos", "cos": "sin", "exp": "log",
-           "log": "exp", "cumprod": "cumsum", "randn": "rand", "randn_like": "rand_like", "amax": "amin", "min": "max"}
+OTHER = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.Pow: ast.Mult,
+    ast.Mod: ast.FloorDiv,
+    ast.FloorDiv: ast.Mod,
+    ast.MatMult: ast.Mult,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+}
+SECONDS = 20  # for an answer: a busy machine must not make a right one "too slow"
+METHODS = {
+    "mean": "sum",
+    "sum": "mean",
+    "sqrt": "square",
+    "square": "sqrt",
+    "sin": "cos",
+    "cos": "sin",
+    "exp": "log",
+    "log": "exp",
+    "cumprod": "cumsum",
+    "randn": "rand",
+    "randn_like": "rand_like",
+    "amax": "amin",
+    "min": "max",
+}
 
 
 @dataclass(frozen=True)
@@ -95,11 +135,12 @@ class Mutant:
     """A solution with one change."""
 
     exercise: str
-    change: str      # the statement with the change, as source
+    change: str  # the statement with the change, as source
     tree: ast.Module
 
 
 # ── Mutants ──────────────────────────────────────────────────────────────────────────────────────────
+
 
 def alternatives(node: ast.AST) -> Iterator[ast.AST]:
     """What one node may be replaced by."""
@@ -130,7 +171,7 @@ def other_comparisons(node: ast.Compare) -> Iterator[ast.AST]:
     """One operator is another one; `a < b < c` has two."""
     for index, operator in enumerate(node.ops):
         if type(operator) in OTHER:
-            changed = [*node.ops[:index], OTHER[type(operator)](), *node.ops[index + 1:]]
+            changed = [*node.ops[:index], OTHER[type(operator)](), *node.ops[index + 1 :]]
             yield ast.Compare(node.left, changed, node.comparators)
 
 
@@ -148,8 +189,11 @@ def other_calls(node: ast.Call) -> Iterator[ast.AST]:
 
 def mutants(name: str, source: str) -> list[Mutant]:
     """All mutants of the part of a cell that lies between ### BEGIN SOLUTION and ### END SOLUTION."""
-    inside = {number for match in build_exercises.SOLUTION.finditer(source)
-              for number in range(source.count("\n", 0, match.start()) + 1, source.count("\n", 0, match.end()) + 2)}
+    inside = {
+        number
+        for match in build_exercises.SOLUTION.finditer(source)
+        for number in range(source.count("\n", 0, match.start()) + 1, source.count("\n", 0, match.end()) + 2)
+    }
     tree, found = ast.parse(source), {}
     before = ast.unparse(tree)
     for index, node in enumerate(ast.walk(tree)):
@@ -157,7 +201,7 @@ def mutants(name: str, source: str) -> list[Mutant]:
             continue
         for new in alternatives(node):
             changed, statement = _replaced(tree, index, new)
-            if ast.unparse(changed) == before:      # such as f(L, L) with its arguments swapped
+            if ast.unparse(changed) == before:  # such as f(L, L) with its arguments swapped
                 continue
             found.setdefault((node.lineno, statement), Mutant(name, statement, changed))
     return list(found.values())
@@ -196,7 +240,7 @@ def survives(exercise: Exercise, mutant: Mutant, namespace: dict, seed: int = 0)
     """Is a mutant taken for a right answer?"""
     try:
         exec(compile(mutant.tree, "mutant", "exec"), namespace)
-    except Exception:      # it breaks before it is called
+    except Exception:  # it breaks before it is called
         return False
     answer = namespace[exercise.name]
     return run_check(exercise, Here(answer if callable(answer) else lambda: answer, SECONDS), seed).passed
@@ -216,6 +260,7 @@ def survivors(chosen: list[int]) -> tuple[int, list[Mutant]]:
 
 # ── The known answers ────────────────────────────────────────────────────────────────────────────────
 
+
 def timed(exercise: Exercise, answer, seed: int, seconds: list[float]) -> Result:
     """A check's result; its processor time goes to `seconds`: a clock would measure what else the machine does."""
     start = time.process_time()
@@ -229,15 +274,23 @@ def matrix(chosen: list[int], seeds: int) -> tuple[list[str], list[float]]:
     rows, seconds = [], []
     for lesson in chosen:
         for exercise in module_of(lesson).EXERCISES:
-            right = [timed(exercise, answer, seed, seconds) for seed in range(seeds)
-                     for answer in (exercise.answer, *exercise.right)]
-            wrong = [(wrong, timed(exercise, wrong.answer, seed, seconds)) for seed in range(seeds)
-                     for wrong in exercise.wrong]
+            right = [
+                timed(exercise, answer, seed, seconds)
+                for seed in range(seeds)
+                for answer in (exercise.answer, *exercise.right)
+            ]
+            wrong = [
+                (wrong, timed(exercise, wrong.answer, seed, seconds))
+                for seed in range(seeds)
+                for wrong in exercise.wrong
+            ]
             named = sum(result.diagnosis == wrong.diagnosis for wrong, result in wrong)
             rejected = sum(not result.passed for _, result in wrong)
             passed = sum(result.passed for result in right)
-            rows.append(f"| {lesson:02d} | {exercise.name} | {passed} of {len(right)} | {rejected} of {len(wrong)} | "
-                        f"{named} of {len(wrong)} |")
+            rows.append(
+                f"| {lesson:02d} | {exercise.name} | {passed} of {len(right)} | {rejected} of {len(wrong)} | "
+                f"{named} of {len(wrong)} |"
+            )
     return rows, seconds
 
 
@@ -252,8 +305,10 @@ def of_mutants(chosen: list[int]) -> str:
     by_lesson = {lesson: survivors([lesson]) for lesson in chosen}
     same = {lesson: equivalents(lesson) for lesson in chosen}
     tried, passed = sum(count for count, _ in by_lesson.values()), sum((some for _, some in by_lesson.values()), [])
-    rows = "\n".join(f"| {lesson:02d} | {count} | {count - len(some)} | {len(same[lesson])} |"
-                     for lesson, (count, some) in by_lesson.items())
+    rows = "\n".join(
+        f"| {lesson:02d} | {count} | {count - len(some)} | {len(same[lesson])} |"
+        for lesson, (count, some) in by_lesson.items()
+    )
     lines = "\n".join(f"* {mutant.exercise}: `{mutant.change}`" for mutant in passed) or "None."
     equal = "\n".join(f"* {name}: `{change}`: {why}" for keys in same.values() for (name, change), why in keys.items())
     return f"""\
@@ -275,8 +330,13 @@ Taken for right:
 def report(chosen: list[int], seeds: int) -> str:
     """The page."""
     rows, seconds = matrix(chosen, seeds)
-    table = "\n".join(["| lesson | exercise | right answers pass | wrong ones rejected | with their own diagnosis |",
-                       "|---|---|---|---|---|", *rows])
+    table = "\n".join(
+        [
+            "| lesson | exercise | right answers pass | wrong ones rejected | with their own diagnosis |",
+            "|---|---|---|---|---|",
+            *rows,
+        ]
+    )
     return f"""# The checks of the exercises, checked
 
 Written by `python benchmarks/exercises.py --seeds {seeds} --lessons {" ".join(map(str, chosen))}`.

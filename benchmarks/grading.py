@@ -63,10 +63,12 @@ def main() -> None:
         seconds, processor = time.perf_counter() - start, processor_seconds() - used
     marks = [mark for one in graded for mark in one.marks]
     print(f"{hardware()}; load {os.getloadavg()[0]:.1f}; {isolation.statements()[0]}")
-    print(f"{options.students} students, {len(submissions)} notebooks, {len(marks)} exercises, "
-          f"{sum(mark.points > 0 for mark in marks)} right, on {options.processes} processes: "
-          f"{seconds / 60:.1f} minutes on the clock, {processor / 60:.1f} of processor time; a hundred students: "
-          f"{seconds / 60 * 100 / options.students:.1f} and {processor / 60 * 100 / options.students:.1f}")
+    print(
+        f"{options.students} students, {len(submissions)} notebooks, {len(marks)} exercises, "
+        f"{sum(mark.points > 0 for mark in marks)} right, on {options.processes} processes: "
+        f"{seconds / 60:.1f} minutes on the clock, {processor / 60:.1f} of processor time; a hundred students: "
+        f"{seconds / 60 * 100 / options.students:.1f} and {processor / 60 * 100 / options.students:.1f}"
+    )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from tinyldm import machine
 
 ROOT = Path(__file__).parents[1]
 LESSON, STORED = ROOT / "sources" / "lessons" / "10_training.py", ROOT / "benchmarks" / "lesson10.json"
-EACH = 20                     # pictures of each of the 12 kinds of things
+EACH = 20  # pictures of each of the 12 kinds of things
 
 
 def cells() -> list[str]:
@@ -48,9 +48,14 @@ def measure(seed: int) -> dict:
     for cell in cells():
         exec(compile(cell.replace("\nSEED = 0 ", f"\nSEED = {seed} "), LESSON.name, "exec"), namespace)
     seen = namespace["marks"](namespace["kept"][namespace["STEPS"]], each=EACH)
-    return {"seed": namespace["SEED"], "steps": namespace["STEPS"], "pictures": seen["colour"].of,
-            "colour": seen["colour"].value, "shape": seen["shape"].value,
-            "minutes": round(namespace["train_seconds"] / 60, 2)}
+    return {
+        "seed": namespace["SEED"],
+        "steps": namespace["STEPS"],
+        "pictures": seen["colour"].of,
+        "colour": seen["colour"].value,
+        "shape": seen["shape"].value,
+        "minutes": round(namespace["train_seconds"] / 60, 2),
+    }
 
 
 def main() -> None:

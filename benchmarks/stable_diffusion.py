@@ -35,8 +35,8 @@ from tinyldm.formats.diffusers_folder import (
 from tinyldm.reverse_diffusion import leading
 
 SD1 = versions.SD1
-STEP_TFLOP = 1.607   # of the U-Net, latents (2, 4, 64, 64): one guided step at 512×512
-H100_TFLOPS = 790    # what its matrix multiplication reaches in practice: a bound of 2.03 ms a step
+STEP_TFLOP = 1.607  # of the U-Net, latents (2, 4, 64, 64): one guided step at 512×512
+H100_TFLOPS = 790  # what its matrix multiplication reaches in practice: a bound of 2.03 ms a step
 
 
 def make_pair(ours: torch.nn.Module, peer: torch.nn.Module, table: list, **to) -> tuple:
@@ -79,8 +79,12 @@ def unet_row(name: str, batch: int, side: int, rounds: int):
     context = torch.randn(batch, 77, 768, dtype=dtype)
     a, b = ours(z_t, t, context).float(), peer(z_t, t, context).sample.float()
     assert (a - b).abs().max() <= (1e-4 if dtype == torch.float32 else 0.1) * b.abs().max()
-    return compare(f"U-Net {name}, latents ({batch}, 4, {side}, {side})", lambda: ours(z_t, t, context),
-                   lambda: peer(z_t, t, context).sample, rounds=rounds)
+    return compare(
+        f"U-Net {name}, latents ({batch}, 4, {side}, {side})",
+        lambda: ours(z_t, t, context),
+        lambda: peer(z_t, t, context).sample,
+        rounds=rounds,
+    )
 
 
 @torch.no_grad()
@@ -88,13 +92,24 @@ def vae_rows(name: str, side: int, rounds: int) -> list:
     ours, peer = make_vaes(**LAYOUTS[name])
     dtype, scale = ours.quant_conv.weight.dtype, SD1.vae.scale
     image, z0 = torch.rand(1, 3, side, side).to(dtype) * 2 - 1, torch.randn(1, 4, side // 8, side // 8).to(dtype)
-    return [compare(f"VAE encode {name}, {side}×{side}", lambda: ours.encode(image),
-                    lambda: peer.encode(image).latent_dist.mode() * scale, rounds=rounds),
-            compare(f"VAE decode {name}, {side}×{side}", lambda: ours.decode(z0),
-                    lambda: peer.decode(z0 / scale).sample, rounds=rounds)]
+    return [
+        compare(
+            f"VAE encode {name}, {side}×{side}",
+            lambda: ours.encode(image),
+            lambda: peer.encode(image).latent_dist.mode() * scale,
+            rounds=rounds,
+        ),
+        compare(
+            f"VAE decode {name}, {side}×{side}",
+            lambda: ours.decode(z0),
+            lambda: peer.decode(z0 / scale).sample,
+            rounds=rounds,
+        ),
+    ]
 
 
 # ── GPU ──────────────────────────────────────────────────────────────────────────────────────────────
+
 
 @torch.no_grad()
 def cuda_rows(rounds: int) -> list:
@@ -115,8 +130,9 @@ def cuda_rows(rounds: int) -> list:
 
             def our_loop(ours=ours, context=context, null=null, z=z, dtype=dtype):
                 model = guided(ours, context, null, 7.5)
-                return ddim(lambda z_t, t: model(z_t.to(dtype), t).float(), z, schedule,
-                            timesteps(schedule, 50, leading))
+                return ddim(
+                    lambda z_t, t: model(z_t.to(dtype), t).float(), z, schedule, timesteps(schedule, 50, leading)
+                )
 
             def peer_loop(peer=peer, context=context, null=null, z=z, dtype=dtype):
                 scheduler.set_timesteps(50, device="cuda")
@@ -179,15 +195,21 @@ def loading_row(what: str, place: Path, folder: Path, dtype: str) -> str:
     command = [sys.executable, "-c", MEASURE, str(place), str(folder / "tokenizer"), dtype]
     out = subprocess.run(command, capture_output=True, text=True, check=True)
     loaded, read = (float(number) for number in out.stdout.split()[-2:])
-    return (f"| Stable Diffusion 1, {what}, {dtype} | {size:.0f} MiB | {loaded:.0f} MiB | **{loaded / size:.2f}** | "
-            f"{read / size:.2f} |")
+    return (
+        f"| Stable Diffusion 1, {what}, {dtype} | {size:.0f} MiB | {loaded:.0f} MiB | **{loaded / size:.2f}** | "
+        f"{read / size:.2f} |"
+    )
 
 
 def compvis_names(folder: Path) -> dict:
     """The weights of a folder as in a CompVis file: the tables of the package, backwards."""
-    unet, vae = (rename_all(load_file(folder / part / "diffusion_pytorch_model.safetensors"),
-                            lambda key, table=table: rename(key, table))
-                 for part, table in (("unet", DIFFUSERS_UNET), ("vae", DIFFUSERS_VAE)))
+    unet, vae = (
+        rename_all(
+            load_file(folder / part / "diffusion_pytorch_model.safetensors"),
+            lambda key, table=table: rename(key, table),
+        )
+        for part, table in (("unet", DIFFUSERS_UNET), ("vae", DIFFUSERS_VAE))
+    )
     inner = dict(old_new[::-1] for old_new in compvis.unet_table(SD1.unet) if old_new[0].startswith("."))
     backwards = reverse([entry for entry in compvis.unet_table(SD1.unet) if not entry[0].startswith(".")])
     # norm1 and norm2 are names of a ResBlock and of a TransformerBlock, so the inner names need a look at where.
@@ -214,8 +236,9 @@ def write_full_size(folder: Path, dtype: torch.dtype) -> None:
         for parameter in part.parameters():
             torch.nn.init.constant_(parameter, 0.01)
     text_encoder = TextEncoder(clip, build_tokenizer(["a", "photo"], 77))
-    LatentDiffusion(unet, vae, text_encoder, SD1.schedule(), image_size=(512, 512),
-                    spacing=SD1.spacing).save_pretrained(folder)
+    LatentDiffusion(
+        unet, vae, text_encoder, SD1.schedule(), image_size=(512, 512), spacing=SD1.spacing
+    ).save_pretrained(folder)
 
 
 def show(rows: list, columns: str = "tinyldm | diffusers | times faster (middle half) | rounds") -> None:
@@ -244,13 +267,17 @@ def main() -> None:
     if options.cuda:
         rows = cuda_rows(options.rounds)
         bound = 1000 * STEP_TFLOP / H100_TFLOPS
-        print(f"Time a step beside the bound of {bound:.2f} ms on an H100: "
-              f"{', '.join(f'{1000 * row.ours / 50:.2f} ms' for row in rows)}\n")
+        print(
+            f"Time a step beside the bound of {bound:.2f} ms on an H100: "
+            f"{', '.join(f'{1000 * row.ours / 50:.2f} ms' for row in rows)}\n"
+        )
     else:
         parts: list[Callable[[], list]] = []
         for name in LAYOUTS:
-            parts += [lambda name=name: [unet_row(name, options.batch, options.latent, options.rounds)],
-                      lambda name=name: vae_rows(name, options.image, options.rounds)]
+            parts += [
+                lambda name=name: [unet_row(name, options.batch, options.latent, options.rounds)],
+                lambda name=name: vae_rows(name, options.image, options.rounds),
+            ]
         rows = sum((part() for part in parts), [])
     show(rows)
     print(f"\nGeometric mean {geometric_mean(rows):.2f}, lowest {min(row.ratio for row in rows):.2f}.")

@@ -52,8 +52,12 @@ def forward_row(batch: int, rounds: int):
     ours, peer = (unet.eval() for unet in make_unets())
     z_t, t, context = inputs(batch)
     torch.testing.assert_close(ours(z_t, t, context), peer(z_t, t, context).sample, rtol=1e-3, atol=1e-4)
-    return compare(f"U-Net forward, batch {batch}", lambda: ours(z_t, t, context),
-                   lambda: peer(z_t, t, context).sample, rounds=rounds)
+    return compare(
+        f"U-Net forward, batch {batch}",
+        lambda: ours(z_t, t, context),
+        lambda: peer(z_t, t, context).sample,
+        rounds=rounds,
+    )
 
 
 def training_row(rounds: int):
@@ -67,8 +71,12 @@ def training_row(rounds: int):
         F.mse_loss(predict(), target).backward()
         optimizer.step()
 
-    return compare("U-Net training step, batch 64", lambda: step(lambda: ours(z_t, t, context), optimizers[0]),
-                   lambda: step(lambda: peer(z_t, t, context).sample, optimizers[1]), rounds=rounds)
+    return compare(
+        "U-Net training step, batch 64",
+        lambda: step(lambda: ours(z_t, t, context), optimizers[0]),
+        lambda: step(lambda: peer(z_t, t, context).sample, optimizers[1]),
+        rounds=rounds,
+    )
 
 
 @torch.no_grad()
@@ -77,9 +85,14 @@ def vae_rows(rounds: int) -> list:
     image, z0 = torch.rand(16, 3, 64, 64) * 2 - 1, torch.randn(16, 4, 8, 8)
     scale = TINY.vae.scale
     return [
-        compare("VAE encode, batch 16", lambda: ours.encode(image),
-                lambda: peer.encode(image).latent_dist.mode() * scale, rounds=rounds),
-        compare("VAE decode, batch 16", lambda: ours.decode(z0), lambda: peer.decode(z0 / scale).sample, rounds=rounds)]
+        compare(
+            "VAE encode, batch 16",
+            lambda: ours.encode(image),
+            lambda: peer.encode(image).latent_dist.mode() * scale,
+            rounds=rounds,
+        ),
+        compare("VAE decode, batch 16", lambda: ours.decode(z0), lambda: peer.decode(z0 / scale).sample, rounds=rounds),
+    ]
 
 
 @torch.no_grad()
@@ -116,8 +129,14 @@ def main() -> None:
     torch.manual_seed(0)
     logging.getLogger("diffusers").setLevel(logging.ERROR)  # it warns about keys that only newer configurations have
     rounds = arguments.rounds
-    rows = [forward_row(1, 4 * rounds), forward_row(16, rounds), forward_row(64, rounds), training_row(rounds),
-            *vae_rows(rounds), sampling_row(rounds)]
+    rows = [
+        forward_row(1, 4 * rounds),
+        forward_row(16, rounds),
+        forward_row(64, rounds),
+        training_row(rounds),
+        *vae_rows(rounds),
+        sampling_row(rounds),
+    ]
     print(f"{hardware()}, diffusers {diffusers.__version__}\n")
     print("| | tinyldm | diffusers | times faster (middle half) | rounds |\n|---|---|---|---|---|")
     for row in rows:

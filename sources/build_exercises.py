@@ -24,11 +24,12 @@ from tinyldm_course.checks.exercise import Exercise
 from tinyldm_course.exercises import find, lessons
 
 SOURCES, NOTEBOOKS = ROOT / "sources" / "exercises", ROOT / "exercises"
-SOLUTION = re.compile(r"^(?P<indent>[ ]*)### BEGIN SOLUTION\n(?P<body>.*?)^[ ]*### END SOLUTION$",
-                      re.DOTALL | re.MULTILINE)
+SOLUTION = re.compile(
+    r"^(?P<indent>[ ]*)### BEGIN SOLUTION\n(?P<body>.*?)^[ ]*### END SOLUTION$", re.DOTALL | re.MULTILINE
+)
 IMPORT = "from tinyldm_course.checking import check"
 ASSIGNED = re.compile(r"^(\w+) = ", re.MULTILINE)
-POINTS = 10      # for each star
+POINTS = 10  # for each star
 
 
 def sources() -> list[Path]:
@@ -73,8 +74,10 @@ def solution_cells(exercise: Exercise, cell: NotebookNode) -> list[NotebookNode]
         raise ValueError(f"the cell of {exercise.name} has no lines ### BEGIN SOLUTION … ### END SOLUTION")
     slug = exercise.name.replace("_", "-")
     cell["id"], cell.metadata["nbgrader"] = f"solve-{slug}", graded(exercise.name, solution=True)
-    hints = "\n".join(f"<details><summary>Hint {number}</summary>\n\n{html.escape(hint, quote=False)}\n\n</details>"
-                      for number, hint in enumerate(exercise.hints, 1))
+    hints = "\n".join(
+        f"<details><summary>Hint {number}</summary>\n\n{html.escape(hint, quote=False)}\n\n</details>"
+        for number, hint in enumerate(exercise.hints, 1)
+    )
     checks = new_code_cell(f'check("{exercise.name}", {exercise.name})', id=f"check-{slug}")
     checks.metadata["nbgrader"] = graded(f"check_{exercise.name}", points=POINTS * exercise.stars)
     return [cell, new_markdown_cell(hints, id=f"hints-{slug}"), checks]
@@ -82,8 +85,14 @@ def solution_cells(exercise: Exercise, cell: NotebookNode) -> list[NotebookNode]
 
 def graded(grade_id: str, solution: bool = False, points: int | None = None) -> dict:
     """nbgrader's metadata of a cell to fill in, or of one that gives points."""
-    found = {"grade": points is not None, "grade_id": grade_id, "locked": not solution, "schema_version": 3,
-             "solution": solution, "task": False}
+    found = {
+        "grade": points is not None,
+        "grade_id": grade_id,
+        "locked": not solution,
+        "schema_version": 3,
+        "solution": solution,
+        "task": False,
+    }
     return found if points is None else found | {"points": points}
 
 
@@ -108,8 +117,10 @@ def stub(match: re.Match) -> str:
 def notebooks(source: Path) -> dict[Path, NotebookNode]:
     """File -> what belongs in it."""
     solved = with_solutions(source)
-    return {NOTEBOOKS / f"{source.stem}.ipynb": for_students(solved),
-            NOTEBOOKS / "solutions" / f"{source.stem}.ipynb": solved}
+    return {
+        NOTEBOOKS / f"{source.stem}.ipynb": for_students(solved),
+        NOTEBOOKS / "solutions" / f"{source.stem}.ipynb": solved,
+    }
 
 
 def stale() -> list[str]:

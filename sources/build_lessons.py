@@ -78,15 +78,18 @@ def retell(source: Path, folder: Path) -> None:
     file, notebook = folder / f"{source.stem}.ipynb", lesson(source)
     if not file.is_file():
         raise ValueError(f"{file.name} has not been run yet; run it with --execute {source.stem[:2]}")
-    old, new = ([cell for cell in cells if cell.cell_type == "code" and cell["id"] != SETUP_ID]
-                for cells in (nbformat.read(file, as_version=4).cells, notebook.cells))
+    old, new = (
+        [cell for cell in cells if cell.cell_type == "code" and cell["id"] != SETUP_ID]
+        for cells in (nbformat.read(file, as_version=4).cells, notebook.cells)
+    )
     if [tree(cell) for cell in old] != [tree(cell) for cell in new]:
-        raise ValueError(f"the code of {file.name} has changed, not just its text; run it with "
-                         f"--execute {source.stem[:2]}")
+        raise ValueError(
+            f"the code of {file.name} has changed, not just its text; run it with --execute {source.stem[:2]}"
+        )
     for before, after in zip(old, new):
         after.outputs = before.outputs
     for number, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), 1):
-        cell.execution_count = number            # as in a run from top to bottom
+        cell.execution_count = number  # as in a run from top to bottom
     write(notebook, file)
 
 

@@ -28,7 +28,7 @@ if importlib.util.find_spec("tinyldm") is None:
     subprocess.run(["git", "clone", "--depth", "1", "{address}", "tinyldm-course"], check=True)
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", "tinyldm-course"], check=True)
     sys.path.insert(0, "tinyldm-course")"""
-VIEW = "application/vnd.jupyter.widget-view+json"     # a dial without its kernel; the strip beside it stays
+VIEW = "application/vnd.jupyter.widget-view+json"  # a dial without its kernel; the strip beside it stays
 
 
 def generated(source: Path) -> NotebookNode:
@@ -54,8 +54,13 @@ def executed(notebook: NotebookNode, folder: Path, timeout: int = 3600) -> Noteb
     """The notebook, run from a fresh kernel in `folder`, cleaned. Raises nbclient's CellExecutionError."""
     from nbclient import NotebookClient
 
-    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", record_timing=False,
-                            resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        record_timing=False,
+        resources={"metadata": {"path": str(folder)}},
+    )
     client.execute()
     return cleaned(notebook)
 
@@ -67,8 +72,12 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if VIEW not in output.get("data", {})
-                            and not (output.output_type == "stream" and output.name == "stderr")]
+            cell.outputs = [
+                output
+                for output in cell.outputs
+                if VIEW not in output.get("data", {})
+                and not (output.output_type == "stream" and output.name == "stderr")
+            ]
     return notebook
 
 
@@ -81,6 +90,7 @@ def write(notebook: NotebookNode, file: Path) -> None:
 
 def same_cells(one: NotebookNode, other: NotebookNode) -> bool:
     """Have two notebooks the same cells, whatever their outputs?"""
+
     def cells(notebook: NotebookNode) -> list[tuple]:
         return [(cell.cell_type, cell["id"], cell.source) for cell in notebook.cells]
 

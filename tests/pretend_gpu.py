@@ -26,10 +26,10 @@ _setup_privateuseone_for_python_backend("pretend")
 
 DEVICE = torch.device("pretend", 0)
 aten = torch.ops.aten
-COPIES = {aten.copy_, aten._to_copy, aten._copy_from, aten._copy_from_and_resize}      # these cross between devices
-INDEXED = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_}         # indices may stay on the CPU
+COPIES = {aten.copy_, aten._to_copy, aten._copy_from, aten._copy_from_and_resize}  # these cross between devices
+INDEXED = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_}  # indices may stay on the CPU
 CpuGenerator = torch.Generator
-GENERATORS = {}     # address in C++ -> generator of the pretend GPU; kept, so that no address is used again
+GENERATORS = {}  # address in C++ -> generator of the pretend GPU; kept, so that no address is used again
 
 
 class There(torch.Tensor):
@@ -38,8 +38,13 @@ class There(torch.Tensor):
     @staticmethod
     def __new__(cls, wrapped):
         made = torch.Tensor._make_wrapper_subclass(
-            cls, wrapped.shape, strides=wrapped.stride(), storage_offset=wrapped.storage_offset(), dtype=wrapped.dtype,
-            device=DEVICE)
+            cls,
+            wrapped.shape,
+            strides=wrapped.stride(),
+            storage_offset=wrapped.storage_offset(),
+            dtype=wrapped.dtype,
+            device=DEVICE,
+        )
         made.wrapped = wrapped
         return made
 
@@ -48,8 +53,10 @@ class There(torch.Tensor):
         return perform(op, args, kwargs or {})
 
     def numpy(self, *args, **kwargs):
-        raise TypeError("can't convert pretend:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to "
-                        "host memory first.")
+        raise TypeError(
+            "can't convert pretend:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to "
+            "host memory first."
+        )
 
     __array__ = numpy
 
@@ -98,13 +105,15 @@ def perform(op, args, kwargs):
     """One operation with tensors of the pretend GPU, or one that makes some."""
     given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
     there = [tensor for tensor in given if isinstance(tensor, There)]
-    here = [tensor for tensor in given if not isinstance(tensor, There) and tensor.dim()]     # a number may come along
+    here = [tensor for tensor in given if not isinstance(tensor, There) and tensor.dim()]  # a number may come along
     packet, device = op.overloadpacket, kwargs.get("device")
     if packet in INDEXED:
         here = [tensor for tensor in here if tensor is args[0] or len(args) > 2 and tensor is args[2]]
     if there and here and packet not in COPIES:
-        raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, pretend:0 "
-                           f"({tuple(there[0].shape)}) and cpu ({tuple(here[0].shape)})! (in {op})")
+        raise RuntimeError(
+            f"Expected all tensors to be on the same device, but found at least two devices, pretend:0 "
+            f"({tuple(there[0].shape)}) and cpu ({tuple(here[0].shape)})! (in {op})"
+        )
     require_generator_of(bool(there) or is_there(device), kwargs.get("generator"))
     made = op(*tree_map(on_cpu, args), **tree_map(on_cpu, kwargs))
     written = [argument for argument in op._schema.arguments if argument.alias_info and argument.alias_info.is_write]
@@ -118,13 +127,13 @@ def _perform_anywhere(op, *args, **kwargs):
     return perform(op, args, kwargs)
 
 
-LIBRARY = torch.library.Library("_", "IMPL")      # kept: what it registers ends with it
+LIBRARY = torch.library.Library("_", "IMPL")  # kept: what it registers ends with it
 LIBRARY.fallback(_perform_anywhere, "PrivateUse1")
 
 
 def _written(op, args, kwargs, names):
     """An operation in place returns what it was given, not something new."""
-    if torch.Tag.inplace_view in op.tags:      # such as squeeze_: the wrapper's own shape changes, too
+    if torch.Tag.inplace_view in op.tags:  # such as squeeze_: the wrapper's own shape changes, too
         with no_dispatch():
             op(*args, **kwargs)
     places = [argument.name for argument in op._schema.arguments]

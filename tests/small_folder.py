@@ -18,11 +18,23 @@ def save_small_folder(folder: Path) -> Path:
     torch.manual_seed(5)
     tokenizer = build_tokenizer(WORDS, 32)
     sizes = dict(hidden_size=24, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2, projection_dim=16)
-    clip = new_clip(dict(vocab_size=len(tokenizer), max_position_embeddings=32, bos_token_id=tokenizer.bos_token_id,
-                         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, **sizes),
-                    dict(image_size=64, patch_size=32, **sizes))
+    clip = new_clip(
+        dict(
+            vocab_size=len(tokenizer),
+            max_position_embeddings=32,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            **sizes,
+        ),
+        dict(image_size=64, patch_size=32, **sizes),
+    )
     model = LatentDiffusion(
-        UNet(SMALL_UNET), VAE(SMALL_VAE), TextEncoder(clip.text, tokenizer),
-        NoiseSchedule(scaled_linear_betas(), VELOCITY), image_encoder=ImageEncoder(clip.vision, SMALL_UNET.context_dim))
+        UNet(SMALL_UNET),
+        VAE(SMALL_VAE),
+        TextEncoder(clip.text, tokenizer),
+        NoiseSchedule(scaled_linear_betas(), VELOCITY),
+        image_encoder=ImageEncoder(clip.vision, SMALL_UNET.context_dim),
+    )
     export(model, clip, folder.parent / "no run", folder)
     return folder

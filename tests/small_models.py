@@ -7,8 +7,9 @@ from tinyldm.forward_diffusion import VELOCITY, scaled_linear_betas
 
 WORDS = ["a", "red", "blue", "green", "circle", "square", "star", "above", "below", "on", "grey"]
 
-SMALL_UNET = UNetConfig(channels=(16, 32), blocks_per_level=1, transformer_depth=(1, 1), heads=(2, 4),
-                        context_dim=24, groups=8)
+SMALL_UNET = UNetConfig(
+    channels=(16, 32), blocks_per_level=1, transformer_depth=(1, 1), heads=(2, 4), context_dim=24, groups=8
+)
 SMALL_VAE = VAEConfig(channels=(8, 16, 16, 16), blocks_per_level=1, groups=4, scale=0.5)
 
 
@@ -21,10 +22,23 @@ def make_model(unet: UNetConfig = SMALL_UNET, vision: bool = True, **options) ->
     torch.manual_seed(1)
     tokenizer = build_tokenizer(WORDS, length=12)
     sizes = dict(hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, projection_dim=24)
-    text = CLIPTextModel(CLIPTextConfig(
-        vocab_size=len(tokenizer), max_position_embeddings=12, bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, **sizes))
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            max_position_embeddings=12,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            **sizes,
+        )
+    )
     tower = CLIPVisionModel(CLIPVisionConfig(image_size=32, patch_size=16, **sizes)) if vision else None
     return LatentDiffusion(
-        UNet(unet), VAE(SMALL_VAE), TextEncoder(text, tokenizer), NoiseSchedule(scaled_linear_betas(), VELOCITY),
-        image_encoder=ImageEncoder(tower, unet.context_dim) if vision else None, image_size=(32, 32), **options)
+        UNet(unet),
+        VAE(SMALL_VAE),
+        TextEncoder(text, tokenizer),
+        NoiseSchedule(scaled_linear_betas(), VELOCITY),
+        image_encoder=ImageEncoder(tower, unet.context_dim) if vision else None,
+        image_size=(32, 32),
+        **options,
+    )

@@ -37,8 +37,8 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 class Encoding(NamedTuple):
     """What a text encoder makes of captions."""
 
-    context: Tensor          # (B, L, D) one vector a token
-    pooled: Tensor | None    # (B, D_pooled) one vector a caption; Stable Diffusion XL only
+    context: Tensor  # (B, L, D) one vector a token
+    pooled: Tensor | None  # (B, D_pooled) one vector a caption; Stable Diffusion XL only
 
 
 def tokenize(tokenizer: "CLIPTokenizer", captions: list[str], length: int) -> Tensor:
@@ -52,8 +52,11 @@ def tokenize(tokenizer: "CLIPTokenizer", captions: list[str], length: int) -> Te
     for caption in captions:
         pieces = tokenizer(caption, add_special_tokens=False, verbose=False)["input_ids"]
         if len(pieces) > length - 2:
-            warnings.warn(f"only the first {length - 2} pieces of a caption are read; "
-                          f"cut off: {tokenizer.decode(pieces[length - 2:])!r}", stacklevel=2)
+            warnings.warn(
+                f"only the first {length - 2} pieces of a caption are read; "
+                f"cut off: {tokenizer.decode(pieces[length - 2 :])!r}",
+                stacklevel=2,
+            )
     padded = tokenizer(captions, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
     return padded["input_ids"]
 
@@ -95,8 +98,13 @@ class TextEncoderXL(nn.Module):
     pooled vector is the second one's end token after its last layer and LayerNorm, projected.
     """
 
-    def __init__(self, clip1: "CLIPTextModel", tokenizer1: "CLIPTokenizer",
-                 clip2: "CLIPTextModelWithProjection", tokenizer2: "CLIPTokenizer"):
+    def __init__(
+        self,
+        clip1: "CLIPTextModel",
+        tokenizer1: "CLIPTokenizer",
+        clip2: "CLIPTextModelWithProjection",
+        tokenizer2: "CLIPTokenizer",
+    ):
         super().__init__()
         self.clip1, self.tokenizer1, self.clip2, self.tokenizer2 = clip1, tokenizer1, clip2, tokenizer2
 

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 # ── How much noise each step adds ────────────────────────────────────────────────────────────────────
 
+
 def scaled_linear_betas(T: int = 1000, start: float = 0.00085, end: float = 0.012) -> Tensor:
     """Stable Diffusion's: √β rises linearly. (T,) float64. CompVis calls it "linear", diffusers "scaled_linear"."""
     return torch.linspace(math.sqrt(start), math.sqrt(end), T, dtype=torch.float64) ** 2
@@ -46,6 +47,7 @@ def cosine_betas(T: int = 1000, s: float = 0.008) -> Tensor:
 
 # ── z0, ε and the velocity: with z_t known, each of the three gives the other two ─────────────────────
 # alpha_bar may be a number or a tensor that broadcasts against z_t.
+
 
 def velocity(z0: Tensor, eps: Tensor, alpha_bar) -> Tensor:
     """v = √ᾱ ε - √(1-ᾱ) z0: which way z_t moves as the angle between signal and noise grows."""
@@ -86,18 +88,20 @@ def velocity_from_z0(z0: Tensor, z_t: Tensor, alpha_bar) -> Tensor:
 class Prediction:
     """What a network's output *means*: a convention that its weights do not tell."""
 
-    name: str                                                    # as scheduler_config.json calls it
+    name: str  # as scheduler_config.json calls it
     from_z0_and_eps: Callable[[Tensor, Tensor, Tensor], Tensor]  # (z0, eps, ᾱ) -> what the network should output
-    to_z0: Callable[[Tensor, Tensor, Tensor], Tensor]            # (output, z_t, ᾱ) -> z0
-    to_eps: Callable[[Tensor, Tensor, Tensor], Tensor]           # (output, z_t, ᾱ) -> eps
+    to_z0: Callable[[Tensor, Tensor, Tensor], Tensor]  # (output, z_t, ᾱ) -> z0
+    to_eps: Callable[[Tensor, Tensor, Tensor], Tensor]  # (output, z_t, ᾱ) -> eps
 
 
-EPS = Prediction("epsilon", from_z0_and_eps=lambda z0, eps, alpha_bar: eps,
-                 to_z0=z0_from_eps, to_eps=lambda eps, z_t, alpha_bar: eps)
+EPS = Prediction(
+    "epsilon", from_z0_and_eps=lambda z0, eps, alpha_bar: eps, to_z0=z0_from_eps, to_eps=lambda eps, z_t, alpha_bar: eps
+)
 VELOCITY = Prediction("v_prediction", from_z0_and_eps=velocity, to_z0=z0_from_velocity, to_eps=eps_from_velocity)
 
 
 # ── The schedule ─────────────────────────────────────────────────────────────────────────────────────
+
 
 class NoiseSchedule(nn.Module):
     """ᾱ_t for t = 0 … T-1, and what the network predicts at it.
@@ -170,15 +174,26 @@ def _require_timesteps(t: Tensor, alpha_bar: Tensor) -> None:
 
 def _require_alike(z0: Tensor, t: Tensor, eps: Tensor) -> None:
     if z0.shape != eps.shape or t.shape != z0.shape[:1]:
-        raise ValueError(f"z0 is {tuple(z0.shape)}, eps {tuple(eps.shape)}, t {tuple(t.shape)}; expected "
-                         "z0 and eps of one shape (B, …) and t of shape (B,)")
+        raise ValueError(
+            f"z0 is {tuple(z0.shape)}, eps {tuple(eps.shape)}, t {tuple(t.shape)}; expected "
+            "z0 and eps of one shape (B, …) and t of shape (B,)"
+        )
     if not z0.is_floating_point() or z0.dtype != eps.dtype or not z0.device == eps.device == t.device:
-        raise ValueError(f"z0 is {z0.dtype} on {z0.device}, eps {eps.dtype} on {eps.device}, t on {t.device}; expected "
-                         "z0 and eps of one float dtype, all on one device")
+        raise ValueError(
+            f"z0 is {z0.dtype} on {z0.device}, eps {eps.dtype} on {eps.device}, t on {t.device}; expected "
+            "z0 and eps of one float dtype, all on one device"
+        )
 
 
-def diffusion_loss(model: Callable[..., Tensor], schedule: NoiseSchedule, z0: Tensor, context: Tensor | None,
-                   t: Tensor, eps: Tensor, weight: Tensor | None = None) -> Tensor:
+def diffusion_loss(
+    model: Callable[..., Tensor],
+    schedule: NoiseSchedule,
+    z0: Tensor,
+    context: Tensor | None,
+    t: Tensor,
+    eps: Tensor,
+    weight: Tensor | None = None,
+) -> Tensor:
     """The mean squared error between prediction and target: Ho et al. 2020, eq. 14 (for EPS).
 
     Args:

@@ -29,8 +29,8 @@ from tinyldm.reverse_diffusion import Callback, Model, ddim, guided, timesteps, 
 from tinyldm.unet import UNet
 from tinyldm.vae import VAE, nearest_size, to_signed, to_unit
 
-WEIGHTS = Path(__file__).parent / "weights"   # what the package ships
-IMAGE_ENCODER = "tinyldm_image_encoder"       # a folder that diffusers does not know and ignores
+WEIGHTS = Path(__file__).parent / "weights"  # what the package ships
+IMAGE_ENCODER = "tinyldm_image_encoder"  # a folder that diffusers does not know and ignores
 
 
 def model_folder(name: str | Path) -> Path:
@@ -48,9 +48,17 @@ class LatentDiffusion:
         image_size: (height, width) of the images to make, pixels.
     """
 
-    def __init__(self, unet: UNet, vae: VAE, text_encoder: TextEncoder | TextEncoderXL, schedule: NoiseSchedule, *,
-                 image_encoder: ImageEncoder | None = None, image_size: tuple[int, int] = (64, 64),
-                 spacing: Callable[[int, int], Tensor] = trailing):
+    def __init__(
+        self,
+        unet: UNet,
+        vae: VAE,
+        text_encoder: TextEncoder | TextEncoderXL,
+        schedule: NoiseSchedule,
+        *,
+        image_encoder: ImageEncoder | None = None,
+        image_size: tuple[int, int] = (64, 64),
+        spacing: Callable[[int, int], Tensor] = trailing,
+    ):
         self.unet, self.vae, self.text_encoder, self.schedule = unet, vae, text_encoder, schedule
         self.image_encoder, self.image_size, self.spacing = image_encoder, image_size, spacing
         for part in self._networks():
@@ -59,8 +67,14 @@ class LatentDiffusion:
     # ── Files and devices ────────────────────────────────────────────────────────────────────────────
 
     @classmethod
-    def from_pretrained(cls, name: str | Path = "tiny", *, device: torch.device | str = "cpu",
-                        dtype: torch.dtype = torch.float32, variant: str | None = None) -> "LatentDiffusion":
+    def from_pretrained(
+        cls,
+        name: str | Path = "tiny",
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        variant: str | None = None,
+    ) -> "LatentDiffusion":
         """Open a model in the diffusers layout: Stable Diffusion 1, 2 or XL, or one trained here.
 
         Args:
@@ -73,17 +87,27 @@ class LatentDiffusion:
         if not folder.is_dir() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
             folder = checkpoints.download(str(name), variant)
         if str(name) == "tiny" and not folder.is_dir():
-            raise ValueError("no trained weights came with this copy of tinyldm; make your own with: tinyldm train all "
-                             "(then name the folder that it wrote)")
+            raise ValueError(
+                "no trained weights came with this copy of tinyldm; make your own with: tinyldm train all "
+                "(then name the folder that it wrote)"
+            )
         if not (folder / "model_index.json").is_file():
-            raise ValueError(f"{str(name)!r} is not a model folder: {folder / 'model_index.json'} does not exist; "
-                             'expected "tiny", a folder in the diffusers layout, or "owner/name" on the hub; a single '
-                             "file of CompVis is opened by tinyldm.formats.compvis_file.load")
+            raise ValueError(
+                f"{str(name)!r} is not a model folder: {folder / 'model_index.json'} does not exist; "
+                'expected "tiny", a folder in the diffusers layout, or "owner/name" on the hub; a single '
+                "file of CompVis is opened by tinyldm.formats.compvis_file.load"
+            )
         unet, vae = checkpoints.load_unet(folder / "unet", variant), checkpoints.load_vae(folder / "vae", variant)
         schedule, spacing = checkpoints.load_schedule(folder / "scheduler")
-        model = cls(unet, vae, _load_text_encoder(folder, variant), schedule, spacing=spacing,
-                    image_encoder=_load_image_encoder(folder, unet.config.context_dim),
-                    image_size=checkpoints.image_size(folder / "unet", vae.config.factor))
+        model = cls(
+            unet,
+            vae,
+            _load_text_encoder(folder, variant),
+            schedule,
+            spacing=spacing,
+            image_encoder=_load_image_encoder(folder, unet.config.context_dim),
+            image_size=checkpoints.image_size(folder / "unet", vae.config.factor),
+        )
         return model.to(device, dtype)
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -145,10 +169,20 @@ class LatentDiffusion:
     # ── Making images ────────────────────────────────────────────────────────────────────────────────
 
     @torch.no_grad()
-    def generate(self, captions: list[str], *, steps: int = 25, guidance_scale: float = 3.0, sampler=ddim,
-                 negative: list[str] | None = None, generator: torch.Generator | None = None,
-                 noise: Tensor | None = None, image_context: Tensor | None = None,
-                 size: tuple[int, int] | None = None, callback: Callback = None) -> Tensor:
+    def generate(
+        self,
+        captions: list[str],
+        *,
+        steps: int = 25,
+        guidance_scale: float = 3.0,
+        sampler=ddim,
+        negative: list[str] | None = None,
+        generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
+        image_context: Tensor | None = None,
+        size: tuple[int, int] | None = None,
+        callback: Callback = None,
+    ) -> Tensor:
         """Captions -> images.
 
         Args:
@@ -171,10 +205,21 @@ class LatentDiffusion:
         return self._decode(sampler(model, z, self.schedule, ts, generator=generator, callback=callback))
 
     @torch.no_grad()
-    def img2img(self, images: Tensor, captions: list[str], *, strength: float = 0.6, steps: int = 25,
-                guidance_scale: float = 3.0, sampler=ddim, negative: list[str] | None = None,
-                generator: torch.Generator | None = None, noise: Tensor | None = None,
-                image_context: Tensor | None = None, callback: Callback = None) -> Tensor:
+    def img2img(
+        self,
+        images: Tensor,
+        captions: list[str],
+        *,
+        strength: float = 0.6,
+        steps: int = 25,
+        guidance_scale: float = 3.0,
+        sampler=ddim,
+        negative: list[str] | None = None,
+        generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
+        image_context: Tensor | None = None,
+        callback: Callback = None,
+    ) -> Tensor:
         """Noise pictures part of the way and bring them back under a caption.  Meng et al. 2022 (SDEdit).
 
         Args:
@@ -190,17 +235,28 @@ class LatentDiffusion:
         z0 = self._encode(to_signed(images), generator)
         eps = self._noise(len(images), images.shape[-2:], generator, noise)
         ts = timesteps(self.schedule, steps, self.spacing)
-        ts = ts[steps - max(int(steps * strength), 1):]
+        ts = ts[steps - max(int(steps * strength), 1) :]
         # Start at the very step that the image was noised to.
         z = self._noised(z0, ts[0], eps)
         model = self._guided(condition, guidance_scale)
         return self._decode(sampler(model, z, self.schedule, ts, generator=generator, callback=callback))
 
     @torch.no_grad()
-    def inpaint(self, images: Tensor, mask: Tensor, captions: list[str], *, steps: int = 25,
-                guidance_scale: float = 3.0, sampler=ddim, negative: list[str] | None = None,
-                generator: torch.Generator | None = None, noise: Tensor | None = None,
-                image_context: Tensor | None = None, callback: Callback = None) -> Tensor:
+    def inpaint(
+        self,
+        images: Tensor,
+        mask: Tensor,
+        captions: list[str],
+        *,
+        steps: int = 25,
+        guidance_scale: float = 3.0,
+        sampler=ddim,
+        negative: list[str] | None = None,
+        generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
+        image_context: Tensor | None = None,
+        callback: Callback = None,
+    ) -> Tensor:
         """Repaint the part of a picture that a mask marks.
 
         With an ordinary U-Net, the known part of z_t is put back after every step, noised to that step.
@@ -213,8 +269,9 @@ class LatentDiffusion:
         """
         images = self._checked(images, captions)
         if mask.dim() != 4 or mask.shape[1:] != (1, *images.shape[2:]) or mask.shape[0] not in (1, len(images)):
-            raise ValueError(f"mask has shape {tuple(mask.shape)}; expected ({len(images)}, 1, {images.shape[2]}, "
-                             f"{images.shape[3]})")
+            raise ValueError(
+                f"mask has shape {tuple(mask.shape)}; expected ({len(images)}, 1, {images.shape[2]}, {images.shape[3]})"
+            )
         if not (mask.min() >= 0 and mask.max() <= 1):
             raise ValueError(f"mask runs from {mask.min().item():.3g} to {mask.max().item():.3g}; expected 0 … 1")
         condition = self._condition(captions, negative, image_context, images.shape[-2:])
@@ -234,9 +291,18 @@ class LatentDiffusion:
         return self._decode(sampler(model, eps, self.schedule, ts, generator=generator, callback=callback))
 
     @torch.no_grad()
-    def interpolate(self, captions: tuple[str, str], *, frames: int = 8, steps: int = 25, guidance_scale: float = 3.0,
-                    sampler=ddim, generator: torch.Generator | None = None, noise: Tensor | None = None,
-                    callback: Callback = None) -> Tensor:
+    def interpolate(
+        self,
+        captions: tuple[str, str],
+        *,
+        frames: int = 8,
+        steps: int = 25,
+        guidance_scale: float = 3.0,
+        sampler=ddim,
+        generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
+        callback: Callback = None,
+    ) -> Tensor:
         """Walk from one picture to another: straight between the captions, spherically between the noises.
 
         Args:
@@ -246,13 +312,17 @@ class LatentDiffusion:
         Returns: (frames, 3, H, W) in [0, 1].
         """
         if isinstance(captions, str) or len(captions) != 2 or frames < 2:
-            raise ValueError(f"{len(captions)} captions, {captions!r:.60}, {frames} frames; expected two captions and "
-                             "at least 2 frames")
+            raise ValueError(
+                f"{len(captions)} captions, {captions!r:.60}, {frames} frames; expected two captions and "
+                "at least 2 frames"
+            )
         size = self._size_of(noise)
         start, end = self._noise(2, size, generator, noise).split(1)
         weight = torch.linspace(0, 1, frames, device=self.device)
-        mixed = tuple(None if ends is None else between(ends, weight)
-                      for ends in self._condition(list(captions), None, None, size))
+        mixed = tuple(
+            None if ends is None else between(ends, weight)
+            for ends in self._condition(list(captions), None, None, size)
+        )
         z = slerp(start, end, weight.view(-1, 1, 1, 1))
         ts = timesteps(self.schedule, steps, self.spacing)
         model = self._guided(mixed, guidance_scale)
@@ -263,8 +333,9 @@ class LatentDiffusion:
     def _networks(self):
         return [part for part in (self.unet, self.vae, self.text_encoder, self.image_encoder) if part is not None]
 
-    def _condition(self, captions: list[str], negative: list[str] | None, image_context: Tensor | None,
-                   size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    def _condition(
+        self, captions: list[str], negative: list[str] | None, image_context: Tensor | None, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """-> context (B, L, D), null context (B, L', D), and XL's two added vectors (B, D_a) or None."""
         encoding = self.text_encoder.encode(captions)
         if negative is not None and len(negative) != len(captions):
@@ -277,8 +348,10 @@ class LatentDiffusion:
         context = encoding.context
         if image_context is not None:
             if image_context.dim() != 3 or image_context[:, :1].shape != context[:, :1].shape:  # N is free
-                raise ValueError(f"image_context has shape {tuple(image_context.shape)}; expected "
-                                 f"({len(context)}, N, {context.shape[2]})")
+                raise ValueError(
+                    f"image_context has shape {tuple(image_context.shape)}; expected "
+                    f"({len(context)}, N, {context.shape[2]})"
+                )
             context = torch.cat([context, image_context.to(context)], dim=1)  # (B, L + N, D)
         if encoding.pooled is None:
             return context, null.context, None, None
@@ -304,14 +377,17 @@ class LatentDiffusion:
             return self.image_size
         return noise.shape[2] * self.vae.config.factor, noise.shape[3] * self.vae.config.factor
 
-    def _noise(self, batch: int, size: tuple[int, int], generator: torch.Generator | None,
-               given: Tensor | None) -> Tensor:
+    def _noise(
+        self, batch: int, size: tuple[int, int], generator: torch.Generator | None, given: Tensor | None
+    ) -> Tensor:
         """Noise (B, 4, h, w) for images of this size: the caller's, if it fits, or freshly drawn."""
         factor = self.vae.config.factor
         unit = factor * self.unet.config.factor
         if any(side % unit or side < unit for side in size):
-            raise ValueError(f"an image of {size[0]}×{size[1]} pixels does not fit; height and width must be "
-                             f"multiples of {unit}, such as {nearest_size(size, unit)}")
+            raise ValueError(
+                f"an image of {size[0]}×{size[1]} pixels does not fit; height and width must be "
+                f"multiples of {unit}, such as {nearest_size(size, unit)}"
+            )
         shape = (batch, self.vae.config.latent_channels, size[0] // factor, size[1] // factor)
         if given is None:
             device = self.device if generator is None else generator.device
@@ -325,11 +401,13 @@ class LatentDiffusion:
 
     def _keep_known(self, z0: Tensor, eps: Tensor, mask: Tensor, ts: Tensor, callback: Callback) -> Callback:
         """A sampler callback that puts the known latents back where the mask is 0, as noisy as z is by then."""
+
         def put_back(i: int, z: Tensor, z0_hat: Tensor) -> Tensor:
             known = z0 if i + 1 == len(ts) else self._noised(z0, ts[i + 1], eps)
             z = mask * z + (1 - mask) * known
             replacement = None if callback is None else callback(i, z, z0_hat)
             return z if replacement is None else replacement
+
         return put_back
 
     def _is_inpainting_unet(self) -> bool:
@@ -350,13 +428,16 @@ class LatentDiffusion:
         """
         factor = 1 if captions is None else self.vae.config.factor * self.unet.config.factor
         if images.dim() != 4 or images.shape[1] != 3 or not images.numel() or not images.is_floating_point():
-            raise ValueError(f"images are {images.dtype} of shape {tuple(images.shape)}; expected floats of shape "
-                             "(B, 3, H, W)")
+            raise ValueError(
+                f"images are {images.dtype} of shape {tuple(images.shape)}; expected floats of shape (B, 3, H, W)"
+            )
         if captions is not None and not isinstance(captions, str) and len(captions) != len(images):
             raise ValueError(f"{len(images)} images, {len(captions)} captions; expected as many")
         if any(side % factor for side in images.shape[2:]):
-            raise ValueError(f"images of {images.shape[2]}×{images.shape[3]} pixels do not fit; height and width "
-                             f"must be multiples of {factor}, such as {nearest_size(images.shape[2:], factor)}")
+            raise ValueError(
+                f"images of {images.shape[2]}×{images.shape[3]} pixels do not fit; height and width "
+                f"must be multiples of {factor}, such as {nearest_size(images.shape[2:], factor)}"
+            )
         if not (images.min() >= 0 and images.max() <= 1):  # written so that NaN fails too
             raise ValueError(f"images run from {images.min():.3g} to {images.max():.3g}; expected 0 … 1")
         return images.to(self.device, torch.float32)
@@ -366,10 +447,15 @@ class LatentDiffusion:
         checkpoints.save_unet(self.unet, folder / "unet", height if height == width else [height, width])
         checkpoints.save_vae(self.vae, folder / "vae", max(self.image_size))
         (folder / "scheduler").mkdir()
-        checkpoints.write_json(folder / "scheduler" / "scheduler_config.json",
-                               checkpoints.schedule_to_diffusers(self.schedule, self.spacing))
-        parts = {"unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"],
-                 "scheduler": ["diffusers", "DDIMScheduler"]}
+        checkpoints.write_json(
+            folder / "scheduler" / "scheduler_config.json",
+            checkpoints.schedule_to_diffusers(self.schedule, self.spacing),
+        )
+        parts = {
+            "unet": ["diffusers", "UNet2DConditionModel"],
+            "vae": ["diffusers", "AutoencoderKL"],
+            "scheduler": ["diffusers", "DDIMScheduler"],
+        }
         for (clip, tokenizer), ending in zip(self.text_encoder.towers, ("", "_2")):
             checkpoints.save_text_encoder(clip, folder / f"text_encoder{ending}")
             checkpoints.save_tokenizer(tokenizer, folder / f"tokenizer{ending}")
@@ -381,8 +467,11 @@ class LatentDiffusion:
 
     def _pipeline(self) -> dict:
         """Which of diffusers' pipelines opens this model, and what that pipeline has and this package does not."""
-        absent = {"feature_extractor": [None, None], "image_encoder": [None, None],
-                  "_diffusers_version": "0.35.0"}  # which its inpainting pipeline asks for
+        absent = {
+            "feature_extractor": [None, None],
+            "image_encoder": [None, None],
+            "_diffusers_version": "0.35.0",
+        }  # which its inpainting pipeline asks for
         if isinstance(self.text_encoder, TextEncoderXL):
             return {"_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": True, **absent}
         name = "StableDiffusionInpaintPipeline" if self._is_inpainting_unet() else "StableDiffusionPipeline"
@@ -404,8 +493,10 @@ def slerp(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
     lengths = a.norm() * b.norm()
     cosine = (a * b).sum() / lengths
     if not (lengths > 0 and cosine > -0.9995):
-        raise ValueError("the two noises are opposite to each other, or one is zero: there is no one shortest way "
-                         f"between them on a sphere (lengths {a.norm():.3g} and {b.norm():.3g}, cosine {cosine:.3g})")
+        raise ValueError(
+            "the two noises are opposite to each other, or one is zero: there is no one shortest way "
+            f"between them on a sphere (lengths {a.norm():.3g} and {b.norm():.3g}, cosine {cosine:.3g})"
+        )
     if cosine > 0.9995:  # sin θ ≈ 0, and the straight line is the sphere's too
         return torch.lerp(a, b, weight)
     angle = cosine.arccos()

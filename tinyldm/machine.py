@@ -16,15 +16,17 @@ def choose_device(name: str | None = None) -> torch.device:
     Raises: ValueError where the device does not exist, and says what this PyTorch can see.
     """
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else
-                            "mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device(
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
     try:
         device = torch.device(name)
     except RuntimeError:
         raise ValueError(f"{name!r} is not a device; expected cpu, cuda, cuda:1 or mps") from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"this PyTorch ({torch.__version__}) sees no CUDA GPU; without --device the best there is "
-                         "will be used")
+        raise ValueError(
+            f"this PyTorch ({torch.__version__}) sees no CUDA GPU; without --device the best there is will be used"
+        )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"there is no {name}: this machine has {torch.cuda.device_count()} CUDA GPUs, counted from 0")
     if device.type == "mps" and not torch.backends.mps.is_available():
@@ -51,8 +53,12 @@ def hardware(device: torch.device | str) -> dict[str, str | int]:
     """The machine in words: system, processor, cores and threads, and the GPU if `device` is one."""
     device = torch.device(device)
     found: dict[str, str | int] = {
-        "system": f"{platform.system()} {platform.machine()}", "processor": _processor(),
-        "cores": os.cpu_count() or 1, "threads": torch.get_num_threads(), "device": str(device)}
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "device": str(device),
+    }
     if device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)
     return found

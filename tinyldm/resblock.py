@@ -82,8 +82,15 @@ class ResBlock(nn.Module):
         dropout: before the second convolution; 0 in Stable Diffusion.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, t_emb_dim: int | None = None,
-                 groups: int = 32, eps: float = 1e-5, dropout: float = 0.0):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        t_emb_dim: int | None = None,
+        groups: int = 32,
+        eps: float = 1e-5,
+        dropout: float = 0.0,
+    ):
         super().__init__()
         self.t_emb_dim = t_emb_dim
         self.norm1 = nn.GroupNorm(groups, in_channels, eps)
@@ -139,8 +146,10 @@ class Upsample(nn.Module):
 def require_groups(channels: int, groups: int) -> None:
     """Raise ValueError unless GroupNorm can split `channels` into `groups` equal parts."""
     if groups < 1 or channels % groups:
-        raise ValueError(f"{channels} channels do not divide into {groups} GroupNorm groups; "
-                         f"choose channels that are a multiple of {groups}, or fewer groups")
+        raise ValueError(
+            f"{channels} channels do not divide into {groups} GroupNorm groups; "
+            f"choose channels that are a multiple of {groups}, or fewer groups"
+        )
 
 
 def require_match(x: Tensor, name: str, weight: Tensor, network: str) -> None:
@@ -149,5 +158,7 @@ def require_match(x: Tensor, name: str, weight: Tensor, network: str) -> None:
     # Under autocast dtypes may differ. (The meta device, of shapes without numbers, has no autocast.)
     autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
     if x.device != weight.device or not (autocast or x.dtype == weight.dtype):
-        raise ValueError(f"{name} is {x.dtype} on {x.device}, the {network} is {weight.dtype} on {weight.device}; "
-                         "convert one with .to()")
+        raise ValueError(
+            f"{name} is {x.dtype} on {x.device}, the {network} is {weight.dtype} on {weight.device}; "
+            "convert one with .to()"
+        )

@@ -26,15 +26,22 @@ from torch import Generator, Tensor
 
 from tinyldm.forward_diffusion import NoiseSchedule
 
-Model = Callable[[Tensor, Tensor], Tensor]   # (z_t (B, C, h, w), t (B,)) -> prediction (B, C, h, w)
+Model = Callable[[Tensor, Tensor], Tensor]  # (z_t (B, C, h, w), t (B,)) -> prediction (B, C, h, w)
 # Nothing, or (step index, z after the step, ẑ0) -> None, or a latent that takes the place of z
 Callback = Callable[[int, Tensor, Tensor], Tensor | None] | None
 
 
 # ── Guidance ─────────────────────────────────────────────────────────────────────────────────────────
 
-def guided(model: Callable[..., Tensor], context: Tensor, null_context: Tensor, guidance_scale: float,
-           added: Tensor | None = None, null_added: Tensor | None = None) -> Model:
+
+def guided(
+    model: Callable[..., Tensor],
+    context: Tensor,
+    null_context: Tensor,
+    guidance_scale: float,
+    added: Tensor | None = None,
+    null_added: Tensor | None = None,
+) -> Model:
     """Classifier-free guidance: exaggerate what the caption changes. Ho & Salimans 2022, eq. 6.
 
     ε̂ = ε_null + w (ε_caption - ε_null): w = 1 is the plain conditional model, w = 0 ignores the caption.
@@ -63,14 +70,17 @@ def guided(model: Callable[..., Tensor], context: Tensor, null_context: Tensor, 
     return guided_model
 
 
-def _conditions(context: Tensor, null_context: Tensor, guidance_scale: float, added: Tensor | None,
-                null_added: Tensor | None) -> tuple:
+def _conditions(
+    context: Tensor, null_context: Tensor, guidance_scale: float, added: Tensor | None, null_added: Tensor | None
+) -> tuple:
     """What the model reads beside (z_t, t) with the caption, and without it, once all arguments have been checked."""
     _require_finite("guidance_scale", guidance_scale)
     B, D = len(context), context.shape[-1]
     if context.dim() != 3 or null_context.dim() != 3 or len(null_context) not in (1, B) or null_context.shape[2] != D:
-        raise ValueError(f"null_context has shape {tuple(null_context.shape)}, context {tuple(context.shape)}; "
-                         f"expected (1 or {B}, L, {D}) and (B, L, D)")
+        raise ValueError(
+            f"null_context has shape {tuple(null_context.shape)}, context {tuple(context.shape)}; "
+            f"expected (1 or {B}, L, {D}) and (B, L, D)"
+        )
     null_context = null_context.expand(B, -1, -1)
     if added is None and null_added is None:
         return (context,), (null_context,)
@@ -87,6 +97,7 @@ def _require_finite(name: str, value: float, low: float = -math.inf, high: float
 
 
 # ── Which timesteps to visit ─────────────────────────────────────────────────────────────────────────
+
 
 def trailing(steps: int, T: int) -> Tensor:
     """Evenly spaced, counted down from the last: 999 … Starts where the noise is largest. Lin et al. 2024."""
@@ -125,9 +136,12 @@ def timesteps(schedule: NoiseSchedule, steps: int, spacing: Callable[[int, int],
     ts = spacing(steps, schedule.T)
     first = schedule.at(ts[:1].to(schedule.alpha_bar.device)).item()
     if first > 0.05:
-        warnings.warn(f"{steps} steps with '{spacing.__name__}' spacing start at t = {ts[0].item():g}, where √ᾱ = "
-                      f"{math.sqrt(first):.2f} of the signal is still there; but sampling starts from pure noise: take "
-                      "more steps, or 'trailing' spacing", stacklevel=2)
+        warnings.warn(
+            f"{steps} steps with '{spacing.__name__}' spacing start at t = {ts[0].item():g}, where √ᾱ = "
+            f"{math.sqrt(first):.2f} of the signal is still there; but sampling starts from pure noise: take "
+            "more steps, or 'trailing' spacing",
+            stacklevel=2,
+        )
     return ts
 
 
@@ -136,8 +150,18 @@ def timesteps(schedule: NoiseSchedule, steps: int, spacing: Callable[[int, int],
 # last step lands on: 1 is the clean latent. Only Stable Diffusion's DDIM stops at ᾱ_0 = 0.99915 instead, a number
 # of the schedule; so only `ddim` asks the schedule for it.
 
-def ddim(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: Tensor, *, eta: float = 0.0,
-         generator: Generator | None = None, final_alpha_bar: float | None = None, callback: Callback = None) -> Tensor:
+
+def ddim(
+    model: Model,
+    z: Tensor,
+    schedule: NoiseSchedule,
+    timesteps: Tensor,
+    *,
+    eta: float = 0.0,
+    generator: Generator | None = None,
+    final_alpha_bar: float | None = None,
+    callback: Callback = None,
+) -> Tensor:
     """Song et al. 2021 (DDIM), eq. 12: jump to ẑ0, come back to the next noise level along ε̂.
 
     z_next = √ᾱ_next ẑ0 + √(1 - ᾱ_next - σ²) ε̂ + σ · fresh noise, σ as in eq. 16.
@@ -161,9 +185,16 @@ def ddim(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: Tensor, *,
     return z
 
 
-def ddpm(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: Tensor, *,
-         generator: Generator | None = None, final_alpha_bar: float = 1.0,
-         callback: Callback = None) -> Tensor:
+def ddpm(
+    model: Model,
+    z: Tensor,
+    schedule: NoiseSchedule,
+    timesteps: Tensor,
+    *,
+    generator: Generator | None = None,
+    final_alpha_bar: float = 1.0,
+    callback: Callback = None,
+) -> Tensor:
     """Ho et al. 2020 (DDPM), eq. 7: draw from the posterior q(z_{t-1} | z_t, ẑ0). Arguments as `ddim`.
 
     The posterior is a Gaussian between z_t and ẑ0; its noise is what makes the walk ancestral.
@@ -171,17 +202,25 @@ def ddpm(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: Tensor, *,
     for i, t, alpha_bar, next_alpha_bar in _steps(schedule, timesteps, final_alpha_bar):
         z0_hat, _ = _z0_and_eps(model, z, t, schedule, alpha_bar)
         alpha = alpha_bar / next_alpha_bar  # of the steps that this one jumps over, together
-        mean = (math.sqrt(next_alpha_bar) * (1 - alpha) * z0_hat
-                + math.sqrt(alpha) * (1 - next_alpha_bar) * z) / (1 - alpha_bar)
+        mean = (math.sqrt(next_alpha_bar) * (1 - alpha) * z0_hat + math.sqrt(alpha) * (1 - next_alpha_bar) * z) / (
+            1 - alpha_bar
+        )
         variance = (1 - next_alpha_bar) / (1 - alpha_bar) * (1 - alpha)
         z = mean + math.sqrt(variance) * _noise(z, generator) if variance > 0 else mean
         z = _call_back(callback, i, z, z0_hat)
     return z
 
 
-def euler(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: Tensor, *,
-          generator: Generator | None = None, final_alpha_bar: float = 1.0,
-          callback: Callback = None) -> Tensor:
+def euler(
+    model: Model,
+    z: Tensor,
+    schedule: NoiseSchedule,
+    timesteps: Tensor,
+    *,
+    generator: Generator | None = None,
+    final_alpha_bar: float = 1.0,
+    callback: Callback = None,
+) -> Tensor:
     """Karras et al. 2022, algorithm 1 without its second half: follow the ODE dx/dσ = ε̂ in straight steps.
 
     x = z / √ᾱ and σ = √((1-ᾱ)/ᾱ) are the coordinates in which the ODE has this short form.
@@ -195,9 +234,16 @@ def euler(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: Tensor, *
     return z
 
 
-def dpm_solver_pp(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: Tensor, *,
-                  generator: Generator | None = None, final_alpha_bar: float = 1.0,
-                  callback: Callback = None) -> Tensor:
+def dpm_solver_pp(
+    model: Model,
+    z: Tensor,
+    schedule: NoiseSchedule,
+    timesteps: Tensor,
+    *,
+    generator: Generator | None = None,
+    final_alpha_bar: float = 1.0,
+    callback: Callback = None,
+) -> Tensor:
     """Lu et al. 2022 (DPM-Solver++), algorithm 2, "2M": second order from one model call a step.
 
     λ = log √(ᾱ / (1-ᾱ)) is the time in which ẑ0 changes slowly, so the last two estimates are
@@ -213,8 +259,10 @@ def dpm_solver_pp(model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: T
         if previous_z0 is not None and next_alpha_bar < 1:
             extrapolated = z0_hat + h / (2 * (lambda_ - previous_lambda)) * (z0_hat - previous_z0)
         previous_z0, previous_lambda = z0_hat, lambda_
-        z = (math.sqrt((1 - next_alpha_bar) / (1 - alpha_bar)) * z
-             - math.sqrt(next_alpha_bar) * math.expm1(-h) * extrapolated)
+        z = (
+            math.sqrt((1 - next_alpha_bar) / (1 - alpha_bar)) * z
+            - math.sqrt(next_alpha_bar) * math.expm1(-h) * extrapolated
+        )
         z = _call_back(callback, i, z, z0_hat)
     return z
 
@@ -229,12 +277,15 @@ def _steps(schedule: NoiseSchedule, timesteps: Tensor, final_alpha_bar: float | 
 def _checked(alpha_bars: list[float], timesteps: Tensor) -> list[float]:
     """The same, if each level has less noise than the one before it."""
     if timesteps.dim() != 1 or not len(timesteps):
-        raise ValueError(f"timesteps has shape {tuple(timesteps.shape)}, {timesteps.numel()} timesteps; expected (S,), "
-                         "at least 1")
+        raise ValueError(
+            f"timesteps has shape {tuple(timesteps.shape)}, {timesteps.numel()} timesteps; expected (S,), at least 1"
+        )
     *visited, final = alpha_bars
     if any(a >= b for a, b in zip(visited, visited[1:])) or not visited[-1] <= final <= 1:
-        raise ValueError("each step must land on less noise than it leaves; expected strictly falling timesteps, and "
-                         f"final_alpha_bar ({final:g}) between ᾱ at the last ({visited[-1]:g}) and 1")
+        raise ValueError(
+            "each step must land on less noise than it leaves; expected strictly falling timesteps, and "
+            f"final_alpha_bar ({final:g}) between ᾱ at the last ({visited[-1]:g}) and 1"
+        )
     return alpha_bars
 
 

@@ -70,9 +70,11 @@ class Attention(nn.Module):
         """The context, or x itself: with no context, cross-attention defaults to self-attention."""
         context = x if context is None else context
         if context.shape[-1] != self.context_dim:
-            raise ValueError(f"the context is {context.shape[-1]} wide, this attention reads {self.context_dim}; "
-                             "without a context the pixels themselves are read, which needs equal widths "
-                             "(Stable Diffusion's 'no text' is the encoding of the empty caption)")
+            raise ValueError(
+                f"the context is {context.shape[-1]} wide, this attention reads {self.context_dim}; "
+                "without a context the pixels themselves are read, which needs equal widths "
+                "(Stable Diffusion's 'no text' is the encoding of the empty caption)"
+            )
         return context
 
 
@@ -153,10 +155,14 @@ def capture_attention(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
         def record(module, inputs, named_inputs, _output):
             with torch.no_grad():
                 maps.setdefault(name, []).append(module.probabilities(*inputs, **named_inputs).cpu())
+
         return record
 
-    hooks = [module.register_forward_hook(recorder(name), with_kwargs=True)
-             for name, module in model.named_modules() if isinstance(module, Attention)]
+    hooks = [
+        module.register_forward_hook(recorder(name), with_kwargs=True)
+        for name, module in model.named_modules()
+        if isinstance(module, Attention)
+    ]
     try:
         yield maps
     finally:

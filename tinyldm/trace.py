@@ -63,13 +63,15 @@ SYMBOLS: dict[types.CodeType, tuple[str, ...]] = {
     _inside(guided, "guided_model"): ("prediction",),
     _code(reverse_diffusion._z0_and_eps): ("z0_hat", "eps_hat"),
     _code(reverse_diffusion._call_back): ("z_next",),
-    **{_code(sampler): ("z0",) for sampler in (ddim, reverse_diffusion.ddpm, reverse_diffusion.euler,
-                                               reverse_diffusion.dpm_solver_pp)},
+    **{
+        _code(sampler): ("z0",)
+        for sampler in (ddim, reverse_diffusion.ddpm, reverse_diffusion.euler, reverse_diffusion.dpm_solver_pp)
+    },
     _code(VAE.decode): ("image",),
     _code(to_unit): ("image in [0, 1]",),
 }
-ARGUMENTS = {UNet: ("z_t", "t", "context", "added"), ResBlock: ("x", "t_emb")}     # what these read is shown too
-PASSES_THROUGH = (nn.Identity, nn.Dropout)                # hand on what they were given: nothing new to show
+ARGUMENTS = {UNet: ("z_t", "t", "context", "added"), ResBlock: ("x", "t_emb")}  # what these read is shown too
+PASSES_THROUGH = (nn.Identity, nn.Dropout)  # hand on what they were given: nothing new to show
 # In a short table the insides of these are shown once, and those of a library's blocks never.
 BLOCKS = {block.__name__ for block in (ResBlock, SpatialTransformer, PixelAttention, Downsample, Upsample)}
 FOREIGN = {"CLIPTextEmbeddings", "CLIPEncoderLayer"}
@@ -79,13 +81,13 @@ FOREIGN = {"CLIPTextEmbeddings", "CLIPEncoderLayer"}
 class Node:
     """One tensor, and those that were made inside the layer that it came from."""
 
-    name: str                     # "unet.down.0.resblocks.0", "context"
-    kind: str                     # the class of the layer, or the function: "ResBlock", "tokenize()"
-    file: str                     # "tinyldm/resblock.py"
+    name: str  # "unet.down.0.resblocks.0", "context"
+    kind: str  # the class of the layer, or the function: "ResBlock", "tokenize()"
+    file: str  # "tinyldm/resblock.py"
     line: int
-    section: str                  # of the article
+    section: str  # of the article
     shape: tuple[int, ...] | None = None
-    times: int = 1                # how often it was made on the way to one picture
+    times: int = 1  # how often it was made on the way to one picture
     children: list["Node"] = field(default_factory=list)
 
     @property
@@ -106,8 +108,10 @@ class Pair:
 
 # ── Recording ────────────────────────────────────────────────────────────────────────────────────────
 
-def trace(model: LatentDiffusion, caption: str, *, steps: int = 25, guidance_scale: float = 3.0, sampler=ddim,
-          seed: int = 0) -> tuple[list[Node], Tensor]:
+
+def trace(
+    model: LatentDiffusion, caption: str, *, steps: int = 25, guidance_scale: float = 3.0, sampler=ddim, seed: int = 0
+) -> tuple[list[Node], Tensor]:
     """Make one picture and record every tensor on the way.
 
     Args: model: also one on the meta device; the others: as `LatentDiffusion.generate` takes them.
@@ -115,8 +119,9 @@ def trace(model: LatentDiffusion, caption: str, *, steps: int = 25, guidance_sca
     """
     generator = None if model.device.type == "meta" else torch.Generator().manual_seed(seed)
     with recording(model) as nodes:
-        images = model.generate([caption], steps=steps, guidance_scale=guidance_scale, sampler=sampler,
-                                generator=generator)
+        images = model.generate(
+            [caption], steps=steps, guidance_scale=guidance_scale, sampler=sampler, generator=generator
+        )
     return nodes, images
 
 
@@ -137,9 +142,9 @@ class _Open:
     """A call that has not returned yet."""
 
     frame: types.FrameType | None
-    node: Node | None                  # of a layer; None of a function, whose node is made when it returns
-    inside: list[Node] | None          # where what is made inside goes; None: it has been seen before
-    module: str = ""                   # the layer we are in
+    node: Node | None  # of a layer; None of a function, whose node is made when it returns
+    inside: list[Node] | None  # where what is made inside goes; None: it has been seen before
+    module: str = ""  # the layer we are in
 
 
 class _Recorder:
@@ -149,7 +154,7 @@ class _Recorder:
         self.nodes: list[Node] = []
         self.open = [_Open(None, None, self.nodes)]
         self.names: dict[int, tuple[str, nn.Module]] = {}
-        self.roots: dict[str, str] = {}                    # "unet" -> the article's section
+        self.roots: dict[str, str] = {}  # "unet" -> the article's section
         for root in ("text_encoder", "unet", "vae"):
             network = getattr(model, root)
             self.roots[root] = section_of(inspect.getsourcefile(type(network)))
@@ -161,7 +166,7 @@ class _Recorder:
         code = frame.f_code
         if event == "call" and code.co_name == "forward":
             name, module = self.names.get(id(frame.f_locals.get("self")), ("", None))
-            if name and name != self.open[-1].module:      # (a class may call its parent's forward)
+            if name and name != self.open[-1].module:  # (a class may call its parent's forward)
                 self._layer_starts(frame, name, module)
         elif event == "call" and code in SYMBOLS:
             outer = self.open[-1]
@@ -195,7 +200,7 @@ class _Recorder:
         section = self.roots[call.module.split(".")[0]] if call.module else section_of(str(PACKAGE.parent / file))
         symbols = [f"{call.module}.{symbol}" if call.module else symbol for symbol in SYMBOLS[frame.f_code]]
         left = [symbol for symbol in symbols if all(node.name != symbol for node in call.inside)]
-        for symbol in () if left else symbols[:len(tensors)]:
+        for symbol in () if left else symbols[: len(tensors)]:
             self._seen(call.inside, symbol)
         for symbol, tensor in zip(left, tensors):
             call.inside.append(Node(symbol, f"{frame.f_code.co_name}()", file, line, section, tuple(tensor.shape)))
@@ -235,6 +240,7 @@ def section_of(file: str) -> str:
 
 # ── Stable Diffusion beside it ───────────────────────────────────────────────────────────────────────
 
+
 def on_meta(version: Version, tokenizer) -> LatentDiffusion:
     """A version of Stable Diffusion with shapes and no numbers: it takes no memory, and needs no file.
 
@@ -246,27 +252,40 @@ def on_meta(version: Version, tokenizer) -> LatentDiffusion:
         unet, vae = UNet(version.unet), VAE(version.vae)
         kinds = (CLIPTextModel, CLIPTextModelWithProjection)
         towers = [kind(CLIPTextConfig(**sizes)) for kind, sizes in zip(kinds, version.text)]
-    encoder = (TextEncoder(towers[0], tokenizer) if len(towers) == 1 else
-               TextEncoderXL(towers[0], tokenizer, towers[1], tokenizer))
-    return LatentDiffusion(unet, vae, encoder, version.schedule(), spacing=version.spacing,
-                           image_size=(version.image_size, version.image_size))
+    encoder = (
+        TextEncoder(towers[0], tokenizer)
+        if len(towers) == 1
+        else TextEncoderXL(towers[0], tokenizer, towers[1], tokenizer)
+    )
+    return LatentDiffusion(
+        unet,
+        vae,
+        encoder,
+        version.schedule(),
+        spacing=version.spacing,
+        image_size=(version.image_size, version.image_size),
+    )
 
 
 def first_step_of(sampler: Callable) -> Callable:
     """A sampler that stops after its first step: the others have the same shapes."""
+
     def one_step(model, z: Tensor, schedule, timesteps: Tensor, **options) -> Tensor:
         return sampler(model, z, schedule, timesteps[:1], **options)
+
     return one_step
 
 
-def beside_stable_diffusion(model: LatentDiffusion, caption: str, *, version: Version = SD1, sampler=ddim,
-                            **options) -> tuple[list[Pair], Tensor]:
+def beside_stable_diffusion(
+    model: LatentDiffusion, caption: str, *, version: Version = SD1, sampler=ddim, **options
+) -> tuple[list[Pair], Tensor]:
     """`trace` a model, and `version` with it. Returns their tensors in pairs, and the model's picture."""
     ours, images = trace(model, caption, sampler=sampler, **options)
-    with warnings.catch_warnings():     # about the caption and the steps; said once already
+    with warnings.catch_warnings():  # about the caption and the steps; said once already
         warnings.simplefilter("ignore")
-        theirs, _ = trace(on_meta(version, model.text_encoder.towers[0][1]), caption, sampler=first_step_of(sampler),
-                          **options)
+        theirs, _ = trace(
+            on_meta(version, model.text_encoder.towers[0][1]), caption, sampler=first_step_of(sampler), **options
+        )
     return paired(ours, theirs), images
 
 
@@ -281,14 +300,20 @@ def paired(ours: list[Node], theirs: list[Node]) -> list[Pair]:
     for name in order:
         one, other = mine.get(name), others.get(name)
         some = one or other
-        pairs.append(Pair(replace(some, children=[]), one and one.shape, other and other.shape,
-                          paired(one.children if one else [], other.children if other else [])))
+        pairs.append(
+            Pair(
+                replace(some, children=[]),
+                one and one.shape,
+                other and other.shape,
+                paired(one.children if one else [], other.children if other else []),
+            )
+        )
     return pairs
 
 
 # ── As text ──────────────────────────────────────────────────────────────────────────────────────────
 
-COLUMNS = (31, 20, 20, 19, 26)     # name, made by, tiny, Stable Diffusion, where: 120 with a space between them
+COLUMNS = (31, 20, 20, 19, 26)  # name, made by, tiny, Stable Diffusion, where: 120 with a space between them
 
 
 def table(pairs: list[Pair], name: str = "tiny", everything: bool = False) -> str:
@@ -308,8 +333,15 @@ def table(pairs: list[Pair], name: str = "tiny", everything: bool = False) -> st
                 lines.append(f"§ {section}")
             short = node.name.removeprefix(outer + ".")
             times = f" ×{node.times}" if node.times > 1 else ""
-            lines.append(_line("  " * depth + short + times, node.kind, written(pair.ours), written(pair.theirs),
-                               f"{Path(node.file).name}:{node.line}"))
+            lines.append(
+                _line(
+                    "  " * depth + short + times,
+                    node.kind,
+                    written(pair.ours),
+                    written(pair.theirs),
+                    f"{Path(node.file).name}:{node.line}",
+                )
+            )
             if everything or node.kind not in opened | FOREIGN:
                 opened.update({node.kind} & BLOCKS)
                 walk(pair.children, depth + 1, node.name)
@@ -324,7 +356,7 @@ def written(shape: tuple[int, ...] | None) -> str:
 
 
 def _line(*cells: str) -> str:
-    cut = (cell if len(cell) <= width else cell[:width - 1] + "…" for cell, width in zip(cells, COLUMNS))
+    cut = (cell if len(cell) <= width else cell[: width - 1] + "…" for cell, width in zip(cells, COLUMNS))
     return " ".join(f"{cell:<{width}}" for cell, width in zip(cut, COLUMNS)).rstrip()
 
 
@@ -355,14 +387,16 @@ def page(pairs: list[Pair], caption: str, image: Tensor, name: str = "tiny") -> 
     data, said, model = base64.b64encode(file.getvalue()).decode(), html.escape(caption), html.escape(name)
     number = sum(1 for _ in every(pairs))
     head = _row("tensor", "made by", model, "Stable Diffusion 1", "file:line and the line itself", kind="row head")
-    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-            f'<meta name="viewport" content="width=device-width"><title>{said or "(no caption)"}</title>\n'
-            f"<style>{STYLE}</style></head><body>\n<h1>From caption to picture</h1>\n"
-            f'<img alt="The picture that was made" src="data:image/png;base64,{data}">\n'
-            f"<p>“{said}”: {number} tensors in the order in which they were made, each with the line that made it. "
-            f"The shapes were measured while {model} drew this picture, and in a run of the same classes at Stable "
-            "Diffusion's size. A row with ▸ unfolds. ×25: made so often on the way; the first is shown.</p>\n"
-            f"{head}\n{_sections(pairs)}</body></html>\n")
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width"><title>{said or "(no caption)"}</title>\n'
+        f"<style>{STYLE}</style></head><body>\n<h1>From caption to picture</h1>\n"
+        f'<img alt="The picture that was made" src="data:image/png;base64,{data}">\n'
+        f"<p>“{said}”: {number} tensors in the order in which they were made, each with the line that made it. "
+        f"The shapes were measured while {model} drew this picture, and in a run of the same classes at Stable "
+        "Diffusion's size. A row with ▸ unfolds. ×25: made so often on the way; the first is shown.</p>\n"
+        f"{head}\n{_sections(pairs)}</body></html>\n"
+    )
 
 
 def every(pairs: list[Pair]) -> Iterator[Pair]:
@@ -386,8 +420,14 @@ def _entry(pair: Pair, outer: str, depth: int) -> str:
     node = pair.node
     times = f" ×{node.times}" if node.times > 1 else ""
     where = f"{html.escape(node.file)}:{node.line} <code>{html.escape(node.source)}</code>"
-    row = _row(html.escape(node.name.removeprefix(outer + ".") + times), html.escape(node.kind), written(pair.ours),
-               written(pair.theirs), where, depth)
+    row = _row(
+        html.escape(node.name.removeprefix(outer + ".") + times),
+        html.escape(node.kind),
+        written(pair.ours),
+        written(pair.theirs),
+        where,
+        depth,
+    )
     if not pair.children:
         return row
     inside = "\n".join(_entry(child, node.name, depth + 1) for child in pair.children)
@@ -396,7 +436,9 @@ def _entry(pair: Pair, outer: str, depth: int) -> str:
 
 
 def _row(name: str, made: str, ours: str, theirs: str, where: str, depth: int = 0, kind: str = "row") -> str:
-    return (f'<div class="{kind}" style="--depth:{depth}">'
-            f'<span class="name">{name}</span><span class="made">{made}</span>'
-            f'<span class="shape">{ours}</span><span class="shape">{theirs}</span>'
-            f'<span class="where">{where}</span></div>')
+    return (
+        f'<div class="{kind}" style="--depth:{depth}">'
+        f'<span class="name">{name}</span><span class="made">{made}</span>'
+        f'<span class="shape">{ours}</span><span class="shape">{theirs}</span>'
+        f'<span class="where">{where}</span></div>'
+    )

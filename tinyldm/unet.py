@@ -30,27 +30,31 @@ from tinyldm.vae import nearest_size
 class UNetConfig:
     """The sizes of a U-Net. The defaults are Stable Diffusion 1's. A tuple has one entry a level."""
 
-    in_channels: int = 4                                   # 9 for Stable Diffusion's inpainting model
+    in_channels: int = 4  # 9 for Stable Diffusion's inpainting model
     out_channels: int = 4
-    channels: tuple[int, ...] = (320, 640, 1280, 1280)     # feature-map width, full resolution first
-    blocks_per_level: int = 2                              # ResBlocks a level down; one more on the way up
-    transformer_depth: tuple[int, ...] = (1, 1, 1, 0)      # 0: no SpatialTransformer at this level
-    middle_depth: int = 1                                  # the same for the middle
-    heads: tuple[int, ...] = (8, 8, 8, 8)                  # attention heads; the middle uses the last
-    context_dim: int = 768                                 # width of the context vectors
-    groups: int = 32                                       # of GroupNorm; divides every width
+    channels: tuple[int, ...] = (320, 640, 1280, 1280)  # feature-map width, full resolution first
+    blocks_per_level: int = 2  # ResBlocks a level down; one more on the way up
+    transformer_depth: tuple[int, ...] = (1, 1, 1, 0)  # 0: no SpatialTransformer at this level
+    middle_depth: int = 1  # the same for the middle
+    heads: tuple[int, ...] = (8, 8, 8, 8)  # attention heads; the middle uses the last
+    context_dim: int = 768  # width of the context vectors
+    groups: int = 32  # of GroupNorm; divides every width
     dropout: float = 0.0
-    added_dim: int | None = None                           # XL: width of the vector added to the time embedding
-    upcast_attention: bool = False                         # 2.1 at 768: in float16, attention is still float32
+    added_dim: int | None = None  # XL: width of the vector added to the time embedding
+    upcast_attention: bool = False  # 2.1 at 768: in float16, attention is still float32
 
     def __post_init__(self):
         if not self.channels or self.blocks_per_level < 1:
-            raise ValueError(f"channels is {self.channels}, blocks_per_level {self.blocks_per_level}; "
-                             "expected at least 1 level and 1 block")
+            raise ValueError(
+                f"channels is {self.channels}, blocks_per_level {self.blocks_per_level}; "
+                "expected at least 1 level and 1 block"
+            )
         for name in ("transformer_depth", "heads"):
             if len(getattr(self, name)) != len(self.channels):
-                raise ValueError(f"{name} has {len(getattr(self, name))} entries, channels has "
-                                 f"{len(self.channels)}; expected one a level")
+                raise ValueError(
+                    f"{name} has {len(getattr(self, name))} entries, channels has "
+                    f"{len(self.channels)}; expected one a level"
+                )
         for width in self.channels:
             require_groups(width, self.groups)
         if self.channels[0] % 2:
@@ -70,7 +74,8 @@ class DownLevel(nn.Module):
         width = config.channels[i]
         widths_in = [config.channels[max(i - 1, 0)]] + [width] * (config.blocks_per_level - 1)
         self.resblocks = nn.ModuleList(
-            ResBlock(w, width, t_emb_dim, config.groups, dropout=config.dropout) for w in widths_in)
+            ResBlock(w, width, t_emb_dim, config.groups, dropout=config.dropout) for w in widths_in
+        )
         self.transformers = _transformers(config, i, len(widths_in))
         self.downsample = None if i == len(config.channels) - 1 else Downsample(width)
 
@@ -96,7 +101,8 @@ class MiddleLevel(nn.Module):
         width = config.channels[-1]
         self.resblock1 = ResBlock(width, width, t_emb_dim, config.groups, dropout=config.dropout)
         self.transformer = SpatialTransformer(
-            width, config.context_dim, config.heads[-1], config.groups, config.middle_depth)
+            width, config.context_dim, config.heads[-1], config.groups, config.middle_depth
+        )
         self.resblock2 = ResBlock(width, width, t_emb_dim, config.groups, dropout=config.dropout)
 
     def forward(self, x: Tensor, t_emb: Tensor, context: Tensor | None) -> Tensor:
@@ -118,7 +124,8 @@ class UpLevel(nn.Module):
         widths_in = [from_below] + [width] * config.blocks_per_level
         self.resblocks = nn.ModuleList(
             ResBlock(w + skip, width, t_emb_dim, config.groups, dropout=config.dropout)
-            for w, skip in zip(widths_in, skip_widths))
+            for w, skip in zip(widths_in, skip_widths)
+        )
         self.transformers = _transformers(config, i, len(widths_in))
         self.upsample = None if i == 0 else Upsample(width)
 
@@ -135,7 +142,8 @@ def _transformers(config: UNetConfig, i: int, number: int) -> nn.ModuleList:
     depth = config.transformer_depth[i]
     return nn.ModuleList(
         SpatialTransformer(config.channels[i], config.context_dim, config.heads[i], config.groups, depth)
-        for _ in range(number if depth else 0))
+        for _ in range(number if depth else 0)
+    )
 
 
 class UNet(nn.Module):
@@ -194,16 +202,22 @@ class UNet(nn.Module):
         if z_t.dim() != 4 or z_t.shape[1] != config.in_channels:
             raise ValueError(f"z_t has shape {tuple(z_t.shape)}; expected (B, {config.in_channels}, height, width)")
         if any(side % config.factor or side < config.factor for side in z_t.shape[2:]):
-            raise ValueError(f"z_t is {z_t.shape[2]}×{z_t.shape[3]}; height and width must be multiples of "
-                             f"{config.factor}, such as {nearest_size(z_t.shape[2:], config.factor)}")
+            raise ValueError(
+                f"z_t is {z_t.shape[2]}×{z_t.shape[3]}; height and width must be multiples of "
+                f"{config.factor}, such as {nearest_size(z_t.shape[2:], config.factor)}"
+            )
         if t.shape != z_t.shape[:1] or t.device != weight.device:
-            raise ValueError(f"t has shape {tuple(t.shape)} on {t.device}; expected ({len(z_t)},) on {weight.device}, "
-                             "one timestep an image of z_t")
+            raise ValueError(
+                f"t has shape {tuple(t.shape)} on {t.device}; expected ({len(z_t)},) on {weight.device}, "
+                "one timestep an image of z_t"
+            )
         if context is not None and (context.dim() != 3 or context.shape[2] != config.context_dim):
             raise ValueError(f"context has shape {tuple(context.shape)}; expected (B, L, {config.context_dim})")
         if (config.added_dim is None) != (added is None):
-            raise ValueError(f"added is {'missing' if added is None else 'given'}, but this U-Net's added_dim is "
-                             f"{config.added_dim}: give `added` exactly where the configuration names its width")
+            raise ValueError(
+                f"added is {'missing' if added is None else 'given'}, but this U-Net's added_dim is "
+                f"{config.added_dim}: give `added` exactly where the configuration names its width"
+            )
         if added is not None and added.shape != (len(z_t), config.added_dim):
             raise ValueError(f"added has shape {tuple(added.shape)}; expected ({len(z_t)}, {config.added_dim})")
         for name, given in (("z_t", z_t), ("context", context), ("added", added)):

@@ -36,15 +36,17 @@ class VAEConfig:
     image_channels: int = 3
     latent_channels: int = 4
     channels: tuple[int, ...] = (128, 256, 512, 512)  # feature-map width at each level, full resolution first
-    blocks_per_level: int = 2                         # ResBlocks a level on the way down; one more on the way up
-    groups: int = 32                                  # of GroupNorm; divides every width
-    scale: float = 0.18215                            # z0 = scale · E(image), about 1 / std of the raw latents
-    force_upcast: bool = False                        # XL: overflows in float16, so it then stays in float32
+    blocks_per_level: int = 2  # ResBlocks a level on the way down; one more on the way up
+    groups: int = 32  # of GroupNorm; divides every width
+    scale: float = 0.18215  # z0 = scale · E(image), about 1 / std of the raw latents
+    force_upcast: bool = False  # XL: overflows in float16, so it then stays in float32
 
     def __post_init__(self):
         if not self.channels or self.blocks_per_level < 1:
-            raise ValueError(f"channels is {self.channels}, blocks_per_level {self.blocks_per_level}; "
-                             "expected at least 1 level and 1 block")
+            raise ValueError(
+                f"channels is {self.channels}, blocks_per_level {self.blocks_per_level}; "
+                "expected at least 1 level and 1 block"
+            )
         if not 0 < self.scale < math.inf:
             raise ValueError(f"scale is {self.scale}; expected a number above 0")
         for width in self.channels:
@@ -282,8 +284,10 @@ class VAE(nn.Module):
         if x.dim() != 4 or x.shape[1] != channels:
             raise ValueError(f"{name} has shape {tuple(x.shape)}; expected (B, {channels}, height, width)")
         if any(side % factor or side < factor for side in x.shape[2:]):
-            raise ValueError(f"{name} is {x.shape[2]}×{x.shape[3]} pixels; height and width must be "
-                             f"multiples of {factor}, such as {nearest_size(x.shape[2:], factor)}")
+            raise ValueError(
+                f"{name} is {x.shape[2]}×{x.shape[3]} pixels; height and width must be "
+                f"multiples of {factor}, such as {nearest_size(x.shape[2:], factor)}"
+            )
         require_match(x, name, self.quant_conv.weight, "VAE")
 
 

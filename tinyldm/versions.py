@@ -19,14 +19,14 @@ from tinyldm.vae import VAEConfig
 class Version:
     """One instantiation of the architecture."""
 
-    image_size: int                             # pixels a side that it was trained at
+    image_size: int  # pixels a side that it was trained at
     unet: UNetConfig
     vae: VAEConfig
-    text: tuple[dict, ...]                      # arguments of transformers' CLIPTextConfig, one for each encoder
-    prediction: Prediction                      # what the U-Net's output means
-    spacing: Callable[[int, int], Tensor]       # which timesteps sampling visits
-    final_alpha_bar_is_first: bool              # DDIM stops at ᾱ[0] instead of at 1
-    vision: dict | None = None                  # arguments of CLIPVisionConfig, for pictures as context
+    text: tuple[dict, ...]  # arguments of transformers' CLIPTextConfig, one for each encoder
+    prediction: Prediction  # what the U-Net's output means
+    spacing: Callable[[int, int], Tensor]  # which timesteps sampling visits
+    final_alpha_bar_is_first: bool  # DDIM stops at ᾱ[0] instead of at 1
+    vision: dict | None = None  # arguments of CLIPVisionConfig, for pictures as context
 
     def schedule(self) -> NoiseSchedule:
         """The noise schedule, the same √β-linear one in all versions."""
@@ -35,26 +35,66 @@ class Version:
 
 
 # OpenAI's CLIP ViT-L/14, of which Stable Diffusion 1 uses the text half: 123,060,480 parameters.
-CLIP_L = dict(vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
-              max_position_embeddings=77, hidden_act="quick_gelu", projection_dim=768,
-              bos_token_id=49406, eos_token_id=49407, pad_token_id=49407)
+CLIP_L = dict(
+    vocab_size=49408,
+    hidden_size=768,
+    intermediate_size=3072,
+    num_hidden_layers=12,
+    num_attention_heads=12,
+    max_position_embeddings=77,
+    hidden_act="quick_gelu",
+    projection_dim=768,
+    bos_token_id=49406,
+    eos_token_id=49407,
+    pad_token_id=49407,
+)
 
 # OpenCLIP ViT-H/14 without its last layer, which Stable Diffusion 2 does not read; padded with "!", token 0.
-CLIP_H = dict(vocab_size=49408, hidden_size=1024, intermediate_size=4096, num_hidden_layers=23, num_attention_heads=16,
-              max_position_embeddings=77, hidden_act="gelu", projection_dim=1024,
-              bos_token_id=49406, eos_token_id=49407, pad_token_id=0)
+CLIP_H = dict(
+    vocab_size=49408,
+    hidden_size=1024,
+    intermediate_size=4096,
+    num_hidden_layers=23,
+    num_attention_heads=16,
+    max_position_embeddings=77,
+    hidden_act="gelu",
+    projection_dim=1024,
+    bos_token_id=49406,
+    eos_token_id=49407,
+    pad_token_id=0,
+)
 
 # OpenCLIP ViT-bigG/14, the second of XL's two.
-CLIP_BIG_G = dict(vocab_size=49408, hidden_size=1280, intermediate_size=5120, num_hidden_layers=32,
-                  num_attention_heads=20, max_position_embeddings=77, hidden_act="gelu", projection_dim=1280,
-                  bos_token_id=49406, eos_token_id=49407, pad_token_id=0)
+CLIP_BIG_G = dict(
+    vocab_size=49408,
+    hidden_size=1280,
+    intermediate_size=5120,
+    num_hidden_layers=32,
+    num_attention_heads=20,
+    max_position_embeddings=77,
+    hidden_act="gelu",
+    projection_dim=1280,
+    bos_token_id=49406,
+    eos_token_id=49407,
+    pad_token_id=0,
+)
 
 SD1 = Version(
     image_size=512,
-    unet=UNetConfig(channels=(320, 640, 1280, 1280), blocks_per_level=2, transformer_depth=(1, 1, 1, 0),
-                    middle_depth=1, heads=(8, 8, 8, 8), context_dim=768),
+    unet=UNetConfig(
+        channels=(320, 640, 1280, 1280),
+        blocks_per_level=2,
+        transformer_depth=(1, 1, 1, 0),
+        middle_depth=1,
+        heads=(8, 8, 8, 8),
+        context_dim=768,
+    ),
     vae=VAEConfig(channels=(128, 256, 512, 512), blocks_per_level=2, scale=0.18215),
-    text=(CLIP_L,), prediction=EPS, spacing=leading, final_alpha_bar_is_first=True)
+    text=(CLIP_L,),
+    prediction=EPS,
+    spacing=leading,
+    final_alpha_bar_is_first=True,
+)
 """Stable Diffusion 1.1 to 1.5: one architecture, trained further each time.
 
 Parameters: U-Net 859,520,964, VAE 83,653,863 (the same in all versions but for its scale in XL), text 123,060,480.
@@ -65,27 +105,53 @@ guidance subtracts (here: `drop_caption` in `workshop/train_unet.py`).  There is
 
 SD2 = Version(
     image_size=512,
-    unet=UNetConfig(channels=(320, 640, 1280, 1280), blocks_per_level=2, transformer_depth=(1, 1, 1, 0),
-                    middle_depth=1, heads=(5, 10, 20, 20), context_dim=1024),  # 64 numbers a head
+    unet=UNetConfig(
+        channels=(320, 640, 1280, 1280),
+        blocks_per_level=2,
+        transformer_depth=(1, 1, 1, 0),
+        middle_depth=1,
+        heads=(5, 10, 20, 20),
+        context_dim=1024,
+    ),  # 64 numbers a head
     vae=VAEConfig(channels=(128, 256, 512, 512), blocks_per_level=2, scale=0.18215),
-    text=(CLIP_H,), prediction=EPS, spacing=leading, final_alpha_bar_is_first=True)
+    text=(CLIP_H,),
+    prediction=EPS,
+    spacing=leading,
+    final_alpha_bar_is_first=True,
+)
 """Stable Diffusion 2.0-base and 2.1-base: another text encoder, and heads of equal width.
 
 Parameters: U-Net 865,910,724 (the wider context is all the difference), text 340,387,840.
 """
 
 SD2_V = Version(
-    image_size=768, unet=replace(SD2.unet, upcast_attention=True),  # 2.1 needs it in float16; 2.0 takes no harm
-    vae=SD2.vae, text=(CLIP_H,), prediction=VELOCITY, spacing=leading,
-    final_alpha_bar_is_first=True)
+    image_size=768,
+    unet=replace(SD2.unet, upcast_attention=True),  # 2.1 needs it in float16; 2.0 takes no harm
+    vae=SD2.vae,
+    text=(CLIP_H,),
+    prediction=VELOCITY,
+    spacing=leading,
+    final_alpha_bar_is_first=True,
+)
 """Stable Diffusion 2.0 and 2.1 at 768 pixels: the network of SD2, trained on to predict the velocity."""
 
 SDXL = Version(
     image_size=1024,
-    unet=UNetConfig(channels=(320, 640, 1280), blocks_per_level=2, transformer_depth=(0, 2, 10), middle_depth=10,
-                    heads=(5, 10, 20), context_dim=2048, added_dim=2816),
+    unet=UNetConfig(
+        channels=(320, 640, 1280),
+        blocks_per_level=2,
+        transformer_depth=(0, 2, 10),
+        middle_depth=10,
+        heads=(5, 10, 20),
+        context_dim=2048,
+        added_dim=2816,
+    ),
     vae=VAEConfig(channels=(128, 256, 512, 512), blocks_per_level=2, scale=0.13025, force_upcast=True),
-    text=(CLIP_L, CLIP_BIG_G), prediction=EPS, spacing=leading, final_alpha_bar_is_first=True)
+    text=(CLIP_L, CLIP_BIG_G),
+    prediction=EPS,
+    spacing=leading,
+    final_alpha_bar_is_first=True,
+)
 """Stable Diffusion XL base: three levels, most of the transformers at the lowest, two text encoders.
 
 Parameters: U-Net 2,567,463,684, text 123,060,480 and 694,659,840.
@@ -93,13 +159,43 @@ Parameters: U-Net 2,567,463,684, text 123,060,480 and 694,659,840.
 
 TINY = Version(
     image_size=64,
-    unet=UNetConfig(channels=(64, 96), blocks_per_level=1, transformer_depth=(1, 1), middle_depth=1,
-                    heads=(4, 6), context_dim=128, groups=16),
+    unet=UNetConfig(
+        channels=(64, 96),
+        blocks_per_level=1,
+        transformer_depth=(1, 1),
+        middle_depth=1,
+        heads=(4, 6),
+        context_dim=128,
+        groups=16,
+    ),
     vae=VAEConfig(channels=(16, 32, 64, 96), blocks_per_level=1, groups=4, scale=0.5),
-    text=(dict(vocab_size=701, hidden_size=128, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4,
-               max_position_embeddings=32, hidden_act="gelu", projection_dim=128,
-               bos_token_id=699, eos_token_id=700, pad_token_id=700),),
-    prediction=VELOCITY, spacing=trailing, final_alpha_bar_is_first=False,
-    vision=dict(image_size=64, patch_size=8, hidden_size=128, intermediate_size=512, num_hidden_layers=4,
-                num_attention_heads=4, hidden_act="gelu", projection_dim=128))
+    text=(
+        dict(
+            vocab_size=701,
+            hidden_size=128,
+            intermediate_size=512,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            max_position_embeddings=32,
+            hidden_act="gelu",
+            projection_dim=128,
+            bos_token_id=699,
+            eos_token_id=700,
+            pad_token_id=700,
+        ),
+    ),
+    prediction=VELOCITY,
+    spacing=trailing,
+    final_alpha_bar_is_first=False,
+    vision=dict(
+        image_size=64,
+        patch_size=8,
+        hidden_size=128,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        hidden_act="gelu",
+        projection_dim=128,
+    ),
+)
 """The default: image and latent an eighth of Stable Diffusion's on each side, trained in this repository."""

@@ -1,6 +1,6 @@
 """`check("q_sample", q_sample)`: what the learner calls, in the cell below the answer.
 
-    from tinyldm_course.checking import check
+from tinyldm_course.checking import check
 """
 
 import contextlib
@@ -22,10 +22,10 @@ from tinyldm_course.checks.feedback import Feedback
 from tinyldm_course.checks.pipeline import run_check
 from tinyldm_course.exercises import find
 
-torch.ones(2, device="meta") * 2     # loads what "meta" needs, a second or more, now instead of in the first check
+torch.ones(2, device="meta") * 2  # loads what "meta" needs, a second or more, now instead of in the first check
 
-SECONDS = 1.8            # for all calls of a check together: with the rest, less than the two that a reader waits
-MOST_PRINTED = 500       # characters of what an answer printed that are shown
+SECONDS = 1.8  # for all calls of a check together: with the rest, less than the two that a reader waits
+MOST_PRINTED = 500  # characters of what an answer printed that are shown
 
 
 class CheckFailed(AssertionError):
@@ -61,7 +61,7 @@ def check(name: str, answer: Any) -> Feedback | None:
         display(feedback)
         return None
     encoding = sys.stdout.encoding or "utf-8"
-    print(str(feedback).encode(encoding, "replace").decode(encoding), file=sys.stdout)     # not every terminal knows ᾱ
+    print(str(feedback).encode(encoding, "replace").decode(encoding), file=sys.stdout)  # not every terminal knows ᾱ
     return feedback
 
 

@@ -37,8 +37,9 @@ def photo(tmp_path_factory) -> Path:
 
 def shell(*arguments, **options) -> subprocess.CompletedProcess:
     """The program in a process of its own."""
-    return subprocess.run([sys.executable, "-m", "tinyldm", *map(str, arguments)], capture_output=True, text=True,
-                          timeout=300, **options)
+    return subprocess.run(
+        [sys.executable, "-m", "tinyldm", *map(str, arguments)], capture_output=True, text=True, timeout=300, **options
+    )
 
 
 def pixels(file: Path) -> np.ndarray:
@@ -60,13 +61,28 @@ def refused(capsys, *arguments) -> str:
 
 # ── Every command, in a process of its own ───────────────────────────────────────────────────────────
 
+
 def test_generate(folder, tmp_path):
     out = tmp_path / "new" / "folders" / "grid.png"
-    done = shell("generate", "a red circle above a zebra", "-n", 2, "--steps", 2, "--seed", 7, "--model", folder,
-                 "--out", out, "--device", "cpu")
+    done = shell(
+        "generate",
+        "a red circle above a zebra",
+        "-n",
+        2,
+        "--steps",
+        2,
+        "--seed",
+        7,
+        "--model",
+        folder,
+        "--out",
+        out,
+        "--device",
+        "cpu",
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"wrote {out}: 2 pictures of 64×64, seed 7\n"
-    assert [file.name for file in out.parent.iterdir()] == ["grid.png"]     # nothing temporary is left
+    assert [file.name for file in out.parent.iterdir()] == ["grid.png"]  # nothing temporary is left
     page = Image.open(out)
     facts = json.loads(page.text["tinyldm"])
     assert facts["seed"] == 7 and facts["caption"] == "a red circle above a zebra" and facts["sampler"] == "ddim"
@@ -76,17 +92,37 @@ def test_generate(folder, tmp_path):
 @pytest.mark.parametrize("command", [["img2img"], ["inpaint", "--box", "30,10,90,70"]], ids=lambda command: command[0])
 def test_img2img_and_inpaint(folder, photo, tmp_path, command):
     out = tmp_path / "x.png"
-    done = shell(command[0], photo, "a star", "-n", 1, "--steps", 2, "--model", folder, "--out", out, "--device", "cpu",
-                 *command[1:])
+    done = shell(
+        command[0],
+        photo,
+        "a star",
+        "-n",
+        1,
+        "--steps",
+        2,
+        "--model",
+        folder,
+        "--out",
+        out,
+        "--device",
+        "cpu",
+        *command[1:],
+    )
     assert done.returncode == 0, done.stderr
-    assert Image.open(out).width == 2 * 192 + pictures.GAP + 2 * pictures.MARGIN    # the original beside it
+    assert Image.open(out).width == 2 * 192 + pictures.GAP + 2 * pictures.MARGIN  # the original beside it
 
 
 def test_info(folder):
     done = shell("info", "--model", folder, "--device", "cpu")
     assert done.returncode == 0, done.stderr
-    for expected in (f"torch {torch.__version__.split('+')[0]}", "device cpu", "859,520,964", "83,653,863",
-                     "123,060,480", "Stable Diffusion 1"):
+    for expected in (
+        f"torch {torch.__version__.split('+')[0]}",
+        "device cpu",
+        "859,520,964",
+        "83,653,863",
+        "123,060,480",
+        "Stable Diffusion 1",
+    ):
         assert expected in done.stdout
     model = LatentDiffusion.from_pretrained(folder)
     for part in (model.unet, model.vae, model.image_encoder):
@@ -102,8 +138,23 @@ def test_info_without_shipped_weights(monkeypatch, tmp_path, capsys):
 
 
 def test_evaluate(folder, tmp_path):
-    done = shell("evaluate", "--model", folder, "--captions", 8, "--steps", 1, "--training-images", 20, "--device",
-                 "cpu", "--json", tmp_path / "new" / "e.json", "--figure", tmp_path / "e.png")
+    done = shell(
+        "evaluate",
+        "--model",
+        folder,
+        "--captions",
+        8,
+        "--steps",
+        1,
+        "--training-images",
+        20,
+        "--device",
+        "cpu",
+        "--json",
+        tmp_path / "new" / "e.json",
+        "--figure",
+        tmp_path / "e.png",
+    )
     assert done.returncode == 0, done.stderr
     assert "held-out captions" in done.stdout and "dB" in done.stdout
     report = json.loads((tmp_path / "new" / "e.json").read_text(encoding="utf-8"))
@@ -122,8 +173,25 @@ def test_train(tmp_path):
 def test_from_training_to_pictures_to_numbers(tmp_path, capsys):
     """The way of a newcomer, at the size of a toy: train all, draw with the result, measure it."""
     trained = tmp_path / "run" / "model"
-    assert cli.main(["train", "all", "--steps", "20", "--batch", "4", "--scenes", "40", "--device", "cpu", "--out",
-                     str(tmp_path / "run")]) == 0
+    assert (
+        cli.main(
+            [
+                "train",
+                "all",
+                "--steps",
+                "20",
+                "--batch",
+                "4",
+                "--scenes",
+                "40",
+                "--device",
+                "cpu",
+                "--out",
+                str(tmp_path / "run"),
+            ]
+        )
+        == 0
+    )
     run(trained, "generate", "a red ring", "-n", 1, "--steps", 2, "--out", tmp_path / "x.png")
     run(trained, "evaluate", "--captions", 8, "--steps", 2, "--training-images", 40)
     said = capsys.readouterr().out
@@ -131,8 +199,10 @@ def test_from_training_to_pictures_to_numbers(tmp_path, capsys):
 
 
 def test_help_imports_neither_transformers_nor_matplotlib():
-    code = ("import sys; from tinyldm.cli import main as cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
-            "assert not {'transformers', 'matplotlib', 'diffusers'} & set(sys.modules)")
+    code = (
+        "import sys; from tinyldm.cli import main as cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
+        "assert not {'transformers', 'matplotlib', 'diffusers'} & set(sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and all(command in done.stdout for command in cli.COMMANDS)
 
@@ -145,9 +215,27 @@ def listens_to_ctrl_c() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_is_one_line_and_130(folder, tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "tinyldm", "generate", "a ring", "--steps", "1000", "-n", "64", "--model", folder,
-         "--device", "cpu", "--out", str(tmp_path / "x.png")], stderr=subprocess.PIPE, stdout=subprocess.PIPE,
-        preexec_fn=listens_to_ctrl_c)
+        [
+            sys.executable,
+            "-m",
+            "tinyldm",
+            "generate",
+            "a ring",
+            "--steps",
+            "1000",
+            "-n",
+            "64",
+            "--model",
+            folder,
+            "--device",
+            "cpu",
+            "--out",
+            str(tmp_path / "x.png"),
+        ],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        preexec_fn=listens_to_ctrl_c,
+    )
     seen = b""
     while b"drawing" not in seen and process.poll() is None:
         seen += process.stderr.read(1)
@@ -158,6 +246,7 @@ def test_ctrl_c_is_one_line_and_130(folder, tmp_path):
 
 
 # ── The options do what they say ─────────────────────────────────────────────────────────────────────
+
 
 def run(folder, *arguments) -> None:
     assert cli.main([*map(str, arguments), "--model", str(folder), "--device", "cpu"]) == 0
@@ -172,12 +261,42 @@ def test_generate_is_the_library_call(folder, photo, tmp_path):
     model = LatentDiffusion.from_pretrained(folder)
     model.spacing = tinyldm.reverse_diffusion.linspace
     context = model.encode_image(pictures.fitted(pictures.open_picture(photo), (64, 64))).expand(2, -1, -1)
-    expected = model.generate(["a star"] * 2, steps=3, guidance_scale=2.5, sampler=tinyldm.dpm_solver_pp,
-                              negative=["a ring"] * 2, image_context=context, size=(32, 64),
-                              generator=torch.Generator().manual_seed(4))
-    run(folder, "generate", "a star", "-n", 2, "--plain", "--out", tmp_path / "x.png", "--seed", 4, "--steps", 3,
-        "--guidance", 2.5, "--sampler", "dpm", "--spacing", "linspace", "--negative", "a ring", "--size", "32x64",
-        "--image-context", photo)
+    expected = model.generate(
+        ["a star"] * 2,
+        steps=3,
+        guidance_scale=2.5,
+        sampler=tinyldm.dpm_solver_pp,
+        negative=["a ring"] * 2,
+        image_context=context,
+        size=(32, 64),
+        generator=torch.Generator().manual_seed(4),
+    )
+    run(
+        folder,
+        "generate",
+        "a star",
+        "-n",
+        2,
+        "--plain",
+        "--out",
+        tmp_path / "x.png",
+        "--seed",
+        4,
+        "--steps",
+        3,
+        "--guidance",
+        2.5,
+        "--sampler",
+        "dpm",
+        "--spacing",
+        "linspace",
+        "--negative",
+        "a ring",
+        "--size",
+        "32x64",
+        "--image-context",
+        photo,
+    )
     assert np.array_equal(pixels(tmp_path / "x.png"), as_bytes(expected))
 
 
@@ -185,8 +304,21 @@ def test_img2img_is_the_library_call(folder, photo, tmp_path):
     model = LatentDiffusion.from_pretrained(folder)
     image = pictures.fitted(pictures.open_picture(photo), (64, 64)).expand(2, -1, -1, -1)
     expected = model.img2img(image, ["a star"] * 2, strength=0.5, steps=4, generator=torch.Generator().manual_seed(0))
-    run(folder, "img2img", photo, "a star", "-n", 2, "--plain", "--out", tmp_path / "x.png", "--steps", 4, "--strength",
-        0.5)
+    run(
+        folder,
+        "img2img",
+        photo,
+        "a star",
+        "-n",
+        2,
+        "--plain",
+        "--out",
+        tmp_path / "x.png",
+        "--steps",
+        4,
+        "--strength",
+        0.5,
+    )
     assert np.array_equal(pixels(tmp_path / "x.png"), as_bytes(expected))
 
 
@@ -197,8 +329,9 @@ def test_inpaint_by_box_and_by_mask(folder, photo, tmp_path):
     model = LatentDiffusion.from_pretrained(folder)
     picture = pictures.open_picture(photo)
     image, where = (pictures.fitted(p, (64, 64)) for p in (picture, Image.fromarray(mask).convert("RGB")))
-    expected = model.inpaint(image, where[:, :1].round(), ["a star"], steps=3,
-                             generator=torch.Generator().manual_seed(0))
+    expected = model.inpaint(
+        image, where[:, :1].round(), ["a star"], steps=3, generator=torch.Generator().manual_seed(0)
+    )
     for way in (["--box", "30,10,90,70"], ["--mask", tmp_path / "mask.png"]):
         run(folder, "inpaint", photo, "a star", "-n", 1, "--plain", "--out", tmp_path / "x.png", "--steps", 3, *way)
         assert np.array_equal(pixels(tmp_path / "x.png"), as_bytes(expected)), way
@@ -207,18 +340,27 @@ def test_inpaint_by_box_and_by_mask(folder, photo, tmp_path):
 def test_one_seed_gives_one_picture_however_many_are_drawn(folder, tmp_path, monkeypatch):
     common = ["a star", "--plain", "--steps", 2]
     run(folder, "generate", *common, "-n", 3, "--out", tmp_path / "three.png")
-    monkeypatch.setattr(cli, "AT_ONCE", 64 * 64)        # one picture a batch
+    monkeypatch.setattr(cli, "AT_ONCE", 64 * 64)  # one picture a batch
     run(folder, "generate", *common, "-n", 3, "--out", tmp_path / "one by one.png")
     run(folder, "generate", *common, "-n", 1, "--out", tmp_path / "one.png")
     run(folder, "generate", *common, "-n", 1, "--seed", 1, "--out", tmp_path / "other.png")
-    three, by_one, one, other = (pixels(tmp_path / f"{name}.png").astype(int)
-                                 for name in ("three", "one by one", "one", "other"))
+    three, by_one, one, other = (
+        pixels(tmp_path / f"{name}.png").astype(int) for name in ("three", "one by one", "one", "other")
+    )
     assert abs(three - by_one).max() <= 1 and abs(three[:, :64] - one).max() <= 1
     assert abs(one - other).max() > 5
 
 
-@pytest.mark.parametrize("options", [["--sampler", "ddpm"], ["--sampler", "euler"], ["--dtype", "bfloat16"],
-                                     ["--spacing", "leading"], ["--guidance", 1]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--sampler", "ddpm"],
+        ["--sampler", "euler"],
+        ["--dtype", "bfloat16"],
+        ["--spacing", "leading"],
+        ["--guidance", 1],
+    ],
+)
 def test_other_options_work(folder, tmp_path, options):
     run(folder, "generate", "", "-n", 1, "--steps", 10, "--out", tmp_path / "x.jpg", *options)
     assert json.loads(Image.open(tmp_path / "x.jpg").info["comment"])["steps"] == 10
@@ -250,8 +392,15 @@ def test_unknown_words_are_named_for_tiny_only(folder, tmp_path, capsys, monkeyp
     shutil.copytree(folder, Path(folder).parent / "tiny", dirs_exist_ok=True)
     run("tiny", "generate", words, "--steps", 1, "--out", tmp_path / "x.png")
     assert "never saw 'zebra', 'flying', '2', 'naïve', '猫'; it draws" in capsys.readouterr().err
-    run("tiny", "generate", "A small red circle, above a Big square on a grey background", "--steps", 1, "--out",
-        tmp_path / "x.png")
+    run(
+        "tiny",
+        "generate",
+        "A small red circle, above a Big square on a grey background",
+        "--steps",
+        1,
+        "--out",
+        tmp_path / "x.png",
+    )
     assert "never saw" not in capsys.readouterr().err
 
 
@@ -263,39 +412,43 @@ def test_what_is_cut_off_a_caption_is_said_once(folder, tmp_path, capsys):
 
 # ── Mistakes ─────────────────────────────────────────────────────────────────────────────────────────
 
-@pytest.mark.parametrize("arguments, expected", [
-    (["genrate", "x"], "choose from"),
-    (["generate"], "caption"),
-    (["generate", "x", "--stepz", 4], "--stepz"),
-    (["generate", "x", "-n", 0], "expected 1 … 1000"),
-    (["generate", "x", "--size", "99999x64"], "up to 4096"),
-    (["generate", "x", "-n", "four"], "not a whole number"),
-    (["generate", "x", "--steps", 0], "at least 1"),
-    (["generate", "x", "--seed", -1], "expected 0"),
-    (["generate", "x", "--seed", 10**30], "expected 0"),
-    (["generate", "x", "--guidance", "nan"], "finite"),
-    (["generate", "x", "--sampler", "magic"], "choose from"),
-    (["generate", "x", "--size", "banana"], "such as 64x64"),
-    (["generate", "x", "--size", "0x64"], "such as 64x64"),
-    (["generate", "x", "--device", "toaster"], "expected cpu, cuda"),
-    (["generate", "x", "--out", "x.gif"], "ends in .png"),
-    (["generate", "x", "--out", "grid"], "ends in .png"),
-    (["generate", "x", "--model", "no/such/folder"], "'no/such/folder' is not a model folder"),
-    (["generate", "x", "--image-context", "nowhere.png"], "nowhere.png does not exist"),
-    (["img2img", "nowhere.png", "x"], "nowhere.png does not exist"),
-    (["img2img", "photo.png", "x", "--strength", 0], "above 0"),
-    (["inpaint", "photo.png", "x"], "--mask --box"),
-    (["inpaint", "photo.png", "x", "--box", "1,2,3"], "LEFT,TOP,RIGHT,BOTTOM"),
-    (["train"], "stage"),
-    (["train", "everything"], "choose from"),
-    (["train", "vae", "--scenes", 4, "--steps", 1], "tinyldm train clip"),
-    (["train", "clip", "--data", "nowhere", "--steps", 1], "metadata.jsonl"),
-    (["evaluate", "--captions", 3], "at least 8"),
-    (["evaluate", "--json", "x.png"], "ends in .json"),
-    (["evaluate", "--figure", "x.json"], "ends in .png"),
-    (["evaluate", "--model", "nowhere"], "not a model folder"),
-    (["info", "--device", "cuda:99"], "CUDA GPU"),
-])
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (["genrate", "x"], "choose from"),
+        (["generate"], "caption"),
+        (["generate", "x", "--stepz", 4], "--stepz"),
+        (["generate", "x", "-n", 0], "expected 1 … 1000"),
+        (["generate", "x", "--size", "99999x64"], "up to 4096"),
+        (["generate", "x", "-n", "four"], "not a whole number"),
+        (["generate", "x", "--steps", 0], "at least 1"),
+        (["generate", "x", "--seed", -1], "expected 0"),
+        (["generate", "x", "--seed", 10**30], "expected 0"),
+        (["generate", "x", "--guidance", "nan"], "finite"),
+        (["generate", "x", "--sampler", "magic"], "choose from"),
+        (["generate", "x", "--size", "banana"], "such as 64x64"),
+        (["generate", "x", "--size", "0x64"], "such as 64x64"),
+        (["generate", "x", "--device", "toaster"], "expected cpu, cuda"),
+        (["generate", "x", "--out", "x.gif"], "ends in .png"),
+        (["generate", "x", "--out", "grid"], "ends in .png"),
+        (["generate", "x", "--model", "no/such/folder"], "'no/such/folder' is not a model folder"),
+        (["generate", "x", "--image-context", "nowhere.png"], "nowhere.png does not exist"),
+        (["img2img", "nowhere.png", "x"], "nowhere.png does not exist"),
+        (["img2img", "photo.png", "x", "--strength", 0], "above 0"),
+        (["inpaint", "photo.png", "x"], "--mask --box"),
+        (["inpaint", "photo.png", "x", "--box", "1,2,3"], "LEFT,TOP,RIGHT,BOTTOM"),
+        (["train"], "stage"),
+        (["train", "everything"], "choose from"),
+        (["train", "vae", "--scenes", 4, "--steps", 1], "tinyldm train clip"),
+        (["train", "clip", "--data", "nowhere", "--steps", 1], "metadata.jsonl"),
+        (["evaluate", "--captions", 3], "at least 8"),
+        (["evaluate", "--json", "x.png"], "ends in .json"),
+        (["evaluate", "--figure", "x.json"], "ends in .png"),
+        (["evaluate", "--model", "nowhere"], "not a model folder"),
+        (["info", "--device", "cuda:99"], "CUDA GPU"),
+    ],
+)
 def test_a_mistake_is_one_line(capsys, arguments, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert expected in refused(capsys, *arguments)
@@ -307,12 +460,15 @@ def test_a_gpu_that_is_not_there(capsys):
     assert "sees no CUDA GPU" in refused(capsys, "generate", "x", "--device", "cuda")
 
 
-@pytest.mark.parametrize("arguments, expected", [
-    (["--steps", 5000], "5000 steps; expected 1 … 1000"),
-    (["--size", "65x64"], "such as 64×64"),
-    (["--size", "8x64"], "multiples of 16"),
-    (["--variant", "fp16"], "fp16"),
-])
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (["--steps", 5000], "5000 steps; expected 1 … 1000"),
+        (["--size", "65x64"], "such as 64×64"),
+        (["--size", "8x64"], "multiples of 16"),
+        (["--variant", "fp16"], "fp16"),
+    ],
+)
 def test_a_mistake_that_only_the_model_can_see(folder, capsys, tmp_path, arguments, expected):
     out = ["--out", tmp_path / "x.png", "--model", folder, "--device", "cpu"]
     assert expected in refused(capsys, "generate", "x", *arguments, *out)
@@ -320,8 +476,22 @@ def test_a_mistake_that_only_the_model_can_see(folder, capsys, tmp_path, argumen
 
 
 def test_numbers_out_of_range_are_not_written_as_a_picture(folder, capsys, tmp_path):
-    code = cli.main(["generate", "x", "--guidance", "1e30", "--steps", "9", "--model", folder, "--device", "cpu",
-                     "--out", str(tmp_path / "x.png")])
+    code = cli.main(
+        [
+            "generate",
+            "x",
+            "--guidance",
+            "1e30",
+            "--steps",
+            "9",
+            "--model",
+            folder,
+            "--device",
+            "cpu",
+            "--out",
+            str(tmp_path / "x.png"),
+        ]
+    )
     assert code == 2 and "less than --guidance" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
@@ -338,7 +508,7 @@ def test_pictures_that_cannot_be_used(folder, photo, capsys, tmp_path):
     assert "64×64 pixels and the picture 120×80" in refused(capsys, *inpaint, "--mask", tmp_path / "small mask.png")
     assert "marks nothing" in refused(capsys, *inpaint, "--mask", tmp_path / "black mask.png")
     assert "not inside the picture" in refused(capsys, *inpaint, "--box", "100,10,130,40")
-    assert "marks nothing" in refused(capsys, *inpaint, "--box", "0,0,15,80")     # cut away to make a square
+    assert "marks nothing" in refused(capsys, *inpaint, "--box", "0,0,15,80")  # cut away to make a square
 
 
 def test_models_that_lack_something(folder, photo, capsys, tmp_path):
@@ -373,15 +543,18 @@ def test_a_full_disk_leaves_the_old_picture(folder, capsys, tmp_path, monkeypatc
     assert out.read_bytes() == b"old" and list(tmp_path.iterdir()) == [out]
 
 
-@pytest.mark.parametrize("error, code, expected", [
-    (torch.OutOfMemoryError("CUDA out of memory. Tried …"), 2, "lower -n, --size"),
-    (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, "lower -n, --size"),
-    (MemoryError("lower the batch"), 2, "lower the batch"),
-    (KeyboardInterrupt(), 130, "interrupted"),
-    (FloatingPointError("two\n  lines"), 2, "two lines"),
-    (torch._dynamo.exc.TorchDynamoException("no compiler"), 2, "leave --compile away"),
-    (OSError(errno.ENOSPC, "No space left", "x.png"), 2, "x.png: No space left"),
-])
+@pytest.mark.parametrize(
+    "error, code, expected",
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried …"), 2, "lower -n, --size"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, "lower -n, --size"),
+        (MemoryError("lower the batch"), 2, "lower the batch"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (FloatingPointError("two\n  lines"), 2, "two lines"),
+        (torch._dynamo.exc.TorchDynamoException("no compiler"), 2, "leave --compile away"),
+        (OSError(errno.ENOSPC, "No space left", "x.png"), 2, "x.png: No space left"),
+    ],
+)
 def test_errors_become_lines(error, code, expected, capsys, monkeypatch):
     def fail(_):
         raise error
@@ -401,6 +574,7 @@ def test_a_bug_keeps_its_traceback(bug, monkeypatch):
 
 
 # ── Help ─────────────────────────────────────────────────────────────────────────────────────────────
+
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_help_has_examples_that_parse(command, capsys):
@@ -426,20 +600,21 @@ def test_version_and_entry_point(capsys):
 
 # ── Pages ────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def test_any_picture_file_can_be_opened(tmp_path):
     gradient = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
     Image.fromarray(gradient).save(tmp_path / "deep.png")
     Image.new("RGBA", (9, 5), (255, 0, 0, 0)).save(tmp_path / "clear.png")
     deep = pictures.fitted(pictures.open_picture(tmp_path / "deep.png"), (64, 64))
     assert deep.shape == (1, 3, 64, 64) and deep[0, 0, 32].mean() == pytest.approx(0.5, abs=0.02)
-    assert pictures.fitted(pictures.open_picture(tmp_path / "clear.png"), (16, 16)).min() == 1     # laid on white
+    assert pictures.fitted(pictures.open_picture(tmp_path / "clear.png"), (16, 16)).min() == 1  # laid on white
 
 
 def test_a_page_holds_its_pictures_enlarged_and_in_rows():
     images = torch.rand(5, 3, 64, 64)
     page = np.asarray(pictures.tiles(images))
     assert page.shape == (2 * 192 + pictures.GAP, 4 * 192 + 3 * pictures.GAP, 3)
-    fifth = page[192 + pictures.GAP:, :192]
+    fifth = page[192 + pictures.GAP :, :192]
     assert np.array_equal(fifth[::3, ::3], np.asarray(pictures.to_picture(images[4])))
     assert np.asarray(pictures.tiles(torch.rand(2, 3, 512, 512))).shape == (512, 1024 + pictures.GAP, 3)
 

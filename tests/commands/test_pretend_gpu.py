@@ -8,25 +8,33 @@ from pathlib import Path
 import pytest
 from torch.utils import backend_registration
 
-pytestmark = pytest.mark.skipif(not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
-                                reason="this PyTorch lets Python add no devices")
+pytestmark = pytest.mark.skipif(
+    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="this PyTorch lets Python add no devices",
+)
 HERE = Path(__file__).parents[1]
-LONG = ("03", "10", "12")     # one to four minutes each on one core; what they build, the others use, too
-LESSONS = [lesson for lesson in sorted((HERE.parent / "sources" / "lessons").glob("[0-9][0-9]_*.py"))
-           if "choose_device" in lesson.read_text(encoding="utf-8") and not lesson.name.startswith(LONG)]
+LONG = ("03", "10", "12")  # one to four minutes each on one core; what they build, the others use, too
+LESSONS = [
+    lesson
+    for lesson in sorted((HERE.parent / "sources" / "lessons").glob("[0-9][0-9]_*.py"))
+    if "choose_device" in lesson.read_text(encoding="utf-8") and not lesson.name.startswith(LONG)
+]
 
 
 def run(*arguments, cwd):
     """A Python of its own, because the pretend GPU stays for as long as the process lives."""
     environment = os.environ | {"TINYLDM_FAST": "1", "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}
-    done = subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, env=environment, text=True,
-                          capture_output=True, timeout=600)
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=cwd, env=environment, text=True, capture_output=True, timeout=600
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
 
 def test_it_computes_like_the_cpu_and_refuses_what_a_gpu_refuses(tmp_path):
-    run("-c", """
+    run(
+        "-c",
+        """
 import pytest, torch, pretend_gpu
 pretend_gpu.switch_on()
 
@@ -64,7 +72,9 @@ for drawn in (lambda: torch.randn(3, device="pretend", generator=torch.Generator
 generator = torch.Generator("pretend").manual_seed(0)
 assert generator.device.type == torch.randn(3, device="pretend", generator=generator).device.type == "pretend"
 assert isinstance(generator, torch.Generator) and torch.Generator().device.type == "cpu"
-""", cwd=tmp_path)
+""",
+        cwd=tmp_path,
+    )
 
 
 @pytest.mark.slow

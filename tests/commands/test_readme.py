@@ -31,8 +31,10 @@ def test_linked_files_exist():
 
 def test_the_numbers_of_the_table():
     with torch.device("meta"):
-        sizes = {name: sum(p.numel() for p in UNet(version.unet).parameters())
-                 for name, version in (("SD1", versions.SD1), ("tiny", versions.TINY))}
+        sizes = {
+            name: sum(p.numel() for p in UNet(version.unet).parameters())
+            for name, version in (("SD1", versions.SD1), ("tiny", versions.TINY))
+        }
     assert f"| U-Net | {sizes['SD1']:,} parameters | {sizes['tiny']:,} |" in README
     for version, image, latent in ((versions.SD1, 512, 64), (versions.TINY, 64, 8)):
         assert version.image_size == image and version.image_size // version.vae.factor == latent

@@ -28,9 +28,16 @@ def found(traced) -> dict[str, trace.Pair]:
 
 def test_the_shapes_of_the_article(found):
     """Stable Diffusion's column, on the meta device, has the shapes that the article names."""
-    expected = {"tokens": (1, 77), "context": (1, 77, 768), "z_T": (1, 4, 64, 64), "unet.z_t": (2, 4, 64, 64),
-                "z0": (1, 4, 64, 64), "image": (1, 3, 512, 512), "image in [0, 1]": (1, 3, 512, 512),
-                "unet.middle": (2, 1280, 8, 8)}
+    expected = {
+        "tokens": (1, 77),
+        "context": (1, 77, 768),
+        "z_T": (1, 4, 64, 64),
+        "unet.z_t": (2, 4, 64, 64),
+        "z0": (1, 4, 64, 64),
+        "image": (1, 3, 512, 512),
+        "image in [0, 1]": (1, 3, 512, 512),
+        "unet.middle": (2, 1280, 8, 8),
+    }
     assert {name: found[name].theirs for name in expected} == expected
 
 
@@ -59,8 +66,9 @@ def test_all_symbols_occur(found):
     assert trace.BLOCKS | trace.FOREIGN <= kinds
 
 
-@pytest.mark.parametrize("name, sampler", [(name, getattr(reverse_diffusion, name))
-                                           for name in ("ddpm", "euler", "dpm_solver_pp")])
+@pytest.mark.parametrize(
+    "name, sampler", [(name, getattr(reverse_diffusion, name)) for name in ("ddpm", "euler", "dpm_solver_pp")]
+)
 def test_every_sampler_can_be_traced(name, sampler):
     nodes, _ = trace.trace(make_model(), "a red circle", steps=2, sampler=sampler)
     assert [node.kind for node in nodes if node.name == "z0"] == [f"{name}()"]
@@ -81,10 +89,16 @@ def test_file_and_line_are_where_it_is_made(found):
 
 
 def test_the_articles_sections(found):
-    expected = {"tokens": "Architecture", "context": "Architecture", "unet.conv_in": "U-Net",
-                "z0": "Training and inference",
-                "unet.down.0.transformers.0": "U-Net", "vae.decoder": "Variational Autoencoder",
-                "vae.decoder.middle.resblock1": "Variational Autoencoder", "image": "Variational Autoencoder"}
+    expected = {
+        "tokens": "Architecture",
+        "context": "Architecture",
+        "unet.conv_in": "U-Net",
+        "z0": "Training and inference",
+        "unet.down.0.transformers.0": "U-Net",
+        "vae.decoder": "Variational Autoencoder",
+        "vae.decoder.middle.resblock1": "Variational Autoencoder",
+        "image": "Variational Autoencoder",
+    }
     assert {name: found[name].node.section for name in expected} == expected
     assert "outside the article" not in {pair.node.section for pair in found.values()}
 
@@ -97,7 +111,7 @@ def test_attention_reads_words(found):
 
 def test_how_often(found):
     assert found["unet"].node.times == found["z_next"].node.times == 3
-    assert found["text_encoder"].node.times == found["tokens"].node.times == 2     # the caption, and the empty one
+    assert found["text_encoder"].node.times == found["tokens"].node.times == 2  # the caption, and the empty one
     assert found["z_T"].node.times == found["vae.decoder"].node.times == 1
 
 
@@ -109,13 +123,17 @@ def test_tracing_changes_nothing(traced):
 
 def test_what_one_model_lacks(found):
     assert found["unet.down.3.resblocks.0"].ours is None and found["unet.down.3.resblocks.0"].theirs == (2, 1280, 8, 8)
-    assert found["unet.up.0.transformers.0"].theirs is None       # Stable Diffusion's lowest level does not attend
+    assert found["unet.up.0.transformers.0"].theirs is None  # Stable Diffusion's lowest level does not attend
 
 
 @pytest.mark.slow
 def test_stable_diffusion_xl_on_the_meta_device(small_model):
-    nodes, _ = trace.trace(trace.on_meta(SDXL, small_model.text_encoder.tokenizer), "a red circle", steps=25,
-                           sampler=trace.first_step_of(reverse_diffusion.ddim))
+    nodes, _ = trace.trace(
+        trace.on_meta(SDXL, small_model.text_encoder.tokenizer),
+        "a red circle",
+        steps=25,
+        sampler=trace.first_step_of(reverse_diffusion.ddim),
+    )
     shapes = {node.name: node.shape for node in nodes}
     assert shapes["context"] == (1, 77, 2048) and shapes["added"] == (1, 2816) and shapes["z0"] == (1, 4, 128, 128)
 
@@ -134,7 +152,7 @@ def test_the_table_fits(traced, everything):
     lines = text.splitlines()
     assert max(map(len, lines)) <= 120 and "…" not in text
     number = len(list(trace.every(traced[0])))
-    assert (sum(":" in line for line in lines) - 1 == number) == everything     # without the head
+    assert (sum(":" in line for line in lines) - 1 == number) == everything  # without the head
     for row in ("§ U-Net", "tokens ×2", "(1, 77, 768)", "cross_attention", "unet.py:"):
         assert row in text
 
@@ -149,8 +167,10 @@ def test_the_page_stands_alone(traced):
 
 def test_the_command(tmp_path, capsys):
     folder, out = save_small_folder(tmp_path / "model"), tmp_path / "new" / "trace.html"
-    assert cli.main(["trace", "a red ring", "--model", str(folder), "--steps", "2", "--device", "cpu", "--html",
-                     str(out)]) == 0
+    assert (
+        cli.main(["trace", "a red ring", "--model", str(folder), "--steps", "2", "--device", "cpu", "--html", str(out)])
+        == 0
+    )
     said = capsys.readouterr()
     assert "z_T" in said.out and f"wrote {out}" in said.out and not said.err
     assert "a red ring" in out.read_text(encoding="utf-8")

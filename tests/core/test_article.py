@@ -31,8 +31,9 @@ from tinyldm.vae import VAE, DiagonalGaussian, PixelAttention, VAEConfig, to_sig
 from tinyldm.versions import SD1, SD2, SD2_V, SDXL, TINY
 
 SMALL_VAE = VAEConfig(channels=(8, 16, 16, 16), blocks_per_level=1, groups=4)
-SMALL_UNET = UNetConfig(channels=(16, 32), blocks_per_level=1, transformer_depth=(1, 0), heads=(2, 4),
-                        context_dim=24, groups=8)
+SMALL_UNET = UNetConfig(
+    channels=(16, 32), blocks_per_level=1, transformer_depth=(1, 0), heads=(2, 4), context_dim=24, groups=8
+)
 
 
 def on_meta(build, config):
@@ -53,6 +54,7 @@ def schedule():
 
 # ── Version history ──────────────────────────────────────────────────────────────────────────────────
 
+
 def test_L11_versions_1_2_and_xl_are_the_same_classes_with_other_numbers():
     """L 3 says 1.1 to 2.1, L 11 says 1.1 to XL. One class builds them all; the counts are those of the checkpoints."""
     assert parameters(on_meta(UNet, SD1.unet)) == 859_520_964
@@ -72,12 +74,14 @@ def test_L12_ten_percent_without_caption_trains_a_branch_that_guidance_can_subtr
     """Guidance needs nothing but a second context: the empty caption's. See test_L447 for the formula."""
     seen = []
     guided(lambda z, t, context: seen.append(context) or z, torch.ones(2, 3, 4), torch.zeros(1, 3, 4), 5.0)(
-        torch.zeros(2, 4, 2, 2), torch.zeros(2))
+        torch.zeros(2, 4, 2, 2), torch.zeros(2)
+    )
     assert seen[0].shape == (4, 3, 4)  # both halves in one batch, the empty caption's first
     assert seen[0][:2].eq(0).all() and seen[0][2:].eq(1).all()
 
 
 # ── Architecture ─────────────────────────────────────────────────────────────────────────────────────
+
 
 def test_L18_noise_applied_iteratively_is_one_jump(schedule):
     """The mean and the variance of the chain, followed step by step in float64, are √ᾱ and 1-ᾱ."""
@@ -134,6 +138,7 @@ def test_L19_text_is_encoded_by_clip_vit_l_14():
 
 # ── Variational Autoencoder ──────────────────────────────────────────────────────────────────────────
 
+
 def test_L36_pixels_are_divided_by_255_not_by_the_images_own_maximum():
     """A dim picture stays dim: nothing here stretches 0 … 0.5 to 0 … 1."""
     dim = torch.rand(1, 3, 8, 8) / 2
@@ -168,7 +173,7 @@ def test_L105_the_scale_brings_a_batch_of_latents_to_unit_variance():
 
 
 def test_L105_the_scale_neither_centres_nor_decorrelates():
-    """"Whiten" says more than one number can do: the channels keep their means and their correlations."""
+    """ "Whiten" says more than one number can do: the channels keep their means and their correlations."""
     vae, image = VAE(SMALL_VAE), torch.rand(16, 3, 32, 32) * 2 - 1
     before, scale = vae.posterior(image).mode(), vae.calibrate_scale(image)
     z0 = vae.encode(image)
@@ -176,6 +181,7 @@ def test_L105_the_scale_neither_centres_nor_decorrelates():
 
     def correlation(z):
         return torch.corrcoef(z.transpose(0, 1).flatten(1))
+
     assert torch.allclose(correlation(z0), correlation(before), atol=1e-4)
     assert correlation(z0).fill_diagonal_(0).abs().max() > 0.1  # there was something to decorrelate
 
@@ -279,6 +285,7 @@ def test_silent_in_the_article_1x1_quant_convolutions_stand_on_both_sides_of_the
 
 # ── U-Net ────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def test_L258_in_text_to_image_the_encoder_is_not_used(small_model):
     """The latent starts as pure noise; the encoder works in training, image-to-image and inpainting."""
     calls = []
@@ -346,6 +353,7 @@ def test_L333_ddpm_adds_fresh_noise_and_ddim_does_not(schedule):
 
     def draw(sampler, seed):
         return sampler(lambda z_t, t: z_t, z, schedule, ts, generator=torch.Generator().manual_seed(seed))
+
     assert draw(ddim, 0).equal(draw(ddim, 1))
     assert draw(ddpm, 0).equal(draw(ddpm, 0)) and not torch.allclose(draw(ddpm, 0), draw(ddpm, 1), atol=0.01)
 
@@ -366,7 +374,7 @@ def test_L335_down_then_up_the_skips_are_a_stack():
     unet(torch.randn(1, 4, 8, 8), torch.tensor([3]), torch.randn(1, 5, 24))
     assert len(order) == len(inputs) == 4  # conv_in, pair, downsample, block
     for pushed, read in zip(reversed(order), inputs):
-        assert read[:, -pushed.shape[1]:].equal(pushed)  # [x, skip]: the skip is the second half
+        assert read[:, -pushed.shape[1] :].equal(pushed)  # [x, skip]: the skip is the second half
 
 
 def test_L335_skips_of_stable_diffusion_are_twelve():
@@ -374,18 +382,38 @@ def test_L335_skips_of_stable_diffusion_are_twelve():
     unet = on_meta(UNet, SD1.unet)
     assert [len(level.resblocks) for level in unet.up] == [3, 3, 3, 3]
     assert [block.norm1.num_channels for level in unet.up for block in level.resblocks] == [
-        2560, 2560, 2560, 2560, 2560, 1920, 1920, 1280, 960, 960, 640, 640]
+        2560,
+        2560,
+        2560,
+        2560,
+        2560,
+        1920,
+        1920,
+        1280,
+        960,
+        960,
+        640,
+        640,
+    ]
 
 
 def test_L338_a_resblock_is_what_the_reference_does():
     """normalise → activate → conv; + linear(activate(t_emb)); normalise → activate → conv; + shortcut."""
     block = ResBlock(8, 16, t_emb_dim=12, groups=4)
     x, t_emb = torch.randn(2, 8, 5, 6), torch.randn(2, 12)
-    h = F.conv2d(F.silu(F.group_norm(x, 4, block.norm1.weight, block.norm1.bias, 1e-5)),
-                 block.conv1.weight, block.conv1.bias, padding=1)
+    h = F.conv2d(
+        F.silu(F.group_norm(x, 4, block.norm1.weight, block.norm1.bias, 1e-5)),
+        block.conv1.weight,
+        block.conv1.bias,
+        padding=1,
+    )
     h = h + F.linear(F.silu(t_emb), block.time_proj.weight, block.time_proj.bias).reshape(2, 16, 1, 1)
-    h = F.conv2d(F.silu(F.group_norm(h, 4, block.norm2.weight, block.norm2.bias, 1e-5)),
-                 block.conv2.weight, block.conv2.bias, padding=1)
+    h = F.conv2d(
+        F.silu(F.group_norm(h, 4, block.norm2.weight, block.norm2.bias, 1e-5)),
+        block.conv2.weight,
+        block.conv2.bias,
+        padding=1,
+    )
     expected = F.conv2d(x, block.shortcut.weight, block.shortcut.bias) + h
     assert torch.allclose(block(x, t_emb), expected, atol=1e-5)
     assert ResBlock(64, 64).norm1.num_groups == SpatialTransformer(64, 8, 1).norm.num_groups == 32  # Stable Diffusion's
@@ -405,7 +433,7 @@ def test_L339_the_time_embedding_is_broadcast_over_all_pixels():
     block(x, torch.randn(1, 12)), block(x, torch.randn(1, 12))
     difference = seen[1] - seen[0]
     assert difference.flatten(2).std(-1).max() < 1e-5  # the same at every pixel, up to float32
-    assert difference.mean((2, 3)).std() > 0.1         # but another one for each channel
+    assert difference.mean((2, 3)).std() > 0.1  # but another one for each channel
 
 
 def test_L340_wrong_in_the_article_the_time_embedding_is_added_once():
@@ -422,8 +450,9 @@ def test_L340_silent_in_the_article_one_two_layer_time_mlp_for_the_whole_network
     assert sum(isinstance(module, TimeMLP) for module in unet.modules()) == 1
     sinusoids = torch.randn(2, 16)
     mlp = unet.time_mlp
-    expected = F.linear(F.silu(F.linear(sinusoids, mlp.linear1.weight, mlp.linear1.bias)),
-                        mlp.linear2.weight, mlp.linear2.bias)  # no activation after the second
+    expected = F.linear(
+        F.silu(F.linear(sinusoids, mlp.linear1.weight, mlp.linear1.bias)), mlp.linear2.weight, mlp.linear2.bias
+    )  # no activation after the second
     assert torch.allclose(mlp(sinusoids), expected) and expected.shape == (2, 4 * 16)
 
 
@@ -459,6 +488,7 @@ def test_L341_silent_in_the_article_no_positions():
 
     def shuffled(image):
         return image.flatten(2)[:, :, shuffle].view_as(image)
+
     assert torch.allclose(transformer(shuffled(x), context), shuffled(transformer(x, context)), atol=1e-12)
 
 
@@ -520,6 +550,7 @@ def test_L376_where_widths_differ_that_is_impossible_and_said_so():
 
 
 # ── Training and inference ───────────────────────────────────────────────────────────────────────────
+
 
 def test_L383_the_schedule_never_reaches_pure_noise(schedule):
     """ᾱ[999] = 0.0047: 6.8 % of the signal's amplitude is left, in a latent from which sampling must start without."""

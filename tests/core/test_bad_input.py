@@ -42,6 +42,7 @@ def table(*rows):
 
 # ── Configurations ───────────────────────────────────────────────────────────────────────────────────
 
+
 @table(
     (lambda: UNetConfig(channels=(30,), transformer_depth=(0,), heads=(1,)), "30 channels", "32"),
     (lambda: UNetConfig(channels=(32,), transformer_depth=(0,), heads=(1,), groups=0), "32 channels", "0"),
@@ -174,11 +175,20 @@ def predict(z_t, t):
 
 
 @pytest.mark.parametrize("sampler", [ddim, ddpm, euler, dpm_solver_pp])
-@pytest.mark.parametrize("ts, final, parts", [
-    ([1, 500], 1.0, ["falling"]), ([500, 500], 1.0, ["falling"]), ([], 1.0, ["0 timesteps", "at least 1"]),
-    ([1000, 0], 1.0, ["1000", "999"]), ([5, -1], 1.0, ["-1", "999"]), ([[5, 1]], 1.0, ["(1, 2)", "(S,)"]),
-    ([500], 0.1, ["0.1", "0.27"]), ([500], 1.5, ["1.5", "1"]), ([500], NAN, ["nan", "0.27"]),
-])
+@pytest.mark.parametrize(
+    "ts, final, parts",
+    [
+        ([1, 500], 1.0, ["falling"]),
+        ([500, 500], 1.0, ["falling"]),
+        ([], 1.0, ["0 timesteps", "at least 1"]),
+        ([1000, 0], 1.0, ["1000", "999"]),
+        ([5, -1], 1.0, ["-1", "999"]),
+        ([[5, 1]], 1.0, ["(1, 2)", "(S,)"]),
+        ([500], 0.1, ["0.1", "0.27"]),
+        ([500], 1.5, ["1.5", "1"]),
+        ([500], NAN, ["nan", "0.27"]),
+    ],
+)
 def test_samplers(sampler, ts, final, parts):
     refuses(lambda: sampler(predict, Z, SCHEDULE, torch.tensor(ts), final_alpha_bar=final), *parts)
 
@@ -272,6 +282,7 @@ def test_a_caption_that_is_too_long_is_cut_with_a_warning(small_model):
 
 # ── Files ────────────────────────────────────────────────────────────────────────────────────────────
 
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved") / "model"
@@ -286,10 +297,19 @@ def folder(saved, tmp_path):
     return tmp_path / "model"
 
 
-WEIGHTS = ["unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors",
-           "text_encoder/model.safetensors", "tinyldm_image_encoder/model.safetensors"]
-CONFIGS = ["unet/config.json", "vae/config.json", "scheduler/scheduler_config.json", "text_encoder/config.json",
-           "tinyldm_image_encoder/config.json"]
+WEIGHTS = [
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/diffusion_pytorch_model.safetensors",
+    "text_encoder/model.safetensors",
+    "tinyldm_image_encoder/model.safetensors",
+]
+CONFIGS = [
+    "unet/config.json",
+    "vae/config.json",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "tinyldm_image_encoder/config.json",
+]
 
 
 def test_no_such_folder(tmp_path):

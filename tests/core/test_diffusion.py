@@ -30,24 +30,29 @@ def sd_schedule(prediction=EPS, final_alpha_bar=1.0) -> NoiseSchedule:
 
 def gaussian_model(schedule, m, s):
     """The exact network for z0 ~ N(m, s²): (z_t, t) -> eps, or the velocity."""
+
     def model(z_t, t):
         a = schedule.at(t).to(z_t.dtype).view(-1, 1, 1, 1)
         eps = (1 - a).sqrt() * (z_t - a.sqrt() * m) / (a * s**2 + 1 - a)
         return eps if schedule.prediction is EPS else forward.velocity_from_eps(eps, z_t, a)
+
     return model
 
 
 def mixture_model(schedule, m=1.2, s=0.4):
     """The exact network for two Gaussians N(±m, s²), equally likely: a velocity field with real curvature."""
+
     def model(z_t, t):
         a = schedule.at(t).to(z_t.dtype).view(-1, 1, 1, 1)
         variance = a * s**2 + 1 - a
         mean = m * torch.tanh(a.sqrt() * m * z_t / variance)  # of the component, given z_t
         return (1 - a).sqrt() * (z_t - a.sqrt() * mean) / variance
+
     return model
 
 
 # ── Forward: the schedule ────────────────────────────────────────────────────────────────────────────
+
 
 @pytest.mark.parametrize("betas", BETAS)
 def test_alpha_bar_is_float32_computed_in_float64(betas):
@@ -99,7 +104,7 @@ def test_q_sample_uses_each_images_own_t():
     schedule, z0, eps, t = sd_schedule(), torch.randn(3, 4, 2, 2), torch.randn(3, 4, 2, 2), torch.tensor([999, 0, 500])
     together = schedule.q_sample(z0, t, eps)
     for i in range(3):
-        assert together[i:i + 1].equal(schedule.q_sample(z0[i:i + 1], t[i:i + 1], eps[i:i + 1]))
+        assert together[i : i + 1].equal(schedule.q_sample(z0[i : i + 1], t[i : i + 1], eps[i : i + 1]))
 
 
 def test_q_sample_keeps_unit_variance():
@@ -112,6 +117,7 @@ def test_q_sample_keeps_unit_variance():
 
 # ── Forward: conversions, targets, weights ───────────────────────────────────────────────────────────
 
+
 @pytest.mark.parametrize("alpha_bar", [1e-4, 0.0047, 0.5, 0.99915])
 def test_conversions_round_trip(alpha_bar):
     """Any one of z0, eps and velocity, with z_t, gives the other two; both ways, in float64."""
@@ -119,9 +125,13 @@ def test_conversions_round_trip(alpha_bar):
     z_t = math.sqrt(alpha_bar) * z0 + math.sqrt(1 - alpha_bar) * eps
     v = forward.velocity(z0, eps, alpha_bar)
     for got, expected in [
-            (forward.z0_from_eps(eps, z_t, alpha_bar), z0), (forward.eps_from_z0(z0, z_t, alpha_bar), eps),
-            (forward.z0_from_velocity(v, z_t, alpha_bar), z0), (forward.eps_from_velocity(v, z_t, alpha_bar), eps),
-            (forward.velocity_from_eps(eps, z_t, alpha_bar), v), (forward.velocity_from_z0(z0, z_t, alpha_bar), v)]:
+        (forward.z0_from_eps(eps, z_t, alpha_bar), z0),
+        (forward.eps_from_z0(z0, z_t, alpha_bar), eps),
+        (forward.z0_from_velocity(v, z_t, alpha_bar), z0),
+        (forward.eps_from_velocity(v, z_t, alpha_bar), eps),
+        (forward.velocity_from_eps(eps, z_t, alpha_bar), v),
+        (forward.velocity_from_z0(z0, z_t, alpha_bar), v),
+    ]:
         # float64 has 2e-16; dividing by √ᾱ = 0.01 costs two digits, by 1-ᾱ = 8e-4 three more.
         assert torch.allclose(got, expected, atol=1e-12)
 
@@ -182,10 +192,12 @@ def test_the_best_prediction_of_the_noise_is_the_exact_score():
 
     def loss(k):
         return diffusion_loss(lambda z, t, context: k * z, schedule, z0, None, ts, eps).item()
+
     assert loss(best) < min(loss(best * 1.02), loss(best * 0.98))
 
 
 # ── Which timesteps ──────────────────────────────────────────────────────────────────────────────────
+
 
 @pytest.mark.parametrize("spacing", [trailing, leading, linspace])
 @pytest.mark.parametrize("T", [1000, 50])
@@ -204,8 +216,8 @@ def test_spacings_by_hand():
     assert trailing(4, 1000).tolist() == [999, 749, 499, 249]
     assert trailing(3, 1000).tolist() == [999, 666, 332]
     assert leading(4, 1000).tolist() == [751, 501, 251, 1]
-    assert leading(3, 1000).tolist() == [667, 334, 1]   # CompVis's own script breaks at 3
-    assert len(leading(30, 1000)) == 30                 # … and gives 31 here
+    assert leading(3, 1000).tolist() == [667, 334, 1]  # CompVis's own script breaks at 3
+    assert len(leading(30, 1000)) == 30  # … and gives 31 here
     assert leading(1000, 1000).tolist() == list(range(999, -1, -1))
     assert linspace(4, 1000).tolist() == [999, 666, 333, 0]
 
@@ -231,12 +243,19 @@ def test_all_thousand_steps_can_be_walked(sampler, spacing, version_final, betas
     beta = betas()
     schedule = NoiseSchedule(beta, final_alpha_bar=1 - beta[0].item() if version_final else 1.0)
     ts, z = timesteps(schedule, 1000, spacing), torch.randn(1, 4, 1, 1)
-    out = sampler(gaussian_model(schedule, 0.0, 1.0), z, schedule, ts, generator=seeded(),
-                  final_alpha_bar=schedule.final_alpha_bar)
+    out = sampler(
+        gaussian_model(schedule, 0.0, 1.0),
+        z,
+        schedule,
+        ts,
+        generator=seeded(),
+        final_alpha_bar=schedule.final_alpha_bar,
+    )
     assert out.isfinite().all() and out.abs().max() < 10
 
 
 # ── Samplers on Gaussians ────────────────────────────────────────────────────────────────────────────
+
 
 @pytest.mark.parametrize("prediction", [EPS, VELOCITY])
 def test_ddim_with_the_exact_score_lands_on_mean_and_variance(prediction):
@@ -256,8 +275,11 @@ def test_ddim_with_the_exact_score_lands_on_mean_and_variance(prediction):
 def test_every_sampler_draws_from_the_gaussian(sampler):
     """20,000 numbers from q(z_T), 250 steps: mean and standard deviation of what comes out."""
     schedule, m, s, N = sd_schedule(), 0.7, 0.5, 20_000
-    z_T = schedule.q_sample(m + s * torch.randn(1, 1, 1, N, generator=seeded()), torch.tensor([999]),
-                            torch.randn(1, 1, 1, N, generator=seeded(1)))
+    z_T = schedule.q_sample(
+        m + s * torch.randn(1, 1, 1, N, generator=seeded()),
+        torch.tensor([999]),
+        torch.randn(1, 1, 1, N, generator=seeded(1)),
+    )
     z0 = sampler(gaussian_model(schedule, m, s), z_T, schedule, timesteps(schedule, 250), generator=seeded(2))
     # Five standard errors (s/√N = 0.0035) plus the discretisation of 250 first-order steps.
     assert abs(z0.mean() - m) < 5 * s / math.sqrt(N) + 0.005
@@ -298,6 +320,7 @@ def test_a_model_that_knows_the_answer_arrives_at_it(sampler):
 
     def model(z_t, t):
         return forward.eps_from_z0(z0, z_t, schedule.at(t).double().view(-1, 1, 1, 1))
+
     assert torch.allclose(sampler(model, z_T, schedule, timesteps(schedule, 7), generator=seeded()), z0, atol=1e-6)
 
 
@@ -311,6 +334,7 @@ def orders(sampler, model_of, exact=None):
     def run(n, method=sampler):
         ts = torch.linspace(start, end, n + 1, dtype=torch.float64)[:-1]
         return method(model_of(schedule), z, schedule, ts, final_alpha_bar=final)
+
     reference = run(8192, dpm_solver_pp) if exact is None else exact(schedule, z, start, final)
     errors = [(run(n) - reference).abs().max().item() for n in (64, 128, 256)]
     return [math.log2(a / b) for a, b in zip(errors, errors[1:])]
@@ -318,10 +342,12 @@ def orders(sampler, model_of, exact=None):
 
 def exact_gaussian_flow(m, s):
     """On a Gaussian the ODE keeps the number of standard deviations from the mean."""
+
     def flow(schedule, z, start, final):
         a = schedule.at(torch.tensor([start], dtype=torch.float64)).double().item()
         score = (z - math.sqrt(a) * m) / math.sqrt(a * s**2 + 1 - a)
         return math.sqrt(final) * m + math.sqrt(final * s**2 + 1 - final) * score
+
     return flow
 
 
@@ -341,13 +367,17 @@ def test_order_on_a_mixture(sampler, order):
 def test_any_eta_keeps_the_distribution():
     """Song et al.'s point: only the share of fresh noise differs, not what comes out on the whole."""
     schedule, m, s, N = sd_schedule(), -0.4, 0.8, 20_000
-    z_T = schedule.q_sample(m + s * torch.randn(1, 1, 1, N, generator=seeded()), torch.tensor([999]),
-                            torch.randn(1, 1, 1, N, generator=seeded(1)))
+    z_T = schedule.q_sample(
+        m + s * torch.randn(1, 1, 1, N, generator=seeded()),
+        torch.tensor([999]),
+        torch.randn(1, 1, 1, N, generator=seeded(1)),
+    )
     z0 = ddim(gaussian_model(schedule, m, s), z_T, schedule, timesteps(schedule, 250), eta=0.5, generator=seeded(3))
     assert abs(z0.mean() - m) < 5 * s / math.sqrt(N) + 0.005 and abs(z0.std() - s) < 5 * s / math.sqrt(2 * N) + 0.02
 
 
 # ── Samplers: manners ────────────────────────────────────────────────────────────────────────────────
+
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_model_is_called_once_a_step_with_a_t_for_each_image(sampler):
@@ -366,6 +396,7 @@ def test_float_timesteps(sampler):
     def model(z, t):
         seen.append(t[0].item())
         return gaussian_model(schedule, 0.0, 1.0)(z, t)
+
     assert sampler(model, torch.randn(1, 4, 2, 2), schedule, ts, generator=seeded()).isfinite().all()
     assert seen == ts.tolist()
 
@@ -388,6 +419,7 @@ def test_callback_sees_every_step_and_may_replace_the_latent(sampler):
     def spying(z_t, t):
         inputs.append(z_t)
         return model(z_t, t)
+
     ours = torch.full_like(z, 0.25)
     end = sampler(spying, z, schedule, ts, callback=lambda i, z, z0: ours if i in (1, 3) else None)
     assert inputs[2].equal(ours) and end.equal(ours) and not inputs[1].equal(ours)
@@ -418,6 +450,7 @@ def test_nothing_is_changed_in_place(sampler):
 
 # ── Guidance ─────────────────────────────────────────────────────────────────────────────────────────
 
+
 def toy_model(z_t, t, context, added=None):
     """Anything that depends on all of its arguments, image by image."""
     out = z_t * context.mean((1, 2))[:, None, None, None] + t[:, None, None, None] / 1000
@@ -445,6 +478,7 @@ def test_how_often_the_model_runs(w, batches):
     def model(z_t, t, context):
         seen.append(len(z_t))
         return toy_model(z_t, t, context)
+
     guided(model, torch.randn(2, 5, 6), torch.randn(1, 5, 6), w)(torch.randn(2, 4, 2, 2), torch.zeros(2))
     assert seen == batches
 
@@ -466,6 +500,7 @@ def test_guidance_sharpens_a_gaussian_as_it_should():
 
     def model(z_t, t, context):
         return gaussian_model(schedule, context.view(-1, 1, 1, 1).double(), s)(z_t, t)
+
     guided_model = guided(model, torch.tensor([[[1.0]]]), torch.tensor([[[0.25]]]), w)
     mean = 0.25 + w * (1.0 - 0.25)
     start = schedule.alpha_bar[999].sqrt().double() * mean

@@ -30,8 +30,14 @@ def different(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 
 def are_images(images: torch.Tensor, count: int, height: int = 32, width: int = 32) -> bool:
-    return (images.shape == (count, 3, height, width) and images.dtype == torch.float32 and not images.requires_grad
-            and images.min() >= 0 and images.max() <= 1 and images.std() > 0)
+    return (
+        images.shape == (count, 3, height, width)
+        and images.dtype == torch.float32
+        and not images.requires_grad
+        and images.min() >= 0
+        and images.max() <= 1
+        and images.std() > 0
+    )
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +46,7 @@ def images():
 
 
 # ── generate ─────────────────────────────────────────────────────────────────────────────────────────
+
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_generate_with_every_sampler(small_model, sampler):
@@ -85,12 +92,13 @@ def test_an_images_batch_does_not_matter(small_model):
 def test_caption_negative_caption_guidance_and_picture_all_matter(small_model, images):
     def generate(captions=TWO, **options):
         return small_model.generate(captions, steps=3, generator=seeded(), **options)
+
     plain = generate()
     assert different(plain, generate(["a green square", "a red star"]))
     assert different(plain, generate(guidance_scale=1.0))
     assert different(plain, generate(negative=["a blue star", "a red circle"]))
     assert different(plain, generate(image_context=small_model.encode_image(images)))
-    assert torch.allclose(plain, generate(negative=["", ""]), atol=1e-5)        # the empty caption is the default
+    assert torch.allclose(plain, generate(negative=["", ""]), atol=1e-5)  # the empty caption is the default
     assert torch.allclose(generate(guidance_scale=1.0), generate(guidance_scale=1.0, negative=TWO))  # … unused at 1
     assert torch.allclose(generate(guidance_scale=0.0), generate(["a", "a"], guidance_scale=0.0), atol=1e-5)
     assert torch.allclose(generate(negative=TWO), generate(guidance_scale=1.0), atol=1e-4)  # nothing to exaggerate
@@ -149,6 +157,7 @@ def test_bfloat16_networks_float32_sampling():
 
 # ── img2img ──────────────────────────────────────────────────────────────────────────────────────────
 
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("strength", [0.01, 0.5, 1.0])
 def test_img2img_with_every_sampler(small_model, images, sampler, strength):
@@ -194,13 +203,21 @@ def test_img2img_keeps_more_of_the_picture_at_less_strength(small_model, images)
     distances = []
     for strength in (0.1, 0.5, 1.0):
         last = []
-        small_model.img2img(images, TWO, strength=strength, steps=10, guidance_scale=1.0, noise=torch.randn(2, 4, 4, 4),
-                            callback=lambda i, z, z0_hat: last.append(z))  # noqa: B023
+        small_model.img2img(
+            images,
+            TWO,
+            strength=strength,
+            steps=10,
+            guidance_scale=1.0,
+            noise=torch.randn(2, 4, 4, 4),
+            callback=lambda i, z, z0_hat: last.append(z),
+        )  # noqa: B023
         distances.append((last[-1] - z0).norm().item())
     assert distances == sorted(distances)
 
 
 # ── inpaint ──────────────────────────────────────────────────────────────────────────────────────────
+
 
 def half_mask(count=2):
     mask = torch.zeros(count, 1, 32, 32)
@@ -212,8 +229,9 @@ def half_mask(count=2):
 def test_inpaint_keeps_the_known_latents_exactly(small_model, images, sampler):
     """Where the mask is 0, the latent that is decoded is the picture's own; elsewhere it is not."""
     last = []
-    out = small_model.inpaint(images, half_mask(), TWO, steps=4, sampler=sampler,
-                              callback=lambda i, z, z0: last.append(z))
+    out = small_model.inpaint(
+        images, half_mask(), TWO, steps=4, sampler=sampler, callback=lambda i, z, z0: last.append(z)
+    )
     with torch.no_grad():
         z0 = small_model.vae.encode(to_signed(images))
     assert are_images(out, 2)
@@ -267,6 +285,7 @@ def test_inpaint_with_a_unet_of_nine_channels(images):
 
 # ── interpolate ──────────────────────────────────────────────────────────────────────────────────────
 
+
 @pytest.mark.parametrize("sampler", [ddim, euler, dpm_solver_pp])
 def test_interpolate_ends_in_generates_pictures(small_model, sampler):
     noise = torch.randn(2, 4, 4, 4)
@@ -302,6 +321,7 @@ def test_slerp_keeps_the_length_and_moves_by_equal_angles():
 
 # ── Conditions ───────────────────────────────────────────────────────────────────────────────────────
 
+
 def test_encode_text_and_image(small_model, images):
     assert small_model.encode_text(TWO).shape == (2, 12, 24)
     assert small_model.encode_image(images).shape == (2, 5, 24)
@@ -316,9 +336,15 @@ def test_a_sampling_model_is_frozen_and_in_eval_mode(small_model):
 
 # ── Files ────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def same_model(a: LatentDiffusion, b: LatentDiffusion, images: torch.Tensor) -> bool:
-    pairs = [(model.generate(TWO, steps=3, generator=seeded(), image_context=model.encode_image(images)),
-              model.img2img(images, TWO, steps=3, generator=seeded())) for model in (a, b)]
+    pairs = [
+        (
+            model.generate(TWO, steps=3, generator=seeded(), image_context=model.encode_image(images)),
+            model.img2img(images, TWO, steps=3, generator=seeded()),
+        )
+        for model in (a, b)
+    ]
     return all(one.equal(other) for one, other in zip(*pairs))
 
 
@@ -365,6 +391,7 @@ def test_an_interrupted_save_leaves_the_old_folder_whole(small_model, tmp_path, 
         if len(calls) > after:
             raise error
         works(*args)
+
     monkeypatch.setattr(checkpoints, writer, breaks)
     other = make_model()
     other.unet.conv_in.weight.add_(1)
@@ -381,6 +408,7 @@ def test_a_file_that_is_cut_off_while_written_does_not_take_the_old_ones_place(t
     def half(state, path, **_):
         path.write_bytes(b"half a fi")
         raise OSError("No space left on device")
+
     monkeypatch.setattr(checkpoints, "save_file", half)
     with pytest.raises(OSError, match="No space"):
         checkpoints.write_safetensors(file, {"a": torch.zeros(3)})

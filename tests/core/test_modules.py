@@ -15,18 +15,41 @@ from tinyldm.unet import UNet, UNetConfig
 from tinyldm.vae import VAE, AsymmetricDownsample, DiagonalGaussian, PixelAttention, VAEConfig
 
 SMALL_VAE = VAEConfig(channels=(8, 16, 16, 16), blocks_per_level=1, groups=4)
-SMALL_UNET = UNetConfig(channels=(16, 32), blocks_per_level=1, transformer_depth=(1, 0), heads=(2, 4),
-                        context_dim=24, groups=8)
+SMALL_UNET = UNetConfig(
+    channels=(16, 32), blocks_per_level=1, transformer_depth=(1, 0), heads=(2, 4), context_dim=24, groups=8
+)
 
 # Levels, widths, depths, heads and groups that no checkpoint has.
 UNETS = [
     UNetConfig(channels=(8,), blocks_per_level=1, transformer_depth=(1,), heads=(1,), context_dim=8, groups=1),
-    UNetConfig(channels=(8, 24, 16), blocks_per_level=2, transformer_depth=(0, 2, 1), middle_depth=3, heads=(1, 3, 4),
-               context_dim=10, groups=8),
-    UNetConfig(channels=(12, 6, 18, 6), blocks_per_level=1, transformer_depth=(2, 0, 0, 1), heads=(4, 1, 3, 2),
-               context_dim=5, groups=3, in_channels=9, out_channels=3),
-    UNetConfig(channels=(16, 16), blocks_per_level=3, transformer_depth=(0, 0), heads=(2, 2), context_dim=7, groups=4,
-               added_dim=11),
+    UNetConfig(
+        channels=(8, 24, 16),
+        blocks_per_level=2,
+        transformer_depth=(0, 2, 1),
+        middle_depth=3,
+        heads=(1, 3, 4),
+        context_dim=10,
+        groups=8,
+    ),
+    UNetConfig(
+        channels=(12, 6, 18, 6),
+        blocks_per_level=1,
+        transformer_depth=(2, 0, 0, 1),
+        heads=(4, 1, 3, 2),
+        context_dim=5,
+        groups=3,
+        in_channels=9,
+        out_channels=3,
+    ),
+    UNetConfig(
+        channels=(16, 16),
+        blocks_per_level=3,
+        transformer_depth=(0, 0),
+        heads=(2, 2),
+        context_dim=7,
+        groups=4,
+        added_dim=11,
+    ),
 ]
 
 
@@ -38,6 +61,7 @@ def inputs(config: UNetConfig, batch=3, size=(16, 8), dtype=torch.float32):
 
 
 # ── ResBlock and its neighbours ──────────────────────────────────────────────────────────────────────
+
 
 def group_norm_by_hand(x, groups, eps, weight=None, bias=None):
     B, C, H, W = x.shape
@@ -61,6 +85,7 @@ def test_resblock_and_its_gradients_by_hand(channels, t_emb_dim):
 
     def norm(v, layer):
         return group_norm_by_hand(v, 4, 1e-3, layer.weight, layer.bias)
+
     h = F.conv2d(silu(norm(x, block.norm1)), block.conv1.weight, block.conv1.bias, padding=1)
     if t_emb is not None:
         h = h + (silu(t_emb) @ block.time_proj.weight.T + block.time_proj.bias).reshape(3, -1, 1, 1)
@@ -85,7 +110,7 @@ def test_timestep_embedding_closed_form():
     # float32 angles up to 999 are right to 6e-5.
     assert torch.allclose(timestep_embedding(t, 10), torch.tensor(expected), atol=2e-4)
     assert timestep_embedding(t.long(), 10)[3].equal(timestep_embedding(t, 10)[3])
-    assert timestep_embedding(t, 10, max_period=100.0)[1, 4] == torch.cos(torch.tensor(100.0 ** -0.8))
+    assert timestep_embedding(t, 10, max_period=100.0)[1, 4] == torch.cos(torch.tensor(100.0**-0.8))
 
 
 def test_timestep_embedding_is_float32_whatever_t_is():
@@ -101,7 +126,7 @@ def test_vae_downsample_pads_right_and_bottom_only():
     expected = torch.zeros(1, 2, 2, 3)
     for i in range(2):
         for j in range(3):
-            window = padded[0, :, 2 * i:2 * i + 3, 2 * j:2 * j + 3]
+            window = padded[0, :, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3]
             expected[0, :, i, j] = (layer.conv.weight * window).sum((1, 2, 3)) + layer.conv.bias
     assert torch.allclose(layer(x), expected, atol=1e-6)
 
@@ -122,6 +147,7 @@ def test_upsample_repeats_pixels_then_smooths():
 
 # ── Attention ────────────────────────────────────────────────────────────────────────────────────────
 
+
 @pytest.mark.parametrize("heads", [1, 2, 4])
 def test_attention_equals_torchs_own_module(heads):
     ours = Attention(16, 10, heads).double()
@@ -139,8 +165,9 @@ def test_attention_equals_torchs_own_module(heads):
     assert torch.allclose(got, expected, atol=1e-12)
     assert torch.allclose(ours.probabilities(x, context), weights, atol=1e-12)
     direction = torch.randn_like(got)
-    for a, b in zip(torch.autograd.grad(got, [x, context], direction),
-                    torch.autograd.grad(expected, [x, context], direction)):
+    for a, b in zip(
+        torch.autograd.grad(got, [x, context], direction), torch.autograd.grad(expected, [x, context], direction)
+    ):
         assert torch.allclose(a, b, atol=1e-11)
 
 
@@ -186,7 +213,7 @@ def test_captured_probabilities_reproduce_the_output():
         assert unet(*args).equal(plain)  # recording changes nothing
     assert set(maps) == set(seen) and "middle.transformer.blocks.0.cross_attention" in maps
     for name, (module, given, out) in seen.items():
-        probabilities, = maps[name]
+        (probabilities,) = maps[name]
         assert torch.allclose(probabilities.sum(-1), torch.ones(1), atol=1e-5) and probabilities.min() >= 0
         source = given[1] if len(given) > 1 and given[1] is not None else given[0]
         v = module.to_v(source).unflatten(-1, (module.heads, -1)).transpose(1, 2)
@@ -236,6 +263,7 @@ def test_spatial_transformer_tells_height_from_width():
 
 # ── The VAE ──────────────────────────────────────────────────────────────────────────────────────────
 
+
 def test_kl_equals_torch_distributions():
     posterior = DiagonalGaussian(3 * torch.randn(5, 8, 3, 2, dtype=torch.float64))
     ours = torch.distributions.Normal(posterior.mean, posterior.std)
@@ -250,11 +278,11 @@ def test_posterior_samples_have_its_mean_and_variance():
     moments = torch.cat([mean, logvar]).view(1, 4, 1, 1).expand(N, -1, -1, -1)
     sample = DiagonalGaussian(moments).sample(torch.Generator().manual_seed(0))[:, :, 0, 0]
     std = torch.tensor([0.5, 2.0])
-    assert ((sample.mean(0) - mean).abs() < 5 * std / math.sqrt(N)).all()        # five standard errors
+    assert ((sample.mean(0) - mean).abs() < 5 * std / math.sqrt(N)).all()  # five standard errors
     assert ((sample.std(0) - std).abs() < 5 * std / math.sqrt(2 * N)).all()
     standard = (sample - mean) / std
-    assert abs(standard.pow(3).mean()) < 5 * math.sqrt(15 / (2 * N))             # normal: not skewed …
-    assert abs(standard.pow(4).mean() - 3) < 5 * math.sqrt(96 / (2 * N))         # … and of kurtosis 3
+    assert abs(standard.pow(3).mean()) < 5 * math.sqrt(15 / (2 * N))  # normal: not skewed …
+    assert abs(standard.pow(4).mean() - 3) < 5 * math.sqrt(96 / (2 * N))  # … and of kurtosis 3
 
 
 def test_reparameterisation_gradients():
@@ -262,7 +290,7 @@ def test_reparameterisation_gradients():
     moments = torch.randn(2, 8, 3, 3, requires_grad=True)
     posterior = DiagonalGaussian(moments)
     z, direction = posterior.sample(torch.Generator().manual_seed(0)), torch.randn(2, 4, 3, 3)
-    gradient, = torch.autograd.grad(z, moments, direction)
+    (gradient,) = torch.autograd.grad(z, moments, direction)
     assert torch.allclose(gradient[:, :4], direction)
     assert torch.allclose(gradient[:, 4:], direction * (z - posterior.mean) / 2, atol=1e-6)
 
@@ -274,9 +302,14 @@ def test_posterior_sampling_is_seeded():
     assert posterior.mode() is posterior.mean
 
 
-@pytest.mark.parametrize("config", [
-    SMALL_VAE, VAEConfig(channels=(6, 12), blocks_per_level=3, groups=3, image_channels=1, latent_channels=2),
-    VAEConfig(channels=(8,), blocks_per_level=2, groups=8, latent_channels=5)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        SMALL_VAE,
+        VAEConfig(channels=(6, 12), blocks_per_level=3, groups=3, image_channels=1, latent_channels=2),
+        VAEConfig(channels=(8,), blocks_per_level=2, groups=8, latent_channels=5),
+    ],
+)
 def test_vae_of_any_configuration(config):
     vae, f = VAE(config).eval(), config.factor
     assert f == 2 ** (len(config.channels) - 1)
@@ -297,12 +330,17 @@ def test_decode_undoes_the_scale():
 
 # ── The U-Net ────────────────────────────────────────────────────────────────────────────────────────
 
+
 def every_parameter_has_a_gradient(network: nn.Module, out: torch.Tensor) -> None:
     network.zero_grad()
     (out * torch.randn_like(out)).sum().backward()
     # A bias of the keys adds the same to all scores of a query, which softmax ignores: its gradient is 0 by right.
-    silent = [name for name, parameter in network.named_parameters() if not name.endswith("to_k.bias")
-              if parameter.grad is None or not parameter.grad.isfinite().all() or parameter.grad.abs().max() == 0]
+    silent = [
+        name
+        for name, parameter in network.named_parameters()
+        if not name.endswith("to_k.bias")
+        if parameter.grad is None or not parameter.grad.isfinite().all() or parameter.grad.abs().max() == 0
+    ]
     assert not silent
 
 
@@ -331,8 +369,8 @@ def test_one_images_output_does_not_depend_on_the_others(config):
     z_t, t, context, added = inputs(config, batch=5, dtype=torch.float64)
     together = unet(z_t, t, context, added)
     for i in range(5):
-        alone = unet(z_t[i:i + 1], t[i:i + 1], context[i:i + 1], None if added is None else added[i:i + 1])
-        assert torch.allclose(together[i:i + 1], alone, atol=1e-10)
+        alone = unet(z_t[i : i + 1], t[i : i + 1], context[i : i + 1], None if added is None else added[i : i + 1])
+        assert torch.allclose(together[i : i + 1], alone, atol=1e-10)
 
 
 def test_every_input_reaches_the_output():
@@ -341,7 +379,7 @@ def test_every_input_reaches_the_output():
     plain = unet(*args)
     changes = [args[0] + 1, (args[1] + 300) % 1000, args[2] + torch.randn_like(args[2]), args[3] + 1]
     for i, changed in enumerate(changes):
-        assert not torch.allclose(unet(*args[:i], changed, *args[i + 1:]), plain, atol=1e-5)
+        assert not torch.allclose(unet(*args[:i], changed, *args[i + 1 :]), plain, atol=1e-5)
 
 
 def test_the_same_call_gives_the_same_bits_and_changes_nothing():
@@ -418,6 +456,7 @@ def test_bfloat16_weights_work():
 
 # ── The other modalities ─────────────────────────────────────────────────────────────────────────────
 
+
 def test_class_labels_are_rows_of_a_table():
     encoder = ClassEncoder(10, 6)
     context = encoder(torch.tensor([3, 0, 9]))
@@ -438,7 +477,7 @@ def test_text_context_is_causal_and_padded_with_the_end_token(small_model):
     """A vector knows the words up to its own; no mask hides the padding."""
     one, other = small_model.encode_text(["a red circle above a blue square", "a red star above a blue square"])
     assert one.shape == (12, 24)
-    assert torch.allclose(one[:3], other[:3], atol=1e-5)      # start, "a", "red"
+    assert torch.allclose(one[:3], other[:3], atol=1e-5)  # start, "a", "red"
     assert not torch.allclose(one[3:], other[3:], atol=1e-3)  # "circle" or "star", and all that follow
     tokens = small_model.text_encoder.tokenizer(["a red"], padding="max_length", max_length=12)["input_ids"][0]
     end = small_model.text_encoder.tokenizer.eos_token_id

@@ -14,8 +14,15 @@ import tinyldm
 PACKAGE = Path(tinyldm.__file__).parent
 CORE = sorted(PACKAGE.glob("*.py"))
 LIBRARY = sorted(PACKAGE.rglob("*.py"))
-SKIPPED = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING,
-           tokenize.ENDMARKER}
+SKIPPED = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENCODING,
+    tokenize.ENDMARKER,
+}
 
 
 def tree_of(file: Path) -> ast.Module:
@@ -43,8 +50,10 @@ def lines_of(file: str, *names: str) -> int:
 
 def test_the_counter_counts(tmp_path):
     file = tmp_path / "example.py"
-    file.write_text('"""Doc\nstring."""\n\nx = 1  # code\n# comment\n\n\ndef f():\n    """Doc."""\n    return (1,\n'
-                    '            2)\n\n\ny = """two\nlines"""\n"""about y"""\n')
+    file.write_text(
+        '"""Doc\nstring."""\n\nx = 1  # code\n# comment\n\n\ndef f():\n    """Doc."""\n    return (1,\n'
+        '            2)\n\n\ny = """two\nlines"""\n"""about y"""\n'
+    )
     assert code_lines(file) == {4, 8, 10, 11, 14, 15}
 
 
@@ -53,12 +62,15 @@ def test_the_core_is_at_most_1500_code_lines():
     assert sum(counts.values()) <= 1500, counts
 
 
-@pytest.mark.parametrize("most, file, names", [
-    (24, "resblock.py", ["ResBlock"]),
-    (85, "spatial_transformer.py", ["Attention", "FeedForward", "TransformerBlock", "SpatialTransformer"]),
-    (20, "forward_diffusion.py", ["NoiseSchedule"]),
-    (30, "reverse_diffusion.py", ["ddim", "_steps", "_z0_and_eps", "guided"]),
-])
+@pytest.mark.parametrize(
+    "most, file, names",
+    [
+        (24, "resblock.py", ["ResBlock"]),
+        (85, "spatial_transformer.py", ["Attention", "FeedForward", "TransformerBlock", "SpatialTransformer"]),
+        (20, "forward_diffusion.py", ["NoiseSchedule"]),
+        (30, "reverse_diffusion.py", ["ddim", "_steps", "_z0_and_eps", "guided"]),
+    ],
+)
 def test_each_of_the_four_pieces_is_on_one_page(most, file, names):
     assert lines_of(file, *names) <= most, lines_of(file, *names)
 
@@ -76,6 +88,7 @@ def test_no_function_of_the_core_is_longer_than_a_screen(file):
 
 
 # ── Reading order ────────────────────────────────────────────────────────────────────────────────────
+
 
 def reading_order() -> list[str]:
     """As the package's first page tells it: resblock → vae → …"""
@@ -98,8 +111,9 @@ def test_the_reading_order_names_every_file_of_the_core():
     assert sorted(reading_order()) == sorted(file.stem for file in CORE if file.stem not in ("__init__", "__main__"))
 
 
-@pytest.mark.parametrize("file", [file for file in CORE if file.stem not in ("__init__", "__main__")],
-                         ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    "file", [file for file in CORE if file.stem not in ("__init__", "__main__")], ids=lambda file: file.name
+)
 def test_imports_only_point_backwards(file):
     order = reading_order()
     for module in imported_modules(file):
@@ -112,12 +126,15 @@ def test_imports_only_point_backwards(file):
 
 def test_no_import_cycles_in_the_whole_package():
     """Of the imports that run when a file is loaded. (A function may import what its caller needs only then.)"""
-    names = {".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): file
-             for file in LIBRARY}
+    names = {
+        ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in LIBRARY
+    }
     reads = {name: (imported_modules(file, tree_of(file).body) & names.keys()) - {name} for name, file in names.items()}
     for name in reads:  # `from tinyldm.a import b` names the folder too; a folder's __init__ is no dependency then
-        reads[name] = {module for module in reads[name]
-                       if not any(other.startswith(module + ".") for other in reads[name])}
+        reads[name] = {
+            module for module in reads[name] if not any(other.startswith(module + ".") for other in reads[name])
+        }
     while reads:
         free = [name for name, needs in reads.items() if not needs & reads.keys()]
         assert free, f"a cycle among {sorted(reads)}"
@@ -126,16 +143,26 @@ def test_no_import_cycles_in_the_whole_package():
 
 # ── House style ──────────────────────────────────────────────────────────────────────────────────────
 
+
 @pytest.mark.parametrize("file", LIBRARY, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_only_commands_print(file):
     """A command is `cli.py`, a `__main__.py`, or a function `main`. Nothing else writes to the standard output."""
     if file.name in ("cli.py", "__main__.py"):
         return
-    commands = {line for function in functions(file) if function.name == "main"
-                for line in range(function.lineno, function.end_lineno + 1)}
-    prints = [node for node in ast.walk(tree_of(file)) if isinstance(node, ast.Call)
-              and getattr(node.func, "id", "") == "print" and node.lineno not in commands
-              and not any(keyword.arg == "file" for keyword in node.keywords)]
+    commands = {
+        line
+        for function in functions(file)
+        if function.name == "main"
+        for line in range(function.lineno, function.end_lineno + 1)
+    }
+    prints = [
+        node
+        for node in ast.walk(tree_of(file))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "id", "") == "print"
+        and node.lineno not in commands
+        and not any(keyword.arg == "file" for keyword in node.keywords)
+    ]
     assert not [call.lineno for call in prints]
 
 
@@ -155,8 +182,11 @@ def test_no_swallowed_keywords(file):
 
 @pytest.mark.parametrize("file", CORE, ids=lambda file: file.name)
 def test_every_class_and_every_public_function_has_a_docstring(file):
-    public = [node for node in tree_of(file).body
-              if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_")]
+    public = [
+        node
+        for node in tree_of(file).body
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_")
+    ]
     assert not [node.name for node in public if ast.get_docstring(node) is None]
     assert ast.get_docstring(tree_of(file))
 
@@ -175,6 +205,7 @@ def test_importing_the_package_imports_neither_transformers_nor_diffusers():
     """They take longer to import than all else together, so they wait until a caption or a folder needs them."""
     slow = ["transformers", "diffusers", "tokenizers", "matplotlib", "sklearn", "torchvision", "huggingface_hub"]
     program = f"import sys, tinyldm; print([name for name in {slow} if name in sys.modules])"
-    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True,
-                            cwd=PACKAGE.parent)
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
     assert answer.stdout.strip() == "[]"

@@ -47,14 +47,17 @@ def test_the_simple_world():
 def test_each_differs_from_the_first_in_one_thing():
     first, *others = ablations.ABLATIONS
     for other in others:
-        assert sum(getattr(other, name) != getattr(first, name)
-                   for name in ("prediction", "scaled", "drop_caption")) == 1, other
+        assert (
+            sum(getattr(other, name) != getattr(first, name) for name in ("prediction", "scaled", "drop_caption")) == 1
+        ), other
 
 
 def test_what_is_trained(base, corpus, tmp_path):
     scale = base.vae.config.scale
-    models = {ablation.name: ablations.train(ablation, settings(tmp_path / ablation.name), corpus, base)
-              for ablation in ablations.ABLATIONS}
+    models = {
+        ablation.name: ablations.train(ablation, settings(tmp_path / ablation.name), corpus, base)
+        for ablation in ablations.ABLATIONS
+    }
     assert base.vae.config.scale == scale
     for name, found in models.items():
         average, last = found["average"], found["last"]
@@ -68,14 +71,21 @@ def test_what_is_trained(base, corpus, tmp_path):
 
 def test_without_dropout_no_caption_is_empty(base, corpus, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(ablations, "draw", lambda cache, index, scale, T, settings, step: (
-        seen.append(settings.drop_caption), original(cache, index, scale, T, settings, step))[1])
+    monkeypatch.setattr(
+        ablations,
+        "draw",
+        lambda cache, index, scale, T, settings, step: (
+            seen.append(settings.drop_caption),
+            original(cache, index, scale, T, settings, step),
+        )[1],
+    )
     ablations.train(ablations.NO_DROPOUT, settings(tmp_path), corpus, base)
     assert seen == [0.0, 0.0]
 
 
 def test_it_goes_on_where_it_was(base, corpus, tmp_path):
     """A stop in the second step and a second call give the weights of one call."""
+
     def stop(step):
         if step == 1:
             raise KeyboardInterrupt
@@ -97,6 +107,7 @@ def test_measure(base):
 
 # ── Stored numbers ───────────────────────────────────────────────────────────────────────────────────
 
+
 @pytest.fixture
 def command():
     spec = importlib.util.spec_from_file_location("ablations_command", ROOT / "benchmarks" / "ablations.py")
@@ -111,7 +122,7 @@ def test_store_read_pick(command, tmp_path):
     row = {"name": "no scale", "guidance_scale": 1.0, "frechet": 3.0}
     command.store(row, file)
     command.store(row | {"guidance_scale": 4.0}, file)
-    command.store(row | {"frechet": 2.0}, file)          # again: in the place of the old one
+    command.store(row | {"frechet": 2.0}, file)  # again: in the place of the old one
     assert len(ablations.read(file)) == 2 and ablations.pick(ablations.read(file), "no scale", 1.0)["frechet"] == 2.0
     with pytest.raises(ValueError, match="'flu' at guidance 1 is not stored, but no scale at 1, no scale at 4"):
         ablations.pick(ablations.read(file), "flu", 1.0)
@@ -154,5 +165,6 @@ def test_what_lesson_15_says_of_the_stored_ones():
     assert [colour(ablations.AS_IT_SHOULD_BE.name, w) for w in (1.0, 4.0)] == [73, 86]
     assert [colour(ablations.NOISE.name, w) for w in (1.0, 4.0)] == [50, 74]
     assert [colour(ablations.NO_DROPOUT.name, w) for w in (1.0, 4.0)] == [81, 76]
-    assert [round(ablations.pick(rows, one.name, 4.0)["frechet"])
-            for one in (ablations.NO_SCALE, ablations.AS_IT_SHOULD_BE)] == [26, 18]
+    assert [
+        round(ablations.pick(rows, one.name, 4.0)["frechet"]) for one in (ablations.NO_SCALE, ablations.AS_IT_SHOULD_BE)
+    ] == [26, 18]

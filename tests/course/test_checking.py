@@ -40,9 +40,10 @@ def result_of(answer, name="q_sample", seconds=60.0):
 
 # ── Mistakes that belong to no exercise ──────────────────────────────────────────────────────────────
 
+
 def test_a_crash_shows_the_learners_line():
     def q_sample(z0, t, eps, alpha_bar):
-        return z0 @ alpha_bar      # the line
+        return z0 @ alpha_bar  # the line
 
     result = result_of(q_sample)
     assert result.diagnosis == "crash" and result.error.type == "RuntimeError"
@@ -81,16 +82,19 @@ def test_outside_the_main_thread_a_slow_call_is_told_afterwards():
     assert results[0].diagnosis == "too-slow"
 
 
-@pytest.mark.parametrize("answer, diagnosis", [
-    (lambda z0, t: z0, "signature"),
-    (lambda z0, t, eps, alpha_bar: None, "no-return"),
-    (lambda z0, t, eps, alpha_bar: ..., "not-written"),
-    (lambda z0, t, eps, alpha_bar: (z0, eps), "wrong-kind"),
-    (lambda z0, t, eps, alpha_bar: z0[None], "wrong-shape"),
-    (lambda z0, t, eps, alpha_bar: 3 * z0, "wrong-value"),
-    (lambda z0, t, eps, alpha_bar: threading.Lock(), "wrong-kind"),
-    (lambda z0, t, eps, alpha_bar: exit(), "crash"),
-])
+@pytest.mark.parametrize(
+    "answer, diagnosis",
+    [
+        (lambda z0, t: z0, "signature"),
+        (lambda z0, t, eps, alpha_bar: None, "no-return"),
+        (lambda z0, t, eps, alpha_bar: ..., "not-written"),
+        (lambda z0, t, eps, alpha_bar: (z0, eps), "wrong-kind"),
+        (lambda z0, t, eps, alpha_bar: z0[None], "wrong-shape"),
+        (lambda z0, t, eps, alpha_bar: 3 * z0, "wrong-value"),
+        (lambda z0, t, eps, alpha_bar: threading.Lock(), "wrong-kind"),
+        (lambda z0, t, eps, alpha_bar: exit(), "crash"),
+    ],
+)
 def test_general_diagnoses(answer, diagnosis):
     assert result_of(answer).diagnosis == diagnosis
 
@@ -114,6 +118,7 @@ def test_whole_numbers_are_asked_for_as_such_and_a_whole_float_is_one():
 
 def test_nothing_is_learnt_through_alpha_bar():
     """So a number may be taken out of it: no gradient comes through .item(), and none is asked for."""
+
     def posterior_variance(t, alpha_bar):
         now, before = alpha_bar[t].item(), float(alpha_bar[t - 1]) if t > 0 else 1.0
         return torch.tensor((1 - before) / (1 - now) * (1 - now / before), dtype=alpha_bar.dtype)
@@ -138,9 +143,11 @@ def test_the_last_hint_about_noise_works_on_another_device():
 
 def test_the_first_check_loads_no_library():
     """What torch loads late, more than a second's work, is loaded with `check` itself."""
-    code = ("import sys; from tinyldm_course import checking; before = set(sys.modules)\n"
-            "checking.run_check(checking.find('q_sample'), checking.Here(checking.find('q_sample').answer, 60))\n"
-            "print({name.partition('.')[0] for name in set(sys.modules) - before} - {'tinyldm'})")
+    code = (
+        "import sys; from tinyldm_course import checking; before = set(sys.modules)\n"
+        "checking.run_check(checking.find('q_sample'), checking.Here(checking.find('q_sample').answer, 60))\n"
+        "print({name.partition('.')[0] for name in set(sys.modules) - before} - {'tinyldm'})"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
@@ -170,8 +177,18 @@ def test_another_crash_is_not_taken_for_a_known_one():
     def with_other_crash(x):
         raise RuntimeError("out of luck")
 
-    exercise = Exercise("plus", "Plus one", 1, 1, right, lambda g: [Call((torch.ones(2),))], ("hint",), "insight",
-                        (Wrong("known", with_known_crash, "The sizes."),), ())
+    exercise = Exercise(
+        "plus",
+        "Plus one",
+        1,
+        1,
+        right,
+        lambda g: [Call((torch.ones(2),))],
+        ("hint",),
+        "insight",
+        (Wrong("known", with_known_crash, "The sizes."),),
+        (),
+    )
     assert run_check(exercise, Here(with_known_crash)).diagnosis == "known"
     assert run_check(exercise, Here(with_other_crash)).diagnosis == "crash"
 
@@ -254,9 +271,19 @@ def noise_but_at_0(x, t, generator):
     return x + torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device) if t > 0 else x * 1
 
 
-NOISE = Exercise("noise", "Noise", 1, 1, noise_but_at_0,
-                 lambda g: [Call((torch.randn(3, 4, generator=g), t, Seeded(4 + t))) for t in (0, 1)],
-                 ("hint",), "insight", (), (), moments=lambda x, t, generator: (x, float(t > 0)))
+NOISE = Exercise(
+    "noise",
+    "Noise",
+    1,
+    1,
+    noise_but_at_0,
+    lambda g: [Call((torch.randn(3, 4, generator=g), t, Seeded(4 + t))) for t in (0, 1)],
+    ("hint",),
+    "insight",
+    (),
+    (),
+    moments=lambda x, t, generator: (x, float(t > 0)),
+)
 
 
 def test_other_draws_are_right_in_all_but_the_numbers():
@@ -288,6 +315,7 @@ def test_the_learners_random_numbers_are_left_alone():
 
 
 # ── Classes, plain answers, refusals ─────────────────────────────────────────────────────────────────
+
 
 class Scaled(nn.Module):
     """A layer and its scale."""
@@ -327,12 +355,23 @@ def layer_cases(generator):
     return [Call((torch.randn(n, width, generator=generator),), build=(width,)) for n, width in ((1, 2), (3, 5))]
 
 
-LAYER = Exercise("scaled", "A layer", 1, 1, Scaled, layer_cases, ("hint",), "insight",
-                 (Wrong("unscaled", Unscaled, "The scale is missing."),), (OtherOrder,))
+LAYER = Exercise(
+    "scaled",
+    "A layer",
+    1,
+    1,
+    Scaled,
+    layer_cases,
+    ("hint",),
+    "insight",
+    (Wrong("unscaled", Unscaled, "The scale is missing."),),
+    (OtherOrder,),
+)
 
 
-@pytest.mark.parametrize("answer, diagnosis", [(Scaled, ""), (OtherOrder, ""), (Unscaled, "unscaled"),
-                                               (NoScale, "wrong-parameters")])
+@pytest.mark.parametrize(
+    "answer, diagnosis", [(Scaled, ""), (OtherOrder, ""), (Unscaled, "unscaled"), (NoScale, "wrong-parameters")]
+)
 def test_classes_are_built_filled_and_called(answer, diagnosis):
     result = run_check(LAYER, Here(answer))
     assert result.diagnosis == diagnosis
@@ -353,8 +392,18 @@ def refusing(x):
     return x * 2
 
 
-REFUSAL = Exercise("refuse", "Refuse", 1, 1, refusing, lambda g: [Call((torch.ones(2),)), Call((torch.ones(0),))],
-                   ("hint",), "insight", (), ())
+REFUSAL = Exercise(
+    "refuse",
+    "Refuse",
+    1,
+    1,
+    refusing,
+    lambda g: [Call((torch.ones(2),)), Call((torch.ones(0),))],
+    ("hint",),
+    "insight",
+    (),
+    (),
+)
 
 
 def test_senseless_inputs_must_be_refused():
@@ -369,8 +418,10 @@ def test_a_refusal_by_another_error_is_told_as_such():
 
     result = run_check(REFUSAL, Here(asserting))
     assert result.diagnosis == "other-error" and "AssertionError" == result.error.type
-    assert "must be raised: raise ValueError" in run_check(
-        REFUSAL, Here(lambda x: x * 2 if x.numel() else ValueError("empty"))).error.message
+    assert (
+        "must be raised: raise ValueError"
+        in run_check(REFUSAL, Here(lambda x: x * 2 if x.numel() else ValueError("empty"))).error.message
+    )
 
 
 def test_with_what_words_a_value_error_refuses_hides_no_known_mistake():
@@ -382,12 +433,23 @@ def test_with_what_words_a_value_error_refuses_hides_no_known_mistake():
 
     result = result_of(of_wald, "wilson_interval")
     assert result.diagnosis == "wald"
-    assert result.counter_example.yours == "(0.55208, 1.0479)"      # both ends, not the first alone
+    assert result.counter_example.yours == "(0.55208, 1.0479)"  # both ends, not the first alone
     assert result.counter_example.difference == "[0]: 0.061921"
 
 
-GUESS = Exercise("guess", "Predict", 1, 1, lambda: 0.36, lambda g: [Call(())], ("hint",), "insight",
-                 (Wrong("rooted", lambda: 0.6, "That is the root."),), (), tolerance=0.1)
+GUESS = Exercise(
+    "guess",
+    "Predict",
+    1,
+    1,
+    lambda: 0.36,
+    lambda g: [Call(())],
+    ("hint",),
+    "insight",
+    (Wrong("rooted", lambda: 0.6, "That is the root."),),
+    (),
+    tolerance=0.1,
+)
 
 
 def test_the_expected_answer_to_a_question_is_not_given_away():
@@ -397,8 +459,18 @@ def test_the_expected_answer_to_a_question_is_not_given_away():
     assert run_check(GUESS, Here(lambda: 0.36)).verified == ("the right answer",)
 
 
-@pytest.mark.parametrize("answer, diagnosis", [(0.36, ""), (0.37, ""), (torch.tensor(0.35), ""), (0.6, "rooted"),
-                                               (0.1, "wrong-value"), ("much", "wrong-kind"), (..., "not-written")])
+@pytest.mark.parametrize(
+    "answer, diagnosis",
+    [
+        (0.36, ""),
+        (0.37, ""),
+        (torch.tensor(0.35), ""),
+        (0.6, "rooted"),
+        (0.1, "wrong-value"),
+        ("much", "wrong-kind"),
+        (..., "not-written"),
+    ],
+)
 def test_plain_answers_are_checked_as_they_are(monkeypatch, answer, diagnosis):
     monkeypatch.setattr("tinyldm_course.checking.find", lambda name: GUESS)
     feedback = check("guess", answer)
@@ -406,8 +478,17 @@ def test_plain_answers_are_checked_as_they_are(monkeypatch, answer, diagnosis):
     assert bool(feedback) == (not diagnosis)
 
 
-@pytest.mark.parametrize("answer, passed", [("DBEAC", True), ("d, b, e, a, c", True), (list("DBEAC"), True),
-                                            ("DBEA", False), (list("DBECA"), False), (list("12345"), False)])
+@pytest.mark.parametrize(
+    "answer, passed",
+    [
+        ("DBEAC", True),
+        ("d, b, e, a, c", True),
+        (list("DBEAC"), True),
+        ("DBEA", False),
+        (list("DBECA"), False),
+        (list("12345"), False),
+    ],
+)
 def test_letters_count_and_not_how_they_are_written(answer, passed):
     assert result_of(lambda: answer, "symptoms").passed == passed
 
@@ -431,12 +512,21 @@ def test_a_seeded_argument_is_a_generator():
 
 # ── What is shown ────────────────────────────────────────────────────────────────────────────────────
 
-@pytest.mark.parametrize("cell, success, told", [
-    ("def q_sample(z0", False, True), ("x = 1\nq_sample = 2 *", False, True), ("def q_sample(z0): ...", True, False),
-    ("def other(): ...", False, False), ("def q_sample(): ...\ncheck('q_sample', q_sample)", False, False)])
+
+@pytest.mark.parametrize(
+    "cell, success, told",
+    [
+        ("def q_sample(z0", False, True),
+        ("x = 1\nq_sample = 2 *", False, True),
+        ("def q_sample(z0): ...", True, False),
+        ("def other(): ...", False, False),
+        ("def q_sample(): ...\ncheck('q_sample', q_sample)", False, False),
+    ],
+)
 def test_a_cell_that_failed_is_not_mistaken_for_what_is_checked(monkeypatch, cell, success, told):
-    last = SimpleNamespace(success=success, info=SimpleNamespace(raw_cell=cell), error_before_exec=SyntaxError(),
-                           error_in_exec=None)
+    last = SimpleNamespace(
+        success=success, info=SimpleNamespace(raw_cell=cell), error_before_exec=SyntaxError(), error_in_exec=None
+    )
     shell = SimpleNamespace(last_execution_result=last, has_trait=lambda name: False)
     monkeypatch.setattr("tinyldm_course.checking._shell", lambda: shell)
     feedback = check("q_sample", lambda *args: 3 * args[0])
@@ -498,10 +588,11 @@ def test_true_numbers_in_insights():
 
 # ── Progress ─────────────────────────────────────────────────────────────────────────────────────────
 
+
 def test_progress_is_kept(file):
     check("q_sample", lesson_02.q_sample_swapped)
     check("q_sample", lesson_02.q_sample_right)
-    check("q_sample", lesson_02.q_sample_swapped)      # what is solved stays solved
+    check("q_sample", lesson_02.q_sample_swapped)  # what is solved stays solved
     record = progress.read()["q_sample"]
     assert record.attempts == 2 and record.passed.endswith("+00:00")
     assert json.loads(file.read_text())["version"] == 1
@@ -516,8 +607,18 @@ def test_a_stub_is_no_attempt(file):
     assert not file.exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"exercises": 3}', b'{"exercises": {"q_sample": {"x": 1}}}',
-                                     b'{"exercises": {"q_sample": {"attempts": "2"}}}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"exercises": 3}',
+        b'{"exercises": {"q_sample": {"x": 1}}}',
+        b'{"exercises": {"q_sample": {"attempts": "2"}}}',
+        b"\xff\xfe",
+    ],
+)
 def test_a_damaged_file_is_set_aside_and_a_new_one_begun(file, content):
     file.parent.mkdir()
     file.write_bytes(content)
@@ -546,8 +647,11 @@ def test_the_command_shows_a_bar_for_each_lesson(capsys):
 def test_bars():
     lessons = {2: ("Noise", ("a", "b")), 10: ("Training", ("c",))}
     lines = progress.in_words({"a": progress.Record(1, "2026"), "c": progress.Record(3, "")}, lessons)
-    assert lines == [f"02  Noise     [{'#' * 10}{'.' * 10}]  1 of 2   next: b",
-                     f"10  Training  [{'.' * 20}]  0 of 1", "1 of 3 exercises solved"]
+    assert lines == [
+        f"02  Noise     [{'#' * 10}{'.' * 10}]  1 of 2   next: b",
+        f"10  Training  [{'.' * 20}]  0 of 1",
+        "1 of 3 exercises solved",
+    ]
 
 
 def test_what_a_right_answer_changes_itself_is_not_called_changed_in_place():
@@ -638,8 +742,10 @@ for name in sys.argv[1:]:
     check(name, lambda *args: 0)
 """
     names = ["q_sample", "velocity", "kl", "slerp", "attention", "geglu", "group_norm", "ema_update"]
-    started = [subprocess.Popen([sys.executable, "-c", code, *names[part::2]], stdout=subprocess.PIPE, text=True)
-               for part in (0, 1)]
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, *names[part::2]], stdout=subprocess.PIPE, text=True)
+        for part in (0, 1)
+    ]
     said = "".join(process.communicate(timeout=120)[0] for process in started)
     assert "could not be kept" not in said
     assert progress.read().keys() == set(names)
@@ -654,6 +760,7 @@ def test_a_file_that_another_notebook_keeps_is_told(file, monkeypatch, capsys):
 
 def test_a_mistake_that_fails_the_values_is_not_named_for_the_device():
     """Right numbers, but noise that stays on the CPU: that is no scaling with β, which breaks there as well."""
+
     def noise_one_step(z, beta, generator):
         return (1 - beta) ** 0.5 * z + beta**0.5 * torch.randn(z.shape, generator=generator, dtype=z.dtype)
 
@@ -730,7 +837,8 @@ def test_a_refusal_on_one_line_is_one():
     right = find("wilson_interval").answer
 
     def none_refused(hits, of):
-        if hits == 0: raise ValueError("nothing is right")      # noqa: E701
+        if hits == 0:
+            raise ValueError("nothing is right")  # noqa: E701
         return right(hits, of)
 
     assert result_of(none_refused, "wilson_interval").diagnosis == "zero-refused"

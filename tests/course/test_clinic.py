@@ -21,7 +21,7 @@ def drawn(model, caption: str = CAPTION, **options) -> torch.Tensor:
 def model():
     """Not to be changed by a test, and no ailment changes it: that is tested."""
     made = make_model()
-    with torch.no_grad():      # as if trained: no norm with gains of exactly 1
+    with torch.no_grad():  # as if trained: no norm with gains of exactly 1
         for parameter in made.unet.parameters():
             parameter += 0.02 * torch.randn_like(parameter)
     return made
@@ -45,7 +45,7 @@ def test_each_changes_the_picture_and_not_the_model(model, ailment):
     healthy, schedule, scale = drawn(model), model.schedule.alpha_bar.clone(), model.vae.config.scale
     state = torch.random.get_rng_state()
     broken = drawn(ailment.breaks(model))
-    assert torch.equal(torch.random.get_rng_state(), state)       # the notebook's own random numbers go on as before
+    assert torch.equal(torch.random.get_rng_state(), state)  # the notebook's own random numbers go on as before
     assert broken.shape == healthy.shape and broken.min() >= 0 and broken.max() <= 1
     assert (broken - healthy).abs().max() > 1e-3
     assert torch.equal(drawn(model), healthy)
@@ -72,7 +72,7 @@ def test_scale_left_out(model):
 
 def test_wrong_range(model):
     right, wrong = drawn(model), drawn(clinic.wrong_range(model))
-    inside = right < 1                                            # where the right picture was not clipped above
+    inside = right < 1  # where the right picture was not clipped above
     assert torch.allclose(wrong[inside], (2 * right - 1).clamp(0, 1)[inside], atol=1e-6)
 
 
@@ -93,7 +93,9 @@ def test_other_schedule(model):
 
 def test_sines_first(model):
     sinusoids = torch.randn(3, SMALL_UNET.channels[0])
-    swapped = torch.cat([sinusoids[:, SMALL_UNET.channels[0] // 2:], sinusoids[:, :SMALL_UNET.channels[0] // 2]], dim=1)
+    swapped = torch.cat(
+        [sinusoids[:, SMALL_UNET.channels[0] // 2 :], sinusoids[:, : SMALL_UNET.channels[0] // 2]], dim=1
+    )
     assert torch.equal(clinic.sines_first(model).unet.time_mlp(sinusoids), model.unet.time_mlp(swapped))
 
 
@@ -116,6 +118,7 @@ def test_average_never_updated(model):
 
 # ── Instruments ──────────────────────────────────────────────────────────────────────────────────────
 
+
 def test_examine(model, real):
     vitals = examined(model, real, 4)
     assert vitals.images.shape == (2, 3, 32, 32) and len(vitals.pulse) == len(vitals.clarity) == 4
@@ -126,19 +129,24 @@ def test_examine(model, real):
 
 def test_the_blood_test_tells_the_network_from_the_sampler(model, real):
     healthy = clinic.blood_test(model, real, [CAPTION, OTHER])
-    same = {ailment.breaks for ailment in AILMENTS
-            if torch.equal(clinic.blood_test(ailment.breaks(model), real, [CAPTION, OTHER]), healthy)}
+    same = {
+        ailment.breaks
+        for ailment in AILMENTS
+        if torch.equal(clinic.blood_test(ailment.breaks(model), real, [CAPTION, OTHER]), healthy)
+    }
     assert same == {clinic.wrong_range, clinic.next_timestep, clinic.guidance_backwards}
 
 
 def test_the_pulse_is_of_latents_only(model, real):
     healthy = examined(model, real, 2).pulse
-    same = {ailment.breaks for ailment in AILMENTS
-            if torch.equal(examined(ailment.breaks(model), real, 2).pulse, healthy)}
+    same = {
+        ailment.breaks for ailment in AILMENTS if torch.equal(examined(ailment.breaks(model), real, 2).pulse, healthy)
+    }
     assert same == {clinic.wrong_range, clinic.scale_left_out}
 
 
 # ── The check ────────────────────────────────────────────────────────────────────────────────────────
+
 
 def test_every_ailment_has_one_patient():
     assert sorted(clinic.PATIENTS.values(), key=repr) == sorted((a.breaks for a in AILMENTS), key=repr)
@@ -153,7 +161,8 @@ def test_diagnose():
             answer = clinic.diagnose(patient, name)
             assert answer.startswith("Right") == (ailment.breaks is breaks)
             assert (ailment.cure in answer) == (ailment.breaks is breaks) and (ailment.sign in answer) == (
-                ailment.breaks is not breaks)
+                ailment.breaks is not breaks
+            )
 
 
 def test_diagnose_refuses():

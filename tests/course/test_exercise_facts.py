@@ -41,13 +41,19 @@ def made_of(code: str, name: str):
 MENDINGS = {
     "mended_encode": (("images)", "2 * images - 1)"), (") / scale", ") * scale")),
     "mended_embedding": (("(half - 1)", "half"), ("[angle.sin(), angle.cos()]", "[angle.cos(), angle.sin()]")),
-    "mended_guidance": (("with_caption = model(z, t, null_context)", "with_caption = model(z, t, context)"),
-                        ("without - guidance_scale", "without + guidance_scale")),
-    "mended_average": (("    average = decay", "        average = decay"),
-                       ("decay * weights + (1 - decay) * average", "decay * average + (1 - decay) * weights")),
-    "mended_walk": (("t - 1, device", "t, device"),
-                    ("alpha_bar[t - 1]\n", "alpha_bar[ts[ts.index(t) + 1]] if t != ts[-1] else alpha_bar[t - 1]\n"),
-                    ("alpha_bar[t - 1]\n", "(alpha_bar[t - 1] if t != ts[-1] else 1.0)\n")),
+    "mended_guidance": (
+        ("with_caption = model(z, t, null_context)", "with_caption = model(z, t, context)"),
+        ("without - guidance_scale", "without + guidance_scale"),
+    ),
+    "mended_average": (
+        ("    average = decay", "        average = decay"),
+        ("decay * weights + (1 - decay) * average", "decay * average + (1 - decay) * weights"),
+    ),
+    "mended_walk": (
+        ("t - 1, device", "t, device"),
+        ("alpha_bar[t - 1]\n", "alpha_bar[ts[ts.index(t) + 1]] if t != ts[-1] else alpha_bar[t - 1]\n"),
+        ("alpha_bar[t - 1]\n", "(alpha_bar[t - 1] if t != ts[-1] else 1.0)\n"),
+    ),
 }
 
 
@@ -86,7 +92,7 @@ def patient(name: str):
 def complains(name: str, words: str) -> bool:
     """Are these words in the patient's complaint?"""
     lines = CLINIC.read_text(encoding="utf-8").partition(f'[markdown] exercise="{name}"\n')[2].splitlines()
-    complaint = " ".join(line.removeprefix("# ") for line in lines[:lines.index("# ```python")])
+    complaint = " ".join(line.removeprefix("# ") for line in lines[: lines.index("# ```python")])
     return words in complaint
 
 
@@ -100,7 +106,7 @@ def test_the_first_patients_latents_are_swollen():
     unit = (2 * images - 1).std()
     latents = patient("mended_encode")(lambda x: x / unit / scale, images, scale)
     assert complains("mended_encode", f"is about {latents.std():.0f} instead of 1")
-    last = SD1.schedule().alpha_bar[-1]      # where sampling begins as if there were noise alone
+    last = SD1.schedule().alpha_bar[-1]  # where sampling begins as if there were noise alone
     assert last.sqrt() * latents.std() > (1 - last).sqrt()
 
 
@@ -119,8 +125,10 @@ def test_the_second_patients_weights_do_worse(monkeypatch):
 def test_the_third_patient_is_deaf():
     z, t = torch.randn(2, 3, 4, 4), torch.tensor([3, 5])
     context, other, null = torch.randn(3, 2, 5, 6)
-    drawn = [patient("mended_guidance")(makers.toy_unet(), z, t, *rest)
-             for rest in ((context, null, 2.0), (other, null, 2.0), (context, null, 7.0))]
+    drawn = [
+        patient("mended_guidance")(makers.toy_unet(), z, t, *rest)
+        for rest in ((context, null, 2.0), (other, null, 2.0), (context, null, 7.0))
+    ]
     assert complains("mended_guidance", "`guidance_scale` changes nothing")
     assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[0], drawn[2])
 
@@ -135,7 +143,7 @@ def test_the_fourth_patients_average_averages_nothing():
 
     assert complains("mended_average", "it differs as much as the weights do")
     assert moves(patient("mended_average")) > 0.99 and moves(find("mended_average").answer) < 0.2
-    code = patients()["mended_average"].replace(*MENDINGS["mended_average"][1])      # the factors alone are mended
+    code = patients()["mended_average"].replace(*MENDINGS["mended_average"][1])  # the factors alone are mended
     last, average = made_of(code, "mended_average")(weights + 3, gradients, 0.01, 0.999)
     share = ((average - last) / (weights + 3 - last)).mean()
     assert says("mended_average", f"at decay 0.999 it is {100 * share:.1f} % day one")
@@ -152,8 +160,10 @@ def test_the_fifth_patient_is_ill_with_fifty_steps_and_well_with_all():
 
     z = torch.randn(20, 10, generator=torch.Generator().manual_seed(0)).double()
     steps = {"all": list(range(999, 0, -1)), "fifty": list(range(981, 0, -20))}
-    off = {name: (patient("mended_walk")(model, z, None, ts, alpha_bar.tolist()).abs() - 1).abs().mean()
-           for name, ts in steps.items()}
+    off = {
+        name: (patient("mended_walk")(model, z, None, ts, alpha_bar.tolist()).abs() - 1).abs().mean()
+        for name, ts in steps.items()
+    }
     assert complains("mended_walk", "with all timesteps, 999, 998, …, 1, the pictures are good; with fifty of them")
     assert len(steps["fifty"]) == 50 and off["all"] < 0.05 and off["fifty"] > 0.2
     well = find("mended_walk").answer(model, z, None, steps["fifty"], alpha_bar.tolist())
@@ -190,9 +200,11 @@ def test_intervals():
     assert says("low_end_of_100", f"{share(100, 100).low:.3f}", "381")
     assert share(381, 381).low > 0.99 > share(380, 380).low
     most, few = share(100, 100), share(97, 100)
-    assert says("low_end_of_100", *(f"{100 * one.low:.1f} to {100 * one.high:.{digits}f} %"
-                                    for one, digits in ((most, 0), (few, 1))))
-    down = math.hypot(most.value - most.low, few.high - few.value)      # Newcombe 1998, method 10, as lesson 15 has it
+    assert says(
+        "low_end_of_100",
+        *(f"{100 * one.low:.1f} to {100 * one.high:.{digits}f} %" for one, digits in ((most, 0), (few, 1))),
+    )
+    down = math.hypot(most.value - most.low, few.high - few.value)  # Newcombe 1998, method 10, as lesson 15 has it
     up = math.hypot(most.high - most.value, few.value - few.low)
     apart = most.value - few.value
     assert says("low_end_of_100", f"{100 * (apart - down):.0f} to {100 * (apart + up):.0f} points")

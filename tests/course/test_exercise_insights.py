@@ -31,8 +31,11 @@ def test_noise_levels_of_2019_and_2020():
     says("geometric_levels", f"{levels[-2]:.2f} and {levels[-1]:.2f}")
     alpha_bar = SD1.schedule().alpha_bar
     sigma = ((1 - alpha_bar) / alpha_bar).sqrt()
-    says("alpha_bar_from_sigma", f"{alpha_bar[0]:.5f} down to {alpha_bar[-1]:.4f}",
-         f"from {sigma[0]:.3f} to {sigma[-1]:.1f}")
+    says(
+        "alpha_bar_from_sigma",
+        f"{alpha_bar[0]:.5f} down to {alpha_bar[-1]:.4f}",
+        f"from {sigma[0]:.3f} to {sigma[-1]:.1f}",
+    )
 
 
 def test_the_scale():
@@ -65,8 +68,13 @@ def test_receptive_fields():
 
 def test_attention():
     queries, heads = 64 * 64, SD1.unet.heads[0]
-    says("attention_weights", f"8 · 4096² = {heads * queries**2:,}", f"{heads * queries**2 * 4 // 2**20} MiB",
-         f"{(512 * 512) ** 2 // queries**2} times", f"8 · 4096 · 77 = {heads * queries * 77:,}")
+    says(
+        "attention_weights",
+        f"8 · 4096² = {heads * queries**2:,}",
+        f"{heads * queries**2 * 4 // 2**20} MiB",
+        f"{(512 * 512) ** 2 // queries**2} times",
+        f"8 · 4096 · 77 = {heads * queries * 77:,}",
+    )
     widths = sorted({width // heads for width, heads in zip(SD1.unet.channels, SD1.unet.heads)})
     says("multi_head_attention", f"{heads} heads of {widths[0]} to {widths[-1]} numbers")
     assert {width // heads for width, heads in zip(SD2.unet.channels, SD2.unet.heads)} == {64}
@@ -90,8 +98,12 @@ def test_parameters(unet):
     says("up_to_down", f"{up / down:.2f}: {down:,} parameters down, {up:,} up")
     with torch.device("meta"):
         block, tiny = ResBlock(2560, 1280, 1280), UNet(TINY.unet)
-    says("resblock_parameters", f"{parameters(block):,} parameters", "Nine tenths",
-         f"more than {parameters(block) // parameters(tiny)} of the whole tiny U-Net")
+    says(
+        "resblock_parameters",
+        f"{parameters(block):,} parameters",
+        "Nine tenths",
+        f"more than {parameters(block) // parameters(tiny)} of the whole tiny U-Net",
+    )
     assert 0.85 < (parameters(block.conv1) + parameters(block.conv2)) / parameters(block) < 0.95
 
 

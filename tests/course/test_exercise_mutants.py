@@ -23,8 +23,18 @@ CELL = """def scaled(x, w):
 
 def test_what_is_changed():
     changes = [mutant.change for mutant in exercises.mutants("scaled", CELL)]
-    for expected in ("if w >= 1:", "if w > 2:", "if w > 0:", "y = (x - 2).sqrt()", "y = x.sqrt()",
-                     "y = (x + 2).square()", "y = x + 2", "return y.sum(dim=1)", "return y.mean(dim=0)", "return y"):
+    for expected in (
+        "if w >= 1:",
+        "if w > 2:",
+        "if w > 0:",
+        "y = (x - 2).sqrt()",
+        "y = x.sqrt()",
+        "y = (x + 2).square()",
+        "y = x + 2",
+        "return y.sum(dim=1)",
+        "return y.mean(dim=0)",
+        "return y",
+    ):
         assert expected in changes
     assert len(changes) == len(set(changes))
     assert not [change for change in changes if change.startswith("y = x.") and "sqrt" not in change]
@@ -45,8 +55,10 @@ def test_each_mutant_is_another_program_and_the_solution_stays():
 
 def test_equivalents_are_mutants_of_solutions_that_exist_and_pass():
     """So that a changed solution cannot leave an excuse behind."""
-    made = {(exercise.name, mutant.change): (exercise, mutant, namespace)
-            for exercise, mutant, namespace in exercises.all_mutants(numbers())}
+    made = {
+        (exercise.name, mutant.change): (exercise, mutant, namespace)
+        for exercise, mutant, namespace in exercises.all_mutants(numbers())
+    }
     for key in exercises.EQUIVALENT:
         assert key in made
         assert exercises.survives(*made[key]), key
@@ -70,9 +82,11 @@ def test_a_survivor_would_be_noticed():
 
 def test_a_wrong_factor_is_seen_through_the_noise():
     """0.5 for √α moves the mean by less than forty draws can tell."""
-    change = ("mean = (next_alpha_bar ** 0.5 * (1 - alpha) * z0_hat + 0.5 * (1 - next_alpha_bar) * z) / "
-              "(1 - alpha_bar)")
-    made = [(exercise, mutant, names) for exercise, mutant, names in exercises.all_mutants([12])
-            if exercise.name == "ddpm_step" and mutant.change == change]
+    change = "mean = (next_alpha_bar ** 0.5 * (1 - alpha) * z0_hat + 0.5 * (1 - next_alpha_bar) * z) / (1 - alpha_bar)"
+    made = [
+        (exercise, mutant, names)
+        for exercise, mutant, names in exercises.all_mutants([12])
+        if exercise.name == "ddpm_step" and mutant.change == change
+    ]
     assert len(made) == 1
     assert not any(exercises.survives(*made[0], seed) for seed in range(20))

@@ -83,7 +83,8 @@ def test_a_source_must_hold_the_exercises_of_its_lesson(tmp_path):
 def test_stubs():
     inside = "def f(x):\n    y = 1\n    ### BEGIN SOLUTION\n    return x + y\n    ### END SOLUTION"
     assert build_exercises.SOLUTION.sub(build_exercises.stub, inside) == (
-        "def f(x):\n    y = 1\n    # Your code here, in the place of the next line.\n    raise NotImplementedError")
+        "def f(x):\n    y = 1\n    # Your code here, in the place of the next line.\n    raise NotImplementedError"
+    )
     plain = "### BEGIN SOLUTION\nguess = 0.3\n### END SOLUTION"
     assert build_exercises.SOLUTION.sub(build_exercises.stub, plain).startswith("guess = ...")
 
@@ -111,10 +112,14 @@ def test_a_student_notebook_runs_in_jupyter_and_shows_its_feedback(tmp_path, mon
     notebook = build_exercises.with_solutions(SOURCES[0])
     student = build_exercises.for_students(notebook)
     first = next(cell for cell in notebook.cells if cell["id"].startswith("solve-"))
-    for cell in student.cells:      # the first exercise solved, the others not
+    for cell in student.cells:  # the first exercise solved, the others not
         if cell["id"] == first["id"]:
             cell.source = first.source
-    pages = [output["data"]["text/html"] for cell in executed(student, tmp_path).cells
-             if cell["id"].startswith("check-") for output in cell.outputs]
+    pages = [
+        output["data"]["text/html"]
+        for cell in executed(student, tmp_path).cells
+        if cell["id"].startswith("check-")
+        for output in cell.outputs
+    ]
     assert len(pages) == len(lessons()[int(SOURCES[0].stem[:2])])
     assert "✔" in pages[0] and all("not written yet" in page for page in pages[1:])

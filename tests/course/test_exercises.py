@@ -21,8 +21,11 @@ def case(exercise, *rest):
 
 
 WRONG = [case(exercise, wrong, wrong.diagnosis) for exercise in EXERCISES for wrong in exercise.wrong]
-RIGHT = [case(exercise, right, number) for exercise in EXERCISES
-         for number, right in enumerate((exercise.answer, *exercise.right))]
+RIGHT = [
+    case(exercise, right, number)
+    for exercise in EXERCISES
+    for number, right in enumerate((exercise.answer, *exercise.right))
+]
 
 
 def checked(exercise, answer, seed):

@@ -22,7 +22,7 @@ from tinyldm_course.grading.marking import Graded, Mark, checks_of
 from tinyldm_course.grading.submissions import read_class
 
 BOUNDS = Limits(seconds=4)
-OTHERS = '''
+OTHERS = """
 # %%
 import torch
 from tinyldm_course.checking import check
@@ -39,15 +39,17 @@ def signal_to_noise(alpha_bar):
 def noise_one_step(z, beta, generator):
     noise = torch.randn(z.shape, generator=generator, dtype=z.dtype).to(z.device)
     return (1 - beta) ** 0.5 * z + beta**0.5 * noise
-'''
-RIGHT = '''
+"""
+RIGHT = """
 def right(z0, t, eps, alpha_bar):
     share = alpha_bar[t].view(-1, *[1] * (z0.dim() - 1)).to(z0.dtype)
     return share.sqrt() * z0 + (1 - share).sqrt() * eps
-'''
-Q = "def q_sample(z0, t, eps, alpha_bar):\n    "      # the function's head; the attacks give its body
-ORPHAN = "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(987654)'], " \
-         "start_new_session=True)\n"
+"""
+Q = "def q_sample(z0, t, eps, alpha_bar):\n    "  # the function's head; the attacks give its body
+ORPHAN = (
+    "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(987654)'], "
+    "start_new_session=True)\n"
+)
 
 # name -> (code of the cell for q_sample, diagnosis of q_sample; "" where it is right after all)
 ATTACKS = {
@@ -66,8 +68,11 @@ ATTACKS = {
     "long_error": (Q + "raise ValueError('x' * 10**7)", "crash"),
     # what does not end, or ends too much
     "endless_loop": (Q + "while True:\n        pass", "too-slow"),
-    "endless_loop_unbreakable": (Q + "while True:\n        try:\n            while True:\n                pass\n"
-                                     "        except BaseException:\n            pass", "too-slow"),
+    "endless_loop_unbreakable": (
+        Q + "while True:\n        try:\n            while True:\n                pass\n"
+        "        except BaseException:\n            pass",
+        "too-slow",
+    ),
     "sleep": ("import time\n" + Q + "time.sleep(10**6)", "too-slow"),
     "stops_itself": ("import os\n" + Q + "os.kill(os.getpid(), 19)", "too-slow"),
     "sys_exit": ("import sys\n" + Q + "sys.exit(0)", "crash"),
@@ -84,43 +89,78 @@ ATTACKS = {
     "huge_answer": (Q + "return torch.ones(2**26)", "crash"),
     "endless_shape": (Q + "return torch.ones(1).expand(2**50)", "crash"),
     "deep_answer": (Q + "value = []\n    for _ in range(10**5):\n        value = [value]\n    return value", "crash"),
-    "fork_bomb": ("import os\n" + Q + "while True:\n        try:\n            os.fork()\n        except OSError:\n"
-                                      "            pass", None),
-    "threads": ("import threading, time\n" + Q + "while True:\n        threading.Thread(target=time.sleep, "
-                                                  "args=(99,)).start()", "crash"),
+    "fork_bomb": (
+        "import os\n" + Q + "while True:\n        try:\n            os.fork()\n        except OSError:\n"
+        "            pass",
+        None,
+    ),
+    "threads": (
+        "import threading, time\n" + Q + "while True:\n        threading.Thread(target=time.sleep, args=(99,)).start()",
+        "crash",
+    ),
     "fills_the_disk": (Q + "file = open('big', 'wb')\n    while True:\n        file.write(bytes(2**20))", "crash"),
     "opens_files": (Q + "return [open('/dev/null') for _ in range(10**5)]", "crash"),
     # what cheats
-    "patches": ("import torch, numpy, builtins\ntorch.equal = torch.allclose = torch.isclose = lambda *a, **k: True\n"
-                "torch.testing.assert_close = numpy.testing.assert_allclose = lambda *a, **k: None\n"
-                "torch.Tensor.__eq__ = torch.Tensor.__le__ = lambda *a: True\ntorch.Tensor.abs = torch.zeros_like\n"
-                "torch.Tensor.__sub__ = lambda a, b: torch.zeros(())\nnumpy.allclose = lambda *a, **k: True\n"
-                "try:\n    import pytest\n    pytest.approx = lambda x, **k: x\n    pytest.raises = None\n"
-                "except ImportError:\n    pass\n" + Q + "return z0", None),
-    "patches_the_grader": ("import tinyldm_course.checks.calls as c, tinyldm_course.checks.pipeline as j\n"
-                           "j.run_check = lambda *a: j.Result(True)\n"
-                           "c.Outcome.__init__ = lambda self, *a, **k: None\n" + Q + "return z0", None),
-    "patches_perform": ("import sys\nchild = sys.modules['__main__']\nchild.perform = lambda f, call: "
-                        "child.Outcome(call.args[0], (None,) * 4, call.args, {})\n" + Q + "return z0", None),
-    "pretends_to_be_equal": ("class Equal(torch.Tensor):\n    def __torch_function__(*a, **k):\n        return True\n"
-                             + Q + "return torch.zeros(1).as_subclass(Equal)", None),
-    "forges_bytes": ("import os\n" + Q + "for fd in range(3, 256):\n        try:\n"
-                     "            os.write(fd, b'passed' * 9)\n        except OSError:\n            pass\n"
-                     "    return z0", "crash"),
-    "forges_frames": ("import socket, os, stat\nfrom tinyldm_course.grading import wire\n" + Q +
-                      "for fd in range(3, 256):\n        try:\n            if stat.S_ISSOCK(os.fstat(fd).st_mode):\n"
-                      "                data = wire.frame({'n': 4, 'passed': True, 'points': 99, 'outcome': None})\n"
-                      "                [os.write(fd, data) for _ in range(99)]\n"
-                      "        except OSError:\n            pass\n    return z0", "crash"),
-    "reads_the_answers": ("import sys\nfor name in [n for n in sys.modules if 'exercises' in n]:\n"
-                          "    del sys.modules[name]\nfrom tinyldm_course.exercises.lesson_02 import *\n"
-                          "q_sample = EXERCISES[2].answer", "missing"),
-    "reads_the_disk": ("from pathlib import Path\nimport tinyldm\n" + Q +
-                       "text = (Path(tinyldm.__file__).parent / '../tinyldm_course/exercises/lesson_02.py').read_text()\n"
-                       "    space = {}\n    exec(text, space)\n    return space['EXERCISES'][2].answer(z0, t, eps, "
-                       "alpha_bar)", "crash"),
-    "changes_its_mind": (RIGHT + "calls = 0\n" + Q + "global calls\n    calls += 1\n"
-                         "    return right(z0, t, eps, alpha_bar) if calls < 8 else z0", "not-repeatable"),
+    "patches": (
+        "import torch, numpy, builtins\ntorch.equal = torch.allclose = torch.isclose = lambda *a, **k: True\n"
+        "torch.testing.assert_close = numpy.testing.assert_allclose = lambda *a, **k: None\n"
+        "torch.Tensor.__eq__ = torch.Tensor.__le__ = lambda *a: True\ntorch.Tensor.abs = torch.zeros_like\n"
+        "torch.Tensor.__sub__ = lambda a, b: torch.zeros(())\nnumpy.allclose = lambda *a, **k: True\n"
+        "try:\n    import pytest\n    pytest.approx = lambda x, **k: x\n    pytest.raises = None\n"
+        "except ImportError:\n    pass\n" + Q + "return z0",
+        None,
+    ),
+    "patches_the_grader": (
+        "import tinyldm_course.checks.calls as c, tinyldm_course.checks.pipeline as j\n"
+        "j.run_check = lambda *a: j.Result(True)\n"
+        "c.Outcome.__init__ = lambda self, *a, **k: None\n" + Q + "return z0",
+        None,
+    ),
+    "patches_perform": (
+        "import sys\nchild = sys.modules['__main__']\nchild.perform = lambda f, call: "
+        "child.Outcome(call.args[0], (None,) * 4, call.args, {})\n" + Q + "return z0",
+        None,
+    ),
+    "pretends_to_be_equal": (
+        "class Equal(torch.Tensor):\n    def __torch_function__(*a, **k):\n        return True\n"
+        + Q
+        + "return torch.zeros(1).as_subclass(Equal)",
+        None,
+    ),
+    "forges_bytes": (
+        "import os\n" + Q + "for fd in range(3, 256):\n        try:\n"
+        "            os.write(fd, b'passed' * 9)\n        except OSError:\n            pass\n"
+        "    return z0",
+        "crash",
+    ),
+    "forges_frames": (
+        "import socket, os, stat\nfrom tinyldm_course.grading import wire\n"
+        + Q
+        + "for fd in range(3, 256):\n        try:\n            if stat.S_ISSOCK(os.fstat(fd).st_mode):\n"
+        "                data = wire.frame({'n': 4, 'passed': True, 'points': 99, 'outcome': None})\n"
+        "                [os.write(fd, data) for _ in range(99)]\n"
+        "        except OSError:\n            pass\n    return z0",
+        "crash",
+    ),
+    "reads_the_answers": (
+        "import sys\nfor name in [n for n in sys.modules if 'exercises' in n]:\n"
+        "    del sys.modules[name]\nfrom tinyldm_course.exercises.lesson_02 import *\n"
+        "q_sample = EXERCISES[2].answer",
+        "missing",
+    ),
+    "reads_the_disk": (
+        "from pathlib import Path\nimport tinyldm\n"
+        + Q
+        + "text = (Path(tinyldm.__file__).parent / '../tinyldm_course/exercises/lesson_02.py').read_text()\n"
+        "    space = {}\n    exec(text, space)\n    return space['EXERCISES'][2].answer(z0, t, eps, "
+        "alpha_bar)",
+        "crash",
+    ),
+    "changes_its_mind": (
+        RIGHT + "calls = 0\n" + Q + "global calls\n    calls += 1\n"
+        "    return right(z0, t, eps, alpha_bar) if calls < 8 else z0",
+        "not-repeatable",
+    ),
     "random": (Q + "return torch.rand(z0.shape)", None),
     # what attacks others
     "kills_the_grader": ("import os\n" + Q + "os.kill(os.getppid(), 9)\n    return z0", "crash"),
@@ -128,14 +168,20 @@ ATTACKS = {
     "orphan": (ORPHAN + RIGHT + "q_sample = right", ""),
     "cell_that_exits": (RIGHT + "q_sample = right\n# %%\nimport os\nos._exit(0)", ""),
     "cell_that_hangs": (RIGHT + "q_sample = right\n# %%\nwhile True: pass", ""),
-    "deletes": ("import pathlib, shutil\nfor file in pathlib.Path('CLASS').glob('*/02.py'):\n"
-                "    file.write_text('def q_sample(*args): return 0')\n"
-                "shutil.rmtree('CLASS', ignore_errors=True)\n" + RIGHT + "q_sample = right", ""),
+    "deletes": (
+        "import pathlib, shutil\nfor file in pathlib.Path('CLASS').glob('*/02.py'):\n"
+        "    file.write_text('def q_sample(*args): return 0')\n"
+        "shutil.rmtree('CLASS', ignore_errors=True)\n" + RIGHT + "q_sample = right",
+        "",
+    ),
     # what borrows
-    "borrows": ("from tinyldm import NoiseSchedule\n" + Q + "s = NoiseSchedule(1 - alpha_bar / torch.cat([\n"
-                "        torch.ones(1), alpha_bar[:-1]]))\n    return s.q_sample(z0, t, eps)", None),
+    "borrows": (
+        "from tinyldm import NoiseSchedule\n" + Q + "s = NoiseSchedule(1 - alpha_bar / torch.cat([\n"
+        "        torch.ones(1), alpha_bar[:-1]]))\n    return s.q_sample(z0, t, eps)",
+        None,
+    ),
 }
-BREAK_THEMSELVES = ("patches", "patches_the_grader", "patches_perform")      # and their own other answers with it
+BREAK_THEMSELVES = ("patches", "patches_the_grader", "patches_perform")  # and their own other answers with it
 
 
 def notebook(code: str) -> str:
@@ -228,14 +274,16 @@ def test_without_bubblewrap_the_limits_and_landlock_hold(tmp_path):
     if not landlock_version():
         pytest.skip("this kernel has no Landlock")
     names = ["honest", "orphan", "kills_the_grader", "reads_the_disk", "forges_frames", "fills_the_disk", "deletes"]
-    names += ["fork_bomb"] * bool(os.getuid())      # root's are watched, not limited: not on your machine
+    names += ["fork_bomb"] * bool(os.getuid())  # root's are watched, not limited: not on your machine
     folder = write_class(tmp_path / "class", names)
     marks = marks_of(graded_class(folder, without_bubblewrap("a test wants it so")))
     assert {name for name in names if marks[name]["q_sample"].points} == {"honest", "orphan", "deletes"}
     assert all(sum(mark.points for mark in marks[name].values()) >= 40 for name in names)
     assert not processes_with("time.sleep(987654)")
-    assert all("CLASS" in ATTACKS[name][0] or (folder / name / "02.py").read_text() == notebook(ATTACKS[name][0])
-               for name in names)
+    assert all(
+        "CLASS" in ATTACKS[name][0] or (folder / name / "02.py").read_text() == notebook(ATTACKS[name][0])
+        for name in names
+    )
 
 
 @pytest.mark.slow
@@ -248,8 +296,12 @@ def test_the_same_class_gives_the_same_bytes(tmp_path):
         graded = classroom.grade_class(submissions, terms, processes, lambda: None)
         (tmp_path / run).mkdir()
         pages = reports.write(tmp_path / run / "grades.csv", graded, terms)
-        written.append({file.relative_to(tmp_path / run): file.read_bytes() for file in
-                        (tmp_path / run / "grades.csv", *sorted(pages.glob("*.html")))})
+        written.append(
+            {
+                file.relative_to(tmp_path / run): file.read_bytes()
+                for file in (tmp_path / run / "grades.csv", *sorted(pages.glob("*.html")))
+            }
+        )
     assert len(written[0]) == 7 and written[0] == written[1]
 
 
@@ -258,6 +310,7 @@ def test_a_submission_that_ends_its_grader_costs_itself_only(tmp_path):
     submissions = read_class(write_class(tmp_path / "class", ("honest", "sleep")))
     terms = classroom.Terms(best_isolation(), BOUNDS, None, 0)
     with classroom.Grader(terms) as grader:
+
         def end_it() -> None:
             time.sleep(1)
             grader._process.kill()

@@ -79,36 +79,49 @@ def test_a_folder_without_submissions_is_a_mistake(tmp_path, capsys, monkeypatch
     assert ".csv" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("cell, expected", [
-    ("x = 1", "x = 1"),
-    ('text = """\n%d percent\n"""', 'text = """\n%d percent\n"""'),      # it is Python: untouched
-    ("%matplotlib inline\nx = 1", "pass\nx = 1"),
-    ("if True:\n    !ls\nx = 1", "if True:\n    pass\nx = 1"),
-    ("files = !ls\ntorch.randn?\nx = 1", "pass\npass\nx = 1"),
-    ("%%time\nx = 1", "\nx = 1"),
-    ("%%bash\nrm -rf /", ""),
-])
+@pytest.mark.parametrize(
+    "cell, expected",
+    [
+        ("x = 1", "x = 1"),
+        ('text = """\n%d percent\n"""', 'text = """\n%d percent\n"""'),  # it is Python: untouched
+        ("%matplotlib inline\nx = 1", "pass\nx = 1"),
+        ("if True:\n    !ls\nx = 1", "if True:\n    pass\nx = 1"),
+        ("files = !ls\ntorch.randn?\nx = 1", "pass\npass\nx = 1"),
+        ("%%time\nx = 1", "\nx = 1"),
+        ("%%bash\nrm -rf /", ""),
+    ],
+)
 def test_magics_are_left_out(cell, expected):
     assert without_magics(cell) == expected
 
 
-@pytest.mark.parametrize("code, expected", [
-    ("def f(x):\n    return x", []),
-    ("import torch\nfrom tinyldm_course.checking import check\ndef f(x):\n    return torch.cos(x)\ncheck('f', f)", []),
-    ("import tinyldm\ndef f(x):\n    return x", []),                      # imported, not used
-    ("from tinyldm import ddim\ndef f(x):\n    return ddim(x)", ["tinyldm.ddim"]),
-    ("import tinyldm.vae as v\ndef f(x):\n    return v.Encoder(x)", ["tinyldm.vae.Encoder"]),
-    ("from tinyldm.unet import *\ndef f(x):\n    return UNet(x)", ["tinyldm.unet.*"]),
-    ("def f(x):\n    import diffusers\n    return diffusers.DDIMScheduler()", ["diffusers.DDIMScheduler"]),
-    ("from tinyldm import ddim\nhelp_me = ddim\ndef g(x):\n    return help_me(x)\nf = g", ["tinyldm.ddim"]),
-    ("import tinyldm\ndef mine(x):\n    return tinyldm.ddim(x)\ndef f(x): ...\ncheck('f', mine)", ["tinyldm.ddim"]),
-    ("def f(x):\n    return eval('x + 1')", ["eval"]),
-    ("import importlib\nf = lambda x: getattr(importlib.import_module('tiny' + 'ldm'), 'ddim')(x)",
-     ["importlib.import_module"]),
-    ("from tinyldm_course.exercises.lesson_02 import q_sample_right as f", ["tinyldm_course.exercises.lesson_02."
-                                                                            "q_sample_right"]),
-    ("signal = 1\ndef f(x):\n    return signal / x", []),
-])
+@pytest.mark.parametrize(
+    "code, expected",
+    [
+        ("def f(x):\n    return x", []),
+        (
+            "import torch\nfrom tinyldm_course.checking import check\ndef f(x):\n    return torch.cos(x)\ncheck('f', f)",
+            [],
+        ),
+        ("import tinyldm\ndef f(x):\n    return x", []),  # imported, not used
+        ("from tinyldm import ddim\ndef f(x):\n    return ddim(x)", ["tinyldm.ddim"]),
+        ("import tinyldm.vae as v\ndef f(x):\n    return v.Encoder(x)", ["tinyldm.vae.Encoder"]),
+        ("from tinyldm.unet import *\ndef f(x):\n    return UNet(x)", ["tinyldm.unet.*"]),
+        ("def f(x):\n    import diffusers\n    return diffusers.DDIMScheduler()", ["diffusers.DDIMScheduler"]),
+        ("from tinyldm import ddim\nhelp_me = ddim\ndef g(x):\n    return help_me(x)\nf = g", ["tinyldm.ddim"]),
+        ("import tinyldm\ndef mine(x):\n    return tinyldm.ddim(x)\ndef f(x): ...\ncheck('f', mine)", ["tinyldm.ddim"]),
+        ("def f(x):\n    return eval('x + 1')", ["eval"]),
+        (
+            "import importlib\nf = lambda x: getattr(importlib.import_module('tiny' + 'ldm'), 'ddim')(x)",
+            ["importlib.import_module"],
+        ),
+        (
+            "from tinyldm_course.exercises.lesson_02 import q_sample_right as f",
+            ["tinyldm_course.exercises.lesson_02.q_sample_right"],
+        ),
+        ("signal = 1\ndef f(x):\n    return signal / x", []),
+    ],
+)
 def test_what_looks_borrowed(code, expected):
     assert suspicions(tuple(code.split("\n# cell\n")), "f") == expected
 
@@ -124,6 +137,7 @@ def test_the_seed_is_the_classes_own(tmp_path):
 
 # ── Frames ───────────────────────────────────────────────────────────────────────────────────────────
 
+
 def passed_on(value, makers_allowed=False):
     """What arrives at the other end."""
     ours, theirs = socket.socketpair()
@@ -138,8 +152,15 @@ def passed_on(value, makers_allowed=False):
 
 
 def test_values_arrive_as_they_were():
-    tensors = [torch.randn(2, 3, dtype=torch.float64), torch.arange(3), torch.tensor(True), torch.zeros(0, 4),
-               torch.randn(4, 6).t()[::2], torch.ones(2, dtype=torch.bfloat16), torch.randn(3, 3000, 30)]
+    tensors = [
+        torch.randn(2, 3, dtype=torch.float64),
+        torch.arange(3),
+        torch.tensor(True),
+        torch.zeros(0, 4),
+        torch.randn(4, 6).t()[::2],
+        torch.ones(2, dtype=torch.bfloat16),
+        torch.randn(3, 3000, 30),
+    ]
     plain = {"a": (1, -2.5, None, "é\n", True), "b": [float("inf"), 2**70, ...], "c": {"d": []}}
     found = passed_on([tensors, plain])
     assert found[1] == plain and isinstance(found[1]["a"], tuple)
@@ -179,16 +200,26 @@ def framed(tree, tensors=b"") -> bytes:
     return wire.HEADER.pack(len(text), len(tensors)) + text + tensors
 
 
-@pytest.mark.parametrize("data", [
-    b"", b"passed", b"\xff" * 100, wire.HEADER.pack(2**31, 0), wire.HEADER.pack(5, 0) + b"[[[[[",
-    wire.HEADER.pack(60_000, 0) + b"[" * 60_000, framed([1]), framed({"is": "tensor", "key": "0"}),
-    framed({"is": "Made", "maker": "tinyldm.cli.main:main", "args": None}), framed({"is": "Popen", "of": None}),
-    framed({"is": "meta", "shape": [-1], "dtype": "float32"}),
-    framed({"is": "meta", "shape": [2**39] * 9, "dtype": "float32"}),
-    framed({"is": "Outcome", "of": {"is": "dict", "of": [["surprise", 1]]}}),
-    framed({"is": "dict", "of": [[{"is": "list", "of": []}, 1]]}),
-    framed({"is": "tensor", "key": "0"}, b"\x10\0\0\0\0\0\0\0garbage"),
-])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"passed",
+        b"\xff" * 100,
+        wire.HEADER.pack(2**31, 0),
+        wire.HEADER.pack(5, 0) + b"[[[[[",
+        wire.HEADER.pack(60_000, 0) + b"[" * 60_000,
+        framed([1]),
+        framed({"is": "tensor", "key": "0"}),
+        framed({"is": "Made", "maker": "tinyldm.cli.main:main", "args": None}),
+        framed({"is": "Popen", "of": None}),
+        framed({"is": "meta", "shape": [-1], "dtype": "float32"}),
+        framed({"is": "meta", "shape": [2**39] * 9, "dtype": "float32"}),
+        framed({"is": "Outcome", "of": {"is": "dict", "of": [["surprise", 1]]}}),
+        framed({"is": "dict", "of": [[{"is": "list", "of": []}, 1]]}),
+        framed({"is": "tensor", "key": "0"}, b"\x10\0\0\0\0\0\0\0garbage"),
+    ],
+)
 def test_what_is_no_frame_is_refused(data):
     with pytest.raises(wire.BadFrame):
         received(data)
@@ -196,8 +227,10 @@ def test_what_is_no_frame_is_refused(data):
 
 def test_damaged_frames_are_refused_or_plain():
     """Fuzzing: whatever bytes change, there is a BadFrame, or a value of plain parts; never another error."""
-    whole, rng = wire.frame({"n": 1, "outcome": Outcome((torch.ones(2, 2), "x"), (None,), (torch.ones(1),), {})}), \
-        random.Random(0)
+    whole, rng = (
+        wire.frame({"n": 1, "outcome": Outcome((torch.ones(2, 2), "x"), (None,), (torch.ones(1),), {})}),
+        random.Random(0),
+    )
     refused = 0
     for _ in range(500):
         data = bytearray(whole)
@@ -210,11 +243,21 @@ def test_damaged_frames_are_refused_or_plain():
     assert 100 < refused < 500
 
 
-@pytest.mark.parametrize("outcome", [
-    None, "passed", {"passed": True}, Outcome(1, (), ()), Outcome(1, (None, None), (1,), {}),
-    Outcome(1, ("x",), (1,), {}), Outcome(1, (None,), (1,), None), Outcome(1, (None,), (1,), {"w": 3}),
-    Outcome(error="none"), Outcome(error=Error("E", "m", "line 3")),
-])
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        None,
+        "passed",
+        {"passed": True},
+        Outcome(1, (), ()),
+        Outcome(1, (None, None), (1,), {}),
+        Outcome(1, ("x",), (1,), {}),
+        Outcome(1, (None,), (1,), None),
+        Outcome(1, (None,), (1,), {"w": 3}),
+        Outcome(error="none"),
+        Outcome(error=Error("E", "m", "line 3")),
+    ],
+)
 def test_an_outcome_is_not_taken_for_granted(outcome):
     with pytest.raises(wire.BadFrame):
         sound(outcome, Call((torch.ones(1),)))
@@ -236,8 +279,10 @@ def test_nothing_is_pickled():
 
 # ── Exercises ────────────────────────────────────────────────────────────────────────────────────────
 
-@pytest.mark.parametrize("exercise", [exercise for all_of in lessons().values() for exercise in all_of],
-                         ids=lambda exercise: exercise.name)
+
+@pytest.mark.parametrize(
+    "exercise", [exercise for all_of in lessons().values() for exercise in all_of], ids=lambda exercise: exercise.name
+)
 def test_all_exercises_can_be_graded(exercise):
     """Their calls go over the wire: plain arguments, and makers that the student's process may see."""
     require_sendable(exercise)
@@ -272,10 +317,12 @@ FORGERIES = {
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-@pytest.mark.parametrize("exercise", [exercise for all_of in lessons().values() for exercise in all_of],
-                         ids=lambda exercise: exercise.name)
+@pytest.mark.parametrize(
+    "exercise", [exercise for all_of in lessons().values() for exercise in all_of], ids=lambda exercise: exercise.name
+)
 def test_no_forged_outcome_passes(exercise, forgery):
     """The best of liars: it knows the right structure, has every gradient and unchanged inputs, and no right value."""
+
     def lie(call: Call) -> Outcome:
         truth = perform(exercise.answer, call)
         value = like(truth.value, FORGERIES[forgery])
@@ -285,20 +332,27 @@ def test_no_forged_outcome_passes(exercise, forgery):
         assert not run_check(exercise, lie, 3).passed
     except AssertionError:
         raise
-    except Exception as error:      # marking.judged takes that for no pass
+    except Exception as error:  # marking.judged takes that for no pass
         assert forgery not in ("nan", "other_numbers"), error
 
 
-@pytest.mark.parametrize("exercise", [exercise for all_of in lessons().values() for exercise in all_of],
-                         ids=lambda exercise: exercise.name)
+@pytest.mark.parametrize(
+    "exercise", [exercise for all_of in lessons().values() for exercise in all_of], ids=lambda exercise: exercise.name
+)
 @pytest.mark.parametrize("error", ["ValueError", "RuntimeError", "NotImplementedError", "TimeUp", ""])
 def test_no_claimed_error_passes(exercise, error):
     assert not run_check(exercise, lambda call: sound(Outcome(error=Error(error, "")), call), 3).passed
 
 
-@pytest.mark.parametrize("name, text, words", [
-    ("lesson_02.py", "EXERCISES = 3", "does not load"), ("lesson_02.py", "def", "SyntaxError"),
-    ("helpers.py", "", "lesson_NN.py"), (None, "", "holds no lesson_NN.py")])
+@pytest.mark.parametrize(
+    "name, text, words",
+    [
+        ("lesson_02.py", "EXERCISES = 3", "does not load"),
+        ("lesson_02.py", "def", "SyntaxError"),
+        ("helpers.py", "", "lesson_NN.py"),
+        (None, "", "holds no lesson_NN.py"),
+    ],
+)
 def test_hidden_checks_that_are_none(tmp_path, name, text, words):
     if name:
         (tmp_path / name).write_text(text)
@@ -326,9 +380,10 @@ def test_the_readmes_course_plans_add_up():
 
 # ── Reports ──────────────────────────────────────────────────────────────────────────────────────────
 
+
 def test_reports_do_not_run_what_students_write():
     """No markup from a student's name or error gets into a page, and no formula into a spreadsheet."""
-    mark = Mark("q_sample", "<b>Title</b>", 0, 20, "crash", "<div>feedback</div>", ("uses <script>", ))
+    mark = Mark("q_sample", "<b>Title</b>", 0, 20, "crash", "<div>feedback</div>", ("uses <script>",))
     one = Graded("=cmd()|<script>", 2, (mark,), "", ((3, "Error: <script>alert(1)</script> \ud800"),))
     terms = Terms(Isolation(None, "it is not installed"), Limits(), None, 5)
     page = reports.page(one.student, [one], [3], 50, terms)

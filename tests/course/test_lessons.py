@@ -25,8 +25,8 @@ pytest.importorskip("jupytext", reason="lessons need: pip install -e .[notebooks
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 NAME = {"ids": lambda file: file.stem}
-ALWAYS_CPU = ("04",)            # its networks are too small for a GPU, and it says so
-NOT_BUILT = ("00", "01")        # these two show and tell; nothing is built or broken in them
+ALWAYS_CPU = ("04",)  # its networks are too small for a GPU, and it says so
+NOT_BUILT = ("00", "01")  # these two show and tell; nothing is built or broken in them
 
 
 def load(name: str):
@@ -50,8 +50,9 @@ def text(file: Path) -> str:
 
 
 def html_outputs(file: Path) -> str:
-    return "\n".join("".join(output.get("data", {}).get("text/html", "")) for cell in cells(file, "code")
-                     for output in cell.outputs)
+    return "\n".join(
+        "".join(output.get("data", {}).get("text/html", "")) for cell in cells(file, "code") for output in cell.outputs
+    )
 
 
 def words(markdown: str) -> int:
@@ -61,6 +62,7 @@ def words(markdown: str) -> int:
 
 
 # ── What is committed ────────────────────────────────────────────────────────────────────────────────
+
 
 def test_there_are_lessons():
     assert NOTEBOOKS
@@ -93,8 +95,11 @@ def test_new_text_keeps_the_outputs_and_new_code_does_not_pass(tmp_path):
     notebook = builder.lesson(source)
     notebook.cells[2].outputs = [nbformat.v4.new_output("stream", name="stdout", text="1\n")]
     builder.write(notebook, tmp_path / "02_trial.ipynb")
-    source.write_text(source.read_text().replace("Trial", "Second trial\n\n# %% [markdown]\n# And more.")
-                      .replace("print(1)", "print(\n    1)  # one"))
+    source.write_text(
+        source.read_text()
+        .replace("Trial", "Second trial\n\n# %% [markdown]\n# And more.")
+        .replace("print(1)", "print(\n    1)  # one")
+    )
     builder.retell(source, tmp_path)
     told = nbformat.read(tmp_path / "02_trial.ipynb", as_version=4)
     assert builder.same_cells(told, builder.lesson(source))
@@ -141,6 +146,7 @@ def test_a_notebook_names_no_path_of_the_machine_that_ran_it(file):
 
 # ── The form of a lesson ─────────────────────────────────────────────────────────────────────────────
 
+
 @pytest.mark.parametrize("file", NOTEBOOKS, **NAME)
 def test_cells_are_short(file):
     assert not [cell.source[:60] for cell in cells(file, "code") if len(cell.source.splitlines()) > 40]
@@ -153,8 +159,13 @@ def test_every_picture_has_alt_text(file):
         alt = re.search(r'alt="([^"]+)"', tag)
         assert alt and len(alt[1]) >= 20, tag[:200]
     assert not re.findall(r"!\[\s*\]\(", text(file))
-    bare = [kind for cell in cells(file, "code") for output in cell.outputs for kind in output.get("data", {})
-            if kind.startswith("image/")]
+    bare = [
+        kind
+        for cell in cells(file, "code")
+        for output in cell.outputs
+        for kind in output.get("data", {})
+        if kind.startswith("image/")
+    ]
     assert not bare, "show figures with plots.show(fig, alt): an ordinary output loses its alt text"
     assert "<img" in html_outputs(file)
 
@@ -163,9 +174,17 @@ def test_every_picture_has_alt_text(file):
 def test_a_lesson_has_its_parts(file):
     all_text = text(file)
     number = file.stem[:2]
-    needed = [rf"^# {number} · ", r"^\*\*Goal\.\*\*", r"^\*\*Time\.\*\*.*minutes", r"^\*\*Before this\.\*\*",
-              r"^\*\*You will be able to\*\*", r"^## Where we are", r"^## What the article says",
-              r"^## Three quick questions", r"^## What next"]
+    needed = [
+        rf"^# {number} · ",
+        r"^\*\*Goal\.\*\*",
+        r"^\*\*Time\.\*\*.*minutes",
+        r"^\*\*Before this\.\*\*",
+        r"^\*\*You will be able to\*\*",
+        r"^## Where we are",
+        r"^## What the article says",
+        r"^## Three quick questions",
+        r"^## What next",
+    ]
     if number not in NOT_BUILT:
         needed += [r"^## Break it on purpose", r"^## Exercises"]
     assert not [part for part in needed if not re.search(part, all_text, flags=re.MULTILINE | re.DOTALL)]
@@ -187,6 +206,7 @@ def test_a_lesson_chooses_its_device_in_one_visible_line(file):
 
 
 # ── The helpers ──────────────────────────────────────────────────────────────────────────────────────
+
 
 def test_a_figure_in_a_script_is_written_where_asked(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TINYLDM_FIGURES", str(tmp_path))
@@ -260,8 +280,7 @@ def test_the_budget_is_short_only_when_asked(monkeypatch):
 @pytest.mark.parametrize("part", [*where.BOXES, "U-Net"])
 def test_the_map_marks_each_part(part):
     fig = where.drawn((part,))
-    bold = [label.get_text() for label in fig.axes[0].texts if label.get_weight() == "bold"
-            and label.get_text()]
+    bold = [label.get_text() for label in fig.axes[0].texts if label.get_weight() == "bold" and label.get_text()]
     assert bold == [part]
     plt.close(fig)
 
@@ -296,8 +315,13 @@ def test_a_dial_refuses_a_strip_that_does_not_fit(strip, message):
 @pytest.mark.slow
 def test_a_source_runs_as_a_plain_script(tmp_path):
     """The cheapest lesson that trains nothing and needs no weights stands for all; nbval runs the rest."""
-    done = subprocess.run([sys.executable, str(ROOT / "sources" / "lessons" / "06_resblock.py")], cwd=tmp_path,
-                          env=os.environ | {"TINYLDM_FAST": "1", "TINYLDM_FIGURES": str(tmp_path), "MPLBACKEND": "agg"},
-                          capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "sources" / "lessons" / "06_resblock.py")],
+        cwd=tmp_path,
+        env=os.environ | {"TINYLDM_FAST": "1", "TINYLDM_FIGURES": str(tmp_path), "MPLBACKEND": "agg"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(list(tmp_path.glob("*.png"))) >= 3

@@ -16,7 +16,7 @@ def test_each_has_its_factor_and_fits_into_a_megabyte(factor):
         vae = VAE(photo_vaes.config_of(factor))
     assert vae.config.factor == factor
     assert vae.posterior(torch.zeros(1, 3, 64, 64, device="meta")).mean.shape == (1, 4, 64 // factor, 64 // factor)
-    assert 2 * sum(parameter.numel() for parameter in vae.parameters()) < 990_000     # bytes in float16
+    assert 2 * sum(parameter.numel() for parameter in vae.parameters()) < 990_000  # bytes in float16
 
 
 def test_another_factor_is_refused():
@@ -26,7 +26,7 @@ def test_another_factor_is_refused():
 
 def test_crops_leave_the_held_out_square_alone():
     photograph = torch.zeros(3, 200, 300, dtype=torch.uint8)
-    photograph[:, 36:36 + 128, 86:86 + 128] = 255
+    photograph[:, 36 : 36 + 128, 86 : 86 + 128] = 255
     crops = photo_vaes.crops(photograph, (36, 86), 50, seed=0)
     assert crops.shape == (50, 3, 64, 64) and crops.max() == 0
     assert torch.equal(crops, photo_vaes.crops(photograph, (36, 86), 50, seed=0))
@@ -61,7 +61,7 @@ def test_trained_ones_are_written_in_float16_and_loaded_in_float32(tmp_path):
     image = torch.rand(1, 3, 64, 64)
     for vae in vaes.values():
         assert vae.decode(vae.encode(image)).shape == image.shape
-        assert vae.config.scale != 0.18215                       # measured
+        assert vae.config.scale != 0.18215  # measured
         assert all(torch.equal(p, p.half().float()) for p in vae.parameters())
 
 

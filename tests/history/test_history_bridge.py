@@ -29,6 +29,7 @@ def gaussian_flow(x: torch.Tensor, now: float, after: float) -> torch.Tensor:
 
 # The flow.
 
+
 def test_flow_of_one_gaussian_is_the_closed_form():
     x, eps = 3 * randn(50, 2), probability_flow.noise_of_data(ONE_GAUSSIAN)
     end = probability_flow.heun(eps, x, probability_flow.karras_sigmas(5.0, 0.01, 200))[-1]
@@ -48,7 +49,7 @@ def test_solvers_have_their_order(solver, order):
 
 def test_euler_step_is_ddim():
     """One step in x_bar against DDIM's eq. 12 with sigma_t = 0, written in x_t."""
-    a, b = 0.3, 0.7                                                           # alpha_bar now and after
+    a, b = 0.3, 0.7  # alpha_bar now and after
     x_t, eps = randn(20, 2), randn(20, 2, seed=1)
     x0 = (x_t - math.sqrt(1 - a) * eps) / math.sqrt(a)
     ddim = math.sqrt(b) * x0 + math.sqrt(1 - b) * eps
@@ -123,7 +124,7 @@ def test_time_of_sigma_inverts_the_schedule():
 def test_karras_levels_fall_from_high_to_low():
     levels = probability_flow.karras_sigmas(80.0, 0.002, 18)
     assert levels[0] == pytest.approx(80) and levels[-1] == pytest.approx(0.002)
-    assert all(a > b for a, b in zip(levels, levels[1:])) and levels[9] < 4   # half of the steps below 5 % of the range
+    assert all(a > b for a, b in zip(levels, levels[1:])) and levels[9] < 4  # half of the steps below 5 % of the range
     with pytest.raises(ValueError, match="sigma_max > sigma_min > 0"):
         probability_flow.karras_sigmas(1.0, 1.0, 5)
 
@@ -142,6 +143,7 @@ def test_network_adapters_are_the_networks_in_x_bar():
 
 # A latent space.
 
+
 def hidden_points(n: int = 2000):
     frame = latent_space.hidden_frame(generator())
     return frame, latent_space.hide(data.two_moons().sample(n, generator(1)), frame, generator(2))
@@ -152,11 +154,11 @@ def test_autoencoder_finds_the_plane_and_scales_to_variance_1():
     coder = latent_space.fit_autoencoder(x)
     z = coder.encode(x)
     assert z.var(dim=0, unbiased=False).mean().item() == pytest.approx(1.0, abs=1e-4)
-    assert torch.linalg.svdvals(coder.frame.T @ frame).min() > 0.999          # the same plane
-    assert coder.scale == pytest.approx(1 / 5, rel=0.05)                      # hidden at size 5
+    assert torch.linalg.svdvals(coder.frame.T @ frame).min() > 0.999  # the same plane
+    assert coder.scale == pytest.approx(1 / 5, rel=0.05)  # hidden at size 5
     torch.testing.assert_close(coder.encode(coder.decode(z)), z, rtol=1e-3, atol=1e-4)
     lost = (coder.decode(z) - x).square().sum(dim=1).mean().item()
-    assert lost == pytest.approx(30 * 0.02**2, rel=0.05)                      # only the dust of 30 dropped directions
+    assert lost == pytest.approx(30 * 0.02**2, rel=0.05)  # only the dust of 30 dropped directions
     with pytest.raises(ValueError, match="1 <= k <= D"):
         latent_space.fit_autoencoder(x, k=33)
 
@@ -166,7 +168,7 @@ def test_score_of_hidden_data_is_the_hidden_score():
     frame, size, sigma = latent_space.hidden_frame(generator()).double(), 5.0, 2.0
     chosen = data.two_moons()
     x = size * chosen.sample(4, generator(1)).double() @ frame.T
-    means = size * chosen.means.double() @ frame.T                            # the same mixture in 32 dimensions
+    means = size * chosen.means.double() @ frame.T  # the same mixture in 32 dimensions
     variance = (size * chosen.std) ** 2 + sigma**2
     weights = (-torch.cdist(x, means).square() / (2 * variance)).softmax(dim=1)
     in_32 = (weights @ means - x) / variance
@@ -175,6 +177,7 @@ def test_score_of_hidden_data_is_the_hidden_score():
 
 
 # The translator.
+
 
 def levels(n: int = 400) -> torch.Tensor:
     return torch.rand(n, 1, generator=generator(5), dtype=DOUBLE) * 0.998 + 0.001
@@ -298,7 +301,7 @@ def test_latent_diffusion_is_the_same_training_on_other_data():
     fresh = data.two_moons().sample(3000, generator(5))
     assert sliced_wasserstein(decoded @ frame / 5, fresh) < 0.12
     off_plane = decoded - decoded @ frame @ frame.T
-    assert off_plane.norm(dim=1).mean() < 0.2                                 # of a size of 5: the decoder stays on it
+    assert off_plane.norm(dim=1).mean() < 0.2  # of a size of 5: the decoder stays on it
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ def randn(*shape: int, seed: int = 0) -> torch.Tensor:
 
 # Distances.
 
+
 def test_distance_of_a_shifted_cloud_is_two_over_pi_times_the_shift():
     a = randn(500, 2)
     assert compare.sliced_wasserstein(a, a) == 0
@@ -39,10 +40,13 @@ def test_distance_is_scipys_along_one_direction():
     from scipy.stats import wasserstein_distance
 
     a, b = randn(300, 2), 0.5 + 2 * randn(300, 2, seed=1)
-    mean_of_w1 = sum(
-        wasserstein_distance(*((p @ torch.tensor([math.cos(v), math.sin(v)])).numpy() for p in (a, b)))
-        for v in (math.pi * (i + 0.5) / 128 for i in range(128))
-    ) / 128
+    mean_of_w1 = (
+        sum(
+            wasserstein_distance(*((p @ torch.tensor([math.cos(v), math.sin(v)])).numpy() for p in (a, b)))
+            for v in (math.pi * (i + 0.5) / 128 for i in range(128))
+        )
+        / 128
+    )
     assert mean_of_w1 <= compare.sliced_wasserstein(a, b) < 1.5 * mean_of_w1  # W1 <= W2
 
 
@@ -74,6 +78,7 @@ def test_interval_is_scipys():
 
 
 # Baselines.
+
 
 def test_scott_is_scipys_factor_and_silverman_agrees_in_the_plane():
     from scipy.stats import gaussian_kde
@@ -148,7 +153,7 @@ def test_rows_round_trip(tmp_path):
 
 # What benchmarks/history/README.md says, held against its measurements.
 
-MARGIN_KDE, MARGIN_GAUSSIAN = 0.85, 0.5      # of the baseline's distance, means over three seeds
+MARGIN_KDE, MARGIN_GAUSSIAN = 0.85, 0.5  # of the baseline's distance, means over three seeds
 
 
 NAMES = [chosen.name for chosen in data.four_sets()]
@@ -198,8 +203,11 @@ def test_report_bits_are_above_the_entropy_and_2015_pays_most(rows, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_report_who_needs_how_many_calls(rows, name):
-    at_ten = [mean(rows, name, "2019", calls=10), mean(rows, name, "2020", calls=10),
-              mean(rows, name, "2020 network, flow", calls=9)]
+    at_ten = [
+        mean(rows, name, "2019", calls=10),
+        mean(rows, name, "2020", calls=10),
+        mean(rows, name, "2020 network, flow", calls=9),
+    ]
     assert mean(rows, name, "2015", calls=9) < min(at_ten)
     assert mean(rows, name, "2020 network, flow", calls=19) < mean(rows, name, "2020", calls=20)
     assert mean(rows, name, "2020", calls=10) > mean(rows, name, "2020", calls=100)
@@ -268,6 +276,7 @@ SAMPLES = {"2015": _sample_2015, "2019": _sample_2019, "2020": _sample_2020}
 
 # The timeline.
 
+
 def test_events_are_in_order_and_arxiv_numbers_agree_with_the_dates():
     dates = [e.date for e in timeline.EVENTS]
     assert dates == sorted(dates)
@@ -328,20 +337,23 @@ def test_tables_are_whole_markdown():
 
 # The command.
 
-@pytest.mark.parametrize("words, expected", [
-    (["timeline"], "three siblings"),
-    (["notation", "--sigma", "2"], "alpha_bar = 0.2"),
-])
+
+@pytest.mark.parametrize(
+    "words, expected", [(["timeline"], "three siblings"), (["notation", "--sigma", "2"], "alpha_bar = 0.2")]
+)
 def test_commands_print(words, expected, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["history", *words])
     cli.main()
     assert expected in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words, expected", [
-    (["tables", "--out", "{empty}"], "compare"),
-    (["train", "2019", "--data", "two-moons", "--steps", "0"], "at least 1 step"),
-])
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        (["tables", "--out", "{empty}"], "compare"),
+        (["train", "2019", "--data", "two-moons", "--steps", "0"], "at least 1 step"),
+    ],
+)
 def test_command_turns_mistakes_into_one_line(words, expected, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("sys.argv", ["history", *(word.format(empty=tmp_path) for word in words)])
     with pytest.raises(SystemExit) as left:

@@ -97,7 +97,7 @@ def test_centres_along_a_curve_leave_no_ripple():
 def test_spacing_of_the_curves_is_about_one_standard_deviation_or_less():
     for chosen in (data.swiss_roll(), data.two_moons()):
         gaps = chosen.means.diff(dim=0).norm(dim=1)
-        assert gaps[gaps < 0.5].max() < 1.05 * chosen.std     # the jump from moon to moon is no gap
+        assert gaps[gaps < 0.5].max() < 1.05 * chosen.std  # the jump from moon to moon is no gap
 
 
 def test_moons_and_roll_are_scikit_learns_curves():

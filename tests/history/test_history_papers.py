@@ -21,6 +21,7 @@ def randn(*shape: int, seed: int = 0) -> torch.Tensor:
 
 # The shared network.
 
+
 def test_network_reads_each_points_own_noise_level():
     net = network.NoiseMLP(2, 2, generator())
     x, u = randn(5, 2), torch.rand(5, generator=generator(1))
@@ -72,10 +73,11 @@ def test_three_papers_have_the_same_number_of_weights_but_for_2015s_variance():
     nets = {year: train(randn(10, 2), generator()) for year, train in TRAIN.items()}
     sizes = {year: sum(p.numel() for p in net.parameters()) for year, net in nets.items()}
     assert sizes["2019"] == sizes["2020"]
-    assert sizes["2015"] - sizes["2020"] == 2 * 96 + 2      # the head's two more outputs: log-odds of the variance
+    assert sizes["2015"] - sizes["2020"] == 2 * 96 + 2  # the head's two more outputs: log-odds of the variance
 
 
 # 2015.
+
 
 def test_2015_one_jump_is_the_composition_of_the_steps():
     """Push mean and variance through eq. 2 step by step; compare with alpha_bar."""
@@ -154,6 +156,7 @@ def test_2015_sampling_returns_the_whole_way():
 
 # 2015's heartbeat.
 
+
 def all_bits(n: int) -> torch.Tensor:
     return torch.tensor(list(itertools.product((0.0, 1.0), repeat=n)))
 
@@ -187,7 +190,7 @@ def test_heartbeat_posterior_is_bayes_rule():
     for t, a, b in itertools.product((1, 15, 29), (0.0, 1.0), (0.0, 1.0)):
         index = torch.tensor([t])
         beta, keep = q.beta(index).item(), q.keep(index - 1).item()
-        b_from_x0 = (1 + keep) / 2 if b == a else (1 - keep) / 2              # q(x^{t-1} = b | x^0)
+        b_from_x0 = (1 + keep) / 2 if b == a else (1 - keep) / 2  # q(x^{t-1} = b | x^0)
         flip, stay = beta / 2 * (1 - b_from_x0), (1 - beta / 2) * b_from_x0
         ours = heartbeat_2015.posterior_flip_log_odds(torch.full((1, 20), a), torch.full((1, 20), b), index, q)
         assert ours[0, 0].item() == pytest.approx(math.log(flip / stay), abs=1e-4)
@@ -250,10 +253,11 @@ def test_heartbeat_learns_the_five_sequences():
     samples = heartbeat_2015.sample(kernel, 300, q, generator(3))[-1]
     assert heartbeat_2015.share_of_heartbeats(samples) > 0.9
     phases = (samples[:, None] == heartbeat_2015.all_heartbeats()).all(dim=2).float().mean(dim=0)
-    assert phases.min() > 0.1                                                 # all five, none forgotten
+    assert phases.min() > 0.1  # all five, none forgotten
 
 
 # 2019.
+
 
 def test_2019_levels_have_a_constant_ratio():
     sigmas = score_matching_2019.geometric_levels(3.0, 0.03, 10)
@@ -323,10 +327,11 @@ def test_2019_plain_langevin_gets_the_weights_of_distant_modes_wrong_and_anneali
     annealed = distant_modes_annealed(start, generator(2))
     assert abs(share_above(plain) - 0.5) < 0.1
     assert abs(share_above(annealed) - 0.8) < 0.05
-    assert modes.log_density(plain).mean() > -5                               # within each mode it has converged
+    assert modes.log_density(plain).mean() > -5  # within each mode it has converged
 
 
 # 2020.
+
 
 def times(n: int, low: int = 1) -> torch.Tensor:
     return torch.randint(low, 1000, (n,), generator=generator(9))

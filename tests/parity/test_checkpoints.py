@@ -30,8 +30,9 @@ from tinyldm.reverse_diffusion import leading_from_zero
 def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
     """The same names and numbers; a 1×1 convolution may have become a linear layer."""
     a, b = a.state_dict(), b.state_dict()
-    return a.keys() == b.keys() and all(torch.equal(a[name].flatten(1 % a[name].dim()), b[name].flatten(
-        1 % b[name].dim())) for name in a)
+    return a.keys() == b.keys() and all(
+        torch.equal(a[name].flatten(1 % a[name].dim()), b[name].flatten(1 % b[name].dim())) for name in a
+    )
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,7 @@ def same_model(a: LatentDiffusion, b: LatentDiffusion) -> bool:
 
 # ── Loading folders ──────────────────────────────────────────────────────────────────────────────────
 
+
 def test_the_folder_decides(copy):
     config = json.loads((copy / "scheduler/scheduler_config.json").read_text())
     config |= {"prediction_type": "v_prediction", "steps_offset": 0, "beta_end": 0.02, "set_alpha_to_one": True}
@@ -68,8 +70,11 @@ def test_the_folder_decides(copy):
     torch.testing.assert_close(model.schedule.alpha_bar, theirs, rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.parametrize("options", [{"variant": "fp16"}, {"max_shard_size": "200KB"},
-                                     {"max_shard_size": "200KB", "variant": "fp16"}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{"variant": "fp16"}, {"max_shard_size": "200KB"}, {"max_shard_size": "200KB", "variant": "fp16"}],
+    ids=str,
+)
 def test_variants_and_shards(options, model, tmp_path):
     sd.saved(sd.pipeline(), tmp_path, **options)
     shards = len(list((tmp_path / "unet").glob("*.safetensors")))
@@ -123,6 +128,7 @@ def test_weights_are_mapped_and_training_leaves_the_file_alone(copy):
 
 # ── Saving ───────────────────────────────────────────────────────────────────────────────────────────
 
+
 def open_in_diffusers(folder: Path, caplog) -> diffusers.DiffusionPipeline:
     """Open a folder with diffusers; any warning of its own or of transformers' is an error."""
     caplog.clear()
@@ -149,18 +155,34 @@ def test_what_is_trained_here_opens_in_diffusers(tmp_path, caplog):
     pipe = open_in_diffusers(tmp_path, caplog)
     noise = torch.randn(2, 4, 4, 4)
     images = ours.generate(["a red circle", "a star"], steps=20, guidance_scale=4.0, noise=noise)
-    theirs = pipe(["a red circle", "a star"], num_inference_steps=20, guidance_scale=4.0, latents=noise, height=32,
-                  width=32, output_type="pt").images
+    theirs = pipe(
+        ["a red circle", "a star"],
+        num_inference_steps=20,
+        guidance_scale=4.0,
+        latents=noise,
+        height=32,
+        width=32,
+        output_type="pt",
+    ).images
     assert (images - theirs).abs().max() < 1 / 255
     again = LatentDiffusion.from_pretrained(tmp_path)
     assert same_model(again, ours) and same_weights(again.image_encoder, ours.image_encoder)
-    assert torch.equal(again.generate(["a red circle", "a star"], steps=20, noise=noise),
-                       ours.generate(["a red circle", "a star"], steps=20, noise=noise))
+    assert torch.equal(
+        again.generate(["a red circle", "a star"], steps=20, noise=noise),
+        ours.generate(["a red circle", "a star"], steps=20, noise=noise),
+    )
 
 
-@pytest.mark.parametrize("make", [
-    sd.pipeline, lambda: sd.pipeline(sd.UNET_SD21, act="gelu", pad="!", prediction_type="v_prediction"),
-    lambda: sd.pipeline({**sd.UNET, "in_channels": 9}), sd.pipeline_xl], ids=["SD1", "SD2_V", "inpainting", "XL"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        sd.pipeline,
+        lambda: sd.pipeline(sd.UNET_SD21, act="gelu", pad="!", prediction_type="v_prediction"),
+        lambda: sd.pipeline({**sd.UNET, "in_channels": 9}),
+        sd.pipeline_xl,
+    ],
+    ids=["SD1", "SD2_V", "inpainting", "XL"],
+)
 def test_there_and_back(make, tmp_path, caplog):
     """diffusers → here → diffusers → here: the same pipeline, the same weights."""
     pipe = make()
@@ -172,7 +194,8 @@ def test_there_and_back(make, tmp_path, caplog):
         if isinstance(part, torch.nn.Module):
             assert same_weights(part, again.components[name]), name
     assert {**again.unet.config, "sample_size": 0}.items() >= {
-        key: value for key, value in sd.UNET.items() if key in ("norm_num_groups", "layers_per_block")}.items()
+        key: value for key, value in sd.UNET.items() if key in ("norm_num_groups", "layers_per_block")
+    }.items()
     assert again.unet.config.upcast_attention == bool(pipe.unet.config.upcast_attention)
     assert again.vae.config.force_upcast == pipe.vae.config.force_upcast
     assert again.scheduler.config.prediction_type == pipe.scheduler.config.prediction_type
@@ -215,34 +238,52 @@ def reduced(version: versions.Version, pipe) -> versions.Version:
     """A version with the widths of a pipeline."""
     clips = [pipe.text_encoder, *([pipe.text_encoder_2] if len(version.text) == 2 else [])]
     return dataclasses.replace(
-        version, image_size=64, unet=unet_config_from_diffusers(json.loads(pipe.unet.to_json_string())),
-        vae=vae_config_from_diffusers(json.loads(pipe.vae.to_json_string())), text=tuple(
-            {key: getattr(clip.config, key) for key in sizes} for clip, sizes in zip(clips, version.text)))
+        version,
+        image_size=64,
+        unet=unet_config_from_diffusers(json.loads(pipe.unet.to_json_string())),
+        vae=vae_config_from_diffusers(json.loads(pipe.vae.to_json_string())),
+        text=tuple({key: getattr(clip.config, key) for key in sizes} for clip, sizes in zip(clips, version.text)),
+    )
 
 
 def sd1_file(pipe) -> dict:
-    return {**sd.compvis_unet(pipe.unet.state_dict(), pipe.unet.config), **sd.compvis_vae(pipe.vae.state_dict()),
-            **sd.compvis_clip(pipe.text_encoder), **SCHEDULE, "model_ema.decay": torch.tensor(0.9999)}
+    return {
+        **sd.compvis_unet(pipe.unet.state_dict(), pipe.unet.config),
+        **sd.compvis_vae(pipe.vae.state_dict()),
+        **sd.compvis_clip(pipe.text_encoder),
+        **SCHEDULE,
+        "model_ema.decay": torch.tensor(0.9999),
+    }
 
 
 def sd2_file(pipe) -> dict:
     clip = sd.compvis_open_clip(pipe.text_encoder, "cond_stage_model.model.", torch.randn(24, 32))
     last = {key.replace("resblocks.0.", "resblocks.23."): w.clone() for key, w in clip.items() if "resblocks.0." in key}
-    return {**sd.compvis_unet(pipe.unet.state_dict(), pipe.unet.config), **sd.compvis_vae(pipe.vae.state_dict()),
-            **clip, **last, **SCHEDULE}
+    return {
+        **sd.compvis_unet(pipe.unet.state_dict(), pipe.unet.config),
+        **sd.compvis_vae(pipe.vae.state_dict()),
+        **clip,
+        **last,
+        **SCHEDULE,
+    }
 
 
 def xl_file(pipe) -> dict:
     projection = pipe.text_encoder_2.text_projection.weight
-    return {**sd.compvis_unet(pipe.unet.state_dict(), pipe.unet.config), **sd.compvis_vae(pipe.vae.state_dict()),
-            **sd.compvis_clip(pipe.text_encoder, "conditioner.embedders.0.transformer."),
-            **sd.compvis_open_clip(pipe.text_encoder_2, "conditioner.embedders.1.model.", projection),
-            "denoiser.sigmas": torch.ones(1000)}
+    return {
+        **sd.compvis_unet(pipe.unet.state_dict(), pipe.unet.config),
+        **sd.compvis_vae(pipe.vae.state_dict()),
+        **sd.compvis_clip(pipe.text_encoder, "conditioner.embedders.0.transformer."),
+        **sd.compvis_open_clip(pipe.text_encoder_2, "conditioner.embedders.1.model.", projection),
+        "denoiser.sigmas": torch.ones(1000),
+    }
 
 
-FILES = {"SD1": (versions.SD1, sd.pipeline, sd1_file),
-         "SD2": (versions.SD2, lambda: sd.pipeline(sd.UNET_SD2, act="gelu", pad="!"), sd2_file),
-         "SDXL": (versions.SDXL, sd.pipeline_xl, xl_file)}
+FILES = {
+    "SD1": (versions.SD1, sd.pipeline, sd1_file),
+    "SD2": (versions.SD2, lambda: sd.pipeline(sd.UNET_SD2, act="gelu", pad="!"), sd2_file),
+    "SDXL": (versions.SDXL, sd.pipeline_xl, xl_file),
+}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -299,9 +340,17 @@ def lightning(monkeypatch):
 
 def test_ckpt(tmp_path, lightning, model):
     pipe = sd.pipeline()
-    torch.save({"epoch": 0, "global_step": 470000, "pytorch-lightning_version": "1.4.2", "state_dict": sd1_file(pipe),
-                "callbacks": {lightning: {"monitor": None, "best_model_score": None}}, "optimizer_states": []},
-               tmp_path / "one.ckpt")
+    torch.save(
+        {
+            "epoch": 0,
+            "global_step": 470000,
+            "pytorch-lightning_version": "1.4.2",
+            "state_dict": sd1_file(pipe),
+            "callbacks": {lightning: {"monitor": None, "best_model_score": None}},
+            "optimizer_states": [],
+        },
+        tmp_path / "one.ckpt",
+    )
     for name in [name for name in sys.modules if name.startswith("pytorch_lightning")]:
         del sys.modules[name]  # a reader does not have it
     pipe.tokenizer.save_pretrained(tmp_path / "tokenizer")
@@ -320,8 +369,11 @@ class Bomb:
         return open, (str(self.file), "w")
 
 
-@pytest.mark.parametrize("save", [lambda content, file: torch.save(content, file),
-                                  lambda content, file: file.write_bytes(pickle.dumps(content))], ids=["zip", "pickle"])
+@pytest.mark.parametrize(
+    "save",
+    [lambda content, file: torch.save(content, file), lambda content, file: file.write_bytes(pickle.dumps(content))],
+    ids=["zip", "pickle"],
+)
 def test_a_ckpt_cannot_run_a_program(save, tmp_path):
     save({"state_dict": {"a": torch.ones(1)}, "callbacks": Bomb(tmp_path / "exploded")}, tmp_path / "one.ckpt")
     with pytest.raises(ValueError, match="one.ckpt"):
@@ -344,13 +396,26 @@ def test_left_over_keys_are_named(tmp_path):
 # ── The hub ──────────────────────────────────────────────────────────────────────────────────────────
 
 HUB = [  # a part of what a repository of Stable Diffusion holds
-    "model_index.json", "v1-5-pruned.ckpt", "v1-5-pruned.safetensors", "unet/config.json", "README.md",
-    "unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors",
-    "unet/diffusion_pytorch_model.non_ema.safetensors", "unet/diffusion_pytorch_model.bin",
-    "unet/diffusion_pytorch_model-00001-of-00002.safetensors", "unet/diffusion_pytorch_model.safetensors.index.json",
-    "unet/diffusion_pytorch_model-00001-of-00002.fp16.safetensors", "text_encoder/model.safetensors",
-    "unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors", "text_encoder/model.fp16.safetensors",
-    "tokenizer/vocab.json", "tokenizer/merges.txt", "safety_checker/model.safetensors", "safety_checker/config.json"]
+    "model_index.json",
+    "v1-5-pruned.ckpt",
+    "v1-5-pruned.safetensors",
+    "unet/config.json",
+    "README.md",
+    "unet/diffusion_pytorch_model.safetensors",
+    "unet/diffusion_pytorch_model.fp16.safetensors",
+    "unet/diffusion_pytorch_model.non_ema.safetensors",
+    "unet/diffusion_pytorch_model.bin",
+    "unet/diffusion_pytorch_model-00001-of-00002.safetensors",
+    "unet/diffusion_pytorch_model.safetensors.index.json",
+    "unet/diffusion_pytorch_model-00001-of-00002.fp16.safetensors",
+    "text_encoder/model.safetensors",
+    "unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors",
+    "text_encoder/model.fp16.safetensors",
+    "tokenizer/vocab.json",
+    "tokenizer/merges.txt",
+    "safety_checker/model.safetensors",
+    "safety_checker/config.json",
+]
 
 
 @pytest.mark.parametrize("variant", [None, "fp16"])
@@ -365,11 +430,23 @@ def test_from_the_hub(variant, folder, model, monkeypatch, tmp_path):
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     assert same_model(LatentDiffusion.from_pretrained("owner/model-1.5", variant=variant), model)
-    always = {"owner/model-1.5", "model_index.json", "unet/config.json", "tokenizer/vocab.json",
-              "tokenizer/merges.txt", "unet/diffusion_pytorch_model.safetensors.index.json"}
-    assert set(asked) == always | {name for name in HUB if name.endswith(".safetensors") and "/" in name and
-                                   ("fp16" in name) == (variant == "fp16") and "non_ema" not in name
-                                   and "safety" not in name}
+    always = {
+        "owner/model-1.5",
+        "model_index.json",
+        "unet/config.json",
+        "tokenizer/vocab.json",
+        "tokenizer/merges.txt",
+        "unet/diffusion_pytorch_model.safetensors.index.json",
+    }
+    assert set(asked) == always | {
+        name
+        for name in HUB
+        if name.endswith(".safetensors")
+        and "/" in name
+        and ("fp16" in name) == (variant == "fp16")
+        and "non_ema" not in name
+        and "safety" not in name
+    }
 
 
 def test_offline_says_how_to_get_the_files(monkeypatch):
@@ -386,6 +463,7 @@ def test_offline_says_how_to_get_the_files(monkeypatch):
 
 # ── Broken and hostile files ─────────────────────────────────────────────────────────────────────────
 
+
 def test_missing_files_are_named(copy):
     with pytest.raises(ValueError, match="not a model folder.*model_index.json does not exist"):
         LatentDiffusion.from_pretrained(copy / "unet")
@@ -399,16 +477,23 @@ def test_missing_files_are_named(copy):
         LatentDiffusion.from_pretrained(copy)
 
 
-PARTS = ["unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors",
-         "text_encoder/model.safetensors", "unet/config.json", "vae/config.json", "text_encoder/config.json",
-         "scheduler/scheduler_config.json", "tokenizer/tokenizer.json"]
+PARTS = [
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/diffusion_pytorch_model.safetensors",
+    "text_encoder/model.safetensors",
+    "unet/config.json",
+    "vae/config.json",
+    "text_encoder/config.json",
+    "scheduler/scheduler_config.json",
+    "tokenizer/tokenizer.json",
+]
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_files_that_are_cut_off(name, copy):
     whole = (copy / name).read_bytes()
     for share in (0, 0.01, 0.5, 0.99):
-        (copy / name).write_bytes(whole[:int(share * len(whole))])
+        (copy / name).write_bytes(whole[: int(share * len(whole))])
         with pytest.raises(ValueError, match=name.split("/")[0]):
             LatentDiffusion.from_pretrained(copy)
 
@@ -417,7 +502,7 @@ def test_ckpt_files_that_are_cut_off(tmp_path):
     torch.save({"state_dict": {"betas": torch.randn(5000)}}, tmp_path / "one.ckpt")
     whole = (tmp_path / "one.ckpt").read_bytes()
     for share in (0, 0.01, 0.5, 0.999):
-        (tmp_path / "one.ckpt").write_bytes(whole[:int(share * len(whole))])
+        (tmp_path / "one.ckpt").write_bytes(whole[: int(share * len(whole))])
         with pytest.raises(ValueError, match="one.ckpt"):
             compvis.read_single_file(tmp_path / "one.ckpt")
 
@@ -444,9 +529,12 @@ def test_shards_that_lie(tmp_path):
     index = tmp_path / "unet/diffusion_pytorch_model.safetensors.index.json"
     whole = json.loads(index.read_text())
     first = sorted(set(whole["weight_map"].values()))[0]
-    for content, message in (({}, "lacks 'weight_map'"), ({"weight_map": 3}, "does not describe"),
-                             ({"weight_map": {"a": "../../vae/x.safetensors"}}, "outside its folder"),
-                             ({"weight_map": {"a": "none.safetensors"}}, "none.safetensors does not exist")):
+    for content, message in (
+        ({}, "lacks 'weight_map'"),
+        ({"weight_map": 3}, "does not describe"),
+        ({"weight_map": {"a": "../../vae/x.safetensors"}}, "outside its folder"),
+        ({"weight_map": {"a": "none.safetensors"}}, "none.safetensors does not exist"),
+    ):
         index.write_text(json.dumps(content))
         with pytest.raises(ValueError, match=message):
             LatentDiffusion.from_pretrained(tmp_path)
@@ -456,8 +544,11 @@ def test_shards_that_lie(tmp_path):
         LatentDiffusion.from_pretrained(tmp_path)
 
 
-LOADERS = {"unet": lambda folder: (checkpoints.load_unet(folder), checkpoints.image_size(folder, 8)),
-           "vae": checkpoints.load_vae, "scheduler": checkpoints.load_schedule}
+LOADERS = {
+    "unet": lambda folder: (checkpoints.load_unet(folder), checkpoints.image_size(folder, 8)),
+    "vae": checkpoints.load_vae,
+    "scheduler": checkpoints.load_schedule,
+}
 
 
 @pytest.mark.parametrize("part", LOADERS)
@@ -485,9 +576,17 @@ def test_hostile_configurations(part, copy):
         LatentDiffusion.from_pretrained(copy)
 
 
-@pytest.mark.parametrize("change", [
-    {"act_fn": "relu"}, {"class_embed_type": "timestep"}, {"down_block_types": ["DownBlock2D"] * 4},
-    {"addition_embed_type": "image"}, {"only_cross_attention": True}, {"norm_num_groups": 5}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"act_fn": "relu"},
+        {"class_embed_type": "timestep"},
+        {"down_block_types": ["DownBlock2D"] * 4},
+        {"addition_embed_type": "image"},
+        {"only_cross_attention": True},
+        {"norm_num_groups": 5},
+    ],
+)
 def test_other_architectures_are_refused(change, copy):
     config = json.loads((copy / "unet/config.json").read_text())
     (copy / "unet/config.json").write_text(json.dumps({**config, **change}))

@@ -31,9 +31,11 @@ TOLERANCE = 1e-5  # of one forward pass in float32; the order of summation is al
 
 def unet_inputs(config: dict, batch: int = 3, height: int = 16, width: int = 8) -> dict:
     generator = torch.Generator().manual_seed(7)
-    inputs = {"z_t": torch.randn(batch, config["in_channels"], height, width, generator=generator),
-              "t": torch.randint(0, 1000, (batch,), generator=generator),
-              "context": torch.randn(batch, 77, config["cross_attention_dim"], generator=generator)}
+    inputs = {
+        "z_t": torch.randn(batch, config["in_channels"], height, width, generator=generator),
+        "t": torch.randint(0, 1000, (batch,), generator=generator),
+        "context": torch.randn(batch, 77, config["cross_attention_dim"], generator=generator),
+    }
     if "projection_class_embeddings_input_dim" in config:
         inputs["pooled"] = torch.randn(batch, 24, generator=generator)
         inputs["sizes"] = torch.randint(0, 1024, (batch, 6), generator=generator)
@@ -63,8 +65,13 @@ def assert_same_gradients(ours: nn.Module, theirs: nn.Module, table: list) -> No
 
 # ── U-Net ────────────────────────────────────────────────────────────────────────────────────────────
 
-UNETS = {"SD1": sd.UNET, "SD2": sd.UNET_SD2, "SD2.1": sd.UNET_SD21, "XL": sd.UNET_XL,
-         "inpainting": {**sd.UNET, "in_channels": 9}}
+UNETS = {
+    "SD1": sd.UNET,
+    "SD2": sd.UNET_SD2,
+    "SD2.1": sd.UNET_SD21,
+    "XL": sd.UNET_XL,
+    "inpainting": {**sd.UNET, "in_channels": 9},
+}
 
 
 @pytest.mark.parametrize("name", UNETS)
@@ -97,18 +104,26 @@ def test_unet_of_any_configuration(seed):
     middle = draw.randint(1, 2)
     depth = [draw.randint(0, 2) for _ in range(levels - 1)] + [draw.choice([0, middle])]
     config = UNetConfig(
-        in_channels=draw.choice([3, 4, 9]), out_channels=draw.choice([3, 4]),
-        channels=tuple(8 * draw.randint(1, 4) for _ in range(levels)), blocks_per_level=draw.randint(1, 3),
-        transformer_depth=tuple(depth), middle_depth=middle, heads=tuple(heads), context_dim=draw.choice([12, 32]),
-        groups=groups, added_dim=draw.choice([None, 24 + 6 * 256]))
+        in_channels=draw.choice([3, 4, 9]),
+        out_channels=draw.choice([3, 4]),
+        channels=tuple(8 * draw.randint(1, 4) for _ in range(levels)),
+        blocks_per_level=draw.randint(1, 3),
+        transformer_depth=tuple(depth),
+        middle_depth=middle,
+        heads=tuple(heads),
+        context_dim=draw.choice([12, 32]),
+        groups=groups,
+        added_dim=draw.choice([None, 24 + 6 * 256]),
+    )
     described = unet_config_to_diffusers(config, 8)
     theirs = sd.shaken(diffusers.UNet2DConditionModel.from_config(described), seed)
     with torch.device("meta"):
         ours = UNet(config)
     load_weights(ours, rename_all(theirs.state_dict(), lambda key: rename(key, DIFFUSERS_UNET)), "diffusers")
     unit = config.factor
-    a, b = run_both(ours, theirs, unet_inputs(described, draw.choice([1, 3]), unit * draw.randint(1, 3),
-                                              unit * draw.randint(1, 3)))
+    a, b = run_both(
+        ours, theirs, unet_inputs(described, draw.choice([1, 3]), unit * draw.randint(1, 3), unit * draw.randint(1, 3))
+    )
     assert sd.relative(a, b) < TOLERANCE, config
 
 
@@ -126,14 +141,16 @@ def test_attention_is_float32_where_the_configuration_says_so(tmp_path, monkeypa
     ours = load_unet(tmp_path).half()
     assert all(module.upcast for module in ours.modules() if isinstance(module, Attention))
     seen, attention = set(), torch.nn.functional.scaled_dot_product_attention
-    monkeypatch.setattr("torch.nn.functional.scaled_dot_product_attention",
-                        lambda q, k, v: (seen.add(q.dtype), attention(q, k, v))[1])
+    monkeypatch.setattr(
+        "torch.nn.functional.scaled_dot_product_attention", lambda q, k, v: (seen.add(q.dtype), attention(q, k, v))[1]
+    )
     inputs = {name: x.half() if x.is_floating_point() else x for name, x in unet_inputs(sd.UNET_SD21).items()}
     prediction = ours(**inputs)
     assert seen == {torch.float32} and prediction.dtype == torch.float16 and prediction.isfinite().all()
 
 
 # ── VAE ──────────────────────────────────────────────────────────────────────────────────────────────
+
 
 def test_vae(tmp_path):
     theirs = sd.make_vae()
@@ -158,8 +175,10 @@ def test_vae_gradients(tmp_path):
     theirs.save_pretrained(tmp_path)
     ours = load_vae(tmp_path)
     image = torch.rand(1, 3, 64, 48) * 2 - 1
-    for vae, encode in ((ours, lambda x: ours.posterior(x).mean * 0.18215),
-                        (theirs, lambda x: theirs.encode(x).latent_dist.mean * 0.18215)):
+    for vae, encode in (
+        (ours, lambda x: ours.posterior(x).mean * 0.18215),
+        (theirs, lambda x: theirs.encode(x).latent_dist.mean * 0.18215),
+    ):
         decoded = vae.decode(encode(image)) if vae is ours else vae.decode(encode(image) / 0.18215).sample
         (decoded - image).square().mean().backward()
     assert_same_gradients(ours, theirs, DIFFUSERS_VAE)
@@ -169,9 +188,13 @@ def test_vae_gradients(tmp_path):
 def test_vae_of_any_configuration(seed):
     draw = random.Random(seed)
     config = VAEConfig(
-        image_channels=draw.choice([1, 3]), latent_channels=draw.choice([3, 4, 16]),
+        image_channels=draw.choice([1, 3]),
+        latent_channels=draw.choice([3, 4, 16]),
         channels=tuple(8 * draw.randint(1, 4) for _ in range(draw.randint(2, 4))),
-        blocks_per_level=draw.randint(1, 3), groups=draw.choice([4, 8]), scale=0.3)
+        blocks_per_level=draw.randint(1, 3),
+        groups=draw.choice([4, 8]),
+        scale=0.3,
+    )
     theirs = sd.shaken(diffusers.AutoencoderKL.from_config(vae_config_to_diffusers(config, 64)), seed)
     with torch.device("meta"):
         ours = TinyVAE(config)
@@ -212,9 +235,11 @@ def test_text_context_of_xl():
 # ── Full size ────────────────────────────────────────────────────────────────────────────────────────
 
 SIZES = {  # of the published checkpoints
-    "SD1": (versions.SD1, 859_520_964, [123_060_480]), "SD2": (versions.SD2, 865_910_724, [340_387_840]),
+    "SD1": (versions.SD1, 859_520_964, [123_060_480]),
+    "SD2": (versions.SD2, 865_910_724, [340_387_840]),
     "SD2_V": (versions.SD2_V, 865_910_724, [340_387_840]),
-    "SDXL": (versions.SDXL, 2_567_463_684, [123_060_480, 694_659_840])}
+    "SDXL": (versions.SDXL, 2_567_463_684, [123_060_480, 694_659_840]),
+}
 
 
 @pytest.mark.parametrize("name", SIZES)

@@ -41,22 +41,49 @@ def noise(batch: int = 2, height: int = 8, width: int = 8) -> Tensor:
     return torch.randn(batch, 4, height, width, generator=torch.Generator().manual_seed(21))
 
 
-def generate_both(model: LatentDiffusion, pipe, steps: int, *, captions=CAPTIONS, start=None, negative=None, scale=5.0,
-                  sampler=ddim, in_sigma: bool = False, seed: int = 3) -> None:
+def generate_both(
+    model: LatentDiffusion,
+    pipe,
+    steps: int,
+    *,
+    captions=CAPTIONS,
+    start=None,
+    negative=None,
+    scale=5.0,
+    sampler=ddim,
+    in_sigma: bool = False,
+    seed: int = 3,
+) -> None:
     """Run both and compare latents and pixels."""
     start = noise(len(captions)) if start is None else start
     height, width = (8 * side for side in start.shape[-2:])
     latents = []
-    ours = model.generate(captions, steps=steps, guidance_scale=scale, sampler=sampler, negative=negative,
-                          noise=start, generator=torch.Generator().manual_seed(seed),
-                          callback=lambda i, z, z0: latents.append(z))
+    ours = model.generate(
+        captions,
+        steps=steps,
+        guidance_scale=scale,
+        sampler=sampler,
+        negative=negative,
+        noise=start,
+        generator=torch.Generator().manual_seed(seed),
+        callback=lambda i, z, z0: latents.append(z),
+    )
     if in_sigma:  # of what a pipeline is given it makes x_T = init_noise_sigma · noise; ours is z_T = x_T / √(σ² + 1)
         pipe.scheduler.set_timesteps(steps)
         start = start * (pipe.scheduler.sigmas[0] ** 2 + 1) ** 0.5 / pipe.scheduler.init_noise_sigma
     theirs = []
-    pixels = pipe(captions, latents=start, num_inference_steps=steps, guidance_scale=scale, negative_prompt=negative,
-                  height=height, width=width, generator=torch.Generator().manual_seed(seed), output_type="pt",
-                  callback_on_step_end=lambda pipe, i, t, given: theirs.append(given["latents"]) or given).images
+    pixels = pipe(
+        captions,
+        latents=start,
+        num_inference_steps=steps,
+        guidance_scale=scale,
+        negative_prompt=negative,
+        height=height,
+        width=width,
+        generator=torch.Generator().manual_seed(seed),
+        output_type="pt",
+        callback_on_step_end=lambda pipe, i, t, given: theirs.append(given["latents"]) or given,
+    ).images
     assert sd.relative(latents[-1], theirs[-1]) < 1e-4
     assert (ours - pixels).abs().max() < 1 / 255
 
@@ -64,8 +91,10 @@ def generate_both(model: LatentDiffusion, pipe, steps: int, *, captions=CAPTIONS
 # ── Text to image ────────────────────────────────────────────────────────────────────────────────────
 
 VERSIONS = {
-    "SD1": {}, "SD2": dict(unet=sd.UNET_SD2, act="gelu", pad="!"),
-    "SD2_V": dict(unet=sd.UNET_SD21, act="gelu", pad="!", prediction_type="v_prediction")}
+    "SD1": {},
+    "SD2": dict(unet=sd.UNET_SD2, act="gelu", pad="!"),
+    "SD2_V": dict(unet=sd.UNET_SD21, act="gelu", pad="!", prediction_type="v_prediction"),
+}
 
 
 @pytest.mark.parametrize("negative", [None, NEGATIVE], ids=["absent", "negative"])
@@ -81,8 +110,10 @@ def test_guidance(sd1, scale):
     model, pipe = sd1
     if scale == 0:
         generate_both(model, pipe, 7, captions=["", ""], scale=1.0)
-        ours = [model.generate(captions, steps=7, guidance_scale=w, noise=noise())
-                for captions, w in ((CAPTIONS, 0.0), (["", ""], 1.0))]
+        ours = [
+            model.generate(captions, steps=7, guidance_scale=w, noise=noise())
+            for captions, w in ((CAPTIONS, 0.0), (["", ""], 1.0))
+        ]
         assert (ours[0] - ours[1]).abs().max() < 1e-4
     else:
         generate_both(model, pipe, 7, scale=scale)
@@ -96,7 +127,8 @@ def test_a_portrait(sd1):
 SAMPLERS = {
     "ddpm": (ddpm, diffusers.DDPMScheduler, dict(clip_sample=False)),
     "euler": (euler, diffusers.EulerDiscreteScheduler, {}),
-    "dpm_solver_pp": (dpm_solver_pp, diffusers.DPMSolverMultistepScheduler, {})}
+    "dpm_solver_pp": (dpm_solver_pp, diffusers.DPMSolverMultistepScheduler, {}),
+}
 
 
 @pytest.mark.parametrize("spacing", [leading, trailing])
@@ -106,8 +138,10 @@ def test_samplers(sd1, name, spacing):
     sampler, scheduler, options = SAMPLERS[name]
     if name == "dpm_solver_pp" and spacing is leading:
         pytest.skip("diffusers divides by n + 1 there; test_parity_samplers hands its timesteps over")
-    pipe.scheduler, original = scheduler.from_config(
-        pipe.scheduler.config, timestep_spacing=spacing.__name__, **options), pipe.scheduler
+    pipe.scheduler, original = (
+        scheduler.from_config(pipe.scheduler.config, timestep_spacing=spacing.__name__, **options),
+        pipe.scheduler,
+    )
     model.spacing = spacing
     try:
         generate_both(model, pipe, 20, sampler=sampler, in_sigma=name == "euler")
@@ -133,6 +167,7 @@ def test_xl_reads_sizes(xl):
 
 # ── Image to image ───────────────────────────────────────────────────────────────────────────────────
 
+
 @pytest.fixture(scope="module")
 def photograph() -> Tensor:
     """A part of the photograph that matplotlib ships: (1, 3, 128, 192), in [0, 1]."""
@@ -149,10 +184,23 @@ def test_img2img(sd1, photograph, strength):
     model, pipe = sd1
     pipe = diffusers.StableDiffusionImg2ImgPipeline.from_pipe(pipe)
     pipe.set_progress_bar_config(disable=True)
-    ours = model.img2img(photograph, CAPTIONS[:1], strength=strength, steps=10, guidance_scale=5.0,
-                         generator=torch.Generator().manual_seed(3))
-    theirs = pipe(CAPTIONS[:1], image=photograph, strength=strength, num_inference_steps=10, guidance_scale=5.0,
-                  generator=torch.Generator().manual_seed(3), output_type="pt").images
+    ours = model.img2img(
+        photograph,
+        CAPTIONS[:1],
+        strength=strength,
+        steps=10,
+        guidance_scale=5.0,
+        generator=torch.Generator().manual_seed(3),
+    )
+    theirs = pipe(
+        CAPTIONS[:1],
+        image=photograph,
+        strength=strength,
+        num_inference_steps=10,
+        guidance_scale=5.0,
+        generator=torch.Generator().manual_seed(3),
+        output_type="pt",
+    ).images
     assert (ours - theirs).abs().max() < 1 / 255
 
 
@@ -164,11 +212,28 @@ def hole(image: Tensor) -> Tensor:
 
 def inpaint_both(model, pipe, photograph: Tensor) -> None:
     start = noise(1, 16, 24)
-    ours = model.inpaint(photograph, hole(photograph), CAPTIONS[:1], steps=10, guidance_scale=5.0, noise=start,
-                         generator=torch.Generator().manual_seed(3))
-    theirs = pipe(CAPTIONS[:1], image=photograph, mask_image=hole(photograph), num_inference_steps=10, height=128,
-                  width=192, guidance_scale=5.0, latents=start, strength=1.0, output_type="pt",
-                  generator=torch.Generator().manual_seed(3)).images
+    ours = model.inpaint(
+        photograph,
+        hole(photograph),
+        CAPTIONS[:1],
+        steps=10,
+        guidance_scale=5.0,
+        noise=start,
+        generator=torch.Generator().manual_seed(3),
+    )
+    theirs = pipe(
+        CAPTIONS[:1],
+        image=photograph,
+        mask_image=hole(photograph),
+        num_inference_steps=10,
+        height=128,
+        width=192,
+        guidance_scale=5.0,
+        latents=start,
+        strength=1.0,
+        output_type="pt",
+        generator=torch.Generator().manual_seed(3),
+    ).images
     assert (ours - theirs).abs().max() < 1 / 255
 
 
@@ -185,6 +250,7 @@ def test_inpainting_with_nine_channels(photograph, tmp_path):
 
 
 # ── Half precision ───────────────────────────────────────────────────────────────────────────────────
+
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", ["SD2_V", "XL"])
@@ -205,6 +271,7 @@ def test_half_precision(name, dtype, tmp_path):
 
 # ── Errors that a caller meets ───────────────────────────────────────────────────────────────────────
 
+
 def test_sizes_that_do_not_fit_name_the_nearest(sd1, photograph):
     with pytest.raises(ValueError, match="multiples of 64, such as 512×512"):
         sd1[0].generate(CAPTIONS, size=(500, 520))
@@ -219,4 +286,5 @@ def test_a_truncated_prompt_is_reported_with_what_was_cut(sd1):
         warnings.simplefilter("always")
         sd1[0].encode_text(["a red " * 37 + "horse on the moon"])
     assert [str(warning.message) for warning in caught] == [
-        "only the first 75 pieces of a caption are read; cut off: 'on the moon'"]
+        "only the first 75 pieces of a caption are read; cut off: 'on the moon'"
+    ]

@@ -59,10 +59,16 @@ def run_diffusers(scheduler, z: Tensor, steps: int, in_sigma: bool = False, **op
 
 # ── Schedules ────────────────────────────────────────────────────────────────────────────────────────
 
-@pytest.mark.parametrize("ours, config", [
-    (scaled_linear_betas(), dict(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)),
-    (linear_betas(), dict(beta_schedule="linear", beta_start=0.0001, beta_end=0.02)),
-    (cosine_betas(), dict(beta_schedule="squaredcos_cap_v2"))], ids=["scaled_linear", "linear", "cosine"])
+
+@pytest.mark.parametrize(
+    "ours, config",
+    [
+        (scaled_linear_betas(), dict(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)),
+        (linear_betas(), dict(beta_schedule="linear", beta_start=0.0001, beta_end=0.02)),
+        (cosine_betas(), dict(beta_schedule="squaredcos_cap_v2")),
+    ],
+    ids=["scaled_linear", "linear", "cosine"],
+)
 def test_alpha_bar(ours, config):
     theirs = diffusers.DDIMScheduler(**config)
     alpha_bar = NoiseSchedule(ours).alpha_bar
@@ -75,10 +81,15 @@ def test_alpha_bar(ours, config):
     torch.testing.assert_close(velocity, theirs.get_velocity(z0, eps, t), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("spacing, config", [
-    (leading, dict(timestep_spacing="leading", steps_offset=1)),
-    (leading_from_zero, dict(timestep_spacing="leading", steps_offset=0)),
-    (trailing, dict(timestep_spacing="trailing"))], ids=["leading", "leading_from_zero", "trailing"])
+@pytest.mark.parametrize(
+    "spacing, config",
+    [
+        (leading, dict(timestep_spacing="leading", steps_offset=1)),
+        (leading_from_zero, dict(timestep_spacing="leading", steps_offset=0)),
+        (trailing, dict(timestep_spacing="trailing")),
+    ],
+    ids=["leading", "leading_from_zero", "trailing"],
+)
 @pytest.mark.parametrize("scheduler", [diffusers.DDIMScheduler, diffusers.DDPMScheduler])
 def test_timesteps(spacing, config, scheduler):
     """Every number of steps from 1 to 1000."""
@@ -104,25 +115,39 @@ def test_timesteps_of_euler():
 
 # ── Samplers ─────────────────────────────────────────────────────────────────────────────────────────
 
+
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 @pytest.mark.parametrize("steps", STEPS)
 def test_ddim(steps, eta, prediction):
     offset = int(steps < 1000)  # 1000 steps with offset 1 leave diffusers' table
-    theirs = diffusers.DDIMScheduler(**BETAS, prediction_type=prediction, timestep_spacing="leading",
-                                     steps_offset=offset, set_alpha_to_one=False, clip_sample=False)
+    theirs = diffusers.DDIMScheduler(
+        **BETAS,
+        prediction_type=prediction,
+        timestep_spacing="leading",
+        steps_offset=offset,
+        set_alpha_to_one=False,
+        clip_sample=False,
+    )
     expected = run_diffusers(theirs, start(), steps, eta=eta, generator=torch.Generator().manual_seed(5))
     schedule = sd_schedule(prediction, final_is_first=True)
-    ours = ddim(model, start(), schedule, timesteps(schedule, steps, leading), eta=eta,
-                generator=torch.Generator().manual_seed(5))
+    ours = ddim(
+        model,
+        start(),
+        schedule,
+        timesteps(schedule, steps, leading),
+        eta=eta,
+        generator=torch.Generator().manual_seed(5),
+    )
     assert sd.relative(ours, expected) < TOLERANCE
 
 
 @pytest.mark.parametrize("steps", [1, 20, 50, 1000])
 def test_ddim_trailing_to_the_clean_latent(steps):
     """As TINY samples. Only where 1000 divides: elsewhere diffusers leaves its own row of timesteps."""
-    theirs = diffusers.DDIMScheduler(**BETAS, prediction_type="v_prediction", timestep_spacing="trailing",
-                                     set_alpha_to_one=True, clip_sample=False)
+    theirs = diffusers.DDIMScheduler(
+        **BETAS, prediction_type="v_prediction", timestep_spacing="trailing", set_alpha_to_one=True, clip_sample=False
+    )
     schedule = sd_schedule("v_prediction", final_is_first=False)
     ours = ddim(model, start(), schedule, timesteps(schedule, steps, trailing))
     assert sd.relative(ours, run_diffusers(theirs, start(), steps)) < TOLERANCE
@@ -133,12 +158,19 @@ def test_ddim_trailing_to_the_clean_latent(steps):
 @pytest.mark.parametrize("steps", STEPS)
 def test_ddpm(steps, spacing, prediction):
     offset = int(spacing is leading and steps < 1000)
-    theirs = diffusers.DDPMScheduler(**BETAS, prediction_type=prediction, timestep_spacing=spacing.__name__,
-                                     steps_offset=offset, clip_sample=False, variance_type="fixed_small")
+    theirs = diffusers.DDPMScheduler(
+        **BETAS,
+        prediction_type=prediction,
+        timestep_spacing=spacing.__name__,
+        steps_offset=offset,
+        clip_sample=False,
+        variance_type="fixed_small",
+    )
     expected = run_diffusers(theirs, start(), steps, generator=torch.Generator().manual_seed(5))
     schedule = sd_schedule(prediction, final_is_first=False)
-    ours = ddpm(model, start(), schedule, timesteps(schedule, steps, spacing),
-                generator=torch.Generator().manual_seed(5))
+    ours = ddpm(
+        model, start(), schedule, timesteps(schedule, steps, spacing), generator=torch.Generator().manual_seed(5)
+    )
     assert sd.relative(ours, expected) < TOLERANCE
 
 
@@ -147,8 +179,13 @@ def test_ddpm(steps, spacing, prediction):
 @pytest.mark.parametrize("steps", STEPS)
 def test_euler(steps, spacing, prediction):
     offset = int(spacing is leading and steps < 1000)
-    theirs = diffusers.EulerDiscreteScheduler(**BETAS, prediction_type=prediction, steps_offset=offset,
-                                              timestep_spacing=spacing.__name__, final_sigmas_type="zero")
+    theirs = diffusers.EulerDiscreteScheduler(
+        **BETAS,
+        prediction_type=prediction,
+        steps_offset=offset,
+        timestep_spacing=spacing.__name__,
+        final_sigmas_type="zero",
+    )
     expected = run_diffusers(theirs, start(), steps, in_sigma=True)
     schedule = sd_schedule(prediction, final_is_first=False)
     ts = timesteps(schedule, steps, spacing)
@@ -164,8 +201,15 @@ def test_euler(steps, spacing, prediction):
 def test_dpm_solver_pp(steps, spacing, prediction):
     """Two of diffusers' three spacings of this solver are its own, so the timesteps are handed over."""
     theirs = diffusers.DPMSolverMultistepScheduler(
-        **BETAS, prediction_type=prediction, timestep_spacing=spacing, algorithm_type="dpmsolver++",
-        solver_order=2, solver_type="midpoint", lower_order_final=True, final_sigmas_type="zero")
+        **BETAS,
+        prediction_type=prediction,
+        timestep_spacing=spacing,
+        algorithm_type="dpmsolver++",
+        solver_order=2,
+        solver_type="midpoint",
+        lower_order_final=True,
+        final_sigmas_type="zero",
+    )
     theirs.set_timesteps(steps)
     ts = theirs.timesteps
     if len(set(ts.tolist())) < len(ts):
@@ -179,8 +223,11 @@ def test_dpm_solver_pp(steps, spacing, prediction):
 
 # ── The scheduler's file ─────────────────────────────────────────────────────────────────────────────
 
-@pytest.mark.parametrize("scheduler", ["PNDMScheduler", "EulerDiscreteScheduler", "DDIMScheduler",
-                                       "DPMSolverMultistepScheduler", "DDPMScheduler"])
+
+@pytest.mark.parametrize(
+    "scheduler",
+    ["PNDMScheduler", "EulerDiscreteScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler", "DDPMScheduler"],
+)
 def test_the_default_is_ddim_with_the_numbers_of_the_file(scheduler):
     known = set(getattr(diffusers, scheduler)().config)
     config = dict(getattr(diffusers, scheduler)(**{k: v for k, v in sd.SCHEDULER.items() if k in known}).config)
@@ -204,9 +251,19 @@ def test_a_schedule_survives_its_file(betas, final, spacing):
     assert again.prediction is VELOCITY and spacing_from_diffusers(config) is spacing
 
 
-@pytest.mark.parametrize("change", [
-    {"beta_schedule": "sigmoid"}, {"prediction_type": "sample"}, {"timestep_spacing": "odd"}, {"steps_offset": 5},
-    {"rescale_betas_zero_snr": True}, {"trained_betas": [0.1, 0.2]}, {"thresholding": True}, {"clip_sample": True}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"beta_schedule": "sigmoid"},
+        {"prediction_type": "sample"},
+        {"timestep_spacing": "odd"},
+        {"steps_offset": 5},
+        {"rescale_betas_zero_snr": True},
+        {"trained_betas": [0.1, 0.2]},
+        {"thresholding": True},
+        {"clip_sample": True},
+    ],
+)
 def test_what_is_not_known_is_refused(change):
     config = {**sd.SCHEDULER, **change}
     with pytest.raises(ValueError, match=next(iter(change)).replace("steps_offset", "timestep_spacing")):

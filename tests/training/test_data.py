@@ -23,6 +23,7 @@ def many():
 
 # ---------------------------------------------------------------- determinism
 
+
 def test_random_access_equals_sequential():
     images, told, drawn = scenes.batch(5, range(40))
     for index in (39, 0, 17, 17):
@@ -54,7 +55,7 @@ def test_huge_index_and_bad_index():
 def test_at_least_a_thousand_images_a_second():
     scenes.batch(0, range(64))
     best = 0.0
-    for _ in range(5):                                     # the best of five: other processes share the machine
+    for _ in range(5):  # the best of five: other processes share the machine
         start = time.process_time()
         scenes.batch(0, range(128))
         best = max(best, 128 / (time.process_time() - start))
@@ -62,6 +63,7 @@ def test_at_least_a_thousand_images_a_second():
 
 
 # ---------------------------------------------------------------- pictures
+
 
 def test_world_is_large_enough(many):
     _, _, drawn = many
@@ -87,13 +89,15 @@ def test_things_are_whole_apart_and_related(many):
         along, across = b.x - a.x, b.y - a.y
         if scene.relation in ("above", "below"):
             along, across = across, along
-        assert along - a.radius - b.radius >= 2.4          # never touching
-        assert abs(across) < 0.5 * along                   # never a diagonal
+        assert along - a.radius - b.radius >= 2.4  # never touching
+        assert abs(across) < 0.5 * along  # never a diagonal
         assert a.colour != b.colour
         first, second = scene.things
         assert {
-            "left of": first.x < second.x, "right of": first.x > second.x,
-            "above": first.y < second.y, "below": first.y > second.y,
+            "left of": first.x < second.x,
+            "right of": first.x > second.x,
+            "above": first.y < second.y,
+            "below": first.y > second.y,
         }[scene.relation]
 
 
@@ -125,19 +129,23 @@ def test_shape_fills_its_box_with_the_right_area(shape):
     inside = scenes.DISTANCE[shape](fine[None, :], fine[:, None], r) < 0
     outer, inner = 1.05 * r, 0.45 * r
     area = {
-        "circle": np.pi * r**2, "square": (2 * 0.88 * r) ** 2, "triangle": r * 1.8 * r,
-        "star": 5 * outer * inner * np.sin(np.pi / 5), "cross": 4 * 0.68 * r * r - (0.68 * r) ** 2,
+        "circle": np.pi * r**2,
+        "square": (2 * 0.88 * r) ** 2,
+        "triangle": r * 1.8 * r,
+        "star": 5 * outer * inner * np.sin(np.pi / 5),
+        "cross": 4 * 0.68 * r * r - (0.68 * r) ** 2,
         "ring": np.pi * (r**2 - (0.52 * r) ** 2),
     }[shape]
     assert inside.sum() / 400 == pytest.approx(area, rel=0.01)
     rows, columns = np.nonzero(inside)
     for low, high in ((fine[rows.min()], fine[rows.max()]), (fine[columns.min()], fine[columns.max()])):
-        assert low == pytest.approx(-high, abs=0.1)        # centred
+        assert low == pytest.approx(-high, abs=0.1)  # centred
         assert 0.87 * r <= high <= r + 0.1
 
 
 def test_edges_are_anti_aliased():
     """Moving a circle by a quarter of a pixel moves its centre of gravity by as much."""
+
     def centre(x):
         thing = world.Thing("red", "circle", "small", x, 32.0, 10.0)
         image = scenes.paint(np.zeros((1, 64, 64, 3), np.float32), [thing], scenes.circle_distance)[0, ..., 0]
@@ -148,6 +156,7 @@ def test_edges_are_anti_aliased():
 
 
 # ---------------------------------------------------------------- splits
+
 
 def test_held_out_never_in_training(many):
     for scene in many[2]:
@@ -174,6 +183,7 @@ def test_every_held_out_word_is_known_from_training(many):
 
 # ---------------------------------------------------------------- captions
 
+
 def test_vocabulary_is_exactly_what_is_said():
     said = set()
     for held_out in (False, True):
@@ -190,20 +200,26 @@ def test_unknown_words():
 
 def test_caption_says_the_names_it_states_and_no_others(many):
     """Every name's synonyms are looked up in the text: the parser that the library does without."""
+
     def says(text, name):
         return any(f" {word} " in f" {text} " for word in captions.SYNONYMS[name])
 
     for caption, scene in zip(many[1], many[2]):
         text = caption.text.replace(",", "")
         for kind, table in (("shape", world.SHAPES), ("size", world.SIZES)):
-            stated = {getattr(thing, kind) for place, thing in enumerate(scene.things, 1)
-                      if f"{kind} {place}" in caption.stated}
+            stated = {
+                getattr(thing, kind)
+                for place, thing in enumerate(scene.things, 1)
+                if f"{kind} {place}" in caption.stated
+            }
             assert {name for name in table if says(text, name)} == stated, caption
         assert ("relation" in caption.stated) == any(
-            phrase in text for phrase in ("left", "right", "above", "over", "below", "under", "beneath"))
+            phrase in text for phrase in ("left", "right", "above", "over", "below", "under", "beneath")
+        )
         if "background" not in caption.stated:
-            colours = {thing.colour for place, thing in enumerate(scene.things, 1)
-                       if f"colour {place}" in caption.stated}
+            colours = {
+                thing.colour for place, thing in enumerate(scene.things, 1) if f"colour {place}" in caption.stated
+            }
             assert {name for name in world.COLOURS if says(text, name)} == colours
 
 
@@ -214,9 +230,16 @@ def test_short_and_plain_and_full_captions_all_occur():
         texts.add(captions.draw_wording(rng).say(_scene("red", "circle", "blue", "square", "above")).text)
         texts.add(captions.draw_wording(rng).say(_scene("red", "circle")).text)
     assert {
-        "a red circle", "red circle", "a circle", "a small red circle", "a red circle on a green background",
-        "red circle above blue square", "a red circle over a blue square", "a red circle and a blue square",
-        "a blue square with a red circle above it", "a small red circle above a large blue square",
+        "a red circle",
+        "red circle",
+        "a circle",
+        "a small red circle",
+        "a red circle on a green background",
+        "red circle above blue square",
+        "a red circle over a blue square",
+        "a red circle and a blue square",
+        "a blue square with a red circle above it",
+        "a small red circle above a large blue square",
         "a small red circle above a large blue square on a green background",
     } <= texts
     assert len(texts) > 1000
@@ -241,7 +264,7 @@ def test_swapped_by_hand():
         "colour": "an orange circle above a red square",
         "shape": "a red square above an orange circle",
         "position": "an orange square above a red circle",
-    }                                                      # no "size": this wording does not name it
+    }  # no "size": this wording does not name it
 
 
 def test_swapped_leaves_out_what_means_the_same():
@@ -276,9 +299,16 @@ def test_the_form_of_a_scene_by_hand():
     below = _scene("red", "circle", "blue", "star", "below")
     form = dict(zip(description.FIELDS, description.describe(below)))
     read = {field: description.FIELDS[field][option] for field, option in form.items()}
-    assert read == {"relation": "above", "background": "green",
-                    "colour 1": "blue", "shape 1": "star", "size 1": "large",
-                    "colour 2": "red", "shape 2": "circle", "size 2": "small"}
+    assert read == {
+        "relation": "above",
+        "background": "green",
+        "colour 1": "blue",
+        "shape 1": "star",
+        "size 1": "large",
+        "colour 2": "red",
+        "shape 2": "circle",
+        "size 2": "small",
+    }
     assert description.describe(below.turned()) == description.describe(below)
     said = description.describe_stated(below, frozenset({"colour 1", "relation"}))  # of the red thing, below
     filled = {field: option for field, option in zip(description.FIELDS, said) if option != description.UNSAID}
@@ -293,16 +323,18 @@ def test_captions_fill_in_what_they_mean(many):
         assert all(option in (known, description.UNSAID) for option, known in zip(said, whole))
         known = sum(option != description.UNSAID for option in said)
         if scene.relation is None:
-            assert known == len(caption.stated) + 1            # and that there is no second thing
+            assert known == len(caption.stated) + 1  # and that there is no second thing
         elif "relation" in caption.stated:
             assert known == len(caption.stated)
         else:
-            assert known == ("background" in caption.stated)   # which thing is first is not said
+            assert known == ("background" in caption.stated)  # which thing is first is not said
 
 
-@pytest.mark.parametrize("data", [
-    scenes.Scenes(10, seed=4), scenes.Scenes(10, seed=4, held_out=True), digits.Digits(), digits.Digits(8),
-], ids=["scenes", "held out", "digits", "small"])
+@pytest.mark.parametrize(
+    "data",
+    [scenes.Scenes(10, seed=4), scenes.Scenes(10, seed=4, held_out=True), digits.Digits(), digits.Digits(8)],
+    ids=["scenes", "held out", "digits", "small"],
+)
 def test_interface(data):
     image, caption, attributes = data[3]
     assert image.dtype == torch.float32 and image.shape[0] == 3 and image.shape[1] == image.shape[2]
@@ -321,12 +353,13 @@ def test_digits():
     assert {small[i][1].split()[-1] for i in range(100)} == set(digits.DIGITS)
     assert small[5][0].shape == (3, 8, 8) and large[5][0].shape == (3, 64, 64)
     back = torch.nn.functional.avg_pool2d(large[5][0], 8)
-    assert (back - small[5][0]).abs().mean() < 0.15        # enlarged, not something else
+    assert (back - small[5][0]).abs().mean() < 0.15  # enlarged, not something else
     with pytest.raises(ValueError, match="≥ 8"):
         digits.Digits(4)
 
 
 # ---------------------------------------------------------------- a folder of images
+
 
 def _write(path, entries):
     lines = [entry if isinstance(entry, str) else json.dumps(entry) for entry in entries]
@@ -344,10 +377,24 @@ def _red(mode):
     return Image.new("RGB", (40, 30), (250, 0, 0)).convert(mode)
 
 
-@pytest.mark.parametrize(("mode", "suffix"), [
-    ("RGB", "png"), ("RGBA", "png"), ("P", "png"), ("L", "png"), ("LA", "png"), ("1", "png"), ("I;16", "png"),
-    ("CMYK", "jpg"), ("RGB", "jpg"), ("RGB", "webp"), ("P", "gif"), ("RGB", "bmp"), ("CMYK", "tiff"),
-])
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [
+        ("RGB", "png"),
+        ("RGBA", "png"),
+        ("P", "png"),
+        ("L", "png"),
+        ("LA", "png"),
+        ("1", "png"),
+        ("I;16", "png"),
+        ("CMYK", "jpg"),
+        ("RGB", "jpg"),
+        ("RGB", "webp"),
+        ("P", "gif"),
+        ("RGB", "bmp"),
+        ("CMYK", "tiff"),
+    ],
+)
 def test_folder_reads_every_mode(tmp_path, mode, suffix):
     _red(mode).save(tmp_path / f"a.{suffix}")
     _write(tmp_path, [{"file_name": f"a.{suffix}", "text": "red"}])
@@ -372,13 +419,13 @@ def test_folder_lays_transparency_on_white(tmp_path):
 def test_folder_obeys_exif_rotation_and_crops_the_middle(tmp_path):
     """Stored on its side, with the tag that says so; the left third is cut off by the square crop."""
     picture = np.zeros((60, 120, 3), np.uint8)
-    picture[:, :30] = (255, 0, 0)                          # cut off
-    picture[:30, 30:90] = (0, 255, 0)                      # the upper half of the middle
+    picture[:, :30] = (255, 0, 0)  # cut off
+    picture[:30, 30:90] = (0, 255, 0)  # the upper half of the middle
     exif = Image.Exif()
-    exif[0x0112] = 6                                       # "turn by 90° clockwise to view"
+    exif[0x0112] = 6  # "turn by 90° clockwise to view"
     Image.fromarray(np.rot90(picture)).save(tmp_path / "a.jpg", exif=exif, quality=95)
     _write(tmp_path, [{"file_name": "a.jpg", "text": "green above black"}])
-    image = (folder.Folder(tmp_path, size=32).images[0] > 128)
+    image = folder.Folder(tmp_path, size=32).images[0] > 128
     assert image[4:12, 4:-4, 1].all() and not image[20:28, 4:-4, 1].any()
     assert not image[..., 0].any()
 
@@ -393,11 +440,18 @@ def test_folder_names_counts_and_skips_what_is_broken(tmp_path):
     (tmp_path / "text.png").write_text("not an image")
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "sub").mkdir()
-    bad = ["cut.png", "cut.jpg", "text.png", "empty.png", "missing.png", "sub", "../outside.png", "/etc/passwd",
-           "a\0b"]
+    bad = ["cut.png", "cut.jpg", "text.png", "empty.png", "missing.png", "sub", "../outside.png", "/etc/passwd", "a\0b"]
     entries = [{"file_name": name, "text": "x"} for name in bad]
-    entries += ["{broken", "[1, 2]", "3", '{"file_name": "good.png"}', '{"file_name": "good.png", "text": " "}',
-                '{"file_name": 7, "text": "x"}', "", "[" * 20_000]
+    entries += [
+        "{broken",
+        "[1, 2]",
+        "3",
+        '{"file_name": "good.png"}',
+        '{"file_name": "good.png", "text": " "}',
+        '{"file_name": 7, "text": "x"}',
+        "",
+        "[" * 20_000,
+    ]
     _write(tmp_path, [*entries, {"file_name": "good.png", "text": "blau: größer ✓"}])
     data = folder.Folder(tmp_path)
     assert len(data) == 1 and data.captions == ["blau: größer ✓"]
@@ -421,6 +475,7 @@ def test_folder_with_nothing_usable(tmp_path):
 
 
 # ---------------------------------------------------------------- spoiled pictures
+
 
 def test_spoiled_pictures_differ_from_real_ones():
     rng = np.random.default_rng(0)

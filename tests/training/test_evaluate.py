@@ -71,10 +71,11 @@ class Oracle:
         return images
 
     def decode(self, z0):
-        return (z0 + 0.02).clamp(-1, 1)      # a hundredth of the range too bright, where there is room
+        return (z0 + 0.02).clamp(-1, 1)  # a hundredth of the range too bright, where there is room
 
 
 # ── Known answers ────────────────────────────────────────────────────────────────────────────────────
+
 
 def test_fresh_worlds_are_fresh_and_repeatable(world):
     again = fresh_world(0, 160, QUICK)
@@ -86,7 +87,7 @@ def test_fresh_worlds_are_fresh_and_repeatable(world):
 
 def test_right_pictures_are_all_right(judge, world):
     pictures = evaluating.generate(Oracle(world), world.captions, QUICK, "captions")
-    assert (pictures == world.images).flatten(1).all(1).sum() > 150       # a few captions occur twice
+    assert (pictures == world.images).flatten(1).all(1).sum() > 150  # a few captions occur twice
     groups = by_count(judged(judge, pictures, world), world)
     assert groups["all"]["strict"]["share"] >= 0.98 and groups["all"]["strict"]["of"] == 160
     assert groups["one object"]["strict"]["of"] + groups["two objects"]["strict"]["of"] == 160
@@ -108,8 +109,9 @@ def test_image_context(judge, world):
 
 
 def test_a_colour_reappears_if_any_thing_has_it():
-    scene = Scene((Thing("red", "ring", "small", 0, 0, 9), Thing("blue", "star", "small", 0, 0, 9)), "above", "white",
-                  (0, 0))
+    scene = Scene(
+        (Thing("red", "ring", "small", 0, 0, 9), Thing("blue", "star", "small", 0, 0, 9)), "above", "white", (0, 0)
+    )
     thing = {"shape": "cross", "size": "large"}
     both = Reading(({**thing, "colour": "blue"}, {**thing, "colour": "red"}), "above", "white")
     one = Reading(({**thing, "colour": "blue"},), None, "black")
@@ -119,7 +121,7 @@ def test_a_colour_reappears_if_any_thing_has_it():
 
 def test_reconstruction(judge, world):
     measured = reconstruction(Oracle(world), judge, world, QUICK)
-    assert 38 < measured["psnr"] < 50                       # 0.01 is 40 dB; white cannot get brighter
+    assert 38 < measured["psnr"] < 50  # 0.01 is 40 dB; white cannot get brighter
     assert measured["reconstructed"]["strict"]["share"] >= 0.98 <= measured["original"]["strict"]["share"]
 
 
@@ -167,7 +169,10 @@ def test_binding_and_retrieval_of_a_clip_that_knows(world):
     right = clip_skill(KnowingClip(world, tokenizer), tokenizer, world, QUICK)
     assert right["retrieval among 128"]["share"] > 0.9 and right["retrieval among 128"]["of"] == 160
     assert {kind: measured["share"] for kind, measured in right["binding"]["plain"].items()} == {
-        "position": 1, "colour": 1, "shape": 1}
+        "position": 1,
+        "colour": 1,
+        "shape": 1,
+    }
     wrong = clip_skill(KnowingClip(world, tokenizer, sign=-1.0), tokenizer, world, QUICK)
     assert all(measured["share"] == 0 for measured in wrong["binding"]["plain"].values())
     assert set(right["binding"]["all wordings"]) == {"position", "colour", "shape", "size"}
@@ -221,6 +226,7 @@ def test_settings_refuse_nonsense(wrong):
 
 # ── The shipped weights ──────────────────────────────────────────────────────────────────────────────
 
+
 def thing(text: str) -> Thing:
     size, colour, shape = text.split()
     return Thing(colour, shape, size, 0, 0, 0)
@@ -237,13 +243,18 @@ GOLDEN = {
     "a small red circle above a large blue square": (["small red circle", "large blue square"], "above", None),
     "a large blue square above a small red circle": (["large blue square", "small red circle"], "above", None),
     "a large green star to the left of a small pink circle on a white background": (
-        ["large green star", "small pink circle"], "left of", "white"),
+        ["large green star", "small pink circle"],
+        "left of",
+        "white",
+    ),
     "a small yellow ring below a large cyan square": (["small yellow ring", "large cyan square"], "below", None),
 }
 
 
-@pytest.mark.skipif(not (WEIGHTS / "tiny" / "model_index.json").is_file(),
-                    reason="the shipped model, tinyldm/weights/tiny, is not there yet")
+@pytest.mark.skipif(
+    not (WEIGHTS / "tiny" / "model_index.json").is_file(),
+    reason="the shipped model, tinyldm/weights/tiny, is not there yet",
+)
 def test_golden_captions(judge):
     """Four pictures of each; the judge agrees with most of them, and about relation and background with nearly all."""
     model = LatentDiffusion.from_pretrained("tiny")

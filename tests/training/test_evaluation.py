@@ -63,7 +63,7 @@ def test_frechet_distance_of_independent_gaussians():
 
 
 def test_frechet_distance_edge_cases():
-    a = torch.randn(40, 64, generator=torch.Generator().manual_seed(0))      # fewer images than features
+    a = torch.randn(40, 64, generator=torch.Generator().manual_seed(0))  # fewer images than features
     assert evaluation.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
     assert evaluation.frechet_distance(a, a + 2) == pytest.approx(64 * 4, rel=1e-5)
     assert evaluation.frechet_distance(a[:, :1], a[:, :1] + 1) == pytest.approx(1, rel=1e-5)

@@ -26,6 +26,7 @@ def _images(drawn):
 
 # ---------------------------------------------------------------- reading
 
+
 @pytest.mark.parametrize(("count", "held_out"), [(1024, False), (256, True)])
 def test_reads_fresh_renders(judge, count, held_out):
     measured = judging.accuracy(judge, count, seed=987_654, held_out=held_out)
@@ -58,6 +59,7 @@ def test_is_not_lenient(judge):
 @pytest.mark.parametrize("sides", [5, 6, 8])
 def test_polygons_are_not_stars(judge, sides):
     """Regular polygons, of which the hexagon and the octagon were never trained on."""
+
     def polygon(x, y, r):
         angles = 2 * np.pi * (np.arange(sides) + 0.5) / sides + np.pi / 2
         return np.max([x * np.cos(a) - y * np.sin(a) for a in angles], axis=0) - 0.9 * r
@@ -98,6 +100,7 @@ def test_shipped_files():
 
 
 # ---------------------------------------------------------------- verdicts, by hand
+
 
 def _thing(colour, shape, size="small", x=20.0, y=20.0):
     return world.Thing(colour, shape, size, x, y, 10.0)
@@ -147,8 +150,8 @@ def test_swapped_positions_are_a_wrong_relation(told):
 
 
 def test_numbers_of_things_follow_the_caption_not_the_picture():
-    """"colour 1" is the thing named first, also where it is the lower one."""
-    told = TWO.turned()                                    # a blue square below a red circle
+    """ "colour 1" is the thing named first, also where it is the lower one."""
+    told = TWO.turned()  # a blue square below a red circle
     wrong = _seen(replace(TWO, things=(TWO.things[0], replace(TWO.things[1], colour="green"))))
     assert not verdict(wrong, told, frozenset({"colour 1", "relation"}))["strict"]
     assert verdict(wrong, told, frozenset({"colour 2", "relation"}))["strict"]
@@ -167,8 +170,11 @@ def test_wrong_axis_is_a_wrong_relation():
 
 
 def test_wrong_count_makes_all_about_the_things_wrong():
-    for reading, scene in ((_seen(ONE, background="black"), TWO), (_seen(TWO, background="white"), ONE),
-                           (Reading((), None, "black"), TWO)):
+    for reading, scene in (
+        (_seen(ONE, background="black"), TWO),
+        (_seen(TWO, background="white"), ONE),
+        (Reading((), None, "black"), TWO),
+    ):
         result = verdict(reading, scene, everything(scene))
         assert result.pop("background") and not any(result.values())
 
@@ -180,6 +186,7 @@ def test_unclear_is_never_right():
 
 
 # ---------------------------------------------------------------- training
+
 
 def test_targets_of_every_scene_are_its_reading():
     names = list(judging.QUESTIONS.items())
@@ -204,8 +211,13 @@ def test_training_is_deterministic_and_learns():
 
 def test_command():
     def run(*options):
-        return subprocess.run([sys.executable, "-m", "tinyldm.evaluation.judge", *options], check=False,
-                              capture_output=True, text=True, timeout=120)
+        return subprocess.run(
+            [sys.executable, "-m", "tinyldm.evaluation.judge", *options],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
 
     assert "--steps" in run("--help").stdout
     assert run("--steps", "many").returncode == 2

@@ -31,6 +31,7 @@ def tokenizer():
 
 # ── Tokenizer ────────────────────────────────────────────────────────────────────────────────────────
 
+
 def test_every_word_of_the_world_is_one_token(tokenizer):
     for word in WORDS:
         assert len(tokenizer(word, add_special_tokens=False)["input_ids"]) == 1, word
@@ -69,8 +70,10 @@ def test_a_saved_tokenizer_opens_again(tokenizer, tmp_path):
     for text in ("a small red circle above a zebra", ""):
         assert again(text)["input_ids"] == tokenizer(text)["input_ids"]
     vocabulary = json.loads((tmp_path / "vocab.json").read_text())
-    from_files = CLIPTokenizer(vocab=vocabulary, merges=[
-        tuple(line.split(" ")) for line in (tmp_path / "merges.txt").read_text().splitlines()[1:]])
+    from_files = CLIPTokenizer(
+        vocab=vocabulary,
+        merges=[tuple(line.split(" ")) for line in (tmp_path / "merges.txt").read_text().splitlines()[1:]],
+    )
     text = "a small red circle above a zebra"
     assert from_files(text)["input_ids"] == tokenizer(text)["input_ids"]
 
@@ -78,10 +81,16 @@ def test_a_saved_tokenizer_opens_again(tokenizer, tmp_path):
 def test_merges_of_a_tiny_language():
     # "l" "o</w>" occurs twice, so it is joined first; the rest is a tie, which the alphabet breaks.
     assert learn_merges(["lo", "hello", "he"]) == [
-        ("l", "o</w>"), ("e", "l"), ("el", "lo</w>"), ("h", "e</w>"), ("h", "ello</w>")]
+        ("l", "o</w>"),
+        ("e", "l"),
+        ("el", "lo</w>"),
+        ("h", "e</w>"),
+        ("h", "ello</w>"),
+    ]
 
 
 # ── Batches, randomness, averages ────────────────────────────────────────────────────────────────────
+
 
 def test_each_epoch_takes_each_example_once():
     seen = torch.cat([batch_at(0, step, 10, 25) for step in range(5)])
@@ -135,6 +144,7 @@ def test_settings_refuse_nonsense(wrong):
 
 # ── The corpus ───────────────────────────────────────────────────────────────────────────────────────
 
+
 def test_the_corpus_is_the_world(tokenizer):
     corpus = scenes_corpus(40, seed=3)
     images, _, _ = scenes.batch(3, range(40))
@@ -170,6 +180,7 @@ def test_digits_are_a_corpus_too(tokenizer):
 
 
 # ── Losses ───────────────────────────────────────────────────────────────────────────────────────────
+
 
 def test_contrastive_loss_by_hand():
     similarity = torch.zeros(4, 4)
@@ -223,13 +234,18 @@ def test_discriminator():
 
 # ── Checkpoints ──────────────────────────────────────────────────────────────────────────────────────
 
+
 def little_run(out, steps, **settings):
     """A loop as small as can be: one linear layer learns a random line."""
     torch.manual_seed(0)
     model = nn.Linear(3, 1)
     optimizer = training.adamw(model.parameters(), 0.1)
-    with Run("little", Settings(out=out, steps=steps, warmup=1, progress=False, **settings), {"model": model},
-             {"optimizer": optimizer}) as run:
+    with Run(
+        "little",
+        Settings(out=out, steps=steps, warmup=1, progress=False, **settings),
+        {"model": model},
+        {"optimizer": optimizer},
+    ) as run:
         for step in run.steps():
             x = torch.randn(8, 3, generator=generator_at(0, step))
             loss = (model(x) - x.sum(1, keepdim=True)).square().mean()

@@ -31,13 +31,31 @@ from tinyldm.unet import UNetConfig
 from tinyldm.vae import VAE, VAEConfig
 from tinyldm.versions import TINY
 
-TEXT = dict(vocab_size=701, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
-            max_position_embeddings=32, projection_dim=32, bos_token_id=699, eos_token_id=700, pad_token_id=700)
-VISION = dict(image_size=64, patch_size=16, hidden_size=32, intermediate_size=64, num_hidden_layers=1,
-              num_attention_heads=2, projection_dim=32)
+TEXT = dict(
+    vocab_size=701,
+    hidden_size=32,
+    intermediate_size=64,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    max_position_embeddings=32,
+    projection_dim=32,
+    bos_token_id=699,
+    eos_token_id=700,
+    pad_token_id=700,
+)
+VISION = dict(
+    image_size=64,
+    patch_size=16,
+    hidden_size=32,
+    intermediate_size=64,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    projection_dim=32,
+)
 SMALL_VAE = VAEConfig(channels=(8, 8, 16, 16), blocks_per_level=1, groups=4)
-SMALL_UNET = UNetConfig(channels=(16, 16), blocks_per_level=1, transformer_depth=(1, 1), heads=(2, 2), context_dim=32,
-                        groups=4)
+SMALL_UNET = UNetConfig(
+    channels=(16, 16), blocks_per_level=1, transformer_depth=(1, 1), heads=(2, 2), context_dim=32, groups=4
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +65,12 @@ def corpus():
 
 def plan(out, **settings):
     common = dict(out=out, batch=8, warmup=5, progress=False, **settings)
-    return Plan(64, ClipSettings(text=TEXT, vision=VISION, **common),
-                VaeSettings(config=SMALL_VAE, adversarial_start=0.5, **common),
-                UnetSettings(config=SMALL_UNET, sample_seconds=1e9, **common))
+    return Plan(
+        64,
+        ClipSettings(text=TEXT, vision=VISION, **common),
+        VaeSettings(config=SMALL_VAE, adversarial_start=0.5, **common),
+        UnetSettings(config=SMALL_UNET, sample_seconds=1e9, **common),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +78,16 @@ def trained(corpus, tmp_path_factory):
     """The folder of a whole small training."""
     out = tmp_path_factory.mktemp("run")
     small = plan(out, steps=60)
-    train_all(replace(small, vae=replace(small.vae, lr=3e-3), unet=replace(small.unet, lr=5e-3, steps=160)),
-              corpus, out / "model")
+    train_all(
+        replace(small, vae=replace(small.vae, lr=3e-3), unet=replace(small.unet, lr=5e-3, steps=160)),
+        corpus,
+        out / "model",
+    )
     return out
 
 
 # ── Each stage learns ────────────────────────────────────────────────────────────────────────────────
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage, name", [("clip", "loss"), ("vae", "loss"), ("unet", "loss")])
@@ -116,8 +141,9 @@ def test_the_unet_goes_on_from_a_model(trained, corpus, tmp_path):
     small = plan(tmp_path, steps=1, lr=1e-12)
     start = replace(small.unet, start_from=str(trained / "model"))
     train_all(replace(small, unet=start), corpus, tmp_path / "model", ("unet",))
-    before, after = (load_file(folder / "model" / "unet" / "diffusion_pytorch_model.safetensors")
-                     for folder in (trained, tmp_path))
+    before, after = (
+        load_file(folder / "model" / "unet" / "diffusion_pytorch_model.safetensors") for folder in (trained, tmp_path)
+    )
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)  # one step of hardly any length
     card = (tmp_path / "model" / "README.md").read_text()
     assert "It went on from weights that had seen 1,280 images" in card and "| VAE | 60 | 480 |" in card
@@ -200,6 +226,7 @@ def test_killed_at_a_random_step_and_resumed_to_the_same_bits(tmp_path):
 
 # ── Mixed precision ──────────────────────────────────────────────────────────────────────────────────
 
+
 def test_every_stage_runs_in_bfloat16(corpus, tmp_path):
     """The weights stay float32; the losses stay near those of float32."""
     for bf16 in (False, True):
@@ -213,15 +240,21 @@ def test_every_stage_runs_in_bfloat16(corpus, tmp_path):
 
 # ── CLIP ─────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def test_images_of_which_only_the_caption_is_known_train_too(tmp_path):
     corpus = scenes_corpus(16, wordings=1)
-    corpus = replace(corpus, negatives=[[[]] for _ in corpus.negatives],
-                     shown=torch.full_like(corpus.shown, UNSAID), said=torch.full_like(corpus.said, UNSAID))
+    corpus = replace(
+        corpus,
+        negatives=[[[]] for _ in corpus.negatives],
+        shown=torch.full_like(corpus.shown, UNSAID),
+        said=torch.full_like(corpus.said, UNSAID),
+    )
     train_clip(plan(tmp_path, steps=3).clip, corpus)
     assert (tmp_path / "clip" / "model.safetensors").exists() and (tmp_path / "tokenizer" / "vocab.json").exists()
 
 
 # ── VAE ──────────────────────────────────────────────────────────────────────────────────────────────
+
 
 def test_perceptual_distance():
     distance = PerceptualDistance(new_clip(TEXT, VISION))
@@ -234,11 +267,17 @@ def test_perceptual_distance():
 
 
 def test_every_term_can_be_switched_off(corpus, tmp_path):
-    settings = replace(plan(tmp_path, steps=20).vae, square_weight=0.0, edge_weight=0.0, kl_weight=0.0,
-                       perceptual_weight=0.0, adversarial_weight=0.0)
+    settings = replace(
+        plan(tmp_path, steps=20).vae,
+        square_weight=0.0,
+        edge_weight=0.0,
+        kl_weight=0.0,
+        perceptual_weight=0.0,
+        adversarial_weight=0.0,
+    )
     vae = train_vae(settings, corpus, clip=None)
     assert 0 < psnr(vae, to_signed_float(corpus.images[:8])) < 60
-    line, = read_log(tmp_path / "vae.log.jsonl")
+    (line,) = read_log(tmp_path / "vae.log.jsonl")
     assert line["loss"] == pytest.approx(line["l1"])
     assert not {"edges", "perceptual", "discriminator"} & line.keys()
 
@@ -252,6 +291,7 @@ def test_an_untrained_vae_passes_signals_on():
 
 def test_moments_are_resumed_in_the_memory_order_of_their_weights(tmp_path):
     """The fused AdamW walks through memory without a look at strides, and files do not keep strides."""
+
     def step(conv, optimizer):
         conv(torch.ones(1, 3, 4, 4)).square().mean().backward()
         optimizer.step()
@@ -271,6 +311,7 @@ def test_moments_are_resumed_in_the_memory_order_of_their_weights(tmp_path):
 
 
 # ── U-Net ────────────────────────────────────────────────────────────────────────────────────────────
+
 
 @pytest.fixture(scope="module")
 def cache(corpus):

@@ -15,31 +15,45 @@ from tinyldm.data.world import Scene, Thing, swapped
 
 # What the world's names are called in captions; the first is said most often.
 SYNONYMS = {
-    "small": ("small", "tiny", "little"), "large": ("large", "big"),
-    "red": ("red",), "orange": ("orange",), "yellow": ("yellow",), "green": ("green",),
-    "cyan": ("cyan", "turquoise"), "blue": ("blue",), "purple": ("purple", "violet"), "pink": ("pink",),
-    "circle": ("circle", "disc"), "square": ("square",), "triangle": ("triangle",), "star": ("star",),
-    "cross": ("cross", "plus"), "ring": ("ring",),
+    "small": ("small", "tiny", "little"),
+    "large": ("large", "big"),
+    "red": ("red",),
+    "orange": ("orange",),
+    "yellow": ("yellow",),
+    "green": ("green",),
+    "cyan": ("cyan", "turquoise"),
+    "blue": ("blue",),
+    "purple": ("purple", "violet"),
+    "pink": ("pink",),
+    "circle": ("circle", "disc"),
+    "square": ("square",),
+    "triangle": ("triangle",),
+    "star": ("star",),
+    "cross": ("cross", "plus"),
+    "ring": ("ring",),
 }
 BACKGROUND_SYNONYMS = {
-    "white": ("white",), "gray": ("gray", "grey"), "black": ("black", "dark"),
-    "blue": ("blue", "light blue", "pale blue"), "green": ("green", "light green", "pale green"),
+    "white": ("white",),
+    "gray": ("gray", "grey"),
+    "black": ("black", "dark"),
+    "blue": ("blue", "light blue", "pale blue"),
+    "green": ("green", "light green", "pale green"),
     "cream": ("cream", "beige"),
 }
-BETWEEN = {                       # "a … b"
+BETWEEN = {  # "a … b"
     "left of": ("to the left of", "left of", "on the left of"),
     "right of": ("to the right of", "right of", "on the right of"),
     "above": ("above", "over"),
     "below": ("below", "under", "beneath", "underneath"),
 }
-AFTER = {                         # "b with a …"
-    "left of": "to its left", "right of": "to its right", "above": "above it", "below": "below it",
+AFTER = {  # "b with a …"
+    "left of": "to its left",
+    "right of": "to its right",
+    "above": "above it",
+    "below": "below it",
 }
 OPENINGS = ("", "a picture of ", "an image of ", "a drawing of ")
-GROUNDS = (
-    "", " on {a}{ground} background",
-    ", {ground} background", " on {ground}", " against {a}{ground} background",
-)
+GROUNDS = ("", " on {a}{ground} background", ", {ground} background", " on {ground}", " against {a}{ground} background")
 
 
 @dataclass(frozen=True)
@@ -52,20 +66,20 @@ class Caption:
 
     text: str
     stated: frozenset[str]
-    wording: "Wording"                     # says other scenes in the same way: see `swapped_captions`
+    wording: "Wording"  # says other scenes in the same way: see `swapped_captions`
 
 
 @dataclass(frozen=True)
 class Wording:
     """A way to speak, independent of the scene: the same wording of two scenes differs only where they do."""
 
-    opening: str                           # one of OPENINGS
-    article: str                           # "a", "the" or "" ("red circle above blue square")
-    says_size: tuple[bool, bool]           # of the first thing, of the second
-    says_colour: bool                      # a scene of one thing may leave it out ("a star")
-    order: str                             # "between": a above b; "after": b with a above it; "and": a and b
-    ground: str                            # one of GROUNDS; "" does not name the background
-    luck: tuple[float, ...]                # eight numbers in [0, 1): which synonym is taken
+    opening: str  # one of OPENINGS
+    article: str  # "a", "the" or "" ("red circle above blue square")
+    says_size: tuple[bool, bool]  # of the first thing, of the second
+    says_colour: bool  # a scene of one thing may leave it out ("a star")
+    order: str  # "between": a above b; "after": b with a above it; "and": a and b
+    ground: str  # one of GROUNDS; "" does not name the background
+    luck: tuple[float, ...]  # eight numbers in [0, 1): which synonym is taken
 
     def say(self, scene: Scene) -> Caption:
         """Say the scene in this wording."""
@@ -86,7 +100,7 @@ class Wording:
             names = {"colour": thing.colour, **names}
         if self.says_size[place]:
             names = {"size": thing.size, **names}
-        luck = dict(zip(("size", "colour", "shape"), self.luck[3 * place:3 * place + 3]))
+        luck = dict(zip(("size", "colour", "shape"), self.luck[3 * place : 3 * place + 3]))
         words = " ".join(_choose(SYNONYMS[name], luck[kind]) for kind, name in names.items())
         return _with_article(self.article, words), {f"{kind} {place + 1}" for kind in names}
 
@@ -104,7 +118,7 @@ def draw_wording(rng: np.random.Generator) -> Wording:
     return Wording(
         opening=OPENINGS[0] if u[0] < 0.85 else OPENINGS[1 + int((u[0] - 0.85) / 0.15 * 3)],
         article="a" if u[1] < 0.7 else "" if u[1] < 0.95 else "the",
-        says_size=(bool(u[2] < 0.65), bool(u[2] < 0.6 or u[3] < 0.1)),     # mostly both or neither
+        says_size=(bool(u[2] < 0.65), bool(u[2] < 0.6 or u[3] < 0.1)),  # mostly both or neither
         says_colour=bool(u[4] < 0.95),
         order="between" if u[5] < 0.8 else "after" if u[5] < 0.92 else "and",
         ground="" if u[6] < 0.45 else _choose(GROUNDS[1:], (u[6] - 0.45) / 0.55),
@@ -122,7 +136,7 @@ def meaning(scene: Scene, stated: frozenset[str]) -> tuple:
     if relation in ("right of", "below"):
         things, relation = things[::-1], scene.turned().relation
     background = scene.background if "background" in stated else None
-    if relation is None:                                   # "a and b" is "b and a"
+    if relation is None:  # "a and b" is "b and a"
         return frozenset(Counter(things).items()), relation, background
     return tuple(things), relation, background
 
@@ -167,7 +181,7 @@ def _vocabulary() -> tuple[str, ...]:
     return tuple(sorted({word for phrase in phrases for word in words_of(phrase)}))
 
 
-VOCABULARY = _vocabulary()        # every word that the world can say, sorted
+VOCABULARY = _vocabulary()  # every word that the world can say, sorted
 
 
 def unknown_words(text: str) -> list[str]:

@@ -19,7 +19,7 @@ from tinyldm.data.description import FIELDS, UNSAID, describe, describe_stated
 from tinyldm.data.digits import DIGITS, Digits
 from tinyldm.data.folder import Folder
 
-WORDS = (*VOCABULARY, *DIGITS, "handwritten")    # each of them is one token
+WORDS = (*VOCABULARY, *DIGITS, "handwritten")  # each of them is one token
 SWAPS = ("colour", "shape", "size", "position")  # the kinds of hard negatives
 
 
@@ -27,11 +27,11 @@ SWAPS = ("colour", "shape", "size", "position")  # the kinds of hard negatives
 class Corpus:
     """N images, each with W captions; for each caption what it is not, and for both what is known of them."""
 
-    images: Tensor                     # (N, 3, S, S) uint8
-    captions: list[list[str]]          # N × W
-    negatives: list[list[list[str]]]   # N × W × (0 to 4): the caption with one attribute exchanged between two things
-    shown: Tensor                      # (N, F) int8, `describe` of each scene; UNSAID where nothing is known
-    said: Tensor                       # (N, W, F) int8, `describe_stated` of each caption
+    images: Tensor  # (N, 3, S, S) uint8
+    captions: list[list[str]]  # N × W
+    negatives: list[list[list[str]]]  # N × W × (0 to 4): the caption with one attribute exchanged between two things
+    shown: Tensor  # (N, F) int8, `describe` of each scene; UNSAID where nothing is known
+    said: Tensor  # (N, W, F) int8, `describe_stated` of each caption
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -67,8 +67,9 @@ def _scenes_chunk(chunk: tuple[int, int, int, int]) -> tuple[np.ndarray, list, l
 def _joined(parts: list[tuple[np.ndarray, list, list, list, list]]) -> Corpus:
     images = torch.from_numpy(np.concatenate([part[0] for part in parts])).permute(0, 3, 1, 2).contiguous()
     captions, negatives, shown, said = (sum((part[column] for part in parts), []) for column in range(1, 5))
-    return Corpus(images, captions, negatives, torch.tensor(shown, dtype=torch.int8),
-                  torch.tensor(said, dtype=torch.int8))
+    return Corpus(
+        images, captions, negatives, torch.tensor(shown, dtype=torch.int8), torch.tensor(said, dtype=torch.int8)
+    )
 
 
 def digits_corpus(size: int = 64) -> Corpus:

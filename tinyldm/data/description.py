@@ -12,10 +12,14 @@ from tinyldm.data.world import BACKGROUNDS, COLOURS, SHAPES, SIZES, Scene
 FIELDS = {
     "relation": ("none", "left of", "above"),
     "background": tuple(BACKGROUNDS),
-    "colour 1": tuple(COLOURS), "shape 1": SHAPES, "size 1": tuple(SIZES),
-    "colour 2": tuple(COLOURS), "shape 2": SHAPES, "size 2": tuple(SIZES),
+    "colour 1": tuple(COLOURS),
+    "shape 1": SHAPES,
+    "size 1": tuple(SIZES),
+    "colour 2": tuple(COLOURS),
+    "shape 2": SHAPES,
+    "size 2": tuple(SIZES),
 }
-UNSAID = -100                     # a field that is left empty; `F.cross_entropy` ignores this number
+UNSAID = -100  # a field that is left empty; `F.cross_entropy` ignores this number
 
 
 def describe(scene: Scene) -> list[int]:
@@ -35,7 +39,7 @@ def describe_stated(scene: Scene, stated: frozenset[str]) -> list[int]:
     turned = scene.canonical() is not scene
     fields = {_in_the_form(name, turned) for name in stated}
     if scene.relation is None:
-        fields.add("relation")    # a caption of one thing says that there is no other
+        fields.add("relation")  # a caption of one thing says that there is no other
     elif "relation" not in stated:
         fields &= {"background"}  # "a star and a ring": which of them is the left one is not said
     return [option if field in fields else UNSAID for field, option in zip(FIELDS, describe(scene))]

@@ -16,7 +16,7 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 class Digit:
     """What there is to know about an image of a digit."""
 
-    value: int                    # 0 … 9
+    value: int  # 0 … 9
 
 
 class Digits:
@@ -29,9 +29,9 @@ class Digits:
         if size < 8:
             raise ValueError(f"the digits are 8×8 pixels and are only enlarged: size must be ≥ 8, got {size}")
         data = load_digits()
-        gray = torch.from_numpy((data.images / 8 - 1).astype(np.float32))[:, None]       # 0 … 16 -> [-1, 1]
+        gray = torch.from_numpy((data.images / 8 - 1).astype(np.float32))[:, None]  # 0 … 16 -> [-1, 1]
         self.values = data.target.tolist()
-        self.size, self._gray = size, gray            # (1797, 1, 8, 8)
+        self.size, self._gray = size, gray  # (1797, 1, 8, 8)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -40,7 +40,7 @@ class Digits:
         """The image (3, size, size) float32 in [-1, 1], its caption, and its value."""
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} of a data set of {len(self)} digits")
-        image = self._gray[index:index + 1]
+        image = self._gray[index : index + 1]
         if self.size > 8:
             image = F.interpolate(image, size=(self.size, self.size), mode="bicubic").clamp(-1, 1)
         value = self.values[index]

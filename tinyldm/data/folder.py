@@ -25,8 +25,10 @@ class Folder:
         path = Path(path)
         metadata = path / "metadata.jsonl"
         if not metadata.is_file():
-            raise ValueError(f"{path} has no metadata.jsonl; expected a folder with one line "
-                             '{"file_name": "cat.jpg", "text": "a cat"} in that file for each image')
+            raise ValueError(
+                f"{path} has no metadata.jsonl; expected a folder with one line "
+                '{"file_name": "cat.jpg", "text": "a cat"} in that file for each image'
+            )
         self.captions: list[str] = []
         self.skipped: list[tuple[str, str]] = []
         images = []
@@ -43,7 +45,7 @@ class Folder:
                 self.skipped.append((name, _reason(error)))
         if not images:
             raise ValueError(f"nothing usable in {metadata}: {summary(self.skipped) or 'it is empty'}")
-        self.images = np.stack(images)                # (N, size, size, 3) uint8
+        self.images = np.stack(images)  # (N, size, size, 3) uint8
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -52,7 +54,7 @@ class Folder:
         """The image (3, size, size) float32 in [-1, 1] and its caption; attributes are not known."""
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} of a folder of {len(self)} images")
-        image = torch.from_numpy(self.images[index]).permute(2, 0, 1)      # (H, W, 3) -> (3, H, W)
+        image = torch.from_numpy(self.images[index]).permute(2, 0, 1)  # (H, W, 3) -> (3, H, W)
         return image.float() / 127.5 - 1, self.captions[index], None
 
 

@@ -19,12 +19,13 @@ from tinyldm.data.folder import _to_rgb
 from tinyldm.training.checkpoints import write_whole
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-MARGIN, GAP = 12, 8                             # pixels around and between the pictures of a page
+MARGIN, GAP = 12, 8  # pixels around and between the pictures of a page
 PAGE, INK, FAINT = "white", (32, 32, 36), (120, 120, 128)
-FINE_ENOUGH = 192                               # pictures smaller than this are enlarged by a whole number
+FINE_ENOUGH = 192  # pictures smaller than this are enlarged by a whole number
 
 
 # ── In ───────────────────────────────────────────────────────────────────────────────────────────────
+
 
 def open_picture(file: str | Path) -> Image.Image:
     """Any picture file, upright, in RGB; transparent parts on white.
@@ -55,8 +56,10 @@ def mask_from_box(box: tuple[int, int, int, int], image: Image.Image) -> Image.I
     left, top, right, bottom = box
     width, height = image.size
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
-        raise ValueError(f"the box {left},{top},{right},{bottom} is not inside the picture; expected left < right in "
-                         f"0 … {width} and top < bottom in 0 … {height}")
+        raise ValueError(
+            f"the box {left},{top},{right},{bottom} is not inside the picture; expected left < right in "
+            f"0 … {width} and top < bottom in 0 … {height}"
+        )
     mask = Image.new("RGB", image.size, "black")
     mask.paste("white", box)
     return mask
@@ -68,16 +71,20 @@ def fitted_mask(mask: Image.Image, image: Image.Image, size: tuple[int, int]) ->
     Raises: ValueError where it is of another size than the picture, or marks nothing.
     """
     if mask.size != image.size:
-        raise ValueError(f"the mask has {mask.width}×{mask.height} pixels and the picture "
-                         f"{image.width}×{image.height}; expected the same")
+        raise ValueError(
+            f"the mask has {mask.width}×{mask.height} pixels and the picture "
+            f"{image.width}×{image.height}; expected the same"
+        )
     marked = (fitted(mask, size).mean(1, keepdim=True) >= 0.5).float()
     if not marked.any():
-        raise ValueError("the mask marks nothing in the part of the picture that is used; expected white where to "
-                         "paint")
+        raise ValueError(
+            "the mask marks nothing in the part of the picture that is used; expected white where to paint"
+        )
     return marked
 
 
 # ── Out ──────────────────────────────────────────────────────────────────────────────────────────────
+
 
 def require_place(file: Path, suffixes: tuple[str, ...]) -> None:
     """Make the folder of a file to be written, before the long work starts.
@@ -161,7 +168,7 @@ def wrapped(text: str, font: ImageFont.FreeTypeFont, width: int, most: int) -> l
     """Break a text into lines of at most `width` pixels; what does not fit into `most` lines ends in "…"."""
     lines = [""]
     for word in text.split():
-        while font.getlength(word) > width:      # a word longer than a line is cut
+        while font.getlength(word) > width:  # a word longer than a line is cut
             fits = max(1, sum(font.getlength(word[:end]) <= width for end in range(1, len(word))))
             lines.append(word[:fits])
             word = word[fits:]
@@ -171,4 +178,4 @@ def wrapped(text: str, font: ImageFont.FreeTypeFont, width: int, most: int) -> l
         else:
             lines.append(word)
     lines = [line for line in lines if line]
-    return lines if len(lines) <= most else [*lines[:most - 1], lines[most - 1][:-1] + "…"]
+    return lines if len(lines) <= most else [*lines[: most - 1], lines[most - 1][:-1] + "…"]

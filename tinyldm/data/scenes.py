@@ -25,11 +25,12 @@ from tinyldm.data.world import (
 )
 
 IMAGE_SIZE = 64
-MARGIN = 1.5                      # pixels between an object and the edge of the image
-GAP = 2.5                         # pixels between two objects, at least
+MARGIN = 1.5  # pixels between an object and the edge of the image
+GAP = 2.5  # pixels between two objects, at least
 
 
 # ---------------------------------------------------------------- attributes
+
 
 def draw(seed: int, index: int, held_out: bool = False) -> Scene:
     """The scene number `index` of the world `seed`; of the training split, or of the held-out split."""
@@ -63,15 +64,21 @@ def _one_thing(u: np.ndarray) -> Scene:
     size = _pick(tuple(SIZES), u[3])
     radius = _between(*SIZES[size], u[4])
     low, high = MARGIN + radius, IMAGE_SIZE - MARGIN - radius
-    thing = Thing(_pick(tuple(COLOURS), u[1]), _pick(SHAPES, u[2]), size,
-                  _between(low, high, u[5]), _between(low, high, u[6]), radius)
+    thing = Thing(
+        _pick(tuple(COLOURS), u[1]),
+        _pick(SHAPES, u[2]),
+        size,
+        _between(low, high, u[5]),
+        _between(low, high, u[6]),
+        radius,
+    )
     return Scene((thing,), None, _pick(tuple(BACKGROUNDS), u[17]), _tilt(u))
 
 
 def _two_things(u: np.ndarray) -> Scene:
     """Two things of different colours, side by side or one above the other, apart and inside the image."""
     first, second = _pick(tuple(COLOURS), u[1]), _pick(tuple(COLOURS), u[7])
-    if first == second:                                    # a uniform choice among the seven others
+    if first == second:  # a uniform choice among the seven others
         others = [name for name in COLOURS if name != first]
         second = _pick(others, u[7] * len(COLOURS) % 1)
     sizes = [_pick(tuple(SIZES), u[3]), _pick(tuple(SIZES), u[9])]
@@ -94,7 +101,7 @@ def _place(radii: list[float], u: np.ndarray) -> tuple[list[float], list[float]]
     along = [MARGIN + radii[0] + before, MARGIN + 2 * radii[0] + GAP + radii[1] + after]
     bounds = [(MARGIN + r, IMAGE_SIZE - MARGIN - r) for r in radii]
     start = _between(*bounds[0], u[2])
-    offset = 0.6 * (float(u[3]) - 0.5) * (along[1] - along[0])     # mostly along the axis: no diagonals
+    offset = 0.6 * (float(u[3]) - 0.5) * (along[1] - along[0])  # mostly along the axis: no diagonals
     return along, [start, min(max(start + offset, bounds[1][0]), bounds[1][1])]
 
 
@@ -103,6 +110,7 @@ def _tilt(u: np.ndarray) -> tuple[float, float]:
 
 
 # ---------------------------------------------------------------- pixels
+
 
 def circle_distance(x, y, r):
     return np.sqrt(x * x + y * y) - r
@@ -122,12 +130,12 @@ def triangle_distance(x, y, r):
 def star_distance(x, y, r, waist=0.45):
     """Mirrors fold the five arms onto half of the upper one; its edge is then one half-plane."""
     outer, inner = 1.05 * r, waist * r
-    cos, sin = 0.8090169943749475, 0.5877852522924731      # of 36°
-    x, y = np.abs(x), 0.095 * outer - y                    # y up; the star's box is centred, not its middle
+    cos, sin = 0.8090169943749475, 0.5877852522924731  # of 36°
+    x, y = np.abs(x), 0.095 * outer - y  # y up; the star's box is centred, not its middle
     for normal_x in (cos, -cos):
         over = 2 * np.maximum(normal_x * x - sin * y, 0)
         x, y = x - over * normal_x, y + over * sin
-    edge_x, edge_y = outer - inner * cos, inner * sin      # the normal of the edge from the tip inwards
+    edge_x, edge_y = outer - inner * cos, inner * sin  # the normal of the edge from the tip inwards
     length = np.sqrt(edge_x**2 + edge_y**2)
     return (np.abs(x) * edge_x + (y - outer) * edge_y) / length
 
@@ -142,8 +150,9 @@ def ring_distance(x, y, r):
 
 
 # Signed distances from the edge, pixels, negative inside; all fill the box from -r to r.
-DISTANCE = dict(zip(SHAPES, (circle_distance, square_distance, triangle_distance,
-                             star_distance, cross_distance, ring_distance)))
+DISTANCE = dict(
+    zip(SHAPES, (circle_distance, square_distance, triangle_distance, star_distance, cross_distance, ring_distance))
+)
 # Pixel centres: column (1, 1, 64) and row (1, 64, 1).
 _X = (np.arange(IMAGE_SIZE, dtype=np.float32) + np.float32(0.5))[None, None, :]
 _Y = _X.transpose(0, 2, 1)
@@ -151,12 +160,11 @@ _Y = _X.transpose(0, 2, 1)
 
 def render(scenes: list[Scene]) -> np.ndarray:
     """Draw scenes: images (B, 64, 64, 3) uint8, sRGB."""
-    image = ground(scenes)                                                  # (B, 64, 64, 3) float32
+    image = ground(scenes)  # (B, 64, 64, 3) float32
     for place in (0, 1):
         for shape, distance in DISTANCE.items():
             which = [
-                i for i, scene in enumerate(scenes)
-                if place < len(scene.things) and scene.things[place].shape == shape
+                i for i, scene in enumerate(scenes) if place < len(scene.things) and scene.things[place].shape == shape
             ]
             if which:
                 image[which] = paint(image[which], [scenes[i].things[place] for i in which], distance)
@@ -164,12 +172,12 @@ def render(scenes: list[Scene]) -> np.ndarray:
 
 
 def _column(values) -> np.ndarray:
-    return np.array(values, dtype=np.float32)[:, None, None]                 # (B,) -> (B, 1, 1)
+    return np.array(values, dtype=np.float32)[:, None, None]  # (B,) -> (B, 1, 1)
 
 
 def ground(scenes: list[Scene]) -> np.ndarray:
     """A straight gradient between the two colours of the background, in the direction of the tilt."""
-    ends = np.array([BACKGROUNDS[scene.background] for scene in scenes], dtype=np.float32)   # (B, 2, 3)
+    ends = np.array([BACKGROUNDS[scene.background] for scene in scenes], dtype=np.float32)  # (B, 2, 3)
     tilt_x, tilt_y = (_column([scene.tilt[axis] for scene in scenes]) for axis in (0, 1))
     centre = np.float32(IMAGE_SIZE / 2)
     shade = 0.5 + (tilt_x * (_X - centre) + tilt_y * (_Y - centre)) / np.float32(2 * IMAGE_SIZE)
@@ -184,10 +192,10 @@ def paint(image: np.ndarray, things: list[Thing], distance, colour: np.ndarray |
     """
     x, y = (_X - _column([thing.x for thing in things])), (_Y - _column([thing.y for thing in things]))
     radius = _column([thing.radius for thing in things])
-    cover = np.clip(0.5 - distance(x, y, radius), 0, 1)[..., None]           # (B, 64, 64, 1)
+    cover = np.clip(0.5 - distance(x, y, radius), 0, 1)[..., None]  # (B, 64, 64, 1)
     if colour is None:
         colour = np.array([COLOURS[thing.colour] for thing in things], dtype=np.float32)[:, None, None, :]
-    light = (np.clip(-y / radius, -1, 1) * np.float32(0.1))[..., None]       # (B, 64, 1, 1)
+    light = (np.clip(-y / radius, -1, 1) * np.float32(0.1))[..., None]  # (B, 64, 1, 1)
     goal = np.where(light > 0, np.float32(255), np.float32(0))
     shaded = colour + (goal - colour) * np.abs(light)
     return image + (shaded - image) * cover
@@ -199,6 +207,7 @@ def to_bytes(image: np.ndarray) -> np.ndarray:
 
 
 # ---------------------------------------------------------------- batches
+
 
 def batch(seed: int, indices, held_out: bool = False) -> tuple[np.ndarray, list[Caption], list[Scene]]:
     """The images (B, 64, 64, 3) uint8, captions and scenes of these indices.
@@ -233,4 +242,4 @@ class Scenes:
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:
     """Images (B, H, W, 3) uint8 as training sees them: (B, 3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1    # (B, H, W, 3) -> (B, 3, H, W)
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1  # (B, H, W, 3) -> (B, 3, H, W)

@@ -6,7 +6,7 @@ attributes; `scenes.py` draws the picture of it and `captions.py` says it in wor
 
 from dataclasses import dataclass, replace
 
-COLOURS = {                       # the colour of an object, sRGB: saturated, so that it stands out
+COLOURS = {  # the colour of an object, sRGB: saturated, so that it stands out
     "red": (222, 40, 48),
     "orange": (250, 132, 26),
     "yellow": (252, 212, 36),
@@ -17,9 +17,9 @@ COLOURS = {                       # the colour of an object, sRGB: saturated, so
     "pink": (246, 112, 182),
 }
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
-SIZES = {"small": (9.5, 10.5), "large": (14.0, 17.0)}      # the range of the radius, pixels
-LARGEST_IN_PAIR = 14.6            # two large objects of this radius just fit side by side in 64 pixels
-BACKGROUNDS = {                   # the two ends of a gradient, sRGB: pale or dark, so that objects stand out
+SIZES = {"small": (9.5, 10.5), "large": (14.0, 17.0)}  # the range of the radius, pixels
+LARGEST_IN_PAIR = 14.6  # two large objects of this radius just fit side by side in 64 pixels
+BACKGROUNDS = {  # the two ends of a gradient, sRGB: pale or dark, so that objects stand out
     "white": ((255, 255, 255), (232, 234, 240)),
     "gray": ((172, 174, 180), (136, 138, 146)),
     "black": ((52, 55, 68), (18, 19, 27)),
@@ -32,32 +32,30 @@ RELATIONS = tuple(CONVERSE)
 
 # Never in a training scene, so that a model's pictures of them show whether it composes or only remembers.
 # They are none of the first things that a newcomer would ask for.
-HELD_OUT_PAIRS = frozenset({
-    ("cyan", "cross"), ("purple", "triangle"), ("orange", "ring"), ("pink", "square"),
-})
-HELD_OUT_RELATION = ("ring", "above", "triangle")          # and so no triangle below a ring either
+HELD_OUT_PAIRS = frozenset({("cyan", "cross"), ("purple", "triangle"), ("orange", "ring"), ("pink", "square")})
+HELD_OUT_RELATION = ("ring", "above", "triangle")  # and so no triangle below a ring either
 
 
 @dataclass(frozen=True)
 class Thing:
     """One object: what it is, and exactly where (its bounding square is centre ± radius)."""
 
-    colour: str                   # a key of COLOURS
-    shape: str                    # one of SHAPES
-    size: str                     # a key of SIZES
-    x: float                      # centre, pixels from the left edge
-    y: float                      # centre, pixels from the top edge
-    radius: float                 # half the width of the bounding square, pixels
+    colour: str  # a key of COLOURS
+    shape: str  # one of SHAPES
+    size: str  # a key of SIZES
+    x: float  # centre, pixels from the left edge
+    y: float  # centre, pixels from the top edge
+    radius: float  # half the width of the bounding square, pixels
 
 
 @dataclass(frozen=True)
 class Scene:
     """Everything that there is to know about one image."""
 
-    things: tuple[Thing, ...]     # one, or two: (subject, object) as in "subject above object"
-    relation: str | None          # one of RELATIONS; None with one thing
-    background: str               # a key of BACKGROUNDS
-    tilt: tuple[float, float]     # the direction in which the background gets darker, each in [-1, 1]
+    things: tuple[Thing, ...]  # one, or two: (subject, object) as in "subject above object"
+    relation: str | None  # one of RELATIONS; None with one thing
+    background: str  # a key of BACKGROUNDS
+    tilt: tuple[float, float]  # the direction in which the background gets darker, each in [-1, 1]
 
     def turned(self) -> "Scene":
         """The same picture told the other way round: "a above b" is "b below a"."""

@@ -33,20 +33,25 @@ QUESTIONS = {
     "count": ("1", "2", "other"),
     "relation": ("left of", "above"),
     "background": tuple(BACKGROUNDS),
-    "colour 1": (*COLOURS, UNCLEAR), "shape 1": (*SHAPES, UNCLEAR), "size 1": tuple(SIZES),
-    "colour 2": (*COLOURS, UNCLEAR), "shape 2": (*SHAPES, UNCLEAR), "size 2": tuple(SIZES),
+    "colour 1": (*COLOURS, UNCLEAR),
+    "shape 1": (*SHAPES, UNCLEAR),
+    "size 1": tuple(SIZES),
+    "colour 2": (*COLOURS, UNCLEAR),
+    "shape 2": (*SHAPES, UNCLEAR),
+    "size 2": tuple(SIZES),
 }
-NOT_ASKED = -100                  # the target of a question without an answer, e.g. the relation of one thing
+NOT_ASKED = -100  # the target of a question without an answer, e.g. the relation of one thing
 
 
 # ---------------------------------------------------------------- reading
+
 
 @dataclass(frozen=True)
 class Reading:
     """What the judge sees in one image."""
 
-    things: tuple[dict[str, str], ...]     # {"colour", "shape", "size"} each; none if the count is "other"
-    relation: str | None                   # "left of" or "above"; None unless there are two things
+    things: tuple[dict[str, str], ...]  # {"colour", "shape", "size"} each; none if the count is "other"
+    relation: str | None  # "left of" or "above"; None unless there are two things
     background: str
 
 
@@ -56,13 +61,13 @@ class Judge(nn.Module):
     def __init__(self):
         super().__init__()
         self.look = nn.Sequential(
-            _conv(3, 24, stride=2),        # (B, 3, 64, 64) -> (B, 24, 32, 32)
-            _conv(24, 48, stride=2),       # -> (B, 48, 16, 16)
+            _conv(3, 24, stride=2),  # (B, 3, 64, 64) -> (B, 24, 32, 32)
+            _conv(24, 48, stride=2),  # -> (B, 48, 16, 16)
             _conv(48, 48, stride=1),
-            _conv(48, 80, stride=2),       # -> (B, 80, 8, 8)
+            _conv(48, 80, stride=2),  # -> (B, 80, 8, 8)
             _conv(80, 80, stride=1),
-            nn.Conv2d(80, 16, 1),          # few channels, but all places: order and relation need them
-            nn.Flatten(),                  # -> (B, 1024)
+            nn.Conv2d(80, 16, 1),  # few channels, but all places: order and relation need them
+            nn.Flatten(),  # -> (B, 1024)
         )
         self.think = nn.Linear(16 * 8 * 8, 128)
         self.answer = nn.Linear(128, sum(len(names) for names in QUESTIONS.values()))
@@ -105,20 +110,20 @@ class Judge(nn.Module):
 
 def _conv(channels_in: int, channels_out: int, stride: int) -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1),
-        nn.GroupNorm(8, channels_out),
-        nn.SiLU(),
+        nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1), nn.GroupNorm(8, channels_out), nn.SiLU()
     )
 
 
 def _reading(named: dict[str, str]) -> Reading:
     count = {"1": 1, "2": 2, "other": 0}[named["count"]]
-    things = tuple({kind: named[f"{kind} {place}"] for kind in ("colour", "shape", "size")}
-                   for place in range(1, count + 1))
+    things = tuple(
+        {kind: named[f"{kind} {place}"] for kind in ("colour", "shape", "size")} for place in range(1, count + 1)
+    )
     return Reading(things, named["relation"] if count == 2 else None, named["background"])
 
 
 # ---------------------------------------------------------------- judging
+
 
 def everything(scene: Scene) -> frozenset[str]:
     """All that a caption can state of the scene, in the terms of `Caption.stated`."""
@@ -136,9 +141,9 @@ def verdict(reading: Reading, scene: Scene, stated: frozenset[str]) -> dict[str,
     exchanged, they are compared exchanged, and it is the relation that is wrong. "strict": all is right.
     """
     scene_told = scene.canonical()
-    order = [1, 2] if scene_told is scene else [2, 1]      # "colour 1" may be of the lower or right thing
+    order = [1, 2] if scene_told is scene else [2, 1]  # "colour 1" may be of the lower or right thing
     kinds = ("colour", "shape", "size")
-    asked = [                                              # per thing, in the reading's order
+    asked = [  # per thing, in the reading's order
         {kind: getattr(thing, kind) for kind in kinds if f"{kind} {place}" in stated}
         for thing, place in zip(scene_told.things, order)
     ]
@@ -159,6 +164,7 @@ def verdict(reading: Reading, scene: Scene, stated: frozenset[str]) -> dict[str,
 
 def _align(seen, asked) -> tuple[tuple, bool]:
     """The things seen, exchanged if that makes more of what was asked right; and whether they were."""
+
     def right(things):
         return sum(have[kind] == name for have, want in zip(things, asked) for kind, name in want.items())
 
@@ -167,6 +173,7 @@ def _align(seen, asked) -> tuple[tuple, bool]:
 
 
 # ---------------------------------------------------------------- training
+
 
 def targets(scene: Scene) -> list[int]:
     """The right answer to each of QUESTIONS, NOT_ASKED where there is none."""
@@ -205,7 +212,7 @@ def training_batch(seed: int, step: int, size: int = 64) -> tuple[torch.Tensor, 
     clean = 3 * size // 4
     extra = [_spoiled_example(rng, scene) for scene in drawn[clean:]]
     pixels = np.concatenate([scenes.render(drawn[:clean]), np.stack([image for image, _ in extra])])
-    image = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255       # (B, H, W, 3) -> (B, 3, H, W)
+    image = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255  # (B, H, W, 3) -> (B, 3, H, W)
     answers = torch.tensor([targets(scene) for scene in drawn[:clean]] + [answer for _, answer in extra])
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
     soft = spoiled.soften(image, generator)
@@ -231,7 +238,7 @@ def train(steps: int, seed: int, minutes: float = math.inf, progress: bool = Tru
         done = max(step / steps, (time.monotonic() - start) / 60 / minutes)
         if done >= 1:
             break
-        for group in optimizer.param_groups:               # a short warm-up, then half a cosine
+        for group in optimizer.param_groups:  # a short warm-up, then half a cosine
             group["lr"] = 1e-3 * min(1, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * done))
         image, answers = training_batch(seed, step)
         loss = loss_of(judge(image)[0], answers)

@@ -41,10 +41,10 @@ from tinyldm.training.export import PROJECTIONS, clip_of
 from tinyldm.training.run import generator_at
 from tinyldm.vae import to_signed, to_unit
 
-FRESH = 1_000_000             # worlds from this seed on are for measuring; training uses small seeds
-GROUP = 128                   # retrieval: each image has to find its caption among so many
-SHOWN = 16                    # pictures of the figure
-IMAGE_CONTEXT, CLIP = "image context", "CLIP"     # the two parts of a report that not every model can have
+FRESH = 1_000_000  # worlds from this seed on are for measuring; training uses small seeds
+GROUP = 128  # retrieval: each image has to find its caption among so many
+SHOWN = 16  # pictures of the figure
+IMAGE_CONTEXT, CLIP = "image context", "CLIP"  # the two parts of a report that not every model can have
 # "red circle above blue square": nothing is named but what a swap exchanges.
 PLAIN = Wording("", "", (False, False), True, "between", "", (0.0,) * 8)
 
@@ -53,14 +53,14 @@ PLAIN = Wording("", "", (False, False), True, "between", "", (0.0,) * 8)
 class EvaluationSettings:
     """How a model is measured."""
 
-    captions: int = 1000              # fresh captions; a quarter as many of held-out scenes and of context images
-    seed: int = 0                     # of the fresh world and of the noise
+    captions: int = 1000  # fresh captions; a quarter as many of held-out scenes and of context images
+    seed: int = 0  # of the fresh world and of the noise
     steps: int = 25
     guidance_scale: float = 3.0
     sampler: Callable = ddim
-    batch: int = 100                  # pictures drawn at once
-    training_images: int = 30_000     # among which copies are looked for
-    progress: bool = True             # show progress bars
+    batch: int = 100  # pictures drawn at once
+    training_images: int = 30_000  # among which copies are looked for
+    progress: bool = True  # show progress bars
 
     def __post_init__(self):
         if self.captions < 8:
@@ -75,7 +75,7 @@ class EvaluationSettings:
 class World:
     """Fresh scenes: what is asked of the model, and what the real pictures are."""
 
-    images: Tensor            # (N, 3, 64, 64) uint8
+    images: Tensor  # (N, 3, 64, 64) uint8
     captions: list[Caption]
     scenes: list[Scene]
 
@@ -84,16 +84,18 @@ class World:
 class Gallery:
     """The first pictures of an evaluation, to look at."""
 
-    images: Tensor            # (K, 3, 64, 64) uint8
+    images: Tensor  # (K, 3, 64, 64) uint8
     captions: list[str]
-    strict: list[bool]        # is everything right, says the judge
-    nearest: Tensor           # (K, 3, 64, 64) uint8, the nearest training image of each
+    strict: list[bool]  # is everything right, says the judge
+    nearest: Tensor  # (K, 3, 64, 64) uint8, the nearest training image of each
 
 
 # ── The whole ────────────────────────────────────────────────────────────────────────────────────────
 
-def evaluate(name: str | Path = "tiny", settings: EvaluationSettings = EvaluationSettings(),
-             device: torch.device | str = "cpu") -> tuple[dict[str, Any], Gallery]:
+
+def evaluate(
+    name: str | Path = "tiny", settings: EvaluationSettings = EvaluationSettings(), device: torch.device | str = "cpu"
+) -> tuple[dict[str, Any], Gallery]:
     """Measure the model in a folder.
 
     Args: name: "tiny" or a model folder, as `LatentDiffusion.from_pretrained` takes it.
@@ -111,8 +113,10 @@ def evaluate(name: str | Path = "tiny", settings: EvaluationSettings = Evaluatio
     pictures = generate(model, world.captions, settings, "captions")
     composed = generate(model, held_out.captions, settings, "held-out captions")
     verdicts = judged(judge, pictures, world)
-    report: dict[str, Any] = {"captions": by_count(verdicts, world),
-                              "held-out captions": by_count(judged(judge, composed, held_out), held_out)}
+    report: dict[str, Any] = {
+        "captions": by_count(verdicts, world),
+        "held-out captions": by_count(judged(judge, composed, held_out), held_out),
+    }
     if IMAGE_CONTEXT not in skipped:
         report[IMAGE_CONTEXT] = image_context(model, judge, world, settings)
     report["reconstruction"] = reconstruction(model, judge, world, settings)
@@ -123,23 +127,31 @@ def evaluate(name: str | Path = "tiny", settings: EvaluationSettings = Evaluatio
     report |= {"skipped": skipped} | circumstances(name, settings, device)
     report["seconds"] = round(time.monotonic() - start, 1)
     shown = slice(0, SHOWN)
-    return report, Gallery(pictures[shown], [caption.text for caption in world.captions[shown]],
-                           [verdict["strict"] for verdict in verdicts[shown]], closest)
+    return report, Gallery(
+        pictures[shown],
+        [caption.text for caption in world.captions[shown]],
+        [verdict["strict"] for verdict in verdicts[shown]],
+        closest,
+    )
 
 
 def require_small_world(model: LatentDiffusion, name: str | Path) -> None:
     """Raises ValueError unless the model's pictures have the size that the judge reads."""
     height, width = model.image_size
     if (height, width) != (scenes.IMAGE_SIZE, scenes.IMAGE_SIZE):
-        raise ValueError(f"the model in {name} makes pictures of {height}×{width} pixels; the judge reads the small "
-                         f"world's, {scenes.IMAGE_SIZE}×{scenes.IMAGE_SIZE}")
+        raise ValueError(
+            f"the model in {name} makes pictures of {height}×{width} pixels; the judge reads the small "
+            f"world's, {scenes.IMAGE_SIZE}×{scenes.IMAGE_SIZE}"
+        )
 
 
 def lacking(model: LatentDiffusion, folder: Path) -> dict[str, str]:
     """What cannot be measured, and which part of the model is missing for it."""
     if model.image_encoder is None:
-        return {IMAGE_CONTEXT: "the model has no image encoder",
-                CLIP: "the model has no image tower to compare captions with"}
+        return {
+            IMAGE_CONTEXT: "the model has no image encoder",
+            CLIP: "the model has no image tower to compare captions with",
+        }
     if not (folder / PROJECTIONS).is_file():
         return {CLIP: f"the folder has no {PROJECTIONS}, which training leaves beside the model"}
     return {}
@@ -148,15 +160,23 @@ def lacking(model: LatentDiffusion, folder: Path) -> dict[str, str]:
 def circumstances(name: str | Path, settings: EvaluationSettings, device: torch.device | str) -> dict[str, Any]:
     """What has to be known to measure the same again."""
     said = asdict(settings) | {"sampler": settings.sampler.__name__}
-    return {"model": str(name), "settings": said, "versions": machine.versions(),
-            "hardware": machine.hardware(device), "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")}
+    return {
+        "model": str(name),
+        "settings": said,
+        "versions": machine.versions(),
+        "hardware": machine.hardware(device),
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+    }
 
 
 def fresh_world(seed: int, count: int, settings: EvaluationSettings, held_out: bool = False) -> World:
     """`count` scenes that no training has seen."""
     parts = [scenes.batch(FRESH + seed, part, held_out) for part in batches(count, 500, "fresh scenes", settings)]
-    return World(to_channels(np.concatenate([images for images, _, _ in parts])),
-                 sum((captions for _, captions, _ in parts), []), sum((drawn for _, _, drawn in parts), []))
+    return World(
+        to_channels(np.concatenate([images for images, _, _ in parts])),
+        sum((captions for _, captions, _ in parts), []),
+        sum((drawn for _, _, drawn in parts), []),
+    )
 
 
 def batches(count: int, size: int, what: str, settings: EvaluationSettings) -> Iterator[range]:
@@ -185,39 +205,65 @@ def to_float(images: Tensor) -> Tensor:
 
 # ── Captions ─────────────────────────────────────────────────────────────────────────────────────────
 
-def generate(model: LatentDiffusion, captions: list[Caption], settings: EvaluationSettings, what: str,
-             context: Tensor | None = None) -> Tensor:
+
+def generate(
+    model: LatentDiffusion,
+    captions: list[Caption],
+    settings: EvaluationSettings,
+    what: str,
+    context: Tensor | None = None,
+) -> Tensor:
     """A picture for each caption: (N, 3, 64, 64) uint8. With `context`, images (N, 3, 64, 64) uint8 are read too."""
     pictures = []
     for number, part in enumerate(batches(len(captions), settings.batch, what, settings)):
-        seen = None if context is None else model.encode_image(to_float(context[part.start:part.stop]))
-        pictures.append(to_bytes(model.generate(
-            [captions[i].text for i in part], steps=settings.steps, guidance_scale=settings.guidance_scale,
-            sampler=settings.sampler, generator=generator_at(settings.seed, number), image_context=seen)))
+        seen = None if context is None else model.encode_image(to_float(context[part.start : part.stop]))
+        pictures.append(
+            to_bytes(
+                model.generate(
+                    [captions[i].text for i in part],
+                    steps=settings.steps,
+                    guidance_scale=settings.guidance_scale,
+                    sampler=settings.sampler,
+                    generator=generator_at(settings.seed, number),
+                    image_context=seen,
+                )
+            )
+        )
     return torch.cat(pictures)
 
 
 def judged(judge: Judge, pictures: Tensor, world: World) -> list[dict[str, bool]]:
     """The judge's verdict on each picture, about what its caption states and nothing else."""
-    return [verdict(reading, scene, caption.stated)
-            for reading, scene, caption in zip(judge.read(to_float(pictures)), world.scenes, world.captions)]
+    return [
+        verdict(reading, scene, caption.stated)
+        for reading, scene, caption in zip(judge.read(to_float(pictures)), world.scenes, world.captions)
+    ]
 
 
 def by_count(verdicts: list[dict[str, bool]], world: World) -> dict[str, dict[str, dict]]:
     """Shares of all captions, of those with one object, and of those with two."""
     counts = [len(scene.things) for scene in world.scenes]
-    chosen = {"all": verdicts, "one object": [v for v, count in zip(verdicts, counts) if count == 1],
-              "two objects": [v for v, count in zip(verdicts, counts) if count == 2]}
+    chosen = {
+        "all": verdicts,
+        "one object": [v for v, count in zip(verdicts, counts) if count == 1],
+        "two objects": [v for v, count in zip(verdicts, counts) if count == 2],
+    }
     return {name: {kind: plain(found) for kind, found in shares(some).items()} for name, some in chosen.items() if some}
 
 
 def plain(found: Share) -> dict[str, float]:
     """A share as JSON can hold it."""
-    return {"share": round(found.value, 4), "low": round(found.low, 4), "high": round(found.high, 4),
-            "right": found.right, "of": found.of}
+    return {
+        "share": round(found.value, 4),
+        "low": round(found.low, 4),
+        "high": round(found.high, 4),
+        "right": found.right,
+        "of": found.of,
+    }
 
 
 # ── Image context ────────────────────────────────────────────────────────────────────────────────────
+
 
 def image_context(model: LatentDiffusion, judge: Judge, world: World, settings: EvaluationSettings) -> dict:
     """Give pictures and no caption as context: do background and colours come back?
@@ -228,8 +274,10 @@ def image_context(model: LatentDiffusion, judge: Judge, world: World, settings: 
     count = max(settings.captions // 4, 2)
     silent = [Caption("", frozenset(), PLAIN)] * count
     readings = judge.read(to_float(generate(model, silent, settings, "image as context", world.images[:count])))
-    pairs = {"": zip(readings, world.scenes[:count]),
-             " by chance": zip(readings, world.scenes[1:count] + world.scenes[:1])}
+    pairs = {
+        "": zip(readings, world.scenes[:count]),
+        " by chance": zip(readings, world.scenes[1:count] + world.scenes[:1]),
+    }
     result = {}
     for ending, pair in pairs.items():
         found = [reappears(reading, scene) for reading, scene in pair]
@@ -240,24 +288,29 @@ def image_context(model: LatentDiffusion, judge: Judge, world: World, settings: 
 def reappears(reading: Reading, scene: Scene) -> dict[str, bool]:
     """Are the background and the colours of `scene` in the picture that was read?"""
     seen = {thing["colour"] for thing in reading.things}
-    return {"background": reading.background == scene.background,
-            "colour": all(thing.colour in seen for thing in scene.things)}
+    return {
+        "background": reading.background == scene.background,
+        "colour": all(thing.colour in seen for thing in scene.things),
+    }
 
 
 # ── The VAE and CLIP ─────────────────────────────────────────────────────────────────────────────────
+
 
 @torch.no_grad()
 def reconstruction(model: LatentDiffusion, judge: Judge, world: World, settings: EvaluationSettings) -> dict[str, Any]:
     """Real pictures through the VAE and back: PSNR, and what the judge still reads of everything in them."""
     back = []
     for part in batches(len(world.images), settings.batch, "reconstruction", settings):
-        images = to_signed(to_float(world.images[part.start:part.stop])).to(model.device, model.dtype)
+        images = to_signed(to_float(world.images[part.start : part.stop])).to(model.device, model.dtype)
         back.append(to_bytes(to_unit(model.vae.decode(model.vae.encode(images)).float())))
     back = torch.cat(back)
     read = {}
     for name, images in (("reconstructed", back), ("original", world.images)):
-        verdicts = [verdict(reading, scene, everything(scene))
-                    for reading, scene in zip(judge.read(to_float(images)), world.scenes)]
+        verdicts = [
+            verdict(reading, scene, everything(scene))
+            for reading, scene in zip(judge.read(to_float(images)), world.scenes)
+        ]
         read[name] = {kind: plain(found) for kind, found in shares(verdicts).items()}
     decibels = psnr(to_float(back), to_float(world.images))
     return {"psnr": round(decibels.mean().item(), 2), **read}
@@ -278,14 +331,16 @@ def clip_skill(clip: Clip, tokenizer, world: World, settings: EvaluationSettings
         of += len(part)
     rng = np.random.default_rng(settings.seed)
     wordings = {"plain": lambda: PLAIN, "all wordings": lambda: draw_wording(rng)}
-    binding = {name: _binding(clip, tokenizer, length, images, world.scenes, wording)
-               for name, wording in wordings.items()}
+    binding = {
+        name: _binding(clip, tokenizer, length, images, world.scenes, wording) for name, wording in wordings.items()
+    }
     return {f"retrieval among {min(GROUP, of)}": plain(share(found, of)), "binding": binding}
 
 
-def _binding(clip: Clip, tokenizer, length: int, images: Tensor, drawn: list[Scene],
-             wording: Callable[[], Wording]) -> dict[str, dict]:
-    asked: dict[str, list[tuple[int, str, str]]] = {}     # kind -> (number of the image, own caption, swapped one)
+def _binding(
+    clip: Clip, tokenizer, length: int, images: Tensor, drawn: list[Scene], wording: Callable[[], Wording]
+) -> dict[str, dict]:
+    asked: dict[str, list[tuple[int, str, str]]] = {}  # kind -> (number of the image, own caption, swapped one)
     for i, scene in enumerate(drawn):
         spoken = wording()
         for kind, other in swapped_captions(scene, spoken).items():
@@ -303,6 +358,7 @@ def _binding(clip: Clip, tokenizer, length: int, images: Tensor, drawn: list[Sce
 
 # ── Sets of pictures ─────────────────────────────────────────────────────────────────────────────────
 
+
 def frechet(judge: Judge, pictures: Tensor, world: World, settings: EvaluationSettings) -> dict[str, Any]:
     """The Fréchet distance to a set of real pictures, beside that between two sets of real pictures: the floor.
 
@@ -310,8 +366,10 @@ def frechet(judge: Judge, pictures: Tensor, world: World, settings: EvaluationSe
     """
     real = judge.features(to_float(fresh_world(settings.seed + FRESH, len(pictures), settings).images))
     unit = real.std(0)
-    distance = {name: frechet_distance(judge.features(to_float(images)) / unit, real / unit)
-                for name, images in (("generated", pictures), ("real", world.images))}
+    distance = {
+        name: frechet_distance(judge.features(to_float(images)) / unit, real / unit)
+        for name, images in (("generated", pictures), ("real", world.images))
+    }
     return {name: round(value, 3) for name, value in distance.items()} | {"pictures": len(pictures)}
 
 
@@ -327,13 +385,17 @@ def memorisation(pictures: Tensor, world: World, seed: int, settings: Evaluation
 
     Returns: the report, and the nearest training images of the first SHOWN pictures.
     """
-    drawn = [scenes.render([scenes.draw(seed, index) for index in part])
-             for part in batches(settings.training_images, 1000, "training images", settings)]
+    drawn = [
+        scenes.render([scenes.draw(seed, index) for index in part])
+        for part in batches(settings.training_images, 1000, "training images", settings)
+    ]
     training = to_channels(np.concatenate(drawn))
     distance, index = nearest(pictures, training)
     usual, _ = nearest(world.images, training)
-    report = {"copies": plain(copies(distance, usual)),
-              "median distance": round(distance.median().item() / 255, 4),
-              "median distance of fresh real pictures": round(usual.median().item() / 255, 4),
-              "training images": len(training)}
+    report = {
+        "copies": plain(copies(distance, usual)),
+        "median distance": round(distance.median().item() / 255, 4),
+        "median distance of fresh real pictures": round(usual.median().item() / 255, 4),
+        "training images": len(training),
+    }
     return report, training[index[:SHOWN]]

@@ -50,7 +50,7 @@ def _odd_shape(rng: np.random.Generator):
     if kind == 0:
         return _blend(rng)
     if kind == 1:
-        waist = rng.uniform(0.7, 0.86)                     # 0.86 is a regular pentagon
+        waist = rng.uniform(0.7, 0.86)  # 0.86 is a regular pentagon
         return lambda x, y, r: scenes.star_distance(x, y, r, waist)
     base = scenes.circle_distance if rng.random() < 0.5 else scenes.square_distance
     (a, b), (c, d) = rng.uniform(2.5, 4.5, 2), rng.uniform(0, 2 * np.pi, 2)
@@ -61,7 +61,7 @@ def _odd_shape(rng: np.random.Generator):
 def _blend(rng: np.random.Generator):
     while True:
         one, other = rng.permutation(SHAPES)[:2]
-        if {one, other} != {"circle", "ring"}:             # halfway between these is a circle
+        if {one, other} != {"circle", "ring"}:  # halfway between these is a circle
             break
     w = rng.uniform(0.4, 0.6)
     return lambda x, y, r: (1 - w) * scenes.DISTANCE[one](x, y, r) + w * scenes.DISTANCE[other](x, y, r)
@@ -88,9 +88,9 @@ def soften(image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     def normal(*shape):
         return torch.randn(shape, generator=generator)
 
-    sigma = 1.1 * uniform(batch, 1)                                                  # pixels
+    sigma = 1.1 * uniform(batch, 1)  # pixels
     taps = torch.exp(-0.5 * (torch.arange(-2, 3) / sigma.clamp(min=0.05)) ** 2)
-    taps = taps / taps.sum(1, keepdim=True)                                          # (B, 5)
+    taps = taps / taps.sum(1, keepdim=True)  # (B, 5)
     image = _filter(_filter(image, taps[:, None, None, :]), taps[:, None, :, None])
     tint = 1 + 0.025 * normal(batch, 3, 1, 1)
     waves = F.interpolate(normal(batch, 3, 16, 16), size=image.shape[-2:], mode="bilinear")

@@ -14,8 +14,13 @@ if TYPE_CHECKING:
 
 ATTRIBUTES = ("background", "relation", "colour", "shape", "size")
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
-COLOURS = {"captions": "#0072B2", "held-out captions": "#E69F00", "image context": "#009E73",
-           "reconstruction": "#CC79A7", "CLIP": "#666666"}
+COLOURS = {
+    "captions": "#0072B2",
+    "held-out captions": "#E69F00",
+    "image context": "#009E73",
+    "reconstruction": "#CC79A7",
+    "CLIP": "#666666",
+}
 
 
 def rows(report: dict[str, Any]) -> list[tuple[str, str, dict]]:
@@ -23,16 +28,20 @@ def rows(report: dict[str, Any]) -> list[tuple[str, str, dict]]:
     found = []
     for section in ("captions", "held-out captions"):
         groups = report[section]
-        found += [(section, "all right" if name == "all" else f"all right, {name}", groups[name]["strict"])
-                  for name in groups]
+        found += [
+            (section, "all right" if name == "all" else f"all right, {name}", groups[name]["strict"]) for name in groups
+        ]
         if section == "captions":
             found += [(section, name, groups["all"][name]) for name in ATTRIBUTES if name in groups["all"]]
     found += [("image context", name, measured) for name, measured in report.get("image context", {}).items()]
     found.append(("reconstruction", "all right", report["reconstruction"]["reconstructed"]["strict"]))
     for name, measured in report.get("CLIP", {}).items():
         if name == "binding":
-            found += [("CLIP", f"{kind} not swapped, {wording}", answer) for wording, kinds in measured.items()
-                      for kind, answer in kinds.items()]
+            found += [
+                ("CLIP", f"{kind} not swapped, {wording}", answer)
+                for wording, kinds in measured.items()
+                for kind, answer in kinds.items()
+            ]
         else:
             found.append(("CLIP", name, measured))
     return found
@@ -45,15 +54,18 @@ def in_words(report: dict[str, Any]) -> list[str]:
         if name != section:
             lines += [name]
             section = name
-        lines.append(f"  {kind:<34} {measured['share']:6.1%}   {measured['low']:6.1%} to {measured['high']:6.1%}"
-                     f"   of {measured['of']}")
+        lines.append(
+            f"  {kind:<34} {measured['share']:6.1%}   {measured['low']:6.1%} to {measured['high']:6.1%}"
+            f"   of {measured['of']}"
+        )
     distance, copies = report["frechet"], report["memorisation"]
     lines += [
         "beside them",
         f"  PSNR of the VAE                    {report['reconstruction']['psnr']:6.1f} dB",
         f"  Fréchet distance to real pictures  {distance['generated']:6.2f}    (real to real: {distance['real']:.2f}, "
         f"{distance['pictures']} pictures)",
-        f"  copies of training images          {copies['copies']['share']:6.1%}   (fresh real pictures: 1 %)"]
+        f"  copies of training images          {copies['copies']['share']:6.1%}   (fresh real pictures: 1 %)",
+    ]
     lines += [f"skipped {name}: {why}" for name, why in report["skipped"].items()]
     lines.append(f"{report['seconds']:.0f} s on {report['hardware'].get('gpu') or report['hardware']['processor']}")
     return lines
@@ -76,11 +88,13 @@ def save_figure(report: dict[str, Any], gallery: "Gallery", file: Path) -> None:
 
 def _bars(figure: "SubFigure", report: dict[str, Any]) -> None:
     axes = figure.subplots()
-    found = rows(report)[::-1]                  # bars are stacked from the bottom
+    found = rows(report)[::-1]  # bars are stacked from the bottom
     places = range(len(found))
     values = [100 * measured["share"] for _, _, measured in found]
-    errors = [[value - 100 * measured["low"] for value, (_, _, measured) in zip(values, found)],
-              [100 * measured["high"] - value for value, (_, _, measured) in zip(values, found)]]
+    errors = [
+        [value - 100 * measured["low"] for value, (_, _, measured) in zip(values, found)],
+        [100 * measured["high"] - value for value, (_, _, measured) in zip(values, found)],
+    ]
     axes.barh(places, values, color=[COLOURS[section] for section, _, _ in found], alpha=0.85)
     axes.errorbar(values, places, xerr=errors, fmt="none", ecolor="black", elinewidth=1, capsize=2)
     for place, value in zip(places, values):
@@ -90,8 +104,11 @@ def _bars(figure: "SubFigure", report: dict[str, Any]) -> None:
     axes.margins(y=0.01)
     axes.grid(axis="x", alpha=0.3)
     settings = report["settings"]
-    figure.suptitle(f"{report['model']}: {settings['captions']} fresh captions, {settings['steps']} steps of "
-                    f"{settings['sampler']}, guidance {settings['guidance_scale']:g}", fontsize=10)
+    figure.suptitle(
+        f"{report['model']}: {settings['captions']} fresh captions, {settings['steps']} steps of "
+        f"{settings['sampler']}, guidance {settings['guidance_scale']:g}",
+        fontsize=10,
+    )
 
 
 def _pictures(figure: "SubFigure", gallery: "Gallery") -> None:

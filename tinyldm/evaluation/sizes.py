@@ -14,8 +14,13 @@ from tinyldm.vae import VAE
 from tinyldm.versions import Version
 
 # The parts of a model and the folders they are saved in.
-FOLDERS = {"U-Net": "unet", "VAE": "vae", "text encoder": "text_encoder", "text encoder 2": "text_encoder_2",
-           "image encoder": IMAGE_ENCODER}
+FOLDERS = {
+    "U-Net": "unet",
+    "VAE": "vae",
+    "text encoder": "text_encoder",
+    "text encoder 2": "text_encoder_2",
+    "image encoder": IMAGE_ENCODER,
+}
 
 
 @dataclass(frozen=True)

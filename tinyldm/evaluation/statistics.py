@@ -85,9 +85,7 @@ def psnr(image: torch.Tensor, other: torch.Tensor, peak: float = 1.0) -> torch.T
     return 10 * torch.log10(peak**2 / error)
 
 
-def nearest(
-    images: torch.Tensor, among: torch.Tensor, chunk: int = 1024
-) -> tuple[torch.Tensor, torch.Tensor]:
+def nearest(images: torch.Tensor, among: torch.Tensor, chunk: int = 1024) -> tuple[torch.Tensor, torch.Tensor]:
     """The nearest of the images `among` (N, C, H, W) to each of `images` (B, C, H, W), any dtype.
 
     Returns the root mean square difference per value (B,) float32, in the unit of the images, and the
@@ -99,7 +97,7 @@ def nearest(
     best = torch.full((len(flat),), torch.inf)
     index = torch.zeros(len(flat), dtype=torch.int64)
     for first in range(0, len(among), chunk):
-        distance, place = torch.cdist(flat, among[first:first + chunk].flatten(1).float()).min(1)
+        distance, place = torch.cdist(flat, among[first : first + chunk].flatten(1).float()).min(1)
         closer = distance < best
         best, index = torch.where(closer, distance, best), torch.where(closer, place + first, index)
     return best / math.sqrt(flat.shape[1]), index

@@ -26,8 +26,14 @@ from tinyldm.vae import VAE, VAEConfig
 from tinyldm.versions import Version
 
 
-def load(file: str | Path, version: Version, tokenizer: str | Path, *, device: torch.device | str = "cpu",
-         dtype: torch.dtype = torch.float32) -> LatentDiffusion:
+def load(
+    file: str | Path,
+    version: Version,
+    tokenizer: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> LatentDiffusion:
     """Open the whole of a single file.
 
     Args:
@@ -43,33 +49,50 @@ def load(file: str | Path, version: Version, tokenizer: str | Path, *, device: t
         words.pad_token = words.convert_ids_to_tokens(sizes["pad_token_id"])  # all that differs between versions
         towers += [clip, words]
     text_encoder = TextEncoder(*towers) if len(version.text) == 1 else TextEncoderXL(*towers)
-    model = LatentDiffusion(unet_from(state, version.unet, source), vae_from(state, version.vae, source), text_encoder,
-                            version.schedule(), image_size=(version.image_size, version.image_size),
-                            spacing=version.spacing)
+    model = LatentDiffusion(
+        unet_from(state, version.unet, source),
+        vae_from(state, version.vae, source),
+        text_encoder,
+        version.schedule(),
+        image_size=(version.image_size, version.image_size),
+        spacing=version.spacing,
+    )
     return model.to(device, dtype)
 
 
 # ── What a file holds ────────────────────────────────────────────────────────────────────────────────
 
 UNET_PREFIX, VAE_PREFIX = "model.diffusion_model.", "first_stage_model."
-TEXT = (("cond_stage_model.transformer.",),                                        # Stable Diffusion 1: CLIP
-        ("cond_stage_model.model.",),                                              # 2: OpenCLIP
-        ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."))  # XL: one of each
+TEXT = (
+    ("cond_stage_model.transformer.",),  # Stable Diffusion 1: CLIP
+    ("cond_stage_model.model.",),  # 2: OpenCLIP
+    ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."),
+)  # XL: one of each
 
 # What else such files hold and no part of the model needs. A key that is named nowhere here is an error.
 EXTRA_GROUPS = (
-    "model_ema.",                                        # a second U-Net, the moving average, where it was not pruned
+    "model_ema.",  # a second U-Net, the moving average, where it was not pruned
     "cond_stage_model.model.transformer.resblocks.23.",  # Stable Diffusion 2 reads the layer before this last one
 )
 EXTRAS = {
-    "cond_stage_model.model.text_projection",            # nor does it read the pooled vector
-    "cond_stage_model.model.logit_scale",                # OpenCLIP's temperature, of its own training
+    "cond_stage_model.model.text_projection",  # nor does it read the pooled vector
+    "cond_stage_model.model.logit_scale",  # OpenCLIP's temperature, of its own training
     "conditioner.embedders.1.model.logit_scale",
-    "logvar", "scale_factor",                            # of the training loss; of the latent: `VAEConfig.scale`
+    "logvar",
+    "scale_factor",  # of the training loss; of the latent: `VAEConfig.scale`
     # The noise schedule, which follows from its betas; the last one is XL's.
-    "betas", "alphas_cumprod", "alphas_cumprod_prev", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod",
-    "log_one_minus_alphas_cumprod", "sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod",
-    "posterior_variance", "posterior_log_variance_clipped", "posterior_mean_coef1", "posterior_mean_coef2",
+    "betas",
+    "alphas_cumprod",
+    "alphas_cumprod_prev",
+    "sqrt_alphas_cumprod",
+    "sqrt_one_minus_alphas_cumprod",
+    "log_one_minus_alphas_cumprod",
+    "sqrt_recip_alphas_cumprod",
+    "sqrt_recipm1_alphas_cumprod",
+    "posterior_variance",
+    "posterior_log_variance_clipped",
+    "posterior_mean_coef1",
+    "posterior_mean_coef2",
     "denoiser.sigmas",
 }
 
@@ -103,18 +126,25 @@ def read_ckpt(file: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise ValueError(f"{file} holds no table of tensors under 'state_dict'; expected a CompVis checkpoint")
     # One after the other into the layout of the networks, so that only one of them is there twice.
-    return {key: tensor.to(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
-            for key, tensor in ((key, state.pop(key)) for key in list(state))}
+    return {
+        key: tensor.to(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+        for key, tensor in ((key, state.pop(key)) for key in list(state))
+    }
 
 
 def part(state: dict[str, Tensor], prefix: str, source: str) -> dict[str, Tensor]:
     """The tensors under one prefix, without it. Raises ValueError where a key of the file belongs to no part."""
     known = (UNET_PREFIX, VAE_PREFIX, *sum(TEXT, ()), *EXTRA_GROUPS)
     if strange := [key for key in state if key not in EXTRAS and not key.startswith(known)]:
-        raise ValueError(f"{source} holds {len(strange)} keys that belong to no part of Stable Diffusion, such as "
-                         f"{', '.join(sorted(strange)[:4])}; expected a CompVis checkpoint of version 1, 2 or XL")
-    found = {key.removeprefix(prefix): tensor for key, tensor in state.items()
-             if key.startswith(prefix) and key not in EXTRAS and not key.startswith(EXTRA_GROUPS)}
+        raise ValueError(
+            f"{source} holds {len(strange)} keys that belong to no part of Stable Diffusion, such as "
+            f"{', '.join(sorted(strange)[:4])}; expected a CompVis checkpoint of version 1, 2 or XL"
+        )
+    found = {
+        key.removeprefix(prefix): tensor
+        for key, tensor in state.items()
+        if key.startswith(prefix) and key not in EXTRAS and not key.startswith(EXTRA_GROUPS)
+    }
     if not found:
         raise ValueError(f"{source} has no key that starts with {prefix!r}")
     return found
@@ -122,31 +152,46 @@ def part(state: dict[str, Tensor], prefix: str, source: str) -> dict[str, Tensor
 
 # ── U-Net ────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def unet_table(config: UNetConfig) -> Table:
     """(CompVis, here) for the U-Net of this configuration."""
     per_level, table = config.blocks_per_level + 1, []
     for i in range(len(config.channels)):
         for j in range(config.blocks_per_level):
             number = 1 + i * per_level + j  # number 0 is conv_in
-            table += [(f"input_blocks.{number}.0.", f"down.{i}.resblocks.{j}."),
-                      (f"input_blocks.{number}.1.", f"down.{i}.transformers.{j}.")]
+            table += [
+                (f"input_blocks.{number}.0.", f"down.{i}.resblocks.{j}."),
+                (f"input_blocks.{number}.1.", f"down.{i}.transformers.{j}."),
+            ]
         table.insert(0, (f"input_blocks.{(i + 1) * per_level}.0.op.", f"down.{i}.downsample.conv."))
     for i, depth in enumerate(reversed(config.transformer_depth)):
         for j in range(per_level):
             number = i * per_level + j
-            table += [(f"output_blocks.{number}.0.", f"up.{i}.resblocks.{j}."),
-                      (f"output_blocks.{number}.1.", f"up.{i}.transformers.{j}.")]
+            table += [
+                (f"output_blocks.{number}.0.", f"up.{i}.resblocks.{j}."),
+                (f"output_blocks.{number}.1.", f"up.{i}.transformers.{j}."),
+            ]
         # The upsample stands behind the SpatialTransformer, or in its place.
         table.insert(0, (f"output_blocks.{number}.{2 if depth else 1}.conv.", f"up.{i}.upsample.conv."))
     return table + [
-        ("time_embed.0.", "time_mlp.linear1."), ("time_embed.2.", "time_mlp.linear2."),
-        ("label_emb.0.0.", "added_mlp.linear1."), ("label_emb.0.2.", "added_mlp.linear2."),
-        ("input_blocks.0.0.", "conv_in."), ("out.0.", "norm_out."), ("out.2.", "conv_out."),
-        ("middle_block.0.", "middle.resblock1."), ("middle_block.1.", "middle.transformer."),
+        ("time_embed.0.", "time_mlp.linear1."),
+        ("time_embed.2.", "time_mlp.linear2."),
+        ("label_emb.0.0.", "added_mlp.linear1."),
+        ("label_emb.0.2.", "added_mlp.linear2."),
+        ("input_blocks.0.0.", "conv_in."),
+        ("out.0.", "norm_out."),
+        ("out.2.", "conv_out."),
+        ("middle_block.0.", "middle.resblock1."),
+        ("middle_block.1.", "middle.transformer."),
         ("middle_block.2.", "middle.resblock2."),
-        (".in_layers.0.", ".norm1."), (".in_layers.2.", ".conv1."), (".emb_layers.1.", ".time_proj."),
-        (".out_layers.0.", ".norm2."), (".out_layers.3.", ".conv2."), (".skip_connection.", ".shortcut."),
-        *TRANSFORMER]
+        (".in_layers.0.", ".norm1."),
+        (".in_layers.2.", ".conv1."),
+        (".emb_layers.1.", ".time_proj."),
+        (".out_layers.0.", ".norm2."),
+        (".out_layers.3.", ".conv2."),
+        (".skip_connection.", ".shortcut."),
+        *TRANSFORMER,
+    ]
 
 
 def load_unet(file: str | Path, config: UNetConfig) -> UNet:
@@ -165,19 +210,28 @@ def unet_from(state: dict[str, Tensor], config: UNetConfig, source: str) -> UNet
 
 # ── VAE ──────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def vae_table(config: VAEConfig) -> Table:
     """(CompVis, here) for the VAE of this configuration."""
     last = len(config.channels) - 1
-    table = [("encoder.down.#.block.#.", "encoder.down.#.resblocks.#."),
-             ("encoder.down.#.downsample.", "encoder.down.#.resample.")]
+    table = [
+        ("encoder.down.#.block.#.", "encoder.down.#.resblocks.#."),
+        ("encoder.down.#.downsample.", "encoder.down.#.resample."),
+    ]
     for i in range(last + 1):  # up.0 is full resolution there, the lowest here
-        table += [(f"decoder.up.{last - i}.block.#.", f"decoder.up.{i}.resblocks.#."),
-                  (f"decoder.up.{last - i}.upsample.", f"decoder.up.{i}.resample.")]
+        table += [
+            (f"decoder.up.{last - i}.block.#.", f"decoder.up.{i}.resblocks.#."),
+            (f"decoder.up.{last - i}.upsample.", f"decoder.up.{i}.resample."),
+        ]
     return table + [
-        (".mid.block_#.", ".middle.resblock#."), (".mid.attn_1.", ".middle.attention."),
-        (".attention.q.", ".attention.to_q."), (".attention.k.", ".attention.to_k."),
-        (".attention.v.", ".attention.to_v."), (".attention.proj_out.", ".attention.to_out."),
-        (".nin_shortcut.", ".shortcut.")]
+        (".mid.block_#.", ".middle.resblock#."),
+        (".mid.attn_1.", ".middle.attention."),
+        (".attention.q.", ".attention.to_q."),
+        (".attention.k.", ".attention.to_k."),
+        (".attention.v.", ".attention.to_v."),
+        (".attention.proj_out.", ".attention.to_out."),
+        (".nin_shortcut.", ".shortcut."),
+    ]
 
 
 def load_vae(file: str | Path, config: VAEConfig) -> VAE:
@@ -202,7 +256,10 @@ OPEN_CLIP = [
     ("ln_final.", "final_layer_norm."),
     ("text_projection", "text_projection.weight"),
     ("transformer.resblocks.#.", "encoder.layers.#."),
-    (".attn.", ".self_attn."), (".ln_#.", ".layer_norm#."), (".mlp.c_fc.", ".mlp.fc1."), (".mlp.c_proj.", ".mlp.fc2."),
+    (".attn.", ".self_attn."),
+    (".ln_#.", ".layer_norm#."),
+    (".mlp.c_fc.", ".mlp.fc1."),
+    (".mlp.c_proj.", ".mlp.fc2."),
 ]
 
 

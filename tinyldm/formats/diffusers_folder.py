@@ -121,6 +121,7 @@ def reverse(table: Table) -> Table:
 
 # ── Weights ──────────────────────────────────────────────────────────────────────────────────────────
 
+
 def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
     """Put `state`, already renamed, into `model`: each key once, each shape checked.
 
@@ -132,10 +133,16 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> Non
     state = {name: _without_1x1(tensor, expected.get(name)) for name, tensor in state.items()}
     problems = [f"missing {name}" for name in expected.keys() - state.keys()]
     problems += [f"unknown {name}" for name in state.keys() - expected.keys()]
-    problems += [f"{name} is {tuple(state[name].shape)}, expected {tuple(shape)}"
-                 for name, shape in expected.items() if name in state and state[name].shape != shape]
-    problems += [f"{name} is {tensor.dtype}, expected floating point"
-                 for name, tensor in state.items() if not tensor.is_floating_point()]
+    problems += [
+        f"{name} is {tuple(state[name].shape)}, expected {tuple(shape)}"
+        for name, shape in expected.items()
+        if name in state and state[name].shape != shape
+    ]
+    problems += [
+        f"{name} is {tensor.dtype}, expected floating point"
+        for name, tensor in state.items()
+        if not tensor.is_floating_point()
+    ]
     if problems:
         shown = "\n  ".join(sorted(problems)[:8])
         raise ValueError(f"{source} does not fit {type(model).__name__}: {len(problems)} problems\n  {shown}")
@@ -182,8 +189,10 @@ def read_safetensors(file: Path) -> dict[str, Tensor]:
     """
     if not file.is_file():
         present = ", ".join(sorted(path.name for path in file.parent.glob("*"))) or "nothing"
-        raise ValueError(f"{file} does not exist; its folder holds {present}. (A name such as "
-                         'model.fp16.safetensors needs variant="fp16"; .bin files are not read)')
+        raise ValueError(
+            f"{file} does not exist; its folder holds {present}. (A name such as "
+            'model.fp16.safetensors needs variant="fp16"; .bin files are not read)'
+        )
     try:
         with safe_open(file, "pt") as mapped:
             state = {key: mapped.get_tensor(key) for key in mapped.keys()}
@@ -229,15 +238,22 @@ def download(name: str, variant: str | None) -> Path:
 
     suffix = "" if variant is None else f".{variant}"
     shard = "-?????-of-?????"
-    weights = [f"*/{stem}{end}.safetensors" for stem in ("diffusion_pytorch_model", "model")
-               for end in {suffix, shard + suffix, suffix + shard}]  # both orders are on the hub
+    weights = [
+        f"*/{stem}{end}.safetensors"
+        for stem in ("diffusion_pytorch_model", "model")
+        for end in {suffix, shard + suffix, suffix + shard}
+    ]  # both orders are on the hub
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*/merges.txt", *weights],
-                                      ignore_patterns=["safety_checker/*"]))
+        return Path(
+            snapshot_download(
+                name, allow_patterns=["*.json", "*/merges.txt", *weights], ignore_patterns=["safety_checker/*"]
+            )
+        )
     except (OSError, ValueError) as error:  # all of the hub's errors are kinds of these
-        raise ValueError(f"{name!r} is no folder here, and the hub did not give it ({type(error).__name__}). Where "
-                         f"there is a connection, run: hf download {name} --local-dir FOLDER; then give FOLDER"
-                         ) from None
+        raise ValueError(
+            f"{name!r} is no folder here, and the hub did not give it ({type(error).__name__}). Where "
+            f"there is a connection, run: hf download {name} --local-dir FOLDER; then give FOLDER"
+        ) from None
 
 
 def write_json(file: Path, content: dict) -> None:
@@ -261,17 +277,44 @@ def write_safetensors(file: Path, state: dict[str, Tensor]) -> None:
 
 # What diffusers can vary and Stable Diffusion never does. A folder that says otherwise is refused.
 FIXED_UNET = {
-    "act_fn": "silu", "attention_type": "default", "center_input_sample": False, "class_embed_type": None,
-    "class_embeddings_concat": False, "conv_in_kernel": 3, "conv_out_kernel": 3, "cross_attention_norm": None,
-    "downsample_padding": 1, "dual_cross_attention": False, "encoder_hid_dim": None, "encoder_hid_dim_type": None,
-    "flip_sin_to_cos": True, "freq_shift": 0, "mid_block_scale_factor": 1, "mid_block_type": "UNetMidBlock2DCrossAttn",
-    "norm_eps": 1e-05, "num_class_embeds": None, "only_cross_attention": False, "resnet_out_scale_factor": 1.0,
-    "resnet_skip_time_act": False, "resnet_time_scale_shift": "default",
-    "reverse_transformer_layers_per_block": None, "time_cond_proj_dim": None, "time_embedding_act_fn": None,
-    "time_embedding_dim": None, "time_embedding_type": "positional", "timestep_post_act": None,
+    "act_fn": "silu",
+    "attention_type": "default",
+    "center_input_sample": False,
+    "class_embed_type": None,
+    "class_embeddings_concat": False,
+    "conv_in_kernel": 3,
+    "conv_out_kernel": 3,
+    "cross_attention_norm": None,
+    "downsample_padding": 1,
+    "dual_cross_attention": False,
+    "encoder_hid_dim": None,
+    "encoder_hid_dim_type": None,
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "mid_block_scale_factor": 1,
+    "mid_block_type": "UNetMidBlock2DCrossAttn",
+    "norm_eps": 1e-05,
+    "num_class_embeds": None,
+    "only_cross_attention": False,
+    "resnet_out_scale_factor": 1.0,
+    "resnet_skip_time_act": False,
+    "resnet_time_scale_shift": "default",
+    "reverse_transformer_layers_per_block": None,
+    "time_cond_proj_dim": None,
+    "time_embedding_act_fn": None,
+    "time_embedding_dim": None,
+    "time_embedding_type": "positional",
+    "timestep_post_act": None,
 }
-FIXED_VAE = {"act_fn": "silu", "mid_block_add_attention": True, "use_quant_conv": True, "use_post_quant_conv": True,
-             "latents_mean": None, "latents_std": None, "shift_factor": None}
+FIXED_VAE = {
+    "act_fn": "silu",
+    "mid_block_add_attention": True,
+    "use_quant_conv": True,
+    "use_post_quant_conv": True,
+    "latents_mean": None,
+    "latents_std": None,
+    "shift_factor": None,
+}
 ADDED_TIME = {"addition_embed_type": "text_time", "addition_time_embed_dim": 256}  # Stable Diffusion XL only
 
 
@@ -296,38 +339,60 @@ def unet_config_from_diffusers(config: dict) -> UNetConfig:
     if has_added:
         _refuse_others(config, ADDED_TIME)
     return UNetConfig(
-        in_channels=config["in_channels"], out_channels=config["out_channels"],
-        channels=tuple(config["block_out_channels"]), blocks_per_level=config["layers_per_block"],
-        transformer_depth=tuple(d if attend else 0 for d, attend in zip(depth, attends)), middle_depth=depth[-1],
+        in_channels=config["in_channels"],
+        out_channels=config["out_channels"],
+        channels=tuple(config["block_out_channels"]),
+        blocks_per_level=config["layers_per_block"],
+        transformer_depth=tuple(d if attend else 0 for d, attend in zip(depth, attends)),
+        middle_depth=depth[-1],
         # diffusers' `attention_head_dim` is the number of heads, a name it kept for old files.
         heads=per_level(config.get("num_attention_heads") or config["attention_head_dim"]),
-        context_dim=config["cross_attention_dim"], groups=config["norm_num_groups"],
-        dropout=config.get("dropout", 0.0), upcast_attention=bool(config.get("upcast_attention")),
-        added_dim=config["projection_class_embeddings_input_dim"] if has_added else None)
+        context_dim=config["cross_attention_dim"],
+        groups=config["norm_num_groups"],
+        dropout=config.get("dropout", 0.0),
+        upcast_attention=bool(config.get("upcast_attention")),
+        added_dim=config["projection_class_embeddings_input_dim"] if has_added else None,
+    )
 
 
 def _block_types(attends: list[bool]) -> dict:
-    return {"down_block_types": ["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends],
-            "up_block_types": ["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)]}
+    return {
+        "down_block_types": ["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends],
+        "up_block_types": ["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)],
+    }
 
 
 def unet_config_to_diffusers(config: UNetConfig, latent_size: int | list[int]) -> dict:
     """UNetConfig -> unet/config.json. Raises ValueError for what diffusers cannot express."""
     last = config.transformer_depth[-1]
     if config.middle_depth < 1 or last not in (0, config.middle_depth):
-        raise ValueError(f"middle_depth is {config.middle_depth} and the last level's depth {last}; diffusers has one "
-                         "number for both, so they must be equal, or the level's 0")
+        raise ValueError(
+            f"middle_depth is {config.middle_depth} and the last level's depth {last}; diffusers has one "
+            "number for both, so they must be equal, or the level's 0"
+        )
     attends = [depth > 0 for depth in config.transformer_depth]
     depth = [max(depth, 1) for depth in config.transformer_depth[:-1]] + [config.middle_depth]
-    added = {} if config.added_dim is None else {
-        **ADDED_TIME, "projection_class_embeddings_input_dim": config.added_dim}
+    added = (
+        {} if config.added_dim is None else {**ADDED_TIME, "projection_class_embeddings_input_dim": config.added_dim}
+    )
     return {
-        "_class_name": "UNet2DConditionModel", **FIXED_UNET, "sample_size": latent_size,
-        "in_channels": config.in_channels, "out_channels": config.out_channels,
-        "block_out_channels": list(config.channels), "layers_per_block": config.blocks_per_level,
-        **_block_types(attends), "transformer_layers_per_block": depth, "attention_head_dim": list(config.heads),
-        "cross_attention_dim": config.context_dim, "norm_num_groups": config.groups, "dropout": config.dropout,
-        "upcast_attention": config.upcast_attention, "use_linear_projection": True, **added}
+        "_class_name": "UNet2DConditionModel",
+        **FIXED_UNET,
+        "sample_size": latent_size,
+        "in_channels": config.in_channels,
+        "out_channels": config.out_channels,
+        "block_out_channels": list(config.channels),
+        "layers_per_block": config.blocks_per_level,
+        **_block_types(attends),
+        "transformer_layers_per_block": depth,
+        "attention_head_dim": list(config.heads),
+        "cross_attention_dim": config.context_dim,
+        "norm_num_groups": config.groups,
+        "dropout": config.dropout,
+        "upcast_attention": config.upcast_attention,
+        "use_linear_projection": True,
+        **added,
+    }
 
 
 def load_unet(folder: Path, variant: str | None = None) -> UNet:
@@ -358,29 +423,48 @@ def save_unet(unet: UNet, folder: Path, latent_size: int | list[int]) -> None:
 
 # ── VAE ──────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def vae_config_from_diffusers(config: dict) -> VAEConfig:
     """vae/config.json -> VAEConfig."""
     levels = len(config["block_out_channels"])
-    _refuse_others(config, {**FIXED_VAE, "out_channels": config["in_channels"],
-                            "down_block_types": ["DownEncoderBlock2D"] * levels,
-                            "up_block_types": ["UpDecoderBlock2D"] * levels})
+    _refuse_others(
+        config,
+        {
+            **FIXED_VAE,
+            "out_channels": config["in_channels"],
+            "down_block_types": ["DownEncoderBlock2D"] * levels,
+            "up_block_types": ["UpDecoderBlock2D"] * levels,
+        },
+    )
     return VAEConfig(
-        image_channels=config["in_channels"], latent_channels=config["latent_channels"],
-        channels=tuple(config["block_out_channels"]), blocks_per_level=config["layers_per_block"],
+        image_channels=config["in_channels"],
+        latent_channels=config["latent_channels"],
+        channels=tuple(config["block_out_channels"]),
+        blocks_per_level=config["layers_per_block"],
         groups=config["norm_num_groups"],
         scale=config.get("scaling_factor", 0.18215),  # the folder of Stable Diffusion 1 is older than this entry
-        force_upcast=bool(config.get("force_upcast")))
+        force_upcast=bool(config.get("force_upcast")),
+    )
 
 
 def vae_config_to_diffusers(config: VAEConfig, image_size: int) -> dict:
     """VAEConfig -> vae/config.json."""
     levels = len(config.channels)
     return {
-        "_class_name": "AutoencoderKL", **FIXED_VAE, "sample_size": image_size, "in_channels": config.image_channels,
-        "out_channels": config.image_channels, "latent_channels": config.latent_channels,
-        "block_out_channels": list(config.channels), "layers_per_block": config.blocks_per_level,
-        "down_block_types": ["DownEncoderBlock2D"] * levels, "up_block_types": ["UpDecoderBlock2D"] * levels,
-        "norm_num_groups": config.groups, "scaling_factor": config.scale, "force_upcast": config.force_upcast}
+        "_class_name": "AutoencoderKL",
+        **FIXED_VAE,
+        "sample_size": image_size,
+        "in_channels": config.image_channels,
+        "out_channels": config.image_channels,
+        "latent_channels": config.latent_channels,
+        "block_out_channels": list(config.channels),
+        "layers_per_block": config.blocks_per_level,
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
+        "norm_num_groups": config.groups,
+        "scaling_factor": config.scale,
+        "force_upcast": config.force_upcast,
+    }
 
 
 def load_vae(folder: Path, variant: str | None = None) -> VAE:
@@ -403,6 +487,7 @@ def save_vae(vae: VAE, folder: Path, image_size: int) -> None:
 
 # ── Text encoder ─────────────────────────────────────────────────────────────────────────────────────
 
+
 def load_text_encoder(folder: Path, clip_class: type, variant: str | None = None) -> nn.Module:
     """Read a CLIP text transformer from its folder, in the dtype of its file.
 
@@ -415,8 +500,9 @@ def load_text_encoder(folder: Path, clip_class: type, variant: str | None = None
     return clip
 
 
-def load_clip_weights(clip: "CLIPTextModel | CLIPTextModelWithProjection", state: dict[str, Tensor],
-                      source: str) -> None:
+def load_clip_weights(
+    clip: "CLIPTextModel | CLIPTextModelWithProjection", state: dict[str, Tensor], source: str
+) -> None:
     """`load_weights` for a text transformer: under the names of the hub or of the installed transformers."""
     in_memory = {_hub_name(name): name for name in clip.state_dict()}
     # Older transformers stored the numbers 0 … 76 as a weight.
@@ -430,8 +516,9 @@ def load_clip_weights(clip: "CLIPTextModel | CLIPTextModelWithProjection", state
 def save_text_encoder(clip: "CLIPTextModel | CLIPTextModelWithProjection", folder: Path) -> None:
     """Write a text transformer under the names that the hub uses, which every version of transformers reads."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", {**json.loads(clip.config.to_json_string()),
-                                        "architectures": [type(clip).__name__]})
+    write_json(
+        folder / "config.json", {**json.loads(clip.config.to_json_string()), "architectures": [type(clip).__name__]}
+    )
     write_safetensors(folder / "model.safetensors", {_hub_name(name): w for name, w in clip.state_dict().items()})
 
 
@@ -468,8 +555,12 @@ FIXED_SCHEDULE = {"clip_sample": False, "thresholding": False, "rescale_betas_ze
 
 # (timestep_spacing, steps_offset) -> which timesteps sampling visits. The offset has a meaning for "leading" only;
 # for the others it is written as 1, because diffusers warns of everything else.
-SPACINGS = {("leading", 1): leading, ("leading", 0): leading_from_zero, ("trailing", 1): trailing,
-            ("linspace", 1): linspace}
+SPACINGS = {
+    ("leading", 1): leading,
+    ("leading", 0): leading_from_zero,
+    ("trailing", 1): trailing,
+    ("linspace", 1): linspace,
+}
 
 
 def load_schedule(folder: Path) -> tuple[NoiseSchedule, Callable[[int, int], Tensor]]:
@@ -488,8 +579,11 @@ def schedule_from_diffusers(config: dict) -> NoiseSchedule:
     _refuse_others(config, FIXED_SCHEDULE)
     T = config.get("num_train_timesteps", 1000)
     start, end = config.get("beta_start", 0.0001), config.get("beta_end", 0.02)
-    betas = {"scaled_linear": lambda: scaled_linear_betas(T, start, end), "linear": lambda: linear_betas(T, start, end),
-             "squaredcos_cap_v2": lambda: cosine_betas(T)}
+    betas = {
+        "scaled_linear": lambda: scaled_linear_betas(T, start, end),
+        "linear": lambda: linear_betas(T, start, end),
+        "squaredcos_cap_v2": lambda: cosine_betas(T),
+    }
     predictions = {prediction.name: prediction for prediction in (EPS, VELOCITY)}
     beta_schedule, prediction = config.get("beta_schedule", "linear"), config.get("prediction_type", "epsilon")
     for what, given, known in (("beta_schedule", beta_schedule, betas), ("prediction_type", prediction, predictions)):
@@ -505,8 +599,10 @@ def spacing_from_diffusers(config: dict) -> Callable[[int, int], Tensor]:
     name = config.get("timestep_spacing", "leading")
     offset = config.get("steps_offset", 0) if name == "leading" else 1
     if (name, offset) not in SPACINGS:
-        raise ValueError(f"the scheduler's timestep_spacing is {name!r} with steps_offset {offset!r}; this package "
-                         f"knows {', '.join(f'{name} with {offset}' for name, offset in SPACINGS)}")
+        raise ValueError(
+            f"the scheduler's timestep_spacing is {name!r} with steps_offset {offset!r}; this package "
+            f"knows {', '.join(f'{name} with {offset}' for name, offset in SPACINGS)}"
+        )
     return SPACINGS[name, offset]
 
 
@@ -517,20 +613,32 @@ def schedule_to_diffusers(schedule: NoiseSchedule, spacing: Callable[[int, int],
     """
     names = {function: name for name, function in SPACINGS.items()}
     if spacing not in names:
-        raise ValueError(f"{spacing!r} is a spacing that diffusers does not have; it has "
-                         f"{', '.join(function.__name__ for function in names)}")
+        raise ValueError(
+            f"{spacing!r} is a spacing that diffusers does not have; it has "
+            f"{', '.join(function.__name__ for function in names)}"
+        )
     alpha_bar = schedule.alpha_bar.double().cpu()
     beta = 1 - alpha_bar / torch.cat([alpha_bar.new_ones(1), alpha_bar[:-1]])
     start, end = _tidy(beta[0].item()), _tidy(beta[-1].item())
-    families = {"scaled_linear": scaled_linear_betas(schedule.T, start, end),
-                "linear": linear_betas(schedule.T, start, end), "squaredcos_cap_v2": cosine_betas(schedule.T)}
+    families = {
+        "scaled_linear": scaled_linear_betas(schedule.T, start, end),
+        "linear": linear_betas(schedule.T, start, end),
+        "squaredcos_cap_v2": cosine_betas(schedule.T),
+    }
     for name, candidate in families.items():
         if torch.allclose(torch.cumprod(1 - candidate, 0), alpha_bar, rtol=1e-4, atol=1e-6):
-            return {"_class_name": "DDIMScheduler", **FIXED_SCHEDULE, "num_train_timesteps": schedule.T,
-                    "beta_schedule": name, "beta_start": start, "beta_end": end,
-                    "prediction_type": schedule.prediction.name,
-                    "set_alpha_to_one": math.isclose(schedule.final_alpha_bar, 1.0),
-                    "timestep_spacing": names[spacing][0], "steps_offset": names[spacing][1]}
+            return {
+                "_class_name": "DDIMScheduler",
+                **FIXED_SCHEDULE,
+                "num_train_timesteps": schedule.T,
+                "beta_schedule": name,
+                "beta_start": start,
+                "beta_end": end,
+                "prediction_type": schedule.prediction.name,
+                "set_alpha_to_one": math.isclose(schedule.final_alpha_bar, 1.0),
+                "timestep_spacing": names[spacing][0],
+                "steps_offset": names[spacing][1],
+            }
     raise ValueError("this schedule is neither scaled-linear, linear nor cosine; a diffusers folder cannot express it")
 
 

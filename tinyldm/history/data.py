@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ENTROPY_CELLS = 480                       # cells a side of the grid that the entropy is integrated on
-ENTROPY_HALF_WIDTH = 3 * math.sqrt(3)     # no set has mass beyond it, and the checkerboard's edges fall between cells
+ENTROPY_CELLS = 480  # cells a side of the grid that the entropy is integrated on
+ENTROPY_HALF_WIDTH = 3 * math.sqrt(3)  # no set has mass beyond it, and the checkerboard's edges fall between cells
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class GaussianMixture:
     """sum_k w_k N(m_k, s^2 I) in the plane, and the same seen through signal and noise."""
 
     name: str
-    means: Tensor      # (K, 2)
-    std: float         # s, shared by all K components
-    weights: Tensor    # (K,), sums to 1
+    means: Tensor  # (K, 2)
+    std: float  # s, shared by all K components
+    weights: Tensor  # (K,), sums to 1
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """n points, (n, 2) float32."""
@@ -53,7 +53,7 @@ class GaussianMixture:
     def score(self, x: Tensor, signal: float = 1.0, noise: float = 0.0) -> Tensor:
         """grad_x log p at x (B, 2): the pull towards each centre, weighted by its responsibility, (B, 2)."""
         log_components, var = self._log_components(x, signal, noise)
-        responsibility = log_components.softmax(dim=1)                        # (B, K)
+        responsibility = log_components.softmax(dim=1)  # (B, K)
         return (responsibility @ (signal * self.means.to(x)) - x) / var
 
 
@@ -82,8 +82,8 @@ class Checkerboard:
         upper tail both are almost 1, so we mirror it to the lower tail first, where differences keep their digits.
         """
         side = signal * self.half_width / 2
-        low = (signal * self.corners() - x.double()[:, None]) / noise         # (B, 8, 2)
-        mirrored = (low > 0).double() * 2 - 1                                 # +1 where the square lies above x
+        low = (signal * self.corners() - x.double()[:, None]) / noise  # (B, 8, 2)
+        mirrored = (low > 0).double() * 2 - 1  # +1 where the square lies above x
         near, far = -mirrored * low, -mirrored * low - mirrored * side / noise
         high, low = torch.maximum(near, far), torch.minimum(near, far)
         log_high, log_low = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
@@ -104,7 +104,7 @@ class Checkerboard:
         if noise <= 0:
             raise ValueError(f"the checkerboard's score needs noise > 0, got {noise}; add a little noise")
         log_components, slopes = self._log_components(x, signal, noise)
-        responsibility = log_components.softmax(dim=1)                        # (B, 8)
+        responsibility = log_components.softmax(dim=1)  # (B, 8)
         return (responsibility[:, :, None] * slopes).sum(dim=1).to(x)
 
 
@@ -171,7 +171,7 @@ def entropy_bits(data: DataSet) -> float:
     width = 2 * ENTROPY_HALF_WIDTH / ENTROPY_CELLS
     middle = (torch.arange(ENTROPY_CELLS, dtype=torch.float64) + 0.5) * width - ENTROPY_HALF_WIDTH
     total = 0.0
-    for rows in middle.split(40):                                             # in strips, to stay small in memory
+    for rows in middle.split(40):  # in strips, to stay small in memory
         log_p = data.log_density(torch.cartesian_prod(rows, middle))
         total -= torch.special.xlogy(log_p.exp(), log_p.exp()).sum().item() * width**2
     return total / math.log(2)

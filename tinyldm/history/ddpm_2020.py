@@ -27,8 +27,8 @@ from tinyldm.history.network import STANDARD, Budget, NoiseMLP, Progress, checke
 class Diffusion2020:
     """The noise schedule."""
 
-    beta: Tensor         # (T,) float32
-    alpha_bar: Tensor    # (T,) product of 1 - beta
+    beta: Tensor  # (T,) float32
+    alpha_bar: Tensor  # (T,) product of 1 - beta
 
     @property
     def T(self) -> int:
@@ -88,20 +88,16 @@ def bound_weight(q: Diffusion2020) -> Tensor:
 
 
 def train(
-    x_train: Tensor,
-    q: Diffusion2020,
-    generator: torch.Generator,
-    budget: Budget = STANDARD,
-    progress: Progress = iter,
+    x_train: Tensor, q: Diffusion2020, generator: torch.Generator, budget: Budget = STANDARD, progress: Progress = iter
 ) -> NoisePredictor:
     """Algorithm 1."""
     x_train = checked_points(x_train, 2)
     eps_theta = NoisePredictor(q, generator)
 
     def l_simple() -> Tensor:
-        x0 = minibatch(x_train, budget.batch, generator)                      # 2: x_0 ~ q(x_0)
-        t = torch.randint(q.T, (budget.batch,), generator=generator)          # 3: t ~ Uniform
-        eps = torch.randn(x0.shape, generator=generator)                      # 4: eps ~ N(0, I)
+        x0 = minibatch(x_train, budget.batch, generator)  # 2: x_0 ~ q(x_0)
+        t = torch.randint(q.T, (budget.batch,), generator=generator)  # 3: t ~ Uniform
+        eps = torch.randn(x0.shape, generator=generator)  # 4: eps ~ N(0, I)
         return (eps - eps_theta(q_sample(x0, t, eps, q), t)).square().mean()  # 5: eq. 14
 
     minimise(l_simple, eps_theta, budget, progress)
@@ -112,11 +108,11 @@ def train(
 def sample(eps_theta: NoisePredictor, n: int, generator: torch.Generator) -> Tensor:
     """Algorithm 2, ancestral sampling with sigma_t^2 = beta_t; all T+1 states, (T+1, n, 2), in T network calls."""
     q = eps_theta.q
-    path = [torch.randn(n, 2, generator=generator)]                           # 1: x_T ~ N(0, I)
-    for step in reversed(range(q.T)):                                         # 2: for t = T, ..., 1
-        z = torch.randn(n, 2, generator=generator) if step > 0 else 0.0       # 3: no noise in the last step
+    path = [torch.randn(n, 2, generator=generator)]  # 1: x_T ~ N(0, I)
+    for step in reversed(range(q.T)):  # 2: for t = T, ..., 1
+        z = torch.randn(n, 2, generator=generator) if step > 0 else 0.0  # 3: no noise in the last step
         t = torch.full((n,), step)
-        mean = reverse_mean(path[-1], t, eps_theta(path[-1], t), q)           # 4: eq. 11
+        mean = reverse_mean(path[-1], t, eps_theta(path[-1], t), q)  # 4: eq. 11
         path.append(mean + q.beta[step].sqrt() * z)
     return torch.stack(path)
 

@@ -27,7 +27,7 @@ from tinyldm.history.network import STANDARD, Budget, NoiseMLP, Progress, checke
 LENGTH, PERIOD = 20, 5
 ENTROPY_BITS = math.log2(PERIOD)
 
-FlipKernel = Callable[[Tensor, Tensor], Tensor]    # (x_t (B, 20), t (B,)) -> log-odds of a flip (B, 20)
+FlipKernel = Callable[[Tensor, Tensor], Tensor]  # (x_t (B, 20), t (B,)) -> log-odds of a flip (B, 20)
 
 
 def all_heartbeats() -> Tensor:
@@ -102,20 +102,20 @@ class LearntKernel(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """x_t (B, 20) of 0 and 1, t (B,) -> (B, 20)."""
-        vote = self.net(2 * x_t - 1, t / self.q.T)                            # (B, 20), about 2 x^0 - 1
+        vote = self.net(2 * x_t - 1, t / self.q.T)  # (B, 20), about 2 x^0 - 1
         return -stay_log_odds(t, self.q) - (2 * x_t - 1) * past_log_odds(t, self.q) * vote
 
 
 def exact_kernel(q: BinomialDiffusion) -> FlipKernel:
     """The best factorised reverse kernel: average the posterior over the five sequences that x^0 may have been."""
-    sequences = all_heartbeats()                                              # (5, 20)
+    sequences = all_heartbeats()  # (5, 20)
 
     def kernel(x_t: Tensor, t: Tensor) -> Tensor:
-        keep = q.keep(t)[:, None]                                             # (B, 1, 1)
-        agrees = x_t[:, None] == sequences                                    # (B, 5, 20)
+        keep = q.keep(t)[:, None]  # (B, 1, 1)
+        agrees = x_t[:, None] == sequences  # (B, 5, 20)
         belief = torch.where(agrees, (1 + keep) / 2, (1 - keep) / 2).log().sum(dim=2).softmax(dim=1)
         each = torch.stack([posterior_flip_log_odds(x0, x_t, t, q) for x0 in sequences], dim=1)
-        flip = (belief[:, :, None] * torch.sigmoid(each)).sum(dim=1)          # (B, 20)
+        flip = (belief[:, :, None] * torch.sigmoid(each)).sum(dim=1)  # (B, 20)
         return torch.logit(flip)
 
     return kernel
@@ -129,7 +129,7 @@ def step_kl(kernel: FlipKernel, x0: Tensor, t: Tensor, q: BinomialDiffusion, gen
 
 def entropy_terms(q: BinomialDiffusion) -> float:
     """H_q(X^T|X^0) - H_q(X^1|X^0) - H_p(X^T) in nats; the first and the last are 20 fair coins and cancel."""
-    flip = 1 / (2 * q.T)                                                      # beta_1 / 2
+    flip = 1 / (2 * q.T)  # beta_1 / 2
     return LENGTH * (flip * math.log(flip) + (1 - flip) * math.log(1 - flip))
 
 
@@ -170,7 +170,7 @@ def sample(kernel: FlipKernel, n: int, q: BinomialDiffusion, generator: torch.Ge
         flip = torch.sigmoid(kernel(path[-1], torch.full((n,), t)))
         flipped = torch.rand(n, LENGTH, generator=generator) < flip
         path.append(torch.where(flipped, 1 - path[-1], path[-1]))
-    last = torch.rand(n, LENGTH, generator=generator) < 1 / (2 * q.T)         # the unlearnt step to x^0
+    last = torch.rand(n, LENGTH, generator=generator) < 1 / (2 * q.T)  # the unlearnt step to x^0
     path.append(torch.where(last, 1 - path[-1], path[-1]))
     return torch.stack(path)
 

@@ -20,9 +20,9 @@ WIDTH = 32
 class LinearAutoencoder:
     """Project on k orthonormal directions and rescale; and back."""
 
-    mean: Tensor     # (D,)
-    frame: Tensor    # (D, k), orthonormal columns
-    scale: float     # latents times this have variance 1
+    mean: Tensor  # (D,)
+    frame: Tensor  # (D, k), orthonormal columns
+    scale: float  # latents times this have variance 1
 
     def encode(self, x: Tensor) -> Tensor:
         """x (B, D) -> scaled latents (B, k)."""

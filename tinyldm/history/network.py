@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-Progress = Callable[[range], Iterable[int]]     # tqdm, or iter for silence
+Progress = Callable[[range], Iterable[int]]  # tqdm, or iter for silence
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,14 @@ class Budget:
 
     steps: int = 4000
     batch: int = 256
-    lr: float = 2e-3        # falls to 0 along a half cosine
+    lr: float = 2e-3  # falls to 0 along a half cosine
 
     def __post_init__(self):
         if self.steps < 1 or self.batch < 1 or not self.lr > 0:
-            raise ValueError(f"a budget of {self.steps} steps, batch {self.batch}, lr {self.lr:g}; expected at least "
-                             "1 step, 1 point and a learning rate above 0")
+            raise ValueError(
+                f"a budget of {self.steps} steps, batch {self.batch}, lr {self.lr:g}; expected at least "
+                "1 step, 1 point and a learning rate above 0"
+            )
 
 
 STANDARD = Budget()
@@ -68,7 +70,7 @@ class NoiseMLP(nn.Module):
                 f"expected x (B, {self.n_in}) and u (B,), got {tuple(x.shape)} and {tuple(u.shape)}: "
                 "give one noise level a point"
             )
-        clock = self.clock(clock_features(u, 6))                              # (B, width)
+        clock = self.clock(clock_features(u, 6))  # (B, width)
         h = self.into(x)
         for layer in self.layers:
             h = h + nn.functional.silu(layer(h + clock))

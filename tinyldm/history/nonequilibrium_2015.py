@@ -35,8 +35,8 @@ NATS_PER_BIT = math.log(2)
 class Diffusion2015:
     """The forward trajectory: one number a step."""
 
-    beta: Tensor         # (T,) float32 in (0, 1)
-    alpha_bar: Tensor    # (T,) product of 1 - beta: the share of the original variance that is left
+    beta: Tensor  # (T,) float32 in (0, 1)
+    alpha_bar: Tensor  # (T,) product of 1 - beta: the share of the original variance that is left
 
     @property
     def T(self) -> int:
@@ -62,8 +62,8 @@ def forward_posterior(x0: Tensor, x_t: Tensor, t: Tensor, q: Diffusion2015) -> t
     N(x^t / sqrt(1 - beta_t), beta_t / (1 - beta_t)) from the future.  Their product has the precision-weighted mean.
     x0, x_t (B, 2); t (B,) in 1 ... T-1.  Returns mean (B, 2) and variance (B, 1).
     """
-    beta, before = q.beta[t][:, None], q.alpha_bar[t - 1][:, None]            # (B, 1)
-    from_past, from_future = 1 / (1 - before), (1 - beta) / beta              # precisions
+    beta, before = q.beta[t][:, None], q.alpha_bar[t - 1][:, None]  # (B, 1)
+    from_past, from_future = 1 / (1 - before), (1 - beta) / beta  # precisions
     variance = 1 / (from_past + from_future)
     mean = variance * (from_past * before.sqrt() * x0 + from_future * x_t / (1 - beta).sqrt())
     return mean, variance
@@ -80,9 +80,9 @@ class ReverseKernel(nn.Module):
     def forward(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """x_t (B, 2), t (B,) int -> mean f_mu (B, 2), variance f_Sigma (B, 2) in (0, 1), one a coordinate."""
         beta = self.q.beta[t][:, None]
-        shift, log_odds = self.net(x_t, t / self.q.T).chunk(2, dim=1)         # (B, 4) -> 2 x (B, 2)
+        shift, log_odds = self.net(x_t, t / self.q.T).chunk(2, dim=1)  # (B, 4) -> 2 x (B, 2)
         mean = (1 - beta).sqrt() * x_t + beta.sqrt() * shift
-        return mean, torch.sigmoid(torch.logit(beta) + log_odds)              # at log_odds = 0: beta
+        return mean, torch.sigmoid(torch.logit(beta) + log_odds)  # at log_odds = 0: beta
 
 
 def gaussian_kl(mean_q: Tensor, var_q: Tensor, mean_p: Tensor, var_p: Tensor) -> Tensor:
@@ -125,11 +125,7 @@ def bits(kernel: ReverseKernel, x0: Tensor, generator: torch.Generator) -> Tenso
 
 
 def train(
-    x_train: Tensor,
-    q: Diffusion2015,
-    generator: torch.Generator,
-    budget: Budget = STANDARD,
-    progress: Progress = iter,
+    x_train: Tensor, q: Diffusion2015, generator: torch.Generator, budget: Budget = STANDARD, progress: Progress = iter
 ) -> ReverseKernel:
     """Maximise K by stochastic gradients: one random step t a point, (T - 1) x its KL estimates the sum."""
     x_train = checked_points(x_train, 2)
@@ -148,10 +144,10 @@ def train(
 def sample(kernel: ReverseKernel, n: int, generator: torch.Generator) -> Tensor:
     """The whole reverse trajectory, (T+1, n, 2): from x^T ~ pi = N(0, I) (eq. 4) to x^0, in T - 1 network calls."""
     q = kernel.q
-    path = [torch.randn(n, 2, generator=generator)]                           # eq. 4
+    path = [torch.randn(n, 2, generator=generator)]  # eq. 4
     for t in reversed(range(1, q.T)):
-        mean, variance = kernel(path[-1], torch.full((n,), t))                # eq. 5
+        mean, variance = kernel(path[-1], torch.full((n,), t))  # eq. 5
         path.append(mean + variance.sqrt() * torch.randn(n, 2, generator=generator))
-    last = (1 - q.beta[0]).sqrt() * path[-1]                                  # the unlearnt step to x^0
+    last = (1 - q.beta[0]).sqrt() * path[-1]  # the unlearnt step to x^0
     path.append(last + q.beta[0].sqrt() * torch.randn(n, 2, generator=generator))
     return torch.stack(path)

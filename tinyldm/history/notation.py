@@ -39,6 +39,7 @@ def _positive(sigma: Level) -> Tensor:
 
 # How noisy.
 
+
 def sigma_from_alpha_bar(alpha_bar: Level) -> Tensor:
     """sigma = sqrt((1 - alpha_bar) / alpha_bar)."""
     level = _between_0_and_1(alpha_bar)
@@ -72,6 +73,7 @@ def sigma_from_log_snr(log_snr: Level) -> Tensor:
 
 # Which coordinates.
 
+
 def exploding_from_preserving(x_t: Tensor, alpha_bar: Level) -> Tensor:
     """x_bar = x_t / sqrt(alpha_bar)."""
     return x_t / _between_0_and_1(alpha_bar).sqrt()
@@ -83,6 +85,7 @@ def preserving_from_exploding(x_bar: Tensor, sigma: Level) -> Tensor:
 
 
 # What is predicted.  Signal and noise below are a = sqrt(alpha_bar), b = sqrt(1 - alpha_bar), a^2 + b^2 = 1.
+
 
 def _signal_and_noise(alpha_bar: Level) -> tuple[Tensor, Tensor]:
     level = _between_0_and_1(alpha_bar)
@@ -146,10 +149,10 @@ class Name:
 
     here: str
     meaning: str
-    ddpm: str          # symbol in the 2020 paper
-    ncsn: str          # symbol in the 2019 paper or EDM
-    compvis: str       # CompVis latent-diffusion / stable-diffusion, ldm/models/diffusion/ddpm.py
-    diffusers: str     # attribute or argument of diffusers' schedulers
+    ddpm: str  # symbol in the 2020 paper
+    ncsn: str  # symbol in the 2019 paper or EDM
+    compvis: str  # CompVis latent-diffusion / stable-diffusion, ldm/models/diffusion/ddpm.py
+    diffusers: str  # attribute or argument of diffusers' schedulers
 
 
 NAMES = (
@@ -161,11 +164,23 @@ NAMES = (
     Name("log_snr", "log of signal to noise", "log(ᾱ_t/(1-ᾱ_t))", "-2 log σ", "", "lambda_t (half of it)"),
     Name("x0", "clean point", "x_0", "x", "x_start", "original_samples, pred_original_sample"),
     Name("x_t", "noised point", "x_t", "x̃/√(1+σ²)", "x_noisy", "sample"),
-    Name("eps", "the noise in x_t, all of it", "ε", "-σ s(x̃, σ)",
-         'noise, parameterization="eps"', 'prediction_type="epsilon"'),
+    Name(
+        "eps",
+        "the noise in x_t, all of it",
+        "ε",
+        "-σ s(x̃, σ)",
+        'noise, parameterization="eps"',
+        'prediction_type="epsilon"',
+    ),
     Name("score", "slope of log p", "-ε/√(1-ᾱ_t)", "s(x̃, σ)", "", ""),
-    Name("velocity", "turn of signal into noise", "√ᾱ_t ε - √(1-ᾱ_t) x_0", "",
-         'parameterization="v"', 'prediction_type="v_prediction"'),
+    Name(
+        "velocity",
+        "turn of signal into noise",
+        "√ᾱ_t ε - √(1-ᾱ_t) x_0",
+        "",
+        'parameterization="v"',
+        'prediction_type="v_prediction"',
+    ),
 )
 
 

@@ -24,7 +24,7 @@ from tinyldm.history.data import DataSet
 from tinyldm.history.ddpm_2020 import NoisePredictor
 from tinyldm.history.score_matching_2019 import ScoreNetwork
 
-Noise = Callable[[Tensor, float], Tensor]      # (x_bar (B, 2), sigma) -> eps (B, 2)
+Noise = Callable[[Tensor, float], Tensor]  # (x_bar (B, 2), sigma) -> eps (B, 2)
 
 
 def noise_of_ncsn(s: ScoreNetwork) -> Noise:
@@ -52,7 +52,7 @@ def noise_of_ddpm(eps_theta: NoisePredictor) -> Noise:
 
     def noise(x_bar: Tensor, sigma: float) -> Tensor:
         t = torch.full((len(x_bar),), time_of_sigma(sigma, sigmas))
-        return eps_theta(x_bar / math.sqrt(1 + sigma**2), t)                  # sqrt(abar) = 1 / sqrt(1 + sigma^2)
+        return eps_theta(x_bar / math.sqrt(1 + sigma**2), t)  # sqrt(abar) = 1 / sqrt(1 + sigma^2)
 
     return noise
 
@@ -85,10 +85,10 @@ def heun(eps: Noise, x_bar: Tensor, sigmas: list[float]) -> Tensor:
     """
     path = [x_bar]
     for now, after in zip(sigmas, sigmas[1:]):
-        slope = eps(path[-1], now)                                            # 4: d_i
-        guess = path[-1] + (after - now) * slope                              # 5: Euler step
+        slope = eps(path[-1], now)  # 4: d_i
+        guess = path[-1] + (after - now) * slope  # 5: Euler step
         if after > 0:
-            slope = (slope + eps(guess, after)) / 2                           # 7, 8: trapezoid
+            slope = (slope + eps(guess, after)) / 2  # 7, 8: trapezoid
         path.append(path[-1] + (after - now) * slope)
     return torch.stack(path)
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from tinyldm.history.network import STANDARD, Budget, NoiseMLP, Progress, checked_points, minibatch, minimise
 
-Score = Callable[[Tensor, float], Tensor]      # (points (B, 2), sigma) -> grad log p_sigma (B, 2)
+Score = Callable[[Tensor, float], Tensor]  # (points (B, 2), sigma) -> grad log p_sigma (B, 2)
 
 
 def geometric_levels(sigma_1: float = 3.0, sigma_L: float = 0.03, L: int = 10) -> Tensor:
@@ -45,8 +45,8 @@ class ScoreNetwork(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         """x (B, 2), sigma (B,) -> score (B, 2)."""
         largest, smallest = self.sigmas[0], self.sigmas[-1]
-        clock = (sigma / smallest).log() / (largest / smallest).log()         # 0 ... 1, even in log sigma
-        size = (1 + sigma**2).sqrt()[:, None]                                 # spread of noised data of variance 1
+        clock = (sigma / smallest).log() / (largest / smallest).log()  # 0 ... 1, even in log sigma
+        size = (1 + sigma**2).sqrt()[:, None]  # spread of noised data of variance 1
         return self.net(x / size, clock) / sigma[:, None]
 
     def at(self, x: Tensor, sigma: float) -> Tensor:
@@ -66,11 +66,7 @@ def denoising_score_matching(s: ScoreNetwork, x: Tensor, sigma: Tensor, generato
 
 
 def train(
-    x_train: Tensor,
-    sigmas: Tensor,
-    generator: torch.Generator,
-    budget: Budget = STANDARD,
-    progress: Progress = iter,
+    x_train: Tensor, sigmas: Tensor, generator: torch.Generator, budget: Budget = STANDARD, progress: Progress = iter
 ) -> ScoreNetwork:
     """Minimise eq. 6: each point of a batch gets one of the L levels at random."""
     x_train = checked_points(x_train, 2)
@@ -106,12 +102,12 @@ def annealed_langevin(
     epsilon is the last level's step; L * T network calls.
     """
     path = [x]
-    for sigma in sigmas.tolist():                                             # 2: for i <- 1 to L
-        alpha = epsilon * sigma**2 / sigmas[-1].item() ** 2                   # 3: step size of this level
-        for _ in range(T):                                                    # 4: for t <- 1 to T
-            z = torch.randn(x.shape, generator=generator)                     # 5: z ~ N(0, I)
-            x = x + alpha / 2 * score(x, sigma) + alpha**0.5 * z              # 6
-        path.append(x)                                                        # 8: start the next level here
+    for sigma in sigmas.tolist():  # 2: for i <- 1 to L
+        alpha = epsilon * sigma**2 / sigmas[-1].item() ** 2  # 3: step size of this level
+        for _ in range(T):  # 4: for t <- 1 to T
+            z = torch.randn(x.shape, generator=generator)  # 5: z ~ N(0, I)
+            x = x + alpha / 2 * score(x, sigma) + alpha**0.5 * z  # 6
+        path.append(x)  # 8: start the next level here
     return torch.stack(path)
 
 

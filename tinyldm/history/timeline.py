@@ -11,10 +11,10 @@ from dataclasses import dataclass
 class Event:
     """One step of the field."""
 
-    date: str       # YYYY-MM-DD or YYYY-MM
+    date: str  # YYYY-MM-DD or YYYY-MM
     name: str
-    added: str      # what is new, in a few words
-    source: str     # "arXiv NNNN.NNNNN" or a README
+    added: str  # what is new, in a few words
+    source: str  # "arXiv NNNN.NNNNN" or a README
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,15 @@ class Checkpoint:
     """A released text-to-image latent diffusion model."""
 
     name: str
-    date: str                        # of the weights
+    date: str  # of the weights
     by: str
-    parent: str | None               # whose weights training resumed from
-    stages: tuple[Stage, ...]        # after the parent
-    caption_dropout: float | None    # share of captions replaced by the empty one in these stages
-    predicts: str                    # "eps" or "velocity"
+    parent: str | None  # whose weights training resumed from
+    stages: tuple[Stage, ...]  # after the parent
+    caption_dropout: float | None  # share of captions replaced by the empty one in these stages
+    predicts: str  # "eps" or "velocity"
     text_encoder: str
-    context_width: int               # numbers a token
-    unet_parameters: float           # in millions, as the source rounds it
+    context_width: int  # numbers a token
+    unet_parameters: float  # in millions, as the source rounds it
 
 
 EVENTS = (
@@ -62,23 +62,70 @@ _CLIP_L, _CLIP_H = "CLIP ViT-L/14", "OpenCLIP ViT-H/14"
 _SAFE = "LAION-5B subset, filtered"
 
 CHECKPOINTS = (
-    Checkpoint("1.1", "2022-08", "CompVis", None,
-               (Stage(237, 256, "laion2B-en"), Stage(194, 512, "laion-high-resolution")),
-               0.0, "eps", _CLIP_L, 768, 860),     # the READMEs name the dropping as what 1.3 adds
+    Checkpoint(
+        "1.1",
+        "2022-08",
+        "CompVis",
+        None,
+        (Stage(237, 256, "laion2B-en"), Stage(194, 512, "laion-high-resolution")),
+        0.0,
+        "eps",
+        _CLIP_L,
+        768,
+        860,
+    ),  # the READMEs name the dropping as what 1.3 adds
     Checkpoint("1.2", "2022-08", "CompVis", "1.1", (Stage(515, 512, _AESTHETIC),), 0.0, "eps", _CLIP_L, 768, 860),
     Checkpoint("1.3", "2022-08", "CompVis", "1.2", (Stage(195, 512, _AESTHETIC),), 0.1, "eps", _CLIP_L, 768, 860),
     Checkpoint("1.4", "2022-08", "CompVis", "1.2", (Stage(225, 512, _AESTHETIC),), 0.1, "eps", _CLIP_L, 768, 860),
     Checkpoint("1.5", "2022-10", "Runway", "1.2", (Stage(595, 512, _AESTHETIC),), 0.1, "eps", _CLIP_L, 768, 860),
-    Checkpoint("2.0-base", "2022-11", "Stability AI", None,
-               (Stage(550, 256, _SAFE), Stage(850, 512, _SAFE)), None, "eps", _CLIP_H, 1024, 865),
-    Checkpoint("2.0", "2022-11", "Stability AI", "2.0-base",
-               (Stage(150, 512, _SAFE), Stage(140, 768, _SAFE)), None, "velocity", _CLIP_H, 1024, 865),
-    Checkpoint("2.1", "2022-12", "Stability AI", "2.0",
-               (Stage(55, 768, _SAFE), Stage(155, 768, "the same, filtered less")),
-               None, "velocity", _CLIP_H, 1024, 865),
-    Checkpoint("XL", "2023-07", "Stability AI", None,
-               (Stage(600, 256, "internal"), Stage(200, 512, "internal"), Stage(None, 1024, "internal, many shapes")),
-               None, "eps", f"{_CLIP_L} + OpenCLIP ViT-bigG/14", 2048, 2600),
+    Checkpoint(
+        "2.0-base",
+        "2022-11",
+        "Stability AI",
+        None,
+        (Stage(550, 256, _SAFE), Stage(850, 512, _SAFE)),
+        None,
+        "eps",
+        _CLIP_H,
+        1024,
+        865,
+    ),
+    Checkpoint(
+        "2.0",
+        "2022-11",
+        "Stability AI",
+        "2.0-base",
+        (Stage(150, 512, _SAFE), Stage(140, 768, _SAFE)),
+        None,
+        "velocity",
+        _CLIP_H,
+        1024,
+        865,
+    ),
+    Checkpoint(
+        "2.1",
+        "2022-12",
+        "Stability AI",
+        "2.0",
+        (Stage(55, 768, _SAFE), Stage(155, 768, "the same, filtered less")),
+        None,
+        "velocity",
+        _CLIP_H,
+        1024,
+        865,
+    ),
+    Checkpoint(
+        "XL",
+        "2023-07",
+        "Stability AI",
+        None,
+        (Stage(600, 256, "internal"), Stage(200, 512, "internal"), Stage(None, 1024, "internal, many shapes")),
+        None,
+        "eps",
+        f"{_CLIP_L} + OpenCLIP ViT-bigG/14",
+        2048,
+        2600,
+    ),
 )
 
 
@@ -88,25 +135,45 @@ class Remark:
 
     article: str
     record: str
-    seen_in: str     # the code that shows it
+    seen_in: str  # the code that shows it
 
 
 REMARKS = (
-    Remark("Stable Diffusion is latent diffusion from 1.1 to 2.1 (its opening), from 1.1 to XL (its version history)",
-           "the second: XL keeps the architecture, with a larger U-Net and two text encoders", "timeline.CHECKPOINTS"),
-    Remark("1.1 was trained on laion2B-en", "for 237k steps at 256 px; then 194k at 512 px on laion-high-resolution",
-           "timeline.CHECKPOINTS"),
-    Remark("1.2 was fine-tuned to 1.3, 1.4 and 1.5",
-           "right, and easy to misread: three siblings, each resumed from 1.2, not a chain", "timeline.lineage"),
-    Remark("10 % of the text conditioning was dropped", "from 1.3 on; 1.1 and 1.2 were trained without it",
-           "timeline.CHECKPOINTS"),
-    Remark("diffusion models remove successive applications of noise",
-           "training never applies noise in succession: x_t comes from x_0 in one jump", "ddpm_2020.q_sample"),
-    Remark("the network predicts the noise added at each step; elsewhere, noise that is scaled and subtracted",
-           "both are one thing: the total noise in x_t, of which a step removes a part", "ddpm_2020.reverse_mean"),
-    Remark("DDPM improved on the previous method by variational inference",
-           "2015's loss was the variational bound already; DDPM fixed the variance and dropped the bound's weights",
-           "ddpm_2020.bound_weight"),
+    Remark(
+        "Stable Diffusion is latent diffusion from 1.1 to 2.1 (its opening), from 1.1 to XL (its version history)",
+        "the second: XL keeps the architecture, with a larger U-Net and two text encoders",
+        "timeline.CHECKPOINTS",
+    ),
+    Remark(
+        "1.1 was trained on laion2B-en",
+        "for 237k steps at 256 px; then 194k at 512 px on laion-high-resolution",
+        "timeline.CHECKPOINTS",
+    ),
+    Remark(
+        "1.2 was fine-tuned to 1.3, 1.4 and 1.5",
+        "right, and easy to misread: three siblings, each resumed from 1.2, not a chain",
+        "timeline.lineage",
+    ),
+    Remark(
+        "10 % of the text conditioning was dropped",
+        "from 1.3 on; 1.1 and 1.2 were trained without it",
+        "timeline.CHECKPOINTS",
+    ),
+    Remark(
+        "diffusion models remove successive applications of noise",
+        "training never applies noise in succession: x_t comes from x_0 in one jump",
+        "ddpm_2020.q_sample",
+    ),
+    Remark(
+        "the network predicts the noise added at each step; elsewhere, noise that is scaled and subtracted",
+        "both are one thing: the total noise in x_t, of which a step removes a part",
+        "ddpm_2020.reverse_mean",
+    ),
+    Remark(
+        "DDPM improved on the previous method by variational inference",
+        "2015's loss was the variational bound already; DDPM fixed the variance and dropped the bound's weights",
+        "ddpm_2020.bound_weight",
+    ),
 )
 
 
@@ -137,15 +204,19 @@ def events_table() -> str:
 
 def checkpoints_table() -> str:
     """CHECKPOINTS as a Markdown table; a dash is what the sources do not state."""
-    head = ("| version | weights | by | from | trained on (thousand steps @ pixels) | captions dropped | predicts "
-            "| text encoder (width) | U-Net, M |\n|---|---|---|---|---|---|---|---|---|\n")
+    head = (
+        "| version | weights | by | from | trained on (thousand steps @ pixels) | captions dropped | predicts "
+        "| text encoder (width) | U-Net, M |\n|---|---|---|---|---|---|---|---|---|\n"
+    )
     lines = []
     for c in CHECKPOINTS:
         steps = (f"{s.thousand_steps}k" if s.thousand_steps else "-" for s in c.stages)
         stages = "; ".join(f"{s.images}: {n} @ {s.resolution}" for s, n in zip(c.stages, steps))
         dropped = "-" if c.caption_dropout is None else f"{c.caption_dropout:.0%}"
-        lines.append(f"| {c.name} | {c.date} | {c.by} | {c.parent or 'scratch'} | {stages} | {dropped} | {c.predicts} "
-                     f"| {c.text_encoder} ({c.context_width}) | {c.unet_parameters:.0f} |")
+        lines.append(
+            f"| {c.name} | {c.date} | {c.by} | {c.parent or 'scratch'} | {stages} | {dropped} | {c.predicts} "
+            f"| {c.text_encoder} ({c.context_width}) | {c.unet_parameters:.0f} |"
+        )
     return head + "\n".join(lines) + "\n"
 
 

@@ -24,15 +24,16 @@ def write_whole(path: Path, content: bytes) -> None:
         with open(partial, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())    # on the disk before the name points to it
+            os.fsync(file.fileno())  # on the disk before the name points to it
         os.replace(partial, path)
     except OSError:
         partial.unlink(missing_ok=True)
         raise
 
 
-def save_checkpoint(path: Path, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer],
-                    facts: dict[str, Any]) -> None:
+def save_checkpoint(
+    path: Path, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer], facts: dict[str, Any]
+) -> None:
     """Write everything that a run needs to go on.
 
     Args:
@@ -45,13 +46,17 @@ def save_checkpoint(path: Path, modules: dict[str, nn.Module], optimizers: dict[
     for name, optimizer in optimizers.items():
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"{name}/{index}/{key}": value for key, value in state.items()}
-    content = save({key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()},
-                   {"facts": json.dumps(facts)})
+    content = save(
+        {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}, {"facts": json.dumps(facts)}
+    )
     try:
         write_whole(path, content)
     except OSError as error:
-        raise OSError(error.errno, f"could not write {path} ({error.strerror}); the checkpoint before it is whole: "
-                                   "free some space and go on with --resume") from error
+        raise OSError(
+            error.errno,
+            f"could not write {path} ({error.strerror}); the checkpoint before it is whole: "
+            "free some space and go on with --resume",
+        ) from error
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -65,8 +70,9 @@ def read_facts(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not a checkpoint of this program, or is damaged; start without --resume") from None
 
 
-def load_checkpoint(path: Path, modules: dict[str, nn.Module],
-                    optimizers: dict[str, torch.optim.Optimizer]) -> dict[str, Any]:
+def load_checkpoint(
+    path: Path, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]
+) -> dict[str, Any]:
     """Put a checkpoint's tensors into modules and optimizers of the same shapes; return its facts.
 
     Raises: ValueError if the file is no checkpoint, or one of a model of another shape.
@@ -78,8 +84,10 @@ def load_checkpoint(path: Path, modules: dict[str, nn.Module],
         try:
             module.load_state_dict(_part(tensors, name))
         except RuntimeError as error:
-            raise ValueError(f"{path} does not fit: {str(error).splitlines()[-1].strip()}; the model's configuration "
-                             "has changed since: start without --resume") from None
+            raise ValueError(
+                f"{path} does not fit: {str(error).splitlines()[-1].strip()}; the model's configuration "
+                "has changed since: start without --resume"
+            ) from None
     for name, optimizer in optimizers.items():
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
@@ -99,4 +107,4 @@ def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
 
 
 def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    return {key[len(name) + 1:]: value for key, value in tensors.items() if key.startswith(name + "/")}
+    return {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(name + "/")}

@@ -133,8 +133,8 @@ def pad_tokens(tokenizer, captions: Sequence[str], length: int) -> Tensor:
     """Captions -> tokens (B, length) int64, quickly and without the warnings of `conditioning.tokenize`."""
     tokens = torch.full((len(captions), length), tokenizer.pad_token_id)
     for first in range(0, len(captions), 10_000):  # a tokenizer's answer takes a hundred times a tensor's memory
-        part = list(captions[first:first + 10_000])
+        part = list(captions[first : first + 10_000])
         ids = tokenizer(part, truncation=True, max_length=length, return_attention_mask=False)["input_ids"]
         for row, pieces in enumerate(ids, start=first):
-            tokens[row, :len(pieces)] = torch.tensor(pieces)
+            tokens[row, : len(pieces)] = torch.tensor(pieces)
     return tokens

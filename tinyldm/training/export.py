@@ -18,10 +18,13 @@ from tinyldm.training.model_card import write_card
 from tinyldm.training.run import read_log
 from tinyldm.training.train_unet import SNAPSHOTS, snapshot_folder
 
-PROJECTIONS = "tinyldm_clip_projections.safetensors"    # what CLIP needs beside its two towers; diffusers ignores it
-STARTED_FROM = "started_from.json"    # in a run's folder: how the model was trained from which the run went on
-CURVES = {"clip": ("contrastive", "binding", "describe_image", "describe_text"),
-          "vae": ("l1", "edges", "perceptual"), "unet": ("loss",)}
+PROJECTIONS = "tinyldm_clip_projections.safetensors"  # what CLIP needs beside its two towers; diffusers ignores it
+STARTED_FROM = "started_from.json"  # in a run's folder: how the model was trained from which the run went on
+CURVES = {
+    "clip": ("contrastive", "binding", "describe_image", "describe_text"),
+    "vae": ("l1", "edges", "perceptual"),
+    "unet": ("loss",),
+}
 
 
 def export(model: LatentDiffusion, clip: Clip, out: Path, folder: Path) -> None:
@@ -34,10 +37,15 @@ def export(model: LatentDiffusion, clip: Clip, out: Path, folder: Path) -> None:
     """
     in_half(model).save_pretrained(folder)
     open_as_float32(folder / "text_encoder" / "config.json")
-    projections = {"text_projection.weight": clip.text_projection.weight, "log_scale": clip.log_scale,
-                   "image_projection.weight": clip.image_projection.weight}
-    write_whole(folder / PROJECTIONS, save({name: value.detach().cpu().half().contiguous()
-                                            for name, value in projections.items()}))
+    projections = {
+        "text_projection.weight": clip.text_projection.weight,
+        "log_scale": clip.log_scale,
+        "image_projection.weight": clip.image_projection.weight,
+    }
+    write_whole(
+        folder / PROJECTIONS,
+        save({name: value.detach().cpu().half().contiguous() for name, value in projections.items()}),
+    )
     for share in SNAPSHOTS:
         source = snapshot_folder(out, share)
         if source.is_dir():
@@ -57,8 +65,13 @@ def export(model: LatentDiffusion, clip: Clip, out: Path, folder: Path) -> None:
 def in_half(model: LatentDiffusion) -> LatentDiffusion:
     """A copy of the model on the CPU, its networks in float16."""
     parts = [copy.deepcopy(part).cpu() for part in (model.unet, model.vae, model.text_encoder, model.image_encoder)]
-    return LatentDiffusion(*parts[:3], copy.deepcopy(model.schedule).cpu(), image_encoder=parts[3],
-                           image_size=model.image_size, spacing=model.spacing).to("cpu", torch.float16)
+    return LatentDiffusion(
+        *parts[:3],
+        copy.deepcopy(model.schedule).cpu(),
+        image_encoder=parts[3],
+        image_size=model.image_size,
+        spacing=model.spacing,
+    ).to("cpu", torch.float16)
 
 
 def open_as_float32(config: Path) -> None:

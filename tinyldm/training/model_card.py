@@ -25,15 +25,27 @@ def card(folder: Path) -> str:
         raise ValueError(f"{folder} has no training.json; only models that were exported by training have a card")
     training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
-    return "\n".join([
-        "# A tiny latent diffusion model", "",
-        "Captions to pictures of 64×64 pixels: one or two coloured shapes on a plain ground. Trained by this",
-        "repository (`tinyldm train all`) on its own procedural scenes, which no photograph and no person is in;",
-        "it is meant for learning and knows nothing else. MIT licence, like the code.", "",
-        f"{size:.1f} MB, float16, in the diffusers folder layout. `snapshots/` holds the U-Net after 1, 10 and 50 %",
-        "of its training, `curves/` the losses.", "",
-        "## Training", "", *training_table(training), "",
-        "## Measured", "", *measured(folder), ""])
+    return "\n".join(
+        [
+            "# A tiny latent diffusion model",
+            "",
+            "Captions to pictures of 64×64 pixels: one or two coloured shapes on a plain ground. Trained by this",
+            "repository (`tinyldm train all`) on its own procedural scenes, which no photograph and no person is in;",
+            "it is meant for learning and knows nothing else. MIT licence, like the code.",
+            "",
+            f"{size:.1f} MB, float16, in the diffusers folder layout. `snapshots/` holds the U-Net after 1, 10 and 50 %",
+            "of its training, `curves/` the losses.",
+            "",
+            "## Training",
+            "",
+            *training_table(training),
+            "",
+            "## Measured",
+            "",
+            *measured(folder),
+            "",
+        ]
+    )
 
 
 def training_table(training: dict[str, Any]) -> Iterator[str]:
@@ -43,8 +55,10 @@ def training_table(training: dict[str, Any]) -> Iterator[str]:
     for stage, facts in training.items():
         machine = facts["hardware"]
         where = machine.get("gpu", f"{machine['threads']} thread(s) of {machine['processor']}")
-        yield (f"| {WHAT[stage]} | {facts['step']:,} | {facts['images_seen']:,} | {facts['images']:,} "
-               f"| {facts['minutes']:g} | {where} |")
+        yield (
+            f"| {WHAT[stage]} | {facts['step']:,} | {facts['images_seen']:,} | {facts['images']:,} "
+            f"| {facts['minutes']:g} | {where} |"
+        )
     for stage, facts in training.items():
         if facts["progress"] < 1:
             yield f"\n**{WHAT[stage]}: stopped after {facts['progress']:.0%} of the training that was planned.**"
@@ -52,8 +66,10 @@ def training_table(training: dict[str, Any]) -> Iterator[str]:
         yield f"\n{WHAT[stage]}: {settings}."
         before = facts.get("went_on_from")
         while before:
-            yield (f"It went on from weights that had seen {before['images_seen']:,} images in "
-                   f"{before['minutes']:g} minutes.")
+            yield (
+                f"It went on from weights that had seen {before['images_seen']:,} images in "
+                f"{before['minutes']:g} minutes."
+            )
             before = before.get("went_on_from")
 
 

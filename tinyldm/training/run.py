@@ -33,18 +33,18 @@ from tinyldm.training.checkpoints import load_checkpoint, save_checkpoint
 class Settings:
     """What every stage of training can be told."""
 
-    out: Path = Path("runs/tiny")        # folder of this run: checkpoints, logs, figures
-    steps: int | None = None             # end after so many steps …
-    minutes: float | None = None         # … or after so many minutes, whichever comes first
-    batch: int = 64                      # images a step
-    lr: float = 1e-3                     # peak learning rate
-    warmup: int = 100                    # steps from 0 to the peak; then half a cosine down to 0
-    device: str = "cpu"                  # "cpu", "cuda", "mps"
-    bf16: bool = False                   # bfloat16 where autocast finds it safe
-    seed: int = 0                        # of weights, batches and noise
-    resume: bool = False                 # go on from the checkpoint in `out`
-    save_seconds: float = 60.0           # how often a checkpoint is written
-    progress: bool = True                # show a progress bar
+    out: Path = Path("runs/tiny")  # folder of this run: checkpoints, logs, figures
+    steps: int | None = None  # end after so many steps …
+    minutes: float | None = None  # … or after so many minutes, whichever comes first
+    batch: int = 64  # images a step
+    lr: float = 1e-3  # peak learning rate
+    warmup: int = 100  # steps from 0 to the peak; then half a cosine down to 0
+    device: str = "cpu"  # "cpu", "cuda", "mps"
+    bf16: bool = False  # bfloat16 where autocast finds it safe
+    seed: int = 0  # of weights, batches and noise
+    resume: bool = False  # go on from the checkpoint in `out`
+    save_seconds: float = 60.0  # how often a checkpoint is written
+    progress: bool = True  # show a progress bar
 
     def __post_init__(self):
         if self.steps is None and self.minutes is None:
@@ -70,10 +70,16 @@ class Run:
     Files in `settings.out`: NAME.checkpoint.safetensors and NAME.log.jsonl, one line of JSON every few steps.
     """
 
-    def __init__(self, name: str, settings: Settings, modules: dict[str, nn.Module],
-                 optimizers: dict[str, torch.optim.Optimizer], images: int = 0):
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        modules: dict[str, nn.Module],
+        optimizers: dict[str, torch.optim.Optimizer],
+        images: int = 0,
+    ):
         self.name, self.settings, self.modules, self.optimizers = name, settings, modules, optimizers
-        self.images = images             # in the data set; for the record only
+        self.images = images  # in the data set; for the record only
         self.checkpoint = settings.out / f"{name}.checkpoint.safetensors"
         self.log_file = settings.out / f"{name}.log.jsonl"
         self.step, self.seconds, self.interrupted = 0, 0.0, False
@@ -90,9 +96,14 @@ class Run:
         try:
             self.old_handler = signal.signal(signal.SIGINT, self._interrupt)
         except ValueError:
-            self.old_handler = None      # not the main thread: Ctrl-C is somebody else's
-        self.bar = tqdm(total=100, desc=self.name, disable=not self.settings.progress, mininterval=1.0,
-                        bar_format="{desc}: {percentage:3.0f}% |{bar}| {elapsed} < {remaining} {postfix}")
+            self.old_handler = None  # not the main thread: Ctrl-C is somebody else's
+        self.bar = tqdm(
+            total=100,
+            desc=self.name,
+            disable=not self.settings.progress,
+            mininterval=1.0,
+            bar_format="{desc}: {percentage:3.0f}% |{bar}| {elapsed} < {remaining} {postfix}",
+        )
         return self
 
     def __exit__(self, _type, error: BaseException | None, _traceback) -> None:
@@ -100,8 +111,10 @@ class Run:
         if self.old_handler is not None:
             signal.signal(signal.SIGINT, self.old_handler)
         if is_out_of_memory(error):
-            raise MemoryError(f"a batch of {self.settings.batch} images does not fit into the memory of "
-                              f"{self.settings.device}; lower the batch, or the number of images") from error
+            raise MemoryError(
+                f"a batch of {self.settings.batch} images does not fit into the memory of "
+                f"{self.settings.device}; lower the batch, or the number of images"
+            ) from error
 
     def steps(self) -> Iterator[int]:
         """Count steps from where the checkpoint left off until it is time to end; save now and then, and at the end.
@@ -121,12 +134,14 @@ class Run:
             if time.monotonic() - last_save > self.settings.save_seconds:
                 self.save()
                 last_save = time.monotonic()
-        if self.pending and not self.interrupted:    # a stopped run logs these steps when it goes on
+        if self.pending and not self.interrupted:  # a stopped run logs these steps when it goes on
             self._write_means(self.step)
         self.save()
         if self.interrupted:
-            raise Stopped(f"stopped and saved at step {self.step} in {self.checkpoint}; the same command with "
-                          "--resume goes on from there")
+            raise Stopped(
+                f"stopped and saved at step {self.step} in {self.checkpoint}; the same command with "
+                "--resume goes on from there"
+            )
 
     def progress(self) -> float:
         """How much of the training is done, 0 … 1."""
@@ -140,7 +155,7 @@ class Run:
         """Note some numbers of this step; every 20 steps their means become a line of the log."""
         for name, value in values.items():
             self.pending.setdefault(name, []).append(value.detach())
-        if self.step % 20 == 19:       # .item() waits for the GPU, so not at every step
+        if self.step % 20 == 19:  # .item() waits for the GPU, so not at every step
             self._write_means(self.step + 1)
 
     def _write_means(self, steps: int) -> None:
@@ -152,14 +167,22 @@ class Run:
             file.write(json.dumps(line | means) + "\n")
         self.bar.set_postfix({name: f"{value:.4f}" for name, value in means.items()}, refresh=False)
         if not math.isfinite(means.get("loss", 0.0)):
-            raise FloatingPointError(f"the loss of {self.name} is {means['loss']} at step {self.step}; the "
-                                     f"last checkpoint is {self.checkpoint}: lower the learning rate "
-                                     f"({self.settings.lr:g})")
+            raise FloatingPointError(
+                f"the loss of {self.name} is {means['loss']} at step {self.step}; the "
+                f"last checkpoint is {self.checkpoint}: lower the learning rate "
+                f"({self.settings.lr:g})"
+            )
 
     def save(self) -> None:
         """Write the checkpoint."""
-        facts = {"step": self.step, "seconds": self.seconds, "progress": self.progress(), "images": self.images,
-                 "settings": describe(self.settings), "hardware": hardware(self.settings.device)}
+        facts = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "progress": self.progress(),
+            "images": self.images,
+            "settings": describe(self.settings),
+            "hardware": hardware(self.settings.device),
+        }
         save_checkpoint(self.checkpoint, self.modules, self.optimizers, facts)
 
     def _show(self) -> None:
@@ -167,7 +190,7 @@ class Run:
 
     def _interrupt(self, *_) -> None:
         if self.interrupted:
-            raise KeyboardInterrupt      # the second Ctrl-C does not wait
+            raise KeyboardInterrupt  # the second Ctrl-C does not wait
         self.interrupted = True
 
 
@@ -203,6 +226,7 @@ def read_log(log_file: Path) -> list[dict[str, float]]:
 
 # ── Randomness and batches ───────────────────────────────────────────────────────────────────────────
 
+
 def generator_at(seed: int, step: int, device: str | torch.device = "cpu") -> torch.Generator:
     """A generator that depends on nothing but the run's seed and the step."""
     return torch.Generator(device).manual_seed(seed * 1_000_000_007 + step)
@@ -217,17 +241,18 @@ def batch_at(seed: int, step: int, batch: int, count: int) -> Tensor:
     chosen, last = [], first + batch
     while first < last:
         epoch, offset = divmod(first, count)
-        chosen.append(_shuffle(seed, epoch, count)[offset:offset + last - first])
+        chosen.append(_shuffle(seed, epoch, count)[offset : offset + last - first])
         first += len(chosen[-1])
     return torch.cat(chosen)
 
 
-@lru_cache(maxsize=2)    # one epoch's order serves many steps
+@lru_cache(maxsize=2)  # one epoch's order serves many steps
 def _shuffle(seed: int, epoch: int, count: int) -> Tensor:
     return torch.randperm(count, generator=generator_at(seed + 1, epoch))
 
 
 # ── Formulas ─────────────────────────────────────────────────────────────────────────────────────────
+
 
 class MovingAverage:
     """An exponential moving average of a module's weights: θ̄ ← d θ̄ + (1 - d) θ after each step.
@@ -263,5 +288,10 @@ def mixed_precision(device: str, bf16: bool) -> AbstractContextManager:
 def adamw(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 1e-2) -> torch.optim.AdamW:
     """AdamW in one fused kernel, which is the fastest on CPUs and GPUs alike. β₂ = 0.99: short runs adapt sooner."""
     parameters = list(parameters)
-    return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.99),
-                             fused=parameters[0].device.type in ("cpu", "cuda"))
+    return torch.optim.AdamW(
+        parameters,
+        lr=lr,
+        weight_decay=weight_decay,
+        betas=(0.9, 0.99),
+        fused=parameters[0].device.type in ("cpu", "cuda"),
+    )

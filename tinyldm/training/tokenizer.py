@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
 START, END = "<|startoftext|>", "<|endoftext|>"
-WORD_END = "</w>"                 # marks the piece that ends a word, so that no spaces need to be stored
+WORD_END = "</w>"  # marks the piece that ends a word, so that no spaces need to be stored
 
 Pair = tuple[str, str]
 
@@ -78,5 +78,12 @@ def build_tokenizer(words: Sequence[str], length: int) -> "CLIPTokenizer":
 def _clip_tokenizer(vocab: dict[str, int], merges: list[Pair], length: int) -> "CLIPTokenizer":
     from transformers import CLIPTokenizer  # here, as importing it takes seconds
 
-    return CLIPTokenizer(vocab=vocab, merges=merges, unk_token=END, bos_token=START, eos_token=END, pad_token=END,
-                         model_max_length=length)
+    return CLIPTokenizer(
+        vocab=vocab,
+        merges=merges,
+        unk_token=END,
+        bos_token=START,
+        eos_token=END,
+        pad_token=END,
+        model_max_length=length,
+    )

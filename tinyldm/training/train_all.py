@@ -36,7 +36,7 @@ STAGES = ("clip", "vae", "unet")
 class Plan:
     """The committed settings of a whole training."""
 
-    scenes: int                  # images in the corpus
+    scenes: int  # images in the corpus
     clip: ClipSettings
     vae: VaeSettings
     unet: UnetSettings
@@ -54,12 +54,14 @@ GPU = Plan(
     scenes=200_000,
     clip=ClipSettings(device="cuda", bf16=True, minutes=3.5, batch=512, lr=1e-3, warmup=300, ema=0.999),
     vae=VaeSettings(device="cuda", bf16=True, minutes=5, batch=64, lr=1e-3, warmup=300, ema=0.999),
-    unet=UnetSettings(device="cuda", bf16=True, minutes=14, batch=1024, lr=1e-3, warmup=500, ema=0.9998,
-                      sample_seconds=120),
+    unet=UnetSettings(
+        device="cuda", bf16=True, minutes=14, batch=1024, lr=1e-3, warmup=500, ema=0.9998, sample_seconds=120
+    ),
 )
 
 
 # ── Stages; each finds the results of those before it in the run's folder ────────────────────────────
+
 
 def clip_stage(settings: ClipSettings, corpus: Corpus) -> Clip:
     """Train CLIP and leave it in `clip/`."""
@@ -126,8 +128,9 @@ def is_done(settings: Settings, stage: str) -> bool:
 
 # ── The command line ─────────────────────────────────────────────────────────────────────────────────
 
+
 def load_corpus(data: str, scenes: int, seed: int) -> Corpus:
-    """"scenes", "digits", or the path of a folder of images -> images and captions."""
+    """ "scenes", "digits", or the path of a folder of images -> images and captions."""
     if data == "scenes":
         return scenes_corpus(scenes, seed)
     if data == "digits":
@@ -140,22 +143,31 @@ def load_corpus(data: str, scenes: int, seed: int) -> Corpus:
 
 def with_options(plan: Plan, options: argparse.Namespace) -> Plan:
     """The plan with what was said on the command line in place of its own settings."""
-    said = {field.name: getattr(options, field.name) for field in fields(Settings)
-            if getattr(options, field.name, None) is not None}
+    said = {
+        field.name: getattr(options, field.name)
+        for field in fields(Settings)
+        if getattr(options, field.name, None) is not None
+    }
     unet = {"start_from": options.start_from} if options.start_from else {}
     # Steps or minutes of one's own are meant to end the training, not the plan's.
     if "steps" in said and "minutes" not in said:
         said["minutes"] = None
-    return Plan(options.scenes or plan.scenes, replace(plan.clip, **said), replace(plan.vae, **said),
-                replace(plan.unet, **said, **unet))
+    return Plan(
+        options.scenes or plan.scenes,
+        replace(plan.clip, **said),
+        replace(plan.vae, **said),
+        replace(plan.unet, **said, **unet),
+    )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that every stage has. None means: as the plan says."""
-    parser.add_argument("--plan", choices=("cpu", "gpu"),
-                        help="settings to start from (default: gpu with --device cuda, else cpu)")
-    parser.add_argument("--data", default="scenes",
-                        help='"scenes", "digits", or a folder with metadata.jsonl (default: scenes)')
+    parser.add_argument(
+        "--plan", choices=("cpu", "gpu"), help="settings to start from (default: gpu with --device cuda, else cpu)"
+    )
+    parser.add_argument(
+        "--data", default="scenes", help='"scenes", "digits", or a folder with metadata.jsonl (default: scenes)'
+    )
     parser.add_argument("--scenes", type=int, help="how many scenes are rendered")
     parser.add_argument("--out", type=Path, default=Path("runs/tiny"), help="folder of the run (default: %(default)s)")
     parser.add_argument("--model", type=Path, help="folder of the finished model (default: OUT/model)")
@@ -166,8 +178,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda or mps")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="bfloat16: mixed precision")
     parser.add_argument("--seed", type=int, help="of data, weights and noise (default: 0)")
-    parser.add_argument("--start-from", metavar="MODEL",
-                        help='train unet only: go on from the weights of "tiny" or of a model folder trained here')
+    parser.add_argument(
+        "--start-from",
+        metavar="MODEL",
+        help='train unet only: go on from the weights of "tiny" or of a model folder trained here',
+    )
     parser.add_argument("--resume", action="store_true", default=None, help="go on from the checkpoints in OUT")
 
 

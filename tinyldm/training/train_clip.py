@@ -39,11 +39,11 @@ class ClipSettings(Settings):
 
     batch: int = 64
     lr: float = 1e-3
-    describe_weight: float = 1.0         # of the two describing losses; 0 switches them off
-    binding_weight: float = 1.0          # of the own caption against its own swapped ones; 0 switches it off
-    ema: float = 0.998                   # of the moving average that is kept in the end
-    text: dict = None                    # arguments of CLIPTextConfig; None: TINY's
-    vision: dict = None                  # arguments of CLIPVisionConfig; None: TINY's
+    describe_weight: float = 1.0  # of the two describing losses; 0 switches them off
+    binding_weight: float = 1.0  # of the own caption against its own swapped ones; 0 switches it off
+    ema: float = 0.998  # of the moving average that is kept in the end
+    text: dict = None  # arguments of CLIPTextConfig; None: TINY's
+    vision: dict = None  # arguments of CLIPVisionConfig; None: TINY's
 
 
 class Describer(nn.Module):
@@ -65,13 +65,14 @@ class Describer(nn.Module):
 
 # ── The data: tokens of captions and of their swapped versions ───────────────────────────────────────
 
+
 @dataclass(frozen=True)
 class Words:
     """A corpus in tokens. Caption c = image · W + wording owns the negatives first[c] … first[c + 1] - 1."""
 
-    tokens: Tensor      # (N · W, L) int16
-    negatives: Tensor   # (M, L) int16
-    first: Tensor       # (N · W + 1,) int64
+    tokens: Tensor  # (N · W, L) int16
+    negatives: Tensor  # (M, L) int16
+    first: Tensor  # (N · W + 1,) int64
 
 
 def tokenized(corpus: Corpus, tokenizer, length: int, device: str) -> Words:
@@ -80,9 +81,11 @@ def tokenized(corpus: Corpus, tokenizer, length: int, device: str) -> Words:
     groups = [group for wordings in corpus.negatives for group in wordings]
     flat = [caption for group in groups for caption in group]
     counts = torch.tensor([0] + [len(group) for group in groups])
-    return Words(pad_tokens(tokenizer, captions, length).to(torch.int16).to(device),
-                 pad_tokens(tokenizer, flat, length).to(torch.int16).to(device),
-                 counts.cumsum(0).to(device))
+    return Words(
+        pad_tokens(tokenizer, captions, length).to(torch.int16).to(device),
+        pad_tokens(tokenizer, flat, length).to(torch.int16).to(device),
+        counts.cumsum(0).to(device),
+    )
 
 
 def hard_negatives(words: Words, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -104,6 +107,7 @@ def shortened(tokens: Tensor, end: int) -> Tensor:
 
 
 # ── The losses ───────────────────────────────────────────────────────────────────────────────────────
+
 
 def contrastive_losses(similarity: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
     """The symmetric contrastive loss with hard negatives, and the loss against the hard negatives only.
@@ -127,8 +131,10 @@ def describing_loss(fields: tuple[Tensor, ...], facts: Tensor) -> Tensor:
 
     Args: fields: logits (B, options) of each of the F fields; facts: (B, F) int64, UNSAID where unknown.
     """
-    losses = [F.cross_entropy(logits.float(), known, ignore_index=UNSAID, reduction="sum")
-              for logits, known in zip(fields, facts.T)]
+    losses = [
+        F.cross_entropy(logits.float(), known, ignore_index=UNSAID, reduction="sum")
+        for logits, known in zip(fields, facts.T)
+    ]
     return sum(losses) / (facts != UNSAID).sum().clamp(min=1)
 
 
@@ -142,25 +148,29 @@ def clip_losses(clip: Clip, describer: Describer, batch: "Batch") -> dict[str, T
         own = similarity.new_full((B, 4), float("-inf"))
         own[batch.owner, batch.slot] = clip.scale * (image[batch.owner] * text[B:]).sum(1)
         contrastive, binding = contrastive_losses(similarity, own)
-        return {"contrastive": contrastive, "binding": binding,
-                "describe_image": describing_loss(describer(image), batch.shown),
-                "describe_text": describing_loss(describer(text[:B]), batch.said)}
+        return {
+            "contrastive": contrastive,
+            "binding": binding,
+            "describe_image": describing_loss(describer(image), batch.shown),
+            "describe_text": describing_loss(describer(text[:B]), batch.said),
+        }
 
 
 @dataclass(frozen=True)
 class Batch:
     """B images, a caption of each, and what is wrong or known of them."""
 
-    images: Tensor      # (B, 3, S, S) in [-1, 1]
-    tokens: Tensor      # (B, L) int64
-    negatives: Tensor   # (K, L) int64, hard negatives …
-    owner: Tensor       # (K,) … of which image each is one …
-    slot: Tensor        # (K,) … and its place among that image's
-    shown: Tensor       # (B, F) int64, the form of the picture
-    said: Tensor        # (B, F) int64, and as far as the caption fills it in
+    images: Tensor  # (B, 3, S, S) in [-1, 1]
+    tokens: Tensor  # (B, L) int64
+    negatives: Tensor  # (K, L) int64, hard negatives …
+    owner: Tensor  # (K,) … of which image each is one …
+    slot: Tensor  # (K,) … and its place among that image's
+    shown: Tensor  # (B, F) int64, the form of the picture
+    said: Tensor  # (B, F) int64, and as far as the caption fills it in
 
 
 # ── The loop ─────────────────────────────────────────────────────────────────────────────────────────
+
 
 def train_clip(settings: ClipSettings, corpus: Corpus) -> Clip:
     """Train CLIP; write the folder `clip` and `tokenizer` in `settings.out`. Returns the moving average.
@@ -186,12 +196,20 @@ def train_clip(settings: ClipSettings, corpus: Corpus) -> Clip:
             index = batch_at(settings.seed, step, settings.batch, len(corpus))
             wording = torch.randint(wordings, (len(index),), generator=generator_at(settings.seed, step))
             index, chosen = index.to(device), (index * wordings + wording).to(device)
-            batch = Batch(to_signed_float(images[index]), words.tokens[chosen].long(), *hard_negatives(words, chosen),
-                          shown[index].long(), said[chosen].long())
+            batch = Batch(
+                to_signed_float(images[index]),
+                words.tokens[chosen].long(),
+                *hard_negatives(words, chosen),
+                shown[index].long(),
+                said[chosen].long(),
+            )
             with mixed_precision(device, settings.bf16):
                 losses = clip_losses(clip, describer, batch)
-            loss = (losses["contrastive"] + settings.binding_weight * losses["binding"]
-                    + settings.describe_weight * (losses["describe_image"] + losses["describe_text"]))
+            loss = (
+                losses["contrastive"]
+                + settings.binding_weight * losses["binding"]
+                + settings.describe_weight * (losses["describe_image"] + losses["describe_text"])
+            )
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(modules["clip"].parameters(), 1.0)

@@ -30,30 +30,29 @@ from tinyldm.forward_diffusion import diffusion_loss
 from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.training.clip import Clip, pad_tokens
 from tinyldm.training.figures import save_curves, save_grid
-from tinyldm.training.run import (
-    MovingAverage,
-    Run,
-    Settings,
-    adamw,
-    batch_at,
-    generator_at,
-    mixed_precision,
-    read_log,
-)
+from tinyldm.training.run import MovingAverage, Run, Settings, adamw, batch_at, generator_at, mixed_precision, read_log
 from tinyldm.unet import UNet, UNetConfig
 from tinyldm.vae import VAE, DiagonalGaussian
 from tinyldm.versions import TINY
 
-SNAPSHOTS = (0.01, 0.1, 0.5)     # of training: the U-Nets that are kept to show how a caption comes true
+SNAPSHOTS = (0.01, 0.1, 0.5)  # of training: the U-Nets that are kept to show how a caption comes true
 SAMPLE_CAPTIONS = (
-    "a small red circle above a large blue square", "a large blue square above a small red circle",
-    "a red circle to the left of a green triangle", "a red triangle to the left of a green circle",
-    "a large yellow star on a black background", "a large purple ring on a white background",
-    "a small green cross on a cream background", "a large orange square on a gray background",
-    "a small pink star below a large cyan circle", "a large blue cross to the right of a small yellow ring",
-    "a purple star above a purple circle", "a small yellow triangle on a blue background",
-    "a large cyan cross", "a large purple triangle",  # two held-out combinations
-    "a red circle", "",
+    "a small red circle above a large blue square",
+    "a large blue square above a small red circle",
+    "a red circle to the left of a green triangle",
+    "a red triangle to the left of a green circle",
+    "a large yellow star on a black background",
+    "a large purple ring on a white background",
+    "a small green cross on a cream background",
+    "a large orange square on a gray background",
+    "a small pink star below a large cyan circle",
+    "a large blue cross to the right of a small yellow ring",
+    "a purple star above a purple circle",
+    "a small yellow triangle on a blue background",
+    "a large cyan cross",
+    "a large purple triangle",  # two held-out combinations
+    "a red circle",
+    "",
 )
 
 
@@ -64,30 +63,38 @@ class UnetSettings(Settings):
     batch: int = 64
     lr: float = 1e-3
     warmup: int = 200
-    drop_caption: float = 0.125          # share of the captions of a text batch that become ""
-    image_context: float = 0.2           # share of the batches that also read an image
-    drop_beside_image: float = 0.5       # share of the captions beside an image that become ""
+    drop_caption: float = 0.125  # share of the captions of a text batch that become ""
+    image_context: float = 0.2  # share of the batches that also read an image
+    drop_beside_image: float = 0.5  # share of the captions beside an image that become ""
     ema: float = 0.9995
-    sample_seconds: float = 300.0        # how often a grid of samples is drawn
-    start_from: str | None = None        # "tiny" or a model folder: go on from its weights instead of random ones
+    sample_seconds: float = 300.0  # how often a grid of samples is drawn
+    start_from: str | None = None  # "tiny" or a model folder: go on from its weights instead of random ones
     config: UNetConfig = TINY.unet
 
 
 # ── What is computed once ────────────────────────────────────────────────────────────────────────────
 
+
 @dataclass(frozen=True)
 class Cache:
     """N images as latents, and all that can be their context; on the training device, in float16 where large."""
 
-    moments: Tensor     # (N, 8, h, w) float16, unscaled: mean ‖ log-variance
-    contexts: Tensor    # (U, L, D) float16, of each different caption; number 0 is of ""
-    caption: Tensor     # (N, W) int64, which context belongs to an image in each of its wordings
-    patches: Tensor     # (N, 1 + P, D_v) float16, what CLIP's image tower sees
+    moments: Tensor  # (N, 8, h, w) float16, unscaled: mean ‖ log-variance
+    contexts: Tensor  # (U, L, D) float16, of each different caption; number 0 is of ""
+    caption: Tensor  # (N, W) int64, which context belongs to an image in each of its wordings
+    patches: Tensor  # (N, 1 + P, D_v) float16, what CLIP's image tower sees
 
 
 @torch.no_grad()
-def build_cache(corpus: Corpus, vae: VAE, text_encoder: TextEncoder, image_encoder: ImageEncoder, device: str,
-                batch: int = 256, progress: bool = True) -> Cache:
+def build_cache(
+    corpus: Corpus,
+    vae: VAE,
+    text_encoder: TextEncoder,
+    image_encoder: ImageEncoder,
+    device: str,
+    batch: int = 256,
+    progress: bool = True,
+) -> Cache:
     """Encode every image and every different caption of a corpus once."""
     number = {"": 0}
     for wordings in corpus.captions:
@@ -112,15 +119,16 @@ def build_cache(corpus: Corpus, vae: VAE, text_encoder: TextEncoder, image_encod
 
 # ── A batch ──────────────────────────────────────────────────────────────────────────────────────────
 
+
 @dataclass(frozen=True)
 class Draw:
     """What chance decides about a batch of B images."""
 
-    z0: Tensor          # (B, 4, h, w) scaled latents, sampled anew
-    t: Tensor           # (B,) int64
-    eps: Tensor         # (B, 4, h, w)
-    text: Tensor        # (B,) int64, numbers of contexts, 0 where the caption is dropped
-    with_image: bool    # whether the batch reads its images too
+    z0: Tensor  # (B, 4, h, w) scaled latents, sampled anew
+    t: Tensor  # (B,) int64
+    eps: Tensor  # (B, 4, h, w)
+    text: Tensor  # (B,) int64, numbers of contexts, 0 where the caption is dropped
+    with_image: bool  # whether the batch reads its images too
 
 
 def draw(cache: Cache, index: Tensor, scale: float, T: int, settings: UnetSettings, step: int) -> Draw:
@@ -148,6 +156,7 @@ def context_of(cache: Cache, drawn: Draw, index: Tensor, image_encoder: ImageEnc
 
 # ── The loop ─────────────────────────────────────────────────────────────────────────────────────────
 
+
 class Trained(nn.Module):
     """What this stage trains: the U-Net, and the linear layer that turns image patches into context."""
 
@@ -156,8 +165,9 @@ class Trained(nn.Module):
         self.unet, self.to_context = unet, image_encoder.to_context
 
 
-def train_unet(settings: UnetSettings, corpus: Corpus, vae: VAE, clip: Clip, tokenizer,
-               start: LatentDiffusion | None = None) -> LatentDiffusion:
+def train_unet(
+    settings: UnetSettings, corpus: Corpus, vae: VAE, clip: Clip, tokenizer, start: LatentDiffusion | None = None
+) -> LatentDiffusion:
     """Train the U-Net. Returns the whole model, with the moving average of the trained weights.
 
     Args: start: a model of the same shapes, from whose U-Net training goes on; None: from random weights.
@@ -173,8 +183,13 @@ def train_unet(settings: UnetSettings, corpus: Corpus, vae: VAE, clip: Clip, tok
         trained.unet.load_state_dict(start.unet.state_dict())
         trained.to_context.load_state_dict(start.image_encoder.to_context.state_dict())
     average = MovingAverage(trained, settings.ema)
-    model = LatentDiffusion(average.module.unet, vae, TextEncoder(clip.text, tokenizer), TINY.schedule(),
-                            image_encoder=with_context(image_encoder, average.module.to_context)).to(device)
+    model = LatentDiffusion(
+        average.module.unet,
+        vae,
+        TextEncoder(clip.text, tokenizer),
+        TINY.schedule(),
+        image_encoder=with_context(image_encoder, average.module.to_context),
+    ).to(device)
     cache = build_cache(corpus, vae, model.text_encoder, image_encoder, device, progress=settings.progress)
     optimizer = adamw(trained.parameters(), settings.lr)
 

@@ -39,9 +39,9 @@ class VaeSettings(Settings):
     square_weight: float = 1.0
     edge_weight: float = 1.0
     perceptual_weight: float = 0.1
-    kl_weight: float = 1e-5              # of the sum over a latent, against means over pixels
-    adversarial_weight: float = 0.5      # times the adaptive weight
-    adversarial_start: float = 0.75      # the share of training after which it begins
+    kl_weight: float = 1e-5  # of the sum over a latent, against means over pixels
+    adversarial_weight: float = 0.5  # times the adaptive weight
+    adversarial_start: float = 0.75  # the share of training after which it begins
     ema: float = 0.998
     config: VAEConfig = TINY.vae
 
@@ -77,10 +77,16 @@ class PatchDiscriminator(nn.Module):
     def __init__(self, width: int = 32):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(3, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2),
-            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1), nn.GroupNorm(8, 2 * width), nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * width, 2 * width, 3, padding=1), nn.GroupNorm(8, 2 * width), nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * width, 1, 3, padding=1))
+            nn.Conv2d(3, width, 4, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
+            nn.GroupNorm(8, 2 * width),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * width, 2 * width, 3, padding=1),
+            nn.GroupNorm(8, 2 * width),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * width, 1, 3, padding=1),
+        )
 
     def forward(self, image: Tensor) -> Tensor:
         return self.layers(image)
@@ -104,8 +110,8 @@ def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Ten
 
     Args: reconstruction, adversarial: scalar losses that depend on last_layer. Returns a scalar without gradient.
     """
-    of_reconstruction, = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)
-    of_adversarial, = torch.autograd.grad(adversarial, last_layer, retain_graph=True)
+    (of_reconstruction,) = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)
+    (of_adversarial,) = torch.autograd.grad(adversarial, last_layer, retain_graph=True)
     return (of_reconstruction.norm() / (of_adversarial.norm() + 1e-4)).clamp(max=1e4).detach()
 
 
@@ -118,8 +124,9 @@ def reconstruct(vae: VAE, original: Tensor, generator: torch.Generator) -> tuple
     return vae.decode(z0).float(), posterior.kl().mean()
 
 
-def vae_losses(reconstruction: Tensor, original: Tensor, kl: Tensor, perceptual: PerceptualDistance | None,
-               settings: VaeSettings) -> dict[str, Tensor]:
+def vae_losses(
+    reconstruction: Tensor, original: Tensor, kl: Tensor, perceptual: PerceptualDistance | None, settings: VaeSettings
+) -> dict[str, Tensor]:
     """All terms but the adversarial one, and their weighted sum, "loss"."""
     error = reconstruction - original
     losses = {"l1": error.abs().mean(), "square": error.square().mean(), "kl": kl}
@@ -145,7 +152,7 @@ def new_vae(config: VAEConfig) -> VAE:
             nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
             nn.init.zeros_(module.bias)
     # Little noise in the latents at first (σ = 0.08, not 1), so that the decoder has something to read.
-    vae.quant_conv.bias.data[config.latent_channels:] = -5.0
+    vae.quant_conv.bias.data[config.latent_channels :] = -5.0
     return vae
 
 
@@ -195,8 +202,13 @@ def train_vae(settings: VaeSettings, corpus: Corpus, clip: Clip | None) -> VAE:
     return average.module
 
 
-def train_discriminator(discriminator: PatchDiscriminator, optimizer: torch.optim.Optimizer, original: Tensor,
-                        reconstruction: Tensor, settings: VaeSettings) -> dict[str, Tensor]:
+def train_discriminator(
+    discriminator: PatchDiscriminator,
+    optimizer: torch.optim.Optimizer,
+    original: Tensor,
+    reconstruction: Tensor,
+    settings: VaeSettings,
+) -> dict[str, Tensor]:
     """One step of the other player."""
     with mixed_precision(settings.device, settings.bf16):
         loss = discriminator_loss(discriminator(original).float(), discriminator(reconstruction).float())
@@ -209,6 +221,7 @@ def train_discriminator(discriminator: PatchDiscriminator, optimizer: torch.opti
 @torch.no_grad()
 def psnr(vae: VAE, images: Tensor, batch: int = 128) -> float:
     """Peak signal-to-noise ratio of the reconstructions of images (B, 3, S, S) in [-1, 1], decibels."""
-    errors = [(vae.decode(vae.encode(part)).clamp(-1, 1) - part).square().flatten(1).mean(1)
-              for part in images.split(batch)]
+    errors = [
+        (vae.decode(vae.encode(part)).clamp(-1, 1) - part).square().flatten(1).mean(1) for part in images.split(batch)
+    ]
     return (10 * torch.log10(4 / torch.cat(errors))).mean().item()

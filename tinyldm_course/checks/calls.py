@@ -100,14 +100,14 @@ class Outcome:
     seconds: float = 0.0
 
 
-Runner = Callable[[Call], Outcome]     # the learner's function, wherever it runs
+Runner = Callable[[Call], Outcome]  # the learner's function, wherever it runs
 
 
 def perform(function: Callable[..., Any], call: Call) -> Outcome:
     """Make the call here and now. An error of the function becomes part of the outcome; only Ctrl-C goes through."""
     start = time.perf_counter()
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        if call.gradients:      # the check asks for them: float(x) is right where none are needed
+        if call.gradients:  # the check asks for them: float(x) is right where none are needed
             warnings.simplefilter("ignore")
         torch.manual_seed(call.seed)
         try:
@@ -194,8 +194,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, BaseException) or isinstance(value, type) and issubclass(value, BaseException):
         name = value.__name__ if isinstance(value, type) else type(value).__name__
         raise WrongKind(f"{name} was returned, like a result; it must be raised: raise {name}(…)")
-    raise WrongKind(f"a {type(value).__name__} was returned; expected tensors, numbers or strings, or lists, tuples or "
-                    "dictionaries of them")
+    raise WrongKind(
+        f"a {type(value).__name__} was returned; expected tensors, numbers or strings, or lists, tuples or "
+        "dictionaries of them"
+    )
 
 
 def _gradients(value: Any, args: tuple) -> tuple:
@@ -225,8 +227,12 @@ def _as_one(gradients: list[Tensor | None], leaves: list[Tensor], arg: Any) -> T
         return None
     if isinstance(arg, Tensor):
         return gradients[0]
-    return torch.cat([torch.zeros_like(leaf).flatten() if gradient is None else gradient.flatten()
-                      for gradient, leaf in zip(gradients, leaves)])
+    return torch.cat(
+        [
+            torch.zeros_like(leaf).flatten() if gradient is None else gradient.flatten()
+            for gradient, leaf in zip(gradients, leaves)
+        ]
+    )
 
 
 def tensors_in(value: Any) -> list[Tensor]:
@@ -257,7 +263,7 @@ class WrongSignature(TypeError):
 def _require_fitting(function: Callable[..., Any], args: tuple) -> None:
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):      # some built-in functions have none
+    except (TypeError, ValueError):  # some built-in functions have none
         return
     try:
         signature.bind(*args)
@@ -267,7 +273,7 @@ def _require_fitting(function: Callable[..., Any], args: tuple) -> None:
 
 def described(error: BaseException, function: Callable[..., Any]) -> Error:
     """An exception with the innermost line of the learner's own file that it passed through."""
-    kind = "ValueError" if isinstance(error, ValueError) else type(error).__name__      # one of their own is one, too
+    kind = "ValueError" if isinstance(error, ValueError) else type(error).__name__  # one of their own is one, too
     file = _file_of(function)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     if not frames or isinstance(error, WrongSignature):

@@ -14,8 +14,13 @@ from tinyldm_course.checks.calls import Call, Outcome, tensors_in
 # number can be compared.
 ASPECTS = ("error", "parameters", "kind", "length", "shape", "device", "value", "dtype", "gradient", "inputs")
 # In torch's messages about what needs numbers, and about the order in memory, which "meta" does not always know.
-UNDECIDABLE = ("on meta tensors", "meta tensor", "'Meta' backend", "raises unimplemented by default",
-               "view size is not compatible")
+UNDECIDABLE = (
+    "on meta tensors",
+    "meta tensor",
+    "'Meta' backend",
+    "raises unimplemented by default",
+    "view size is not compatible",
+)
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,10 @@ def first_difference(got: Outcome, want: Outcome, call: Call, tolerance: float) 
     for index, (mine, theirs) in enumerate(zip(got.gradients, want.gradients)):
         faults += _gradient_faults(mine, theirs, index, tolerance)
     for index, (mine, theirs) in enumerate(zip(got.args_after, want.args_after)):
-        faults += [Fault("inputs", f"{index}{fault.part}", fault.yours, fault.expected, fault.difference)
-                   for fault in _values(mine, theirs, "", False, tolerance)]
+        faults += [
+            Fault("inputs", f"{index}{fault.part}", fault.yours, fault.expected, fault.difference)
+            for fault in _values(mine, theirs, "", False, tolerance)
+        ]
     return min(faults, key=lambda fault: ASPECTS.index(fault.aspect), default=None)
 
 
@@ -57,8 +64,7 @@ def _errors(got: Outcome, want: Outcome, call: Call) -> Fault | None:
     needs_numbers = call.device == "meta" and got.error and any(text in got.error.message for text in UNDECIDABLE)
     if mine == theirs or needs_numbers:
         return None
-    return Fault("error", "", f"{mine}: {got.error.message}" if mine else shown(got.value),
-                 theirs or shown(want.value))
+    return Fault("error", "", f"{mine}: {got.error.message}" if mine else shown(got.value), theirs or shown(want.value))
 
 
 def _loose_dtype(call: Call) -> bool:
@@ -69,8 +75,12 @@ def _loose_dtype(call: Call) -> bool:
 def _values(got: Any, want: Any, part: str, loose: bool, tolerance: float) -> Iterator[Fault]:
     if isinstance(want, (list, tuple)) and isinstance(got, (list, tuple)):
         if len(got) != len(want):
-            yield Fault("length", part, *(f"{len(items)} entries: {shown(items)}" for items in (got, want)),
-                        f"{len(got) - len(want):+d} entries")
+            yield Fault(
+                "length",
+                part,
+                *(f"{len(items)} entries: {shown(items)}" for items in (got, want)),
+                f"{len(got) - len(want):+d} entries",
+            )
             return
         for index, (mine, theirs) in enumerate(zip(got, want)):
             yield from _values(mine, theirs, f"{part}[{index}]", loose, tolerance)
@@ -83,8 +93,11 @@ def _values(got: Any, want: Any, part: str, loose: bool, tolerance: float) -> It
         return
     elif type(got) is not type(want) or got != want:
         same_kind = isinstance(want, str) and isinstance(got, str)
-        yield (Fault("value", part, shown(got), shown(want)) if same_kind else
-               Fault("kind", part, _with_kind(got), _with_kind(want)))
+        yield (
+            Fault("value", part, shown(got), shown(want))
+            if same_kind
+            else Fault("kind", part, _with_kind(got), _with_kind(want))
+        )
 
 
 def _spelled(value: Any) -> Any:
@@ -125,7 +138,7 @@ def _close(got: Tensor, want: Tensor, tolerance: float) -> Tensor:
     finite = want[want.isfinite()].abs()
     largest = finite.max().item() if finite.numel() else 0.0
     near = (got - want).abs() <= tolerance * (want.abs() + 0.1 * largest) + 1e-7
-    near &= want.isfinite()      # ∞ is at most ∞, but no number is near to it
+    near &= want.isfinite()  # ∞ is at most ∞, but no number is near to it
     return near | (got == want) | (got.isnan() & want.isnan())
 
 
@@ -139,8 +152,13 @@ def _apart(got: Tensor, want: Tensor, part: str, tolerance: float) -> Fault:
     worst = torch.where(wrong, distance.nan_to_num(torch.inf, torch.inf), -1.0).argmax()
     index = [int(i) for i in torch.unravel_index(worst, got.shape)]
     at, count = f" at {index}", f"; {int(wrong.sum())} of {got.numel()} numbers are wrong"
-    return Fault("value", part, number(got[tuple(index)]) + at, number(want[tuple(index)]) + at,
-                 number(got[tuple(index)].double() - want[tuple(index)].double()) + count)
+    return Fault(
+        "value",
+        part,
+        number(got[tuple(index)]) + at,
+        number(want[tuple(index)]) + at,
+        number(got[tuple(index)].double() - want[tuple(index)].double()) + count,
+    )
 
 
 def _gradient_faults(got: Tensor | None, want: Tensor | None, index: int, tolerance: float) -> Iterator[Fault]:
@@ -149,8 +167,9 @@ def _gradient_faults(got: Tensor | None, want: Tensor | None, index: int, tolera
     if mine is None and theirs is None:
         return
     if mine is None or theirs is None:
-        yield Fault("gradient", str(index), "none" if mine is None else shown(mine),
-                    "none" if theirs is None else shown(theirs))
+        yield Fault(
+            "gradient", str(index), "none" if mine is None else shown(mine), "none" if theirs is None else shown(theirs)
+        )
     elif not _close(mine, theirs, 10 * tolerance).all():
         yield replace(_apart(mine, theirs, str(index), tolerance), aspect="gradient")
 
@@ -208,7 +227,7 @@ def observation(got: Any, want: Any) -> str:
     if not got.isfinite().all():
         return "Your result holds NaN or infinity: something is divided by zero, or a negative number has no root."
     if (want == want.flatten()[0]).all():
-        return ""      # equal numbers are a multiple of any others
+        return ""  # equal numbers are a multiple of any others
     factor, offset = (got * want).sum() / (want * want).sum(), (got - want).mean()
     if _close(got, factor * want, 1e-4).all():
         return f"Your result is {number(factor)} times the expected one." if factor else "Your result is 0 everywhere."

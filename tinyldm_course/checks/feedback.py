@@ -6,7 +6,7 @@ from html import escape
 from tinyldm_course.checks.exercise import Exercise
 from tinyldm_course.checks.pipeline import CounterExample, Result
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6B6B6B"     # Okabe and Ito's: safe for the colour-blind
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6B6B6B"  # Okabe and Ito's: safe for the colour-blind
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,10 @@ class Feedback:
 
     def _repr_html_(self) -> str:
         colour = BLUE if self.result.passed else GREY if self.result.diagnosis == "not-written" else ORANGE
-        return (f'<div style="border-left:6px solid {colour};padding:.4em 1em;max-width:60em">'
-                f'<b>{escape(self.headline())}</b>{"".join(_html(part) for part in self.parts())}</div>')
+        return (
+            f'<div style="border-left:6px solid {colour};padding:.4em 1em;max-width:60em">'
+            f"<b>{escape(self.headline())}</b>{''.join(_html(part) for part in self.parts())}</div>"
+        )
 
     def __str__(self) -> str:
         return "\n".join([self.headline(), *(_text(part) for part in self.parts())])
@@ -50,8 +52,12 @@ class Feedback:
         """What there is to say below the headline: (label, text), or a table [(label, text), …]."""
         result = self.result
         if result.passed:
-            return [("verified", "; ".join(result.verified)), ("insight", self.exercise.insight), *self._printed(),
-                    *[("note", self.note)] * bool(self.note)]
+            return [
+                ("verified", "; ".join(result.verified)),
+                ("insight", self.exercise.insight),
+                *self._printed(),
+                *[("note", self.note)] * bool(self.note),
+            ]
         parts = [("note", self.note)] * bool(self.note) + [("", result.message)]
         if result.error is not None and result.diagnosis != "not-written":
             where = f"line {result.error.line}: {result.error.code}" if result.error.line else ""
@@ -69,14 +75,18 @@ class Feedback:
 def _table(example: CounterExample, crashed: bool) -> list[tuple[str, str]]:
     """The rows of a counter-example; of a crash it has been said already what was raised."""
     rows = [*example.inputs, *([] if crashed else [("yours", example.yours)])]
-    return rows + [(label, text) for label, text in (("expected", example.expected), ("difference", example.difference))
-                   if text]
+    return rows + [
+        (label, text) for label, text in (("expected", example.expected), ("difference", example.difference)) if text
+    ]
 
 
 def _html(part) -> str:
     if isinstance(part, list):
-        rows = "".join(f'<tr><th style="text-align:left;vertical-align:top">{escape(label)}</th>'
-                       f'<td style="text-align:left"><code>{escape(text)}</code></td></tr>' for label, text in part)
+        rows = "".join(
+            f'<tr><th style="text-align:left;vertical-align:top">{escape(label)}</th>'
+            f'<td style="text-align:left"><code>{escape(text)}</code></td></tr>'
+            for label, text in part
+        )
         return f'<table style="margin:.4em 0;font-size:inherit">{rows}</table>'
     label, text = part
     return f'<p style="margin:.4em 0">{f"<i>{escape(label)}:</i> " if label else ""}{escape(text)}</p>'

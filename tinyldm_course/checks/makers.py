@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 # ── Lesson 03: the loss ──────────────────────────────────────────────────────────────────────────────
 
+
 class ToyModel(nn.Module):
     """(z_t (B, …), t (B,)) -> the shape of z_t: every number of z_t and t matters, and one weight is learnt."""
 
@@ -24,13 +25,16 @@ class ToyModel(nn.Module):
 
 # ── Lessons 12 and 13: sampling ──────────────────────────────────────────────────────────────────────
 
+
 def toy_unet() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """(z_t (B, C, h, w), t (B,), context (B, L, D)) -> (B, C, h, w). All of the three matter; nothing is learnt."""
+
     def unet(z_t: Tensor, t: Tensor, context: Tensor) -> Tensor:
         weights = torch.arange(1, context[0].numel() + 1).to(context).sin().view(context.shape[1:])
         caption = (context * weights).sum((1, 2)).tanh().view(-1, 1, 1, 1)
         time = (0.1 * t.to(z_t)).cos().view(-1, 1, 1, 1)
         return torch.tanh(0.7 * z_t + caption * (1 + 0.5 * z_t)) + 0.2 * time
+
     return unet
 
 
@@ -46,35 +50,43 @@ def strict_unet() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         if context.dim() != 3 or len(context) != len(z_t):
             raise ValueError(f"context has shape {tuple(context.shape)}; expected (B, L, D), one for each image of z_t")
         return toy(z_t, t, context)
+
     return unet
 
 
 def z_plus_square_of_context() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """(z_t (B, C, h, w), t (B,), context (B, L, D)) -> (B, C, h, w), as the name says: a reader can compute it."""
+
     def unet(z_t: Tensor, t: Tensor, context: Tensor) -> Tensor:
         return z_t + context.sum((1, 2)).square().view(-1, 1, 1, 1)
+
     return unet
 
 
 def toy_text_encoder() -> Callable[[list[str]], Tensor]:
     """Captions (B of them) -> context (B, 3, 4): numbers that depend on each caption alone, also for the empty one."""
+
     def encode(captions: list[str]) -> Tensor:
         if isinstance(captions, str):
             raise TypeError(f"a list of captions is expected, not the caption {captions!r} itself")
         seeds = [zlib.crc32(caption.encode()) for caption in captions]
         contexts = [torch.randn(3, 4, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         return torch.stack(contexts) if contexts else torch.zeros(0, 3, 4)
+
     return encode
 
 
 def toy_decoder() -> Callable[[Tensor], Tensor]:
     """Latents (B, C, h, w) -> "images" (B, C, 2h, 2w), about [-1, 1] with some overshoot, as a VAE's decoder gives."""
+
     def decode(z0: Tensor) -> Tensor:
         return 1.3 * z0.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
     return decode
 
 
 # ── Lesson 08: the U-Net ─────────────────────────────────────────────────────────────────────────────
+
 
 class CallersList(list):
     """A list that refuses to be changed, and says why. Copies of it, slices and sums are plain lists."""
@@ -91,10 +103,12 @@ class CallersList(list):
 
 def _strict(width_in: int, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """The function, which tells what it was given where that has not (B, width_in, H, W)."""
+
     def strict(x: Tensor) -> Tensor:
         if x.dim() != 4 or x.shape[1] != width_in:
             raise ValueError(f"this block reads (B, {width_in}, H, W); it was given {tuple(x.shape)}")
         return function(x)
+
     return strict
 
 
@@ -124,10 +138,13 @@ def toy_blocks(seed: int, count: int, width_in: int, width_out: int) -> list[Cal
 
 # ── Lesson 04: three ancestors ───────────────────────────────────────────────────────────────────────
 
+
 def toy_score() -> Callable[[Tensor], Tensor]:
     """x (B, …) -> the same shape: the slope of some log-density with several peaks, all of them uphill from 0."""
+
     def score(x: Tensor) -> Tensor:
-        return (3 * x).sin() - 0.5 * x + 3       # never 0 on average: a wrong step uphill must show in the mean
+        return (3 * x).sin() - 0.5 * x + 3  # never 0 on average: a wrong step uphill must show in the mean
+
     return score
 
 
@@ -144,6 +161,7 @@ class ToyScoreNetwork(nn.Module):
 
 # ── Lessons 10 and 11: training ──────────────────────────────────────────────────────────────────────
 
+
 class ToyDenoiser(nn.Module):
     """(z_t (B, width), t (B,), context (B, L, words)) -> (B, width), with weights that depend on the seed alone."""
 
@@ -156,8 +174,8 @@ class ToyDenoiser(nn.Module):
             parameter.data = torch.randn(parameter.shape, generator=generator)
 
     def forward(self, z_t: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        k, v = (layer(context) for layer in self.cross_attention.values())            # (B, L, 6)
-        x = self.inner(z_t) + (0.1 * t.to(z_t)).cos()[:, None]                        # (B, 6)
+        k, v = (layer(context) for layer in self.cross_attention.values())  # (B, L, 6)
+        x = self.inner(z_t) + (0.1 * t.to(z_t)).cos()[:, None]  # (B, 6)
         weights = torch.einsum("bd,bld->bl", x, k).softmax(1)
         return self.outer(torch.tanh(x + torch.einsum("bl,bld->bd", weights, v)))
 
@@ -179,9 +197,12 @@ class PartlyFrozen(ToyDenoiser):
 
 # ── Lesson 16: the clinic ────────────────────────────────────────────────────────────────────────────
 
+
 def toy_encoder() -> Callable[[Tensor], Tensor]:
     """Images (B, 3, 2h, 2w) in [-1, 1] -> unscaled latents (B, 3, h, w). Not linear, so that the range matters."""
+
     def encode(image: Tensor) -> Tensor:
         x = torch.nn.functional.avg_pool2d(image, 2)
         return 4 * x + x**2
+
     return encode

@@ -21,15 +21,28 @@ from tinyldm_course.checks.diagnoses import GENERAL
 from tinyldm_course.checks.exercise import Exercise
 from tinyldm_course.checks.randomness import drawn_wrongly, other_generator, takes_generator
 
-BY_ASPECT = {"parameters": "wrong-parameters", "kind": "wrong-kind", "length": "wrong-length", "shape": "wrong-shape",
-             "device": "wrong-device", "value": "wrong-value", "dtype": "wrong-dtype", "gradient": "gradient-wrong",
-             "inputs": "inputs-changed"}
+BY_ASPECT = {
+    "parameters": "wrong-parameters",
+    "kind": "wrong-kind",
+    "length": "wrong-length",
+    "shape": "wrong-shape",
+    "device": "wrong-device",
+    "value": "wrong-value",
+    "dtype": "wrong-dtype",
+    "gradient": "gradient-wrong",
+    "inputs": "inputs-changed",
+}
 WHOLE = [str(dtype) for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)]
 STRUCTURE = ("kind", "length", "shape")
-SHORT = 60             # characters of a result of several parts that is shown as a whole
-ANY_NUMBER = 1e30      # a tolerance under which all numbers are alike
-BY_ERROR = {"NotImplementedError": "not-written", "TimeUp": "too-slow", "WrongSignature": "signature",
-            "WrongKind": "wrong-kind", "GeneratorElsewhere": "generator-elsewhere"}
+SHORT = 60  # characters of a result of several parts that is shown as a whole
+ANY_NUMBER = 1e30  # a tolerance under which all numbers are alike
+BY_ERROR = {
+    "NotImplementedError": "not-written",
+    "TimeUp": "too-slow",
+    "WrongSignature": "signature",
+    "WrongKind": "wrong-kind",
+    "GeneratorElsewhere": "generator-elsewhere",
+}
 
 
 @dataclass(frozen=True)
@@ -45,9 +58,9 @@ class Trial:
 class CounterExample:
     """The smallest input on which the answer is wrong, all in words."""
 
-    inputs: tuple[tuple[str, str], ...]     # (name, value)
+    inputs: tuple[tuple[str, str], ...]  # (name, value)
     yours: str
-    expected: str      # "" for a question without code
+    expected: str  # "" for a question without code
     difference: str
 
 
@@ -103,8 +116,9 @@ def _checked(exercise: Exercise, runner: Runner, seed: int) -> Result:
     return Result(True, verified=tuple(verified))
 
 
-def _found_or_drawn(exercise: Exercise, runner: Runner, trials: list[Trial],
-                    before: list[Trial] | tuple = ()) -> tuple[Result | None, Exercise]:
+def _found_or_drawn(
+    exercise: Exercise, runner: Runner, trials: list[Trial], before: list[Trial] | tuple = ()
+) -> tuple[Result | None, Exercise]:
     """What is wrong, None for nothing; and the exercise, of any numbers where the answer draws others as good.
 
     before: trials that the answer passed. A mistake that would not have passed them is none of this answer's.
@@ -113,7 +127,7 @@ def _found_or_drawn(exercise: Exercise, runner: Runner, trials: list[Trial],
     if found is None or found.diagnosis != "wrong-value" or not any(takes_generator(trial.call) for trial in trials):
         return found, exercise
     diagnosis = _drawn(exercise, runner, trials)
-    if diagnosis is None:      # other draws of the right distribution: all but the numbers must still be right
+    if diagnosis is None:  # other draws of the right distribution: all but the numbers must still be right
         exercise = replace(exercise, tolerance=ANY_NUMBER, wrong=())
         return _found(exercise, trials), exercise
     if diagnosis != "wrong-value":
@@ -135,11 +149,12 @@ def _drawn(exercise: Exercise, runner: Runner, trials: list[Trial]) -> str | Non
 
 # ── Calls ────────────────────────────────────────────────────────────────────────────────────────────
 
+
 def _tried(exercise: Exercise, runner: Runner, calls: list[Call]) -> list[Trial]:
     """Make the calls, up to the first that shows that more would tell nothing new."""
     trials = []
     for call in calls:
-        want = perform(exercise.answer, call)      # first, so that torch's one-time work is not on the learner's clock
+        want = perform(exercise.answer, call)  # first, so that torch's one-time work is not on the learner's clock
         trials.append(Trial(call, runner(call), want))
         if _plain_error(trials[-1].got.error) is not None:
             break
@@ -215,6 +230,7 @@ def _values_verified(trials: list[Trial]) -> list[str]:
 
 # ── Diagnosis ────────────────────────────────────────────────────────────────────────────────────────
 
+
 def _found(exercise: Exercise, trials: list[Trial], before: list[Trial] | tuple = ()) -> Result | None:
     """The diagnosis of the first trial that went wrong; None if all are right."""
     faults = [first_difference(trial.got, trial.want, trial.call, exercise.tolerance) for trial in trials]
@@ -228,7 +244,7 @@ def _found(exercise: Exercise, trials: list[Trial], before: list[Trial] | tuple 
         diagnosis, message = plain_error, GENERAL[plain_error]
     elif error is None and trial.got.value is None and trial.want.value is not None and not trial.call.gradients:
         diagnosis, message = "no-return", GENERAL["no-return"]
-    elif error is None and trial.got.value is ...:      # `answer = ...`, as the notebook leaves it
+    elif error is None and trial.got.value is ...:  # `answer = ...`, as the notebook leaves it
         diagnosis, message = "not-written", GENERAL["not-written"]
     else:
         diagnosis, message = _named(exercise, trials, fault, before) or _unnamed(trials, faults, index)
@@ -236,23 +252,24 @@ def _found(exercise: Exercise, trials: list[Trial], before: list[Trial] | tuple 
     return Result(False, diagnosis, message, counter_example=example, error=error)
 
 
-def _named(exercise: Exercise, trials: list[Trial], fault: Fault,
-           before: list[Trial] | tuple) -> tuple[str, str] | None:
-    """The first wrong answer of the exercise that does what the learner's does on all trials, and passes those before.
-    """
+def _named(
+    exercise: Exercise, trials: list[Trial], fault: Fault, before: list[Trial] | tuple
+) -> tuple[str, str] | None:
+    """The first wrong answer of the exercise that does what the learner's does on all trials, and passes those before."""
+
     def exactly(trial: Trial, theirs: Outcome) -> bool:
         return first_difference(trial.got, theirs, trial.call, exercise.tolerance) is None
 
     def as_far_as_it_goes(trial: Trial, theirs: Outcome) -> bool:
         apart = first_difference(trial.got, theirs, trial.call, exercise.tolerance)
         if apart is not None and apart.aspect == "inputs" and _changed(replace(trial, got=theirs)):
-            return False      # theirs is known for changing an argument, which the learner's leaves alone
+            return False  # theirs is known for changing an argument, which the learner's leaves alone
         refused = trial.got.error is not None and "raise ValueError" in trial.got.error.code
         unasked = trial.got.error and theirs.error and trial.want.error is None and not refused
         if unasked and trial.got.error.message != theirs.error.message:
-            return False      # broken, too, but in another way; with what words a ValueError refuses is free
+            return False  # broken, too, but in another way; with what words a ValueError refuses is free
         if apart is not None and fault.aspect in STRUCTURE and apart.aspect in STRUCTURE:
-            return False      # another structure of another kind
+            return False  # another structure of another kind
         return apart is None or ASPECTS.index(apart.aspect) > ASPECTS.index(fault.aspect)
 
     candidates = []
@@ -264,7 +281,7 @@ def _named(exercise: Exercise, trials: list[Trial], fault: Fault,
                 break
         else:
             candidates.append((not all(map(exactly, trials, theirs)), wrong))
-    for _, wrong in sorted(candidates, key=lambda candidate: candidate[0]):      # those that do exactly the same first
+    for _, wrong in sorted(candidates, key=lambda candidate: candidate[0]):  # those that do exactly the same first
         if _passes(replace(exercise, wrong=()), wrong.answer, before):
             return wrong.diagnosis, wrong.message or GENERAL[wrong.diagnosis]
     return None
@@ -324,8 +341,9 @@ def _changed_by_right(trial: Trial, index: int) -> bool:
     if trial.want.error is not None:
         return False
     left_alone = perform(lambda *args: None, replace(trial.call, build=None, gradients=False)).args_after
-    before, after = (replace(trial.want, args_after=(args[index],), gradients=())
-                     for args in (left_alone, trial.want.args_after))
+    before, after = (
+        replace(trial.want, args_after=(args[index],), gradients=()) for args in (left_alone, trial.want.args_after)
+    )
     return first_difference(before, after, trial.call, 1e-6) is not None
 
 
@@ -349,7 +367,7 @@ def _example(exercise: Exercise, trial: Trial, fault: Fault) -> CounterExample:
         short = fault.aspect == "value" and max(len(side) for side in whole) <= SHORT
         yours, expected = whole if short else (f"{fault.part} = {side}" for side in (yours, expected))
         difference = f"{fault.part}: {difference}" if short and difference else difference
-    if not names:      # a question without code: the expected answer would end the guessing
+    if not names:  # a question without code: the expected answer would end the guessing
         expected = difference = ""
     return CounterExample(tuple(inputs), yours, expected, difference)
 
@@ -361,6 +379,6 @@ def _input(arg: Any) -> str:
     if maker is None:
         return shown(arg)
     names = inspect.signature(maker).bind(*arg.args).arguments
-    spoken = names.keys() if len(names) == len(arg.args) > 1 else ()      # several arguments, none of them *args
+    spoken = names.keys() if len(names) == len(arg.args) > 1 else ()  # several arguments, none of them *args
     inside = [f"{name}={shown(item)}" for name, item in zip(spoken, arg.args)] or [shown(item) for item in arg.args]
     return f"{maker.__name__}({', '.join(inside)})"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-FULL, EMPTY = "#", "."     # plain: not every terminal knows the block characters
-WIDTH = 20                 # of a bar
-SECONDS = 1.0              # that a notebook waits for another one's writing
+FULL, EMPTY = "#", "."  # plain: not every terminal knows the block characters
+WIDTH = 20  # of a bar
+SECONDS = 1.0  # that a notebook waits for another one's writing
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,9 @@ def in_words(records: dict[str, Record], lessons: dict[int, tuple[str, tuple[str
         solved = sum(bool(records.get(name, Record()).passed) for name in names)
         left = [name for name in names if not records.get(name, Record()).passed]
         bar = (FULL * round(WIDTH * solved / len(names))).ljust(WIDTH, EMPTY)
-        lines.append(f"{number:02d}  {title:<{longest}}  [{bar}]  {solved} of {len(names)}"
-                     + (f"   next: {left[0]}" if left and solved else ""))
+        lines.append(
+            f"{number:02d}  {title:<{longest}}  [{bar}]  {solved} of {len(names)}"
+            + (f"   next: {left[0]}" if left and solved else "")
+        )
         done, total = done + solved, total + len(names)
     return [*lines, f"{done} of {total} exercises solved"]

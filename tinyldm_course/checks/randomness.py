@@ -8,8 +8,8 @@ from torch import Tensor
 
 from tinyldm_course.checks.calls import Call, Runner, Seeded, tensors_in
 
-DRAWS = 40           # calls with a generator each, for the moments
-SURE = 5.0           # standard errors that a moment may be off: a right answer fails once in a million checks
+DRAWS = 40  # calls with a generator each, for the moments
+SURE = 5.0  # standard errors that a moment may be off: a right answer fails once in a million checks
 
 
 def takes_generator(call: Call) -> bool:
@@ -48,7 +48,7 @@ def drawn_wrongly(moments: Callable[..., tuple] | None, runner: Runner, call: Ca
     if moments is None:
         return other_generator(runner, call) or "wrong-value"
     mean, spread = moments(*call.args)
-    if not torch.as_tensor(spread).any():      # nothing is random here, such as in a last step
+    if not torch.as_tensor(spread).any():  # nothing is random here, such as in a last step
         value = runner(call).value
         right = isinstance(value, Tensor) and value.shape == mean.shape and torch.allclose(value, mean.to(value), 1e-3)
         return None if right else "wrong-value"
@@ -58,7 +58,7 @@ def drawn_wrongly(moments: Callable[..., tuple] | None, runner: Runner, call: Ca
     values = [runner(with_generator(call, seed)).value for seed in range(1, DRAWS + 1)]
     if not all(isinstance(value, Tensor) and value.shape == mean.shape for value in values):
         return "wrong-value"
-    z = (torch.stack(values).double() - mean) / spread               # (DRAWS, …): standard normal if all is right
+    z = (torch.stack(values).double() - mean) / spread  # (DRAWS, …): standard normal if all is right
     return _not_standard_normal(z) or (None if _mean_moves_rightly(moments, runner, call) else "noise-mean")
 
 
@@ -69,16 +69,16 @@ def _not_standard_normal(z: Tensor) -> str | None:
     spread changes neither. The spread comes before the mean, as it is known without the mean, but not the reverse.
     """
     n, own = z.numel(), z - z.mean(0)
-    own = own / own.square().mean(0).sqrt().clamp(min=1e-12)         # each number, over its draws, of spread 1
-    pairs = own[:, 0] * own[:, -1]                                   # of the first and the last item of each batch
+    own = own / own.square().mean(0).sqrt().clamp(min=1e-12)  # each number, over its draws, of spread 1
+    pairs = own[:, 0] * own[:, -1]  # of the first and the last item of each batch
     if z.dim() > 1 and z.shape[1] > 1 and pairs.mean().abs() > SURE * pairs.std() / pairs.numel() ** 0.5:
         return "noise-shared"
     # Of independent numbers the sum over a draw squares to their count, a χ² of one degree of freedom for each draw.
     sums = own.reshape(DRAWS, -1).sum(1)
     if z[0].numel() > 8 and (sums.square().mean() / z[0].numel() - 1) > 1.5 * SURE * (2 / DRAWS) ** 0.5:
         return "noise-shared"
-    usual = (own**4).mean() - 3 * (DRAWS - 1) / (DRAWS + 1)          # a uniform distribution has 1.8 instead of 3
-    if not usual.abs() < SURE * (24 / n) ** 0.5 * (1 + 60 / n):      # of few numbers it has a long tail
+    usual = (own**4).mean() - 3 * (DRAWS - 1) / (DRAWS + 1)  # a uniform distribution has 1.8 instead of 3
+    if not usual.abs() < SURE * (24 / n) ** 0.5 * (1 + 60 / n):  # of few numbers it has a long tail
         return "noise-not-normal"
     spread = (z - z.mean(0)).square().sum() / (n - z[0].numel())
     if not (spread - 1).abs() < SURE * (2 / n) ** 0.5:
@@ -99,15 +99,15 @@ def _mean_moves_rightly(moments: Callable[..., tuple], runner: Runner, call: Cal
     for place, arg in enumerate(call.args):
         if not (isinstance(arg, Tensor) and arg.is_floating_point()):
             continue
-        moved = replace(call, args=(*call.args[:place], 2 * arg + 1, *call.args[place + 1:]))
+        moved = replace(call, args=(*call.args[:place], 2 * arg + 1, *call.args[place + 1 :]))
         moved_mean, moved_spread = moments(*moved.args)
         if not torch.equal(torch.as_tensor(spread), torch.as_tensor(moved_spread)):
-            continue                                                 # it changes the noise as well: nothing cancels
+            continue  # it changes the noise as well: nothing cancels
         after = runner(moved).value
         if not (isinstance(after, Tensor) and after.shape == before.shape):
             return False
         expected = moved_mean - mean
-        rounding = 1e-3 * (1 + expected.abs()) + 1e-5 * spread       # large noise cancels to float32's digits only
+        rounding = 1e-3 * (1 + expected.abs()) + 1e-5 * spread  # large noise cancels to float32's digits only
         if not ((after - before).to(expected) - expected).abs().le(rounding).all():
             return False
     return True

@@ -25,7 +25,7 @@ def lessons() -> dict[int, tuple[Exercise, ...]]:
 def find(name: str) -> Exercise:
     """The exercise of that name. Raises ValueError with the names that are most like it."""
     known = []
-    for number in numbers():      # one lesson after the other: most checks need none of the later ones
+    for number in numbers():  # one lesson after the other: most checks need none of the later ones
         for exercise in module_of(number).EXERCISES:
             if exercise.name == name:
                 return exercise

@@ -17,18 +17,25 @@ TITLE = "The U-Net"
 
 # ── The skip stack ───────────────────────────────────────────────────────────────────────────────────
 
+
 def stack_cases(generator: Generator) -> list[Call]:
     """x, blocks down, a block in the middle, blocks up: one more than down.
 
     In the smallest case the skips are 1, 2 and 4, the middle makes 8, and each block up writes one digit: 8421.
     """
-    readable = (Made(makers.blocks, ("x + 1", "x + 2")), Made(makers.block, ("x + 4",)),
-                Made(makers.blocks, ("10 * x + skip",) * 3))
+    readable = (
+        Made(makers.blocks, ("x + 1", "x + 2")),
+        Made(makers.block, ("x + 4",)),
+        Made(makers.blocks, ("10 * x + skip",) * 3),
+    )
     calls = [Call((torch.ones(1, 1, 1, 1), *readable))]
     for B, C, H, W, count in ((1, 1, 1, 2, 1), (2, 3, 4, 4, 2), (1, 4, 3, 5, 4), (3, 2, 6, 6, 3)):
         seed = int(torch.randint(10**6, (), generator=generator))
-        toys = (Made(makers.toy_blocks, (seed, count, C, C)), Made(makers.toy_block, (seed + 50, C, C)),
-                Made(makers.toy_blocks, (seed + 100, count + 1, 2 * C, C)))
+        toys = (
+            Made(makers.toy_blocks, (seed, count, C, C)),
+            Made(makers.toy_block, (seed + 50, C, C)),
+            Made(makers.toy_blocks, (seed + 100, count + 1, 2 * C, C)),
+        )
         calls.append(Call((torch.randn(B, C, H, W, generator=generator), *toys)))
     return calls
 
@@ -68,12 +75,14 @@ def stack_without_input(x, down, middle, up):
 
 def stack_joined(join):
     """The stack, with another way to put x and a skip together."""
+
     def stack(x, down, middle, up):
         skips = pushed(x, down)
         x = middle(skips[-1])
         for block in up:
             x = block(join(x, skips.pop()))
         return x
+
     return stack
 
 
@@ -152,6 +161,7 @@ def stack_by_recursion(x, down, middle, up):
     def around(x, level):
         inside = around(down[level](x), level + 1) if level < len(down) else middle(x)
         return up[len(down) - level](torch.cat([inside, x], dim=1))
+
     return around(x, 0)
 
 
@@ -178,59 +188,104 @@ def stack_by_copies(x, down, middle, up):
 
 
 SKIP_STACK = Exercise(
-    name="skip_stack", title="Last in, first out", stars=2, minutes=10,
-    answer=stack_right, cases=stack_cases,
-    hints=("A Python list is a stack: .append() pushes, .pop() takes the last one off.",
-           "Push x before the first block, then the output of every block down. So there is one skip for each block "
-           "up.",
-           "On the way up: x = block(torch.cat([x, skips.pop()], dim=1))"),
+    name="skip_stack",
+    title="Last in, first out",
+    stars=2,
+    minutes=10,
+    answer=stack_right,
+    cases=stack_cases,
+    hints=(
+        "A Python list is a stack: .append() pushes, .pop() takes the last one off.",
+        "Push x before the first block, then the output of every block down. So there is one skip for each block up.",
+        "On the way up: x = block(torch.cat([x, skips.pop()], dim=1))",
+    ),
     insight="The last map pushed has the size and the meaning of what comes up first: so the way up gets back, level "
-            "by level, the fine detail that the way down threw away. Stable Diffusion 1 pushes 12 maps and pops 12.",
+    "by level, the fine detail that the way down threw away. Stable Diffusion 1 pushes 12 maps and pops 12.",
     wrong=(
-        Wrong("first-in-first-out", stack_as_queue,
-              "You take the *oldest* skip first. At the bottom of a real U-Net it would not even have the right size: "
-              "last in, first out."),
-        Wrong("one-too-few", stack_without_input,
-              "The stack runs empty before the last block up: it held a map too few. Either one was not pushed (x "
-              "itself and the output of *every* block down are), or one was popped too early: the middle reads the "
-              "last map and leaves it there, so not middle(skips.pop())."),
-        Wrong("last-block-not-called", stack_zipped_too_short,
-              "The last block up is never called: zip ends with the shorter list, and x itself is not among your "
-              "skips."),
-        Wrong("order-of-channels", stack_cat_turned,
-              "You put the skip first. The weights of the first convolution know which channels are which: x first, "
-              "then the skip."),
-        Wrong("not-side-by-side", stack_added,
-              "A block up reads twice the channels: x and the skip side by side (dim=1). What you give it has those "
-              "of one map: the two are not to be added, and neither is to be left out."),
-        Wrong("along-the-batch", stack_along_batch,
-              "You put x and skip one behind the other in the batch: torch.cat joins along dim 0 if it is not told "
-              "otherwise. The channels are dim=1."),
-        Wrong("along-the-height", stack_along_height,
-              "You put x and skip one below the other: dim 2 is the height. The channels are dim=1."),
-        Wrong("along-the-width", stack_along_width,
-              "You put x and skip side by side in the *picture*: dim 3 is the width. The channels are dim=1."),
-        Wrong("callers-list-changed", stack_of_the_caller,
-              "You change a list that you were given (pop, append, reverse, …). It belongs to the caller: a network "
-              "that loses its blocks on the way works only once. Loop over it, or copy it first: list(down)."),
-        Wrong("never-popped", stack_not_popped,
-              "You look at the top of the stack and leave it there: every block gets the same skip. Use .pop()."),
+        Wrong(
+            "first-in-first-out",
+            stack_as_queue,
+            "You take the *oldest* skip first. At the bottom of a real U-Net it would not even have the right size: "
+            "last in, first out.",
+        ),
+        Wrong(
+            "one-too-few",
+            stack_without_input,
+            "The stack runs empty before the last block up: it held a map too few. Either one was not pushed (x "
+            "itself and the output of *every* block down are), or one was popped too early: the middle reads the "
+            "last map and leaves it there, so not middle(skips.pop()).",
+        ),
+        Wrong(
+            "last-block-not-called",
+            stack_zipped_too_short,
+            "The last block up is never called: zip ends with the shorter list, and x itself is not among your skips.",
+        ),
+        Wrong(
+            "order-of-channels",
+            stack_cat_turned,
+            "You put the skip first. The weights of the first convolution know which channels are which: x first, "
+            "then the skip.",
+        ),
+        Wrong(
+            "not-side-by-side",
+            stack_added,
+            "A block up reads twice the channels: x and the skip side by side (dim=1). What you give it has those "
+            "of one map: the two are not to be added, and neither is to be left out.",
+        ),
+        Wrong(
+            "along-the-batch",
+            stack_along_batch,
+            "You put x and skip one behind the other in the batch: torch.cat joins along dim 0 if it is not told "
+            "otherwise. The channels are dim=1.",
+        ),
+        Wrong(
+            "along-the-height",
+            stack_along_height,
+            "You put x and skip one below the other: dim 2 is the height. The channels are dim=1.",
+        ),
+        Wrong(
+            "along-the-width",
+            stack_along_width,
+            "You put x and skip side by side in the *picture*: dim 3 is the width. The channels are dim=1.",
+        ),
+        Wrong(
+            "callers-list-changed",
+            stack_of_the_caller,
+            "You change a list that you were given (pop, append, reverse, …). It belongs to the caller: a network "
+            "that loses its blocks on the way works only once. Loop over it, or copy it first: list(down).",
+        ),
+        Wrong(
+            "never-popped",
+            stack_not_popped,
+            "You look at the top of the stack and leave it there: every block gets the same skip. Use .pop().",
+        ),
         Wrong("first-skip-for-all", stack_first_only, "Every block up gets the first map. Each has its own: .pop()."),
         Wrong("no-middle", stack_without_middle, "The middle block is never called."),
-        Wrong("middle-pushed", stack_with_middle_pushed,
-              "You pushed the middle's output too: the first block up then gets the same map twice, and all others the "
-              "skip of their neighbour."),
-        Wrong("up-reversed", stack_up_reversed,
-              "You run through the blocks up from the last to the first. They stand in the order in which they run; "
-              "only the skips come back in reverse."),
-        Wrong("down-not-chained", stack_down_not_chained,
-              "Every block down reads the first x. Each reads what the one before it made."),
+        Wrong(
+            "middle-pushed",
+            stack_with_middle_pushed,
+            "You pushed the middle's output too: the first block up then gets the same map twice, and all others the "
+            "skip of their neighbour.",
+        ),
+        Wrong(
+            "up-reversed",
+            stack_up_reversed,
+            "You run through the blocks up from the last to the first. They stand in the order in which they run; "
+            "only the skips come back in reverse.",
+        ),
+        Wrong(
+            "down-not-chained",
+            stack_down_not_chained,
+            "Every block down reads the first x. Each reads what the one before it made.",
+        ),
         Wrong("gradient-wrong", stack_skips_cut),
     ),
-    right=(stack_by_recursion, stack_by_zip, stack_by_copies))
+    right=(stack_by_recursion, stack_by_zip, stack_by_copies),
+)
 
 
 # ── The widths on the stack ──────────────────────────────────────────────────────────────────────────
+
 
 def width_cases(generator: Generator) -> list[Call]:
     """Feature-map widths, full resolution first, and blocks a level."""
@@ -265,7 +320,7 @@ def skips_with_last_downsample(channels, blocks_per_level):
 def skips_wider_downsamples(channels, blocks_per_level):
     widths = [channels[0]]
     for i, width in enumerate(channels):
-        widths += [width] * blocks_per_level + channels[i + 1:i + 2]
+        widths += [width] * blocks_per_level + channels[i + 1 : i + 2]
     return widths
 
 
@@ -318,41 +373,71 @@ def skips_by_loop(channels, blocks_per_level):
 
 
 SKIP_CHANNELS = Exercise(
-    name="skip_channels", title="What lies on the stack", stars=1, minutes=8,
-    answer=skips_right, cases=width_cases,
-    hints=("Follow the diagram with a pencil for channels = [1, 2] and one block a level. Four numbers.",
-           "conv_in pushes channels[0]; each level pushes once for every block; then its downsample pushes too.",
-           "The last level has no downsample. A downsample keeps the width."),
+    name="skip_channels",
+    title="What lies on the stack",
+    stars=1,
+    minutes=8,
+    answer=skips_right,
+    cases=width_cases,
+    hints=(
+        "Follow the diagram with a pencil for channels = [1, 2] and one block a level. Four numbers.",
+        "conv_in pushes channels[0]; each level pushes once for every block; then its downsample pushes too.",
+        "The last level has no downsample. A downsample keeps the width.",
+    ),
     insight="For Stable Diffusion 1: 320, 320, 320, 320, 640, 640, 640, 1280, 1280, 1280, 1280, 1280. Four of these 12 "
-            "are there because conv_in and the three downsamples push too: leave those out and no checkpoint fits.",
+    "are there because conv_in and the three downsamples push too: leave those out and no checkpoint fits.",
     wrong=(
-        Wrong("nested-lists", skips_nested,
-              "There are lists inside your list: .append([32, 32]) puts a list in as *one* entry. .extend([32, 32]) "
-              "or += adds the numbers."),
-        Wrong("nested-levels", skips_nested_levels,
-              "You made a list for each level. All maps lie on one stack: .extend(…) or += instead of .append([…])."),
-        Wrong("only-blocks", skips_only_of_blocks,
-              "Only the blocks' outputs are counted. The output of conv_in is pushed too, and so is each downsampled "
-              "map."),
-        Wrong("conv-in-forgotten", skips_without_conv_in,
-              "The output of conv_in is missing: it is pushed before the first level."),
-        Wrong("downsamples-forgotten", skips_without_downsamples,
-              "The downsampled maps are missing: each is pushed too, so that a level on the way up has one block "
-              "more."),
-        Wrong("one-too-many", skips_with_last_downsample,
-              "There is one map too many at the end. The last level has no downsample, and the middle pushes nothing."),
-        Wrong("downsample-widens", skips_wider_downsamples,
-              "Your downsamples already have the next level's width. A downsample keeps the width; the next level's "
-              "first block changes it."),
-        Wrong("popping-order", skips_popped,
-              "That is the order in which they are popped; asked for is that of pushing."),
+        Wrong(
+            "nested-lists",
+            skips_nested,
+            "There are lists inside your list: .append([32, 32]) puts a list in as *one* entry. .extend([32, 32]) "
+            "or += adds the numbers.",
+        ),
+        Wrong(
+            "nested-levels",
+            skips_nested_levels,
+            "You made a list for each level. All maps lie on one stack: .extend(…) or += instead of .append([…]).",
+        ),
+        Wrong(
+            "only-blocks",
+            skips_only_of_blocks,
+            "Only the blocks' outputs are counted. The output of conv_in is pushed too, and so is each downsampled "
+            "map.",
+        ),
+        Wrong(
+            "conv-in-forgotten",
+            skips_without_conv_in,
+            "The output of conv_in is missing: it is pushed before the first level.",
+        ),
+        Wrong(
+            "downsamples-forgotten",
+            skips_without_downsamples,
+            "The downsampled maps are missing: each is pushed too, so that a level on the way up has one block more.",
+        ),
+        Wrong(
+            "one-too-many",
+            skips_with_last_downsample,
+            "There is one map too many at the end. The last level has no downsample, and the middle pushes nothing.",
+        ),
+        Wrong(
+            "downsample-widens",
+            skips_wider_downsamples,
+            "Your downsamples already have the next level's width. A downsample keeps the width; the next level's "
+            "first block changes it.",
+        ),
+        Wrong(
+            "popping-order", skips_popped, "That is the order in which they are popped; asked for is that of pushing."
+        ),
         Wrong("middle-pushed", skips_with_middle, "The middle's blocks push nothing: their way is not left and right."),
         Wrong("one-a-level", skips_one_a_level, "Each *block* pushes its output, not each level."),
-        Wrong("blocks-up", skips_by_blocks_up,
-              "You counted blocks_per_level + 1 blocks: that many are on the way *up*. Down there are "
-              "blocks_per_level."),
+        Wrong(
+            "blocks-up",
+            skips_by_blocks_up,
+            "You counted blocks_per_level + 1 blocks: that many are on the way *up*. Down there are blocks_per_level.",
+        ),
     ),
-    right=(skips_by_sum, skips_by_loop))
+    right=(skips_by_sum, skips_by_loop),
+)
 
 
 def up_popping(channels, blocks_per_level, skips):
@@ -473,52 +558,89 @@ def up_by_zip(channels, blocks_per_level):
 
 
 UP_CHANNELS = Exercise(
-    name="up_in_channels", title="What the way up reads", stars=3, minutes=15,
-    answer=up_right, cases=width_cases,
-    hints=("Each block reads x and a skip side by side: two widths to add. There is one block for each skip.",
-           "x comes from the level below for a level's first block, and from the block before for the others. In the "
-           "lowest level it comes from the middle, which has the last width.",
-           "Run through the levels backwards with the stack of the exercise before: width_in + skips.pop(), then "
-           "width_in = width."),
+    name="up_in_channels",
+    title="What the way up reads",
+    stars=3,
+    minutes=15,
+    answer=up_right,
+    cases=width_cases,
+    hints=(
+        "Each block reads x and a skip side by side: two widths to add. There is one block for each skip.",
+        "x comes from the level below for a level's first block, and from the block before for the others. In the "
+        "lowest level it comes from the middle, which has the last width.",
+        "Run through the levels backwards with the stack of the exercise before: width_in + skips.pop(), then "
+        "width_in = width.",
+    ),
     insight="For Stable Diffusion 1: 2560, 2560, 2560, 2560, 2560, 1920, 1920, 1280, 960, 960, 640, 640. The odd ones, "
-            "1920 and 960, are where a level's last skip comes from the level above it; they are in every list of its "
-            "weights' shapes.",
+    "1920 and 960, are where a level's last skip comes from the level above it; they are in every list of its "
+    "weights' shapes.",
     wrong=(
         Wrong("skips-not-counted", up_without_skips, "Only x is counted. The skip's channels stand beside it."),
         Wrong("only-skips", up_only_skips, "Only the skip is counted. x's own channels stand before it."),
-        Wrong("width-never-updated", up_never_updated,
-              "Your x has the lowest level's width all the way up. Each block gives its level's width: width_in = "
-              "width after every block."),
-        Wrong("width-updated-late", up_updated_late,
-              "Within a level your x keeps the width that came from below. Already its first block turns it into the "
-              "level's own: width_in = width after every block, not after every level."),
-        Wrong("levels-not-reversed", up_not_reversed,
-              "You run through the levels from the top. The way up starts at the lowest one: reversed(channels)."),
-        Wrong("downsamples-forgotten", up_without_downsamples,
-              "The stack runs empty as soon as there are several levels: it holds too few maps for blocks_per_level + "
-              "1 pops a level. The downsampled maps are pushed too."),
-        Wrong("conv-in-forgotten", up_without_conv_in,
-              "The stack runs empty even with a single level: one of its blocks_per_level + 1 maps is the output of "
-              "conv_in. Compare with your answer to the exercise before."),
-        Wrong("twice-the-width", up_doubled,
-              "You doubled each level's width. But the first x comes from the level below, and the last skip from the "
-              "level above."),
-        Wrong("from-below-forgotten", up_own_width,
-              "A level's first block still gets the width of the level *below*: upsampling keeps the width."),
-        Wrong("last-skip-forgotten", up_own_skips,
-              "All your skips have the level's own width. The last one that a level pops entered that level from "
-              "above."),
+        Wrong(
+            "width-never-updated",
+            up_never_updated,
+            "Your x has the lowest level's width all the way up. Each block gives its level's width: width_in = "
+            "width after every block.",
+        ),
+        Wrong(
+            "width-updated-late",
+            up_updated_late,
+            "Within a level your x keeps the width that came from below. Already its first block turns it into the "
+            "level's own: width_in = width after every block, not after every level.",
+        ),
+        Wrong(
+            "levels-not-reversed",
+            up_not_reversed,
+            "You run through the levels from the top. The way up starts at the lowest one: reversed(channels).",
+        ),
+        Wrong(
+            "downsamples-forgotten",
+            up_without_downsamples,
+            "The stack runs empty as soon as there are several levels: it holds too few maps for blocks_per_level + "
+            "1 pops a level. The downsampled maps are pushed too.",
+        ),
+        Wrong(
+            "conv-in-forgotten",
+            up_without_conv_in,
+            "The stack runs empty even with a single level: one of its blocks_per_level + 1 maps is the output of "
+            "conv_in. Compare with your answer to the exercise before.",
+        ),
+        Wrong(
+            "twice-the-width",
+            up_doubled,
+            "You doubled each level's width. But the first x comes from the level below, and the last skip from the "
+            "level above.",
+        ),
+        Wrong(
+            "from-below-forgotten",
+            up_own_width,
+            "A level's first block still gets the width of the level *below*: upsampling keeps the width.",
+        ),
+        Wrong(
+            "last-skip-forgotten",
+            up_own_skips,
+            "All your skips have the level's own width. The last one that a level pops entered that level from above.",
+        ),
         Wrong("first-in-first-out", up_as_queue, "You take the oldest skips first: last in, first out."),
-        Wrong("one-block-too-few", up_as_many_as_down,
-              "You counted blocks_per_level blocks a level. On the way up there is one more: one for each skip."),
+        Wrong(
+            "one-block-too-few",
+            up_as_many_as_down,
+            "You counted blocks_per_level blocks a level. On the way up there is one more: one for each skip.",
+        ),
         Wrong("from-the-top", up_from_the_top, "The order is turned round: the way up starts at the lowest level."),
-        Wrong("widths-grow", up_grown,
-              "Your x keeps everything it has read. A block turns x and skip into its level's width again."),
+        Wrong(
+            "widths-grow",
+            up_grown,
+            "Your x keeps everything it has read. A block turns x and skip into its level's width again.",
+        ),
     ),
-    right=(up_by_formula, up_by_zip))
+    right=(up_by_formula, up_by_zip),
+)
 
 
 # ── A small U-Net ────────────────────────────────────────────────────────────────────────────────────
+
 
 def unet_cases(generator: Generator) -> list[Call]:
     """z_t, t_emb."""
@@ -698,67 +820,122 @@ class SmallUNetByImage(SmallUNetRight):
 
 
 SMALL_UNET = Exercise(
-    name="SmallUNet", title="A U-Net, put together", stars=3, minutes=20,
-    answer=SmallUNetRight, cases=unet_cases,
-    hints=("Write it as a list: conv_in, down_block0, downsample, down_block1; after each of them push x. Then the "
-           "middle.",
-           "up_block1a and up_block1b pop one skip each; then upsample; then up_block0a and up_block0b pop one each.",
-           "The last three: norm_out, SiLU, conv_out. All ResBlocks are called as block(x, t_emb)."),
+    name="SmallUNet",
+    title="A U-Net, put together",
+    stars=3,
+    minutes=20,
+    answer=SmallUNetRight,
+    cases=unet_cases,
+    hints=(
+        "Write it as a list: conv_in, down_block0, downsample, down_block1; after each of them push x. Then the "
+        "middle.",
+        "up_block1a and up_block1b pop one skip each; then upsample; then up_block0a and up_block0b pop one each.",
+        "The last three: norm_out, SiLU, conv_out. All ResBlocks are called as block(x, t_emb).",
+    ),
     insight="This is Stable Diffusion's U-Net but for the SpatialTransformers, two more levels and a second block a "
-            "level. Whether what comes out is the noise or the velocity, nobody has told it: the loss decides.",
+    "level. Whether what comes out is the noise or the velocity, nobody has told it: the loss decides.",
     wrong=(
-        Wrong("top-skips-swapped", SmallUNetTopSkipsSwapped,
-              "up_block0a and up_block0b have each other's skip: both fit in shape. Last in, first out: the output of "
-              "down_block0 comes first, that of conv_in last."),
-        Wrong("conv-in-twice", SmallUNetOneSkipTwice,
-              "Both upper blocks get the output of conv_in. up_block0a gets that of down_block0."),
-        Wrong("down-block-twice", SmallUNetFineSkipTwice,
-              "Both upper blocks get the output of down_block0. The last one, up_block0b, gets that of conv_in."),
-        Wrong("middle-twice", SmallUNetMiddleTwice,
-              "up_block1a gets the middle's output twice. Its skip is the output of down_block1, from before the "
-              "middle."),
-        Wrong("sizes-differ", SmallUNetHalvedNotPushed,
-              "A skip is larger than the x beside it. Is the output of downsample pushed too (to forget it is the "
-              "usual mistake)? Is the *last* map popped, not the first? Is x upsampled before up_block0a?"),
-        Wrong("one-too-few", SmallUNetConvInNotPushed,
-              "The stack runs empty before up_block0b: of the two maps at full size, from conv_in and from "
-              "down_block0, one was not pushed. Four are pushed and four popped."),
-        Wrong("popped-early", SmallUNetPoppedEarly,
-              "up_block1a reads three times `width` channels instead of four: its skip is not the output of "
-              "down_block1. Either that was not pushed, or middle(skips.pop(), t_emb) took it off too early."),
-        Wrong("middle-pushed", SmallUNetMiddlePushed,
-              "up_block1b reads four times `width` channels instead of three: its skip is not the downsampled map, "
-              "which has `width`. Did you push the middle's output too, or look at the top of the stack, skips[-1], "
-              "and leave it there?"),
-        Wrong("along-the-batch", SmallUNetAlongBatch,
-              "You put x and skip one behind the other in the batch: torch.cat joins along dim 0 if it is not told "
-              "otherwise. The channels are dim=1."),
-        Wrong("not-side-by-side", SmallUNetWithoutSkips,
-              "up_block1a reads twice as many channels as you give it: x and the skip side by side, torch.cat([x, "
-              "skip], dim=1). The two are not to be added, and neither is to be left out."),
-        Wrong("order-of-channels", SmallUNetCatTurned,
-              "You put the skips first. The weights know which channels are which: x first, then the skip."),
+        Wrong(
+            "top-skips-swapped",
+            SmallUNetTopSkipsSwapped,
+            "up_block0a and up_block0b have each other's skip: both fit in shape. Last in, first out: the output of "
+            "down_block0 comes first, that of conv_in last.",
+        ),
+        Wrong(
+            "conv-in-twice",
+            SmallUNetOneSkipTwice,
+            "Both upper blocks get the output of conv_in. up_block0a gets that of down_block0.",
+        ),
+        Wrong(
+            "down-block-twice",
+            SmallUNetFineSkipTwice,
+            "Both upper blocks get the output of down_block0. The last one, up_block0b, gets that of conv_in.",
+        ),
+        Wrong(
+            "middle-twice",
+            SmallUNetMiddleTwice,
+            "up_block1a gets the middle's output twice. Its skip is the output of down_block1, from before the middle.",
+        ),
+        Wrong(
+            "sizes-differ",
+            SmallUNetHalvedNotPushed,
+            "A skip is larger than the x beside it. Is the output of downsample pushed too (to forget it is the "
+            "usual mistake)? Is the *last* map popped, not the first? Is x upsampled before up_block0a?",
+        ),
+        Wrong(
+            "one-too-few",
+            SmallUNetConvInNotPushed,
+            "The stack runs empty before up_block0b: of the two maps at full size, from conv_in and from "
+            "down_block0, one was not pushed. Four are pushed and four popped.",
+        ),
+        Wrong(
+            "popped-early",
+            SmallUNetPoppedEarly,
+            "up_block1a reads three times `width` channels instead of four: its skip is not the output of "
+            "down_block1. Either that was not pushed, or middle(skips.pop(), t_emb) took it off too early.",
+        ),
+        Wrong(
+            "middle-pushed",
+            SmallUNetMiddlePushed,
+            "up_block1b reads four times `width` channels instead of three: its skip is not the downsampled map, "
+            "which has `width`. Did you push the middle's output too, or look at the top of the stack, skips[-1], "
+            "and leave it there?",
+        ),
+        Wrong(
+            "along-the-batch",
+            SmallUNetAlongBatch,
+            "You put x and skip one behind the other in the batch: torch.cat joins along dim 0 if it is not told "
+            "otherwise. The channels are dim=1.",
+        ),
+        Wrong(
+            "not-side-by-side",
+            SmallUNetWithoutSkips,
+            "up_block1a reads twice as many channels as you give it: x and the skip side by side, torch.cat([x, "
+            "skip], dim=1). The two are not to be added, and neither is to be left out.",
+        ),
+        Wrong(
+            "order-of-channels",
+            SmallUNetCatTurned,
+            "You put the skips first. The weights know which channels are which: x first, then the skip.",
+        ),
         Wrong("no-middle", SmallUNetWithoutMiddle, "The middle block is never called."),
-        Wrong("output-not-normalised", SmallUNetOutNotNormalised,
-              "norm_out and SiLU are missing before conv_out: the sums of all residuals arrive there in any size."),
+        Wrong(
+            "output-not-normalised",
+            SmallUNetOutNotNormalised,
+            "norm_out and SiLU are missing before conv_out: the sums of all residuals arrive there in any size.",
+        ),
         Wrong("output-not-activated", SmallUNetOutNotActivated, "SiLU is missing between norm_out and conv_out."),
-        Wrong("norm-missing", SmallUNetOutOnlyActivated,
-              "norm_out is missing before the last SiLU: the sums of all residuals arrive there in any size."),
-        Wrong("activated-before-norm", SmallUNetOutActivatedFirst,
-              "You put SiLU before norm_out. As in every ResBlock the norm comes first, then SiLU, then the "
-              "convolution."),
-        Wrong("input-added", SmallUNetWithResidual,
-              "You added z_t at the end. The U-Net has no outer sum: it predicts the noise itself."),
-        Wrong("noise-subtracted", SmallUNetNoiseSubtracted,
-              "You subtracted the prediction from z_t. Cleaning is the sampler's work; the U-Net only predicts."),
-        Wrong("one-t-for-all", SmallUNetOneTime,
-              "Every image gets the first one's time; each has its own row of t_emb."),
+        Wrong(
+            "norm-missing",
+            SmallUNetOutOnlyActivated,
+            "norm_out is missing before the last SiLU: the sums of all residuals arrive there in any size.",
+        ),
+        Wrong(
+            "activated-before-norm",
+            SmallUNetOutActivatedFirst,
+            "You put SiLU before norm_out. As in every ResBlock the norm comes first, then SiLU, then the convolution.",
+        ),
+        Wrong(
+            "input-added",
+            SmallUNetWithResidual,
+            "You added z_t at the end. The U-Net has no outer sum: it predicts the noise itself.",
+        ),
+        Wrong(
+            "noise-subtracted",
+            SmallUNetNoiseSubtracted,
+            "You subtracted the prediction from z_t. Cleaning is the sampler's work; the U-Net only predicts.",
+        ),
+        Wrong(
+            "one-t-for-all", SmallUNetOneTime, "Every image gets the first one's time; each has its own row of t_emb."
+        ),
         Wrong("gradient-wrong", SmallUNetSkipsCut),
     ),
-    right=(SmallUNetByStack, SmallUNetByImage))
+    right=(SmallUNetByStack, SmallUNetByImage),
+)
 
 
 # ── Parameters ───────────────────────────────────────────────────────────────────────────────────────
+
 
 def count_cases(generator: Generator) -> list[Call]:
     """Widths, equal and different."""
@@ -771,14 +948,28 @@ def count_cases(generator: Generator) -> list[Call]:
 def count_right(in_channels: int, out_channels: int, t_emb_dim: int) -> int:
     """Weights and biases of norm1, conv1, time_proj, norm2, conv2, shortcut."""
     shortcut = 0 if in_channels == out_channels else in_channels * out_channels + out_channels
-    return (2 * in_channels + 9 * in_channels * out_channels + out_channels + (t_emb_dim + 1) * out_channels
-            + 2 * out_channels + 9 * out_channels**2 + out_channels + shortcut)
+    return (
+        2 * in_channels
+        + 9 * in_channels * out_channels
+        + out_channels
+        + (t_emb_dim + 1) * out_channels
+        + 2 * out_channels
+        + 9 * out_channels**2
+        + out_channels
+        + shortcut
+    )
 
 
 def count_without_biases(in_channels, out_channels, t_emb_dim):
     shortcut = 0 if in_channels == out_channels else in_channels * out_channels
-    return (2 * in_channels + 9 * in_channels * out_channels + t_emb_dim * out_channels + 2 * out_channels
-            + 9 * out_channels**2 + shortcut)
+    return (
+        2 * in_channels
+        + 9 * in_channels * out_channels
+        + t_emb_dim * out_channels
+        + 2 * out_channels
+        + 9 * out_channels**2
+        + shortcut
+    )
 
 
 def count_without_norms(in_channels, out_channels, t_emb_dim):
@@ -860,58 +1051,99 @@ def count_by_parts(in_channels, out_channels, t_emb_dim):
     def linear(a, b, kernel=1):
         return (a * kernel * kernel + 1) * b
 
-    parts = [2 * in_channels, linear(in_channels, out_channels, 3), linear(t_emb_dim, out_channels),
-             2 * out_channels, linear(out_channels, out_channels, 3)]
+    parts = [
+        2 * in_channels,
+        linear(in_channels, out_channels, 3),
+        linear(t_emb_dim, out_channels),
+        2 * out_channels,
+        linear(out_channels, out_channels, 3),
+    ]
     return sum(parts) + (linear(in_channels, out_channels) if in_channels != out_channels else 0)
 
 
 COUNT = Exercise(
-    name="resblock_parameters", title="Counting by hand", stars=2, minutes=10,
-    answer=count_right, cases=count_cases,
-    hints=("A 3×3 convolution from a to b channels has 9 · a · b weights and b biases; a linear layer a · b and b.",
-           "GroupNorm has two numbers for each channel, however many groups there are.",
-           "norm1 has 2 · in, norm2 2 · out. The shortcut, a 1×1 convolution, exists only if the widths differ."),
+    name="resblock_parameters",
+    title="Counting by hand",
+    stars=2,
+    minutes=10,
+    answer=count_right,
+    cases=count_cases,
+    hints=(
+        "A 3×3 convolution from a to b channels has 9 · a · b weights and b biases; a linear layer a · b and b.",
+        "GroupNorm has two numbers for each channel, however many groups there are.",
+        "norm1 has 2 · in, norm2 2 · out. The shortcut, a 1×1 convolution, exists only if the widths differ.",
+    ),
     insight="From 2560 to 1280 channels a single block has 49,164,800 parameters, more than 17 of the whole tiny "
-            "U-Net. Nine tenths sit in the two 3×3 convolutions: doubling all widths makes four times as many.",
+    "U-Net. Nine tenths sit in the two 3×3 convolutions: doubling all widths makes four times as many.",
     wrong=(
-        Wrong("no-biases", count_without_biases,
-              "You left out the biases: one for each output channel of a convolution or linear layer."),
-        Wrong("two-out-missing", count_two_less,
-              "2 · out numbers are missing: either the biases of conv1 and conv2, or norm2, which has a factor and a "
-              "summand for each channel."),
-        Wrong("convolutions-without-biases", count_convolutions_without_biases,
-              "The biases of the three convolutions are missing: conv1, conv2 and, where there is one, the shortcut "
-              "have `out` each."),
-        Wrong("one-out-missing", count_one_less,
-              "`out` numbers are missing: either the biases of conv1, of conv2 or of time_proj, or one of the two "
-              "numbers that norm2 has for each channel."),
-        Wrong("shortcut-without-bias", count_shortcut_without_bias,
-              "Where the widths differ, `out` numbers are missing: the shortcut is a convolution with biases, too."),
-        Wrong("shortcut-inverted", count_shortcut_inverted,
-              "You counted the shortcut where the widths are *equal*. It is there to change the width, so it exists "
-              "where they differ."),
+        Wrong(
+            "no-biases",
+            count_without_biases,
+            "You left out the biases: one for each output channel of a convolution or linear layer.",
+        ),
+        Wrong(
+            "two-out-missing",
+            count_two_less,
+            "2 · out numbers are missing: either the biases of conv1 and conv2, or norm2, which has a factor and a "
+            "summand for each channel.",
+        ),
+        Wrong(
+            "convolutions-without-biases",
+            count_convolutions_without_biases,
+            "The biases of the three convolutions are missing: conv1, conv2 and, where there is one, the shortcut "
+            "have `out` each.",
+        ),
+        Wrong(
+            "one-out-missing",
+            count_one_less,
+            "`out` numbers are missing: either the biases of conv1, of conv2 or of time_proj, or one of the two "
+            "numbers that norm2 has for each channel.",
+        ),
+        Wrong(
+            "shortcut-without-bias",
+            count_shortcut_without_bias,
+            "Where the widths differ, `out` numbers are missing: the shortcut is a convolution with biases, too.",
+        ),
+        Wrong(
+            "shortcut-inverted",
+            count_shortcut_inverted,
+            "You counted the shortcut where the widths are *equal*. It is there to change the width, so it exists "
+            "where they differ.",
+        ),
         Wrong("no-norms", count_without_norms, "The norms have parameters too: a factor and a summand a channel."),
         Wrong("norms-once", count_norms_once, "A norm has two numbers for each channel: weight and bias."),
-        Wrong("shortcut-always", count_shortcut_always,
-              "You counted a shortcut where the widths are equal. There it is the identity, without parameters."),
-        Wrong("shortcut-never", count_shortcut_never,
-              "The shortcut's 1×1 convolution is missing, where the widths differ."),
-        Wrong("shortcut-3x3", count_shortcut_of_three,
-              "You counted 9 weights a channel pair in the shortcut: it is 1×1."),
+        Wrong(
+            "shortcut-always",
+            count_shortcut_always,
+            "You counted a shortcut where the widths are equal. There it is the identity, without parameters.",
+        ),
+        Wrong(
+            "shortcut-never",
+            count_shortcut_never,
+            "The shortcut's 1×1 convolution is missing, where the widths differ.",
+        ),
+        Wrong(
+            "shortcut-3x3", count_shortcut_of_three, "You counted 9 weights a channel pair in the shortcut: it is 1×1."
+        ),
         Wrong("kernel-3", count_kernels_of_three, "You counted 3 weights a channel pair. A 3×3 kernel has 9."),
         Wrong("no-time", count_without_time, "time_proj is missing: t_emb_dim · out weights, and out biases."),
-        Wrong("conv2-from-input", count_conv2_of_input,
-              "conv2 goes from out to out channels: conv1 changed the width."),
-        Wrong("time-to-input", count_time_to_input,
-              "time_proj makes `out` numbers: they are added after conv1, which has changed the width already."),
-        Wrong("norm1-of-output", count_norm1_of_output,
-              "norm1 comes before conv1: it normalises `in` channels."),
+        Wrong(
+            "conv2-from-input", count_conv2_of_input, "conv2 goes from out to out channels: conv1 changed the width."
+        ),
+        Wrong(
+            "time-to-input",
+            count_time_to_input,
+            "time_proj makes `out` numbers: they are added after conv1, which has changed the width already.",
+        ),
+        Wrong("norm1-of-output", count_norm1_of_output, "norm1 comes before conv1: it normalises `in` channels."),
         Wrong("norm2-of-input", count_norm2_of_input, "norm2 comes after conv1: it normalises `out` channels."),
     ),
-    right=(count_by_building, count_by_parts))
+    right=(count_by_building, count_by_parts),
+)
 
 
 # ── Predict, then explain ────────────────────────────────────────────────────────────────────────────
+
 
 def one_number(generator: Generator) -> list[Call]:
     """Nothing to try it on: the answer is a number."""
@@ -919,38 +1151,66 @@ def one_number(generator: Generator) -> list[Call]:
 
 
 UP_TO_DOWN = Exercise(
-    name="up_to_down", title="Predict: up against down", stars=1, minutes=6,
-    answer=lambda: 510_795_840 / 249_612_480, cases=one_number, tolerance=0.0911,
-    hints=("Count blocks first: 2 a level down, 3 a level up.",
-           "And a block up reads x and a skip: what does that do to conv1, what to conv2?",
-           "Three blocks for two make 1.5; wider first convolutions and shortcuts add about a third more."),
-    insight="2.05: 249,612,480 parameters down, 510,795,840 up. Three blocks for two make 1.5; the rest comes from the "
-            "skips, which double what conv1 and the shortcut read, but neither conv2 nor the transformers. The U is "
-            "symmetrical in its sizes only.",
-    wrong=(
-        Wrong("symmetrical", lambda: 1.0,
-              "The U looks symmetrical, but the way up has one block more a level, and each reads a skip beside its "
-              "x."),
-        Wrong("not-enough", lambda: 1.7,
-              "Nearly: it is more than the 3 blocks for 2, but the skips add more than you say. Twice the channels to "
-              "read make conv1 twice as large, and they give every block up a shortcut."),
-        Wrong("blocks-only", lambda: 1.5,
-              "3 blocks a level for 2 make 1.5 already, before any skip. Each block up also reads twice the channels, "
-              "so its conv1 is larger."),
-        Wrong("skips-only", lambda: 4 / 3,
-              "It is more. The skips alone, with a wider conv1 and shortcuts, add about a third; and there are 3 "
-              "blocks a level for the 2 on the way down."),
-        Wrong("transformers-forgotten", lambda: 338_128_000 / 137_265_280,
-              "A little less. 2.46 would be right for the ResBlocks alone; but a level has as many transformers as "
-              "blocks, and a skip makes none of them larger: of those there are just 3 for 2."),
-        Wrong("everything-doubled", lambda: 3.0,
-              "Too much: 1.5 · 2 would double whole blocks. Only conv1 and the shortcut read the skip; conv2 and the "
-              "transformer have the same size as on the way down."),
-        Wrong("upside-down", lambda: 249_612_480 / 510_795_840, "Turn the fraction round: up over down."),
-        Wrong("squared", lambda: 4.0,
-              "Twice the channels *in and out* would be four times the weights. Only what goes in is doubled."),
+    name="up_to_down",
+    title="Predict: up against down",
+    stars=1,
+    minutes=6,
+    answer=lambda: 510_795_840 / 249_612_480,
+    cases=one_number,
+    tolerance=0.0911,
+    hints=(
+        "Count blocks first: 2 a level down, 3 a level up.",
+        "And a block up reads x and a skip: what does that do to conv1, what to conv2?",
+        "Three blocks for two make 1.5; wider first convolutions and shortcuts add about a third more.",
     ),
-    right=(lambda: 2, lambda: 2.05, lambda: 2.25))
+    insight="2.05: 249,612,480 parameters down, 510,795,840 up. Three blocks for two make 1.5; the rest comes from the "
+    "skips, which double what conv1 and the shortcut read, but neither conv2 nor the transformers. The U is "
+    "symmetrical in its sizes only.",
+    wrong=(
+        Wrong(
+            "symmetrical",
+            lambda: 1.0,
+            "The U looks symmetrical, but the way up has one block more a level, and each reads a skip beside its x.",
+        ),
+        Wrong(
+            "not-enough",
+            lambda: 1.7,
+            "Nearly: it is more than the 3 blocks for 2, but the skips add more than you say. Twice the channels to "
+            "read make conv1 twice as large, and they give every block up a shortcut.",
+        ),
+        Wrong(
+            "blocks-only",
+            lambda: 1.5,
+            "3 blocks a level for 2 make 1.5 already, before any skip. Each block up also reads twice the channels, "
+            "so its conv1 is larger.",
+        ),
+        Wrong(
+            "skips-only",
+            lambda: 4 / 3,
+            "It is more. The skips alone, with a wider conv1 and shortcuts, add about a third; and there are 3 "
+            "blocks a level for the 2 on the way down.",
+        ),
+        Wrong(
+            "transformers-forgotten",
+            lambda: 338_128_000 / 137_265_280,
+            "A little less. 2.46 would be right for the ResBlocks alone; but a level has as many transformers as "
+            "blocks, and a skip makes none of them larger: of those there are just 3 for 2.",
+        ),
+        Wrong(
+            "everything-doubled",
+            lambda: 3.0,
+            "Too much: 1.5 · 2 would double whole blocks. Only conv1 and the shortcut read the skip; conv2 and the "
+            "transformer have the same size as on the way down.",
+        ),
+        Wrong("upside-down", lambda: 249_612_480 / 510_795_840, "Turn the fraction round: up over down."),
+        Wrong(
+            "squared",
+            lambda: 4.0,
+            "Twice the channels *in and out* would be four times the weights. Only what goes in is doubled.",
+        ),
+    ),
+    right=(lambda: 2, lambda: 2.05, lambda: 2.25),
+)
 
 
 EXERCISES = (SKIP_STACK, SKIP_CHANNELS, UP_CHANNELS, SMALL_UNET, COUNT, UP_TO_DOWN)

@@ -16,6 +16,7 @@ TITLE = "Make it yours"
 
 # ── A row for a new word ─────────────────────────────────────────────────────────────────────────────
 
+
 def row_cases(generator: Generator) -> list[Call]:
     """An embedding (V, D), the numbers of words that the new one is like."""
     calls = [Call((torch.tensor([[1.0, 2.0], [3.0, 0.0], [0.0, 5.0]]), [0, 1]))]
@@ -93,41 +94,77 @@ def row_of_a_parameter(weight, like):
 
 
 WITH_NEW_WORD = Exercise(
-    name="with_new_word", title="A row for a new word", stars=1, minutes=8,
-    answer=row_right, cases=row_cases, constants=("weight",),
-    hints=("weight[like] are the rows of these words: (len(like), D). Which row lies in their middle?",
-           "The new row goes *below* the others, so that no word gets another number.",
-           "torch.cat([weight, weight[like].mean(0, keepdim=True)])"),
-    insight="The start matters more than it seems: from the mean of shape words the U-Net already reads \"some "
-            "shape\", and training has only to say which. From zeros it must first find out that this is a word at "
-            "all.",
-    wrong=(
-        Wrong("zeros", row_of_zeros,
-              "Your new row is 0. No other word looks like that to the network; start at the mean of the given words."),
-        Wrong("random", row_random,
-              "Your new row is random: some point far from all words. Start at the mean of the given ones."),
-        Wrong("mean-of-all", row_mean_of_all,
-              "You took the mean of *all* words. The new one is like some of them only: weight[like]."),
-        Wrong("in-front", row_in_front,
-              "The new row is on top, so every old word has the number of its neighbour now. Put it below."),
-        Wrong("before-the-end", row_before_the_end,
-              "The new row is before the last one. The last is the end of a text, and the tokenizer still knows it by "
-              "its old number: put the new row below all."),
-        Wrong("last-replaced", row_replaces_the_last,
-              "You overwrote the last row: the end of a text is lost. There is to be one row more."),
-        Wrong("summed", row_summed, "You added the rows up. Divide by their number, or the new row is far longer than "
-                                    "any word."),
-        Wrong("first-only", row_of_the_first,
-              "You copied the first of the words only. Then the new word means exactly that one; take the mean of all "
-              "that are given."),
-        Wrong("old-rows-lost", row_new_table,
-              "The old rows are new random numbers: all words are forgotten. A new nn.Embedding must get the old "
-              "weights."),
+    name="with_new_word",
+    title="A row for a new word",
+    stars=1,
+    minutes=8,
+    answer=row_right,
+    cases=row_cases,
+    constants=("weight",),
+    hints=(
+        "weight[like] are the rows of these words: (len(like), D). Which row lies in their middle?",
+        "The new row goes *below* the others, so that no word gets another number.",
+        "torch.cat([weight, weight[like].mean(0, keepdim=True)])",
     ),
-    right=(row_by_copying, row_by_matrix, row_in_an_embedding, row_of_a_parameter))
+    insight='The start matters more than it seems: from the mean of shape words the U-Net already reads "some '
+    'shape", and training has only to say which. From zeros it must first find out that this is a word at '
+    "all.",
+    wrong=(
+        Wrong(
+            "zeros",
+            row_of_zeros,
+            "Your new row is 0. No other word looks like that to the network; start at the mean of the given words.",
+        ),
+        Wrong(
+            "random",
+            row_random,
+            "Your new row is random: some point far from all words. Start at the mean of the given ones.",
+        ),
+        Wrong(
+            "mean-of-all",
+            row_mean_of_all,
+            "You took the mean of *all* words. The new one is like some of them only: weight[like].",
+        ),
+        Wrong(
+            "in-front",
+            row_in_front,
+            "The new row is on top, so every old word has the number of its neighbour now. Put it below.",
+        ),
+        Wrong(
+            "before-the-end",
+            row_before_the_end,
+            "The new row is before the last one. The last is the end of a text, and the tokenizer still knows it by "
+            "its old number: put the new row below all.",
+        ),
+        Wrong(
+            "last-replaced",
+            row_replaces_the_last,
+            "You overwrote the last row: the end of a text is lost. There is to be one row more.",
+        ),
+        Wrong(
+            "summed",
+            row_summed,
+            "You added the rows up. Divide by their number, or the new row is far longer than any word.",
+        ),
+        Wrong(
+            "first-only",
+            row_of_the_first,
+            "You copied the first of the words only. Then the new word means exactly that one; take the mean of all "
+            "that are given.",
+        ),
+        Wrong(
+            "old-rows-lost",
+            row_new_table,
+            "The old rows are new random numbers: all words are forgotten. A new nn.Embedding must get the old "
+            "weights.",
+        ),
+    ),
+    right=(row_by_copying, row_by_matrix, row_in_an_embedding, row_of_a_parameter),
+)
 
 
 # ── A step for one row ───────────────────────────────────────────────────────────────────────────────
+
 
 def step_cases(generator: Generator) -> list[Call]:
     """An embedding (V, D), its gradient, the row to train, learning rate, weight decay.
@@ -227,7 +264,7 @@ def step_by_where(weight, gradient, row, lr, weight_decay):
 
 def step_by_parts(weight, gradient, row, lr, weight_decay):
     new = weight[row] * (1 - lr * weight_decay) - gradient[row] * lr
-    return torch.cat([weight[:row], new[None], weight[row + 1:]])
+    return torch.cat([weight[:row], new[None], weight[row + 1 :]])
 
 
 def step_by_sgd(weight, gradient, row, lr, weight_decay):
@@ -247,55 +284,101 @@ def step_of_a_copy(weight, gradient, row, lr, weight_decay):
 
 
 STEP_ONE_ROW = Exercise(
-    name="step_one_row", title="Train one row, touch no other", stars=2, minutes=12,
-    answer=step_right, cases=step_cases, constants=("weight", "gradient"),
-    hints=("A mask (V, 1), 1 at the row and 0 elsewhere, selects what moves. It is a new tensor: make it on the "
-           "weight's device (device=weight.device), or with torch.zeros_like(weight[:, :1]).",
-           "What moves is everything: the gradient's part *and* the decay's.",
-           "weight - lr * mask * (gradient + weight_decay * weight)"),
+    name="step_one_row",
+    title="Train one row, touch no other",
+    stars=2,
+    minutes=12,
+    answer=step_right,
+    cases=step_cases,
+    constants=("weight", "gradient"),
+    hints=(
+        "A mask (V, 1), 1 at the row and 0 elsewhere, selects what moves. It is a new tensor: make it on the "
+        "weight's device (device=weight.device), or with torch.zeros_like(weight[:, :1]).",
+        "What moves is everything: the gradient's part *and* the decay's.",
+        "weight - lr * mask * (gradient + weight_decay * weight)",
+    ),
     insight="A row whose gradient is 0 still shrinks under AdamW, since decay needs no gradient: a word that was "
-            "never in a training caption fades away. Freezing by zeroed gradients alone is not freezing.",
+    "never in a training caption fades away. Freezing by zeroed gradients alone is not freezing.",
     wrong=(
-        Wrong("others-decay", step_decays_all,
-              "The other rows shrink: you masked the gradient, but weight decay acts on all. It must be masked, too."),
-        Wrong("all-rows", step_of_all,
-              "All rows move. The other words are to keep their meaning to the last digit: mask the step."),
+        Wrong(
+            "others-decay",
+            step_decays_all,
+            "The other rows shrink: you masked the gradient, but weight decay acts on all. It must be masked, too.",
+        ),
+        Wrong(
+            "all-rows",
+            step_of_all,
+            "All rows move. The other words are to keep their meaning to the last digit: mask the step.",
+        ),
         Wrong("the-others", step_of_the_others, "Your mask is the wrong way round: only the new row may move."),
-        Wrong("decay-left-out", step_without_decay,
-              "Weight decay is missing: the row is also pulled towards 0, by lr · weight_decay of itself."),
+        Wrong(
+            "decay-left-out",
+            step_without_decay,
+            "Weight decay is missing: the row is also pulled towards 0, by lr · weight_decay of itself.",
+        ),
         Wrong("uphill", step_uphill, "You go up the gradient; subtract lr · gradient."),
-        Wrong("added", step_added,
-              "You added the step: the row goes up the gradient, and decay makes it grow. Subtract the step."),
-        Wrong("rate-left-out", step_without_lr,
-              "The learning rate is missing: multiply the whole step with lr, the gradient's part and the decay's."),
-        Wrong("others-zeroed", step_others_zeroed,
-              "The other rows are 0: all other words are forgotten. Your mask acts on the weights; only the *step* is "
-              "to be masked."),
-        Wrong("given-back", step_given_back,
-              "You moved all rows and gave the others their step back. Floats are rounded in between, so the others "
-              "end a little beside where they were; far beside, where the step is large. Mask the step itself."),
-        Wrong("adamw", step_by_adamw,
-              "You made a step of Adam's kind: the gradient is divided by its own size, and in the first step only its "
-              "sign is left. Plain descent is asked for; of AdamW it takes the decay only."),
-        Wrong("adamw-decays-all", step_by_adamw_decays_all,
-              "That is a step of AdamW whose gradient is 0 in the other rows: they shrink all the same, by decay. And "
-              "plain descent is asked for: the gradient itself, not its sign."),
-        Wrong("adamw-of-all", step_by_adamw_of_all,
-              "That is a step of AdamW for the whole embedding: all rows move. And plain descent is asked for: the "
-              "gradient itself, not its sign."),
-        Wrong("decay-without-lr", step_decay_without_lr,
-              "Your decay is not multiplied with lr. In AdamW it is: lr · weight_decay, so that a smaller rate decays "
-              "less."),
-        Wrong("row-only-returned", step_row_returned, "You return the new row alone; the whole embedding is asked "
-                                                      "for."),
-        Wrong("column", step_of_a_column,
-              "You trained a column: one number of every word. A word is a *row*, (V, 1) selects it."),
+        Wrong(
+            "added",
+            step_added,
+            "You added the step: the row goes up the gradient, and decay makes it grow. Subtract the step.",
+        ),
+        Wrong(
+            "rate-left-out",
+            step_without_lr,
+            "The learning rate is missing: multiply the whole step with lr, the gradient's part and the decay's.",
+        ),
+        Wrong(
+            "others-zeroed",
+            step_others_zeroed,
+            "The other rows are 0: all other words are forgotten. Your mask acts on the weights; only the *step* is "
+            "to be masked.",
+        ),
+        Wrong(
+            "given-back",
+            step_given_back,
+            "You moved all rows and gave the others their step back. Floats are rounded in between, so the others "
+            "end a little beside where they were; far beside, where the step is large. Mask the step itself.",
+        ),
+        Wrong(
+            "adamw",
+            step_by_adamw,
+            "You made a step of Adam's kind: the gradient is divided by its own size, and in the first step only its "
+            "sign is left. Plain descent is asked for; of AdamW it takes the decay only.",
+        ),
+        Wrong(
+            "adamw-decays-all",
+            step_by_adamw_decays_all,
+            "That is a step of AdamW whose gradient is 0 in the other rows: they shrink all the same, by decay. And "
+            "plain descent is asked for: the gradient itself, not its sign.",
+        ),
+        Wrong(
+            "adamw-of-all",
+            step_by_adamw_of_all,
+            "That is a step of AdamW for the whole embedding: all rows move. And plain descent is asked for: the "
+            "gradient itself, not its sign.",
+        ),
+        Wrong(
+            "decay-without-lr",
+            step_decay_without_lr,
+            "Your decay is not multiplied with lr. In AdamW it is: lr · weight_decay, so that a smaller rate decays "
+            "less.",
+        ),
+        Wrong(
+            "row-only-returned", step_row_returned, "You return the new row alone; the whole embedding is asked for."
+        ),
+        Wrong(
+            "column",
+            step_of_a_column,
+            "You trained a column: one number of every word. A word is a *row*, (V, 1) selects it.",
+        ),
         Wrong("inputs-changed", step_in_place),
     ),
-    right=(step_by_where, step_by_parts, step_by_sgd, step_of_a_copy))
+    right=(step_by_where, step_by_parts, step_by_sgd, step_of_a_copy),
+)
 
 
 # ── Freezing ─────────────────────────────────────────────────────────────────────────────────────────
+
 
 def freezing_cases(generator: Generator) -> list[Call]:
     """A network of which a part may be frozen, prefixes of names, inputs, the learning rate.
@@ -304,15 +387,25 @@ def freezing_cases(generator: Generator) -> list[Call]:
     """
     calls = []
     for prefixes, width, B, frozen in (
-            (["outer"], 1, 2, []),
-            (["cross_attention"], 3, 2, ["cross_attention.to_v.bias", "inner.weight"]),
-            (["inner", "cross_attention.to_"], 4, 5, ["inner.bias", "outer.weight", "cross_attention.to_k.bias"]),
-            (["outer.bias", "to_k", "inner"], 4, 3, []),
-            (["in", "cross_attention.to_k", "outer"], 2, 3, ["cross_attention.to_k.weight"])):
+        (["outer"], 1, 2, []),
+        (["cross_attention"], 3, 2, ["cross_attention.to_v.bias", "inner.weight"]),
+        (["inner", "cross_attention.to_"], 4, 5, ["inner.bias", "outer.weight", "cross_attention.to_k.bias"]),
+        (["outer.bias", "to_k", "inner"], 4, 3, []),
+        (["in", "cross_attention.to_k", "outer"], 2, 3, ["cross_attention.to_k.weight"]),
+    ):
         model = Made(makers.PartlyFrozen, (width, 4, integer(0, 1000, generator), frozen))
-        calls.append(Call((model, prefixes, torch.randn(B, width, generator=generator),
-                           torch.randint(1, 20, (B,), generator=generator), torch.randn(B, 2, 4, generator=generator),
-                           uniform(0.2, 0.5, generator))))
+        calls.append(
+            Call(
+                (
+                    model,
+                    prefixes,
+                    torch.randn(B, width, generator=generator),
+                    torch.randint(1, 20, (B,), generator=generator),
+                    torch.randn(B, 2, 4, generator=generator),
+                    uniform(0.2, 0.5, generator),
+                )
+            )
+        )
     return calls
 
 
@@ -475,8 +568,9 @@ def freeze_with_decay(model, prefixes, z_t, t, context, lr):
 
 
 def freeze_summed(model, prefixes, z_t, t, context, lr):
-    return chosen_step(model, lambda name: starts(name, prefixes), (z_t, t, context), lr,
-                       loss=lambda output: output.square().sum())
+    return chosen_step(
+        model, lambda name: starts(name, prefixes), (z_t, t, context), lr, loss=lambda output: output.square().sum()
+    )
 
 
 def freeze_uphill(model, prefixes, z_t, t, context, lr):
@@ -485,7 +579,7 @@ def freeze_uphill(model, prefixes, z_t, t, context, lr):
 
 def freeze_by_requires_grad(model, prefixes, z_t, t, context, lr):
     for name, parameter in model.named_parameters():
-        parameter.requires_grad = any(name[:len(prefix)] == prefix for prefix in prefixes)
+        parameter.requires_grad = any(name[: len(prefix)] == prefix for prefix in prefixes)
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     optimizer = torch.optim.SGD(trained.values(), lr=lr)
     optimizer.zero_grad()
@@ -506,93 +600,168 @@ def freeze_all_then_thaw(model, prefixes, z_t, t, context, lr):
 
 
 TRAIN_ONLY = Exercise(
-    name="train_only", title="Freeze all but", stars=2, minutes=12,
-    answer=freeze_right, cases=freezing_cases,
-    hints=("for name, parameter in model.named_parameters(): the name tells whether it is trained.",
-           "parameter.requires_grad_(name.startswith(tuple(prefixes))): True for some, False for all others.",
-           "Give the optimizer only those whose requires_grad is True. Then loss.backward() and optimizer.step()."),
+    name="train_only",
+    title="Freeze all but",
+    stars=2,
+    minutes=12,
+    answer=freeze_right,
+    cases=freezing_cases,
+    hints=(
+        "for name, parameter in model.named_parameters(): the name tells whether it is trained.",
+        "parameter.requires_grad_(name.startswith(tuple(prefixes))): True for some, False for all others.",
+        "Give the optimizer only those whose requires_grad is True. Then loss.backward() and optimizer.step().",
+    ),
     insight="To teach a new word, the keys and values of cross-attention are a good choice: only they read the "
-            "caption. All that the U-Net knows of shapes, light and edges stays where it is. There is one pair in each "
-            "transformer (down.0.transformers.0.blocks.0.cross_attention.to_k.weight), so no prefix picks them all: "
-            "ask for \".cross_attention.to_k.\" and \".cross_attention.to_v.\" *in* the name.",
+    "caption. All that the U-Net knows of shapes, light and edges stays where it is. There is one pair in each "
+    "transformer (down.0.transformers.0.blocks.0.cross_attention.to_k.weight), so no prefix picks them all: "
+    'ask for ".cross_attention.to_k." and ".cross_attention.to_v." *in* the name.',
     wrong=(
-        Wrong("parameters-returned", freeze_parameters_returned,
-              "Your list holds the parameters themselves. Their *names* are asked for, as strings: "
-              "model.named_parameters() gives both."),
-        Wrong("pairs-returned", freeze_pairs_returned,
-              "Your list holds pairs of a name and a parameter. The *names* alone are asked for, as strings."),
+        Wrong(
+            "parameters-returned",
+            freeze_parameters_returned,
+            "Your list holds the parameters themselves. Their *names* are asked for, as strings: "
+            "model.named_parameters() gives both.",
+        ),
+        Wrong(
+            "pairs-returned",
+            freeze_pairs_returned,
+            "Your list holds pairs of a name and a parameter. The *names* alone are asked for, as strings.",
+        ),
         Wrong("not-sorted", freeze_unsorted, "The names are right, but not sorted: return sorted(…)."),
-        Wrong("all-listed", freeze_nothing,
-              "Your list holds all names. Those that begin with a prefix are to be trained, and they alone are to be "
-              "returned."),
-        Wrong("listed-as-given", freeze_nothing_anew,
-              "You return the names of what required a gradient already when you got the model. The prefixes say what "
-              "is trained and what is frozen, whatever it was before."),
-        Wrong("the-others-listed", freeze_the_chosen,
-              "Your list holds exactly the names that do *not* begin with a prefix. Those that do are trained and "
-              "returned; the others are frozen."),
-        Wrong("anywhere-in-the-name", freeze_by_containing,
-              "You looked for the text anywhere in the name. A prefix stands at its *start*: \"to_k\" is not the "
-              "start of \"cross_attention.to_k.weight\"."),
+        Wrong(
+            "all-listed",
+            freeze_nothing,
+            "Your list holds all names. Those that begin with a prefix are to be trained, and they alone are to be "
+            "returned.",
+        ),
+        Wrong(
+            "listed-as-given",
+            freeze_nothing_anew,
+            "You return the names of what required a gradient already when you got the model. The prefixes say what "
+            "is trained and what is frozen, whatever it was before.",
+        ),
+        Wrong(
+            "the-others-listed",
+            freeze_the_chosen,
+            "Your list holds exactly the names that do *not* begin with a prefix. Those that do are trained and "
+            "returned; the others are frozen.",
+        ),
+        Wrong(
+            "anywhere-in-the-name",
+            freeze_by_containing,
+            'You looked for the text anywhere in the name. A prefix stands at its *start*: "to_k" is not the '
+            'start of "cross_attention.to_k.weight".',
+        ),
         Wrong("first-prefix-only", freeze_by_first_prefix, "You used the first prefix only; any of them is enough."),
-        Wrong("last-prefix-only", freeze_by_last_prefix,
-              "Only the last prefix counts. In a loop over prefixes each one freezes again what the one before chose: "
-              "ask for all of them at once, name.startswith(tuple(prefixes))."),
-        Wrong("whole-words-only", freeze_by_whole_words,
-              "You expect a dot behind the prefix. It may end within a word: \"inner.weight\" begins with \"in\", "
-              "too."),
-        Wrong("first-word-only", freeze_by_first_word,
-              "You compared the first word of the name, up to its dot. A prefix may be longer, as "
-              "\"cross_attention.to_v\", or end within a word."),
-        Wrong("biases-left-out", freeze_biases_too,
-              "You chose the weights but not the biases: \"outer.bias\" begins with \"outer\", too."),
-        Wrong("never-thawed", freeze_never_thawed,
-              "Your list lacks what was frozen when you got the model: you set requires_grad to False only. It must be "
-              "set to True, too, for what is to learn; the shipped model comes frozen as a whole."),
-        Wrong("listed-but-frozen", freeze_never_thawed_but_listed,
-              "The names are right, but some of these parameters were frozen when you got the model, and still are: "
-              "they did not learn. Set requires_grad to True for what is to learn, not only to False for the rest."),
-        Wrong("frozen-in-name-only", freeze_in_name_only,
-              "The names are right, but others moved, too: nothing was frozen. Set requires_grad, True for these names "
-              "and False for all others, before the loss is computed."),
-        Wrong("frozen-too-late", freeze_too_late,
-              "The names are right, and requires_grad is at the end; but others moved as well, since they still "
-              "required a gradient when the step was made. Freeze first."),
-        Wrong("the-others-trained", freeze_the_chosen_in_secret,
-              "The names are right, but the *others* were trained, and these are frozen: requires_grad is True for "
-              "what learns."),
-        Wrong("optimizer-only", freeze_in_the_optimizer_only,
-              "Only the right parameters are in the optimizer, but requires_grad is as it was. So what is not trained "
-              "still gets gradients, which cost memory and time, and what was frozen learns nothing: set it, for all "
-              "parameters."),
-        Wrong("thawed-again", freeze_and_thaw,
-              "The step is right, but at the end all parameters require a gradient. Leave the others frozen: training "
-              "goes on after this step."),
-        Wrong("frozen-at-the-end", freeze_all_at_the_end,
-              "The step is right, but at the end everything is frozen. Leave requires_grad True for what learns: "
-              "training goes on after this step."),
-        Wrong("nothing-trained", freeze_without_training,
-              "The names are right and the others are frozen, but no parameter moved. One step of SGD is to be made: "
-              "loss.backward() gives the gradients (an optimizer passes over a parameter without one), "
-              "optimizer.step() takes the step."),
-        Wrong("model-untouched", freeze_a_copy,
-              "The names are right, but the model is as it was: nothing is frozen, and nothing moved. Change the model "
-              "that you were given, not a copy of it."),
-        Wrong("adam", freeze_with_adam,
-              "That is Adam: in its first step each number moves by lr, whatever its gradient. Here plain SGD is asked "
-              "for."),
-        Wrong("adamw", freeze_with_adamw,
-              "That is AdamW: each number moves by lr, whatever its gradient, and shrinks. Here plain SGD is asked "
-              "for."),
-        Wrong("weight-decay", freeze_with_decay,
-              "Your SGD has weight decay, 0.01. Plain SGD has none: torch.optim.SGD(…, lr=lr)."),
+        Wrong(
+            "last-prefix-only",
+            freeze_by_last_prefix,
+            "Only the last prefix counts. In a loop over prefixes each one freezes again what the one before chose: "
+            "ask for all of them at once, name.startswith(tuple(prefixes)).",
+        ),
+        Wrong(
+            "whole-words-only",
+            freeze_by_whole_words,
+            'You expect a dot behind the prefix. It may end within a word: "inner.weight" begins with "in", too.',
+        ),
+        Wrong(
+            "first-word-only",
+            freeze_by_first_word,
+            "You compared the first word of the name, up to its dot. A prefix may be longer, as "
+            '"cross_attention.to_v", or end within a word.',
+        ),
+        Wrong(
+            "biases-left-out",
+            freeze_biases_too,
+            'You chose the weights but not the biases: "outer.bias" begins with "outer", too.',
+        ),
+        Wrong(
+            "never-thawed",
+            freeze_never_thawed,
+            "Your list lacks what was frozen when you got the model: you set requires_grad to False only. It must be "
+            "set to True, too, for what is to learn; the shipped model comes frozen as a whole.",
+        ),
+        Wrong(
+            "listed-but-frozen",
+            freeze_never_thawed_but_listed,
+            "The names are right, but some of these parameters were frozen when you got the model, and still are: "
+            "they did not learn. Set requires_grad to True for what is to learn, not only to False for the rest.",
+        ),
+        Wrong(
+            "frozen-in-name-only",
+            freeze_in_name_only,
+            "The names are right, but others moved, too: nothing was frozen. Set requires_grad, True for these names "
+            "and False for all others, before the loss is computed.",
+        ),
+        Wrong(
+            "frozen-too-late",
+            freeze_too_late,
+            "The names are right, and requires_grad is at the end; but others moved as well, since they still "
+            "required a gradient when the step was made. Freeze first.",
+        ),
+        Wrong(
+            "the-others-trained",
+            freeze_the_chosen_in_secret,
+            "The names are right, but the *others* were trained, and these are frozen: requires_grad is True for "
+            "what learns.",
+        ),
+        Wrong(
+            "optimizer-only",
+            freeze_in_the_optimizer_only,
+            "Only the right parameters are in the optimizer, but requires_grad is as it was. So what is not trained "
+            "still gets gradients, which cost memory and time, and what was frozen learns nothing: set it, for all "
+            "parameters.",
+        ),
+        Wrong(
+            "thawed-again",
+            freeze_and_thaw,
+            "The step is right, but at the end all parameters require a gradient. Leave the others frozen: training "
+            "goes on after this step.",
+        ),
+        Wrong(
+            "frozen-at-the-end",
+            freeze_all_at_the_end,
+            "The step is right, but at the end everything is frozen. Leave requires_grad True for what learns: "
+            "training goes on after this step.",
+        ),
+        Wrong(
+            "nothing-trained",
+            freeze_without_training,
+            "The names are right and the others are frozen, but no parameter moved. One step of SGD is to be made: "
+            "loss.backward() gives the gradients (an optimizer passes over a parameter without one), "
+            "optimizer.step() takes the step.",
+        ),
+        Wrong(
+            "model-untouched",
+            freeze_a_copy,
+            "The names are right, but the model is as it was: nothing is frozen, and nothing moved. Change the model "
+            "that you were given, not a copy of it.",
+        ),
+        Wrong(
+            "adam",
+            freeze_with_adam,
+            "That is Adam: in its first step each number moves by lr, whatever its gradient. Here plain SGD is asked "
+            "for.",
+        ),
+        Wrong(
+            "adamw",
+            freeze_with_adamw,
+            "That is AdamW: each number moves by lr, whatever its gradient, and shrinks. Here plain SGD is asked for.",
+        ),
+        Wrong(
+            "weight-decay",
+            freeze_with_decay,
+            "Your SGD has weight decay, 0.01. Plain SGD has none: torch.optim.SGD(…, lr=lr).",
+        ),
         Wrong("summed", freeze_summed, "You summed the squares; the loss is their mean."),
         Wrong("uphill", freeze_uphill, "You go up the gradient: the loss grows. The step is -lr · gradient."),
     ),
-    right=(freeze_by_requires_grad, freeze_all_then_thaw))
+    right=(freeze_by_requires_grad, freeze_all_then_thaw),
+)
 
 
 # ── The learning rate ────────────────────────────────────────────────────────────────────────────────
+
 
 def rate_cases(generator: Generator) -> list[Call]:
     """Step, steps of warm-up, steps in all, the peak: early, in the middle, late."""
@@ -671,41 +840,73 @@ def rate_by_tensor(step, warmup, total, peak):
 
 
 LEARNING_RATE = Exercise(
-    name="learning_rate", title="Warm up, cool down", stars=1, minutes=8,
-    answer=rate_right, cases=rate_cases,
-    hints=("Three factors: peak, warm-up, cosine.", "Warm-up: min(1, (step + 1) / warmup).",
-           "Cosine: 0.5 * (1 + math.cos(math.pi * step / total))"),
+    name="learning_rate",
+    title="Warm up, cool down",
+    stars=1,
+    minutes=8,
+    answer=rate_right,
+    cases=rate_cases,
+    hints=(
+        "Three factors: peak, warm-up, cosine.",
+        "Warm-up: min(1, (step + 1) / warmup).",
+        "Cosine: 0.5 * (1 + math.cos(math.pi * step / total))",
+    ),
     insight="Adam divides by the size of past gradients, and at first there are none: the first steps are the "
-            "wildest. Fine tuning starts at good weights, so it has the most to lose from them.",
+    "wildest. Fine tuning starts at good weights, so it has the most to lose from them.",
     wrong=(
-        Wrong("from-zero", rate_from_zero,
-              "Your first step has rate 0: it costs a batch and learns nothing. Steps count from 0, so the warm-up "
-              "takes step + 1."),
+        Wrong(
+            "from-zero",
+            rate_from_zero,
+            "Your first step has rate 0: it costs a batch and learns nothing. Steps count from 0, so the warm-up "
+            "takes step + 1.",
+        ),
         Wrong("no-warm-up", rate_without_warmup, "The warm-up is missing: the first step goes with the full rate."),
         Wrong("no-cooling", rate_without_decay, "The cosine is missing: at the end the rate must come near 0."),
-        Wrong("whole-cosine", rate_whole_cosine,
-              "cos falls from 1 to -1: in the second half your rate is negative, and training goes uphill. Lift and "
-              "halve it: 0.5 (1 + cos)."),
+        Wrong(
+            "whole-cosine",
+            rate_whole_cosine,
+            "cos falls from 1 to -1: in the second half your rate is negative, and training goes uphill. Lift and "
+            "halve it: 0.5 (1 + cos).",
+        ),
         Wrong("not-halved", rate_not_halved, "1 + cos starts at 2: halve it, or the peak is twice what was asked for."),
-        Wrong("quarter-wave", rate_quarter_wave,
-              "You took a quarter of the wave. It arrives at 0 at full slope; half a wave, lifted, arrives gently."),
+        Wrong(
+            "quarter-wave",
+            rate_quarter_wave,
+            "You took a quarter of the wave. It arrives at 0 at full slope; half a wave, lifted, arrives gently.",
+        ),
         Wrong("linear", rate_linear, "You cool down linearly; half a cosine is asked for."),
-        Wrong("warm-up-without-end", rate_grows_on,
-              "Your warm-up never ends: (step + 1) / warmup goes on above 1. Take the smaller of it and 1."),
-        Wrong("one-after-the-other", rate_one_or_other,
-              "You let the cosine begin after the warm-up. That is used, too; here the two are multiplied from the "
-              "start, as in workshop/training.py."),
-        Wrong("hugging-face", rate_of_hugging_face,
-              "That is Hugging Face's get_cosine_schedule_with_warmup: it starts at 0, and the cosine begins after the "
-              "warm-up. Here the warm-up takes step + 1, and is multiplied with the cosine from the start."),
-        Wrong("larger-of-the-two", rate_larger_of_the_two,
-              "You took the larger of 1 and (step + 1) / warmup: early steps go with the full rate, later ones with "
-              "ever more. Take the smaller: min."),
-        Wrong("cosine-one-late", rate_one_late,
-              "Your cosine takes step + 1. Only the warm-up does; the cosine takes the step itself, so that it begins "
-              "at 1."),
+        Wrong(
+            "warm-up-without-end",
+            rate_grows_on,
+            "Your warm-up never ends: (step + 1) / warmup goes on above 1. Take the smaller of it and 1.",
+        ),
+        Wrong(
+            "one-after-the-other",
+            rate_one_or_other,
+            "You let the cosine begin after the warm-up. That is used, too; here the two are multiplied from the "
+            "start, as in workshop/training.py.",
+        ),
+        Wrong(
+            "hugging-face",
+            rate_of_hugging_face,
+            "That is Hugging Face's get_cosine_schedule_with_warmup: it starts at 0, and the cosine begins after the "
+            "warm-up. Here the warm-up takes step + 1, and is multiplied with the cosine from the start.",
+        ),
+        Wrong(
+            "larger-of-the-two",
+            rate_larger_of_the_two,
+            "You took the larger of 1 and (step + 1) / warmup: early steps go with the full rate, later ones with "
+            "ever more. Take the smaller: min.",
+        ),
+        Wrong(
+            "cosine-one-late",
+            rate_one_late,
+            "Your cosine takes step + 1. Only the warm-up does; the cosine takes the step itself, so that it begins "
+            "at 1.",
+        ),
     ),
-    right=(rate_by_square, rate_by_tensor))
+    right=(rate_by_square, rate_by_tensor),
+)
 
 
 EXERCISES = (WITH_NEW_WORD, STEP_ONE_ROW, TRAIN_ONLY, LEARNING_RATE)

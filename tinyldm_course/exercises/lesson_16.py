@@ -16,6 +16,7 @@ TITLE = "The clinic"
 
 # ── Range and scale ──────────────────────────────────────────────────────────────────────────────────
 
+
 def encoding_cases(generator: Generator) -> list[Call]:
     """An encoder, images in [0, 1], the scale."""
     image = torch.tensor([[[[0.0, 0.5], [0.25, 1.0]]]])
@@ -74,48 +75,79 @@ def encode_by_centre(encode, images, scale):
 
 
 def encode_each(encode, images, scale):
-    return torch.cat([encode(torch.lerp(-torch.ones_like(one), torch.ones_like(one), one)) for one in images.split(1)]
-                     ) * scale
+    return (
+        torch.cat([encode(torch.lerp(-torch.ones_like(one), torch.ones_like(one), one)) for one in images.split(1)])
+        * scale
+    )
 
 
 MENDED_ENCODE = Exercise(
-    name="mended_encode", title="Patient 1: swollen latents", stars=1, minutes=8,
-    answer=encode_right, cases=encoding_cases, constants=("images",),
-    hints=("There are two mistakes. Which range do images have here, and which does the encoder expect?",
-           "And of which size shall the latents be? The encoder's are too large, by about 1 / scale.",
-           "To the encoder in [-1, 1]: 2 x - 1. From it times scale."),
+    name="mended_encode",
+    title="Patient 1: swollen latents",
+    stars=1,
+    minutes=8,
+    answer=encode_right,
+    cases=encoding_cases,
+    constants=("images",),
+    hints=(
+        "There are two mistakes. Which range do images have here, and which does the encoder expect?",
+        "And of which size shall the latents be? The encoder's are too large, by about 1 / scale.",
+        "To the encoder in [-1, 1]: 2 x - 1. From it times scale.",
+    ),
     insight="Neither mistake raises an error: shapes are right, and the loss falls. But latents that are 5.5 times too "
-            "large (1 / 0.18215), or even that squared, are not covered by the noise: the network never learns to work "
-            "from pure noise, where sampling begins.",
+    "large (1 / 0.18215), or even that squared, are not covered by the noise: the network never learns to work "
+    "from pure noise, where sampling begins.",
     wrong=(
         Wrong("still-broken", encode_broken, "That is the patient as he came in: both mistakes are still there."),
-        Wrong("scale-still-divides", encode_range_only,
-              "The range is mended. But latents are *multiplied* with the scale when encoded; dividing, as before "
-              "decoding, makes them larger still."),
-        Wrong("range-still-wrong", encode_scale_only,
-              "The scale is mended. But the encoder was trained on [-1, 1] and gets [0, 1]: it sees only bright "
-              "images."),
-        Wrong("range-the-other-way", encode_range_wrong_way,
-              "(x + 1) / 2 leads from [-1, 1] to [0, 1]. The encoder wants the other direction, 2 x - 1."),
-        Wrong("scale-removed", encode_unscaled,
-              "The scale is gone altogether: the latents are as large as they leave the encoder. Multiply with it."),
-        Wrong("image-scaled", encode_scaled_inside,
-              "You scaled the image. The scale belongs to the *latent*, after the encoder."),
-        Wrong("as-if-bytes", encode_bytes,
-              "x / 127.5 - 1 is for bytes, 0 to 255. These images are in [0, 1] already: 2 x - 1."),
-        Wrong("half-the-range", encode_half_shift, "x - 0.5 gives [-0.5, 0.5]: half the contrast. 2 x - 1 gives [-1, "
-                                                   "1]."),
+        Wrong(
+            "scale-still-divides",
+            encode_range_only,
+            "The range is mended. But latents are *multiplied* with the scale when encoded; dividing, as before "
+            "decoding, makes them larger still.",
+        ),
+        Wrong(
+            "range-still-wrong",
+            encode_scale_only,
+            "The scale is mended. But the encoder was trained on [-1, 1] and gets [0, 1]: it sees only bright images.",
+        ),
+        Wrong(
+            "range-the-other-way",
+            encode_range_wrong_way,
+            "(x + 1) / 2 leads from [-1, 1] to [0, 1]. The encoder wants the other direction, 2 x - 1.",
+        ),
+        Wrong(
+            "scale-removed",
+            encode_unscaled,
+            "The scale is gone altogether: the latents are as large as they leave the encoder. Multiply with it.",
+        ),
+        Wrong(
+            "image-scaled",
+            encode_scaled_inside,
+            "You scaled the image. The scale belongs to the *latent*, after the encoder.",
+        ),
+        Wrong(
+            "as-if-bytes",
+            encode_bytes,
+            "x / 127.5 - 1 is for bytes, 0 to 255. These images are in [0, 1] already: 2 x - 1.",
+        ),
+        Wrong(
+            "half-the-range", encode_half_shift, "x - 0.5 gives [-0.5, 0.5]: half the contrast. 2 x - 1 gives [-1, 1]."
+        ),
         Wrong("inputs-changed", encode_in_place),
     ),
-    right=(encode_by_centre, encode_each))
+    right=(encode_by_centre, encode_each),
+)
 
 
 # ── cos and sin ──────────────────────────────────────────────────────────────────────────────────────
 
+
 def embedding_cases(generator: Generator) -> list[Call]:
     """Timesteps, even widths."""
-    return [Call((torch.tensor([1, 500]), 4)), *(
-        Call((torch.randint(1, 1000, (B,), generator=generator), dim)) for B, dim in ((1, 6), (5, 16), (3, 32)))]
+    return [
+        Call((torch.tensor([1, 500]), 4)),
+        *(Call((torch.randint(1, 1000, (B,), generator=generator), dim)) for B, dim in ((1, 6), (5, 16), (3, 32))),
+    ]
 
 
 def sinusoids(t, dim, divisor, halves):
@@ -166,36 +198,68 @@ def embedding_by_phase(t, dim):
 
 
 MENDED_EMBEDDING = Exercise(
-    name="mended_embedding", title="Patient 2: good weights, bad pictures", stars=2, minutes=10,
-    answer=embedding_right, cases=embedding_cases, tolerance=1e-3,
-    hints=("There are two mistakes. The first: which half comes first in Stable Diffusion?",
-           "The second: the highest frequency is 1; is the lowest one 1/10000, or is it left out?",
-           "cos first, then sin; the exponent is -i / (dim / 2)."),
+    name="mended_embedding",
+    title="Patient 2: good weights, bad pictures",
+    stars=2,
+    minutes=10,
+    answer=embedding_right,
+    cases=embedding_cases,
+    tolerance=1e-3,
+    hints=(
+        "There are two mistakes. The first: which half comes first in Stable Diffusion?",
+        "The second: the highest frequency is 1; is the lowest one 1/10000, or is it left out?",
+        "cos first, then sin; the exponent is -i / (dim / 2).",
+    ),
     insight="Both versions are good embeddings, and a network trained with either works. But weights trained with the "
-            "one misread the other: a convention is part of the weights, and no file tells it.",
+    "one misread the other: a convention is part of the weights, and no file tells it.",
     wrong=(
         Wrong("still-broken", embedding_broken, "That is the patient as he came in: both mistakes are still there."),
-        Wrong("frequencies-still-wrong", embedding_order_only,
-              "The order is mended. But your frequencies end at exactly 1/10000: dim/2 - 1 divides, as in the DDPM "
-              "code. In Stable Diffusion dim/2 does."),
-        Wrong("order-still-wrong", embedding_divisor_only,
-              "The frequencies are mended. But sin still comes first; Stable Diffusion has cos first."),
-        Wrong("interleaved", embedding_interleaved,
-              "You interleave cos and sin, as \"Attention is all you need\" writes it. Here they are two halves."),
-        Wrong("whole-dim", embedding_whole_dim,
-              "You divide i by dim. There are dim/2 frequencies, and i counts those: divide by dim/2."),
-        Wrong("t-scaled", embedding_t_scaled, "You scaled t to [0, 1]. The sinusoids expect the timestep itself, 0 … "
-                                              "999."),
+        Wrong(
+            "frequencies-still-wrong",
+            embedding_order_only,
+            "The order is mended. But your frequencies end at exactly 1/10000: dim/2 - 1 divides, as in the DDPM "
+            "code. In Stable Diffusion dim/2 does.",
+        ),
+        Wrong(
+            "order-still-wrong",
+            embedding_divisor_only,
+            "The frequencies are mended. But sin still comes first; Stable Diffusion has cos first.",
+        ),
+        Wrong(
+            "interleaved",
+            embedding_interleaved,
+            'You interleave cos and sin, as "Attention is all you need" writes it. Here they are two halves.',
+        ),
+        Wrong(
+            "whole-dim",
+            embedding_whole_dim,
+            "You divide i by dim. There are dim/2 frequencies, and i counts those: divide by dim/2.",
+        ),
+        Wrong(
+            "t-scaled", embedding_t_scaled, "You scaled t to [0, 1]. The sinusoids expect the timestep itself, 0 … 999."
+        ),
     ),
-    right=(embedding_by_powers, embedding_by_phase))
+    right=(embedding_by_powers, embedding_by_phase),
+)
 
 
 # ── Guidance ─────────────────────────────────────────────────────────────────────────────────────────
 
+
 def guidance_cases(generator: Generator) -> list[Call]:
     """A model, z, t, context, null context, w."""
-    calls = [Call((Made(makers.toy_unet), torch.tensor([[[[1.0]]]]), torch.tensor([3]), torch.tensor([[[0.5, 1.0]]]),
-                   torch.tensor([[[0.0, -0.5]]]), 3.0))]
+    calls = [
+        Call(
+            (
+                Made(makers.toy_unet),
+                torch.tensor([[[[1.0]]]]),
+                torch.tensor([3]),
+                torch.tensor([[[0.5, 1.0]]]),
+                torch.tensor([[[0.0, -0.5]]]),
+                3.0,
+            )
+        )
+    ]
     for shape in ((2, 3, 4, 4), (3, 4, 8, 8)):
         B, z = shape[0], torch.randn(shape, generator=generator)
         context, null = (torch.randn(B, 5, 6, generator=generator) for _ in range(2))
@@ -261,37 +325,66 @@ def clinic_weighted(model, z, t, context, null_context, guidance_scale):
 
 
 MENDED_GUIDANCE = Exercise(
-    name="mended_guidance", title="Patient 3: deaf to the caption", stars=1, minutes=8,
-    answer=clinic_right, cases=guidance_cases, constants=("z", "context", "null_context"),
-    hints=("There are two mistakes, and the first hides the second. What does the model read in each of its two calls?",
-           "With the same context twice, the difference is 0, whatever its sign.",
-           "The caption's context in the second call; then plus w times the difference."),
+    name="mended_guidance",
+    title="Patient 3: deaf to the caption",
+    stars=1,
+    minutes=8,
+    answer=clinic_right,
+    cases=guidance_cases,
+    constants=("z", "context", "null_context"),
+    hints=(
+        "There are two mistakes, and the first hides the second. What does the model read in each of its two calls?",
+        "With the same context twice, the difference is 0, whatever its sign.",
+        "The caption's context in the second call; then plus w times the difference.",
+    ),
     insight="While the context did not arrive, the wrong sign did no harm: w times nothing is nothing. Mending one "
-            "mistake can make a patient look worse; that is no reason to undo it.",
+    "mistake can make a patient look worse; that is no reason to undo it.",
     wrong=(
-        Wrong("still-broken", clinic_broken,
-              "The caption's context still does not reach the model: both calls read the empty one, and their "
-              "difference is 0. So the sign cannot show yet, to no check: if you have mended it already, leave it so."),
-        Wrong("sign-still-wrong", clinic_sign_still_wrong,
-              "The context arrives now. One more: the sign is wrong, you guide *away* from the caption."),
-        Wrong("guidance-removed", clinic_plain_caption,
-              "The caption arrives, but guidance is gone, and w has no effect. Either one prediction is left, or both "
-              "calls read the caption's context."),
-        Wrong("halves-swapped", clinic_halves_swapped,
-              "The two predictions are exchanged: from the caption's you go w times the way to the empty one's."),
-        Wrong("started-at-the-caption", clinic_from_the_caption,
-              "You start at the caption's prediction and go w times *further*: that is w + 1. Start at the empty "
-              "one's."),
-        Wrong("difference-forgotten", clinic_no_difference,
-              "You add w times the caption's whole prediction to the empty one's. Add w times their *difference*."),
-        Wrong("start-forgotten", clinic_no_start,
-              "You return w times the difference alone. It is added to the empty one's prediction."),
+        Wrong(
+            "still-broken",
+            clinic_broken,
+            "The caption's context still does not reach the model: both calls read the empty one, and their "
+            "difference is 0. So the sign cannot show yet, to no check: if you have mended it already, leave it so.",
+        ),
+        Wrong(
+            "sign-still-wrong",
+            clinic_sign_still_wrong,
+            "The context arrives now. One more: the sign is wrong, you guide *away* from the caption.",
+        ),
+        Wrong(
+            "guidance-removed",
+            clinic_plain_caption,
+            "The caption arrives, but guidance is gone, and w has no effect. Either one prediction is left, or both "
+            "calls read the caption's context.",
+        ),
+        Wrong(
+            "halves-swapped",
+            clinic_halves_swapped,
+            "The two predictions are exchanged: from the caption's you go w times the way to the empty one's.",
+        ),
+        Wrong(
+            "started-at-the-caption",
+            clinic_from_the_caption,
+            "You start at the caption's prediction and go w times *further*: that is w + 1. Start at the empty one's.",
+        ),
+        Wrong(
+            "difference-forgotten",
+            clinic_no_difference,
+            "You add w times the caption's whole prediction to the empty one's. Add w times their *difference*.",
+        ),
+        Wrong(
+            "start-forgotten",
+            clinic_no_start,
+            "You return w times the difference alone. It is added to the empty one's prediction.",
+        ),
         Wrong("w-minus-one", clinic_w_minus_one, "w - 1 is too little: at w = 1 the caption would be ignored."),
     ),
-    right=(clinic_one_batch, clinic_weighted))
+    right=(clinic_one_batch, clinic_weighted),
+)
 
 
 # ── The average that never moved ─────────────────────────────────────────────────────────────────────
+
 
 def descent_cases(generator: Generator) -> list[Call]:
     """Weights, a gradient for each step, learning rate, decay."""
@@ -413,48 +506,79 @@ def descent_by_sums(weights, gradients, lr, decay):
 
 
 MENDED_AVERAGE = Exercise(
-    name="mended_average", title="Patient 4: an average that averages nothing", stars=2, minutes=10,
-    answer=descent_right, cases=descent_cases, constants=("weights", "gradients"),
-    hints=("Which line runs once, that should run in every step?",
-           "And read the line itself: which of the two gets the large factor?",
-           "In the loop, after the step: average = decay * average + (1 - decay) * weights."),
+    name="mended_average",
+    title="Patient 4: an average that averages nothing",
+    stars=2,
+    minutes=10,
+    answer=descent_right,
+    cases=descent_cases,
+    constants=("weights", "gradients"),
+    hints=(
+        "Which line runs once, that should run in every step?",
+        "And read the line itself: which of the two gets the large factor?",
+        "In the loop, after the step: average = decay * average + (1 - decay) * weights.",
+    ),
     insight="The two mistakes nearly cancelled. With the factors alone mended, an average that takes part once stays "
-            "where it began: at decay 0.999 it is 99.9 % day one, and so are its pictures, while the loss falls. So "
-            "look at pictures from both, the weights and their average.",
+    "where it began: at decay 0.999 it is 99.9 % day one, and so are its pictures, while the loss falls. So "
+    "look at pictures from both, the weights and their average.",
     wrong=(
         Wrong("still-broken", descent_broken, "That is the patient as he came in: both mistakes are still there."),
-        Wrong("still-outside", descent_once,
-              "The factors are mended. One more: the average is still updated only once, after the loop. It stays "
-              "nearly where it began."),
+        Wrong(
+            "still-outside",
+            descent_once,
+            "The factors are mended. One more: the average is still updated only once, after the loop. It stays "
+            "nearly where it began.",
+        ),
         Wrong("never", descent_never, "The average never moves: it is still the starting weights."),
         Wrong("copy", descent_alias, "Your average is the newest weights themselves: nothing is averaged."),
-        Wrong("before-the-step", descent_before_the_step,
-              "You average *before* the step: the average is one step late, and the last step is lost to it."),
-        Wrong("factors-swapped", descent_swapped,
-              "The average is updated in each step now. One more: the factors are still exchanged, so that it takes in "
-              "most of the newest weights at once. decay belongs to the average."),
-        Wrong("swapped-before-the-step", descent_swapped_before_the_step,
-              "The average is updated in each step now. Two more: the factors are still exchanged, and it takes in the "
-              "weights as they were *before* the step."),
-        Wrong("returned-swapped", descent_returned_swapped,
-              "Both are right, but returned in the other order: (weights, average) is asked for."),
+        Wrong(
+            "before-the-step",
+            descent_before_the_step,
+            "You average *before* the step: the average is one step late, and the last step is lost to it.",
+        ),
+        Wrong(
+            "factors-swapped",
+            descent_swapped,
+            "The average is updated in each step now. One more: the factors are still exchanged, so that it takes in "
+            "most of the newest weights at once. decay belongs to the average.",
+        ),
+        Wrong(
+            "swapped-before-the-step",
+            descent_swapped_before_the_step,
+            "The average is updated in each step now. Two more: the factors are still exchanged, and it takes in the "
+            "weights as they were *before* the step.",
+        ),
+        Wrong(
+            "returned-swapped",
+            descent_returned_swapped,
+            "Both are right, but returned in the other order: (weights, average) is asked for.",
+        ),
         Wrong("average-alone", descent_average_alone, "The average is right. Return both: weights, average."),
         Wrong("from-zero", descent_from_zero, "Your average starts at 0. It starts at the weights."),
-        Wrong("average-is-trained", descent_trains_the_average,
-              "You step from the average. Training goes on from the weights; the average only watches."),
+        Wrong(
+            "average-is-trained",
+            descent_trains_the_average,
+            "You step from the average. Training goes on from the weights; the average only watches.",
+        ),
         Wrong("uphill", descent_uphill, "The sign of the step is wrong: w - lr · gradient goes down."),
-        Wrong("one-tensor", descent_of_one_tensor,
-              "weights -= … changes the very tensor that `average` still names in the first step, and the caller's as "
-              "well. weights = weights - … makes a new one."),
+        Wrong(
+            "one-tensor",
+            descent_of_one_tensor,
+            "weights -= … changes the very tensor that `average` still names in the first step, and the caller's as "
+            "well. weights = weights - … makes a new one.",
+        ),
         Wrong("inputs-changed", descent_in_place),
     ),
-    right=(descent_by_lerp, descent_by_sums, descent_without_gradients))
+    right=(descent_by_lerp, descent_by_sums, descent_without_gradients),
+)
 
 
 # ── The walk ─────────────────────────────────────────────────────────────────────────────────────────
 
+
 def walk_cases(generator: Generator) -> list[Call]:
     """A model that predicts the noise, z, context, falling timesteps, ᾱ as a list. One walk ends at t = 0."""
+
     def levels(T: int) -> list[float]:
         kept, found = 1.0, []
         for _ in range(T):
@@ -462,10 +586,22 @@ def walk_cases(generator: Generator) -> list[Call]:
             found.append(kept)
         return found
 
-    calls = [Call((Made(makers.strict_unet), torch.tensor([[[[1.0, -0.5]]]]), torch.tensor([[[0.5, 1.0]]]), [3, 1],
-                   [0.9, 0.6, 0.3, 0.1]))]
-    for shape, ts in (((2, 3, 2, 2), [8, 5, 2]), ((3, 2, 4, 4), [9, 7, 4, integer(1, 3, generator)]),
-                      ((2, 4, 4, 4), [9, 6, 0])):
+    calls = [
+        Call(
+            (
+                Made(makers.strict_unet),
+                torch.tensor([[[[1.0, -0.5]]]]),
+                torch.tensor([[[0.5, 1.0]]]),
+                [3, 1],
+                [0.9, 0.6, 0.3, 0.1],
+            )
+        )
+    ]
+    for shape, ts in (
+        ((2, 3, 2, 2), [8, 5, 2]),
+        ((3, 2, 4, 4), [9, 7, 4, integer(1, 3, generator)]),
+        ((2, 4, 4, 4), [9, 6, 0]),
+    ):
         z, context = torch.randn(shape, generator=generator), torch.randn(shape[0], 5, 6, generator=generator)
         calls.append(Call((Made(makers.strict_unet), z, context, ts, levels(10))))
     return calls
@@ -552,8 +688,9 @@ def walk_beyond_the_end(model, z, context, ts, alpha_bar):
 
 def walk_zero_for_none(model, z, context, ts, alpha_bar):
     following = [*ts[1:], None]
-    return walk(model, z, context, ts, [(alpha_bar[t], alpha_bar[after] if after else 1.0)
-                                        for t, after in zip(ts, following)])
+    return walk(
+        model, z, context, ts, [(alpha_bar[t], alpha_bar[after] if after else 1.0) for t, after in zip(ts, following)]
+    )
 
 
 def walk_told_the_next(model, z, context, ts, alpha_bar):
@@ -595,63 +732,120 @@ def walk_in_sigma(model, z, context, ts, alpha_bar):
 
 
 MENDED_WALK = Exercise(
-    name="mended_walk", title="Patient 5: good with all steps only", stars=3, minutes=15,
-    answer=walk_right, cases=walk_cases, constants=("z", "context"),
-    hints=("There are three mistakes. First: which t belongs to a z with the noise of alpha_bar[t]?",
-           "Second: the next question is asked at the next *visited* timestep. To which ᾱ must this step lead?",
-           "Third: after the last timestep comes the clean latent, ᾱ = 1."),
+    name="mended_walk",
+    title="Patient 5: good with all steps only",
+    stars=3,
+    minutes=15,
+    answer=walk_right,
+    cases=walk_cases,
+    constants=("z", "context"),
+    hints=(
+        "There are three mistakes. First: which t belongs to a z with the noise of alpha_bar[t]?",
+        "Second: the next question is asked at the next *visited* timestep. To which ᾱ must this step lead?",
+        "Third: after the last timestep comes the clean latent, ᾱ = 1.",
+    ),
     insight="With all steps the second mistake is none, as the next timestep *is* t - 1. Code that was tested with all "
-            "steps only breaks when someone takes fifty.",
+    "steps only breaks when someone takes fifty.",
     wrong=(
         Wrong("still-broken", walk_broken, "That is the patient as he came in: all three mistakes are still there."),
-        Wrong("only-t-mended", walk_t_only,
-              "The model is told the right t. Two more: each step still leads to ᾱ at t - 1, but the next question is "
-              "asked many timesteps further down; and the last step must land on the clean latent."),
-        Wrong("only-next-mended", walk_next_only,
-              "Each step leads to the next visited timestep now. Two more: what the model is told, and where the last "
-              "step lands."),
-        Wrong("only-last-mended", walk_last_only,
-              "The last step lands on the clean latent now. Two more: what the model is told, and where the steps "
-              "before it lead."),
-        Wrong("t-still-off-by-one", walk_t_still_wrong,
-              "The levels are mended. One more: the model is still told t - 1, while z has the noise of t."),
-        Wrong("next-still-t-minus-one", walk_next_still_wrong,
-              "The model is told the right t, and the last step is mended. One more: the others still lead to ᾱ at "
-              "t - 1; the next question is asked many timesteps further down, so z has too much noise for it."),
-        Wrong("last-still-t-minus-one", walk_last_still_wrong,
-              "The model is told the right t, and each step leads to the next one. One more: the last step still leads "
-              "to ᾱ at t - 1, where noise is left. The clean latent is ᾱ = 1."),
-        Wrong("one-step-missing", walk_ends_early,
-              "You stop at the last timestep: its own step, onto the clean latent, is missing."),
-        Wrong("step-missing-and-t", walk_ends_early_off_by_one,
-              "Each step leads to the next visited timestep now. Two more: the model is still told t - 1, and the last "
-              "timestep's own step, onto the clean latent, is missing."),
-        Wrong("not-quite-clean", walk_to_the_first_level,
-              "The last step leads to ᾱ[0], where a little noise is left. The clean latent is ᾱ = 1."),
-        Wrong("not-quite-clean-and-t", walk_to_the_first_level_off_by_one,
-              "Each step leads to the next visited timestep now. Two more: the model is still told t - 1, and the last "
-              "step leads to ᾱ[0], where a little noise is left. The clean latent is ᾱ = 1."),
-        Wrong("beyond-the-end", walk_beyond_the_end,
-              "In the last step there is no next timestep: ts[i + 1] lies beyond the end of the list. After the last "
-              "comes the clean latent, ᾱ = 1."),
-        Wrong("zero-for-none", walk_zero_for_none,
-              "Timestep 0 is taken for \"no next timestep\": in Python 0 counts as false, too. Ask whether "
-              "it is the last step instead."),
-        Wrong("told-the-next", walk_told_the_next,
-              "The model is told the timestep *after* the step. It must be told the one whose noise z has now."),
-        Wrong("one-t-for-all", walk_told_one_number,
-              "t has one entry, whatever the batch. The U-Net wants one timestep for each latent, (B,), as the patient "
-              "made it: torch.full((len(z),), t, …)."),
-        Wrong("t-is-a-number", walk_told_no_tensor,
-              "The U-Net wants t as a tensor, one timestep for each latent, (B,), as the patient made it: "
-              "torch.full((len(z),), t, …)."),
-        Wrong("rising", walk_rising, "You walk upwards, from little noise to much. The timesteps are given in falling "
-                                     "order."),
+        Wrong(
+            "only-t-mended",
+            walk_t_only,
+            "The model is told the right t. Two more: each step still leads to ᾱ at t - 1, but the next question is "
+            "asked many timesteps further down; and the last step must land on the clean latent.",
+        ),
+        Wrong(
+            "only-next-mended",
+            walk_next_only,
+            "Each step leads to the next visited timestep now. Two more: what the model is told, and where the last "
+            "step lands.",
+        ),
+        Wrong(
+            "only-last-mended",
+            walk_last_only,
+            "The last step lands on the clean latent now. Two more: what the model is told, and where the steps "
+            "before it lead.",
+        ),
+        Wrong(
+            "t-still-off-by-one",
+            walk_t_still_wrong,
+            "The levels are mended. One more: the model is still told t - 1, while z has the noise of t.",
+        ),
+        Wrong(
+            "next-still-t-minus-one",
+            walk_next_still_wrong,
+            "The model is told the right t, and the last step is mended. One more: the others still lead to ᾱ at "
+            "t - 1; the next question is asked many timesteps further down, so z has too much noise for it.",
+        ),
+        Wrong(
+            "last-still-t-minus-one",
+            walk_last_still_wrong,
+            "The model is told the right t, and each step leads to the next one. One more: the last step still leads "
+            "to ᾱ at t - 1, where noise is left. The clean latent is ᾱ = 1.",
+        ),
+        Wrong(
+            "one-step-missing",
+            walk_ends_early,
+            "You stop at the last timestep: its own step, onto the clean latent, is missing.",
+        ),
+        Wrong(
+            "step-missing-and-t",
+            walk_ends_early_off_by_one,
+            "Each step leads to the next visited timestep now. Two more: the model is still told t - 1, and the last "
+            "timestep's own step, onto the clean latent, is missing.",
+        ),
+        Wrong(
+            "not-quite-clean",
+            walk_to_the_first_level,
+            "The last step leads to ᾱ[0], where a little noise is left. The clean latent is ᾱ = 1.",
+        ),
+        Wrong(
+            "not-quite-clean-and-t",
+            walk_to_the_first_level_off_by_one,
+            "Each step leads to the next visited timestep now. Two more: the model is still told t - 1, and the last "
+            "step leads to ᾱ[0], where a little noise is left. The clean latent is ᾱ = 1.",
+        ),
+        Wrong(
+            "beyond-the-end",
+            walk_beyond_the_end,
+            "In the last step there is no next timestep: ts[i + 1] lies beyond the end of the list. After the last "
+            "comes the clean latent, ᾱ = 1.",
+        ),
+        Wrong(
+            "zero-for-none",
+            walk_zero_for_none,
+            'Timestep 0 is taken for "no next timestep": in Python 0 counts as false, too. Ask whether '
+            "it is the last step instead.",
+        ),
+        Wrong(
+            "told-the-next",
+            walk_told_the_next,
+            "The model is told the timestep *after* the step. It must be told the one whose noise z has now.",
+        ),
+        Wrong(
+            "one-t-for-all",
+            walk_told_one_number,
+            "t has one entry, whatever the batch. The U-Net wants one timestep for each latent, (B,), as the patient "
+            "made it: torch.full((len(z),), t, …).",
+        ),
+        Wrong(
+            "t-is-a-number",
+            walk_told_no_tensor,
+            "The U-Net wants t as a tensor, one timestep for each latent, (B,), as the patient made it: "
+            "torch.full((len(z),), t, …).",
+        ),
+        Wrong(
+            "rising",
+            walk_rising,
+            "You walk upwards, from little noise to much. The timesteps are given in falling order.",
+        ),
     ),
-    right=(walk_by_factors, walk_in_sigma))
+    right=(walk_by_factors, walk_in_sigma),
+)
 
 
 # ── Symptoms ─────────────────────────────────────────────────────────────────────────────────────────
+
 
 def letters_right():
     return "DBEAC"
@@ -682,29 +876,48 @@ def letters_by_table():
 
 
 SYMPTOMS = Exercise(
-    name="symptoms", title="Predict: which fault has which symptom?", stars=2, minutes=10,
-    answer=letters_right, cases=no_inputs,
-    hints=("Begin with the surest: with one of the faults even the final latent is right, to the last bit. Which one, "
-           "and what does it do to pixels?",
-           "Two faults concern the caption. Ask of each what *another* caption, from the same noise, would change. A "
-           "third concerns neither captions nor sampling, but which weights draw.",
-           "Symptom 4 is A, symptom 5 is C."),
-    insight="Only the pictures tell: in all five cases the training loss falls. So look at pictures early, with a "
-            "fixed seed, with two different captions, and from both sets of weights.",
-    wrong=(
-        Wrong("context-and-average", letters_deaf_and_average,
-              "1 and 2 are exchanged. A network that never reads its captions still makes good pictures; an average "
-              "that never moved makes none."),
-        Wrong("context-and-sign", letters_deaf_and_sign,
-              "1 and 3 are exchanged. Without context the caption has *no* effect; with the wrong sign it has the "
-              "opposite one."),
-        Wrong("range-and-last-step", letters_range_and_clean,
-              "4 and 5 are exchanged. Grain is noise that is left; a black half is a matter of range."),
-        Wrong("average-and-last-step", letters_average_and_clean,
-              "2 and 5 are exchanged. A walk that stops a little early leaves a little noise; it does not depend on "
-              "which weights are used."),
+    name="symptoms",
+    title="Predict: which fault has which symptom?",
+    stars=2,
+    minutes=10,
+    answer=letters_right,
+    cases=no_inputs,
+    hints=(
+        "Begin with the surest: with one of the faults even the final latent is right, to the last bit. Which one, "
+        "and what does it do to pixels?",
+        "Two faults concern the caption. Ask of each what *another* caption, from the same noise, would change. A "
+        "third concerns neither captions nor sampling, but which weights draw.",
+        "Symptom 4 is A, symptom 5 is C.",
     ),
-    right=(letters_by_join, letters_by_table))
+    insight="Only the pictures tell: in all five cases the training loss falls. So look at pictures early, with a "
+    "fixed seed, with two different captions, and from both sets of weights.",
+    wrong=(
+        Wrong(
+            "context-and-average",
+            letters_deaf_and_average,
+            "1 and 2 are exchanged. A network that never reads its captions still makes good pictures; an average "
+            "that never moved makes none.",
+        ),
+        Wrong(
+            "context-and-sign",
+            letters_deaf_and_sign,
+            "1 and 3 are exchanged. Without context the caption has *no* effect; with the wrong sign it has the "
+            "opposite one.",
+        ),
+        Wrong(
+            "range-and-last-step",
+            letters_range_and_clean,
+            "4 and 5 are exchanged. Grain is noise that is left; a black half is a matter of range.",
+        ),
+        Wrong(
+            "average-and-last-step",
+            letters_average_and_clean,
+            "2 and 5 are exchanged. A walk that stops a little early leaves a little noise; it does not depend on "
+            "which weights are used.",
+        ),
+    ),
+    right=(letters_by_join, letters_by_table),
+)
 
 
 EXERCISES = (MENDED_ENCODE, MENDED_EMBEDDING, MENDED_GUIDANCE, MENDED_AVERAGE, MENDED_WALK, SYMPTOMS)

@@ -40,7 +40,7 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     if settings["user"] is not None:
         limits.become(settings["user"])
-    limits.control(limits.PR_SET_PDEATHSIG, limits.SIGKILL)      # after `become`, which would undo it
+    limits.control(limits.PR_SET_PDEATHSIG, limits.SIGKILL)  # after `become`, which would undo it
     limits.set_limits(limits.Limits(**settings["limits"]))
     locked = limits.lock_files(Path(settings["folder"]), settings["readable"])
     torch.set_num_threads(1)
@@ -63,7 +63,7 @@ class Student:
     """
 
     def __init__(self):
-        self.module = types.ModuleType("submission")      # not "__main__", whose demonstrations stay unasked for
+        self.module = types.ModuleType("submission")  # not "__main__", whose demonstrations stay unasked for
         sys.modules["submission"] = self.module
         self.answers: dict[str, Any] = {}
         replace_checks(self.answers)
@@ -77,16 +77,16 @@ class Student:
         number = question.pop("n")
         try:
             return wire.frame({"n": number} | doing(**question))
-        except (TypeError, ValueError) as error:      # the value cannot be sent
+        except (TypeError, ValueError) as error:  # the value cannot be sent
             return wire.frame({"n": number, "outcome": Outcome(error=short(Error(type(error).__name__, str(error))))})
 
     def run_cell(self, number: int, source: str) -> dict:
         """Run one cell of the notebook."""
         name = f"<cell {number}>"
-        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)      # for error messages
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)  # for error messages
         try:
             exec(compile(source, name, "exec"), self.module.__dict__)
-        except BaseException as error:      # SystemExit and KeyboardInterrupt are raised by students, too
+        except BaseException as error:  # SystemExit and KeyboardInterrupt are raised by students, too
             return {"error": short(in_cell(error, name))}
         return {"error": None}
 
@@ -115,6 +115,7 @@ class Student:
 
 def watcher(used: set[str]) -> Callable[..., None]:
     """A profile function that notes which functions of the package the student's own code calls."""
+
     def watch(frame: types.FrameType, event: str, _: Any) -> None:
         file = frame.f_code.co_filename
         if event != "call" or not file.startswith((PACKAGE, ANSWERS)):
@@ -122,6 +123,7 @@ def watcher(used: set[str]) -> Callable[..., None]:
         caller = frame.f_back.f_code.co_filename if frame.f_back else ""
         if caller.startswith(("<cell", COURSE)):
             used.add(f"{frame.f_globals.get('__name__', '')}.{frame.f_code.co_qualname}")
+
     return watch
 
 
@@ -144,6 +146,7 @@ def short(error: Error) -> Error:
 
 def replace_checks(answers: dict[str, Any]) -> None:
     """In a notebook, `check(name, answer)` tells the learner. Here it notes the answer: the parent judges."""
+
     class Silent(types.ModuleType):
         def __getattr__(self, name: str) -> Any:
             if name.startswith("__"):

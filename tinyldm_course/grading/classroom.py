@@ -46,8 +46,9 @@ def seed_of(submissions: list[Submission]) -> int:
     return int.from_bytes(whole.digest()[:4], "big") >> 1
 
 
-def grade_class(submissions: list[Submission], terms: Terms, processes: int,
-                progress: Callable[[], None]) -> list[Graded]:
+def grade_class(
+    submissions: list[Submission], terms: Terms, processes: int, progress: Callable[[], None]
+) -> list[Graded]:
     """Grade all, in their order. progress: called after each.
 
     Raises: OSError where this machine cannot run student code at all.
@@ -68,7 +69,7 @@ def grade_class(submissions: list[Submission], terms: Terms, processes: int,
                     return
                 try:
                     found[index] = grader.grade(submissions[index], checks_of(submissions[index].lesson, hidden))
-                except Exception as error:      # the machine's fault, not a student's: tell it and stop
+                except Exception as error:  # the machine's fault, not a student's: tell it and stop
                     failures.append(error)
                 progress()
 
@@ -109,14 +110,17 @@ class Grader:
             answer = self._connection.recv()
         except (EOFError, OSError):
             self._stop()
-            return unmarked(submission, checks, "the process that graded it was ended or did not come to an end; see "
-                                                "by hand what the submission does")
+            return unmarked(
+                submission,
+                checks,
+                "the process that graded it was ended or did not come to an end; see by hand what the submission does",
+            )
         if isinstance(answer, str):
             raise OSError(answer)
         return answer
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")      # a fork would hand this process's memory on
+        context = multiprocessing.get_context("spawn")  # a fork would hand this process's memory on
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=work, args=(theirs, self.terms), daemon=True)
         self._process.start()
@@ -148,6 +152,7 @@ def work(connection: Connection, terms: Terms) -> None:
         except OSError as error:
             answer = str(error)
         except Exception as error:
-            answer = unmarked(submission, checks, f"the grader failed on it ({type(error).__name__}: {error}); please "
-                                                  "report this")
+            answer = unmarked(
+                submission, checks, f"the grader failed on it ({type(error).__name__}: {error}); please report this"
+            )
         connection.send(answer)

@@ -21,8 +21,8 @@ from tinyldm_course.grading import limits
 PACKAGES = (Path(tinyldm.__file__).parent, Path(tinyldm_course.__file__).parent)
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/nix/store")
 KERNEL = ("/proc", "/sys/devices/system", "/dev/zero", "/dev/random", "/dev/urandom")
-ANSWERS = PACKAGES[1] / "exercises"      # which a student's process has no business to read
-ANOTHER_USER = 1_000_000            # plus the number of the grader's process: a user that nobody else is
+ANSWERS = PACKAGES[1] / "exercises"  # which a student's process has no business to read
+ANOTHER_USER = 1_000_000  # plus the number of the grader's process: a user that nobody else is
 
 
 @dataclass(frozen=True)
@@ -49,24 +49,44 @@ class Isolation:
         """What to put in front of `python …`. folder: where the process may write (inside bubblewrap: /tmp)."""
         if self.bwrap is None:
             return []
-        return [self.bwrap, *namespaces(), *read_only(), "--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev",
-                *small_tmpfs(self.bwrap), "--chdir", "/tmp"]
+        return [
+            self.bwrap,
+            *namespaces(),
+            *read_only(),
+            "--proc",
+            "/proc",
+            "--dev",
+            "/dev",
+            "--remount-ro",
+            "/dev",
+            *small_tmpfs(self.bwrap),
+            "--chdir",
+            "/tmp",
+        ]
 
     def statements(self) -> list[str]:
         """What is promised, and what is not, for the teacher's report."""
         if self.bwrap is not None:
-            return ["Isolated by bubblewrap: no network, no other processes, a read-only system without your files, "
-                    "the tests and the right answers."]
+            return [
+                "Isolated by bubblewrap: no network, no other processes, a read-only system without your files, "
+                "the tests and the right answers."
+            ]
         found = [f"NOT isolated by bubblewrap: {self.why_not}."]
         if self.landlock:
             kept = ["reads Python's and the system's folders only", "writes into its own empty folder only"]
             kept += ["opens no TCP connection"] * (self.landlock >= 4)
             kept += ["cannot signal other processes"] * (self.landlock >= 6)
-            return [*found, f"Landlock {self.landlock} holds each submission instead: it {', '.join(kept)}. It still "
-                            "sees which processes run, and other kinds of network are open to it."]
-        return [*found, "This system has no Landlock either. A submission can read, change and delete what you can, "
-                        "end your processes and use the network. Grade strangers' code here only inside a virtual "
-                        "machine or a container that holds nothing else."]
+            return [
+                *found,
+                f"Landlock {self.landlock} holds each submission instead: it {', '.join(kept)}. It still "
+                "sees which processes run, and other kinds of network are open to it.",
+            ]
+        return [
+            *found,
+            "This system has no Landlock either. A submission can read, change and delete what you can, "
+            "end your processes and use the network. Grade strangers' code here only inside a virtual "
+            "machine or a container that holds nothing else.",
+        ]
 
 
 def best_isolation() -> Isolation:
@@ -88,8 +108,14 @@ def without_bubblewrap(why_not: str) -> Isolation:
 def failure_of(isolation: Isolation) -> str:
     """Why Python does not start in it; empty where it does. (Containers often forbid what bubblewrap needs.)"""
     try:
-        done = subprocess.run([*isolation.command(Path("/tmp")), sys.executable, "-c", "print('works')"],
-                              capture_output=True, text=True, timeout=60, env={}, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            [*isolation.command(Path("/tmp")), sys.executable, "-c", "print('works')"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={},
+            stdin=subprocess.DEVNULL,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"it does not start: {error}"
     if done.stdout.strip() == "works":
@@ -99,10 +125,19 @@ def failure_of(isolation: Isolation) -> str:
 
 # ── The arguments of bubblewrap ──────────────────────────────────────────────────────────────────────
 
+
 def namespaces() -> list[str]:
     """Nothing is shared with the system. Root keeps just enough to become another user."""
-    alone = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--die-with-parent", "--new-session",
-             "--cap-drop", "ALL"]
+    alone = [
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-ipc",
+        "--unshare-uts",
+        "--die-with-parent",
+        "--new-session",
+        "--cap-drop",
+        "ALL",
+    ]
     if os.getuid() == 0:
         return [*alone, "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     return [*alone, "--unshare-user"]
@@ -113,14 +148,21 @@ def read_only() -> list[str]:
     shown = [*SYSTEM, *sorted(python_folders()), *map(str, PACKAGES)]
     # Made first, or bubblewrap makes them for root alone.
     above = sorted({str(folder) for path in shown for folder in Path(path).parents} - {"/", "/usr", "/lib", "/bin"})
-    return ([part for path in above for part in ("--dir", path)]
-            + [part for path in shown for part in ("--ro-bind-try", path, path)] + ["--tmpfs", str(ANSWERS)])
+    return (
+        [part for path in above for part in ("--dir", path)]
+        + [part for path in shown for part in ("--ro-bind-try", path, path)]
+        + ["--tmpfs", str(ANSWERS)]
+    )
 
 
 def python_folders() -> set[str]:
     """Where this Python and its libraries are; a virtual environment has two such places, or more."""
-    folders = {sys.prefix, sys.base_prefix, str(Path(os.path.realpath(sys.executable)).parents[1]),
-               str(Path(torch.__file__).parents[1])}
+    folders = {
+        sys.prefix,
+        sys.base_prefix,
+        str(Path(os.path.realpath(sys.executable)).parents[1]),
+        str(Path(torch.__file__).parents[1]),
+    }
     return {path for path in folders if path not in ("/", "/usr")}
 
 
@@ -142,8 +184,12 @@ def without(hidden: Path, whole: Path) -> list[Path]:
 def small_tmpfs(bwrap: str) -> list[str]:
     """A folder in memory, of at most 64 MiB where this bubblewrap can say so (since 0.7)."""
     manual = subprocess.run([bwrap, "--help"], capture_output=True, text=True).stdout
-    return [*(["--size", str(2**26)] if "--size" in manual else []),
-            *(["--perms", "1777"] if "--perms" in manual else []), "--tmpfs", "/tmp"]
+    return [
+        *(["--size", str(2**26)] if "--size" in manual else []),
+        *(["--perms", "1777"] if "--perms" in manual else []),
+        "--tmpfs",
+        "/tmp",
+    ]
 
 
 def readable_by_all(path: Path) -> bool:

@@ -13,46 +13,50 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446       # of the system calls, on every processor
+CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # of the system calls, on every processor
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
 SIGKILL = 9
 # LANDLOCK_ACCESS_FS_… of ABI 1: EXECUTE (0), READ_FILE (2), READ_DIR (3); WRITE_FILE (1), REMOVE_…, MAKE_… (4 … 12)
 READING = 1 << 0 | 1 << 2 | 1 << 3
 WRITING = 1 << 1 | sum(1 << bit for bit in range(4, 13))
-REFER, TRUNCATE = 1 << 13, 1 << 14                            # since ABI 2 and 3
-OF_FILES = 1 << 0 | 1 << 1 | 1 << 2 | TRUNCATE                # the rights that make sense for what is no folder
-TCP = 0b11                                                    # bind and connect, since ABI 4
-SCOPED = 0b11                                                 # abstract sockets and signals, since ABI 6
+REFER, TRUNCATE = 1 << 13, 1 << 14  # since ABI 2 and 3
+OF_FILES = 1 << 0 | 1 << 1 | 1 << 2 | TRUNCATE  # the rights that make sense for what is no folder
+TCP = 0b11  # bind and connect, since ABI 4
+SCOPED = 0b11  # abstract sockets and signals, since ABI 6
 
 
 @dataclass(frozen=True)
 class Limits:
     """What one student's process may use."""
 
-    memory: int = 3 * 2**30         # bytes of address space; torch alone takes about one GB of it
-    file_size: int = 2**24          # bytes of a file
+    memory: int = 3 * 2**30  # bytes of address space; torch alone takes about one GB of it
+    file_size: int = 2**24  # bytes of a file
     open_files: int = 256
-    processes: int = 32             # beside those that the user has already
-    processor: int = 900            # seconds in all: the last resort, where the clock's limits fail
-    seconds: float = 10.0           # for a cell, and for all questions about one exercise; see Sandbox.ask
-    submission: float = 900.0       # on the clock, for a whole notebook
-    start: float = 60.0             # until Python and torch are there
+    processes: int = 32  # beside those that the user has already
+    processor: int = 900  # seconds in all: the last resort, where the clock's limits fail
+    seconds: float = 10.0  # for a cell, and for all questions about one exercise; see Sandbox.ask
+    submission: float = 900.0  # on the clock, for a whole notebook
+    start: float = 60.0  # until Python and torch are there
 
 
 def set_limits(limits: Limits) -> None:
     """Limit the own process and all that it will start."""
-    for what, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, limits.memory),
-                       (resource.RLIMIT_FSIZE, limits.file_size), (resource.RLIMIT_NOFILE, limits.open_files),
-                       (resource.RLIMIT_CPU, limits.processor),
-                       (resource.RLIMIT_NPROC, threads_of(os.getuid()) + limits.processes)):
+    for what, most in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_AS, limits.memory),
+        (resource.RLIMIT_FSIZE, limits.file_size),
+        (resource.RLIMIT_NOFILE, limits.open_files),
+        (resource.RLIMIT_CPU, limits.processor),
+        (resource.RLIMIT_NPROC, threads_of(os.getuid()) + limits.processes),
+    ):
         _, ceiling = resource.getrlimit(what)
         most = most if ceiling == resource.RLIM_INFINITY else min(most, ceiling)
         try:
             resource.setrlimit(what, (most, most))
-        except (ValueError, OSError):      # macOS knows no limit of the address space
+        except (ValueError, OSError):  # macOS knows no limit of the address space
             continue
     try:
-        Path("/proc/self/oom_score_adj").write_text("1000")      # when memory ends, this process goes first
+        Path("/proc/self/oom_score_adj").write_text("1000")  # when memory ends, this process goes first
     except OSError:
         pass
 
@@ -64,7 +68,7 @@ def threads_of(user: int) -> int:
         try:
             if folder.stat().st_uid == user:
                 count += len(os.listdir(folder))
-        except OSError:      # it ended meanwhile
+        except OSError:  # it ended meanwhile
             continue
     return count
 
@@ -77,6 +81,7 @@ def become(user: int) -> None:
 
 
 # ── Linux ────────────────────────────────────────────────────────────────────────────────────────────
+
 
 def system_call(*arguments) -> int:
     """-1 where it fails, and on other systems, where the numbers mean other calls."""

@@ -19,9 +19,9 @@ from tinyldm_course.grading.limits import Limits
 from tinyldm_course.grading.session import Session
 from tinyldm_course.grading.submissions import Submission, cells_of, suspicions
 
-POINTS = 10                                       # for each star, as in the notebooks' own metadata
+POINTS = 10  # for each star, as in the notebooks' own metadata
 SOLUTIONS = PACKAGES[0].parent / "exercises" / "solutions"
-ADDRESS = re.compile(r"0x[0-9a-f]{6,}")           # of an object in memory: another one in each run
+ADDRESS = re.compile(r"0x[0-9a-f]{6,}")  # of an object in memory: another one in each run
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Graded:
 
 
 # ── Exercises ────────────────────────────────────────────────────────────────────────────────────────
+
 
 def read_hidden(folder: Path | None) -> dict[int, tuple[Exercise, ...]]:
     """The teacher's own checks: `lesson_NN.py` in a folder, in the form of the course's (exercises/lesson_02.py).
@@ -106,8 +107,10 @@ def checks_of(lesson: int, hidden: dict[int, tuple[Exercise, ...]]) -> dict[str,
 
 # ── A submission ─────────────────────────────────────────────────────────────────────────────────────
 
-def grade(submission: Submission, checks: dict[str, list[Exercise]], isolation: Isolation, bounds: Limits,
-          seed: int) -> Graded:
+
+def grade(
+    submission: Submission, checks: dict[str, list[Exercise]], isolation: Isolation, bounds: Limits, seed: int
+) -> Graded:
     """Mark all exercises of one submission. Only a broken machine raises."""
     problem = submission.problem or ("" if checks else f"lesson {submission.lesson:02d} has no exercises")
     if problem:
@@ -120,8 +123,9 @@ def grade(submission: Submission, checks: dict[str, list[Exercise]], isolation: 
 
 def unmarked(submission: Submission, checks: dict[str, list[Exercise]], problem: str) -> Graded:
     """What a submission gets that could not be graded."""
-    marks = tuple(Mark(name, all_of[0].title, 0, POINTS * all_of[0].stars, "not-graded", "")
-                  for name, all_of in checks.items())
+    marks = tuple(
+        Mark(name, all_of[0].title, 0, POINTS * all_of[0].stars, "not-graded", "") for name, all_of in checks.items()
+    )
     return Graded(submission.student, submission.lesson, marks, problem)
 
 
@@ -138,9 +142,10 @@ def mark(name: str, exercises: list[Exercise], submission: Submission, session: 
             if not result.passed:
                 break
         known = {*usual, *(note.removeprefix("uses ") for note in look_at)}
-        methods = tuple(f"{one}." for one in known)      # of a class that may be used, or is told already
-        look_at += [f"called {one}" for one in session.used.get(name, ())
-                    if one not in known and not one.startswith(methods)]
+        methods = tuple(f"{one}." for one in known)  # of a class that may be used, or is told already
+        look_at += [
+            f"called {one}" for one in session.used.get(name, ()) if one not in known and not one.startswith(methods)
+        ]
     look_at += ["sent forged replies to the grader"] * session.forged
     title, points = exercises[0].title, POINTS * exercises[0].stars
     page = ADDRESS.sub("0x…", Feedback(exercise, result)._repr_html_())
@@ -155,11 +160,15 @@ def judged(exercise: Exercise, session: Session, seed: int) -> tuple[Result, lis
             return first, []
         if first == steady(run_check(exercise, session.runner(exercise.name), seed)):
             return first, []
-    except Exception as error:      # a value that no check was prepared for: never a pass
+    except Exception as error:  # a value that no check was prepared for: never a pass
         problem = f"the check cannot judge what came back ({type(error).__name__})"
         return Result(False, "not-judged", f"What your code returned could not be judged: {error}"), [problem]
-    return Result(False, "not-repeatable", "The same inputs and the same seeds gave another result the second time. "
-                  "Draw random numbers from the generator that you are given only, and keep nothing between calls."), []
+    return Result(
+        False,
+        "not-repeatable",
+        "The same inputs and the same seeds gave another result the second time. "
+        "Draw random numbers from the generator that you are given only, and keep nothing between calls.",
+    ), []
 
 
 def steady(result: Result) -> Result:
@@ -173,12 +182,22 @@ def steady(result: Result) -> Result:
 def missing(name: str, session: Session) -> Result:
     """There is no answer of that name: say which cell was to give it and failed."""
     message = f"There is no function or value {name} in the notebook."
-    number = next((number for number, cell in enumerate(session.cells, 1)
-                   if number in session.cell_errors and re.search(rf"\b{re.escape(name)}\b", cell)), None)
+    number = next(
+        (
+            number
+            for number, cell in enumerate(session.cells, 1)
+            if number in session.cell_errors and re.search(rf"\b{re.escape(name)}\b", cell)
+        ),
+        None,
+    )
     if number is None:
         return Result(False, "missing", message)
-    return Result(False, "missing", f"{message} Cell {number}, in which it occurs, did not run.",
-                  error=session.cell_errors[number])
+    return Result(
+        False,
+        "missing",
+        f"{message} Cell {number}, in which it occurs, did not run.",
+        error=session.cell_errors[number],
+    )
 
 
 def in_words(error: Error) -> str:

@@ -22,8 +22,11 @@ def write(out: Path, graded: list[Graded], terms: Terms) -> Path:
     Returns: the folder. Raises: OSError.
     """
     hidden = read_hidden(terms.hidden)
-    exercises = {name: POINTS * checks[0].stars for lesson in sorted({one.lesson for one in graded})
-                 for name, checks in checks_of(lesson, hidden).items()}
+    exercises = {
+        name: POINTS * checks[0].stars
+        for lesson in sorted({one.lesson for one in graded})
+        for name, checks in checks_of(lesson, hidden).items()
+    }
     folder = out.with_suffix("")
     (folder / "printed").mkdir(parents=True, exist_ok=True)
     for student, lessons in by_student(graded).items():
@@ -58,8 +61,15 @@ def table(graded: list[Graded], exercises: dict[str, int]) -> str:
         got = [marks[name].points if name in marks else "" for name in exercises]
         notes = [f"{one.lesson:02d}: {one.problem}" for one in lessons if one.problem]
         notes += [f"{mark.exercise}: {note}" for mark in marks.values() for note in mark.look_at]
-        rows.writerow([inert(student), sum(point for point in got if point), sum(exercises.values()), *got,
-                       inert("; ".join(notes))])
+        rows.writerow(
+            [
+                inert(student),
+                sum(point for point in got if point),
+                sum(exercises.values()),
+                *got,
+                inert("; ".join(notes)),
+            ]
+        )
     return text.getvalue()
 
 
@@ -75,24 +85,35 @@ def page(student: str, lessons: list[Graded], absent: list[int], out_of: int, te
     absent: lessons that others handed in; out_of: points that the whole class could get.
     """
     points = sum(mark.points for one in lessons for mark in one.marks)
-    body = [f"<h1>{escape(student)}: {points} of {out_of} points</h1>", *map(_lesson, lessons),
-            *(f"<h2>Lesson {lesson:02d}</h2><p>Not handed in.</p>" for lesson in absent),
-            "<h2>How this was graded</h2>", f'<p class="small">Inputs drawn with seed {terms.seed}. '
-            + " ".join(map(escape, terms.isolation.statements())) + "</p>"]
-    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(student)}</title>'
-            f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n")
+    body = [
+        f"<h1>{escape(student)}: {points} of {out_of} points</h1>",
+        *map(_lesson, lessons),
+        *(f"<h2>Lesson {lesson:02d}</h2><p>Not handed in.</p>" for lesson in absent),
+        "<h2>How this was graded</h2>",
+        f'<p class="small">Inputs drawn with seed {terms.seed}. '
+        + " ".join(map(escape, terms.isolation.statements()))
+        + "</p>",
+    ]
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(student)}</title>'
+        f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
+    )
 
 
 def _lesson(one: Graded) -> str:
     parts = [f"<h2>Lesson {one.lesson:02d}</h2>"]
     if one.problem:
         parts.append(f'<p class="look">{escape(one.problem)}</p>')
-    rows = "".join(f"<tr><td>{escape(mark.title)}</td><td>{mark.points} of {mark.out_of}</td>"
-                   f"<td>{escape(mark.diagnosis)}</td></tr>" for mark in one.marks)
+    rows = "".join(
+        f"<tr><td>{escape(mark.title)}</td><td>{mark.points} of {mark.out_of}</td>"
+        f"<td>{escape(mark.diagnosis)}</td></tr>"
+        for mark in one.marks
+    )
     parts.append(f"<table><tr><th>Exercise</th><th>Points</th><th>Diagnosis</th></tr>{rows}</table>")
     if one.cell_errors:
-        rows = "".join(f"<tr><td>{number}</td><td><code>{escape(error)}</code></td></tr>"
-                       for number, error in one.cell_errors)
+        rows = "".join(
+            f"<tr><td>{number}</td><td><code>{escape(error)}</code></td></tr>" for number, error in one.cell_errors
+        )
         parts.append(f"<h3>Cells that did not run</h3><table><tr><th>Cell</th><th>Error</th></tr>{rows}</table>")
     return "\n".join(parts + [_exercise(mark) for mark in one.marks if mark.page])
 

@@ -21,12 +21,14 @@ from tinyldm_course.grading.isolation import Isolation, readable
 from tinyldm_course.grading.limits import Limits
 
 MOST_LOG = 2**16
-TICK = 0.1                # seconds between two looks at a process that has not answered yet
-MOST_PATIENCE = 60        # times as long as it may take, on the clock, where the machine is busy with other things
-SLOW_PIPE = 10            # times as long, to send an answer that has begun
+TICK = 0.1  # seconds between two looks at a process that has not answered yet
+MOST_PATIENCE = 60  # times as long as it may take, on the clock, where the machine is busy with other things
+SLOW_PIPE = 10  # times as long, to send an answer that has begun
 CLOCK = os.sysconf("SC_CLK_TCK")
-START = "import runpy, sys; sys.path.append(sys.argv.pop(1)); runpy.run_module('tinyldm_course.grading.child', " \
-        "run_name='__main__')"
+START = (
+    "import runpy, sys; sys.path.append(sys.argv.pop(1)); runpy.run_module('tinyldm_course.grading.child', "
+    "run_name='__main__')"
+)
 
 
 class Ended(Exception):
@@ -75,7 +77,7 @@ class Sandbox:
     def __enter__(self) -> "Sandbox":
         try:
             self.locked = bool(self._exchange(b"", self.bounds.start).get("locked"))
-        except Ended as error:      # no code of a student has run yet
+        except Ended as error:  # no code of a student has run yet
             last = (self.log.decode(errors="replace").split("\n")[-2:] or ["it said nothing"])[0]
             raise OSError(f"the process for student code does not start on this machine: {error}: {last}") from None
         return self
@@ -88,18 +90,48 @@ class Sandbox:
         user = self.isolation.user()
         if user is not None:
             os.chown(self._folder, user, user)
-        settings = {"connection": connection.fileno(), "user": user, "folder": str(inside),
-                    "readable": readable(), "limits": vars(self.bounds)}
-        environment = {"PATH": os.defpath, "HOME": str(inside), "TMPDIR": str(inside), "LANG": "C.UTF-8",
-                       "USER": "student", "LOGNAME": "student", "MPLBACKEND": "Agg", "MPLCONFIGDIR": str(inside),
-                       "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
-                       "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONSAFEPATH": "1",
-                       "PYTHONNOUSERSITE": "1", "HF_HUB_OFFLINE": "1"}
+        settings = {
+            "connection": connection.fileno(),
+            "user": user,
+            "folder": str(inside),
+            "readable": readable(),
+            "limits": vars(self.bounds),
+        }
+        environment = {
+            "PATH": os.defpath,
+            "HOME": str(inside),
+            "TMPDIR": str(inside),
+            "LANG": "C.UTF-8",
+            "USER": "student",
+            "LOGNAME": "student",
+            "MPLBACKEND": "Agg",
+            "MPLCONFIGDIR": str(inside),
+            "OMP_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+            "PYTHONHASHSEED": "0",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONSAFEPATH": "1",
+            "PYTHONNOUSERSITE": "1",
+            "HF_HUB_OFFLINE": "1",
+        }
         return subprocess.Popen(
-            [*self.isolation.command(self._folder), sys.executable, "-c", START, str(Path(tinyldm.__file__).parents[1]),
-             json.dumps(settings)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self._folder,
-            env=environment, pass_fds=[connection.fileno()], start_new_session=True)
+            [
+                *self.isolation.command(self._folder),
+                sys.executable,
+                "-c",
+                START,
+                str(Path(tinyldm.__file__).parents[1]),
+                json.dumps(settings),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=self._folder,
+            env=environment,
+            pass_fds=[connection.fileno()],
+            start_new_session=True,
+        )
 
     # ── Asking ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -164,14 +196,17 @@ class Sandbox:
             name = signal.Signals(number).name
         except ValueError:
             return f"it ended its own process with exit code {code}"
-        what = {"SIGSEGV": "a segmentation fault", "SIGKILL": "killed; often for too much memory",
-                "SIGXCPU": "too much processor time"}.get(name, name)
+        what = {
+            "SIGSEGV": "a segmentation fault",
+            "SIGKILL": "killed; often for too much memory",
+            "SIGXCPU": "too much processor time",
+        }.get(name, name)
         return f"its process crashed ({what})"
 
     def _keep_log(self) -> None:
         """Read what is printed, so that nobody waits for it; keep its beginning only."""
         while piece := self._process.stdout.read1(2**16):
-            self.log += piece[:max(0, MOST_LOG - len(self.log))]
+            self.log += piece[: max(0, MOST_LOG - len(self.log))]
 
     # ── Ending ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -180,7 +215,7 @@ class Sandbox:
         self._ended = self._ended or Ended("it was ended")
         self._connection.close()
         try:
-            os.killpg(self._process.pid, signal.SIGKILL)      # in one go, so that no fork slips through
+            os.killpg(self._process.pid, signal.SIGKILL)  # in one go, so that no fork slips through
         except (ProcessLookupError, PermissionError):
             pass
         self._process.kill()
@@ -225,8 +260,8 @@ def processes() -> dict[int, Process]:
     for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
         try:
             with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:
-                fields = file.read().rpartition(")")[2].split()      # after the name, which may hold anything
-        except OSError:      # no process, or ended meanwhile
+                fields = file.read().rpartition(")")[2].split()  # after the name, which may hold anything
+        except OSError:  # no process, or ended meanwhile
             continue
         if entry.isdigit():
             found[int(entry)] = Process(int(fields[1]), fields[0], (int(fields[11]) + int(fields[12])) / CLOCK)

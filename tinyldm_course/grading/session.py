@@ -15,7 +15,7 @@ from tinyldm_course.grading.isolation import Isolation
 from tinyldm_course.grading.limits import Limits
 from tinyldm_course.grading.sandbox import Ended, Sandbox
 
-MOST_DEADLY = 3       # cells that end the process; after that the rest of the notebook is not run
+MOST_DEADLY = 3  # cells that end the process; after that the rest of the notebook is not run
 MOST_LOG = 2**16
 
 
@@ -87,7 +87,7 @@ class Session:
     def _sleep(self) -> None:
         if self._sandbox is not None:
             self._sandbox.close()
-            self.log += self._sandbox.log[:MOST_LOG - len(self.log)]
+            self.log += self._sandbox.log[: MOST_LOG - len(self.log)]
             self._sandbox = None
 
     # ── Its functions ────────────────────────────────────────────────────────────────────────────────
@@ -107,13 +107,14 @@ class Session:
 
         def run(call: Call) -> Outcome:
             nonlocal left, failed
-            if failed is not None:      # it does not come back to life within an exercise
+            if failed is not None:  # it does not come back to life within an exercise
                 return Outcome(error=failed)
             try:
                 sandbox = self._wake()
                 spent = sandbox.spent
-                answer = sandbox.ask({"do": "call", "name": exercise, "call": call,
-                                      "watched": exercise not in self.used}, left)
+                answer = sandbox.ask(
+                    {"do": "call", "name": exercise, "call": call, "watched": exercise not in self.used}, left
+                )
                 left -= sandbox.spent - spent
                 self._note_used(exercise, answer.get("used"))
                 return sound(answer.get("outcome"), call)
@@ -123,6 +124,7 @@ class Session:
                 self.forged = True
                 failed = Error("Died", f"what came back is no outcome of a call: {error}")
             return Outcome(error=failed)
+
         return run
 
     def _note_used(self, exercise: str, used: Any) -> None:
@@ -132,6 +134,7 @@ class Session:
 
 
 # ── Nothing that comes back is taken for granted ─────────────────────────────────────────────────────
+
 
 def sound(outcome: Any, call: Call) -> Outcome:
     """An Outcome whose parts are what an honest one would hold. Raises BadFrame."""
@@ -148,8 +151,10 @@ def sound(outcome: Any, call: Call) -> Outcome:
     shapes = outcome.parameters
     if not isinstance(shapes, dict) or not all(isinstance(shape, tuple) for shape in shapes.values()):
         raise wire.BadFrame("parameters without shapes")
-    after = tuple(given if isinstance(given, Made) and came is None else came
-                  for given, came in zip(call.args, outcome.args_after))
+    after = tuple(
+        given if isinstance(given, Made) and came is None else came
+        for given, came in zip(call.args, outcome.args_after)
+    )
     return replace(outcome, args_after=after, seconds=0.0)
 
 

@@ -1,6 +1,6 @@
 """A class's files, read before any of them runs, and what in them looks borrowed.
 
-    FOLDER/<student>/NN.ipynb or NN.py (what follows the two digits is free: 05_unet.ipynb)
+FOLDER/<student>/NN.ipynb or NN.py (what follows the two digits is free: 05_unet.ipynb)
 """
 
 import ast
@@ -9,12 +9,31 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-MOST_BYTES = 2**20 * 8        # of a notebook, with its pictures
-MOST_CODE = 2**20             # of its code
+MOST_BYTES = 2**20 * 8  # of a notebook, with its pictures
+MOST_CODE = 2**20  # of its code
 NAME = re.compile(r"(\d\d)\D.*")
-LIBRARIES = ("tinyldm", "tinyldm_course", "diffusers", "transformers")       # they hold the answers to most exercises
-TOOLS = ("importlib", "inspect", "gc", "ctypes", "subprocess", "socket", "multiprocessing", "pickle", "marshal",
-         "urllib", "requests", "pty", "os", "sys", "signal", "builtins", "linecache", "threading", "_thread")
+LIBRARIES = ("tinyldm", "tinyldm_course", "diffusers", "transformers")  # they hold the answers to most exercises
+TOOLS = (
+    "importlib",
+    "inspect",
+    "gc",
+    "ctypes",
+    "subprocess",
+    "socket",
+    "multiprocessing",
+    "pickle",
+    "marshal",
+    "urllib",
+    "requests",
+    "pty",
+    "os",
+    "sys",
+    "signal",
+    "builtins",
+    "linecache",
+    "threading",
+    "_thread",
+)
 BUILT_IN = ("__import__", "exec", "eval", "compile", "open", "globals", "vars", "__builtins__")
 
 
@@ -45,16 +64,20 @@ def read_class(folder: Path) -> list[Submission]:
                 files.setdefault(int(file.name[:2]), []).append(file)
         found += [read_submission(student.name, lesson, each) for lesson, each in sorted(files.items())]
     if not found:
-        raise ValueError(f"{folder} holds no submission; expected FOLDER/<student>/NN.ipynb or NN.py, such as "
-                         f"{folder}/ada/03.ipynb")
+        raise ValueError(
+            f"{folder} holds no submission; expected FOLDER/<student>/NN.ipynb or NN.py, such as {folder}/ada/03.ipynb"
+        )
     return found
 
 
 def read_submission(student: str, lesson: int, files: list[Path]) -> Submission:
     """What a student handed in for a lesson; a problem with it becomes a part of it."""
     if len(files) > 1:
-        return Submission(student, lesson, problem="more than one file was handed in for this lesson: "
-                                                   + ", ".join(file.name for file in files))
+        return Submission(
+            student,
+            lesson,
+            problem="more than one file was handed in for this lesson: " + ", ".join(file.name for file in files),
+        )
     try:
         cells = cells_of(files[0])
     except (ValueError, OSError, RecursionError) as error:
@@ -120,6 +143,7 @@ def tree_of(source: str) -> ast.Module | None:
 
 # ── What is in a submission ──────────────────────────────────────────────────────────────────────────
 
+
 def answer_to(trees: list[ast.Module], exercise: str) -> list[ast.AST]:
     """Where the search for an exercise's answer begins: what was given to `check`, and what has the exercise's name."""
     found: list[ast.AST] = [ast.Name(exercise)]
@@ -139,7 +163,7 @@ def suspicions(cells: tuple[str, ...], exercise: str) -> list[str]:
     trees = [tree for tree in map(tree_of, cells) if tree is not None]
     aliases = {alias: whole for tree in trees for alias, whole in imports(tree)}
     bound = bindings(trees)
-    found = {one for one in aliases.values() if one.endswith(".*") and borrowed(one)}      # these may be any name
+    found = {one for one in aliases.values() if one.endswith(".*") and borrowed(one)}  # these may be any name
     waiting, reached = answer_to(trees, exercise), set()
     while waiting:
         for part in ast.walk(waiting.pop()):
@@ -153,7 +177,9 @@ def suspicions(cells: tuple[str, ...], exercise: str) -> list[str]:
 def borrowed(path: str) -> set[str]:
     """The path itself, if it leads into a library that knows the answers or is an unusual tool for an exercise."""
     root, course = path.split(".")[0], path.startswith(("tinyldm_course.", "tinyldm.course."))
-    known = root in LIBRARIES and (not course or path.startswith(("tinyldm_course.exercises", "tinyldm.course.exercises")))
+    known = root in LIBRARIES and (
+        not course or path.startswith(("tinyldm_course.exercises", "tinyldm.course.exercises"))
+    )
     return {path} if known or root in TOOLS or path in BUILT_IN else set()
 
 
@@ -162,11 +188,14 @@ def imports(tree: ast.Module) -> list[tuple[str, str]]:
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found += [(alias.asname, alias.name) if alias.asname else (alias.name.split(".")[0],) * 2
-                      for alias in node.names]
+            found += [
+                (alias.asname, alias.name) if alias.asname else (alias.name.split(".")[0],) * 2 for alias in node.names
+            ]
         elif isinstance(node, ast.ImportFrom):
-            found += [(f"{node.module}.*" if alias.name == "*" else alias.asname or alias.name,
-                       f"{node.module}.{alias.name}") for alias in node.names]
+            found += [
+                (f"{node.module}.*" if alias.name == "*" else alias.asname or alias.name, f"{node.module}.{alias.name}")
+                for alias in node.names
+            ]
     return found
 
 
@@ -183,13 +212,14 @@ def bindings(trees: list[ast.Module]) -> dict[str, list[ast.AST]]:
             for part in (part for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)):
                 found.setdefault(part.id, []).append(node)
         else:
-            waiting += [child for child in ast.iter_child_nodes(node)
-                        if isinstance(child, (ast.stmt, ast.excepthandler))]
+            waiting += [
+                child for child in ast.iter_child_nodes(node) if isinstance(child, (ast.stmt, ast.excepthandler))
+            ]
     return found
 
 
 def dotted(node: ast.AST, aliases: dict[str, str]) -> str:
-    """"tinyldm.vae.Encoder" for `t.vae.Encoder` after `import tinyldm as t`; "" for what begins with no import."""
+    """ "tinyldm.vae.Encoder" for `t.vae.Encoder` after `import tinyldm as t`; "" for what begins with no import."""
     names = []
     while isinstance(node, ast.Attribute):
         names.append(node.attr)

@@ -21,11 +21,24 @@ from torch import Tensor
 from tinyldm_course.checks.calls import Call, Error, Made, Outcome, Seeded
 
 HEADER = struct.Struct("<II")
-MOST_JSON = 2**23              # a whole notebook, at worst six bytes for a character
-MOST_TENSORS = 2**26           # 64 MiB: the largest exercise needs less than one
-DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (
-    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
-    torch.uint8, torch.bool, torch.complex64)}
+MOST_JSON = 2**23  # a whole notebook, at worst six bytes for a character
+MOST_TENSORS = 2**26  # 64 MiB: the largest exercise needs less than one
+DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        torch.float64,
+        torch.float32,
+        torch.float16,
+        torch.bfloat16,
+        torch.int64,
+        torch.int32,
+        torch.int16,
+        torch.int8,
+        torch.uint8,
+        torch.bool,
+        torch.complex64,
+    )
+}
 CLASSES = {cls.__name__: cls for cls in (Call, Outcome, Error, Seeded)}
 
 
@@ -38,6 +51,7 @@ class Closed(BadFrame):
 
 
 # ── Values as JSON ───────────────────────────────────────────────────────────────────────────────────
+
 
 @dataclass
 class Packer:
@@ -68,7 +82,7 @@ class Packer:
             return {"is": "Made", "maker": _name_of(value.maker), "args": self.pack(value.args)}
         if type(value).__name__ in CLASSES:
             return {"is": type(value).__name__, "of": self.pack(dict(vars(value)))}
-        if isinstance(value, (bool, int, float, str)):      # a subclass, such as numpy's float64 or an IntEnum
+        if isinstance(value, (bool, int, float, str)):  # a subclass, such as numpy's float64 or an IntEnum
             return self.pack(next(base for base in (bool, int, float, str) if isinstance(value, base))(value))
         raise TypeError(f"a {type(value).__name__} cannot be sent; expected tensors, numbers and strings")
 
@@ -119,7 +133,7 @@ def unpack(tree: Any, tensors: dict[str, Tensor], makers: bool) -> Any:
         return CLASSES[kind](**unpack(tree["of"], tensors, makers))
     except BadFrame:
         raise
-    except Exception as error:      # whatever a forged tree runs into
+    except Exception as error:  # whatever a forged tree runs into
         raise BadFrame(f"{type(error).__name__}: {error}") from None
 
 
@@ -133,8 +147,10 @@ def _name_of(maker: Any) -> str:
     """module:name, for the child to import; so it must be where the child can see it."""
     module = maker.__module__
     if not module.startswith(("tinyldm.", "tinyldm_course.")) or module.startswith("tinyldm_course.exercises"):
-        raise ValueError(f"{module}.{maker.__qualname__} cannot make an argument where code is graded, as that process "
-                         "does not see it; use one of tinyldm_course.checks.makers, or a class of the core")
+        raise ValueError(
+            f"{module}.{maker.__qualname__} cannot make an argument where code is graded, as that process "
+            "does not see it; use one of tinyldm_course.checks.makers, or a class of the core"
+        )
     return f"{module}:{maker.__qualname__}"
 
 
@@ -146,6 +162,7 @@ def _maker(name: str) -> Any:
 
 
 # ── Frames ───────────────────────────────────────────────────────────────────────────────────────────
+
 
 def frame(value: Any) -> bytes:
     """The bytes of one value. Raises TypeError or ValueError for what cannot be sent."""
@@ -163,7 +180,7 @@ def send(connection: socket.socket, data: bytes, deadline: float | None = None) 
     while view:
         _wait_until(connection, deadline)
         try:
-            view = view[connection.send(view[:2**16]):]
+            view = view[connection.send(view[: 2**16]) :]
         except (BrokenPipeError, ConnectionError):
             raise Closed("the other end is gone") from None
 

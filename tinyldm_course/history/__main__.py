@@ -107,8 +107,10 @@ def run_notation(args: argparse.Namespace) -> None:
     """The names, and one noise level in every dialect."""
     print(notation.names_table())
     alpha_bar = notation.alpha_bar_from_sigma(args.sigma).item()
-    print(f"sigma = {args.sigma:g}:  alpha_bar = {alpha_bar:.6g},  signal = {math.sqrt(alpha_bar):.6g},  "
-          f"noise = {math.sqrt(1 - alpha_bar):.6g},  log-SNR = {notation.log_snr_from_sigma(args.sigma):.6g}")
+    print(
+        f"sigma = {args.sigma:g}:  alpha_bar = {alpha_bar:.6g},  signal = {math.sqrt(alpha_bar):.6g},  "
+        f"noise = {math.sqrt(1 - alpha_bar):.6g},  log-SNR = {notation.log_snr_from_sigma(args.sigma):.6g}"
+    )
 
 
 def parser() -> argparse.ArgumentParser:

@@ -17,12 +17,12 @@ from tinyldm.history.network import STANDARD, Budget
 from tinyldm.history.probability_flow import Noise, heun, karras_sigmas, log_likelihood, noise_of_ddpm, noise_of_ncsn
 
 N_TRAIN, N_TEST, N_BITS = 2000, 4000, 1000
-T_2015 = (10, 40)                           # steps of the 2015 chain: each needs its own training
-T_2019 = (1, 2, 5, 10, 20, 50)              # Langevin steps at each of the 10 levels
-STEPS_2020 = (10, 20, 50, 100, 1000)        # times of the 2020 chain
-STEPS_FLOW = (5, 10, 25, 50)                # Heun steps of the probability flow
+T_2015 = (10, 40)  # steps of the 2015 chain: each needs its own training
+T_2019 = (1, 2, 5, 10, 20, 50)  # Langevin steps at each of the 10 levels
+STEPS_2020 = (10, 20, 50, 100, 1000)  # times of the 2020 chain
+STEPS_FLOW = (5, 10, 25, 50)  # Heun steps of the probability flow
 ROWS_A_SEED = 4 + len(T_2015) + len(T_2019) + len(STEPS_2020) + len(STEPS_FLOW)
-FLOW_START = 10.0                           # sigma at which the flow starts: data are 1 part in 101 of the variance
+FLOW_START = 10.0  # sigma at which the flow starts: data are 1 part in 101 of the variance
 # Two-sided 95 % points of Student's t for 2 ... 10 seeds.
 STUDENT_T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 
@@ -33,11 +33,11 @@ class Row:
 
     data: str
     method: str
-    calls: int             # network evaluations a sample; 0 for a model without a network
+    calls: int  # network evaluations a sample; 0 for a model without a network
     seed: int
-    distance: float        # sliced Wasserstein-2 to fresh data
-    fine_mmd: float        # squared MMD at FINE_SCALE, x 1000
-    bits: float | None     # upper bound of, or estimate of, the cross-entropy on fresh data, bits a point
+    distance: float  # sliced Wasserstein-2 to fresh data
+    fine_mmd: float  # squared MMD at FINE_SCALE, x 1000
+    bits: float | None  # upper bound of, or estimate of, the cross-entropy on fresh data, bits a point
 
 
 def sliced_wasserstein(a: Tensor, b: Tensor, directions: int = 128) -> float:
@@ -50,12 +50,12 @@ def sliced_wasserstein(a: Tensor, b: Tensor, directions: int = 128) -> float:
     if a.shape != b.shape or a.ndim != 2 or a.shape[1] != 2:
         raise ValueError(f"expected two clouds of one shape (N, 2), got {tuple(a.shape)} and {tuple(b.shape)}")
     angle = math.pi * (torch.arange(directions) + 0.5) / directions
-    project = torch.stack([angle.cos(), angle.sin()])                         # (2, directions)
+    project = torch.stack([angle.cos(), angle.sin()])  # (2, directions)
     difference = (a @ project).sort(dim=0).values - (b @ project).sort(dim=0).values
     return difference.square().mean(dim=0).sqrt().mean().item()
 
 
-FINE_SCALE = 0.1    # width of the MMD's kernel: it sees details that the sliced distance averages away
+FINE_SCALE = 0.1  # width of the MMD's kernel: it sees details that the sliced distance averages away
 
 
 def squared_mmd(a: Tensor, b: Tensor, scale: float = FINE_SCALE) -> float:
@@ -65,7 +65,7 @@ def squared_mmd(a: Tensor, b: Tensor, scale: float = FINE_SCALE) -> float:
     """
     aa, bb, ab = (torch.exp(-torch.cdist(x, y).square() / (2 * scale**2)) for x, y in ((a, a), (b, b), (a, b)))
     n, m = len(a), len(b)
-    within_a = (aa.sum() - n) / (n * (n - 1))                                 # the diagonals, all ones, do not count
+    within_a = (aa.sum() - n) / (n * (n - 1))  # the diagonals, all ones, do not count
     within_b = (bb.sum() - m) / (m * (m - 1))
     return (within_a + within_b - 2 * ab.mean()).item()
 
@@ -124,7 +124,9 @@ def baselines(judge: Judge, x_train: Tensor, generator: torch.Generator) -> Iter
     gaussian = fit_gaussian(x_train)
     white = torch.randn(N_TEST, 2, generator=generator)
     yield judge.row(
-        "one Gaussian", 0, gaussian.mean + white @ gaussian.scale_tril.T,
+        "one Gaussian",
+        0,
+        gaussian.mean + white @ gaussian.scale_tril.T,
         -gaussian.log_prob(judge.fresh).mean().item() / math.log(2),
     )
     for name, bandwidth in ("KDE, Scott's rule", scott_bandwidth(x_train)), ("KDE, tuned", best_bandwidth(x_train)):

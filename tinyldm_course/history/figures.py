@@ -20,8 +20,8 @@ from tinyldm.history.probability_flow import Noise
 from tinyldm_course.history.compare import Row, mean_and_interval
 from tinyldm_course.lessons import plots
 
-VIEW = 2.6                        # clouds are drawn on [-2.6, 2.6]^2
-METHOD_STYLE = {                  # colour and marker of each method in every plot
+VIEW = 2.6  # clouds are drawn on [-2.6, 2.6]^2
+METHOD_STYLE = {  # colour and marker of each method in every plot
     "2015": (plots.BLUE, "o"),
     "2019": (plots.ORANGE, "s"),
     "2020": (plots.GREEN, "^"),
@@ -156,8 +156,12 @@ def heartbeat(path: Tensor, bits: dict[str, float]) -> plt.Figure:
 def latent_space(hidden: Tensor, latents: Tensor, decoded: Tensor, fresh: Tensor) -> plt.Figure:
     """Hidden data (2 of 32 numbers), their latents, decoded samples in the hidden plane, fresh data; (N, 2) each."""
     fig, axes = plt.subplots(1, 4, figsize=(9.6, 2.7))
-    clouds = ((hidden, plots.GREY, "data: 2 of 32 numbers"), (latents, plots.BLUE, "latents of the data"),
-              (decoded, plots.GREEN, "new latents, decoded"), (fresh, plots.GREY, "fresh data"))
+    clouds = (
+        (hidden, plots.GREY, "data: 2 of 32 numbers"),
+        (latents, plots.BLUE, "latents of the data"),
+        (decoded, plots.GREEN, "new latents, decoded"),
+        (fresh, plots.GREY, "fresh data"),
+    )
     for ax, (points, color, title) in zip(axes, clouds):
         cloud(ax, points, color)
         ax.set_title(title)
@@ -176,8 +180,12 @@ def distance_against_calls(rows: Sequence[Row]) -> plt.Figure:
     """Sliced Wasserstein distance against network evaluations, one panel a data set, 95 % intervals over seeds."""
     names = list(dict.fromkeys(r.data for r in rows))
     fig, axes = plt.subplots(1, len(names), figsize=(2.9 * len(names), 3.7), sharey=True, squeeze=False)
-    lines = (("one Gaussian", ":", plots.BLACK), ("KDE, Scott's rule", "--", plots.BLACK),
-             ("KDE, tuned", "-.", plots.GREY), ("fresh data (floor)", "-", plots.GREY))
+    lines = (
+        ("one Gaussian", ":", plots.BLACK),
+        ("KDE, Scott's rule", "--", plots.BLACK),
+        ("KDE, tuned", "-.", plots.GREY),
+        ("fresh data (floor)", "-", plots.GREY),
+    )
     for ax, name in zip(axes[0], names):
         for method, (color, marker) in METHOD_STYLE.items():
             calls, mean, half = _series(rows, name, method)
@@ -218,14 +226,21 @@ def history_line() -> plt.Figure:
     for event, height in zip(timeline.EVENTS, heights):
         year, month, day = (int(part) for part in (event.date + "-15").split("-")[:3])
         when = year + (date(year, month, day).timetuple().tm_yday - 1) / 365
-        when = 2017.6 + (when - 2015.2) * 0.25 if when < 2018.5 else when     # the gap of four years, shortened
+        when = 2017.6 + (when - 2015.2) * 0.25 if when < 2018.5 else when  # the gap of four years, shortened
         color = plots.ORANGE if event.name.startswith("Stable") else plots.BLUE
         ax.plot([when, when], [0, height], color=plots.GREY, linewidth=0.8)
         ax.scatter([when], [0], color=color, marker="s" if color == plots.ORANGE else "o", zorder=3)
         text = f"{event.date[:7]}  {event.name}\n{_wrapped(event.added)}"
         right = event.name in ("DDPM", "Score SDE", "Latent diffusion", "Classifier-free guidance") or height > 2
-        ax.text(when, height, text, fontsize=7.6, ha="right" if right else "left",
-                va="bottom" if height > 0 else "top", linespacing=1.15)
+        ax.text(
+            when,
+            height,
+            text,
+            fontsize=7.6,
+            ha="right" if right else "left",
+            va="bottom" if height > 0 else "top",
+            linespacing=1.15,
+        )
     ax.axhline(0, color=plots.BLACK, linewidth=1)
     ax.text(2018.2, 0.06, "≈", ha="center", va="center", fontsize=16, backgroundcolor="white")
     ax.set_xticks([2017.6 - 0.05, *range(2019, 2024)], ["2015", *(str(y) for y in range(2019, 2024))])
@@ -255,10 +270,26 @@ def family_tree() -> plt.Figure:
         at = ends[c.parent]
         for stage in c.stages:
             length = stage.thousand_steps or 150
-            ax.barh(i, length, left=at, height=0.62, color=shades[stage.resolution], edgecolor="white",
-                    hatch="///" if c.caption_dropout else None, alpha=1 if stage.thousand_steps else 0.45)
-            ax.text(at + length / 2, i, f"{stage.thousand_steps or '?'}k", ha="center", va="center", fontsize=7.5,
-                    color="white", bbox={"facecolor": shades[stage.resolution], "edgecolor": "none", "pad": 1})
+            ax.barh(
+                i,
+                length,
+                left=at,
+                height=0.62,
+                color=shades[stage.resolution],
+                edgecolor="white",
+                hatch="///" if c.caption_dropout else None,
+                alpha=1 if stage.thousand_steps else 0.45,
+            )
+            ax.text(
+                at + length / 2,
+                i,
+                f"{stage.thousand_steps or '?'}k",
+                ha="center",
+                va="center",
+                fontsize=7.5,
+                color="white",
+                bbox={"facecolor": shades[stage.resolution], "edgecolor": "none", "pad": 1},
+            )
             at += length
         ends[c.name] = at
         ax.text(at + 12, i, f"{c.predicts}, {c.text_encoder}", va="center", fontsize=7.5)

@@ -25,7 +25,7 @@ from tinyldm_course.lessons import plots
 
 BASELINES = ("fresh data (floor)", "one Gaussian", "KDE, Scott's rule", "KDE, tuned")
 METHODS = (*BASELINES, "2015", "2019", "2020", "2020 network, flow")
-Bars = Callable[[str], Progress]     # a label -> a progress bar for one loop
+Bars = Callable[[str], Progress]  # a label -> a progress bar for one loop
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
@@ -65,9 +65,11 @@ def table(rows: Sequence[Row], value: Callable[[Row], float | None], digits: int
 def entropy_line(rows: Sequence[Row]) -> str:
     """The table row with each data set's entropy."""
     entropies = {d.name: data.entropy_bits(d) for d in data.four_sets()}
-    return "| **entropy (no model can be below)** | " + " | ".join(
-        f"**{entropies[name]:.3f}**" for name in dict.fromkeys(r.data for r in rows)
-    ) + " |\n"
+    return (
+        "| **entropy (no model can be below)** | "
+        + " | ".join(f"**{entropies[name]:.3f}**" for name in dict.fromkeys(r.data for r in rows))
+        + " |\n"
+    )
 
 
 def markdown_tables(rows: Sequence[Row]) -> str:
@@ -161,7 +163,7 @@ def draw_flow(folder: Path, models: Trained, generator: torch.Generator) -> None
     eps = probability_flow.noise_of_ddpm(models.of_2020)
     levels = probability_flow.karras_sigmas(compare.FLOW_START, models.of_2020.q.sigma()[0].item(), 120)
     start = math.sqrt(1 + compare.FLOW_START**2) * torch.randn(60, 2, generator=generator)
-    x_bar = probability_flow.heun(eps, start, levels)                         # (120, 60, 2)
+    x_bar = probability_flow.heun(eps, start, levels)  # (120, 60, 2)
     shrink = torch.tensor([1 / math.sqrt(1 + sigma**2) for sigma in levels])[:, None, None]
     chain = ddpm_2020.sample(models.of_2020, 4, generator)[::5]
     fig = figures.flow_against_chain(shrink * x_bar, chain, models.data.sample(1500, generator))
@@ -258,7 +260,10 @@ def draw_comparison(folder: Path, rows: Sequence[Row]) -> None:
 def timeline_markdown() -> str:
     """The three tables of the timeline."""
     return (
-        "### Papers and releases\n\n" + timeline.events_table()
-        + "\n### Checkpoints\n\n" + timeline.checkpoints_table()
-        + "\n### Where the article and the record differ\n\n" + timeline.remarks_table()
+        "### Papers and releases\n\n"
+        + timeline.events_table()
+        + "\n### Checkpoints\n\n"
+        + timeline.checkpoints_table()
+        + "\n### Where the article and the record differ\n\n"
+        + timeline.remarks_table()
     )

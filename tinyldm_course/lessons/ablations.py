@@ -35,21 +35,22 @@ from tinyldm.unet import UNet
 from tinyldm_course.lessons.clinic import without_scale
 
 STORED = Path(tinyldm.__file__).parents[1] / "benchmarks" / "ablations" / "measurements.jsonl"
-FRESH = 2_000_000                    # worlds from this seed on are for measuring these runs
+FRESH = 2_000_000  # worlds from this seed on are for measuring these runs
 GUIDANCE = (1.0, 4.0)
 COLOURS, SHAPES = ("red", "yellow", "green", "blue"), ("circle", "square", "cross")
-SETTINGS = UnetSettings(out=Path("runs/ablations"), steps=500, batch=64, lr=1e-3, warmup=100, ema=0.995,
-                        image_context=0.0)
+SETTINGS = UnetSettings(
+    out=Path("runs/ablations"), steps=500, batch=64, lr=1e-3, warmup=100, ema=0.995, image_context=0.0
+)
 
 
 @dataclass(frozen=True)
 class Ablation:
     """One training of the U-Net: what it leaves out."""
 
-    name: str                              # also of its files
+    name: str  # also of its files
     prediction: Prediction = VELOCITY
-    scaled: bool = True                    # latents of unit variance; else as large as Stable Diffusion's raw ones
-    drop_caption: float = 0.125            # share of captions that become "", which guidance needs
+    scaled: bool = True  # latents of unit variance; else as large as Stable Diffusion's raw ones
+    drop_caption: float = 0.125  # share of captions that become "", which guidance needs
 
 
 AS_IT_SHOULD_BE = Ablation("as it should be")
@@ -57,10 +58,11 @@ NO_SCALE = Ablation("no scale", scaled=False)
 NO_DROPOUT = Ablation("no caption dropout", drop_caption=0.0)
 NOISE = Ablation("noise, not velocity", prediction=EPS)
 ABLATIONS = (AS_IT_SHOULD_BE, NO_SCALE, NO_DROPOUT, NOISE)
-NO_AVERAGE = "no moving average"           # AS_IT_SHOULD_BE, drawn with the last weights
+NO_AVERAGE = "no moving average"  # AS_IT_SHOULD_BE, drawn with the last weights
 
 
 # ── The world of these runs ──────────────────────────────────────────────────────────────────────────
+
 
 def is_simple(scene: Scene) -> bool:
     """One large thing in one of four colours and one of three shapes, on any ground."""
@@ -84,14 +86,25 @@ def simple_corpus(count: int, seed: int = 0) -> Corpus:
     """`count` simple scenes to train on."""
     world = simple_world(seed, count)
     unknown = torch.full((count, len(FIELDS)), UNSAID, dtype=torch.int8)
-    return Corpus(world.images, [[caption.text] for caption in world.captions], [[[]] for _ in world.captions],
-                  unknown, unknown[:, None])
+    return Corpus(
+        world.images,
+        [[caption.text] for caption in world.captions],
+        [[[]] for _ in world.captions],
+        unknown,
+        unknown[:, None],
+    )
 
 
 # ── Training ─────────────────────────────────────────────────────────────────────────────────────────
 
-def train(ablation: Ablation, settings: UnetSettings, corpus: Corpus, base: LatentDiffusion,
-          after_step: Callable[[int], None] = lambda step: None) -> dict[str, LatentDiffusion]:
+
+def train(
+    ablation: Ablation,
+    settings: UnetSettings,
+    corpus: Corpus,
+    base: LatentDiffusion,
+    after_step: Callable[[int], None] = lambda step: None,
+) -> dict[str, LatentDiffusion]:
     """Train a U-Net from nothing, with one thing left out, on the latents and contexts of `base`.
 
     Args: base: whose VAE, text encoder and image encoder are used, and not changed.
@@ -104,10 +117,14 @@ def train(ablation: Ablation, settings: UnetSettings, corpus: Corpus, base: Late
     average, optimizer = MovingAverage(unet, settings.ema), adamw(unet.parameters(), settings.lr)
     schedule = NoiseSchedule(scaled_linear_betas(), ablation.prediction).to(device)
     vae = base.vae if ablation.scaled else without_scale(base.vae)
-    cache = build_cache(corpus, vae, base.text_encoder, base.image_encoder, settings.device,
-                        progress=settings.progress)
-    with Run(ablation.name.replace(" ", "_").replace(",", ""), settings, {"unet": unet, "average": average.module},
-             {"optimizer": optimizer}, len(corpus)) as run:
+    cache = build_cache(corpus, vae, base.text_encoder, base.image_encoder, settings.device, progress=settings.progress)
+    with Run(
+        ablation.name.replace(" ", "_").replace(",", ""),
+        settings,
+        {"unet": unet, "average": average.module},
+        {"optimizer": optimizer},
+        len(corpus),
+    ) as run:
         for step in run.steps():
             index = batch_at(settings.seed, step, settings.batch, len(corpus)).to(device)
             drawn = draw(cache, index, vae.config.scale, schedule.T, settings, step)
@@ -120,21 +137,26 @@ def train(ablation: Ablation, settings: UnetSettings, corpus: Corpus, base: Late
             average.update(unet, step)
             run.log(loss=loss)
             after_step(step)
-    return {name: LatentDiffusion(copy.deepcopy(some), vae, base.text_encoder, schedule, image_size=base.image_size)
-            for name, some in (("average", average.module), ("last", unet))}
+    return {
+        name: LatentDiffusion(copy.deepcopy(some), vae, base.text_encoder, schedule, image_size=base.image_size)
+        for name, some in (("average", average.module), ("last", unet))
+    }
 
 
 # ── Measuring ────────────────────────────────────────────────────────────────────────────────────────
 
-def measure(model: LatentDiffusion, judge: Judge, captions: int, guidance_scale: float, *, seed: int = 0,
-            steps: int = 25) -> tuple[dict[str, Any], Tensor]:
+
+def measure(
+    model: LatentDiffusion, judge: Judge, captions: int, guidance_scale: float, *, seed: int = 0, steps: int = 25
+) -> tuple[dict[str, Any], Tensor]:
     """Draw fresh simple captions and read them.
 
     Returns: {"shares": {"colour": {"share", "low", "high", …}, …}, "frechet": …}; the pictures (N, 3, 64, 64) uint8.
     """
     world, other = simple_world(FRESH + seed, captions), simple_world(FRESH + seed + 1, captions)
-    settings = EvaluationSettings(captions=captions, seed=seed, steps=steps, guidance_scale=guidance_scale,
-                                  progress=False)
+    settings = EvaluationSettings(
+        captions=captions, seed=seed, steps=steps, guidance_scale=guidance_scale, progress=False
+    )
     pictures = generate(model, world.captions, settings, "ablation")
     found = shares(judged(judge, pictures, world))
     real = judge.features(to_float(other.images))
@@ -156,5 +178,7 @@ def pick(stored: list[dict[str, Any]], name: str, guidance_scale: float) -> dict
         if row["name"] == name and row["guidance_scale"] == guidance_scale:
             return row
     there = sorted({f"{row['name']} at {row['guidance_scale']:g}" for row in stored})
-    raise ValueError(f"{name!r} at guidance {guidance_scale:g} is not stored, but {', '.join(there) or 'nothing'}; "
-                     "make it with: python benchmarks/ablations.py")
+    raise ValueError(
+        f"{name!r} at guidance {guidance_scale:g} is not stored, but {', '.join(there) or 'nothing'}; "
+        "make it with: python benchmarks/ablations.py"
+    )

@@ -22,10 +22,18 @@ from tinyldm.vae import VAE, to_signed
 from tinyldm.versions import SD1
 
 # Asked of every patient: as many pairs, alike but for their colours or their shapes.
-CAPTIONS = ("a large red circle on a white background", "a large blue square on a cream background",
-            "a large green star on a black background", "a large yellow ring on a gray background")
-OTHER_CAPTIONS = ("a large cyan circle on a white background", "a large orange square on a cream background",
-                  "a large pink star on a black background", "a large purple ring on a gray background")
+CAPTIONS = (
+    "a large red circle on a white background",
+    "a large blue square on a cream background",
+    "a large green star on a black background",
+    "a large yellow ring on a gray background",
+)
+OTHER_CAPTIONS = (
+    "a large cyan circle on a white background",
+    "a large orange square on a cream background",
+    "a large pink star on a black background",
+    "a large purple ring on a gray background",
+)
 
 
 def changed(model: LatentDiffusion, kind: type[LatentDiffusion] = LatentDiffusion, **parts) -> LatentDiffusion:
@@ -37,6 +45,7 @@ def changed(model: LatentDiffusion, kind: type[LatentDiffusion] = LatentDiffusio
 
 
 # ── The ailments ─────────────────────────────────────────────────────────────────────────────────────
+
 
 def scale_left_out(model: LatentDiffusion) -> LatentDiffusion:
     """A VAE with raw latents as large as Stable Diffusion's neither multiplies by its scale nor divides by it."""
@@ -68,8 +77,10 @@ class _NextTimestep(LatentDiffusion):
     def generate(self, captions: list[str], *, sampler=ddim, **options) -> Tensor:
         def one_off(model, z: Tensor, schedule: NoiseSchedule, timesteps: Tensor, **rest) -> Tensor:
             following = dict(zip(timesteps.tolist(), [*timesteps[1:].tolist(), 0]))
-            return sampler(lambda z_t, t: model(z_t, torch.full_like(t, following[t[0].item()])), z, schedule,
-                           timesteps, **rest)
+            return sampler(
+                lambda z_t, t: model(z_t, torch.full_like(t, following[t[0].item()])), z, schedule, timesteps, **rest
+            )
+
         return super().generate(captions, sampler=one_off, **options)
 
 
@@ -136,58 +147,89 @@ class Ailment:
 
 AILMENTS = {
     "the scale is left out": Ailment(
-        scale_left_out, "a healthy pulse, wrong colours on wrong grounds, and the worst blood of all",
-        "divide by the scale before decoding: vae.decode(z0 / scale), and multiply after encoding"),
+        scale_left_out,
+        "a healthy pulse, wrong colours on wrong grounds, and the worst blood of all",
+        "divide by the scale before decoding: vae.decode(z0 / scale), and multiply after encoding",
+    ),
     "the range is wrong": Ailment(
-        wrong_range, "all that is darker than middle grey is black, while the rest and every latent are right",
-        "(y + 1) / 2 before the clipping: [-1, 1] -> [0, 1]"),
+        wrong_range,
+        "all that is darker than middle grey is black, while the rest and every latent are right",
+        "(y + 1) / 2 before the clipping: [-1, 1] -> [0, 1]",
+    ),
     "t is off by one": Ailment(
-        next_timestep, "sound blood, the right subject, a pulse that strays a little: a sound network, badly asked",
-        "give the network the t that z_t is at; the step after it is the sampler's business"),
+        next_timestep,
+        "sound blood, the right subject, a pulse that strays a little: a sound network, badly asked",
+        "give the network the t that z_t is at; the step after it is the sampler's business",
+    ),
     "the schedules differ": Ailment(
-        other_schedule, "fair pictures; blood that is fair while t is small, bad later, where ᾱ has fallen behind",
-        "sample with the very alpha_bar of training; it belongs to the model's files"),
+        other_schedule,
+        "fair pictures; blood that is fair while t is small, bad later, where ᾱ has fallen behind",
+        "sample with the very alpha_bar of training; it belongs to the model's files",
+    ),
     "cosines and sines are swapped": Ailment(
-        sines_first, "trained weights, and blood that is bad where t is small: the network reads every t as another",
-        "cosines first, then sines, as the checkpoint was trained"),
+        sines_first,
+        "trained weights, and blood that is bad where t is small: the network reads every t as another",
+        "cosines first, then sines, as the checkpoint was trained",
+    ),
     "the caption is not passed": Ailment(
-        caption_not_passed, "good pictures of anything; another caption with the same noise changes no pixel",
-        "give one of the two halves of guidance the context of the caption itself"),
+        caption_not_passed,
+        "good pictures of anything; another caption with the same noise changes no pixel",
+        "give one of the two halves of guidance the context of the caption itself",
+    ),
     "guidance has the wrong sign": Ailment(
-        guidance_backwards, "the caption matters, and what it names is just what is missing; more guidance, worse",
-        "null + w (caption - null): away from the empty caption, not from yours"),
+        guidance_backwards,
+        "the caption matters, and what it names is just what is missing; more guidance, worse",
+        "null + w (caption - null): away from the empty caption, not from yours",
+    ),
     "the average is never updated": Ailment(
-        average_never_updated, "confetti instead of pictures, and norms with gains of exactly 1",
-        "call average.update(...) after every step of the optimizer"),
+        average_never_updated,
+        "confetti instead of pictures, and norms with gains of exactly 1",
+        "call average.update(...) after every step of the optimizer",
+    ),
 }
 # Who has what. Do not look here before you have made your diagnoses.
 PATIENTS = {
-    "A": other_schedule, "B": caption_not_passed, "C": wrong_range, "D": average_never_updated,
-    "E": guidance_backwards, "F": scale_left_out, "G": sines_first, "H": next_timestep,
+    "A": other_schedule,
+    "B": caption_not_passed,
+    "C": wrong_range,
+    "D": average_never_updated,
+    "E": guidance_backwards,
+    "F": scale_left_out,
+    "G": sines_first,
+    "H": next_timestep,
 }
 
 
 # ── Instruments ──────────────────────────────────────────────────────────────────────────────────────
 
+
 @dataclass(frozen=True)
 class Vitals:
     """What the instruments say of one pipeline."""
 
-    images: Tensor            # (B, 3, H, W) in [0, 1], one a caption
-    pulse: Tensor             # (steps,) the standard deviation of z after each step: about 1 without guidance
-    clarity: Tensor           # (steps,) that of ẑ0: without guidance it rises to about 1, with guidance it falls to it
-    caption_effect: float     # mean change of a pixel, 0 … 1, when only the caption changes
-    blood: Tensor             # (len(BLOOD_AT),) the training loss on real pictures at these t
-    unborn: float             # share of the normalisation layers' gains that are exactly 1: trained ones are not
+    images: Tensor  # (B, 3, H, W) in [0, 1], one a caption
+    pulse: Tensor  # (steps,) the standard deviation of z after each step: about 1 without guidance
+    clarity: Tensor  # (steps,) that of ẑ0: without guidance it rises to about 1, with guidance it falls to it
+    caption_effect: float  # mean change of a pixel, 0 … 1, when only the caption changes
+    blood: Tensor  # (len(BLOOD_AT),) the training loss on real pictures at these t
+    unborn: float  # share of the normalisation layers' gains that are exactly 1: trained ones are not
 
 
 BLOOD_AT = (50, 200, 350, 500, 650, 800, 950)
 
 
 @torch.no_grad()
-def examine(model: LatentDiffusion, real: Tensor, captions: list[str], *, seed: int = 0, steps: int = 25,
-            guidance_scale: float = 4.0, asked: Sequence[str] = CAPTIONS,
-            instead: Sequence[str] = OTHER_CAPTIONS) -> Vitals:
+def examine(
+    model: LatentDiffusion,
+    real: Tensor,
+    captions: list[str],
+    *,
+    seed: int = 0,
+    steps: int = 25,
+    guidance_scale: float = 4.0,
+    asked: Sequence[str] = CAPTIONS,
+    instead: Sequence[str] = OTHER_CAPTIONS,
+) -> Vitals:
     """Use all instruments on a pipeline.
 
     Args:
@@ -204,8 +246,14 @@ def examine(model: LatentDiffusion, real: Tensor, captions: list[str], *, seed: 
     images = model.generate(list(asked), generator=torch.Generator().manual_seed(seed), callback=feel, **options)
     others = model.generate(list(instead), generator=torch.Generator().manual_seed(seed), **options)
     gains = torch.cat([module.weight for module in model.unet.modules() if isinstance(module, nn.GroupNorm)])
-    return Vitals(images.cpu(), torch.tensor(pulse), torch.tensor(clarity), (images - others).abs().mean().item(),
-                  blood_test(model, real, captions, seed), (gains == 1).float().mean().item())
+    return Vitals(
+        images.cpu(),
+        torch.tensor(pulse),
+        torch.tensor(clarity),
+        (images - others).abs().mean().item(),
+        blood_test(model, real, captions, seed),
+        (gains == 1).float().mean().item(),
+    )
 
 
 @torch.no_grad()
@@ -227,6 +275,7 @@ def blood_test(model: LatentDiffusion, real: Tensor, captions: list[str], seed: 
 
 # ── The check ────────────────────────────────────────────────────────────────────────────────────────
 
+
 def diagnose(patient: str, ailment: str) -> str:
     """Is this what the patient has? If not: how that would look, so that you see what does not fit.
 
@@ -240,5 +289,7 @@ def diagnose(patient: str, ailment: str) -> str:
     said = AILMENTS[ailment]
     if PATIENTS[patient] is said.breaks:
         return f"Right: patient {patient} has it: {ailment}. The cure: {said.cure}."
-    return (f"Not patient {patient}. Where {ailment}, you find: {said.sign}. "
-            "Compare that with the picture, the pulse and the blood test once more.")
+    return (
+        f"Not patient {patient}. Where {ailment}, you find: {said.sign}. "
+        "Compare that with the picture, the pulse and the blood test once more."
+    )

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-PHOTOGRAPHS = ("flower", "china")     # scikit-learn's two, which need no download
+PHOTOGRAPHS = ("flower", "china")  # scikit-learn's two, which need no download
 
 
 def budget(full: int, fast: int) -> int:
@@ -34,7 +34,7 @@ def photograph(size: int = 256, name: str = "flower") -> Tensor:
     side = min(whole.size)
     left, top = (whole.width - side) // 2, (whole.height - side) // 2
     square = whole.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255   # (H, W, 3) -> (3, H, W)
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255  # (H, W, 3) -> (3, H, W)
 
 
 def same(yours: Tensor, package: Tensor, tolerance: float = 1e-5, said: str = "Yours equals tinyldm's") -> str:
@@ -45,11 +45,14 @@ def same(yours: Tensor, package: Tensor, tolerance: float = 1e-5, said: str = "Y
     Raises: ValueError for another shape or dtype, AssertionError for other numbers.
     """
     if yours.shape != package.shape or yours.dtype != package.dtype:
-        raise ValueError(f"yours is {tuple(yours.shape)} {yours.dtype}, tinyldm's {tuple(package.shape)} "
-                         f"{package.dtype}; expected the same")
+        raise ValueError(
+            f"yours is {tuple(yours.shape)} {yours.dtype}, tinyldm's {tuple(package.shape)} "
+            f"{package.dtype}; expected the same"
+        )
     difference = (yours - package).abs().max().item() / max(package.abs().max().item(), 1e-12)
-    if not difference <= tolerance:      # written so that NaN fails too
-        raise AssertionError(f"yours and tinyldm's differ by {difference:.2g} of the largest number; "
-                             f"expected at most {tolerance:g}")
+    if not difference <= tolerance:  # written so that NaN fails too
+        raise AssertionError(
+            f"yours and tinyldm's differ by {difference:.2g} of the largest number; expected at most {tolerance:g}"
+        )
     counted = "one number, the same" if package.numel() == 1 else f"{package.numel():,} numbers, all the same"
     return f"{said}: {counted} to within {tolerance:g}."

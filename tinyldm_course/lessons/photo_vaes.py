@@ -26,20 +26,28 @@ from tinyldm.vae import VAE, VAEConfig
 from tinyldm_course.lessons.helpers import PHOTOGRAPHS
 
 FACTORS = (2, 4, 8, 16)
-WIDTHS = (16, 24, 32, 40, 40)        # of the feature maps, full resolution first
+WIDTHS = (16, 24, 32, 40, 40)  # of the feature maps, full resolution first
 SHIPPED = Path(tinyldm_course.__file__).parent / "weights" / "photo_vaes"
-HELD_OUT, CROP = 128, 64             # pixels a side
-CORNERS = {"flower": (149, 150), "china": (149, 256)}     # top and left of the square that is held out, in pixels
+HELD_OUT, CROP = 128, 64  # pixels a side
+CORNERS = {"flower": (149, 150), "china": (149, 256)}  # top and left of the square that is held out, in pixels
 COMMAND = "python -m tinyldm_course.lessons.photo_vaes"
-SETTINGS = VaeSettings(out=Path("runs/photo_vaes"), steps=2400, batch=8, lr=2e-3, kl_weight=3e-7,
-                       perceptual_weight=0.0, adversarial_weight=0.0, ema=0.995)
+SETTINGS = VaeSettings(
+    out=Path("runs/photo_vaes"),
+    steps=2400,
+    batch=8,
+    lr=2e-3,
+    kl_weight=3e-7,
+    perceptual_weight=0.0,
+    adversarial_weight=0.0,
+    ema=0.995,
+)
 
 
 def config_of(factor: int) -> VAEConfig:
     """The sizes of the VAE that makes images `factor` times smaller on each side. Raises ValueError for another."""
     if factor not in FACTORS:
         raise ValueError(f"factor is {factor}; expected one of {', '.join(map(str, FACTORS))}")
-    return VAEConfig(channels=WIDTHS[:factor.bit_length()], blocks_per_level=1, groups=4)
+    return VAEConfig(channels=WIDTHS[: factor.bit_length()], blocks_per_level=1, groups=4)
 
 
 def load(folder: Path = SHIPPED) -> dict[int, VAE]:
@@ -49,8 +57,7 @@ def load(folder: Path = SHIPPED) -> dict[int, VAE]:
     """
     missing = [factor for factor in FACTORS if not is_trained(folder, factor)]
     if missing:
-        raise ValueError(f"{folder} lacks the VAEs with f = {', '.join(map(str, missing))}; train them with: "
-                         f"{COMMAND}")
+        raise ValueError(f"{folder} lacks the VAEs with f = {', '.join(map(str, missing))}; train them with: {COMMAND}")
     return {factor: load_vae(folder / f"f{factor}").float().eval() for factor in FACTORS}
 
 
@@ -61,17 +68,18 @@ def is_trained(folder: Path, factor: int) -> bool:
 
 # ── Pictures ─────────────────────────────────────────────────────────────────────────────────────────
 
+
 def whole(name: str) -> Tensor:
     """A whole photograph, (3, 427, 640) uint8."""
     from sklearn.datasets import load_sample_image  # here, as it takes a second to import
 
-    return torch.from_numpy(np.array(load_sample_image(f"{name}.jpg"))).permute(2, 0, 1)   # (H, W, 3) -> (3, H, W)
+    return torch.from_numpy(np.array(load_sample_image(f"{name}.jpg"))).permute(2, 0, 1)  # (H, W, 3) -> (3, H, W)
 
 
 def held_out(name: str) -> Tensor:
     """The square that no VAE has seen, (3, 128, 128) float32 in [0, 1]. name: "flower" or "china"."""
     top, left = CORNERS[name]
-    return whole(name)[:, top:top + HELD_OUT, left:left + HELD_OUT].float() / 255
+    return whole(name)[:, top : top + HELD_OUT, left : left + HELD_OUT].float() / 255
 
 
 def crops(photograph: Tensor, corner: tuple[int, int], count: int, seed: int) -> Tensor:
@@ -87,7 +95,7 @@ def crops(photograph: Tensor, corner: tuple[int, int], count: int, seed: int) ->
         mirrored = bool(torch.randint(2, (), generator=generator))
         apart = y + CROP <= top or y >= top + HELD_OUT or x + CROP <= left or x >= left + HELD_OUT
         if apart:
-            crop = photograph[:, y:y + CROP, x:x + CROP]
+            crop = photograph[:, y : y + CROP, x : x + CROP]
             found.append(crop.flip(2) if mirrored else crop)
     return torch.stack(found)
 
@@ -101,6 +109,7 @@ def photo_corpus(count: int = 8000, seed: int = 0) -> Corpus:
 
 
 # ── Training ─────────────────────────────────────────────────────────────────────────────────────────
+
 
 def train(factor: int, settings: VaeSettings, corpus: Corpus, folder: Path) -> VAE:
     """Train one and write it into `folder`, in float16. Goes on from its checkpoint in `settings.out` if there is one.
@@ -116,8 +125,15 @@ def train(factor: int, settings: VaeSettings, corpus: Corpus, folder: Path) -> V
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.partition("\n")[0])
-    parser.add_argument("--factors", type=int, nargs="+", choices=FACTORS, default=FACTORS, metavar="F",
-                        help="which of 2, 4, 8 and 16 (default: all)")
+    parser.add_argument(
+        "--factors",
+        type=int,
+        nargs="+",
+        choices=FACTORS,
+        default=FACTORS,
+        metavar="F",
+        help="which of 2, 4, 8 and 16 (default: all)",
+    )
     parser.add_argument("--steps", type=int, default=SETTINGS.steps, help="for each VAE (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: %(default)s)")
     parser.add_argument("--bf16", action="store_true", help="mixed precision: faster where the processor has it")

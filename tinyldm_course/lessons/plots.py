@@ -32,13 +32,13 @@ from torch import Tensor
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SKY, GOLD, BLACK, GREY = "#56B4E9", "#E69F00", "#1A1A1A", "#8A8A8A"
 CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, GOLD, BLACK)
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")     # never colour alone: pair each colour with a marker
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # never colour alone: pair each colour with a marker
 SEQUENCE = "viridis"
 DIVERGING = LinearSegmentedColormap.from_list("blue_orange", [BLUE, "#F7F7F7", ORANGE])
 
-NARROW, WIDE, TALL, STRIP = (4.5, 3.4), (8.0, 3.6), (8.0, 7.0), (10.0, 2.3)     # inches, for a notebook's width
+NARROW, WIDE, TALL, STRIP = (4.5, 3.4), (8.0, 3.6), (8.0, 7.0), (10.0, 2.3)  # inches, for a notebook's width
 DPI = 110
-FEW, QUALITY = 6000, 72     # colours up to which a figure is lines, not a photograph; quality of a JPEG (noise is dear)
+FEW, QUALITY = 6000, 72  # colours up to which a figure is lines, not a photograph; quality of a JPEG (noise is dear)
 
 RC = {
     "axes.prop_cycle": matplotlib.cycler(color=CYCLE),
@@ -47,7 +47,7 @@ RC = {
     "axes.titlelocation": "left",
     "axes.titlesize": 10.5,
     "axes.labelsize": 10,
-    "font.family": "DejaVu Sans",      # comes with matplotlib: the same picture on every machine
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture on every machine
     "font.size": 10,
     "legend.frameon": False,
     "figure.dpi": DPI,
@@ -125,6 +125,7 @@ def in_notebook() -> bool:
 
 # ── Saving ───────────────────────────────────────────────────────────────────────────────────────────
 
+
 def save(fig: plt.Figure, path: str | Path) -> Path:
     """Write a figure (format by suffix: .png for lines, .jpg for photographs and clouds), close it, return the path."""
     path = Path(path)
@@ -137,7 +138,7 @@ def save(fig: plt.Figure, path: str | Path) -> Path:
 def to_image(fig: plt.Figure) -> Image.Image:
     """A figure as an RGB picture; the figure is closed."""
     fig.canvas.draw()
-    pixels = np.asarray(fig.canvas.buffer_rgba())[..., :3].copy()     # (H, W, 3) uint8
+    pixels = np.asarray(fig.canvas.buffer_rgba())[..., :3].copy()  # (H, W, 3) uint8
     plt.close(fig)
     return Image.fromarray(pixels)
 
@@ -166,6 +167,7 @@ def bare(ax: plt.Axes) -> None:
 
 # ── What lessons draw again and again ────────────────────────────────────────────────────────────────
 
+
 def pixels(image: Tensor) -> np.ndarray:
     """(3, H, W), (1, H, W) or (H, W) in [0, 1], on any device -> (H, W, 3), clipped, for `ax.imshow`.
 
@@ -186,8 +188,13 @@ def picture(ax: plt.Axes, image: Tensor, title: str = "") -> None:
     bare(ax)
 
 
-def grid(images: Sequence[Tensor] | Tensor, titles: Sequence[str] = (), columns: int = 0, rows: Sequence[str] = (),
-         size: float = 1.25) -> plt.Figure:
+def grid(
+    images: Sequence[Tensor] | Tensor,
+    titles: Sequence[str] = (),
+    columns: int = 0,
+    rows: Sequence[str] = (),
+    size: float = 1.25,
+) -> plt.Figure:
     """Images [0, 1] in rows and columns.
 
     Args:
@@ -197,7 +204,7 @@ def grid(images: Sequence[Tensor] | Tensor, titles: Sequence[str] = (), columns:
     """
     columns = columns or len(images)
     number = math.ceil(len(images) / columns)
-    titled = 0 if not titles else number if len(titles) > columns else 1     # rows that have titles
+    titled = 0 if not titles else number if len(titles) > columns else 1  # rows that have titles
     lines = max((title.count("\n") + 1 for title in titles), default=0)
     height = (size + 0.04) * number + (0.10 + 0.18 * lines) * titled
     fig, axes = plt.subplots(number, columns, squeeze=False, figsize=(size * columns + bool(rows), height))

@@ -18,8 +18,14 @@ import matplotlib.pyplot as plt
 from tinyldm_course.lessons import plots
 
 
-def dial(draw: Callable[..., None], dials: dict[str, Sequence], *, strip: Sequence[dict[str, Any]], alt: str,
-         size: tuple[float, float] = (2.2, 2.4)) -> None:
+def dial(
+    draw: Callable[..., None],
+    dials: dict[str, Sequence],
+    *,
+    strip: Sequence[dict[str, Any]],
+    alt: str,
+    size: tuple[float, float] = (2.2, 2.4),
+) -> None:
     """Show `draw` at some settings, and a slider for each of `dials` where there is a kernel.
 
     Args:
@@ -63,14 +69,17 @@ def dial_html(draw: Callable[..., None], setting: dict[str, Any], size: tuple[fl
 def _show_dials(draw, dials, start, size, alt) -> None:
     try:
         import ipywidgets
-    except ImportError:     # the strip above is enough to read on
+    except ImportError:  # the strip above is enough to read on
         return
     from IPython.display import display
 
-    wide = ipywidgets.Layout(width="32em")      # so that one of a thousand timesteps can be aimed at
-    sliders = {name: ipywidgets.SelectionSlider(options=list(values), value=start[name], description=name,
-                                                continuous_update=False, layout=wide)
-               for name, values in dials.items()}
+    wide = ipywidgets.Layout(width="32em")  # so that one of a thousand timesteps can be aimed at
+    sliders = {
+        name: ipywidgets.SelectionSlider(
+            options=list(values), value=start[name], description=name, continuous_update=False, layout=wide
+        )
+        for name, values in dials.items()
+    }
     screen = ipywidgets.HTML(dial_html(draw, start, size))
 
     def turned(_change) -> None:
