@@ -51,7 +51,8 @@ def step_one_row(weight, gradient, row, lr, weight_decay):
 # - Return the names of the parameters that were trained, sorted.
 #
 # In a counter-example, `PartlyFrozen(width=1, words=4, seed=799, frozen=["outer.bias"])` is a small network from
-# `tinyldm_course/checks/makers.py` with random weights: z_t is 1 wide, the context 4, and one parameter is frozen at first.
+# `tinyldm_course/checks/makers.py` with random weights: z_t is 1 wide, the context 4, and one parameter is frozen
+# at first.
 
 # %% solution="train_only"
 def train_only(model, prefixes, z_t, t, context, lr):

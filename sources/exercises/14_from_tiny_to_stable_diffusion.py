@@ -108,4 +108,5 @@ head_width = 160
 # *Your explanation:*
 
 # %% [markdown]
-# **All right?** `tinyldm/formats/diffusers_folder.py` does these three for whole models. Next: lesson 15, is it any good?
+# **All right?** `tinyldm/formats/diffusers_folder.py` does these three for whole models. Next:
+# lesson 15, is it any good?

@@ -90,4 +90,5 @@ low_end_of_100 = 0.963
 # *Your explanation:*
 
 # %% [markdown]
-# **All right?** `tinyldm evaluate` counts like this; see `tinyldm/evaluation/statistics.py`. Next: lesson 16, the clinic.
+# **All right?** `tinyldm evaluate` counts like this; see `tinyldm/evaluation/statistics.py`. Next: lesson 16,
+# the clinic.

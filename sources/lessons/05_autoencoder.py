@@ -762,8 +762,8 @@ widgets.dial(pushed, {"channel": range(4), "amount": amounts}, size=(1.5, 1.75),
 # ## What f = 2, 4, 8 and 16 keep of a photograph
 #
 # Four VAEs, alike but for their number of levels, were trained on crops of two photographs
-# (`tinyldm_course/lessons/photo_vaes.py`; same steps, same seed). You see a piece of each photograph that was kept out of
-# training, 3 × 128 × 128 = 49,152 numbers.
+# (`tinyldm_course/lessons/photo_vaes.py`; same steps, same seed). You see a piece of each photograph that
+# was kept out of training, 3 × 128 × 128 = 49,152 numbers.
 #
 # > **Predict.** All give 4 channels. How many numbers does each keep? And which is the first whose loss *you* can see?
 

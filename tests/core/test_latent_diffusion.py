@@ -210,8 +210,8 @@ def test_img2img_keeps_more_of_the_picture_at_less_strength(small_model, images)
             steps=10,
             guidance_scale=1.0,
             noise=torch.randn(2, 4, 4, 4),
-            callback=lambda i, z, z0_hat: last.append(z),
-        )  # noqa: B023
+            callback=lambda i, z, z0_hat, last=last: last.append(z),
+        )
         distances.append((last[-1] - z0).norm().item())
     assert distances == sorted(distances)
 

@@ -100,7 +100,8 @@ def test_magics_are_left_out(cell, expected):
     [
         ("def f(x):\n    return x", []),
         (
-            "import torch\nfrom tinyldm_course.checking import check\ndef f(x):\n    return torch.cos(x)\ncheck('f', f)",
+            "import torch\nfrom tinyldm_course.checking import check\n"
+            "def f(x):\n    return torch.cos(x)\ncheck('f', f)",
             [],
         ),
         ("import tinyldm\ndef f(x):\n    return x", []),  # imported, not used

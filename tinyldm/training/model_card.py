@@ -33,7 +33,8 @@ def card(folder: Path) -> str:
             "repository (`tinyldm train all`) on its own procedural scenes, which no photograph and no person is in;",
             "it is meant for learning and knows nothing else. MIT licence, like the code.",
             "",
-            f"{size:.1f} MB, float16, in the diffusers folder layout. `snapshots/` holds the U-Net after 1, 10 and 50 %",
+            f"{size:.1f} MB, float16, in the diffusers folder layout. `snapshots/` holds the U-Net after 1, 10 and "
+            "50 %",
             "of its training, `curves/` the losses.",
             "",
             "## Training",

@@ -255,7 +255,7 @@ def _found(exercise: Exercise, trials: list[Trial], before: list[Trial] | tuple 
 def _named(
     exercise: Exercise, trials: list[Trial], fault: Fault, before: list[Trial] | tuple
 ) -> tuple[str, str] | None:
-    """The first wrong answer of the exercise that does what the learner's does on all trials, and passes those before."""
+    """The first wrong answer of the exercise that does what the learner's does on all trials."""
 
     def exactly(trial: Trial, theirs: Outcome) -> bool:
         return first_difference(trial.got, theirs, trial.call, exercise.tolerance) is None

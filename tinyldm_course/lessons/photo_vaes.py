@@ -1,7 +1,7 @@
 """Four small VAEs of photographs, which make an image 2, 4, 8 and 16 times smaller: lesson 05 compares what they keep.
 
-    python -m tinyldm_course.lessons.photo_vaes              # trains those that are missing; after Ctrl-C the same goes on
-    photo_vaes.load()                                # the shipped ones, as {2: vae, 4: vae, 8: vae, 16: vae}
+    python -m tinyldm_course.lessons.photo_vaes    # trains those that are missing; run it again after Ctrl-C
+    photo_vaes.load()                              # the shipped ones, as {2: vae, 4: vae, 8: vae, 16: vae}
 
 All have four latent channels, the same kind of layers, loss, pictures, steps and seed, and differ in the number of
 levels only. They learn from crops of scikit-learn's two photographs; a square of each is never seen.
