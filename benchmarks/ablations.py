@@ -20,6 +20,7 @@ from tinyldm import LatentDiffusion, machine
 from tinyldm.data import pictures
 from tinyldm.evaluation.judge import Judge
 from tinyldm.evaluation.measure import to_float
+from tinyldm.formats.files import write_bytes
 from tinyldm.training.run import Stopped
 from tinyldm_course.lessons import ablations
 from tinyldm_course.lessons.ablations import ABLATIONS, AS_IT_SHOULD_BE, GUIDANCE, NO_AVERAGE, SETTINGS, STORED
@@ -50,9 +51,7 @@ def store(row: dict, out: Path) -> None:
         for old in ablations.read(out)
         if (old["name"], old["guidance_scale"]) != (row["name"], row["guidance_scale"])
     ] + [row]
-    partial = out.with_suffix(".partial")
-    partial.write_text("".join(json.dumps(some) + "\n" for some in rows), encoding="utf-8")
-    partial.replace(out)
+    write_bytes(out, "".join(json.dumps(some) + "\n" for some in rows).encode())
 
 
 def run(ablation: ablations.Ablation, options: argparse.Namespace, corpus, base: LatentDiffusion, judge: Judge) -> None:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from tinyldm.conditioning import Encoding, ImageEncoder, TextEncoder, TextEncoderXL, size_embedding
 from tinyldm.formats import diffusers_folder as checkpoints
+from tinyldm.formats.files import write_json, write_safetensors
 from tinyldm.forward_diffusion import NoiseSchedule
 from tinyldm.reverse_diffusion import Callback, Model, ddim, guided, timesteps, trailing
 from tinyldm.unet import UNet
@@ -447,7 +448,7 @@ class LatentDiffusion:
         checkpoints.save_unet(self.unet, folder / "unet", height if height == width else [height, width])
         checkpoints.save_vae(self.vae, folder / "vae", max(self.image_size))
         (folder / "scheduler").mkdir()
-        checkpoints.write_json(
+        write_json(
             folder / "scheduler" / "scheduler_config.json",
             checkpoints.schedule_to_diffusers(self.schedule, self.spacing),
         )
@@ -463,7 +464,7 @@ class LatentDiffusion:
             parts[f"tokenizer{ending}"] = ["transformers", "CLIPTokenizer"]
         if self.image_encoder is not None:
             _save_image_encoder(self.image_encoder, folder / IMAGE_ENCODER)
-        checkpoints.write_json(folder / "model_index.json", {**self._pipeline(), **parts})
+        write_json(folder / "model_index.json", {**self._pipeline(), **parts})
 
     def _pipeline(self) -> dict:
         """Which of diffusers' pipelines opens this model, and what that pipeline has and this package does not."""
@@ -528,5 +529,5 @@ def _load_image_encoder(folder: Path, context_dim: int) -> ImageEncoder | None:
 
 def _save_image_encoder(encoder: ImageEncoder, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoints.write_json(folder / "config.json", encoder.clip.config.to_diff_dict())
-    checkpoints.write_safetensors(folder / "model.safetensors", encoder.state_dict())
+    write_json(folder / "config.json", encoder.clip.config.to_diff_dict())
+    write_safetensors(folder / "model.safetensors", encoder.state_dict())

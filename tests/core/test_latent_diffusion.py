@@ -13,6 +13,7 @@ from small_models import SMALL_UNET, make_model
 
 from tinyldm import LatentDiffusion, ddim, ddpm, dpm_solver_pp, euler, to_signed
 from tinyldm.formats import diffusers_folder as checkpoints
+from tinyldm.formats import files
 from tinyldm.latent_diffusion import slerp
 from tinyldm.reverse_diffusion import guided, leading, timesteps
 
@@ -403,13 +404,13 @@ def test_an_interrupted_save_leaves_the_old_folder_whole(small_model, tmp_path, 
 
 def test_a_file_that_is_cut_off_while_written_does_not_take_the_old_ones_place(tmp_path, monkeypatch):
     file = tmp_path / "weights.safetensors"
-    checkpoints.write_safetensors(file, {"a": torch.ones(3)})
+    files.write_safetensors(file, {"a": torch.ones(3)})
 
     def half(state, path, **_):
         path.write_bytes(b"half a fi")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(checkpoints, "save_file", half)
+    monkeypatch.setattr(files, "save_file", half)
     with pytest.raises(OSError, match="No space"):
-        checkpoints.write_safetensors(file, {"a": torch.zeros(3)})
+        files.write_safetensors(file, {"a": torch.zeros(3)})
     assert load_file(file)["a"].equal(torch.ones(3)) and [path.name for path in tmp_path.iterdir()] == [file.name]

@@ -570,7 +570,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     from tinyldm.data import pictures
     from tinyldm.evaluation import report
     from tinyldm.evaluation.measure import EvaluationSettings, evaluate
-    from tinyldm.training.checkpoints import write_whole
+    from tinyldm.formats.files import write_bytes
 
     if options.json is not None:
         pictures.require_place(options.json, (".json",))
@@ -586,7 +586,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     )
     found, gallery = evaluate(options.model, settings, machine.choose_device(options.device))
     if options.json is not None:
-        write_whole(options.json, json.dumps(found, indent=2, ensure_ascii=False).encode())
+        write_bytes(options.json, json.dumps(found, indent=2, ensure_ascii=False).encode())
     if options.figure is not None:
         report.save_figure(found, gallery, options.figure)
     print("\n".join(report.in_words(found)))
@@ -617,7 +617,7 @@ def run_trace(options: argparse.Namespace) -> None:
     """Every tensor from a caption to its picture, beside Stable Diffusion's."""
     from tinyldm import LatentDiffusion, machine, reverse_diffusion, trace
     from tinyldm.data import pictures
-    from tinyldm.training.checkpoints import write_whole
+    from tinyldm.formats.files import write_bytes
 
     if options.html is not None:
         pictures.require_place(options.html, (".html", ".htm"))
@@ -635,7 +635,7 @@ def run_trace(options: argparse.Namespace) -> None:
     name = Path(options.model).resolve().name
     print(trace.table(pairs, name, options.all))
     if options.html is not None:
-        write_whole(options.html, trace.page(pairs, options.caption, images[0], name).encode())
+        write_bytes(options.html, trace.page(pairs, options.caption, images[0], name).encode())
         print(f"wrote {options.html}: {sum(1 for _ in trace.every(pairs)):,} tensors")
 
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 from torch import Tensor
 
 from tinyldm.data.folder import _to_rgb
-from tinyldm.training.checkpoints import write_whole
+from tinyldm.formats.files import write_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MARGIN, GAP = 12, 8  # pixels around and between the pictures of a page
@@ -116,7 +116,7 @@ def save_picture(image: Image.Image, file: Path, facts: dict[str, Any]) -> None:
         image.save(buffer, "PNG", pnginfo=info, optimize=True)
     else:
         image.save(buffer, "JPEG", quality=95, comment=text.encode())
-    write_whole(file, buffer.getvalue())
+    write_bytes(file, buffer.getvalue())
 
 
 def to_picture(image: Tensor) -> Image.Image:

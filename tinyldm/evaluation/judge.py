@@ -9,14 +9,13 @@ the number of things, "other"), so that a blob is not read as whichever shape it
 import argparse
 import json
 import math
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -24,6 +23,7 @@ from tqdm import tqdm
 from tinyldm.data import scenes
 from tinyldm.data.world import BACKGROUNDS, COLOURS, SHAPES, SIZES, Scene
 from tinyldm.evaluation import near_misses as spoiled
+from tinyldm.formats.files import write_json, write_safetensors
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "judge"
 UNCLEAR = "unclear"
@@ -278,10 +278,8 @@ def main() -> None:
     }
     config = {"steps": options.steps, "seed": options.seed, "questions": QUESTIONS, "accuracy": measured}
     options.out.mkdir(parents=True, exist_ok=True)
-    partial = options.out / "judge.safetensors.partial"
-    save_file(judge.state_dict(), partial)
-    os.replace(partial, options.out / "judge.safetensors")
-    (options.out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    write_safetensors(options.out / "judge.safetensors", judge.state_dict())
+    write_json(options.out / "config.json", config)
     print(json.dumps(measured, indent=2))
 
 

@@ -5,7 +5,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinyldm.training.checkpoints import write_whole
+from tinyldm.formats.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
@@ -83,7 +83,7 @@ def save_figure(report: dict[str, Any], gallery: "Gallery", file: Path) -> None:
     _neighbours(neighbours, gallery)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=file.suffix.lstrip(".").lower())
-    write_whole(file, buffer.getvalue())
+    write_bytes(file, buffer.getvalue())
 
 
 def _bars(figure: "SubFigure", report: dict[str, Any]) -> None:

@@ -15,7 +15,6 @@ Source: diffusers `UNet2DConditionModel`, `AutoencoderKL`, `DDIMScheduler`; tran
 
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,9 +23,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tinyldm.formats.files import write_json, write_safetensors
 from tinyldm.forward_diffusion import EPS, VELOCITY, NoiseSchedule, cosine_betas, linear_betas, scaled_linear_betas
 from tinyldm.reverse_diffusion import leading, leading_from_zero, linspace, trailing
 from tinyldm.unet import UNet, UNetConfig
@@ -254,23 +253,6 @@ def download(name: str, variant: str | None) -> Path:
             f"{name!r} is no folder here, and the hub did not give it ({type(error).__name__}). Where "
             f"there is a connection, run: hf download {name} --local-dir FOLDER; then give FOLDER"
         ) from None
-
-
-def write_json(file: Path, content: dict) -> None:
-    """Write through a temporary name, so that an interrupted write leaves no half file."""
-    temporary = file.with_name(file.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, file)
-
-
-def write_safetensors(file: Path, state: dict[str, Tensor]) -> None:
-    """Write through a temporary name, so that a full disk or Ctrl-C leaves the old file whole."""
-    temporary = file.with_name(file.name + ".tmp")
-    try:
-        save_file({name: tensor.contiguous() for name, tensor in state.items()}, temporary, metadata={"format": "pt"})
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # ── U-Net ────────────────────────────────────────────────────────────────────────────────────────────

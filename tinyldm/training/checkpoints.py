@@ -4,31 +4,14 @@ No pickle: the file holds named tensors and one JSON text, so that opening a str
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a crash, a full disk or a power cut leaves the old file or the new one, never half.
-
-    Raises: OSError, with the old file untouched and nothing left behind.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # on the disk before the name points to it
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+from tinyldm.formats.files import write_safetensors
 
 
 def save_checkpoint(
@@ -46,11 +29,8 @@ def save_checkpoint(
     for name, optimizer in optimizers.items():
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"{name}/{index}/{key}": value for key, value in state.items()}
-    content = save(
-        {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}, {"facts": json.dumps(facts)}
-    )
     try:
-        write_whole(path, content)
+        write_safetensors(path, tensors, {"facts": json.dumps(facts)})
     except OSError as error:
         raise OSError(
             error.errno,

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tinyldm.conditioning import CLIP_MEAN, CLIP_STD
+from tinyldm.formats.files import write_json, write_safetensors
 from tinyldm.resblock import timestep_embedding
-from tinyldm.training.checkpoints import write_whole
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPVisionModel
@@ -61,8 +61,8 @@ class Clip(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         config = {"text": self.text.config.to_diff_dict(), "vision": self.vision.config.to_diff_dict()}
-        write_whole(folder / "config.json", json.dumps(config, indent=2, default=str).encode())
-        write_whole(folder / "model.safetensors", save({k: v.cpu().contiguous() for k, v in self.state_dict().items()}))
+        write_json(folder / "config.json", config)
+        write_safetensors(folder / "model.safetensors", self.state_dict())
 
     @classmethod
     def load(cls, folder: str | Path) -> "Clip":

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import nn
 
+from tinyldm.formats.files import write_json, write_safetensors
 from tinyldm.latent_diffusion import LatentDiffusion
-from tinyldm.training.checkpoints import read_facts, write_whole
+from tinyldm.training.checkpoints import read_facts
 from tinyldm.training.clip import Clip
 from tinyldm.training.figures import save_curves
 from tinyldm.training.model_card import write_card
@@ -42,10 +43,7 @@ def export(model: LatentDiffusion, clip: Clip, out: Path, folder: Path) -> None:
         "log_scale": clip.log_scale,
         "image_projection.weight": clip.image_projection.weight,
     }
-    write_whole(
-        folder / PROJECTIONS,
-        save({name: value.detach().cpu().half().contiguous() for name, value in projections.items()}),
-    )
+    write_safetensors(folder / PROJECTIONS, {name: value.half() for name, value in projections.items()})
     for share in SNAPSHOTS:
         source = snapshot_folder(out, share)
         if source.is_dir():
@@ -55,7 +53,7 @@ def export(model: LatentDiffusion, clip: Clip, out: Path, folder: Path) -> None:
         earlier = json.loads((out / STARTED_FROM).read_text(encoding="utf-8"))
         facts["unet"]["went_on_from"] = earlier.get("unet")
         facts = earlier | facts
-    write_whole(folder / "training.json", json.dumps(facts, indent=2).encode())
+    write_json(folder / "training.json", facts)
     for stage, names in CURVES.items():
         if (out / f"{stage}.log.jsonl").exists():
             save_curves(read_log(out / f"{stage}.log.jsonl"), names, folder / "curves" / f"{stage}.png")
@@ -78,7 +76,7 @@ def open_as_float32(config: Path) -> None:
     """Let transformers open float16 weights as float32, as diffusers does with the other parts by default."""
     content = json.loads(config.read_text(encoding="utf-8"))
     key = "torch_dtype" if "torch_dtype" in content else "dtype"  # the name changed with transformers 4.56
-    write_whole(config, json.dumps(content | {key: "float32"}, indent=2).encode())
+    write_json(config, content | {key: "float32"})
 
 
 def stage_facts(out: Path, stage: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tinyldm.training.checkpoints import write_whole
+from tinyldm.formats.files import write_bytes
 
 WHAT = {"clip": "text and image encoder (CLIP)", "vae": "VAE", "unet": "U-Net"}
 # Settings that a reader of the card would ask for; all of them are in training.json.
@@ -99,7 +99,7 @@ def flat(report: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 def write_card(folder: Path) -> None:
     """Write README.md of a model folder."""
-    write_whole(folder / "README.md", card(folder).encode())
+    write_bytes(folder / "README.md", card(folder).encode())
 
 
 def main() -> None:

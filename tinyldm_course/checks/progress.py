@@ -65,7 +65,7 @@ def write(records: dict[str, Record]) -> None:
 
     Raises: OSError where nothing can be written there.
     """
-    from tinyldm.training.checkpoints import write_whole
+    from tinyldm.formats.files import write_json
 
     file = place()
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def write(records: dict[str, Record]) -> None:
     except ValueError:
         os.replace(file, file.with_name(file.name + ".damaged"))
     facts = {name: {"attempts": record.attempts, "passed": record.passed} for name, record in sorted(records.items())}
-    write_whole(file, json.dumps({"version": 1, "exercises": facts}, indent=1).encode())
+    write_json(file, {"version": 1, "exercises": facts})
 
 
 def after_check(record: Record, passed: bool) -> Record:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
-from tinyldm.training.checkpoints import write_whole
+from tinyldm.formats.files import write_bytes
 from tinyldm_course.grading.classroom import Terms
 from tinyldm_course.grading.marking import POINTS, Graded, Mark, checks_of, read_hidden
 
@@ -32,11 +32,11 @@ def write(out: Path, graded: list[Graded], terms: Terms) -> Path:
     for student, lessons in by_student(graded).items():
         absent = sorted({one.lesson for one in graded} - {one.lesson for one in lessons})
         text = page(student, lessons, absent, sum(exercises.values()), terms)
-        write_whole(folder / f"{student}.html", text.encode(errors="backslashreplace"))
+        write_bytes(folder / f"{student}.html", text.encode(errors="backslashreplace"))
         for one in lessons:
             if one.log:
-                write_whole(folder / "printed" / f"{student}_{one.lesson:02d}.txt", one.log)
-    write_whole(out, table(graded, exercises).encode(errors="backslashreplace"))
+                write_bytes(folder / "printed" / f"{student}_{one.lesson:02d}.txt", one.log)
+    write_bytes(out, table(graded, exercises).encode(errors="backslashreplace"))
     return folder
 
 
