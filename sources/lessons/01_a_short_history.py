@@ -401,5 +401,5 @@ for event in timeline.EVENTS:
 #
 # To try here: replace `swiss_roll` by `two_moons` (in the import too) and run all.
 #
-# Lesson 02 starts to build: how to drown a picture in noise, exactly. `python -m tinyldm.history compare` runs the
-# three papers on four data sets; `--help` names what else it can do.
+# Lesson 02 starts to build: how to drown a picture in noise, exactly. `python -m tinyldm_course.history compare` runs
+# the three papers on four data sets; `--help` lists what else it can do.

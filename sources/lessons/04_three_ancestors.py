@@ -740,7 +740,7 @@ plots.show(fig, f"Four clouds. Right: eight clouds, {heavy(walks['right']):.0%} 
 # %% [markdown]
 # ## What next
 #
-# `python -m tinyldm.history --help` runs all this with progress bars on four data sets; the report is in
+# `python -m tinyldm_course.history --help` runs all this with progress bars on four data sets; the report is in
 # `benchmarks/history/`. The package's files are `tinyldm/history/nonequilibrium_2015.py`, `score_matching_2019.py`,
 # `ddpm_2020.py` and `probability_flow.py`, and you have now written most of their lines.
 #

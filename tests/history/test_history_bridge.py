@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from tinyldm import forward_diffusion
 from tinyldm.history import data, ddpm_2020, latent_space, network, notation, probability_flow, score_matching_2019
 
 DOUBLE = torch.float64
@@ -185,32 +186,16 @@ def levels(n: int = 400) -> torch.Tensor:
 
 def test_levels_round_trip():
     a = levels()
-    sigma, log_snr = notation.sigma_from_alpha_bar(a), notation.log_snr_from_alpha_bar(a)
-    torch.testing.assert_close(notation.alpha_bar_from_sigma(sigma), a)
-    torch.testing.assert_close(notation.alpha_bar_from_log_snr(log_snr), a)
-    torch.testing.assert_close(notation.log_snr_from_sigma(sigma), log_snr)
-    torch.testing.assert_close(notation.sigma_from_log_snr(log_snr), sigma)
+    torch.testing.assert_close(notation.alpha_bar_from_sigma(notation.sigma_from_alpha_bar(a)), a)
+    torch.testing.assert_close(notation.alpha_bar_from_log_snr(notation.log_snr_from_alpha_bar(a)), a)
+    torch.testing.assert_close(notation.log_snr_from_alpha_bar(a), -2 * notation.sigma_from_alpha_bar(a).log())
     assert notation.sigma_from_alpha_bar(0.5).item() == 1.0
 
 
-def test_predictions_round_trip_and_rebuild_x_t():
-    a, x0, eps = levels(), randn(400, 2), randn(400, 2, seed=1)
-    x_t = a.sqrt() * x0 + (1 - a).sqrt() * eps
-    velocity = notation.velocity_from_eps(x_t, eps, a)
-    torch.testing.assert_close(velocity, a.sqrt() * eps - (1 - a).sqrt() * x0)
-    torch.testing.assert_close(notation.velocity_from_x0(x_t, x0, a), velocity)
-    torch.testing.assert_close(notation.x0_from_eps(x_t, eps, a), x0)
-    torch.testing.assert_close(notation.eps_from_x0(x_t, x0, a), eps)
-    torch.testing.assert_close(notation.x0_from_velocity(x_t, velocity, a), x0)
-    torch.testing.assert_close(notation.eps_from_velocity(x_t, velocity, a), eps)
-    torch.testing.assert_close(notation.eps_from_score(notation.score_from_eps(eps, a), a), eps)
-
-
-def test_coordinates_round_trip():
+def test_preserving_coordinates_are_x_t():
     a, x_t = levels(), randn(400, 2)
-    sigma = notation.sigma_from_alpha_bar(a)
-    x_bar = notation.exploding_from_preserving(x_t, a)
-    torch.testing.assert_close(notation.preserving_from_exploding(x_bar, sigma), x_t)
+    x_bar = x_t / a.sqrt()
+    torch.testing.assert_close(notation.preserving_from_exploding(x_bar, notation.sigma_from_alpha_bar(a)), x_t)
 
 
 @pytest.mark.parametrize("alpha_bar", [0.9, 0.5, 0.1])
@@ -218,15 +203,15 @@ def test_score_of_both_coordinates_comes_from_one_noise(alpha_bar):
     """The exact score in x_t and in x_bar, from the mixture's closed form, translate to the same eps."""
     chosen, x_t = data.ring_of_gaussians(), randn(50, 2)
     signal, noise = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
-    eps = notation.eps_from_score(chosen.score(x_t, signal, noise), alpha_bar)
     sigma = notation.sigma_from_alpha_bar(alpha_bar)
-    x_bar = notation.exploding_from_preserving(x_t, alpha_bar)
-    torch.testing.assert_close(notation.exploding_score_from_eps(eps, sigma), chosen.score(x_bar, 1.0, sigma.item()))
+    eps = notation.eps_from_score(chosen.score(x_t / signal, 1.0, sigma.item()), sigma)
+    torch.testing.assert_close(eps, -noise * chosen.score(x_t, signal, noise))
 
 
 def test_float_levels_keep_the_points_dtype():
     x = torch.randn(3, 2, generator=generator())
-    assert notation.x0_from_eps(x, x, 0.3).dtype == torch.float32
+    assert notation.preserving_from_exploding(x, 0.3).dtype == torch.float32
+    assert notation.eps_from_score(x, 0.3).dtype == torch.float32
 
 
 @pytest.mark.parametrize("wrong", [0.0, 1.0, 1.5, -0.1])
@@ -235,7 +220,14 @@ def test_translator_names_an_impossible_level(wrong):
         notation.sigma_from_alpha_bar(wrong)
 
 
-def test_translator_agrees_with_diffusers():
+@pytest.mark.parametrize("wrong", [0.0, -1.0, math.nan])
+def test_translator_names_an_impossible_sigma(wrong):
+    for translate in (notation.alpha_bar_from_sigma, lambda sigma: notation.eps_from_score(torch.ones(1), sigma)):
+        with pytest.raises(ValueError, match="sigma > 0"):
+            translate(wrong)
+
+
+def test_the_cores_conversions_serve_points_and_agree_with_diffusers():
     from diffusers import DDPMScheduler
 
     theirs = DDPMScheduler(clip_sample=False)
@@ -244,10 +236,10 @@ def test_translator_agrees_with_diffusers():
     a = theirs.alphas_cumprod[t][:, None]
     x_t = theirs.add_noise(x0, eps, t)
     velocity = theirs.get_velocity(x0, eps, t)
-    torch.testing.assert_close(notation.velocity_from_eps(x_t, eps, a), velocity, rtol=1e-2, atol=1e-4)
+    torch.testing.assert_close(forward_diffusion.velocity(x0, eps, a), velocity, rtol=1e-5, atol=1e-6)
     for kind, output, ours in (
-        ("epsilon", eps, notation.x0_from_eps(x_t, eps, a)),
-        ("v_prediction", velocity, notation.x0_from_velocity(x_t, velocity, a)),
+        ("epsilon", eps, forward_diffusion.z0_from_eps(eps, x_t, a)),
+        ("v_prediction", velocity, forward_diffusion.z0_from_velocity(velocity, x_t, a)),
         ("sample", x0, x0),
     ):
         scheduler = DDPMScheduler(clip_sample=False, prediction_type=kind)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from tinyldm.history.network import STANDARD, Budget, NoiseMLP, Progress, checked_points, minibatch, minimise
+from tinyldm.history.notation import sigma_from_alpha_bar
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Diffusion2020:
 
     def sigma(self) -> Tensor:
         """sqrt((1 - abar) / abar), (T,): the noise of x_t / sqrt(abar_t), NCSN's level."""
-        return ((1 - self.alpha_bar) / self.alpha_bar).sqrt()
+        return sigma_from_alpha_bar(self.alpha_bar)
 
 
 def linear_schedule(T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> Diffusion2020:

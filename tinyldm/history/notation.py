@@ -1,13 +1,14 @@
-"""The translator: one noising, five dialects.
+"""One noising, five dialects: how noisy a point is, in which coordinates, and what the papers call it.
 
     x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps          DDPM (2020): "variance preserving"
     x_bar = x_t / sqrt(alpha_bar) = x_0 + sigma eps              NCSN (2019), EDM (2022): "variance exploding"
-    score = grad log p(x_t)                                      what 2019 learns
+    score = grad log p(x_bar) = -eps / sigma                     what 2019 learns
     velocity = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0     Salimans & Ho 2022, arXiv 2202.00512 (SD 2.x at 768)
     log_snr = log(alpha_bar / (1 - alpha_bar))                   Kingma et al. 2021, arXiv 2107.00630
 
-How noisy:   alpha_bar <-> sigma <-> log_snr.   What is predicted:   eps <-> x0 <-> velocity <-> score, given x_t.
-Everything is elementwise: alpha_bar is a float or a tensor that broadcasts against the points, in (0, 1).
+Here: alpha_bar <-> sigma, alpha_bar <-> log_snr, x_bar -> x_t, score -> eps.  The conversions between x_0, eps and
+velocity at a given x_t are in `tinyldm.forward_diffusion`.
+Everything is elementwise: a level is a float or a tensor that broadcasts against the points.
 """
 
 from dataclasses import dataclass
@@ -57,26 +58,11 @@ def log_snr_from_alpha_bar(alpha_bar: Level) -> Tensor:
 
 
 def alpha_bar_from_log_snr(log_snr: Level) -> Tensor:
-    """The logistic function."""
+    """The logistic function of log_snr."""
     return torch.sigmoid(_level(log_snr))
 
 
-def log_snr_from_sigma(sigma: Level) -> Tensor:
-    """-2 log sigma."""
-    return -2 * _positive(sigma).log()
-
-
-def sigma_from_log_snr(log_snr: Level) -> Tensor:
-    """exp(-log_snr / 2)."""
-    return torch.exp(-_level(log_snr) / 2)
-
-
-# Which coordinates.
-
-
-def exploding_from_preserving(x_t: Tensor, alpha_bar: Level) -> Tensor:
-    """x_bar = x_t / sqrt(alpha_bar)."""
-    return x_t / _between_0_and_1(alpha_bar).sqrt()
+# Which coordinates, and what is learnt in them.
 
 
 def preserving_from_exploding(x_bar: Tensor, sigma: Level) -> Tensor:
@@ -84,63 +70,9 @@ def preserving_from_exploding(x_bar: Tensor, sigma: Level) -> Tensor:
     return x_bar / (1 + _positive(sigma) ** 2).sqrt()
 
 
-# What is predicted.  Signal and noise below are a = sqrt(alpha_bar), b = sqrt(1 - alpha_bar), a^2 + b^2 = 1.
-
-
-def _signal_and_noise(alpha_bar: Level) -> tuple[Tensor, Tensor]:
-    level = _between_0_and_1(alpha_bar)
-    return level.sqrt(), (1 - level).sqrt()
-
-
-def x0_from_eps(x_t: Tensor, eps: Tensor, alpha_bar: Level) -> Tensor:
-    """(x_t - b eps) / a: DDPM eq. 15."""
-    a, b = _signal_and_noise(alpha_bar)
-    return (x_t - b * eps) / a
-
-
-def eps_from_x0(x_t: Tensor, x0: Tensor, alpha_bar: Level) -> Tensor:
-    """(x_t - a x0) / b."""
-    a, b = _signal_and_noise(alpha_bar)
-    return (x_t - a * x0) / b
-
-
-def score_from_eps(eps: Tensor, alpha_bar: Level) -> Tensor:
-    """grad log p(x_t) = -eps / b, where eps is the mean noise given x_t."""
-    return -eps / _signal_and_noise(alpha_bar)[1]
-
-
-def eps_from_score(score: Tensor, alpha_bar: Level) -> Tensor:
-    """-b score."""
-    return -score * _signal_and_noise(alpha_bar)[1]
-
-
-def exploding_score_from_eps(eps: Tensor, sigma: Level) -> Tensor:
-    """grad log p(x_bar) = -eps / sigma: the same noise in NCSN's coordinates."""
-    return -eps / _positive(sigma)
-
-
-def velocity_from_eps(x_t: Tensor, eps: Tensor, alpha_bar: Level) -> Tensor:
-    """v = a eps - b x0 = (eps - b x_t) / a."""
-    a, b = _signal_and_noise(alpha_bar)
-    return (eps - b * x_t) / a
-
-
-def eps_from_velocity(x_t: Tensor, velocity: Tensor, alpha_bar: Level) -> Tensor:
-    """a v + b x_t."""
-    a, b = _signal_and_noise(alpha_bar)
-    return a * velocity + b * x_t
-
-
-def x0_from_velocity(x_t: Tensor, velocity: Tensor, alpha_bar: Level) -> Tensor:
-    """a x_t - b v."""
-    a, b = _signal_and_noise(alpha_bar)
-    return a * x_t - b * velocity
-
-
-def velocity_from_x0(x_t: Tensor, x0: Tensor, alpha_bar: Level) -> Tensor:
-    """(a x_t - x0) / b."""
-    a, b = _signal_and_noise(alpha_bar)
-    return (a * x_t - x0) / b
+def eps_from_score(score: Tensor, sigma: Level) -> Tensor:
+    """eps = -sigma score, where score = grad log p(x_bar) and eps is the mean noise given x_bar."""
+    return -_positive(sigma) * score
 
 
 @dataclass(frozen=True)

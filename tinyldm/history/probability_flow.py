@@ -22,6 +22,7 @@ from torch import Tensor
 
 from tinyldm.history.data import DataSet
 from tinyldm.history.ddpm_2020 import NoisePredictor
+from tinyldm.history.notation import eps_from_score, preserving_from_exploding
 from tinyldm.history.score_matching_2019 import ScoreNetwork
 
 Noise = Callable[[Tensor, float], Tensor]  # (x_bar (B, 2), sigma) -> eps (B, 2)
@@ -29,12 +30,12 @@ Noise = Callable[[Tensor, float], Tensor]  # (x_bar (B, 2), sigma) -> eps (B, 2)
 
 def noise_of_ncsn(s: ScoreNetwork) -> Noise:
     """eps = -sigma * score: the 2019 network as a noise predictor."""
-    return lambda x_bar, sigma: -sigma * s.at(x_bar, sigma)
+    return lambda x_bar, sigma: eps_from_score(s.at(x_bar, sigma), sigma)
 
 
 def noise_of_data(data: DataSet) -> Noise:
     """The same from the exact score of a data set: what a perfect network would say."""
-    return lambda x_bar, sigma: -sigma * data.score(x_bar, 1.0, sigma)
+    return lambda x_bar, sigma: eps_from_score(data.score(x_bar, 1.0, sigma), sigma)
 
 
 def time_of_sigma(sigma: float, sigmas: Tensor) -> float:
@@ -52,7 +53,7 @@ def noise_of_ddpm(eps_theta: NoisePredictor) -> Noise:
 
     def noise(x_bar: Tensor, sigma: float) -> Tensor:
         t = torch.full((len(x_bar),), time_of_sigma(sigma, sigmas))
-        return eps_theta(x_bar / math.sqrt(1 + sigma**2), t)  # sqrt(abar) = 1 / sqrt(1 + sigma^2)
+        return eps_theta(preserving_from_exploding(x_bar, sigma), t)
 
     return noise
 

@@ -1,6 +1,6 @@
-"""The pictures of this room: pure functions from points, models and measurements to figures.
+"""The figures of the report: pure functions of points, models and measurements.
 
-Each returns a matplotlib figure; `course.plots.save` writes it.  Call them under `plots.style()`.
+Each returns a matplotlib figure; `plots.save` writes it.  Call them under `plots.style()`.
 """
 
 import math
@@ -20,7 +20,7 @@ from tinyldm.history.probability_flow import Noise
 from tinyldm_course.history.compare import Row, mean_and_interval
 from tinyldm_course.lessons import plots
 
-VIEW = 2.6  # clouds are drawn on [-2.6, 2.6]^2
+VIEW = 2.6  # clouds are plotted on [-2.6, 2.6]^2
 METHOD_STYLE = {  # colour and marker of each method in every plot
     "2015": (plots.BLUE, "o"),
     "2019": (plots.ORANGE, "s"),

@@ -14,6 +14,7 @@ from tinyldm.history import (
     heartbeat_2015,
     latent_space,
     nonequilibrium_2015,
+    notation,
     probability_flow,
     score_matching_2019,
     timeline,
@@ -25,7 +26,7 @@ from tinyldm_course.lessons import plots
 
 BASELINES = ("fresh data (floor)", "one Gaussian", "KDE, Scott's rule", "KDE, tuned")
 METHODS = (*BASELINES, "2015", "2019", "2020", "2020 network, flow")
-Bars = Callable[[str], Progress]  # a label -> a progress bar for one loop
+ProgressBars = Callable[[str], Progress]  # a label -> a progress bar for one loop
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
@@ -36,7 +37,7 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
 def read_rows(path: Path) -> list[Row]:
     """The inverse of write_rows.  Raises ValueError where the file is missing, saying how to make it."""
     if not path.exists():
-        raise ValueError(f"{path} does not exist; run `python -m tinyldm.history compare` first")
+        raise ValueError(f"{path} does not exist; run `python -m tinyldm_course.history compare` first")
     return [Row(**json.loads(line)) for line in path.read_text().splitlines()]
 
 
@@ -93,7 +94,7 @@ class Trained:
     of_2020: ddpm_2020.NoisePredictor
 
 
-def train_all(chosen: data.DataSet, generator: torch.Generator, budget: Budget, bars: Bars) -> Trained:
+def train_all(chosen: data.DataSet, generator: torch.Generator, budget: Budget, bars: ProgressBars) -> Trained:
     """Train the three on one set of compare.N_TRAIN points."""
     x_train = chosen.sample(compare.N_TRAIN, generator)
     return Trained(
@@ -108,7 +109,7 @@ def train_all(chosen: data.DataSet, generator: torch.Generator, budget: Budget, 
     )
 
 
-def draw_gallery(folder: Path, models: Sequence[Trained], generator: torch.Generator) -> None:
+def plot_gallery(folder: Path, models: Sequence[Trained], generator: torch.Generator) -> None:
     """Samples of the three on all data sets, and what they are compared with."""
     n = compare.N_TRAIN
     training = [m.data.sample(n, generator) for m in models]
@@ -123,7 +124,7 @@ def draw_gallery(folder: Path, models: Sequence[Trained], generator: torch.Gener
     plots.save(figures.gallery(columns, [m.data.name for m in models]), folder / "samples.jpg")
 
 
-def draw_journeys(folder: Path, models: Trained, generator: torch.Generator) -> None:
+def plot_journeys(folder: Path, models: Trained, generator: torch.Generator) -> None:
     """The reverse journeys as strips and a GIF, and the flow's paths beside the chain's."""
     n = 1500
     q15, q20 = models.of_2015.q, models.of_2020.q
@@ -155,24 +156,24 @@ def draw_journeys(folder: Path, models: Trained, generator: torch.Generator) -> 
     plots.save(fig, folder / "journeys.jpg")
     forward = torch.stack([x0, *(noised(t) for t in range(0, 700, 10))])
     figures.there_and_back(forward, back_2020[300::10], folder / "there_and_back.gif")
-    draw_flow(folder, models, generator)
+    plot_flow(folder, models, generator)
 
 
-def draw_flow(folder: Path, models: Trained, generator: torch.Generator) -> None:
+def plot_flow(folder: Path, models: Trained, generator: torch.Generator) -> None:
     """Paths of the probability flow and of the ancestral chain over the data, in DDPM's coordinates."""
     eps = probability_flow.noise_of_ddpm(models.of_2020)
     levels = probability_flow.karras_sigmas(compare.FLOW_START, models.of_2020.q.sigma()[0].item(), 120)
     start = math.sqrt(1 + compare.FLOW_START**2) * torch.randn(60, 2, generator=generator)
     x_bar = probability_flow.heun(eps, start, levels)  # (120, 60, 2)
-    shrink = torch.tensor([1 / math.sqrt(1 + sigma**2) for sigma in levels])[:, None, None]
+    x_t = notation.preserving_from_exploding(x_bar, torch.tensor(levels)[:, None, None])
     chain = ddpm_2020.sample(models.of_2020, 4, generator)[::5]
-    fig = figures.flow_against_chain(shrink * x_bar, chain, models.data.sample(1500, generator))
+    fig = figures.flow_against_chain(x_t, chain, models.data.sample(1500, generator))
     plots.save(fig, folder / "flow.png")
     many = math.sqrt(1 + compare.FLOW_START**2) * torch.randn(800, 2, generator=generator)
     figures.field_in_motion(eps, probability_flow.heun(eps, many, levels), levels, folder / "field.gif")
 
 
-def draw_fields(folder: Path, models: Trained) -> None:
+def plot_fields(folder: Path, models: Trained) -> None:
     """The exact field beside the fields that 2019 and 2020 learnt."""
     named = {
         "exact": probability_flow.noise_of_data(models.data),
@@ -182,7 +183,7 @@ def draw_fields(folder: Path, models: Trained) -> None:
     plots.save(figures.fields(models.data, named, (1.0, 0.4, 0.15)), folder / "fields.jpg")
 
 
-def draw_langevin(folder: Path, generator: torch.Generator) -> None:
+def plot_langevin(folder: Path, generator: torch.Generator) -> None:
     """Song & Ermon's section 3.2.2: the exact score is not enough for plain Langevin dynamics."""
     modes = data.two_distant_modes()
     start = 16 * torch.rand(2000, 2, generator=generator) - 8
@@ -202,7 +203,7 @@ def distant_modes_annealed(start: torch.Tensor, generator: torch.Generator) -> t
     return score_matching_2019.annealed_langevin(score, start, sigmas, 0.1 * 0.1**2, 100, generator)[-1]
 
 
-def draw_heartbeat(folder: Path, generator: torch.Generator, bars: Bars) -> dict[str, float]:
+def plot_heartbeat(folder: Path, generator: torch.Generator, bars: ProgressBars) -> dict[str, float]:
     """Train the binomial model, draw its way back; returns what was measured."""
     q = heartbeat_2015.BinomialDiffusion()
     x_train = heartbeat_2015.heartbeats(compare.N_TRAIN, generator)
@@ -218,7 +219,7 @@ def draw_heartbeat(folder: Path, generator: torch.Generator, bars: Bars) -> dict
     return measured | {"heartbeat, share of samples that are heartbeats": heartbeat_2015.share_of_heartbeats(path[-1])}
 
 
-def draw_latent_space(folder: Path, generator: torch.Generator, budget: Budget, bars: Bars) -> dict[str, float]:
+def plot_latent_space(folder: Path, generator: torch.Generator, budget: Budget, bars: ProgressBars) -> dict[str, float]:
     """The 2020 model on the latents of 32-dimensional data; returns the distance of its decoded samples."""
     n, chosen = compare.N_TRAIN, data.two_moons()
     frame = latent_space.hidden_frame(generator)
@@ -233,23 +234,23 @@ def draw_latent_space(folder: Path, generator: torch.Generator, budget: Budget, 
     return {"latents, distance of decoded samples": distance, "latents, scale": coder.scale}
 
 
-def draw(folder: Path, seed: int, budget: Budget, bars: Bars) -> dict[str, float]:
+def plot_all(folder: Path, seed: int, budget: Budget, bars: ProgressBars) -> dict[str, float]:
     """Train what the figures need and write them all into `folder`; returns what was measured on the way."""
     generator = torch.Generator().manual_seed(seed)
     with plots.style():
         plots.save(figures.history_line(), folder / "timeline.png")
         plots.save(figures.family_tree(), folder / "checkpoints.png")
         plots.save(figures.loss_weights(ddpm_2020.linear_schedule()), folder / "weights.png")
-        draw_langevin(folder, generator)
-        measured = draw_heartbeat(folder, generator, bars) | draw_latent_space(folder, generator, budget, bars)
+        plot_langevin(folder, generator)
+        measured = plot_heartbeat(folder, generator, bars) | plot_latent_space(folder, generator, budget, bars)
         models = [train_all(chosen, generator, budget, bars) for chosen in data.four_sets()]
-        draw_gallery(folder, models, generator)
-        draw_journeys(folder, models[0], generator)
-        draw_fields(folder, models[2])
+        plot_gallery(folder, models, generator)
+        plot_journeys(folder, models[0], generator)
+        plot_fields(folder, models[2])
     return measured
 
 
-def draw_comparison(folder: Path, rows: Sequence[Row]) -> None:
+def plot_comparison(folder: Path, rows: Sequence[Row]) -> None:
     """The two figures that are drawn from measurements alone."""
     with plots.style():
         plots.save(figures.distance_against_calls(rows), folder / "distance.png")
