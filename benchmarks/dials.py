@@ -1,11 +1,11 @@
-"""How long does a reader wait after turning a dial? Every dial of every lesson, at settings drawn at random.
+"""How long does a reader wait after turning a dial? Every dial of every lesson, at random settings.
 
-    TINYLDM_FAST=1 python benchmarks/dials.py             # minutes; trainings are short, as no dial repeats them
+    TINYLDM_FAST=1 python benchmarks/dials.py             # minutes: training is shortened, since no dial repeats it
     TINYLDM_FAST=1 python benchmarks/dials.py --lessons 07 12 --settings 50
 
-Each lesson's source is run as a plain script, in a process of its own; where it shows a dial, what the dial does at a
-change (draw, encode, write the HTML) is timed. The lessons' bound is half a second on a CPU. Prints a table in
-Markdown, which is kept in README.md.
+Each lesson's source runs as a plain script in its own process. Where it shows a dial, the work of one change (plot,
+encode, write the HTML) is timed. The limit for lessons is half a second on a CPU. Prints the Markdown table that is
+kept in README.md.
 """
 
 import argparse
@@ -22,23 +22,23 @@ LESSONS = Path(__file__).parents[1] / "sources" / "lessons"
 
 
 def settings_of(dials: dict, count: int) -> list[dict]:
-    """That many settings, the values at both ends of every dial among them."""
+    """Return `count` random settings, and the two with every dial at its first or last value."""
     choose = random.Random(0)
     ends = [{name: list(values)[end] for name, values in dials.items()} for end in (0, -1)]
     return ends + [{name: choose.choice(list(values)) for name, values in dials.items()} for _ in range(count)]
 
 
 def timed(lesson: Path, count: int) -> list[tuple[str, str, float, float]]:
-    """(lesson, dials, median, longest) for each dial of a lesson; seconds."""
+    """Return (lesson, dials, median, longest) in seconds for each dial of a lesson."""
     from tinyldm_course.lessons import widgets
 
     found = []
 
-    def dial(draw, dials, *, strip, alt, size=(2.2, 2.4)) -> None:
+    def dial(plot, dials, *, strip, alt, size=(2.2, 2.4)) -> None:
         seconds = []
         for setting in settings_of(dials, count):
             start = time.perf_counter()
-            widgets.dial_html(draw, setting, size)
+            widgets.dial_html(plot, setting, size)
             seconds.append(time.perf_counter() - start)
         found.append((lesson.stem[:2], ", ".join(dials), statistics.median(seconds), max(seconds)))
 
@@ -51,7 +51,7 @@ def timed(lesson: Path, count: int) -> list[tuple[str, str, float, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lessons", nargs="+", default=[""], help="numbers such as 07 (default: all)")
-    parser.add_argument("--settings", type=int, default=20, help="drawn for each dial (default: %(default)s)")
+    parser.add_argument("--settings", type=int, default=20, help="random settings per dial (default: %(default)s)")
     options = parser.parse_args()
     rows = []
     for lesson in sorted(LESSONS.glob("[0-9][0-9]_*.py")):

@@ -27,10 +27,10 @@ from tinyldm.machine import choose_device
 from tinyldm.trace import on_meta
 from tinyldm.versions import SD1
 from tinyldm_course.lessons import plots, widgets
-from tinyldm_course.lessons.helpers import same
-from tinyldm_course.lessons.model_map import where_we_are
+from tinyldm_course.lessons.helpers import confirm_equal
+from tinyldm_course.lessons.model_map import show_model_map
 
-plots.use()
+plots.use_style()
 torch.set_grad_enabled(False)     # nothing is trained in this lesson
 DEVICE = choose_device()          # CUDA, else Apple's MPS, else the CPU
 print("This lesson runs on", DEVICE.type)
@@ -68,7 +68,7 @@ def read(images):
     return said
 
 
-fig = plots.grid(images, size=2.1)
+fig = plots.image_grid(images, size=2.1)
 plots.show(fig, f"Four pictures made from the sentence '{CAPTION}'. A network that reads such pictures sees in them: "
                 f"{'; '.join(read(images))}.")
 
@@ -83,7 +83,7 @@ plots.show(fig, f"Four pictures made from the sentence '{CAPTION}'. A network th
 # at the lower left, a picture comes out at the right. (Upper left, where a picture goes in, is for training.)
 
 # %%
-where_we_are("caption", "image")
+show_model_map("caption", "image")
 
 # %% [markdown]
 # ## The way from noise
@@ -107,8 +107,8 @@ def look(step, z, z0_hat):
 made = model.generate([CAPTION], generator=torch.Generator().manual_seed(1), callback=look)
 stops = (0, 3, 6, 9, 12, 16, 20, 24)
 titles = [f"step {i + 1}" for i in stops]
-fig = plots.grid([*(frames[i] for i in stops), *(guesses[i] for i in stops)], titles, columns=8, size=1.05,
-                 rows=["the picture\nso far", "the guess\nof the end"])
+fig = plots.image_grid([*(frames[i] for i in stops), *(guesses[i] for i in stops)], titles, columns=8, size=1.05,
+                       rows=["the picture\nso far", "the guess\nof the end"])
 plots.show(fig, f"Eight of 25 steps under '{CAPTION}'. Above, the picture so far, which goes from noise to a "
                 f"finished picture; below, what the model guesses the end to be: at first soft blots without edges, "
                 f"from the middle on sharp things, at last the same picture. At the end the reader network sees: "
@@ -135,7 +135,7 @@ plots.show(fig, f"Eight of 25 steps under '{CAPTION}'. Above, the picture so far
 def drawn(ax, colour, shape, seed):
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
     image = model.generate([f"a large {colour} {shape}"], noise=noise, steps=10, sampler=dpm_solver_pp)[0]
-    plots.picture(ax, image, f"{colour} {shape}")
+    plots.plot_image(ax, image, f"{colour} {shape}")
 
 
 settings = (("red", "circle"), ("blue", "circle"), ("blue", "star"), ("green", "star"), ("green", "ring"),
@@ -195,14 +195,14 @@ image = to_unit(model.vae.decode(z0))                                     # VAE 
 
 for name, tensor in (("context", context), ("noise", noise), ("z0", z0), ("image", image)):
     print(f"{name:8} {tuple(tensor.shape)}")
-print(same(image, model.generate([CAPTION], noise=noise), tolerance=1e-4))
+print(confirm_equal(image, model.generate([CAPTION], noise=noise), tolerance=1e-4))
 
 # %%
 fig, axes = plt.subplots(1, 4, figsize=(9.4, 2.6), width_ratios=[1.5, 1, 1, 1])
-plots.heat(axes[0], context[0], "128 numbers a token", "32 tokens", "context", vmax=3)
-plots.heat(axes[1], noise[0, 0], "", "", "noise, channel 0", vmax=3, aspect="equal")
-plots.heat(axes[2], z0[0, 0], "", "", "z0, channel 0", vmax=3, aspect="equal")
-plots.picture(axes[3], image[0], "image")
+plots.heat_map(axes[0], context[0], "128 numbers a token", "32 tokens", "context", vmax=3)
+plots.heat_map(axes[1], noise[0, 0], "", "", "noise, channel 0", vmax=3, aspect="equal")
+plots.heat_map(axes[2], z0[0, 0], "", "", "z0, channel 0", vmax=3, aspect="equal")
+plots.plot_image(axes[3], image[0], "image")
 plots.show(fig, "Four tensors on the way from sentence to picture: the context as a heat map of 32 rows, one for "
                 "each token, and 128 columns; one channel of 8 by 8 numbers of the noise, and of the latent that the "
                 f"sampler made of it; the picture of 64 by 64 pixels, in which the reader network sees: "
@@ -260,7 +260,7 @@ def from_seed(seed, caption=CAPTION):
 other = CAPTION.replace("red", "green") if "red" in CAPTION else CAPTION + " on a white background"
 four = [from_seed(7), from_seed(7), from_seed(8), from_seed(7, other)]
 print("seed 7 twice, equal to the last bit:", torch.equal(four[0], four[1]))
-fig = plots.grid(four, ["seed 7", "seed 7 again", "seed 8", "seed 7, other words"], size=2.1)
+fig = plots.image_grid(four, ["seed 7", "seed 7 again", "seed 8", "seed 7, other words"], size=2.1)
 plots.show(fig, f"Two equal pictures from seed 7 under '{CAPTION}', another from seed 8, and one from seed 7 under "
                 f"'{other}'. The reader network sees: {'; '.join(read(torch.stack(four)))}.")
 

@@ -29,10 +29,10 @@ from tinyldm.history.probability_flow import euler, noise_of_data
 from tinyldm_course.history import figures
 from tinyldm_course.history.compare import Row, sliced_wasserstein
 from tinyldm_course.lessons import plots, widgets
-from tinyldm_course.lessons.helpers import photograph, same
-from tinyldm_course.lessons.model_map import where_we_are
+from tinyldm_course.lessons.helpers import confirm_equal, photograph
+from tinyldm_course.lessons.model_map import show_model_map
 
-plots.use()
+plots.use_style()
 print("This lesson runs on cpu: everything in it is a formula for points in the plane.")
 seed = torch.Generator().manual_seed(0)                        # every random number below comes from here
 
@@ -43,7 +43,7 @@ seed = torch.Generator().manual_seed(0)                        # every random nu
 # guidance come from, and in which order.
 
 # %%
-where_we_are("forward diffusion", "sampler", "guidance", "VAE encoder", "VAE decoder", "text encoder", "U-Net")
+show_model_map("forward diffusion", "sampler", "guidance", "VAE encoder", "VAE decoder", "text encoder", "U-Net")
 
 # %%
 fig = figures.history_line()
@@ -144,7 +144,7 @@ start, sizes = torch.randn(64, 2, generator=seed) * 5, [5.0, 2.0, 0.7, 0.2, 0.05
 mine = start
 for sigma, after in zip(sizes, sizes[1:]):
     mine = flow_step(mine, oracle(mine, sigma), sigma, after, None)
-print(same(mine, euler(oracle, start, sizes)[-1]))
+print(confirm_equal(mine, euler(oracle, start, sizes)[-1]))
 
 # %%
 methods = {"chain (2015, 2020)": (chain_step, 1, plots.GREEN), "Langevin (2019)": (langevin_step, 10, plots.ORANGE),
@@ -229,13 +229,13 @@ print(f"places: {512 * 512:,} and {64 * 64:,}; pairs of places: {(512 * 512) ** 
 # %%
 photo = photograph(256)
 fig, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3.4), width_ratios=[1, 1])
-plots.picture(left, photo, "3 × 512 × 512 numbers")
+plots.plot_image(left, photo, "3 × 512 × 512 numbers")
 right.add_patch(plt.Rectangle((1, 1), 509, 509, fill=False, edgecolor=plots.GREY))
 small = torch.nn.functional.interpolate(photo[None], (64, 64), mode="area")[0]
 right.imshow(plots.pixels(small), extent=(224, 288, 288, 224))
 right.set(xlim=(0, 512), ylim=(512, 0), aspect="equal")
 right.set_title("4 × 64 × 64 numbers", loc="center", fontsize=9)
-plots.bare(right)
+plots.hide_axes(right)
 plots.show(fig, "A photograph of a flower; beside it, in an empty frame of the same size, the same photograph an "
                 "eighth as wide and as high: that is how many places the latent has.")
 
@@ -270,7 +270,8 @@ def answers(z_t, t, context):
 
 
 model = guided(answers, torch.ones(8, 1, 4), -torch.ones(8, 1, 4), 3.0)
-print(same(with_guidance(without, with_caption, 3.0), model(torch.zeros(8, 4, 8, 8), torch.zeros(8, dtype=torch.long))))
+theirs = model(torch.zeros(8, 4, 8, 8), torch.zeros(8, dtype=torch.long))
+print(confirm_equal(with_guidance(without, with_caption, 3.0), theirs))
 
 # %% [markdown]
 # A world with three captions: "north", "southeast", "southwest", each a wide cloud that overlaps the others. We ask

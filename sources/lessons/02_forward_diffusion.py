@@ -24,10 +24,10 @@ from tinyldm.data.scenes import Scenes
 from tinyldm.forward_diffusion import cosine_betas, linear_betas, scaled_linear_betas
 from tinyldm.machine import choose_device
 from tinyldm_course.lessons import plots, widgets
-from tinyldm_course.lessons.helpers import photograph, same
-from tinyldm_course.lessons.model_map import where_we_are
+from tinyldm_course.lessons.helpers import confirm_equal, photograph
+from tinyldm_course.lessons.model_map import show_model_map
 
-plots.use()
+plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
 print("This lesson runs on", DEVICE.type)
 seed = torch.Generator().manual_seed(0)     # every random number below comes from here
@@ -41,7 +41,7 @@ seed = torch.Generator().manual_seed(0)     # every random number below comes fr
 # does not care, so we mostly look at photographs.
 
 # %%
-where_we_are("forward diffusion")
+show_model_map("forward diffusion")
 
 # %% [markdown]
 # ## One number, one step
@@ -73,7 +73,7 @@ print(f"0.8 becomes {noise_step(0.8, beta_t=0.1, eps=-0.5):.3f} when beta is 0.1
 T = 1000
 beta = torch.linspace(0.00085**0.5, 0.012**0.5, T, dtype=torch.float64) ** 2     # (T,)
 
-print(same(beta, scaled_linear_betas()))
+print(confirm_equal(beta, scaled_linear_betas()))
 
 # %% [markdown]
 # > **Predict.** Send the number 0.8 through all 1,000 steps, forty times, each time with other noise. Where are the
@@ -129,7 +129,7 @@ for t in range(T):
     if t in stops:
         frames.append(to_unit(z))
 
-fig = plots.film([to_unit(photo), *frames], ["z0, no noise", *(f"t = {t}" for t in stops)], size=1.2)
+fig = plots.film_strip([to_unit(photo), *frames], ["z0, no noise", *(f"t = {t}" for t in stops)], size=1.2)
 plots.show(fig, "A photograph of a flower after 0, 1, 100, 250, 500, 750 and 1,000 steps of noise. At t = 99 it "
            "is only grainy, at t = 499 the flower's round and its colour are still there but no petal, at t = 749 a "
            "faint patch of colour; at t = 999 nothing but noise is left.")
@@ -210,7 +210,7 @@ z0, eps = torch.randn(2, 16, 4, 8, 8, generator=seed).to(DEVICE)     # 16 latent
 t = torch.randint(T, (16,), generator=seed).to(DEVICE)
 schedule = NoiseSchedule(scaled_linear_betas()).to(DEVICE)
 
-print(same(q_sample(z0, t, eps), schedule.q_sample(z0, t, eps)))
+print(confirm_equal(q_sample(z0, t, eps), schedule.q_sample(z0, t, eps)))
 
 # %% [markdown]
 # ## Turn the dial
@@ -224,7 +224,7 @@ dial_eps = torch.randn(photo.shape, generator=seed).to(DEVICE)
 
 def noised_photo(ax, t):
     z_t = q_sample(photo[None], torch.tensor([t], device=DEVICE), dial_eps[None])[0]
-    plots.picture(ax, to_unit(z_t), f"t = {t}")
+    plots.plot_image(ax, to_unit(z_t), f"t = {t}")
 
 
 widgets.dial(noised_photo, {"t": range(0, T, 3)}, strip=[{"t": t} for t in (0, 249, 498, 750)],
@@ -299,7 +299,7 @@ eps = torch.randn(photo.shape, generator=seed).to(DEVICE)
 pictures = [to_unit(share[t] ** 0.5 * photo + (1 - share[t]) ** 0.5 * eps)
             for share in shares.values() for t in moments]
 
-fig = plots.grid(pictures, [f"t = {t}" for t in moments], columns=len(moments), rows=list(shares), size=1.0)
+fig = plots.image_grid(pictures, [f"t = {t}" for t in moments], columns=len(moments), rows=list(shares), size=1.0)
 plots.show(fig, "The flower at five timesteps under three schedules, one a row. With the linear schedule it is "
            "a faint patch at t = 549 and gone by t = 699; with the cosine one it is still visible at t = 699 and a "
            "patch at t = 849; Stable Diffusion's row lies between the two.")
@@ -312,7 +312,7 @@ plots.show(fig, "The flower at five timesteps under three schedules, one a row. 
 # %%
 def under_schedule(ax, schedule, t):
     share = shares[schedule][t]
-    plots.picture(ax, to_unit(share**0.5 * photo + (1 - share) ** 0.5 * eps), f"{schedule}, t = {t}")
+    plots.plot_image(ax, to_unit(share**0.5 * photo + (1 - share) ** 0.5 * eps), f"{schedule}, t = {t}")
 
 
 widgets.dial(under_schedule, {"schedule": list(shares), "t": range(0, T, 3)}, size=(2.1, 2.4),
@@ -349,8 +349,8 @@ with torch.no_grad():
 rows = [*(to_unit(noised(photo, t)) for t in moments), *(to_unit(noised(digit, t)) for t in moments),
         *(to_unit(z[:1] / 3) for z in latents), *to_unit(decoded)]
 
-fig = plots.grid(rows, [f"t = {t}" for t in moments], columns=len(moments), size=1.0,
-                 rows=["photograph\n128 × 128", "digit\n8 × 8", "latent\nchannel 0", "latent,\ndecoded"])
+fig = plots.image_grid(rows, [f"t = {t}" for t in moments], columns=len(moments), size=1.0,
+                       rows=["photograph\n128 × 128", "digit\n8 × 8", "latent\nchannel 0", "latent,\ndecoded"])
 plots.show(fig, "Four rows over six timesteps: the photograph, the digit three, one channel of the latent of "
            f"'{caption}', and the picture that the decoder makes of the noised latent. The digit is hard to read "
            "at t = 249 and gone at t = 399; the decoded triangle breaks in two at t = 249 and both things are lost at "
@@ -367,8 +367,8 @@ plots.show(fig, "Four rows over six timesteps: the photograph, the digit three, 
 noisy = noised(photo, 649)[None]                          # (1, 3, 128, 128)
 averaged = [torch.nn.functional.avg_pool2d(noisy, n) for n in (1, 2, 4, 8)]
 
-fig = plots.grid([to_unit((a[0] - a.mean()) / a.std() / 2) for a in averaged],
-                 ["as it is", "means of 2 × 2", "means of 4 × 4", "means of 8 × 8"], size=1.6)
+fig = plots.image_grid([to_unit((a[0] - a.mean()) / a.std() / 2) for a in averaged],
+                       ["as it is", "means of 2 × 2", "means of 4 × 4", "means of 8 × 8"], size=1.6)
 plots.show(fig, "The flower at t = 649, where noise covers it. Averaged over blocks of 2 by 2, 4 by 4 and 8 by 8 "
            "pixels, it comes out of the noise more and more clearly, as a coarse mosaic: orange with a red middle.")
 
@@ -458,8 +458,8 @@ step_noise = [alpha_bar[t] ** 0.5 * z0 + beta[t] ** 0.5 * eps for t in moments]
 
 everything = right + no_shrink + step_noise
 titles = [f"t = {t}, std {z.std():.2f}" for t, z in zip(moments * 3, everything)]
-fig = plots.grid([to_unit(z / 2.5) for z in everything], titles, columns=4, size=1.2,
-                 rows=["right", "no\nshrinking", "√β in\nthe jump"])
+fig = plots.image_grid([to_unit(z / 2.5) for z in everything], titles, columns=4, size=1.2,
+                       rows=["right", "no\nshrinking", "√β in\nthe jump"])
 plots.show(fig, "Three rows over four timesteps, with the standard deviation above each picture. Right: it stays "
            "1.00. Without shrinking it grows to 2.5 and the flower shows through to the end. With the step's "
            "noise in the jump it falls to 0.13: the flower fades into grey instead of drowning in noise.")

@@ -26,10 +26,10 @@ from tinyldm import forward_diffusion as package
 from tinyldm.data.digits import Digits
 from tinyldm.machine import choose_device
 from tinyldm_course.lessons import plots, widgets
-from tinyldm_course.lessons.helpers import budget, same
-from tinyldm_course.lessons.model_map import where_we_are
+from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast
+from tinyldm_course.lessons.model_map import show_model_map
 
-plots.use()
+plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
 print("This lesson runs on", DEVICE.type)
 torch.manual_seed(0)
@@ -48,7 +48,7 @@ def seeded(number):
 # et al. 2020, "DDPM").
 
 # %%
-where_we_are("sampler", "U-Net")
+show_model_map("sampler", "U-Net")
 
 # %% [markdown]
 # ## The digits, and the way there
@@ -77,7 +77,7 @@ moments = (0, 100, 200, 300, 500, 999)
 eps = torch.randn(1, 1, 8, 8, generator=seeded(1)).to(DEVICE)
 noised = torch.cat([schedule.q_sample(unseen[:1], torch.tensor([t], device=DEVICE), eps) for t in moments])
 
-fig = plots.film(shown(noised), [f"t = {t}" for t in moments])
+fig = plots.film_strip(shown(noised), [f"t = {t}" for t in moments])
 plots.show(fig, "A handwritten digit, noised to t = 0, 100, 200, 300, 500 and 999: clear, grainy, hard to read "
            "from 300 on, and noise.")
 
@@ -198,8 +198,8 @@ def loss_of(model, z0, t, eps):
 
 z0, t = seen[:64], torch.randint(1000, (64,), device=DEVICE)
 eps, half = torch.randn_like(z0), lambda z_t, t, context=None: z_t / 2
-print(same(z0_from_eps(eps, z0, 0.3), package.z0_from_eps(eps, z0, 0.3)))
-print(same(loss_of(half, z0, t, eps), diffusion_loss(half, schedule, z0, None, t, eps)))
+print(confirm_equal(z0_from_eps(eps, z0, 0.3), package.z0_from_eps(eps, z0, 0.3)))
+print(confirm_equal(loss_of(half, z0, t, eps), diffusion_loss(half, schedule, z0, None, t, eps)))
 
 # %% [markdown]
 # ## The network
@@ -246,7 +246,7 @@ print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
 # > near 0, near 0.2, near 0.5? And at which `t` is the task hard: with much noise, or with little?
 
 # %%
-STEPS, BATCH, LR = budget(6000, fast=30), 128, 1e-3
+STEPS, BATCH, LR = full_or_fast(6000, fast=30), 128, 1e-3
 optimizer = torch.optim.AdamW(model.parameters(), lr=LR, betas=(0.9, 0.99), fused=DEVICE.type != "mps")
 g, history = seeded(3), []
 for step in range(STEPS):
@@ -315,8 +315,8 @@ z_ts = torch.cat([schedule.q_sample(digit, torch.tensor([t], device=DEVICE), eps
 eps_hats = model(z_ts, torch.tensor(moments, device=DEVICE))
 guesses = torch.stack([z0_from_eps(e, z, alpha_bar[t]) for e, z, t in zip(eps_hats, z_ts, moments)])
 
-fig = plots.grid([*shown(z_ts), *shown(guesses)], [f"t = {t}" for t in moments], columns=len(moments),
-                 rows=["$z_t$", r"$\hat z_0$"], size=1.1)
+fig = plots.image_grid([*shown(z_ts), *shown(guesses)], [f"t = {t}" for t in moments], columns=len(moments),
+                       rows=["$z_t$", r"$\hat z_0$"], size=1.1)
 plots.show(fig, "Above, an unseen digit noised to seven timesteps; below, the clean digit that the network "
            "believes in. Up to t = 200 it is nearly the original; then it gets blurred, at t = 600 it is a grey "
            "blob, and at t = 900 black and white noise.")
@@ -372,7 +372,7 @@ path, drawn = walk(64, seed=10)
 def on_the_way(ax, t):
     z_t, guess = (F.pad(shown(part[:4]), (1, 1, 1, 1), value=1.0) for part in path[t])     # a white frame for each
     rows = [torch.cat(list(part), dim=2) for part in (z_t, guess)]                 # four side by side
-    plots.picture(ax, torch.cat(rows, dim=1), f"t = {t}")
+    plots.plot_image(ax, torch.cat(rows, dim=1), f"t = {t}")
 
 
 widgets.dial(on_the_way, {"t": range(1000)}, strip=[{"t": t} for t in (999, 600, 400, 200, 80, 0)], size=(1.55, 1.2),
@@ -391,10 +391,10 @@ widgets.dial(on_the_way, {"t": range(1000)}, strip=[{"t": t} for t in (999, 600,
 # %%
 z_T = torch.randn(64, 1, 8, 8, generator=seeded(10)).to(DEVICE)
 theirs = ddpm(model, z_T, schedule, timesteps(schedule, 1000), generator=seeded(11))
-print(same(drawn, theirs, tolerance=1e-3))              # a thousand network calls let rounding errors grow
+print(confirm_equal(drawn, theirs, tolerance=1e-3))              # a thousand network calls let rounding errors grow
 
 # %%
-fig = plots.grid(shown(drawn[:32]), columns=16, size=0.58)
+fig = plots.image_grid(shown(drawn[:32]), columns=16, size=0.58)
 plots.show(fig, "Thirty-two digits from the walk, none of which anybody wrote. Most can be read at once.")
 
 # %% [markdown]
@@ -428,7 +428,8 @@ plots.show(fig, "Histograms of the distance to the nearest training digit, of re
 
 # %%
 index = nearest(drawn[:8])[1]
-fig = plots.grid([*shown(drawn[:8]), *shown(seen[index])], columns=8, rows=["drawn", "nearest\nreal one"], size=1.0)
+fig = plots.image_grid([*shown(drawn[:8]), *shown(seen[index])], columns=8,
+                       rows=["generated", "nearest\nreal one"], size=1.0)
 plots.show(fig, "Eight drawn digits, and below each the training digit that is nearest to it: usually the same "
            "digit in another hand.")
 
@@ -462,8 +463,8 @@ def z0_from_velocity(v, z_t, alpha_bar):
 z0, eps, a = seen[:8], torch.randn(8, 1, 8, 8, generator=seeded(7)).to(DEVICE), 0.3
 z_t = math.sqrt(a) * z0 + math.sqrt(1 - a) * eps
 v = velocity(z0, eps, a)
-print(same(v, package.velocity(z0, eps, a)))
-print(same(z0_from_velocity(v, z_t, a), package.z0_from_velocity(v, z_t, a)))
+print(confirm_equal(v, package.velocity(z0, eps, a)))
+print(confirm_equal(z0_from_velocity(v, z_t, a), package.z0_from_velocity(v, z_t, a)))
 
 share = torch.tensor(alpha_bar)
 fig, ax = plt.subplots(figsize=plots.NARROW)
@@ -545,8 +546,8 @@ walks = {
     "variance\nfor std": broken_walk(lambda mean, variance, z, eps_hat, beta, noise: mean + variance * noise),
     "subtracted": broken_walk(lambda mean, variance, z, eps_hat, beta, noise: z - math.sqrt(beta) * eps_hat),
 }
-fig = plots.grid([image for z in walks.values() for image in shown(z)], columns=8, size=0.9,
-                 rows=[f"{name}\nstd {z.std():.2f}" for name, z in walks.items()])
+fig = plots.image_grid([image for z in walks.values() for image in shown(z)], columns=8, size=0.9,
+                       rows=[f"{name}\nstd {z.std():.2f}" for name, z in walks.items()])
 plots.show(fig, "Eight digits from each of four walks, with their standard deviation. Right: digits, about 1. "
            "Without fresh noise: seven times a 6, and a 0. With the variance in place of its root: only 6, 0 and 3. "
            "Subtracted: eight times nearly the same 6.")

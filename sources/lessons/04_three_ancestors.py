@@ -24,13 +24,13 @@ from tinyldm.history.network import Budget, minibatch, minimise
 from tinyldm_course.history.compare import sliced_wasserstein
 from tinyldm_course.history.figures import METHOD_STYLE, cloud, fields, plain_against_annealed
 from tinyldm_course.lessons import plots, widgets
-from tinyldm_course.lessons.helpers import budget, same
-from tinyldm_course.lessons.model_map import where_we_are
+from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast
+from tinyldm_course.lessons.model_map import show_model_map
 
-plots.use()
+plots.use_style()
 print("This lesson runs on cpu, whatever you have: its networks have 30,000 weights, too few for a GPU.")
 seed = torch.Generator().manual_seed(0)                        # every random number below comes from here
-TRAINING = Budget(steps=budget(full=4000, fast=150))           # each of the three papers may spend this
+TRAINING = Budget(steps=full_or_fast(full=4000, fast=150))           # each of the three papers may spend this
 COLOURS = {name: colour for name, (colour, _) in METHOD_STYLE.items()}
 
 # %% [markdown]
@@ -40,7 +40,7 @@ COLOURS = {name: colour for name, (colour, _) in METHOD_STYLE.items()}
 # its samplers come from the mathematics of 2019, and 2015's bound says what both are good for.
 
 # %%
-where_we_are("forward diffusion", "sampler")
+show_model_map("forward diffusion", "sampler")
 
 # %% [markdown]
 # ## A world where the truth is known
@@ -65,7 +65,7 @@ for ax, sigma in zip(axes[1:], (0.1, 0.4, 1.0)):
     density = ring.log_density(plane, 1.0, sigma).exp().reshape(150, 150).T
     ax.imshow(density, extent=(-2.6, 2.6) * 2, origin="lower", cmap=plots.SEQUENCE)
     ax.set_title(f"density, noise {sigma}")
-    plots.bare(ax)
+    plots.hide_axes(ax)
 plots.show(fig, "Eight small clouds of points on a ring, four of them dense and four sparse. Beside them the density "
                 "of the points with noise of size 0.1, 0.4 and 1.0: the eight spots grow, melt into a ring with four "
                 "bright sides, and end as one round hill.")
@@ -85,7 +85,7 @@ alpha_bar = (1 - beta).cumprod(0).float()                      # (T,)
 beta = beta.float()
 q_2015 = nonequilibrium_2015.constant_share_schedule(T)
 
-print(same(alpha_bar, q_2015.alpha_bar))
+print(confirm_equal(alpha_bar, q_2015.alpha_bar))
 
 # %% [markdown]
 # (The formulas count from 1, with $x_0$ clean; the code counts from 0, as in lesson 02. The last step back, to the
@@ -124,7 +124,7 @@ def posterior(x0, x_t, t):
 x0, x_t = torch.randn(2, 16, 2, generator=seed)
 t = torch.randint(1, T, (16,), generator=seed)
 print("0 ± √1 and 3 ± √2 together:", both_witnesses(0, 1, 3, 2))
-print(same(posterior(x0, x_t, t)[0], nonequilibrium_2015.forward_posterior(x0, x_t, t, q_2015)[0]))
+print(confirm_equal(posterior(x0, x_t, t)[0], nonequilibrium_2015.forward_posterior(x0, x_t, t, q_2015)[0]))
 
 # %% [markdown]
 # A model does not know $x_0$. 2015's network answers with a Gaussian of its own: a mean *and* a variance. The loss is
@@ -162,7 +162,7 @@ def loss_2015(x0, t, eps):
 t = torch.randint(1, T, (256,), generator=seed)
 one, two = (torch.Generator().manual_seed(1) for _ in range(2))
 mine = loss_2015(fresh[:256], t, torch.randn(256, 2, generator=one))
-print(same(mine, nonequilibrium_2015.step_kl(kernel, fresh[:256], t, two)))
+print(confirm_equal(mine, nonequilibrium_2015.step_kl(kernel, fresh[:256], t, two)))
 
 # %%
 def batch_loss_2015():
@@ -287,7 +287,7 @@ def loss_2019(x, sigma, eps):
 level = sigmas[torch.randint(25, (256,), generator=seed)]
 one, two = (torch.Generator().manual_seed(1) for _ in range(2))
 mine = loss_2019(fresh[:256], level, torch.randn(256, 2, generator=one))
-print(same(mine, score_matching_2019.denoising_score_matching(s, fresh[:256], level, two)))
+print(confirm_equal(mine, score_matching_2019.denoising_score_matching(s, fresh[:256], level, two)))
 
 # %%
 def batch_loss_2019():
@@ -307,7 +307,7 @@ def arrows_at(ax, sigma):
     arrow = sigma * score_2019(grid, torch.full((len(grid),), sigma))     # times sigma: arrows of one size
     ax.quiver(*grid.T, *arrow.T, color=plots.ORANGE, angles="xy", scale=26, width=0.007)
     ax.set_title(f"σ = {sigma:g}", fontsize=9)
-    plots.bare(ax)
+    plots.hide_axes(ax)
 
 
 widgets.dial(arrows_at, {"sigma": [0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0]},
@@ -374,7 +374,8 @@ one, two = (torch.Generator().manual_seed(2) for _ in range(2))
 start = 3 * torch.randn(64, 2, generator=seed)
 score = s.at
 mine = annealed(score, start, s.sigmas, 0.2, 20, one)
-print(same(mine, score_matching_2019.annealed_langevin(score, start, s.sigmas, 0.2 * 0.03**2, 20, two)[-1], 1e-3))
+theirs = score_matching_2019.annealed_langevin(score, start, s.sigmas, 0.2 * 0.03**2, 20, two)[-1]
+print(confirm_equal(mine, theirs, 1e-3))
 
 path_2019 = [3 * torch.randn(2000, 2, generator=seed)]
 for i in range(25):
@@ -422,7 +423,7 @@ def step_2020(x, t, eps, q):
 
 minimise(batch_loss_2020, eps_theta, TRAINING)
 t = torch.randint(1000, (16,), generator=seed)
-print(same(step_2020(x0, t, x_t, q_2020), ddpm_2020.reverse_mean(x0, t, x_t, q_2020)))
+print(confirm_equal(step_2020(x0, t, x_t, q_2020), ddpm_2020.reverse_mean(x0, t, x_t, q_2020)))
 
 # %%
 path_2020 = [torch.randn(1000, 2, generator=seed)]
@@ -501,7 +502,7 @@ by_2015 = gaussian_kl(true_mean, b, step_2020(x_t, t, guess, q_64), b)          
 weight = q_64.beta / (2 * (1 - q_64.beta) * (1 - q_64.alpha_bar))                  # (1000,)
 by_2020 = weight[t] * (eps - guess).square().sum(dim=1)
 
-print(same(weight, ddpm_2020.bound_weight(q_64)))
+print(confirm_equal(weight, ddpm_2020.bound_weight(q_64)))
 difference = ((by_2015 - by_2020).abs().max() / by_2020.max()).item()
 assert difference < 1e-6
 print(f"4,000 steps of the bound by 2015's KL and by the noise's error: the same to within {difference:.0e}")
@@ -616,7 +617,7 @@ share, before = q_2020.alpha_bar[500], q_2020.alpha_bar[499]
 x_t = share.sqrt() * fresh + (1 - share).sqrt() * eps
 level = [((1 - a) / a).sqrt() for a in (share, before)]
 mine = chain_step(x_t / share.sqrt(), eps, *level, z=0.0) * before.sqrt()
-print(same(mine, ddpm_2020.posterior(fresh, x_t, t, q_2020)[0], 1e-4))
+print(confirm_equal(mine, ddpm_2020.posterior(fresh, x_t, t, q_2020)[0], 1e-4))
 
 # %%
 samplers = {"chain": (chain_step, 1), "Langevin": (langevin_step, 10), "flow": (flow_step, 1)}

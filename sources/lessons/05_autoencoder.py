@@ -27,10 +27,10 @@ from tinyldm.forward_diffusion import scaled_linear_betas
 from tinyldm.latent_diffusion import model_folder
 from tinyldm.machine import choose_device
 from tinyldm_course.lessons import photo_vaes, plots, widgets
-from tinyldm_course.lessons.helpers import budget, same
-from tinyldm_course.lessons.model_map import where_we_are
+from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast
+from tinyldm_course.lessons.model_map import show_model_map
 
-plots.use()
+plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
 torch.manual_seed(0)
 print("This lesson runs on", DEVICE.type)
@@ -43,7 +43,7 @@ print("This lesson runs on", DEVICE.type)
 # and without diffusion, and then never change again.
 
 # %%
-where_we_are("VAE encoder", "VAE decoder")
+show_model_map("VAE encoder", "VAE decoder")
 
 # %% [markdown]
 # ## Why make pictures small?
@@ -80,7 +80,7 @@ temple = photo_vaes.held_out("china")                                        # (
 FACTORS = (2, 4, 8, 16)
 averages = [averages_of(temple, f) for f in FACTORS]
 
-fig = plots.grid([temple, *averages], columns=5, size=1.75, titles=[
+fig = plots.image_grid([temple, *averages], columns=5, size=1.75, titles=[
     "original", *(f"f = {f}: {psnr(a, temple):.1f} dB" for f, a in zip(FACTORS, averages))])
 plots.show(fig, "A piece of a Chinese tower, and its averages over blocks of 2, 4, 8 and 16 pixels. At 4 the pillars "
            "blur, at 8 roofs, sky and a red floor can be told apart, at 16 only patches of colour are left.")
@@ -155,7 +155,7 @@ class AsymmetricDownsample(nn.Module):
 x = torch.randn(2, 16, 8, 8, device=DEVICE)
 theirs, mine = package.AsymmetricDownsample(16).to(DEVICE), AsymmetricDownsample(16).to(DEVICE)
 mine.load_state_dict(theirs.state_dict())
-print(same(mine(x), theirs(x)))
+print(confirm_equal(mine(x), theirs(x)))
 
 # %% [markdown]
 # Three of them in a row make $f = 8$. Which pixels does the fifth number of a latent row see then, the one that stands
@@ -211,7 +211,7 @@ class Upsample(nn.Module):
 
 theirs, mine = package.Upsample(16).to(DEVICE), Upsample(16).to(DEVICE)
 mine.load_state_dict(theirs.state_dict())
-print(same(mine(x), theirs(x)))
+print(confirm_equal(mine(x), theirs(x)))
 
 # %% [markdown]
 # ## A level, an encoder, a decoder
@@ -326,13 +326,14 @@ class VAE(nn.Module):
 tiny = load_vae(model_folder("tiny") / "vae").float().eval().to(DEVICE)    # the trained one that tinyldm ships
 mine = VAE(tiny.config).eval().to(DEVICE)
 mine.load_state_dict(tiny.state_dict())
-pictures = scenes.to_tensor(scenes.batch(1, range(budget(128, fast=8)))[0]).to(DEVICE)     # (128, 3, 64, 64), [-1, 1]
+pixels = scenes.batch(1, range(full_or_fast(128, fast=8)))[0]
+pictures = scenes.to_tensor(pixels).to(DEVICE)                    # (128, 3, 64, 64), [-1, 1]
 
 with torch.no_grad():
     moments, z0 = mine.moments(pictures[:8]), tiny.encode(pictures[:8])
     posterior = tiny.posterior(pictures[:8])
-    print(same(moments, torch.cat([posterior.mean, posterior.logvar], dim=1), tolerance=1e-4))
-    print(same(mine.decode(z0), tiny.decode(z0), tolerance=1e-4))
+    print(confirm_equal(moments, torch.cat([posterior.mean, posterior.logvar], dim=1), tolerance=1e-4))
+    print(confirm_equal(mine.decode(z0), tiny.decode(z0), tolerance=1e-4))
 
 # %% [markdown]
 # Your classes, with the trained weights, give what the package gives; and the package gives what `diffusers` gives
@@ -347,14 +348,14 @@ with torch.no_grad():
     way["middle"] = x = mine.encoder.middle(x)
 
 fig, axes = plt.subplots(1, 8, figsize=(9.4, 1.75))
-plots.picture(axes[0], to_unit(pictures[0]), "picture\n3 × 64 × 64")
+plots.plot_image(axes[0], to_unit(pictures[0]), "picture\n3 × 64 × 64")
 for ax, (name, maps) in zip(axes[1:], way.items()):
     strongest = maps[0].std(dim=(1, 2)).argmax()
     most = maps[0, strongest].abs().max()
     ax.imshow(maps[0, strongest].cpu(), cmap=plots.DIVERGING, vmin=-most, vmax=most)
     ax.set_title(f"{name}\n{' × '.join(map(str, maps.shape[1:]))}", loc="center", fontsize=8.5)
-    plots.bare(ax)
-plots.picture(axes[7], to_unit(mine.decode(z0[:1]).detach()[0]), "decoded\n3 × 64 × 64")
+    plots.hide_axes(ax)
+plots.plot_image(axes[7], to_unit(mine.decode(z0[:1]).detach()[0]), "decoded\n3 × 64 × 64")
 plots.show(fig, "The way of one scene through the trained encoder, one channel a stage: a flat disc at 64 × 64, "
            "then coarser maps of 32, 16 and 8 pixels, where a few squares are left of it, and last the decoded "
            "picture, which looks like the first.")
@@ -418,7 +419,7 @@ def seed():
     return torch.Generator().manual_seed(0)
 
 
-print(same(sample(moments, seed()), package.DiagonalGaussian(moments).sample(seed())))
+print(confirm_equal(sample(moments, seed()), package.DiagonalGaussian(moments).sample(seed())))
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -435,7 +436,7 @@ def drawn(ax, times):
     posterior = tiny.posterior(pictures[2:3])
     eps = torch.randn(posterior.mean.shape, generator=seed()).to(DEVICE)
     latent = posterior.mean + times * posterior.std * eps
-    plots.picture(ax, to_unit(tiny.decode(tiny.config.scale * latent)[0]).detach(), f"{times} σ")
+    plots.plot_image(ax, to_unit(tiny.decode(tiny.config.scale * latent)[0]).detach(), f"{times} σ")
 
 
 sigmas = tiny.posterior(pictures).std.detach()
@@ -483,7 +484,7 @@ def kl(mean, logvar):
 
 mean, logvar = moments.chunk(2, dim=1)
 yours = kl(mean, logvar)
-print(same(yours, package.DiagonalGaussian(moments).kl()))
+print(confirm_equal(yours, package.DiagonalGaussian(moments).kl()))
 normal = torch.distributions.Normal(mean, torch.exp(0.5 * logvar))
 torch_kl = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)).flatten(1).sum(1)
 print(f"PyTorch's own agrees to {(yours / torch_kl - 1).abs().max():.0e}; "
@@ -524,7 +525,8 @@ plots.show(fig, "The KL of a single number over its width, for means 0, 1 and 2.
 # > **Predict.** What does the network draw first: the objects' places, their colours, the ground, or their edges?
 
 # %%
-small = F.avg_pool2d(scenes.to_tensor(scenes.batch(0, range(budget(3000, fast=64)))[0]), 2).to(DEVICE)  # (N, 3, 32, 32)
+pixels = scenes.batch(0, range(full_or_fast(3000, fast=64)))[0]
+small = F.avg_pool2d(scenes.to_tensor(pixels), 2).to(DEVICE)      # (N, 3, 32, 32)
 CONFIG = package.VAEConfig(channels=(16, 32, 64), blocks_per_level=1, groups=4, scale=1.0)
 
 
@@ -553,11 +555,12 @@ def train(steps, kl_weight, watch=()):
     return vae.eval(), torch.tensor(log), film
 
 # %%
-STEPS = budget(1500, fast=12)
+STEPS = full_or_fast(1500, fast=12)
 watch = tuple(sorted({max(1, round(STEPS * share)) for share in (0.02, 0.1, 0.3, 1)}))
 own, log, film = train(STEPS, 1e-6, watch)
 
-fig = plots.grid([*to_unit(small[:5]), *film], columns=5, rows=["original", *(f"step {n}" for n in watch)], size=1.1)
+fig = plots.image_grid([*to_unit(small[:5]), *film], columns=5, size=1.1,
+                       rows=["original", *(f"step {n}" for n in watch)])
 plots.show(fig, "Five scenes and their reconstructions during training. First blobs in the right places and wrong "
            "colours, then the grounds, then shapes, and the things' colours last.")
 
@@ -631,7 +634,7 @@ def noised_and_decoded(z0, t, scale):
 
 scene = tiny.encode(pictures[4:5]).detach()
 rows = [noised_and_decoded(scene, t, scale) for scale in (SD_SCALE, 1.0) for t in timesteps]
-fig = plots.grid(rows, [f"t = {t}" for t in timesteps], columns=4, rows=["with the scale", "without"], size=1.4)
+fig = plots.image_grid(rows, [f"t = {t}" for t in timesteps], columns=4, rows=["with the scale", "without"], size=1.4)
 plots.show(fig, "One scene noised to t = 250, 500, 750 and 999 and decoded. With the scale it dissolves and is "
            "gone at the end. Without it the scene is nearly clear at 750, and at 999 its things can be guessed.")
 
@@ -671,7 +674,7 @@ left.axhline(0, color=plots.BLACK, linewidth=0.8)
 left.axhline(1, color=plots.GREY, linewidth=0.8, linestyle="--")
 left.set(xlabel="channel", xticks=range(4), title="Nearly centred, not alike", ylim=(None, 1.4))
 left.legend(loc="upper left", ncols=2, fontsize=8.5)
-plots.heat(right, torch.corrcoef(channels), "channel", "channel", "Correlations", vmax=1, aspect="equal")
+plots.heat_map(right, torch.corrcoef(channels), "channel", "channel", "Correlations", vmax=1, aspect="equal")
 right.set(xticks=range(4), yticks=range(4))
 plots.show(fig, "Left: mean and standard deviation of each channel of the tiny model's latents; the means are near "
            "0, the deviations 0.84 to 1.12. Right: the correlations between channels, of which 1 and 2 are at -0.49.")
@@ -708,7 +711,7 @@ levels = [(decoded(f) - right_ones).abs().mean().item() for f in factors]
 fig, axes = plt.subplots(1, 4, figsize=(9.4, 2.4), width_ratios=[1, 1, 1, 1.7])
 for ax, picture, title in zip(axes, (right_ones[4] / 255, slip[4] / 255, (change[4] / 255 * 200).clamp(0, 1)),
                               ("0.18215", "0.18125", "difference × 200")):
-    plots.picture(ax, picture, title)
+    plots.plot_image(ax, picture, title)
 axes[3].plot(factors, levels, "o-", color=plots.BLUE, markersize=4)
 axes[3].set(xscale="log", yscale="log", xlabel="latents too large by the factor", ylabel="levels of 255",
             xticks=[0.5, 1, 2], xticklabels=["0.5", "1", "2"], title="How much a picture changes")
@@ -730,7 +733,7 @@ plots.show(fig, "A scene decoded rightly and with the slip: they look the same. 
 # A latent has four channels; nothing stops us from looking at them. One scene:
 
 # %%
-fig = plots.latent(latents[4], "The latent of one scene")
+fig = plots.latent_maps(latents[4], "The latent of one scene")
 plots.show(fig, "The four channels of a scene's latent as 8 × 8 maps in blue and orange. The places of the two "
            "objects can be recognised; each channel shows them with another sign and contrast, over a gradient from "
            "the ground.")
@@ -744,7 +747,7 @@ plots.show(fig, "The four channels of a scene's latent as 8 × 8 maps in blue an
 def pushed(ax, channel, amount):
     z = latents[4:5].clone()
     z[:, channel] += amount
-    plots.picture(ax, to_unit(tiny.decode(z))[0], f"channel {channel}: {amount:+.1f}")
+    plots.plot_image(ax, to_unit(tiny.decode(z))[0], f"channel {channel}: {amount:+.1f}")
 
 
 amounts = [round(-3 + 0.5 * i, 1) for i in range(13)]
@@ -777,7 +780,7 @@ with torch.no_grad():
 quality = {key: psnr(image, pieces[key[0]]) for key, image in kept.items()}
 shown = [image for name in pieces for image in (pieces[name], *(kept[name, f] for f in FACTORS))]
 titles = [title for name in pieces for title in ("original", *(f"f = {f}: {quality[name, f]:.1f} dB" for f in FACTORS))]
-fig = plots.grid(shown, titles, columns=5, size=1.8)
+fig = plots.image_grid(shown, titles, columns=5, size=1.8)
 plots.show(fig, "A piece of a tower and of a dahlia, and what four VAEs make of them. At f = 2 they look like the "
            "originals, at 4 fine lines soften, at 8 pillars and petals blur, at 16 a grey tower and an orange cloud "
            "are left.")
@@ -846,7 +849,8 @@ with torch.no_grad():
 
     broken = {"right": through(mine, pictures), "ordinary padding": through(shifted, pictures),
               "in [0, 1]": through(mine, to_unit(pictures)), "halves exchanged": through(mine, pictures, half=1)}
-fig = plots.grid([image for images in broken.values() for image in images[2:7]], columns=5, rows=list(broken), size=1.2)
+fig = plots.image_grid([image for images in broken.values() for image in images[2:7]], columns=5,
+                       rows=list(broken), size=1.2)
 plots.show(fig, "Five scenes through the tiny VAE, rightly and with three mistakes. With ordinary padding they are "
            "moved to the lower right, and stripes appear at the other edges; in [0, 1] they are pale and in wrong "
            "colours; with the halves exchanged a yellow fog is left, with a glow where a thing was.")
@@ -880,12 +884,12 @@ print("ordinary padding moves the picture by (right, down)", moved(broken["ordin
 # > **Predict.** What does the encoder do, and what the decoder?
 
 # %%
-short_leash, short_log, _ = train(budget(250, fast=4), kl_weight=0.1)
+short_leash, short_log, _ = train(full_or_fast(250, fast=4), kl_weight=0.1)
 with torch.no_grad():
     mean, logvar = short_leash.moments(small[:5]).chunk(2, dim=1)
     collapsed = to_unit(short_leash.decode(mean))
 
-fig = plots.grid([*to_unit(small[:5]), *collapsed], columns=5, rows=["original", "KL weight 0.1"], size=1.2)
+fig = plots.image_grid([*to_unit(small[:5]), *collapsed], columns=5, rows=["original", "KL weight 0.1"], size=1.2)
 plots.show(fig, "Five scenes, and below them what a VAE with a strong KL term makes of each: five times one "
            "grey with a greenish rim.")
 print(f"KL {short_log[-20:, 1].mean():.1f} nats a scene; sigma {torch.exp(0.5 * logvar).mean():.2f}, "

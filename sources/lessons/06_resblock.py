@@ -27,10 +27,10 @@ from tinyldm.data.digits import Digits
 from tinyldm.forward_diffusion import scaled_linear_betas
 from tinyldm.machine import choose_device
 from tinyldm_course.lessons import plots, widgets
-from tinyldm_course.lessons.helpers import budget, photograph, same
-from tinyldm_course.lessons.model_map import where_we_are
+from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast, photograph
+from tinyldm_course.lessons.model_map import show_model_map
 
-plots.use()
+plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
 torch.manual_seed(0)
 print("This lesson runs on", DEVICE.type)
@@ -42,7 +42,7 @@ print("This lesson runs on", DEVICE.type)
 # little in common, so the network must be told which one it faces. The ResBlock is where it is told.
 
 # %%
-where_we_are("ResBlock")
+show_model_map("ResBlock")
 
 # %% [markdown]
 # ## How to write the time
@@ -91,7 +91,7 @@ print("t = 1:", timestep_embedding(torch.tensor([1]), 4)[0])
 
 # %%
 t = torch.randint(1000, (64,))
-print(same(timestep_embedding(t, 320), package.timestep_embedding(t, 320)))     # 320 numbers, as in Stable Diffusion
+print(confirm_equal(timestep_embedding(t, 320), package.timestep_embedding(t, 320)))   # 320, as in Stable Diffusion
 
 # %% [markdown]
 # Turn the time yourself. Each clock below is one pair (cosine, sine). Which hand tells `t = 10` from `t = 12`, and
@@ -108,7 +108,7 @@ def clocks(ax, t):
         ax.text(2.4 * i, -1.5, f"$f_{i}$", ha="center")
     ax.set(xlim=(-1.2, 10.8), ylim=(-1.9, 1.2), aspect="equal")
     ax.set_title(f"t = {t}", loc="center")
-    plots.bare(ax)
+    plots.hide_axes(ax)
 
 
 widgets.dial(clocks, {"t": range(0, 1000)}, strip=[{"t": t} for t in (10, 12, 900)], size=(3.0, 1.1),
@@ -120,7 +120,7 @@ table = timestep_embedding(torch.arange(1000), 64)                 # (1000, 64)
 near = F.normalize(table, dim=1) @ F.normalize(table[500], dim=0)    # (1000,) how alike to t = 500
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), width_ratios=[3, 2])
-plots.heat(left, table.T, "timestep t", "number of the embedding", "All timesteps, 64 numbers each")
+plots.heat_map(left, table.T, "timestep t", "number of the embedding", "All timesteps, 64 numbers each")
 left.axhline(31.5, color=plots.BLACK, linewidth=0.8)
 left.text(985, 29, "cosines", ha="right")
 left.text(985, 60, "sines", ha="right")
@@ -194,7 +194,7 @@ x = torch.tensor([1.0, 3.0]).reshape(1, 2, 1, 1)
 for groups in (1, 2):
     print(groups, "group(s):", group_norm(x, groups, torch.ones(2), torch.zeros(2)).flatten().tolist())
 x, gamma, delta = torch.randn(2, 8, 5, 5), torch.randn(8), torch.randn(8)
-print(same(group_norm(x, 4, gamma, delta), F.group_norm(x, 4, gamma, delta), said="Yours equals PyTorch's"))
+print(confirm_equal(group_norm(x, 4, gamma, delta), F.group_norm(x, 4, gamma, delta), claim="Yours equals PyTorch's"))
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -232,7 +232,7 @@ mine = ResBlock(32, 64, t_emb_dim=128, groups=8).to(DEVICE)
 mine.load_state_dict(theirs.state_dict())
 
 x, t_emb = torch.randn(4, 32, 16, 16, device=DEVICE), torch.randn(4, 128, device=DEVICE)
-print(same(mine(x, t_emb), theirs(x, t_emb)))
+print(confirm_equal(mine(x, t_emb), theirs(x, t_emb)))
 
 # %% [markdown]
 # ## Look inside
@@ -260,7 +260,7 @@ fig, axes = plt.subplots(1, 8, figsize=(9.4, 1.6))
 for ax, (name, maps) in zip(axes, stages.items()):
     ax.imshow(maps[0, 5].cpu(), cmap=plots.DIVERGING, vmin=-2.5, vmax=2.5)
     ax.set_title(name, loc="center", fontsize=8.5)
-    plots.bare(ax)
+    plots.hide_axes(ax)
 plots.show(fig, "One channel of the flower after each layer of the block: the input; normalised, with stronger "
            "contrast; SiLU, the negative side flattened; the first convolution, faint edges; the time added, the "
            "whole map shifted to orange; norm and SiLU; the second convolution; and the sum, which looks like the "
@@ -327,7 +327,7 @@ def losses(model, ts):
     return [(model(schedule.q_sample(digits, t, eps), t) - eps).square().mean().item() for t in every]
 
 
-STEPS = budget(400, fast=10)
+STEPS = full_or_fast(400, fast=10)
 told, untold = train(True, STEPS), train(False, STEPS)
 
 # %%
@@ -383,7 +383,7 @@ for row, t in zip(axes, (10, 900)):
 for i, ax in enumerate(axes[0]):
     ax.set_title(f"channel {i}" if i < 8 else "noise found", loc="center", fontsize=8.5)
 for ax in axes.flat:
-    plots.bare(ax)
+    plots.hide_axes(ax)
 plots.show(fig, "Eight channels of what the first block adds, and the noise that the network finds, for one "
            "noised digit: above when told t = 10, below when told t = 900. Several channels are faint in the "
            "upper row and strong in the lower; the noise found is stronger in the upper.")
@@ -405,8 +405,8 @@ with torch.no_grad():
     shifts = told.blocks[0].time_proj(F.silu(t_emb))        # (200, 32): one number a channel, at each t
 
 fig, ax = plt.subplots(figsize=plots.WIDE)
-plots.heat(ax, shifts.T, "timestep t", "channel", "What the first block adds to its channels",
-           extent=(0, 1000, 31.5, -0.5))
+plots.heat_map(ax, shifts.T, "timestep t", "channel", "What the first block adds to its channels",
+               extent=(0, 1000, 31.5, -0.5))
 plots.show(fig, "A heat map of the number that the time adds to each of the 32 channels, over t. Most rows are "
            "pale at small t and become strongly blue or orange towards t = 999; a few change sign on the way.")
 
@@ -441,8 +441,8 @@ def through(number, zero):
 with torch.no_grad():
     shown = [through(n, zero) for zero in (False, True) for n in (0, 5, 30)]
 pictures = [to_unit(maps / maps.std() / 2.5) for maps, _ in shown]
-fig = plots.grid(pictures, ["before", "after 5", "after 30 blocks"], columns=3, rows=["usual start", "zero start"],
-                 size=1.4)
+fig = plots.image_grid(pictures, ["before", "after 5", "after 30 blocks"], columns=3,
+                       rows=["usual start", "zero start"], size=1.4)
 plots.show(fig, "One channel of the flower before, after 5 and after 30 untrained blocks. With the usual start "
            "light and dark are reversed and the background fills with random texture; with the zero start all "
            "three are the same.")
@@ -487,8 +487,8 @@ def seen(number):
 
 fig, axes = plt.subplots(1, 3, figsize=(9, 2.9))
 for ax, number in zip(axes, (1, 2, 4)):
-    plots.heat(ax, (seen(number) + 1e-12).log10(), "x", "y", f"{number} block{'s' * (number > 1)}", signed=False,
-               vmin=-4, vmax=1, aspect="equal")
+    plots.heat_map(ax, (seen(number) + 1e-12).log10(), "x", "y", f"{number} block{'s' * (number > 1)}", signed=False,
+                   vmin=-4, vmax=1, aspect="equal")
 axes[-1].images[0].colorbar.set_label("log₁₀ |gradient|")
 plots.show(fig, "Where the middle output pixel looks, on a logarithmic scale, after 1, 2 and 4 blocks: a bright "
            "square of 5 and of 9 pixels on a side, then a spot of about 12 that fades before the edge of its 17. Far "
@@ -533,7 +533,7 @@ class Upsample(nn.Module):
 x = torch.randn(2, 16, 8, 8, device=DEVICE)
 for yours, their in ((Downsample(16), package.Downsample(16)), (Upsample(16), package.Upsample(16))):
     yours.load_state_dict(their.state_dict())
-    print(same(yours.to(DEVICE)(x), their.to(DEVICE)(x)))
+    print(confirm_equal(yours.to(DEVICE)(x), their.to(DEVICE)(x)))
 
 # %% [markdown]
 # Why not a *transposed* convolution, which doubles in one go? Feed both a plain grey picture, untrained:
@@ -547,7 +547,7 @@ with torch.no_grad():
 fig, axes = plt.subplots(1, 2, figsize=(6.5, 3))
 for ax, (name, y) in zip(axes, both.items()):
     inner = y[0, 0, 3:-3, 3:-3]                  # without the border, where zeros were padded
-    plots.heat(ax, inner - inner.mean(), "x", "y", name, vmax=0.5, aspect="equal")
+    plots.heat_map(ax, inner - inner.mean(), "x", "y", name, vmax=0.5, aspect="equal")
 plots.show(fig, "A plain grey picture, doubled in size in two ways, its mean taken away. Repeating and convolving "
            "leaves it plain; the transposed convolution puts a checkerboard on it.")
 

@@ -26,10 +26,10 @@ from tinyldm import LatentDiffusion, capture_attention
 from tinyldm import spatial_transformer as package
 from tinyldm.machine import choose_device
 from tinyldm_course.lessons import plots, widgets
-from tinyldm_course.lessons.helpers import photograph, same
-from tinyldm_course.lessons.model_map import where_we_are
+from tinyldm_course.lessons.helpers import confirm_equal, photograph
+from tinyldm_course.lessons.model_map import show_model_map
 
-plots.use()
+plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
 torch.manual_seed(0)
 print("This lesson runs on", DEVICE.type)
@@ -41,7 +41,7 @@ print("This lesson runs on", DEVICE.type)
 # the right half does, and read a caption. Both are the same operation, *attention*; only who is asked differs.
 
 # %%
-where_we_are("SpatialTransformer", "text encoder")
+show_model_map("SpatialTransformer", "text encoder")
 
 # %% [markdown]
 # ## Attention on six numbers
@@ -73,7 +73,7 @@ mixed = weights @ v                                         # (3, 2): what each 
 
 fig, axes = plt.subplots(1, 3, figsize=(9.2, 2.9))
 for ax, values, name in ((axes[0], scores, "scores"), (axes[1], weights, "weights: each row sums to 1")):
-    plots.heat(ax, values, "answers", "asks", name, signed=False, aspect="equal")
+    plots.heat_map(ax, values, "answers", "asks", name, signed=False, aspect="equal")
     ax.set(xticks=range(3), xticklabels="ABC", yticks=range(3), yticklabels="ABC")
     for i in range(3):
         for j in range(3):
@@ -171,7 +171,7 @@ mine = Attention(query_dim=32, context_dim=24, heads=4).to(DEVICE)
 mine.load_state_dict(theirs.state_dict())
 
 x, context = torch.randn(2, 100, 32, device=DEVICE), torch.randn(2, 7, 24, device=DEVICE)
-print(same(mine(x, context), theirs(x, context)))
+print(confirm_equal(mine(x, context), theirs(x, context)))
 
 # %% [markdown]
 # Yours forms the table of weights; the package's calls `F.scaled_dot_product_attention`, which gives the same numbers
@@ -206,7 +206,7 @@ def as_picture(pixels):
     return pixels[0].reshape(64, 64, 3).permute(2, 0, 1)
 
 
-fig = plots.grid([as_picture(right), as_picture(wrong)], ["flatten, transpose", "reshape only"], size=2.2)
+fig = plots.image_grid([as_picture(right), as_picture(wrong)], ["flatten, transpose", "reshape only"], size=2.2)
 plots.show(fig, "The flower after flattening and drawing each query as the colour of its pixel. With the "
            "transpose it is the flower; with reshape alone it is nine small grey flowers in three rows.")
 
@@ -225,12 +225,12 @@ asking = F.normalize(colours - colours.mean(0), dim=1) * 4     # direction of th
 
 def answers(ax, pixel):
     weights = (asking @ asking[pixel]).softmax(0).reshape(32, 32)
-    plots.picture(ax, weights / weights.max(), f"pixel {pixel}")
+    plots.plot_image(ax, weights / weights.max(), f"pixel {pixel}")
     ax.plot(pixel % 32, pixel // 32, "+", color=plots.ORANGE, markersize=12, markeredgewidth=2.5)
 
 
 fig, ax = plt.subplots(figsize=(2.2, 2.3))
-plots.picture(ax, small[0], "32 × 32 pixels")
+plots.plot_image(ax, small[0], "32 × 32 pixels")
 plots.show(fig, "The flower, reduced to 32 by 32 pixels: orange petals on a dark green ground.")
 widgets.dial(answers, {"pixel": range(1024)}, strip=[{"pixel": p} for p in (432, 530, 100, 980)],
              alt="Four maps of whom one pixel listens to. Asked from the red centre, the centre lights up; asked "
@@ -256,7 +256,7 @@ scores = -(colours[:, None] - keys).square().sum(-1) * 20                       
 weights = scores.softmax(-1)                                                           # (1024, 3)
 
 maps = [weights[:, i].reshape(32, 32) for i in range(3)]
-fig = plots.grid([small[0], *maps], ["picture", *(f"“{word}”" for word in words)], size=1.9)
+fig = plots.image_grid([small[0], *maps], ["picture", *(f"“{word}”" for word in words)], size=1.9)
 plots.show(fig, "The flower, and three maps of how much each pixel listens to the words orange, green and dark: "
            "orange covers the petals, green and dark share the ground.")
 
@@ -272,7 +272,7 @@ plots.show(fig, "The flower, and three maps of how much each pixel listens to th
 says = {"its own colours": keys, "“orange” says blue": torch.tensor([[0.20, 0.45, 0.95], *keys[1:].tolist()])}
 repainted = [(weights @ values).T.reshape(3, 32, 32) for values in says.values()]
 
-fig = plots.grid([small[0], *repainted], ["picture", *says], size=1.9)
+fig = plots.image_grid([small[0], *repainted], ["picture", *says], size=1.9)
 plots.show(fig, "The flower, and two pictures painted only with three values, mixed by the attention weights. "
            "With the words' own colours it is a flat orange flower; when the word orange says blue, the same "
            "flower is blue.")
@@ -326,7 +326,8 @@ class FeedForward(nn.Module):
 
 line = torch.linspace(-3, 3, 61)
 fig, axes = plt.subplots(1, 2, figsize=(8, 3))
-plots.heat(axes[0], line[:, None] * F.gelu(line)[None], "gate", "value", "value · GELU(gate)", extent=(-3, 3, 3, -3))
+plots.heat_map(axes[0], line[:, None] * F.gelu(line)[None], "gate", "value", "value · GELU(gate)",
+               extent=(-3, 3, 3, -3))
 axes[1].plot(line, F.gelu(line), color=plots.BLUE, label="GELU")
 axes[1].plot(line, F.relu(line), "--", color=plots.GREY, label="ReLU")
 axes[1].set(xlabel="gate", ylabel="how far it opens", title="The gate")
@@ -380,7 +381,7 @@ mine = SpatialTransformer(64, context_dim=24, heads=4, groups=16).to(DEVICE)
 mine.load_state_dict(theirs.state_dict())
 
 x, context = torch.randn(2, 64, 8, 8, device=DEVICE), torch.randn(2, 7, 24, device=DEVICE)
-print(same(mine(x, context), theirs(x, context)))
+print(confirm_equal(mine(x, context), theirs(x, context)))
 
 # %% [markdown]
 # ## It does not know where anything is
@@ -395,7 +396,7 @@ with torch.no_grad():
     out = mine(shuffled, context).flatten(2)
     back = torch.empty_like(out)
     back[:, :, order] = out
-    print(same(back.reshape(x.shape), mine(x, context), said="Shuffled and back equals unshuffled"))
+    print(confirm_equal(back.reshape(x.shape), mine(x, context), claim="Shuffled and back equals unshuffled"))
 
 # %% [markdown]
 # Not at all! There is no "left" and no "above" in it: a transformer over pixels treats them as a bag. Language models
@@ -460,21 +461,21 @@ def word_over_image(ax, word, step):
     """The image, darkened where the word was not read, at one step (0 is the noisiest)."""
     place = word_maps[step, :, 1 + word].reshape(1, 1, 8, 8)
     strength = F.interpolate(place / place.max(), size=image.shape[1:], mode="bilinear")[0]
-    plots.picture(ax, image.cpu() * (0.12 + 0.88 * strength), f"{pieces[word]}, step {step}")
+    plots.plot_image(ax, image.cpu() * (0.12 + 0.88 * strength), f"{pieces[word]}, step {step}")
 
 
 def mean_over_steps(ax, word):
     place = word_maps.mean(0)[:, 1 + word].reshape(1, 1, 8, 8)
     strength = F.interpolate(place / place.max(), size=image.shape[1:], mode="bilinear")[0]
-    plots.picture(ax, image.cpu() * (0.12 + 0.88 * strength), pieces[word])
+    plots.plot_image(ax, image.cpu() * (0.12 + 0.88 * strength), pieces[word])
 
 
 fig, axes = plt.subplots(2, 6, figsize=(9, 3.3))
-plots.picture(axes[0, 0], image.cpu(), "the picture")
+plots.plot_image(axes[0, 0], image.cpu(), "the picture")
 for word, ax in zip(range(len(pieces)), list(axes.flat)[1:]):
     mean_over_steps(ax, word)
 for ax in axes.flat:
-    plots.bare(ax)
+    plots.hide_axes(ax)
 plots.show(fig, f"The picture made from the caption “{CAPTION}”, and the same picture once for each word, bright "
            "where that word was read most. “circle” and “above” light up at the circle, “square” at the square, both "
            "on an almost dark picture; under the other words, colours and ground among them, nearly the whole "
@@ -527,7 +528,7 @@ def word_by_head(ax, word, head):
     """The image, darkened where one head of the last layer did not read the word."""
     place = last_layer[head, :, 1 + word].reshape(1, 1, 8, 8)
     strength = F.interpolate(place / place.max(), size=image.shape[1:], mode="bilinear")[0]
-    plots.picture(ax, image.cpu() * (0.12 + 0.88 * strength), f"{pieces[word]}, head {head}: {place.mean():.1%}")
+    plots.plot_image(ax, image.cpu() * (0.12 + 0.88 * strength), f"{pieces[word]}, head {head}: {place.mean():.1%}")
 
 
 widgets.dial(word_by_head, {"word": range(len(pieces)), "head": range(4)},
@@ -557,7 +558,7 @@ print("All words together get:", ", ".join(f"head {head} {share:.0%}" for head, 
 wrong = scores.softmax(dim=0)                                   # columns sum to 1: over the pixels
 painted = {"right axis": weights @ keys, "wrong axis": wrong @ keys, "wrong, × 300": 300 * wrong @ keys}
 
-fig = plots.grid([p.T.reshape(3, 32, 32) for p in painted.values()], list(painted), size=1.9)
+fig = plots.image_grid([p.T.reshape(3, 32, 32) for p in painted.values()], list(painted), size=1.9)
 plots.show(fig, "The flower painted with three word values. With the right axis it is an orange flower; with the "
            "wrong one the picture is black; 300 times brighter it shows unevenly lit patches.")
 

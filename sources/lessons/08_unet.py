@@ -29,10 +29,10 @@ from tinyldm.machine import choose_device
 from tinyldm.resblock import Downsample, ResBlock, TimeMLP, Upsample, timestep_embedding  # yours of lesson 06
 from tinyldm.spatial_transformer import SpatialTransformer  # yours of lesson 07
 from tinyldm_course.lessons import plots
-from tinyldm_course.lessons.helpers import same
-from tinyldm_course.lessons.model_map import where_we_are
+from tinyldm_course.lessons.helpers import confirm_equal
+from tinyldm_course.lessons.model_map import show_model_map
 
-plots.use()
+plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
 torch.manual_seed(0)
 print("This lesson runs on", DEVICE.type)
@@ -46,7 +46,7 @@ print("This lesson runs on", DEVICE.type)
 # left is the plumbing, and the plumbing is where U-Nets are got wrong.
 
 # %%
-where_we_are("U-Net", "ResBlock", "SpatialTransformer")
+show_model_map("U-Net", "ResBlock", "SpatialTransformer")
 
 # %% [markdown]
 # ## Why a U?
@@ -221,7 +221,7 @@ mine.load_state_dict(theirs.state_dict())
 z_t, t = torch.randn(2, 4, 8, 8, device=DEVICE), torch.tensor([10, 900], device=DEVICE)
 context = torch.randn(2, 32, config.context_dim, device=DEVICE)
 with torch.no_grad():
-    print(same(mine(z_t, t, context), theirs(z_t, t, context), tolerance=1e-4))
+    print(confirm_equal(mine(z_t, t, context), theirs(z_t, t, context), tolerance=1e-4))
 
 # %% [markdown]
 # ## Watch the sizes flow
@@ -446,13 +446,13 @@ for hook in hooks:
     hook.remove()
 
 fig, axes = plt.subplots(1, 8, figsize=(9.4, 1.7))
-plots.picture(axes[0], to_unit(scene), "the scene")
+plots.plot_image(axes[0], to_unit(scene), "the scene")
 for ax, (label, feature) in zip(axes[1:7], maps.items()):
     channel = feature[feature.flatten(1).std(1).argmax()]           # the liveliest
     ax.imshow(channel.cpu(), cmap=plots.DIVERGING, vmin=-channel.abs().max(), vmax=channel.abs().max())
     ax.set_title(label, loc="center", fontsize=8.5)
-    plots.bare(ax)
-plots.picture(axes[7], as_image(prediction), "its guess")
+    plots.hide_axes(ax)
+plots.plot_image(axes[7], as_image(prediction), "its guess")
 plots.show(fig, f"A scene ({caption}), the liveliest channel of the feature map after each stage of the U-Net, "
            "from 8 by 8 down to 4 by 4 and up again, and the picture that the U-Net guesses from the noised "
            "latent: the triangle, and the square with soft corners. The first maps are specks; the last is orange "
@@ -495,7 +495,7 @@ changes = {"as it is": lambda s: s, "a, b exchanged": lambda s: [s[1], s[0], *s[
            "c, d silenced": lambda s: [s[0], s[1], 0 * s[2], 0 * s[3]],
            "all silenced": lambda s: [0 * x for x in s]}
 guesses = [as_image(answer_with(change, z_t, t, context)) for change in changes.values()]
-fig = plots.grid(guesses, list(changes), size=1.7)
+fig = plots.image_grid(guesses, list(changes), size=1.7)
 plots.show(fig, "The trained U-Net's guess with its skips as they are: a triangle and a square with soft corners. With "
            "a and b exchanged the square is torn; with b silenced hardly anything is left of it; with c and d "
            "silenced nothing is worse; with all silenced both things are misshapen.")

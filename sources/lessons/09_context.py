@@ -37,10 +37,10 @@ from tinyldm.training import tokenizer as package
 from tinyldm.training.clip import pad_tokens, place_waves
 from tinyldm.training.export import clip_of
 from tinyldm_course.lessons import plots, widgets
-from tinyldm_course.lessons.helpers import budget, photograph, same
-from tinyldm_course.lessons.model_map import where_we_are
+from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast, photograph
+from tinyldm_course.lessons.model_map import show_model_map
 
-plots.use()
+plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
 print("This lesson runs on", DEVICE.type)
 torch.manual_seed(0)
@@ -54,7 +54,7 @@ tokenizer = model.text_encoder.tokenizer
 # and does not ask where it came from. This lesson makes three kinds of it.
 
 # %%
-where_we_are("caption", "text encoder")
+show_model_map("caption", "text encoder")
 
 # %% [markdown]
 # ## Pieces of words
@@ -202,7 +202,7 @@ mine.requires_grad_(False)
 
 captions = ["a red circle above a blue square", "a large yellow star", ""]
 tokens = tokenize(tokenizer, captions, 32).to(DEVICE)
-print(same(mine(tokens), model.encode_text(captions), tolerance=1e-4))
+print(confirm_equal(mine(tokens), model.encode_text(captions), tolerance=1e-4))
 
 # %% [markdown]
 # That is the whole text encoder. Stable Diffusion 1's has 12 such layers of width 768, and 77 positions instead of
@@ -229,7 +229,8 @@ with torch.no_grad():
                            for a, b in pairs.values()])                               # (3, 32)
 
 fig, ax = plt.subplots(figsize=(9, 2.3))
-plots.heat(ax, changes, "position: start, three words, end, padding", "", "How much each vector changes", signed=False)
+plots.heat_map(ax, changes, "position: start, three words, end, padding", "", "How much each vector changes",
+               signed=False)
 ax.set_yticks(range(3), list(pairs))
 plots.show(fig, "A heat map, three pairs of captions down, 32 positions across: how far the two vectors of a position "
                 "are apart. All positions before the word that differs are alike; that word and all after it, the end "
@@ -336,10 +337,10 @@ def as_tokens(captions):
     return pad_tokens(tokenizer, captions, 32)[:, :LONGEST].to(DEVICE)
 
 
-images, said, _ = scenes_with_captions(0, budget(6000, 200))
+images, said, _ = scenes_with_captions(0, full_or_fast(6000, 200))
 texts = as_tokens([caption.text for caption in said])
 
-STEPS = budget(900, 4)
+STEPS = full_or_fast(900, 4)
 torch.manual_seed(0)
 clip = SmallClip().to(DEVICE)
 optimizer = torch.optim.AdamW(clip.parameters(), weight_decay=0.05)
@@ -371,7 +372,7 @@ plots.show(fig, f"The contrastive loss begins at {losses[0]:.2f}, near log 64, t
 # Eight fresh scenes and their captions, all similarities. The diagonal should be the largest of its row and column.
 
 # %%
-test_images, test_said, test_scenes = scenes_with_captions(5, budget(512, 64))
+test_images, test_said, test_scenes = scenes_with_captions(5, full_or_fast(512, 64))
 test_texts = as_tokens([caption.text for caption in test_said])
 similarity = clip.embed_image(test_images[:8]) @ clip.embed_text(test_texts[:8]).T
 
@@ -379,7 +380,7 @@ own = torch.arange(8, device=DEVICE)
 rows, columns = ((similarity.argmax(dim) == own).sum().item() for dim in (0, 1))
 
 fig, ax = plt.subplots(figsize=(9, 4))
-plots.heat(ax, similarity.T, "picture", "", "Similarity of captions and pictures")
+plots.heat_map(ax, similarity.T, "picture", "", "Similarity of captions and pictures")
 ax.set_yticks(range(8), [textwrap.fill(caption.text, 46) for caption in test_said[:8]], fontsize=8)
 plots.show(fig, "A heat map of eight captions and eight pictures: the similarity of each caption with each picture. "
                 f"The largest is on the diagonal in {rows} of 8 rows and {columns} of 8 columns.")
@@ -489,7 +490,7 @@ example = test_images[:1]
 with torch.no_grad():
     seen = encoder.clip(pixel_values=encoder.preprocess(example)).last_hidden_state     # (1, 1 + 64, 128)
     patches = seen @ encoder.to_context.weight.T + encoder.to_context.bias
-print(same(patches, model.encode_image(to_unit(example)), tolerance=1e-4))
+print(confirm_equal(patches, model.encode_image(to_unit(example)), tolerance=1e-4))
 
 # %% [markdown]
 # Now draw with the empty caption's vectors and, behind them, a picture's. In a fifth of the shipped model's training
@@ -500,9 +501,9 @@ print(same(patches, model.encode_image(to_unit(example)), tolerance=1e-4))
 
 # %%
 given = torch.cat([to_unit(test_images[:4]).cpu(), photograph(64)[None]]).to(DEVICE)
-made = [model.generate([""] * len(given), image_context=model.encode_image(given), steps=budget(25, 2),
+made = [model.generate([""] * len(given), image_context=model.encode_image(given), steps=full_or_fast(25, 2),
                        generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
-fig = plots.grid(torch.cat([given, *made]), columns=5, rows=["given", "seed 0", "seed 1"], size=1.5)
+fig = plots.image_grid(torch.cat([given, *made]), columns=5, rows=["given", "seed 0", "seed 1"], size=1.5)
 plots.show(fig, "Top row: four scenes of the small world and a photograph of a flower. Below, two pictures each that "
                 "the model drew from the vectors of the given picture alone, without words. Grounds, places and most "
                 "colours are those of the given scene, the shapes mostly others. For the flower there are odd shapes, "
@@ -545,7 +546,7 @@ class Labels(nn.Module):
 labels, theirs = Labels(10, 64).to(DEVICE), ClassEncoder(10, 64).to(DEVICE)
 theirs.load_state_dict(labels.state_dict())
 label = torch.tensor([3, 1, 4], device=DEVICE)
-print(same(labels(label), theirs(label)))
+print(confirm_equal(labels(label), theirs(label)))
 print("weights of four pixels over one vector:", torch.randn(4, 1).softmax(-1).flatten().tolist())
 
 # %% [markdown]
@@ -571,7 +572,7 @@ torch.manual_seed(0)
 unet = UNet(UNetConfig(in_channels=1, out_channels=1, channels=(32, 48), blocks_per_level=1, transformer_depth=(1, 1),
                        heads=(2, 3), context_dim=64, groups=8)).to(DEVICE)
 optimizer = torch.optim.AdamW([*unet.parameters(), *labels.parameters()], betas=(0.9, 0.99))
-STEPS = budget(600, 4)
+STEPS = full_or_fast(600, 4)
 for step in range(STEPS):
     for group in optimizer.param_groups:
         group["lr"] = 2e-3 * min(1, (step + 1) / 50) * (1 + math.cos(math.pi * step / STEPS)) / 2
@@ -591,7 +592,7 @@ def write(label, guidance_scale=2.0, seed=0):
     """Digits (B, 1, 8, 8) in [0, 1] for labels (B,)."""
     z = torch.randn(len(label), 1, 8, 8, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
     network = guided(unet, labels(label), labels.null().expand(len(label), -1, -1), guidance_scale)
-    z0 = ddim(network, z, schedule, timesteps(schedule, budget(25, 2)))
+    z0 = ddim(network, z, schedule, timesteps(schedule, full_or_fast(25, 2)))
     return to_unit(z0 * spread)
 
 
@@ -602,7 +603,7 @@ def sheet(ax, guidance):
     """Four rows of digits, a column for each label."""
     apart = F.pad(WRITTEN[guidance], (1, 1, 1, 1), value=0.35)                    # a grey frame around each digit
     rows = apart.reshape(4, 10, 10, 10).permute(0, 2, 1, 3).reshape(40, 100)
-    plots.picture(ax, rows, f"guidance {guidance:g}")
+    plots.plot_image(ax, rows, f"guidance {guidance:g}")
 
 
 widgets.dial(sheet, {"guidance": tuple(WRITTEN)}, strip=[{"guidance": w} for w in (0.0, 1.0, 4.0)], size=(3.1, 1.6),

@@ -35,10 +35,10 @@ from tinyldm.latent_diffusion import model_folder
 from tinyldm.machine import choose_device
 from tinyldm.training.run import MovingAverage
 from tinyldm_course.lessons import plots, widgets
-from tinyldm_course.lessons.helpers import budget, same
-from tinyldm_course.lessons.model_map import where_we_are
+from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast
+from tinyldm_course.lessons.model_map import show_model_map
 
-plots.use()
+plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
 SEED = 0                     # of weights, batches and noise
 torch.manual_seed(SEED)
@@ -51,7 +51,7 @@ print("This lesson runs on", DEVICE.type)
 # U-Net learns, from noisy latents and the contexts of their captions. No sampler and no decoder takes part.
 
 # %%
-where_we_are("VAE encoder", "forward diffusion", "text encoder", "U-Net")
+show_model_map("VAE encoder", "forward diffusion", "text encoder", "U-Net")
 
 # %% [markdown]
 # ## A small world
@@ -77,7 +77,7 @@ wordings = [(f"a {c} {s}", f"{c} {s}", f"a large {c} {s} on a black background")
 print(len(world), "pictures,", len(kinds), "kinds of things. The first is called", ", ".join(map(repr, wordings[0])))
 
 # %%
-fig = plots.grid(to_unit(images[::4]), [f"{c} {s}" for c, s in kinds], columns=6, size=1.3)
+fig = plots.image_grid(to_unit(images[::4]), [f"{c} {s}" for c, s in kinds], columns=6, size=1.3)
 plots.show(fig, "Twelve pictures, each with one large thing in the upper left corner of a black square: rings, "
                 "triangles and crosses in red, green, blue and yellow.")
 
@@ -107,7 +107,7 @@ print("z0 has a standard deviation of", round((scale * mean).std().item(), 2),
       "and each draw moves a number by about", round((scale * std).mean().item(), 3))
 
 # %%
-plots.show(plots.latent(scale * mean[0], "the latent of the first picture"),
+plots.show(plots.latent_maps(scale * mean[0], "the latent of the first picture"),
            "The four channels of a latent, 8 by 8 numbers each: a plain ground, and where the ring is, in the upper "
            "left corner, a patch of other numbers, about five wide, different in each channel.")
 
@@ -148,8 +148,8 @@ every = torch.arange(len(images), device=DEVICE)
 z0, eps = draw_z0(every), torch.randn(mean.shape).to(DEVICE)
 t = torch.randint(1000, (len(every),)).to(DEVICE)
 print("loss of an answer of 0:", round(my_loss(knows_nothing, z0, contexts[:, 0], t, eps).item(), 2))
-print(same(my_loss(model.unet, z0, contexts[:, 0], t, eps),
-           diffusion_loss(model.unet, schedule, z0, contexts[:, 0], t, eps)))
+print(confirm_equal(my_loss(model.unet, z0, contexts[:, 0], t, eps),
+                    diffusion_loss(model.unet, schedule, z0, contexts[:, 0], t, eps)))
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -201,8 +201,9 @@ def overfit(steps, forget_zero_grad=False, other_network=False):
     return losses
 
 
-trials = {"right": overfit(budget(60, 3)), "zero_grad forgotten": overfit(budget(60, 3), forget_zero_grad=True),
-          "another network's weights": overfit(budget(60, 3), other_network=True)}
+trials = {"right": overfit(full_or_fast(60, 3)),
+          "zero_grad forgotten": overfit(full_or_fast(60, 3), forget_zero_grad=True),
+          "another network's weights": overfit(full_or_fast(60, 3), other_network=True)}
 
 # %%
 fig, ax = plt.subplots(figsize=plots.WIDE)
@@ -285,7 +286,7 @@ for step in range(50):
     trained.weight.data += torch.randn(3, 3)                # stands for a step of training
     follow(mine, trained, step, decay=0.99)
     theirs.update(trained, step)
-print(same(mine.weight, theirs.module.weight))
+print(confirm_equal(mine.weight, theirs.module.weight))
 
 # %% [markdown]
 # One number that rises to 1 and jitters, and three averages of it, with the decay alone (without the second term).
@@ -352,7 +353,7 @@ def train(unet, contexts, steps, batch=32, lr=1e-3, drop=0.1, decay=0.995, keep=
 # > first in the pictures, when colours, places and shapes are learnt: which is first, which last?
 
 # %%
-STEPS = budget(2400, 12)
+STEPS = full_or_fast(2400, 12)
 looks = [max(1, round(STEPS * share)) for share in (0.05, 0.15, 0.4, 1)]
 torch.manual_seed(SEED)
 unet = new_unet()
@@ -397,14 +398,14 @@ plots.show(fig, f"The loss of each batch and its mean over 40 steps: it falls st
 def drawn(network, captions, seed=0):
     """Pictures (B, 3, 64, 64) in [0, 1] of these captions, made by this U-Net."""
     whole = LatentDiffusion(network, vae, model.text_encoder, schedule)
-    return whole.generate(captions, steps=budget(20, 2), guidance_scale=3.0,
+    return whole.generate(captions, steps=full_or_fast(20, 2), guidance_scale=3.0,
                           generator=torch.Generator().manual_seed(seed))
 
 
 shown = [f"a {colour} {shape}" for colour, shape in kinds][::2]
 film = torch.cat([drawn(network, shown) for network in kept.values()])
-fig = plots.grid(film, [caption.replace("a ", "") for caption in shown], columns=len(shown),
-                 rows=[f"{step} steps" for step in kept], size=1.25)
+fig = plots.image_grid(film, [caption.replace("a ", "") for caption in shown], columns=len(shown),
+                       rows=[f"{step} steps" for step in kept], size=1.25)
 plots.show(fig, "Pictures of six captions from the same noise, a row for the U-Net after each of four numbers of "
                 "steps. 120: an orange and a blue ring, and four blots in about the right colours. 360: all six "
                 "shapes, the blue ones stained. 960 and 2400: all as the caption says.")
@@ -432,7 +433,7 @@ def marks(network, each=8):
     return shares(verdicts)
 
 
-progress = {step: marks(network, each=budget(8, 1)) for step, network in kept.items()}
+progress = {step: marks(network, each=full_or_fast(8, 1)) for step, network in kept.items()}
 MARKS = progress[STEPS]
 print("colour:", MARKS["colour"], "\nshape: ", MARKS["shape"])
 
@@ -529,14 +530,14 @@ big_captions = ["a large red circle", "a large yellow star on a black background
 
 def shipped(network, captions, seed=3):
     whole = LatentDiffusion(network, vae, model.text_encoder, schedule)
-    return whole.generate(captions, steps=budget(25, 2), generator=torch.Generator().manual_seed(seed))
+    return whole.generate(captions, steps=full_or_fast(25, 2), generator=torch.Generator().manual_seed(seed))
 
 
 film = torch.cat([shipped(network, big_captions) for network in snapshots.values()])
 
 # %%
-fig = plots.grid(film, [caption.replace(" on ", "\non ").replace(" above ", "\nabove ").replace(" to ", "\nto ")
-                        for caption in big_captions], columns=5, rows=list(snapshots), size=1.6)
+fig = plots.image_grid(film, [caption.replace(" on ", "\non ").replace(" above ", "\nabove ").replace(" to ", "\nto ")
+                              for caption in big_captions], columns=5, rows=list(snapshots), size=1.6)
 plots.show(fig, "Five captions, from one red circle to a green cross beside a pink star, drawn by the shipped U-Net "
                 "after 1, 10, 50 and 100 % of its training, a row each. 1 %: coloured patches. 10 %: colours and "
                 "grounds are mostly right, but things are melted or too many. 50 and 100 %: all as the captions say; "
@@ -552,7 +553,7 @@ def report(network, count):
                    for reading, scene, caption in zip(judge.read(pictures), asked, captions)])
 
 
-grown = {name: report(network, budget(96, 4)) for name, network in snapshots.items()}
+grown = {name: report(network, full_or_fast(96, 4)) for name, network in snapshots.items()}
 fig, ax = plt.subplots(figsize=plots.WIDE)
 for name, marker in zip(("background", "relation", "colour", "shape", "strict"), plots.MARKERS):
     ax.plot([100 * seen[name].value if name in seen else math.nan for seen in grown.values()], marker=marker,
@@ -583,7 +584,7 @@ plots.show(fig, "Shares of right answers after 1, 10, 50 and 100 % of the traini
 def short_run(contexts):
     """The losses of a short training with these contexts."""
     torch.manual_seed(SEED)
-    return train(new_unet(), contexts, budget(150, 5))[0]
+    return train(new_unet(), contexts, full_or_fast(150, 5))[0]
 
 
 curves = {"right captions": short_run(contexts), "off by one kind": short_run(contexts.roll(-len(PLACES), 0))}

@@ -41,10 +41,10 @@ from tinyldm.machine import choose_device
 from tinyldm.training.run import MovingAverage, adamw
 from tinyldm.training.train_all import CPU, GPU
 from tinyldm_course.lessons import plots, widgets
-from tinyldm_course.lessons.helpers import budget, photograph
-from tinyldm_course.lessons.model_map import where_we_are
+from tinyldm_course.lessons.helpers import full_or_fast, photograph
+from tinyldm_course.lessons.model_map import show_model_map
 
-plots.use()
+plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
 print("This lesson runs on", DEVICE.type)
 torch.manual_seed(0)
@@ -58,7 +58,7 @@ judge = Judge.load()
 # must be able to say it, the VAE must be able to show it.
 
 # %%
-where_we_are("text encoder", "U-Net", "VAE decoder")
+show_model_map("text encoder", "U-Net", "VAE decoder")
 
 # %% [markdown]
 # ## A heart
@@ -95,9 +95,9 @@ def hearts(seed, count):
     return scenes.to_tensor(pixels), captions, drawn
 
 
-new_images, new_captions, new_scenes = hearts(50, budget(600, 24))
+new_images, new_captions, new_scenes = hearts(50, full_or_fast(600, 24))
 titles = ["\n".join(textwrap.wrap(caption, 20)) for caption in new_captions[:6]]
-fig = plots.grid(to_unit(new_images[:6]), titles, columns=6, size=1.5)
+fig = plots.image_grid(to_unit(new_images[:6]), titles, columns=6, size=1.5)
 plots.show(fig, "Six pictures of one heart each, in several colours on plain grounds, with captions such as "
                 f"{new_captions[0]!r}.")
 
@@ -126,7 +126,7 @@ def brown_disc(ground):
 
 
 tried = torch.stack([*new_images[:2], brown_disc("white"), brown_disc("blue"), to_signed(photograph(64))])
-fig = plots.grid(to_unit(torch.cat([tried, there_and_back(tried)])), columns=5, rows=["given", "back"], size=1.5)
+fig = plots.image_grid(to_unit(torch.cat([tried, there_and_back(tried)])), columns=5, rows=["given", "back"], size=1.5)
 plots.show(fig, "Two hearts, two brown discs and a photograph of a flower, and what the VAE makes of them: hearts come "
                 "back as hearts with a blunt tip, brown comes back as red, the flower as an orange blot.")
 
@@ -211,7 +211,7 @@ def shape_of(image):
 # shapes.
 
 # %%
-COUNT = budget(96, 8)
+COUNT = full_or_fast(96, 8)
 fresh_images, fresh_captions, fresh_scenes = hearts(52, COUNT)
 old_scenes = [scene for scene in (scenes.draw(53, i) for i in range(3 * COUNT)) if len(scene.things) == 1][:COUNT]
 old_images = scenes.to_tensor(scenes.render(old_scenes))
@@ -232,11 +232,11 @@ asked = ["a large red heart", "a large blue heart on a white background", "a yel
 def draw(unet, captions, seed=0):
     """Pictures (B, 3, 64, 64) in [0, 1] by this U-Net."""
     whole = LatentDiffusion(unet, model.vae, model.text_encoder, model.schedule)
-    return whole.generate(captions, steps=budget(25, 2), generator=torch.Generator().manual_seed(seed)).cpu()
+    return whole.generate(captions, steps=full_or_fast(25, 2), generator=torch.Generator().manual_seed(seed)).cpu()
 
 
 before = draw(model.unet, asked)
-fig = plots.grid(before, [shape_of(image) for image in before], columns=6, size=1.45)
+fig = plots.image_grid(before, [shape_of(image) for image in before], columns=6, size=1.45)
 plots.show(fig, "Six pictures that the shipped model draws for captions with the word heart, and the shape that our "
                 "reader sees in them: " + ", ".join(shape_of(image) for image in before) + ".")
 
@@ -261,7 +261,7 @@ def cached(images, captions):
     return posterior.mean, (0.5 * posterior.logvar).exp(), context
 
 
-pixels, said, _ = scenes.batch(0, range(budget(1500, 48)))
+pixels, said, _ = scenes.batch(0, range(full_or_fast(1500, 48)))
 old = cached(scenes.to_tensor(pixels), [caption.text for caption in said])
 new = cached(new_images, new_captions)
 null_context = model.encode_text([""])
@@ -291,12 +291,12 @@ def teach(parts, steps, batch=64, lr=3e-4, decay=0.99):
     return average.module
 
 # %%
-STEPS = budget(550, 3)
+STEPS = full_or_fast(550, 3)
 taught = teach([old, new], STEPS)
 
 after = draw(taught, asked)
-fig = plots.grid(torch.cat([before, after]), [*(shape_of(image) for image in before), *(map(shape_of, after))],
-                 columns=6, rows=["before", "after"], size=1.45)
+fig = plots.image_grid(torch.cat([before, after]), [*(shape_of(image) for image in before), *(map(shape_of, after))],
+                       columns=6, rows=["before", "after"], size=1.45)
 plots.show(fig, "The same six captions from the same noise, before and after teaching. Our reader sees before: "
                 + ", ".join(map(shape_of, before)) + "; after: " + ", ".join(map(shape_of, after)) + ".")
 
@@ -350,7 +350,7 @@ pairs = ["a large red heart to the left of a large blue square", "a large yellow
          "a large green heart above a large red heart", "a small blue heart on a white background"]
 titles = [c.replace("large ", "").replace(" to ", "\nto ").replace(" above", "\nabove").replace(" on ", "\non ")
           for c in pairs]
-fig = plots.grid(draw(taught, pairs * 2, seed=5), titles, columns=4, rows=["first", "second"], size=1.7)
+fig = plots.image_grid(draw(taught, pairs * 2, seed=5), titles, columns=4, rows=["first", "second"], size=1.7)
 plots.show(fig, "Two rows of pictures for four captions: a heart left of a square, a star above a heart, two hearts, a "
                 "small heart. The other things are right; where a heart should be there is mostly a cross or a blob.")
 
@@ -372,8 +372,8 @@ forgetful = teach([new], max(1, STEPS // 3))
 old_words = ["a large red star", "a large blue square on a white background", "a large yellow ring", "a green cross",
              "a red circle above a blue square", "a pink triangle"]
 rows = [draw(unet, old_words, seed=4) for unet in (model.unet, taught, forgetful)]
-fig = plots.grid(torch.cat(rows), [c.replace(" on ", "\non ").replace(" above ", "\nabove ") for c in old_words],
-                 columns=6, rows=["shipped", "taught", "hearts only"], size=1.45)
+fig = plots.image_grid(torch.cat(rows), [c.replace(" on ", "\non ").replace(" above ", "\nabove ") for c in old_words],
+                       columns=6, rows=["shipped", "taught", "hearts only"], size=1.45)
 plots.show(fig, "Pictures of six old captions by three U-Nets: the shipped one, the one that was taught with old "
                 "pictures among the new ones, and the one that was taught with hearts alone. The first two draw what "
                 "was asked, the second with a red circle cut flat; the third a small star, a dented square, a "
@@ -421,7 +421,7 @@ WAY = {w: draw(between(w), ["a large red heart", "a large blue ring"], seed=6) f
 
 
 def on_the_way(ax, weight):
-    plots.picture(ax, torch.cat(list(WAY[weight]), dim=2), f"{weight:.0%} of the way")
+    plots.plot_image(ax, torch.cat(list(WAY[weight]), dim=2), f"{weight:.0%} of the way")
 
 
 widgets.dial(on_the_way, {"weight": tuple(WAY)}, strip=[{"weight": w} for w in (0.0, 0.5, 1.0)], size=(2.9, 1.8),
@@ -460,7 +460,7 @@ print(len(mine), "pictures;", summary(mine.skipped))
 
 # %%
 command = [sys.executable, "-m", "tinyldm", "train", "unet", "--start-from", "tiny", "--data", str(folder), "--steps",
-           str(budget(20, 1)), "--batch", "16", "--lr", "0.0003", "--out", str(folder / "run"),
+           str(full_or_fast(20, 1)), "--batch", "16", "--lr", "0.0003", "--out", str(folder / "run"),
            "--model", str(folder / "model"), "--device", "cuda" if DEVICE.type == "cuda" else "cpu"]
 done = subprocess.run(command, capture_output=True, text=True)
 if done.returncode:

@@ -31,10 +31,10 @@ from tinyldm.evaluation.statistics import share
 from tinyldm.machine import choose_device
 from tinyldm.reverse_diffusion import leading
 from tinyldm_course.lessons import plots, widgets
-from tinyldm_course.lessons.helpers import budget, same
-from tinyldm_course.lessons.model_map import where_we_are
+from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast
+from tinyldm_course.lessons.model_map import show_model_map
 
-plots.use()
+plots.use_style()
 torch.set_grad_enabled(False)     # nothing is trained in this lesson
 DEVICE = choose_device()          # CUDA, else Apple's MPS, else the CPU
 print("This lesson runs on", DEVICE.type)
@@ -48,7 +48,7 @@ seed = torch.Generator().manual_seed(0)
 # and the U-Net.
 
 # %%
-where_we_are("sampler", "guidance")
+show_model_map("sampler", "guidance")
 
 # %% [markdown]
 # ## What the network tells us
@@ -198,7 +198,7 @@ def euler_step(z, z0_hat, eps_hat, now, after):
 
 
 with_ddim, with_euler = (walk(perfect, start, trailing(7), step) for step in (ddim_step, euler_step))
-print(same(with_euler, with_ddim, said="DDIM and Euler"))
+print(confirm_equal(with_euler, with_ddim, claim="DDIM and Euler"))
 
 # %% [markdown]
 # ## DDPM: step back, and add a little noise
@@ -368,7 +368,7 @@ for package, step in ((tinyldm.ddim, ddim_step), (tinyldm.euler, euler_step), (t
                       (tinyldm.ddpm, ddpm(torch.Generator().manual_seed(7)))):
     theirs = package(network, z_T, model.schedule, tinyldm.timesteps(model.schedule, 6),
                      generator=torch.Generator().manual_seed(7))
-    print(f"{package.__name__:14}", same(walk(ask(network), z_T, trailing(6), step), theirs, tolerance=1e-4))
+    print(f"{package.__name__:14}", confirm_equal(walk(ask(network), z_T, trailing(6), step), theirs, tolerance=1e-4))
 
 # %% [markdown]
 # ## Guidance: exaggerate what the caption changes
@@ -412,7 +412,7 @@ def guide(unet, context, null_context, w):
 null_context = torch.randn(3, 32, 128, generator=seed).to(DEVICE)
 t = torch.tensor([999, 500, 20], device=DEVICE)
 yours = guide(model.unet, context, null_context, 4.0)(z_T, t)
-print(same(yours, tinyldm.guided(model.unet, context, null_context, 4.0)(z_T, t)))
+print(confirm_equal(yours, tinyldm.guided(model.unet, context, null_context, 4.0)(z_T, t)))
 
 # %% [markdown]
 # ## Pictures at last
@@ -436,8 +436,8 @@ caption = "a large red circle on a white background"
 seen = []
 walk(asked([caption]), noise[:1], trailing(8), ddim_step, look=lambda t, z, z0_hat: seen.append((t, z, z0_hat)))
 
-fig = plots.grid([*(decode(z)[0] for _, z, _ in seen), *(decode(z0_hat)[0] for _, _, z0_hat in seen)],
-                 [f"t = {t}" for t, _, _ in seen], columns=8, rows=["state\nafter", "guess"], size=1.0)
+fig = plots.image_grid([*(decode(z)[0] for _, z, _ in seen), *(decode(z0_hat)[0] for _, _, z0_hat in seen)],
+                       [f"t = {t}" for t, _, _ in seen], columns=8, rows=["state\nafter", "guess"], size=1.0)
 plots.show(fig, f"Eight steps from noise under the caption '{caption}', at t = 999 down to 124. Above, the decoded "
                 f"state after each step: violet and green patches, in which a red disc forms from t = 749 on, then "
                 f"the white ground. Below, the guess: a blurred orange blot on white at first, a red circle from "
@@ -458,7 +458,7 @@ rows = {"DDIM": lambda: ddim_step, "Euler": lambda: euler_step, "DPM-\nSolver++"
 estimate = asked([subject])
 images = [decode(walk(estimate, noise[1:2], trailing(steps), step()))[0] for step in rows.values() for steps in few]
 
-fig = plots.grid(images, [f"{n} step" + "s" * (n > 1) for n in few], columns=len(few), rows=list(rows), size=1.25)
+fig = plots.image_grid(images, [f"{n} step" + "s" * (n > 1) for n in few], columns=len(few), rows=list(rows), size=1.25)
 plots.show(fig, f"'{subject}' from one and the same noise: four samplers, a row each, with 1 to 50 steps. The rows "
                 f"of DDIM and Euler are equal. DDPM's things stand elsewhere, as it adds fresh noise.")
 
@@ -478,7 +478,7 @@ plots.show(fig, f"'{subject}' from one and the same noise: four samplers, a row 
 
 # %%
 PAIRS = [(colour, shape) for colour in COLOURS for shape in SHAPES if (colour, shape) not in HELD_OUT_PAIRS]
-PAIRS = PAIRS[:: budget(1, 8)]
+PAIRS = PAIRS[:: full_or_fast(1, 8)]
 CAPTIONS = [f"a large {colour} {shape} on a white background" for colour, shape in PAIRS]
 ASKED = [Scene((Thing(colour, shape, "large", 32, 32, 15),), None, "white", (0, 0)) for colour, shape in PAIRS]
 STATED = frozenset({"colour 1", "shape 1", "size 1", "background"})
@@ -505,8 +505,8 @@ def measured(step, steps):
 
 
 estimate = asked(CAPTIONS)
-reference = walk(estimate, many_z, trailing(budget(100, 10)), dpm_solver_pp())
-counts = (1, 2, 4, 8, 16, 32)[: budget(6, 4)]
+reference = walk(estimate, many_z, trailing(full_or_fast(100, 10)), dpm_solver_pp())
+counts = (1, 2, 4, 8, 16, 32)[: full_or_fast(6, 4)]
 results = {name.replace("-\n", "-"): [measured(step(), n) for n in counts] for name, step in rows.items()}
 best = come_true(decode(reference))
 print(f"{len(CAPTIONS)} captions; the reference: {best} come true")
@@ -568,7 +568,7 @@ for name, found in results.items():
 def guided_picture(ax, w, steps, which):
     """Drawn with guidance w, in so many steps, from one of the eight noises."""
     z0 = walk(asked([subject], w), noise[which:which + 1], trailing(steps), dpm_solver_pp())
-    plots.picture(ax, decode(z0)[0], f"w = {w:g}")
+    plots.plot_image(ax, decode(z0)[0], f"w = {w:g}")
 
 
 widgets.dial(guided_picture, {"w": (0, 1, 2, 3, 4, 5, 7.5, 10, 12.5, 15), "steps": (1, 2, 4, 8, 12, 16),
@@ -631,7 +631,7 @@ plots.show(fig, f"Over the guidance scale: the share of {len(CAPTIONS)} captions
 open_caption = "a star"
 images = [picture for w in (1, 4, 10)
           for picture in decode(walk(asked([open_caption] * 8, w), noise, trailing(16), dpm_solver_pp()))]
-fig = plots.grid(images, columns=8, rows=["w = 1", "w = 4", "w = 10"], size=1.0)
+fig = plots.image_grid(images, columns=8, rows=["w = 1", "w = 4", "w = 10"], size=1.0)
 plots.show(fig, f"Eight pictures of '{open_caption}' from the same eight noises in three rows. Guidance 1: violet, "
                 f"orange, red and pink stars on grey and cream, last a green ring on black. Guidance 4: seven pink to "
                 f"red stars, last an empty black picture. Guidance 10: pink stars on green, blue, white and yellow "
@@ -658,7 +658,7 @@ steered = {"": "", "away from\nyellow": "a yellow star", "away from\nblack": "a 
            "away from\nlarge": "a large star"}
 images = [picture for negative in steered.values()
           for picture in decode(walk(asked(["a star"] * 8, 4.0, [negative] * 8), noise, trailing(16), dpm_solver_pp()))]
-fig = plots.grid(images, columns=8, rows=["away from\n nothing", *list(steered)[1:]], size=1.0)
+fig = plots.image_grid(images, columns=8, rows=["away from\n nothing", *list(steered)[1:]], size=1.0)
 plots.show(fig, "Eight pictures of 'a star' from the same noises in four rows. With the empty negative caption: seven "
                 "pink to red stars, and an empty black picture. Away from a yellow star: seven blue or cyan stars, "
                 "and a cyan lump. Away from a black background: eight stars on white. Away from a large star: seven "
@@ -689,7 +689,7 @@ twice = [from_one_noise(ddpm(torch.Generator().manual_seed(5))) for _ in range(2
 print("DDPM with one seed twice:     ", torch.equal(*twice))
 images = [decode(from_one_noise(ddim_step))[0] for _ in range(2)]
 images += [decode(from_one_noise(ddpm(torch.Generator().manual_seed(i))))[0] for i in range(4)]
-fig = plots.grid(images, ["DDIM", "DDIM again", *(f"DDPM, seed {i}" for i in range(4))], size=1.4)
+fig = plots.image_grid(images, ["DDIM", "DDIM again", *(f"DDPM, seed {i}" for i in range(4))], size=1.4)
 plots.show(fig, "From one starting noise: two equal pictures by DDIM, a red star on grey green, and four by DDPM with "
                 "four seeds of the fresh noise: pink, violet and red stars, here and there, on white, green and blue.")
 
@@ -758,8 +758,8 @@ cases = {"right,\nDDPM": (ask(guided_unet), trailing(25), ddpm(torch.Generator()
          "t too\nlarge": (ask(wrong_t(guided_unet, 50)), trailing(25), ddim_step),
          "starts\ntoo late": (ask(guided_unet), leading(4, T), ddim_step)}
 latents = {name: walk(estimate, noise[:6], ts, step) for name, (estimate, ts, step) in cases.items()}
-fig = plots.grid([picture for z0 in latents.values() for picture in decode(z0)], columns=6, size=1.0,
-                 rows=[f"{name}\nstd {z0.std():.2f}" for name, z0 in latents.items()])
+fig = plots.image_grid([picture for z0 in latents.values() for picture in decode(z0)], columns=6, size=1.0,
+                       rows=[f"{name}\nstd {z0.std():.2f}" for name, z0 in latents.items()])
 plots.show(fig, f"Six pictures of '{open_caption}' in six rows, right and with each mistake: all are clean stars, and "
                 f"the last four rows, from DDIM, are nearly the same pictures; std of the latents: "
                 + ", ".join(f"{name} {z0.std():.2f}".replace("\n", " ") for name, z0 in latents.items()) + ".")

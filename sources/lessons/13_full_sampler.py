@@ -26,10 +26,10 @@ from tinyldm.evaluation.judge import Judge
 from tinyldm.machine import choose_device
 from tinyldm.trace import beside_stable_diffusion, every, table, written
 from tinyldm_course.lessons import plots, widgets
-from tinyldm_course.lessons.helpers import photograph, same
-from tinyldm_course.lessons.model_map import where_we_are
+from tinyldm_course.lessons.helpers import confirm_equal, photograph
+from tinyldm_course.lessons.model_map import show_model_map
 
-plots.use()
+plots.use_style()
 torch.set_grad_enabled(False)     # nothing is trained in this lesson
 DEVICE = choose_device()          # CUDA, else Apple's MPS, else the CPU
 print("This lesson runs on", DEVICE.type)
@@ -48,7 +48,7 @@ def noise_for(pictures):
 # can.
 
 # %%
-where_we_are("VAE encoder", "U-Net", "sampler", "guidance", "VAE decoder", "text encoder")
+show_model_map("VAE encoder", "U-Net", "sampler", "guidance", "VAE decoder", "text encoder")
 model = LatentDiffusion.from_pretrained("tiny").to(DEVICE)
 unet, vae, clip, tokenizer = model.unet, model.vae, model.text_encoder.clip, model.text_encoder.tokenizer
 
@@ -145,7 +145,7 @@ for call in dict.fromkeys(calls):
 # Is it the package's? Same captions, same noise:
 
 # %%
-print(same(images, model.generate(captions, noise=noise), tolerance=1e-4))
+print(confirm_equal(images, model.generate(captions, noise=noise), tolerance=1e-4))
 
 judge = Judge.load()
 
@@ -159,7 +159,7 @@ def read(images):
     return said
 
 
-fig = plots.grid(images, [f"“{c[:22]}…”" if len(c) > 24 else f"“{c}”" for c in captions], size=2.1)
+fig = plots.image_grid(images, [f"“{c[:22]}…”" if len(c) > 24 else f"“{c}”" for c in captions], size=2.1)
 plots.show(fig, "Four pictures made in this notebook. " + "; ".join(f"for “{c}” the judge reads: {r}"
                                                                     for c, r in zip(captions, read(images))) + ".")
 
@@ -213,8 +213,8 @@ def image_to_image(images, captions, noise, strength=0.6, w=3.0):
 
 random_images = torch.rand(2, 3, 64, 64, generator=seed).to(DEVICE)
 two, two_noises = ["a red star", "a blue ring"], noise_for(2)
-print(same(image_to_image(random_images, two, two_noises),
-           model.img2img(random_images, two, noise=two_noises, strength=0.6), tolerance=1e-4))
+print(confirm_equal(image_to_image(random_images, two, two_noises),
+                    model.img2img(random_images, two, noise=two_noises, strength=0.6), tolerance=1e-4))
 
 # %% [markdown]
 # > **Predict.** We take a scene with a red circle and ask for a green one. What happens at strength 0.2, and at 1.0?
@@ -231,7 +231,7 @@ start_noise = noise_for(1)
 
 def changed(ax, strength):
     image = image_to_image(picture, [wish], start_noise, strength)[0]
-    plots.picture(ax, image, f"{strength}: {alpha_bar[start_of(strength)[0]].item()**0.5:.2f}")
+    plots.plot_image(ax, image, f"{strength}: {alpha_bar[start_of(strength)[0]].item()**0.5:.2f}")
 
 
 widgets.dial(changed, {"strength": [round(0.1 * i, 1) for i in range(1, 11)]},
@@ -260,7 +260,8 @@ wishes = ["a pink star on a green background", "a large yellow star above a smal
 
 rows = [originals, *(image_to_image(originals, wishes, noise_for(2), s) for s in (0.4, 0.6, 0.8))]
 ordered = [rows[column][row] for row in range(2) for column in range(4)]
-fig = plots.grid(ordered, ["original", "strength 0.4", "0.6", "0.8"], columns=4, size=1.7, rows=["photo", "doodle"])
+fig = plots.image_grid(ordered, ["original", "strength 0.4", "0.6", "0.8"], columns=4, size=1.7,
+                       rows=["photo", "doodle"])
 plots.show(fig, f"A photograph of a flower redrawn as '{wishes[0]}', and a doodle of two blocks as '{wishes[1]}', at "
                 f"strengths 0.4, 0.6 and 0.8. At 0.8 the judge reads: {'; '.join(read(rows[-1]))}.")
 
@@ -293,8 +294,8 @@ def inpaint(images, mask, captions, noise, steps=25, w=3.0):
 
 mask = torch.zeros(1, 1, 64, 64, device=DEVICE)
 mask[..., 8:48, 24:64] = 1
-print(same(inpaint(random_images, mask, two, two_noises), model.inpaint(random_images, mask, two, noise=two_noises),
-           tolerance=1e-4))
+theirs = model.inpaint(random_images, mask, two, noise=two_noises)
+print(confirm_equal(inpaint(random_images, mask, two, two_noises), theirs, tolerance=1e-4))
 
 # %%
 hole = torch.zeros(1, 1, 64, 64, device=DEVICE)
@@ -304,7 +305,7 @@ asks = [f"a large red circle {ask}on a cream background" for ask in ("above a sm
                                                                      "above a small yellow ring ", "")]
 results = torch.cat([inpaint(picture, hole, [ask], noise_for(1)) for ask in asks])
 titles = ["picture", "to repaint", "green star", "yellow ring", "nothing there"]
-fig = plots.grid([*filled, *results], titles, size=1.75)
+fig = plots.image_grid([*filled, *results], titles, size=1.75)
 plots.show(fig, "A red circle above a blue square; the same with the lower half marked; and three repaintings that ask "
                 "for a green star, a yellow ring, and nothing there. The judge reads: "
                 f"{'; '.join(read(results))}.")
@@ -339,7 +340,7 @@ to_photo = (results - picture).abs().mean((0, 1))
 fig, axes = plt.subplots(1, 2, figsize=plots.WIDE)
 for ax, values, title in ((axes[0], change, "against the decoded original"),
                           (axes[1], to_photo, "against the original")):
-    plots.heat(ax, values, "x, pixels", "y, pixels", title, signed=False, aspect="equal", vmin=0, vmax=0.2)
+    plots.heat_map(ax, values, "x, pixels", "y, pixels", title, signed=False, aspect="equal", vmin=0, vmax=0.2)
     ax.axhline(31.5, color="white", linestyle="--", linewidth=1)
 keep = (1 - hole[0, 0]).bool()
 plots.show(fig, f"Mean change of each pixel by repainting. In the hole, below the dashed line, it is "
@@ -397,12 +398,12 @@ def blend(captions, noises, frames, steps=25, w=3.0):
 pair = ("a large red circle on a white background", "a large blue star on a black background")
 ends = noise_for(2)
 walk = blend(pair, ends, frames=7)
-print(same(walk, model.interpolate(pair, noise=ends, frames=7), tolerance=1e-4))
+print(confirm_equal(walk, model.interpolate(pair, noise=ends, frames=7), tolerance=1e-4))
 
 # %%
 same_noise = blend(pair, torch.stack([ends[0], ends[0] + 1e-3 * ends[1]]), frames=7)
-fig = plots.grid([*walk, *same_noise], [f"{i / 6:.2f}" for i in range(7)], columns=7, size=1.15,
-                 rows=["captions\nand noises", "captions\nonly"])
+fig = plots.image_grid([*walk, *same_noise], [f"{i / 6:.2f}" for i in range(7)], columns=7, size=1.15,
+                       rows=["captions\nand noises", "captions\nonly"])
 plots.show(fig, f"Two walks of seven pictures from '{pair[0]}' to '{pair[1]}': above captions and noises change, "
                 f"below only the captions. At the middle the judge reads: "
                 f"{'; '.join(read(torch.stack([walk[3], same_noise[3]])))}.")
@@ -442,7 +443,7 @@ for hook in hooks:
     hook.remove()
 theirs = [probabilities[0].mean(1) for name, probabilities in maps.items() if name.endswith("cross_attention")]
 print([tuple(m.shape) for m in mine])
-print(same(torch.cat([m.flatten() for m in mine]).cpu(), torch.cat([m.flatten() for m in theirs])))
+print(confirm_equal(torch.cat([m.flatten() for m in mine]).cpu(), torch.cat([m.flatten() for m in theirs])))
 
 # %% [markdown]
 # Three of the seven look from 8 × 8 pixels, four from 4 × 4. We keep the finest, of the half of the batch that reads
@@ -490,7 +491,7 @@ def word_map(ax, word):
     ax.imshow(plots.pixels(drawn[0]))
     ax.imshow((values - values.min()) / (values.max() - values.min()), cmap=plots.SEQUENCE, alpha=0.65)
     ax.set_title(word)
-    plots.bare(ax)
+    plots.hide_axes(ax)
 
 
 words = ("red", "circle", "above", "blue", "square", "white", "large", "small", "background", "(start)", "(end)")
@@ -518,8 +519,8 @@ def in_the_style_of(images, captions, noise, steps=25, w=3.0):
     return to_unit(vae.decode(denoise(noise, trailing(steps), context, encode([""] * len(captions)), w)))
 
 
-print(same(in_the_style_of(random_images, two, two_noises),
-           model.generate(two, noise=two_noises, image_context=model.encode_image(random_images)), tolerance=1e-4))
+theirs = model.generate(two, noise=two_noises, image_context=model.encode_image(random_images))
+print(confirm_equal(in_the_style_of(random_images, two, two_noises), theirs, tolerance=1e-4))
 
 # %%
 grounds = (("yellow", "black"), ("pink", "green"), ("cyan", "gray"), ("red", "cream"))
@@ -530,8 +531,8 @@ style_noise = noise_for(4)                                               # the s
 no_words = in_the_style_of(style, [""] * 4, style_noise)
 with_words = in_the_style_of(style, ["a small square"] * 4, style_noise)
 
-fig = plots.grid([*style, *no_words, *with_words], columns=4, size=1.6,
-                 rows=["the picture\nthat is read", "no caption", "“a small\nsquare”"])
+fig = plots.image_grid([*style, *no_words, *with_words], columns=4, size=1.6,
+                       rows=["the picture\nthat is read", "no caption", "“a small\nsquare”"])
 plots.show(fig, f"Four pictures, each read as context: {'; '.join(read(style))}. Below, what is made without a "
                 f"caption: {'; '.join(read(no_words))}; and with the caption 'a small square': "
                 f"{'; '.join(read(with_words))}. (As the judge reads them.)")
@@ -576,7 +577,7 @@ print(f"standard deviation of the start: slerp {halfway.std():.2f}, straight lin
 # %%
 titles = [f"{slip}{way}" for way in (", right", ", wrong") for slip in ("halfway", "inpainting", "a fifth")
           for _ in range(2)]
-fig = plots.grid(torch.cat(right + wrong), titles, columns=6, size=1.45)
+fig = plots.image_grid(torch.cat(right + wrong), titles, columns=6, size=1.45)
 plots.show(fig, "Above, two pictures for each case as they should be; below, the same with the slip. The judge reads "
                 f"below: {'; '.join(read(torch.cat(wrong)))}.")
 

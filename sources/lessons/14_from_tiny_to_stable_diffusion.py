@@ -35,12 +35,12 @@ from tinyldm.formats import diffusers_folder as checkpoints
 from tinyldm.machine import choose_device
 from tinyldm.training.tokenizer import build_tokenizer
 from tinyldm_course.lessons import plots, widgets
-from tinyldm_course.lessons.helpers import same
-from tinyldm_course.lessons.model_map import where_we_are
+from tinyldm_course.lessons.helpers import confirm_equal
+from tinyldm_course.lessons.model_map import show_model_map
 
 diffusers.utils.logging.disable_progress_bar()
 transformers.utils.logging.disable_progress_bar()
-plots.use()
+plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
 print("This lesson runs on", DEVICE.type)
 torch.backends.cudnn.allow_tf32 = False     # full float32 on a GPU too, so that numbers can be compared there
@@ -53,8 +53,8 @@ seed = torch.Generator().manual_seed(0)
 # Everywhere: no new part comes, only new numbers.
 
 # %%
-where_we_are("VAE encoder", "text encoder", "U-Net", "ResBlock", "SpatialTransformer", "guidance", "sampler",
-             "VAE decoder")
+show_model_map("VAE encoder", "text encoder", "U-Net", "ResBlock", "SpatialTransformer", "guidance", "sampler",
+               "VAE decoder")
 
 # %% [markdown]
 # ## Everything divided by eight, but not the weights
@@ -233,13 +233,13 @@ z_t = torch.randn(2, 4, 16, 16, generator=seed).to(DEVICE)
 context = torch.randn(2, 77, 64, generator=seed).to(DEVICE)
 t = torch.tensor([10, 900], device=DEVICE)
 a, b = ours(z_t, t, context), theirs(z_t, t, context).sample
-print(same(a, b).replace("tinyldm's", "diffusers'"))
+print(confirm_equal(a, b).replace("tinyldm's", "diffusers'"))
 
 fig, axes = plt.subplots(1, 3, figsize=(9, 2.9))
 for ax, values, title in zip(axes, (a, b, 1e6 * (a - b)), ("tinyldm", "diffusers", "difference × 1,000,000")):
     shown = ax.imshow(values[0, 0].cpu(), cmap=plots.DIVERGING, vmin=-1.5, vmax=1.5)
     ax.set_title(title)
-    plots.bare(ax)
+    plots.hide_axes(ax)
 fig.colorbar(shown, ax=axes.tolist(), fraction=0.03)
 plots.show(fig, "One channel of the two U-Nets' outputs as heat maps on one scale; they look identical. Their "
                 "difference, times a million, is speckle without a pattern: float32's rounding.")
@@ -414,8 +414,8 @@ def side_by_side(mine, other, titles):
     """Pictures of both, and 255 times their difference, in one row for each caption; -> figure, grey levels apart."""
     apart = (mine - other.to(mine)).abs()
     tiles = [tile for i in range(len(mine)) for tile in (mine[i], other[i], (apart[i] * 255).clamp(0, 1))]
-    return plots.grid(tiles, ["tinyldm", "diffusers", "difference × 255"], columns=3, rows=titles,
-                      size=1.7), apart.max().item() * 255
+    return plots.image_grid(tiles, ["tinyldm", "diffusers", "difference × 255"], columns=3, rows=titles,
+                            size=1.7), apart.max().item() * 255
 
 
 fig, levels = side_by_side(mine, other, ["caption 1", "caption 2"])
@@ -448,7 +448,7 @@ else:
     picture = real.generate(["a photograph of a lighthouse on a cliff at dawn"], steps=25, guidance_scale=7.5,
                             generator=torch.Generator().manual_seed(0))
     fig, ax = plt.subplots(figsize=(4.6, 4.6))
-    plots.picture(ax, torch.nn.functional.interpolate(picture, (384, 384), mode="area")[0], Path(folder).name)
+    plots.plot_image(ax, torch.nn.functional.interpolate(picture, (384, 384), mode="area")[0], Path(folder).name)
     plots.show(fig, f"What the model in {Path(folder).name} paints when a photograph of a lighthouse on a cliff at "
                     "dawn is asked for.")
 
@@ -538,7 +538,7 @@ def on_the_circle(ax, t):
     ax.text(signal - 0.6 * noise - 0.12, noise + 0.6 * signal + 0.05, "$v$", color=plots.GREEN, fontsize=11)
     ax.set(xlim=(-0.85, 1.3), ylim=(-0.25, 1.45), aspect="equal")
     ax.set_title(f"t = {t}", fontsize=9)
-    plots.bare(ax)
+    plots.hide_axes(ax)
 
 
 widgets.dial(on_the_circle, {"t": range(0, 1000, 3)}, strip=[{"t": t} for t in (0, 300, 600, 999)], size=(2.2, 2.2),
@@ -549,7 +549,7 @@ widgets.dial(on_the_circle, {"t": range(0, 1000, 3)}, strip=[{"t": t} for t in (
 z0, eps = torch.randn(2, 4, 4, 8, 8, generator=seed)
 a = 0.3
 z_t, v = a**0.5 * z0 + (1 - a) ** 0.5 * eps, a**0.5 * eps - (1 - a) ** 0.5 * z0
-print(same(a**0.5 * v + (1 - a) ** 0.5 * z_t, VELOCITY.to_eps(v, z_t, a)))
+print(confirm_equal(a**0.5 * v + (1 - a) ** 0.5 * z_t, VELOCITY.to_eps(v, z_t, a)))
 
 # %% [markdown]
 # At the end $v = -z_0$: the network must say what the *picture* is, while `eps` is $z_t$ itself and says nothing new.
@@ -599,7 +599,7 @@ def added_vector(pooled, sizes):
 
 
 pooled, sizes = torch.randn(3, 1280, generator=seed), torch.randint(0, 1025, (3, 6), generator=seed)
-print(same(added_vector(pooled, sizes), size_embedding(pooled, sizes)))
+print(confirm_equal(added_vector(pooled, sizes), size_embedding(pooled, sizes)))
 assert added_vector(pooled, sizes).shape[1] == versions.SDXL.unet.added_dim == 2816
 assert versions.SDXL.unet.context_dim == 768 + 1280      # two text encoders, side by side
 
@@ -655,8 +655,8 @@ print(f"scale {tiny.vae.config.scale:.3f} -> {copied.scale}: "
 with mock.patch.object(tiny.vae, "config", copied):
     badly_scaled = tiny.generate(captions, noise=noise, steps=25, guidance_scale=4.0)
 
-fig = plots.grid([*here, *as_noise, *badly_scaled], columns=2, size=1.5,
-                 rows=["right", "velocity\nread as noise", "another\nVAE's scale"])
+fig = plots.image_grid([*here, *as_noise, *badly_scaled], columns=2, size=1.5,
+                       rows=["right", "velocity\nread as noise", "another\nVAE's scale"])
 plots.show(fig, "Three rows of two pictures. Right: the red circle; the blue star above yellow squares. Velocity read "
                 "as noise: dark, ragged shapes among blotches, the squares one orange band. Another VAE's scale: "
                 "clean outlines, but the colours are far too strong, the red and the blue nearly black, and the "

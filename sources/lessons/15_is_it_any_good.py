@@ -30,10 +30,10 @@ from tinyldm.evaluation.measure import FRESH, EvaluationSettings, World, fresh_w
 from tinyldm.evaluation.statistics import copies, frechet_distance, nearest, share, shares
 from tinyldm.machine import choose_device
 from tinyldm_course.lessons import ablations, plots
-from tinyldm_course.lessons.helpers import budget, same
-from tinyldm_course.lessons.model_map import where_we_are
+from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast
+from tinyldm_course.lessons.model_map import show_model_map
 
-plots.use()
+plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
 print("This lesson runs on", DEVICE.type)
 model = LatentDiffusion.from_pretrained("tiny", device=DEVICE)
@@ -46,7 +46,7 @@ judge = Judge.load()         # on the CPU: a small network
 # questions, three numbers, and none of them answers the others.
 
 # %%
-where_we_are("image")
+show_model_map("image")
 
 # %% [markdown]
 # ## A share is not a number, it is a range
@@ -129,8 +129,8 @@ assert min(kept["Wilson"]) > 0.9 > 0.5 > min(kept["textbook"])
 # real scenes, where the truth is known.
 
 # %%
-COUNT = budget(240, 12)
-settings = EvaluationSettings(captions=COUNT, steps=budget(25, 2), progress=False)
+COUNT = full_or_fast(240, 12)
+settings = EvaluationSettings(captions=COUNT, steps=full_or_fast(25, 2), progress=False)
 world = fresh_world(0, COUNT, settings)                    # scenes of a seed that no training uses
 readings = judge.read(to_float(world.images))
 of_the_judge = shares([verdict(reading, scene, everything(scene)) for reading, scene in zip(readings, world.scenes)])
@@ -158,7 +158,7 @@ verdicts = judged(judge, pictures, world)
 shown = range(10)
 marks = [("✓ " if verdicts[i]["strict"] else "✗ ") + world.captions[i].text for i in shown]
 titles = ["\n".join(textwrap.wrap(mark, 24)) for mark in marks]
-fig = plots.grid(to_float(pictures[:10]), titles, columns=5, size=1.75)
+fig = plots.image_grid(to_float(pictures[:10]), titles, columns=5, size=1.75)
 right = sum(verdicts[i]["strict"] for i in shown)
 plots.show(fig, f"Ten generated pictures with their captions; {right} of them are marked as right in everything "
                 "that the caption says.")
@@ -272,7 +272,7 @@ def distance(features, others):
 
 
 clouds = torch.randn(2, 500, 8, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 1.5]).view(2, 1, 1)
-print(same(distance(*clouds), torch.tensor(frechet_distance(*clouds), dtype=torch.float64), tolerance=1e-6))
+print(confirm_equal(distance(*clouds), torch.tensor(frechet_distance(*clouds), dtype=torch.float64), tolerance=1e-6))
 
 # %% [markdown]
 # Now on pictures. First two sets of *real* ones, which ought to be at distance 0.
@@ -281,7 +281,7 @@ print(same(distance(*clouds), torch.tensor(frechet_distance(*clouds), dtype=torc
 # > number?
 
 # %%
-MANY = budget(2000, 60)
+MANY = full_or_fast(2000, 60)
 real, other = (judge.features(to_float(fresh_world(seed, MANY, settings).images)) for seed in (11, 12))
 assert real.shape[1] * (real.shape[1] + 1) // 2 > 8000      # the numbers of one covariance matrix
 unit = real.std(0)                                          # each feature in units of its own spread
@@ -321,7 +321,7 @@ assert floor[0] > floor[-1]
 # pictures with a little noise on them.
 
 # %%
-TRAINING = budget(4000, 100)
+TRAINING = full_or_fast(4000, 100)
 taught = fresh_world(-FRESH, TRAINING, settings)            # seed 0, so not fresh at all: the first that training saw
 training = taught.images                                    # (N, 3, 64, 64) uint8
 near, index = nearest(pictures, training)
@@ -332,7 +332,7 @@ cheat = (seen.images + 4 * noise).round().clamp(0, 255).to(torch.uint8)
 of_cheat, _ = nearest(cheat, training)
 
 difference = (pictures.float() - training[index].float()).square().flatten(1).mean(1).sqrt()
-print(same(difference, near, tolerance=1e-3))               # the distance is a root mean square over all values
+print(confirm_equal(difference, near, tolerance=1e-3))      # the distance is a root mean square over all values
 
 # %%
 fig, ax = plt.subplots(figsize=plots.WIDE)
@@ -352,8 +352,8 @@ plots.show(fig, "Histograms of the distance to the nearest training picture. The
 assert copies(of_cheat, usual).value == 1
 
 # %%
-fig = plots.grid([*to_float(pictures[:6]), *to_float(training[index[:6]])], columns=6, size=1.4,
-                 rows=["generated", "nearest in\ntraining"])
+fig = plots.image_grid([*to_float(pictures[:6]), *to_float(training[index[:6]])], columns=6, size=1.4,
+                       rows=["generated", "nearest in\ntraining"])
 plots.show(fig, "Six generated pictures and below each the nearest of the training pictures that were searched, for "
                 "the eye to compare: the grounds agree, and some places, but never all the things.")
 
@@ -466,17 +466,17 @@ if stored:
 # > where $z_t$ is nearly all noise and $\hat z_0 = (z_t - \sqrt{1-\bar\alpha_t}\,\hat\epsilon)/\sqrt{\bar\alpha_t}$.)
 
 # %%
-corpus = ablations.simple_corpus(budget(800, 16))
+corpus = ablations.simple_corpus(full_or_fast(800, 16))
 again = {}
 with tempfile.TemporaryDirectory() as folder:
     for ablation in (ablations.AS_IT_SHOULD_BE, ablations.NOISE):
-        short = replace(ablations.SETTINGS, out=Path(folder), steps=budget(300, 2), warmup=30, ema=0.98,
-                        batch=budget(64, 4), device=DEVICE.type, progress=False)
+        short = replace(ablations.SETTINGS, out=Path(folder), steps=full_or_fast(300, 2), warmup=30, ema=0.98,
+                        batch=full_or_fast(64, 4), device=DEVICE.type, progress=False)
         trained = ablations.train(ablation, short, corpus, model)["average"]
-        again[ablation.name] = ablations.measure(trained, judge, budget(100, 8), 1.0, steps=budget(25, 2))
+        again[ablation.name] = ablations.measure(trained, judge, full_or_fast(100, 8), 1.0, steps=full_or_fast(25, 2))
 
-fig = plots.grid([image for _, images in again.values() for image in to_float(images[:6])], columns=6, size=1.3,
-                 rows=["velocity", "noise"])
+fig = plots.image_grid([image for _, images in again.values() for image in to_float(images[:6])], columns=6, size=1.3,
+                       rows=["velocity", "noise"])
 backgrounds = {name: found["shares"]["background"] for name, (found, _) in again.items()}
 plots.show(fig, "Two rows of pictures after a short training, of the model that predicts velocity and of the one that "
                 "predicts noise. Background right: "

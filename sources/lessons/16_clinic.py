@@ -26,10 +26,10 @@ from tinyldm.data.scenes import Scenes
 from tinyldm.machine import choose_device
 from tinyldm.training.run import MovingAverage
 from tinyldm_course.lessons import clinic, plots
-from tinyldm_course.lessons.helpers import budget, same
-from tinyldm_course.lessons.model_map import where_we_are
+from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast
+from tinyldm_course.lessons.model_map import show_model_map
 
-plots.use()
+plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
 print("This lesson runs on", DEVICE.type)
 model = LatentDiffusion.from_pretrained("tiny", device=DEVICE)
@@ -42,7 +42,7 @@ model = LatentDiffusion.from_pretrained("tiny", device=DEVICE)
 # lesson is always the same: *where do I look?*
 
 # %%
-where_we_are("text encoder", "U-Net", "sampler", "guidance", "VAE decoder")
+show_model_map("text encoder", "U-Net", "sampler", "guidance", "VAE decoder")
 
 # %% [markdown]
 # ## First instrument: the pulse
@@ -56,7 +56,7 @@ where_we_are("text encoder", "U-Net", "sampler", "guidance", "VAE decoder")
 # > guidance 4 do to both?
 
 # %%
-STEPS = budget(25, 2)
+STEPS = full_or_fast(25, 2)
 captions = list(clinic.CAPTIONS)
 
 
@@ -108,7 +108,7 @@ plots.show(fig, f"The standard deviation of z and of the estimated clean latent 
 
 # %%
 world = Scenes(64, seed=1_000_000)                                        # scenes that no training has seen
-real = to_unit(torch.stack([world[i][0] for i in range(budget(48, 6))]))             # (48, 3, 64, 64) in [0, 1]
+real = to_unit(torch.stack([world[i][0] for i in range(full_or_fast(48, 6))]))             # (48, 3, 64, 64) in [0, 1]
 real_captions = [world[i][1] for i in range(len(real))]
 
 
@@ -123,7 +123,7 @@ def blood_test(model, at=clinic.BLOOD_AT):
 
 
 blood = blood_test(model)
-print(same(blood, clinic.blood_test(model, real, real_captions), tolerance=1e-4))
+print(confirm_equal(blood, clinic.blood_test(model, real, real_captions), tolerance=1e-4))
 for t, loss in zip(clinic.BLOOD_AT, blood.tolist()):
     print(f"t = {t:3d}   loss {loss:.3f}")
 
@@ -138,7 +138,7 @@ others = model.generate(list(clinic.OTHER_CAPTIONS), steps=STEPS, guidance_scale
                         generator=torch.Generator().manual_seed(0))
 effect = (others - healthy_images).abs().mean().item()
 
-fig = plots.grid([*healthy_images, *others], columns=4, size=1.6, rows=["asked", "another\ncolour"])
+fig = plots.image_grid([*healthy_images, *others], columns=4, size=1.6, rows=["asked", "another\ncolour"])
 plots.show(fig, f"Four pictures from four captions, and below them four from the same noise with another colour asked "
                 f"for. On average a pixel changes by {effect:.3f} of its range.")
 
@@ -165,7 +165,7 @@ for name, breaks in clinic.PATIENTS.items():
     charts[name] = clinic.examine(breaks(model), real, real_captions, steps=STEPS)
 
 everything = torch.cat([chart.images for chart in charts.values()])
-fig = plots.grid(everything, columns=4, size=1.05, rows=list(charts))
+fig = plots.image_grid(everything, columns=4, size=1.05, rows=list(charts))
 plots.show(fig, "Nine rows of four pictures: the healthy model's red circle, blue square, green star and yellow ring, "
                 "and what the patients A to H make of the same captions and the same noise. A and H: the same four. "
                 "B: other things in other colours on other grounds. C: the same outlines, too dark and too hard; the "
@@ -369,7 +369,7 @@ fed, forgotten = MovingAverage(unet, 0.98), MovingAverage(unet, 0.98)
 optimizer = torch.optim.AdamW(unet.parameters(), lr=2e-3)
 schedule = copy.deepcopy(model.schedule).cpu()
 curves = {"the network": [], "its average": [], "the forgotten average": []}
-for step in range(budget(240, 16)):
+for step in range(full_or_fast(240, 16)):
     batch = z0[torch.randint(len(z0), (64,), generator=seed)]
     t, eps = torch.randint(1000, (64,), generator=seed), torch.randn(batch.shape, generator=seed)
     loss = diffusion_loss(unet, schedule, batch, None, t, eps)
@@ -414,7 +414,8 @@ def round_trip(some):
 sick = clinic.scale_left_out(model)
 print(f"The tiny VAE's own scale is {model.vae.config.scale:.3f}; F leaves out one of 0.18215.")
 assert 0.8 < model.vae.config.scale < 1.25
-print(same(round_trip(sick), round_trip(model), tolerance=1e-4, said="The sick round trip equals the healthy one"))
+print(confirm_equal(round_trip(sick), round_trip(model), tolerance=1e-4,
+                    claim="The sick round trip equals the healthy one"))
 with torch.no_grad():
     for name, some in (("healthy", model), ("scale left out", sick)):
         print(f"{name:15s} standard deviation of the latents: "
@@ -427,7 +428,7 @@ with torch.no_grad():
 # **More steps.** Patient H is told the `t` of the *next* step. With many steps the next one is near.
 
 # %%
-counts = (5, 10, 25, 50)[:budget(4, 1)]
+counts = (5, 10, 25, 50)[:full_or_fast(4, 1)]
 distances = []
 for steps in counts:
     pair = [some.generate(captions, steps=steps, generator=torch.Generator().manual_seed(0))

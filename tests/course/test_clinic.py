@@ -13,7 +13,7 @@ SETTINGS = {"steps": 3, "guidance_scale": 4.0}
 CAPTION, OTHER = "a red circle above a blue square", "a green star"
 
 
-def drawn(model, caption: str = CAPTION, **options) -> torch.Tensor:
+def generated(model, caption: str = CAPTION, **options) -> torch.Tensor:
     return model.generate([caption], generator=torch.Generator().manual_seed(0), **{**SETTINGS, **options})
 
 
@@ -32,7 +32,7 @@ def real() -> torch.Tensor:
     return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
 
 
-def examined(model, real, steps: int) -> clinic.Vitals:
+def examined(model, real, steps: int) -> clinic.Measurements:
     return clinic.examine(model, real, [CAPTION, OTHER], steps=steps, asked=[CAPTION, CAPTION], instead=[OTHER, OTHER])
 
 
@@ -42,36 +42,36 @@ AILMENTS = list(clinic.AILMENTS.values())
 @pytest.mark.parametrize("ailment", AILMENTS, ids=clinic.AILMENTS)
 def test_each_changes_the_picture_and_not_the_model(model, ailment):
     weights = [value.clone() for part in model._networks() for value in part.state_dict().values()]
-    healthy, schedule, scale = drawn(model), model.schedule.alpha_bar.clone(), model.vae.config.scale
+    healthy, schedule, scale = generated(model), model.schedule.alpha_bar.clone(), model.vae.config.scale
     state = torch.random.get_rng_state()
-    broken = drawn(ailment.breaks(model))
+    broken = generated(ailment.breaks(model))
     assert torch.equal(torch.random.get_rng_state(), state)  # the notebook's own random numbers go on as before
     assert broken.shape == healthy.shape and broken.min() >= 0 and broken.max() <= 1
     assert (broken - healthy).abs().max() > 1e-3
-    assert torch.equal(drawn(model), healthy)
+    assert torch.equal(generated(model), healthy)
     assert torch.equal(model.schedule.alpha_bar, schedule) and model.vae.config.scale == scale
     now = [value for part in model._networks() for value in part.state_dict().values()]
     assert all(torch.equal(value, before) for value, before in zip(now, weights))
 
 
 def test_no_two_are_alike(model):
-    pictures = [drawn(ailment.breaks(model)) for ailment in AILMENTS]
+    pictures = [generated(ailment.breaks(model)) for ailment in AILMENTS]
     for i, one in enumerate(pictures):
         assert all((one - other).abs().max() > 1e-3 for other in pictures[:i])
 
 
 def test_scale_left_out(model):
     kept = {}
-    drawn(model, callback=lambda i, z, z0_hat: kept.update(z0=z))
+    generated(model, callback=lambda i, z, z0_hat: kept.update(z0=z))
     expected = to_unit(model.vae.decode(kept["z0"] * SD1.vae.scale))
-    assert torch.allclose(drawn(clinic.scale_left_out(model)), expected, atol=1e-6)
+    assert torch.allclose(generated(clinic.scale_left_out(model)), expected, atol=1e-6)
     image = torch.rand(2, 3, 32, 32)
     ratio = clinic.scale_left_out(model).vae.encode(image).std() / model.vae.encode(image).std()
     assert ratio.item() == pytest.approx(1 / SD1.vae.scale, rel=1e-5)
 
 
 def test_wrong_range(model):
-    right, wrong = drawn(model), drawn(clinic.wrong_range(model))
+    right, wrong = generated(model), generated(clinic.wrong_range(model))
     inside = right < 1  # where the right picture was not clipped above
     assert torch.allclose(wrong[inside], (2 * right - 1).clamp(0, 1)[inside], atol=1e-6)
 
@@ -80,7 +80,7 @@ def test_next_timestep(model):
     told, asked = [], []
     for pipeline, seen in ((model, asked), (clinic.next_timestep(model), told)):
         hook = model.unet.register_forward_pre_hook(lambda module, inputs, seen=seen: seen.append(inputs[1][0].item()))
-        drawn(pipeline)
+        generated(pipeline)
         hook.remove()
     assert told == [*asked[1:], 0]
 
@@ -101,46 +101,50 @@ def test_sines_first(model):
 
 def test_caption_not_passed(model):
     broken = clinic.caption_not_passed(model)
-    assert torch.equal(drawn(broken), drawn(broken, OTHER))
-    assert torch.allclose(drawn(broken), drawn(model, "", guidance_scale=1.0), atol=1e-5)
+    assert torch.equal(generated(broken), generated(broken, OTHER))
+    assert torch.allclose(generated(broken), generated(model, "", guidance_scale=1.0), atol=1e-5)
 
 
 def test_guidance_backwards(model):
-    assert torch.equal(drawn(clinic.guidance_backwards(model)), drawn(model, guidance_scale=-4.0))
+    assert torch.equal(generated(clinic.guidance_backwards(model)), generated(model, guidance_scale=-4.0))
 
 
 def test_average_never_updated(model):
     torch.manual_seed(0)
-    born = UNet(SMALL_UNET)
+    untrained = UNet(SMALL_UNET)
     broken = clinic.average_never_updated(model).unet
-    assert all(torch.equal(mine, theirs) for mine, theirs in zip(born.parameters(), broken.parameters()))
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(untrained.parameters(), broken.parameters()))
 
 
 # ── Instruments ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_examine(model, real):
-    vitals = examined(model, real, 4)
-    assert vitals.images.shape == (2, 3, 32, 32) and len(vitals.pulse) == len(vitals.clarity) == 4
-    assert vitals.blood.shape == (len(clinic.BLOOD_AT),) and vitals.unborn == 0 and vitals.caption_effect > 0
-    assert examined(clinic.average_never_updated(model), real, 1).unborn == 1
+    measured = examined(model, real, 4)
+    assert measured.images.shape == (2, 3, 32, 32) and len(measured.z_std) == len(measured.z0_hat_std) == 4
+    assert (
+        measured.loss_by_t.shape == (len(clinic.LOSS_AT),)
+        and measured.untouched_gains == 0
+        and measured.caption_effect > 0
+    )
+    assert examined(clinic.average_never_updated(model), real, 1).untouched_gains == 1
     assert examined(clinic.caption_not_passed(model), real, 1).caption_effect == 0
 
 
-def test_the_blood_test_tells_the_network_from_the_sampler(model, real):
-    healthy = clinic.blood_test(model, real, [CAPTION, OTHER])
+def test_loss_by_t_tells_the_network_from_the_sampler(model, real):
+    healthy = clinic.loss_by_t(model, real, [CAPTION, OTHER])
     same = {
         ailment.breaks
         for ailment in AILMENTS
-        if torch.equal(clinic.blood_test(ailment.breaks(model), real, [CAPTION, OTHER]), healthy)
+        if torch.equal(clinic.loss_by_t(ailment.breaks(model), real, [CAPTION, OTHER]), healthy)
     }
     assert same == {clinic.wrong_range, clinic.next_timestep, clinic.guidance_backwards}
 
 
-def test_the_pulse_is_of_latents_only(model, real):
-    healthy = examined(model, real, 2).pulse
+def test_z_std_depends_on_latents_only(model, real):
+    healthy = examined(model, real, 2).z_std
     same = {
-        ailment.breaks for ailment in AILMENTS if torch.equal(examined(ailment.breaks(model), real, 2).pulse, healthy)
+        ailment.breaks for ailment in AILMENTS if torch.equal(examined(ailment.breaks(model), real, 2).z_std, healthy)
     }
     assert same == {clinic.wrong_range, clinic.scale_left_out}
 

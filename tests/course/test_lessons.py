@@ -15,9 +15,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from tinyldm_course.lessons import helpers as lesson
-from tinyldm_course.lessons import model_map as where
-from tinyldm_course.lessons import plots, widgets
+from tinyldm_course.lessons import helpers, model_map, plots, widgets
 
 nbformat = pytest.importorskip("nbformat", reason="lessons need: pip install -e .[notebooks]")
 pytest.importorskip("jupytext", reason="lessons need: pip install -e .[notebooks]")
@@ -231,7 +229,7 @@ def test_alt_text_is_escaped_and_reaches_the_page():
 
 def test_photographs_become_jpeg_and_lines_png():
     fig, ax = plt.subplots()
-    plots.picture(ax, lesson.photograph(128))
+    plots.plot_image(ax, helpers.photograph(128))
     assert plots.encoded(fig)[1] == "jpeg"
     fig, ax = plt.subplots()
     ax.plot([3, 1, 2])
@@ -240,46 +238,46 @@ def test_photographs_become_jpeg_and_lines_png():
 
 
 def test_a_grid_holds_each_picture_and_refuses_what_is_none():
-    fig = plots.grid(torch.rand(5, 3, 8, 8), ["a", "b", "c"], columns=3, rows=["x", "y"])
+    fig = plots.image_grid(torch.rand(5, 3, 8, 8), ["a", "b", "c"], columns=3, rows=["x", "y"])
     assert len(fig.axes) == 6 and fig.axes[1].get_title() == "b" and fig.axes[3].get_ylabel() == "y"
     with pytest.raises(ValueError, match=r"\(4, 8, 8\)"):
-        plots.grid(torch.rand(1, 4, 8, 8))
+        plots.image_grid(torch.rand(1, 4, 8, 8))
     plt.close("all")
 
 
 def test_the_photograph_is_real_and_square():
-    image = lesson.photograph(64)
+    image = helpers.photograph(64)
     assert image.shape == (3, 64, 64) and image.dtype == torch.float32
     assert 0 <= image.min() < 0.1 and 0.9 < image.max() <= 1 and image.std() > 0.15
     with pytest.raises(ValueError, match="flower"):
-        lesson.photograph(64, "cat")
+        helpers.photograph(64, "cat")
     with pytest.raises(ValueError, match="427"):
-        lesson.photograph(512)
+        helpers.photograph(512)
 
 
-def test_same_says_so_and_refuses_what_differs():
+def test_confirm_equal_says_so_and_refuses_what_differs():
     x = torch.rand(3, 4)
-    assert lesson.same(x, x + 1e-7).startswith("Yours equals tinyldm's: 12 numbers, all the same")
-    assert "one number, the same" in lesson.same(x[0, 0], x[0, 0])
-    assert lesson.same(x, x, said="This equals that").startswith("This equals that: 12")
+    assert helpers.confirm_equal(x, x + 1e-7).startswith("Yours equals tinyldm's: 12 numbers, all equal")
+    assert "one number, equal" in helpers.confirm_equal(x[0, 0], x[0, 0])
+    assert helpers.confirm_equal(x, x, claim="This equals that").startswith("This equals that: 12")
     with pytest.raises(AssertionError, match="differ by"):
-        lesson.same(x, x + 1e-3)
+        helpers.confirm_equal(x, x + 1e-3)
     with pytest.raises(AssertionError):
-        lesson.same(x, x * float("nan"))
+        helpers.confirm_equal(x, x * float("nan"))
     with pytest.raises(ValueError, match=r"\(3, 4\)"):
-        lesson.same(x, x.T)
+        helpers.confirm_equal(x, x.T)
 
 
-def test_the_budget_is_short_only_when_asked(monkeypatch):
+def test_the_fast_numbers_are_used_only_on_request(monkeypatch):
     monkeypatch.delenv("TINYLDM_FAST", raising=False)
-    assert lesson.budget(600, 20) == 600
+    assert helpers.full_or_fast(600, 20) == 600
     monkeypatch.setenv("TINYLDM_FAST", "1")
-    assert lesson.budget(600, 20) == 20
+    assert helpers.full_or_fast(600, 20) == 20
 
 
-@pytest.mark.parametrize("part", [*where.BOXES, "U-Net"])
-def test_the_map_marks_each_part(part):
-    fig = where.drawn((part,))
+@pytest.mark.parametrize("part", [*model_map.BOXES, "U-Net"])
+def test_the_map_highlights_each_part(part):
+    fig = model_map.model_map_figure((part,))
     bold = [label.get_text() for label in fig.axes[0].texts if label.get_weight() == "bold" and label.get_text()]
     assert bold == [part]
     plt.close(fig)
@@ -287,29 +285,29 @@ def test_the_map_marks_each_part(part):
 
 def test_the_map_refuses_an_unknown_part():
     with pytest.raises(ValueError, match="unet"):
-        where.where_we_are("unet")
+        model_map.show_model_map("unet")
 
 
-def draw_t(ax, t):
-    plots.picture(ax, torch.full((3, 4, 4), t / 10), f"t = {t}")
+def plot_t(ax, t):
+    plots.plot_image(ax, torch.full((3, 4, 4), t / 10), f"t = {t}")
 
 
 def test_a_dial_without_a_kernel_is_its_strip(capsys):
-    widgets.dial(draw_t, {"t": range(10)}, strip=[{"t": 1}, {"t": 9}], alt="It gets brighter.")
+    widgets.dial(plot_t, {"t": range(10)}, strip=[{"t": 1}, {"t": 9}], alt="It gets brighter.")
     assert capsys.readouterr().out == "[figure] It gets brighter.\n"
 
 
 def test_a_dial_shows_what_its_strip_shows():
-    fig = widgets.strip_figure(draw_t, [{"t": 3}, {"t": 7}], (2, 2))
+    fig = widgets.strip_figure(plot_t, [{"t": 3}, {"t": 7}], (2, 2))
     assert [ax.get_title() for ax in fig.axes] == ["t = 3", "t = 7"]
-    assert 'alt="t = 7"' in widgets.dial_html(draw_t, {"t": 7}, (2, 2))
+    assert 'alt="t = 7"' in widgets.dial_html(plot_t, {"t": 7}, (2, 2))
     plt.close("all")
 
 
 @pytest.mark.parametrize("strip, message", [([], "empty"), ([{"s": 1}], "expected"), ([{"t": 10}], "not on the dial")])
 def test_a_dial_refuses_a_strip_that_does_not_fit(strip, message):
     with pytest.raises(ValueError, match=message):
-        widgets.dial(draw_t, {"t": range(10)}, strip=strip, alt="x")
+        widgets.dial(plot_t, {"t": range(10)}, strip=strip, alt="x")
 
 
 @pytest.mark.slow

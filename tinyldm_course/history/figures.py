@@ -33,7 +33,7 @@ def cloud(ax: plt.Axes, points: Tensor, color: str = plots.BLUE, view: float = V
     """A scatter of points (N, 2) without axes."""
     ax.scatter(*points.T.numpy(), s=size, color=color, alpha=0.5, linewidths=0)
     ax.set(xlim=(-view, view), ylim=(-view, view), aspect="equal")
-    plots.bare(ax)
+    plots.hide_axes(ax)
 
 
 def gallery(columns: dict[str, Sequence[Tensor]], names: Sequence[str]) -> plt.Figure:
@@ -85,7 +85,7 @@ def fields(data: DataSet, models: dict[str, Noise], sigmas: Sequence[float]) -> 
             ax.quiver(*grid.T, *arrows.T, color=plots.ORANGE, angles="xy", scale=28, width=0.006)
             error = (models[name](noised, sigma) - exact).square().sum(dim=1).mean().sqrt().item()
             ax.set_title(f"{name}, σ = {sigma:g}" if name == names[0] else f"{name}, error {error:.2f}", fontsize=9)
-            plots.bare(ax)
+            plots.hide_axes(ax)
     return fig
 
 
@@ -144,7 +144,7 @@ def heartbeat(path: Tensor, bits: dict[str, float]) -> plt.Figure:
     for ax, share in zip(axes, (0, 0.5, 0.9, 0.99, 1)):
         ax.imshow(path[round(share * T)], cmap="Greys", aspect="auto")
         ax.set_title(f"t = {T - round(share * T)}", fontsize=9)
-        plots.bare(ax)
+        plots.hide_axes(ax)
     axes[5].barh(list(bits), list(bits.values()), color=[plots.GREY, plots.SKY, plots.BLUE][: len(bits)], height=0.6)
     for i, value in enumerate(bits.values()):
         axes[5].text(value - 0.08, i, f"{value:.2f}", va="center", ha="right", color="white")
@@ -320,7 +320,7 @@ def field_in_motion(eps: Noise, path: Tensor, sigmas: Sequence[float], out: Path
         ax.scatter(*(x_bar / size).T, s=2.5, color=plots.BLUE, linewidths=0, zorder=3)
         ax.set(xlim=(-VIEW, VIEW), ylim=(-VIEW, VIEW), aspect="equal")
         ax.set_title(f"σ × score, as the 2020 network learnt it\nσ = {sigma:.3f}", fontsize=9)
-        plots.bare(ax)
+        plots.hide_axes(ax)
         frames.append(plots.to_image(fig))
     return plots.save_gif(frames, out)
 
@@ -345,5 +345,5 @@ def _frame(points: Tensor, colour: Tensor, title: str) -> Image.Image:
     ax.scatter(*points.T, c=colour, cmap="twilight_shifted", s=2.5, linewidths=0)
     ax.set(xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
     ax.set_title(title, fontsize=9)
-    plots.bare(ax)
+    plots.hide_axes(ax)
     return plots.to_image(fig)

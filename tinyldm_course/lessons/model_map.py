@@ -1,4 +1,4 @@
-"""The map of the whole model that opens each lesson, with the parts of that lesson marked."""
+"""The map of the whole model that opens each lesson, with that lesson's parts highlighted."""
 
 import matplotlib.pyplot as plt
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
@@ -34,29 +34,29 @@ ARROWS = (  # from (x, y) to (x, y), and what travels along it, as the code name
 )
 
 
-def where_we_are(*parts: str) -> None:
-    """Show the way from a picture (or a caption) to an image, with `parts` marked: names in BOXES, or "U-Net".
+def show_model_map(*parts: str) -> None:
+    """Show the path from a picture (or a caption) to an image, with `parts` highlighted: names in BOXES, or "U-Net".
 
-    Raises: ValueError for another name.
+    Raises: ValueError for any other name, or for none.
     """
     unknown = [part for part in parts if part not in BOXES and part != "U-Net"]
     if unknown or not parts:
-        raise ValueError(f"{unknown or 'nothing'} cannot be marked; expected some of {', '.join(BOXES)}, U-Net")
+        raise ValueError(f"{unknown or 'nothing'} cannot be highlighted; expected some of {', '.join(BOXES)}, U-Net")
     plots.show(
-        drawn(parts),
+        model_map_figure(parts),
         "Map of latent diffusion: a picture goes through the VAE encoder and forward diffusion "
         "into the U-Net, made of ResBlocks and SpatialTransformers, which also reads the context from the text "
-        "encoder; the sampler, with guidance, calls the U-Net again and again; the VAE decoder makes the image. "
-        f"Marked as this lesson's subject: {', '.join(parts)}.",
+        "encoder; the sampler, with guidance, calls the U-Net repeatedly; the VAE decoder produces the image. "
+        f"Highlighted as the subject of this lesson: {', '.join(parts)}.",
     )
 
 
-def drawn(parts: tuple[str, ...]) -> plt.Figure:
+def model_map_figure(parts: tuple[str, ...]) -> plt.Figure:
     """The map as a figure."""
     fig, ax = plt.subplots(figsize=(9.2, 2.7))
     ax.set(xlim=(-1, 104), ylim=(0, 29))
-    plots.bare(ax)
-    _box(ax, UNET, "U-Net" in parts, "")
+    plots.hide_axes(ax)
+    _add_box(ax, UNET, "U-Net" in parts, "")
     ax.text(
         UNET[0] + UNET[2] / 2,
         25,
@@ -68,7 +68,7 @@ def drawn(parts: tuple[str, ...]) -> plt.Figure:
         color="white" if "U-Net" in parts else plots.BLACK,
     )
     for name, place in BOXES.items():
-        _box(ax, place, name in parts, name, plain=name in ("picture", "caption", "image"))
+        _add_box(ax, place, name in parts, name, plain=name in ("picture", "caption", "image"))
     for start, end, label in ARROWS:
         ax.add_patch(
             FancyArrowPatch(
@@ -94,11 +94,11 @@ def drawn(parts: tuple[str, ...]) -> plt.Figure:
             linewidth=1.2,
         )
     )
-    ax.text(70, 27, "z_t again, with smaller t", fontsize=8.5, ha="left")
+    ax.text(70, 27, "z_t again, at a smaller t", fontsize=8.5, ha="left")
     return fig
 
 
-def _box(ax: plt.Axes, place: tuple[float, ...], marked: bool, name: str, plain: bool = False) -> None:
+def _add_box(ax: plt.Axes, place: tuple[float, ...], highlighted: bool, name: str, plain: bool = False) -> None:
     left, bottom, width, height = place
     ax.add_patch(
         FancyBboxPatch(
@@ -106,8 +106,8 @@ def _box(ax: plt.Axes, place: tuple[float, ...], marked: bool, name: str, plain:
             width,
             height,
             boxstyle="round,pad=0,rounding_size=1",
-            facecolor=plots.BLUE if marked else "white" if plain else "#EEF2F6",
-            edgecolor="none" if plain else plots.BLUE if marked else plots.GREY,
+            facecolor=plots.BLUE if highlighted else "white" if plain else "#EEF2F6",
+            edgecolor="none" if plain else plots.BLUE if highlighted else plots.GREY,
             linewidth=1,
         )
     )
@@ -118,6 +118,6 @@ def _box(ax: plt.Axes, place: tuple[float, ...], marked: bool, name: str, plain:
         ha="center",
         va="center",
         fontsize=9,
-        weight="bold" if marked else "normal",
-        color="white" if marked else plots.BLACK,
+        weight="bold" if highlighted else "normal",
+        color="white" if highlighted else plots.BLACK,
     )

@@ -1,12 +1,12 @@
-"""The one plotting style of the course: colours that colour-blind readers can tell apart, sizes, saving, alt text.
+"""The plotting style of the course: colour-blind-safe colours, sizes, alt text, saving, and the usual figures.
 
     from tinyldm_course.lessons import plots
-    plots.use()                                         # in a lesson: the style for the whole notebook
+    plots.use_style()                                   # in a lesson: the style for the whole notebook
     fig, ax = plt.subplots(figsize=plots.WIDE)
     ax.plot(t, alpha_bar, color=plots.BLUE)
-    plots.show(fig, "ᾱ falls from 1 to almost 0 …")     # the figure, with its description for who cannot see it
+    plots.show(fig, "ᾱ falls from 1 to almost 0 …")     # the figure, with a description for readers who cannot see it
 
-Outside of lessons `with plots.style(): …` and `plots.save(fig, "alpha_bar.png")` leave nothing changed.
+Elsewhere, `with plots.style(): …` and `plots.save(fig, "alpha_bar.png")` change no global state.
 
 The colours are Okabe and Ito's (jfly.uni-koeln.de/color); `SEQUENCE` is viridis and `DIVERGING` is a
 blue-to-orange map, both safe for the common kinds of colour blindness and in grey.
@@ -38,7 +38,8 @@ DIVERGING = LinearSegmentedColormap.from_list("blue_orange", [BLUE, "#F7F7F7", O
 
 NARROW, WIDE, TALL, STRIP = (4.5, 3.4), (8.0, 3.6), (8.0, 7.0), (10.0, 2.3)  # inches, for a notebook's width
 DPI = 110
-FEW, QUALITY = 6000, 72  # colours up to which a figure is lines, not a photograph; quality of a JPEG (noise is dear)
+MAX_LINE_COLOURS = 6000  # a figure with more colours than this holds a photograph, not just lines
+JPEG_QUALITY = 72  # noisy pictures compress badly
 
 RC = {
     "axes.prop_cycle": matplotlib.cycler(color=CYCLE),
@@ -59,64 +60,65 @@ RC = {
 
 
 def style():
-    """A context manager under which figures have the course's look; nothing global is changed after it."""
+    """Return a context manager that gives figures the course's style and restores the old one afterwards."""
     return plt.rc_context(RC)
 
 
-def use() -> None:
-    """Give all figures from here on the course's look. For notebooks; a library function uses `style()`."""
+def use_style() -> None:
+    """Give all later figures the course's style. For notebooks; a library function uses `style()`."""
     plt.rcParams.update(RC)
 
 
 # ── Showing, with alt text ───────────────────────────────────────────────────────────────────────────
 
-_scripts_figure = itertools.count(1)
+_figure_numbers = itertools.count(1)
 
 
 def show(fig: plt.Figure, alt: str) -> None:
-    """Show a figure under which screen readers find `alt`, and close it.
+    """Show a figure with alt text for screen readers, and close it.
 
-    Notebooks drop the alt text of an ordinary image output (JupyterLab and nbconvert do), so this one is an HTML
-    `<img alt=…>`, which they and the web's viewers keep. It is small: see `encoded`.
-    In a plain script the alt text is written out, and the figure goes to the folder that the environment variable
-    TINYLDM_FIGURES names, if it names one.
+    JupyterLab and nbconvert drop the alt text of an ordinary image output, so the figure is shown as an HTML
+    `<img alt=…>`, which they and web viewers keep. It is small: see `encoded`.
+    A plain script prints the alt text instead, and saves the figure in the folder that the environment variable
+    TINYLDM_FIGURES names, if it is set.
 
-    alt: one or two sentences that say what is to be seen and what it shows.  Raises ValueError without it.
+    Args: alt: one or two sentences that say what the figure contains and what it shows.
+    Raises: ValueError if alt is empty.
     """
     if not alt.strip():
-        raise ValueError("a figure was shown without alt text; say in a sentence what is to be seen")
+        raise ValueError("the figure has no alt text; describe in a sentence what it shows")
     picture, kind = encoded(fig)
     plt.close(fig)
     if in_notebook():
-        from IPython.display import display  # only there where Jupyter is
+        from IPython.display import display  # installed only with Jupyter
 
         display({"text/html": img_tag(picture, kind, alt), "text/plain": alt}, raw=True)
         return
     sys.stdout.write(f"[figure] {alt}\n")
     if folder := os.environ.get("TINYLDM_FIGURES"):
         Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / f"{next(_scripts_figure):02d}.{kind}").write_bytes(picture)
+        (Path(folder) / f"{next(_figure_numbers):02d}.{kind}").write_bytes(picture)
 
 
 def encoded(fig: plt.Figure) -> tuple[bytes, str]:
-    """A figure's bytes and their kind: "png" with few colours, so that lines stay sharp; "jpeg" for photographs."""
+    """Encode a figure: (bytes, "png") if it has few colours, so that lines stay sharp, else (bytes, "jpeg")."""
     fig.canvas.draw()
     image, file = Image.fromarray(np.asarray(fig.canvas.buffer_rgba())[..., :3].copy()), io.BytesIO()
-    if image.getcolors(FEW) is not None:
+    if image.getcolors(MAX_LINE_COLOURS) is not None:
         image.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
         return file.getvalue(), "png"
-    image.save(file, "JPEG", quality=QUALITY, optimize=True)
+    image.save(file, "JPEG", quality=JPEG_QUALITY, optimize=True)
     return file.getvalue(), "jpeg"
 
 
 def img_tag(picture: bytes, kind: str, alt: str) -> str:
-    """The HTML of a picture: `<img alt=… src="data:…">`, as wide as it is, but no wider than the page."""
+    """Return the HTML of a picture, `<img alt=… src="data:…">`: its own width, but no wider than the page."""
     data = base64.b64encode(picture).decode()
     return f'<img alt="{html.escape(alt)}" style="max-width:100%" src="data:image/{kind};base64,{data}">'
 
 
 def in_notebook() -> bool:
-    """Is there a Jupyter kernel to show things in? (A plain script, or a test, has none.)"""
+    """Is this running in a Jupyter kernel? (A plain script or a test is not.)"""
     if "IPython" not in sys.modules:
         return False
     shell = sys.modules["IPython"].get_ipython()
@@ -127,7 +129,7 @@ def in_notebook() -> bool:
 
 
 def save(fig: plt.Figure, path: str | Path) -> Path:
-    """Write a figure (format by suffix: .png for lines, .jpg for photographs and clouds), close it, return the path."""
+    """Save a figure (format by suffix: .png for lines, .jpg for photographs and point clouds) and close it."""
     path = Path(path)
     options = {"pil_kwargs": {"quality": 85}} if path.suffix in (".jpg", ".jpeg") else {}
     fig.savefig(path, facecolor="white", **options)
@@ -136,7 +138,7 @@ def save(fig: plt.Figure, path: str | Path) -> Path:
 
 
 def to_image(fig: plt.Figure) -> Image.Image:
-    """A figure as an RGB picture; the figure is closed."""
+    """Render a figure as an RGB picture and close it."""
     fig.canvas.draw()
     pixels = np.asarray(fig.canvas.buffer_rgba())[..., :3].copy()  # (H, W, 3) uint8
     plt.close(fig)
@@ -144,9 +146,10 @@ def to_image(fig: plt.Figure) -> Image.Image:
 
 
 def save_gif(frames: Sequence[Image.Image], path: str | Path, milliseconds: int = 80, hold: int = 12) -> Path:
-    """Write frames as an endless GIF of 32 colours; the last frame stays `hold` times as long.
+    """Save frames as a looping GIF of 32 colours; the last frame is shown `hold` times as long as the others.
 
-    frames (>= 1 RGB pictures of one size).  Raises ValueError where there is none.
+    Args: frames: at least one RGB picture, all of one size.
+    Raises: ValueError if there is no frame.
     """
     if not frames:
         raise ValueError("got no frames; a GIF needs at least one")
@@ -157,22 +160,22 @@ def save_gif(frames: Sequence[Image.Image], path: str | Path, milliseconds: int 
     return Path(path)
 
 
-def bare(ax: plt.Axes) -> None:
-    """Take the ticks and the frame from an axis that shows a picture or a cloud of points."""
+def hide_axes(ax: plt.Axes) -> None:
+    """Remove ticks and frame: for axes that show a picture or a point cloud."""
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():
         spine.set_visible(False)
 
 
-# ── What lessons draw again and again ────────────────────────────────────────────────────────────────
+# ── Figures that many lessons show ───────────────────────────────────────────────────────────────────
 
 
 def pixels(image: Tensor) -> np.ndarray:
-    """(3, H, W), (1, H, W) or (H, W) in [0, 1], on any device -> (H, W, 3), clipped, for `ax.imshow`.
+    """Convert an image for `ax.imshow`: (3, H, W), (1, H, W) or (H, W) in [0, 1] -> (H, W, 3), clipped.
 
-    Raises ValueError for another shape. Latents and images in [-1, 1] are to be brought to [0, 1] first
-    (`tinyldm.to_unit`), so that two pictures in one figure are never stretched differently.
+    Convert latents and images in [-1, 1] to [0, 1] first (`tinyldm.to_unit`): nothing is rescaled here, so two
+    pictures in one figure always share one scale.  Raises ValueError for any other shape.
     """
     image = image.detach().float().cpu()
     image = image[None] if image.dim() == 2 else image
@@ -181,26 +184,26 @@ def pixels(image: Tensor) -> np.ndarray:
     return image.clamp(0, 1).expand(3, -1, -1).permute(1, 2, 0).numpy()
 
 
-def picture(ax: plt.Axes, image: Tensor, title: str = "") -> None:
-    """Draw one image, (3, H, W), (1, H, W) or (H, W) in [0, 1], with a title and without ticks."""
+def plot_image(ax: plt.Axes, image: Tensor, title: str = "") -> None:
+    """Plot one image, (3, H, W), (1, H, W) or (H, W) in [0, 1], with a title and without ticks."""
     ax.imshow(pixels(image))
     ax.set_title(title, loc="center", fontsize=9)
-    bare(ax)
+    hide_axes(ax)
 
 
-def grid(
+def image_grid(
     images: Sequence[Tensor] | Tensor,
     titles: Sequence[str] = (),
     columns: int = 0,
     rows: Sequence[str] = (),
     size: float = 1.25,
 ) -> plt.Figure:
-    """Images [0, 1] in rows and columns.
+    """Plot images in [0, 1] in rows and columns.
 
     Args:
         images: a list or a batch of (3, H, W) or (1, H, W), row by row.
-        titles: one an image, or one a column; columns: 0 puts all in one row; rows: a label for each row.
-        size: inches a side of one image.
+        titles: one per image, or one per column; columns: 0 puts all in one row; rows: a label for each row.
+        size: the side of one image, in inches.
     """
     columns = columns or len(images)
     number = math.ceil(len(images) / columns)
@@ -209,17 +212,19 @@ def grid(
     height = (size + 0.04) * number + (0.10 + 0.18 * lines) * titled
     fig, axes = plt.subplots(number, columns, squeeze=False, figsize=(size * columns + bool(rows), height))
     for i, ax in enumerate(axes.flat):
-        bare(ax)
+        hide_axes(ax)
         if i < len(images):
-            picture(ax, images[i], titles[i] if i < len(titles) else "")
+            plot_image(ax, images[i], titles[i] if i < len(titles) else "")
     for ax, label in zip(axes[:, 0], rows):
         ax.set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6)
     return fig
 
 
-def film(images: Sequence[Tensor] | Tensor, labels: Sequence[str], title: str = "", size: float = 1.25) -> plt.Figure:
-    """A film strip: images [0, 1] in one row, in the order of time, a label under each, an arrow below them."""
-    fig = grid(images, size=size)
+def film_strip(
+    images: Sequence[Tensor] | Tensor, labels: Sequence[str], title: str = "", size: float = 1.25
+) -> plt.Figure:
+    """Plot images in [0, 1] as a film strip: one row in order of time, with a label under each."""
+    fig = image_grid(images, size=size)
     for ax, label in zip(fig.axes, labels):
         ax.set_xlabel(label)
     fig.set_size_inches(size * len(images), size + 0.45 + 0.25 * bool(title))
@@ -228,27 +233,27 @@ def film(images: Sequence[Tensor] | Tensor, labels: Sequence[str], title: str = 
     return fig
 
 
-def heat(ax: plt.Axes, values: Tensor, x: str, y: str, title: str = "", signed: bool = True, **options) -> None:
-    """A heat map (rows, columns) with labelled axes and a colour bar; `signed` centres the colours on 0.
+def heat_map(ax: plt.Axes, values: Tensor, x: str, y: str, title: str = "", signed: bool = True, **options) -> None:
+    """Plot values (rows, columns) as a heat map with axis labels and a colour bar; `signed` centres the colours on 0.
 
-    `options` go to `ax.imshow`, such as extent or vmax.
+    `options`, such as extent or vmax, are passed to `ax.imshow`.
     """
     values = values.detach().float().cpu().numpy()
     if signed:
-        most = options.pop("vmax", None) or float(np.abs(values).max()) or 1.0
-        options |= {"vmin": -most, "vmax": most, "cmap": DIVERGING}
+        limit = options.pop("vmax", None) or float(np.abs(values).max()) or 1.0
+        options |= {"vmin": -limit, "vmax": limit, "cmap": DIVERGING}
     shown = ax.imshow(values, aspect=options.pop("aspect", "auto"), **options)
     ax.set(xlabel=x, ylabel=y, title=title)
     ax.figure.colorbar(shown, ax=ax, fraction=0.05, pad=0.02)
 
 
-def latent(z: Tensor, title: str = "", size: float = 1.6, most: float = 3.0) -> plt.Figure:
-    """A latent (4, h, w) as one map a channel, all on one scale of ± `most` (its standard deviations, about)."""
+def latent_maps(z: Tensor, title: str = "", size: float = 1.6, limit: float = 3.0) -> plt.Figure:
+    """Plot a latent (4, h, w) as one map per channel, all on the scale ± `limit` (about its standard deviations)."""
     fig, axes = plt.subplots(1, len(z), figsize=(size * len(z) + 0.8, size + 0.5), squeeze=False)
     for i, ax in enumerate(axes[0]):
-        shown = ax.imshow(z[i].detach().float().cpu(), cmap=DIVERGING, vmin=-most, vmax=most)
+        shown = ax.imshow(z[i].detach().float().cpu(), cmap=DIVERGING, vmin=-limit, vmax=limit)
         ax.set_title(f"channel {i}", fontsize=9)
-        bare(ax)
+        hide_axes(ax)
     fig.colorbar(shown, ax=axes[0].tolist(), fraction=0.02, pad=0.01)
     if title:
         fig.suptitle(title, x=0.01, ha="left", fontsize=10.5)
