@@ -113,7 +113,7 @@ real_captions = [world[i][1] for i in range(len(real))]
 
 
 @torch.no_grad()
-def blood_test(model, at=clinic.BLOOD_AT):
+def blood_test(model, at=clinic.LOSS_AT):
     """The loss of real pictures at each t of `at`."""
     z0 = model.vae.encode(to_signed(real).to(DEVICE))
     eps = torch.randn(z0.shape, generator=torch.Generator().manual_seed(0)).to(DEVICE)
@@ -123,8 +123,8 @@ def blood_test(model, at=clinic.BLOOD_AT):
 
 
 blood = blood_test(model)
-print(confirm_equal(blood, clinic.blood_test(model, real, real_captions), tolerance=1e-4))
-for t, loss in zip(clinic.BLOOD_AT, blood.tolist()):
+print(confirm_equal(blood, clinic.loss_by_t(model, real, real_captions), tolerance=1e-4))
+for t, loss in zip(clinic.LOSS_AT, blood.tolist()):
     print(f"t = {t:3d}   loss {loss:.3f}")
 
 # %% [markdown]
@@ -160,12 +160,12 @@ plots.show(fig, f"Four pictures from four captions, and below them four from the
 # and a row that looks healthy need not be.
 
 # %%
-charts = {"healthy": clinic.examine(model, real, real_captions, steps=STEPS)}
+measured = {"healthy": clinic.examine(model, real, real_captions, steps=STEPS)}
 for name, breaks in clinic.PATIENTS.items():
-    charts[name] = clinic.examine(breaks(model), real, real_captions, steps=STEPS)
+    measured[name] = clinic.examine(breaks(model), real, real_captions, steps=STEPS)
 
-everything = torch.cat([chart.images for chart in charts.values()])
-fig = plots.image_grid(everything, columns=4, size=1.05, rows=list(charts))
+everything = torch.cat([one.images for one in measured.values()])
+fig = plots.image_grid(everything, columns=4, size=1.05, rows=list(measured))
 plots.show(fig, "Nine rows of four pictures: the healthy model's red circle, blue square, green star and yellow ring, "
                 "and what the patients A to H make of the same captions and the same noise. A and H: the same four. "
                 "B: other things in other colours on other grounds. C: the same outlines, too dark and too hard; the "
@@ -178,15 +178,15 @@ plots.show(fig, "Nine rows of four pictures: the healthy model's red circle, blu
 # %%
 fig, axes = plt.subplots(2, 4, figsize=(9, 4.4), sharex=True, sharey=True)
 for ax, name in zip(axes.flat, clinic.PATIENTS):
-    ax.plot(charts["healthy"].pulse, color=plots.GREY, linewidth=3, alpha=0.5, label="healthy pulse")
-    ax.plot(charts[name].pulse, color=plots.BLUE, label="pulse")
-    ax.plot(charts[name].clarity, color=plots.ORANGE, linestyle="--", label="clarity")
+    ax.plot(measured["healthy"].z_std, color=plots.GREY, linewidth=3, alpha=0.5, label="healthy pulse")
+    ax.plot(measured[name].z_std, color=plots.BLUE, label="pulse")
+    ax.plot(measured[name].z0_hat_std, color=plots.ORANGE, linestyle="--", label="clarity")
     ax.set(title=f"patient {name}", ylim=(0, 4))
 axes[0, 0].legend(fontsize=7)
 fig.supxlabel("step of the sampler", fontsize=10)
 fig.supylabel("standard deviation", fontsize=10)
-ends = ", ".join(f"{name} {chart.clarity[0]:.1f} and {chart.pulse[-1]:.2f}" for name, chart in charts.items())
-assert max(chart.clarity.max() for chart in charts.values()) < 4
+ends = ", ".join(f"{name} {one.z0_hat_std[0]:.1f} and {one.z_std[-1]:.2f}" for name, one in measured.items())
+assert max(one.z0_hat_std.max() for one in measured.values()) < 4
 plots.show(fig, "Eight small plots, one a patient: pulse and clarity over the steps, with the healthy pulse in grey. "
                 f"The first clarity and the last pulse of each: {ends}.")
 
@@ -197,7 +197,7 @@ plots.show(fig, "Eight small plots, one a patient: pulse and clarity over the st
 # The next instrument does.
 
 # %%
-untouched = [name for name in clinic.PATIENTS if torch.equal(charts[name].pulse, charts["healthy"].pulse)]
+untouched = [name for name in clinic.PATIENTS if torch.equal(measured[name].z_std, measured["healthy"].z_std)]
 assert len(untouched) == 2
 print("Same pulse as the healthy one, to the last bit:", " and ".join(untouched))
 
@@ -207,19 +207,19 @@ print("Same pulse as the healthy one, to the last bit:", " and ".join(untouched)
 # %%
 fig, axes = plt.subplots(2, 4, figsize=(9, 4.4), sharex=True, sharey=True)
 for ax, name in zip(axes.flat, clinic.PATIENTS):
-    ax.plot(clinic.BLOOD_AT, charts["healthy"].blood, color=plots.GREY, linewidth=3, alpha=0.5, label="healthy")
-    ax.plot(clinic.BLOOD_AT, charts[name].blood, color=plots.BLUE, marker="o", markersize=3, label="patient")
+    ax.plot(clinic.LOSS_AT, measured["healthy"].loss_by_t, color=plots.GREY, linewidth=3, alpha=0.5, label="healthy")
+    ax.plot(clinic.LOSS_AT, measured[name].loss_by_t, color=plots.BLUE, marker="o", markersize=3, label="patient")
     ax.set(title=f"patient {name}", yscale="log", ylim=(0.03, 60))
     ax.yaxis.set_major_formatter("{x:g}")
 axes[0, 0].legend(fontsize=7)
 fig.supxlabel("timestep t", fontsize=10)
 fig.supylabel("loss on real pictures", fontsize=10)
-means = ", ".join(f"{name} {charts[name].blood.mean():.3f}" for name in clinic.PATIENTS)
+means = ", ".join(f"{name} {measured[name].loss_by_t.mean():.3f}" for name in clinic.PATIENTS)
 plots.show(fig, "Eight small plots of the loss over t, with the healthy loss in grey. "
-                f"The mean loss of each: {means}; healthy: {charts['healthy'].blood.mean():.3f}.")
+                f"The mean loss of each: {means}; healthy: {measured['healthy'].loss_by_t.mean():.3f}.")
 
 # %%
-sound = [name for name in clinic.PATIENTS if torch.equal(charts[name].blood, charts["healthy"].blood)]
+sound = [name for name in clinic.PATIENTS if torch.equal(measured[name].loss_by_t, measured["healthy"].loss_by_t)]
 assert len(sound) == 3
 print("Sound blood, to the last bit:", ", ".join(sound))
 
@@ -232,20 +232,20 @@ print("Sound blood, to the last bit:", ", ".join(sound))
 # *exactly* 1, the value that they are born with.
 
 # %%
-names = list(charts)
+names = list(measured)
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 2.9), sharey=True)
-left.barh(names, [charts[name].caption_effect for name in names], color=plots.BLUE)
+left.barh(names, [measured[name].caption_effect for name in names], color=plots.BLUE)
 left.set(xlabel="mean change of a pixel", title="What another caption changes")
 left.invert_yaxis()
-right.barh(names, [charts[name].unborn for name in names], color=plots.ORANGE)
+right.barh(names, [measured[name].untouched_gains for name in names], color=plots.ORANGE)
 right.set(xlabel="share of all gains", title="Gains that are exactly 1", xlim=(0, 1.02))
-plots.show(fig, "Two bar charts. What another caption changes is zero for one patient. The share of gains that are "
+plots.show(fig, "Two bar measured. What another caption changes is zero for one patient. The share of gains that are "
                 "exactly 1 is one for another patient and about zero for all others.")
 
 # %%
-silent = [name for name in clinic.PATIENTS if charts[name].caption_effect == 0]
-unborn = [name for name in clinic.PATIENTS if charts[name].unborn == 1]
-assert len(silent) == len(unborn) == 1 and charts["healthy"].unborn < 0.5
+silent = [name for name in clinic.PATIENTS if measured[name].caption_effect == 0]
+unborn = [name for name in clinic.PATIENTS if measured[name].untouched_gains == 1]
+assert len(silent) == len(unborn) == 1 and measured["healthy"].untouched_gains < 0.5
 print("The caption changes nothing:", *silent, "   Never trained:", *unborn)
 
 # %% [markdown]
@@ -340,12 +340,12 @@ left.plot(theirs, color=plots.ORANGE, linestyle="--", label="of patient A")
 left.set(xlabel="timestep t", ylabel=r"$\bar\alpha_t$", title="Two schedules")
 left.legend()
 for name, colour, marker in (("A", plots.ORANGE, "s"), ("G", plots.PINK, "^")):
-    right.plot(clinic.BLOOD_AT, charts[name].blood - charts["healthy"].blood, color=colour, marker=marker,
+    right.plot(clinic.LOSS_AT, measured[name].loss_by_t - measured["healthy"].loss_by_t, color=colour, marker=marker,
                label=f"patient {name}")
 right.axhline(0, color=plots.GREY, linewidth=0.8)
 right.set(xlabel="timestep t", ylabel="loss above the healthy one", title="Where it hurts")
 right.legend()
-worst = {name: clinic.BLOOD_AT[(charts[name].blood - charts["healthy"].blood).argmax()] for name in "AG"}
+worst = {name: clinic.LOSS_AT[(measured[name].loss_by_t - measured["healthy"].loss_by_t).argmax()] for name in "AG"}
 plots.show(fig, "Left: the two schedules' share of signal over t; they cross near t = 100, and patient A's falls "
                 f"faster, by up to {max(apart):.2f} less. Right: how much higher than the healthy loss those of A and "
                 f"G are at each t: A's most at {worst['A']}, G's most at {worst['G']}.")
