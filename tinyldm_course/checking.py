@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+import tinyldm  # noqa: F401  (its libraries are loaded here, not in the first check)
 from tinyldm_course.checks import progress
 from tinyldm_course.checks.calls import Call, Outcome, described, perform
 from tinyldm_course.checks.feedback import Feedback

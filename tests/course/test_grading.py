@@ -322,6 +322,25 @@ def test_a_submission_that_ends_its_grader_costs_itself_only(tmp_path):
     assert sum(mark.points for mark in kept.marks) == 60
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from tinyldm.course.checking import check",
+        "import tinyldm.course.checking as c; check = c.check",
+        "from tinyldm.course import checking; check = checking.check",
+    ],
+)
+def test_a_notebook_from_before_the_course_was_a_package_of_its_own_gets_all_points(tmp_path, line):
+    """Its `check` hands the answers over, too: here q_sample has another name in the notebook."""
+    (tmp_path / "ada").mkdir()
+    code = OTHERS.replace("from tinyldm_course.checking import check", line) + RIGHT + "check('q_sample', right)"
+    (tmp_path / "ada" / "02.py").write_text(code)
+    (graded,) = graded_class(tmp_path, best_isolation(), 1)
+    assert not graded.cell_errors and all(mark.points == mark.out_of for mark in graded.marks), graded
+    assert not any(mark.look_at for mark in graded.marks)
+
+
 HIDDEN = """
 from dataclasses import replace
 import torch

@@ -156,12 +156,12 @@ def replace_checks(answers: dict[str, Any]) -> None:
     def check(name: str, answer: Any) -> None:
         answers[name] = answer
 
-    # Under "tinyldm.course" the course was found before it became a package of its own: older notebooks still say so.
-    for course in ("tinyldm_course", "tinyldm.course"):
-        for module in ("checking", "exercises"):
-            sys.modules[f"{course}.{module}"] = Silent(f"{course}.{module}")
-        sys.modules[f"{course}.checking"].check = check
-    sys.modules["tinyldm.course"] = Silent("tinyldm.course")
+    # Notebooks written before the course was a package of its own import it as "tinyldm.course".
+    tinyldm.course = sys.modules["tinyldm.course"] = Silent("tinyldm.course")
+    for name, package in (("tinyldm_course", tinyldm_course), ("tinyldm.course", tinyldm.course)):
+        package.checking = sys.modules[f"{name}.checking"] = Silent(f"{name}.checking")
+        package.exercises = sys.modules[f"{name}.exercises"] = Silent(f"{name}.exercises")
+        package.checking.check = check
 
 
 if __name__ == "__main__":
