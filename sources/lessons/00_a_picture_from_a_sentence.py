@@ -1,17 +1,17 @@
 # %% [markdown]
 # # 00 · A picture from a sentence
 #
-# **Goal.** Type a sentence, get a picture, and look into the box that made it.
+# **Goal.** Type a sentence, get a picture, and look inside the model that made it.
 #
 # **Time.** 25 minutes to read and play; the cells compute for under half a minute on 2 CPU cores.
 #
-# **Before this.** Nothing but some Python. Whether your PyTorch and your statistics suffice for the rest, the
-# self-test at the end tells.
+# **Before this.** Nothing but some Python. The self-test at the end tells you whether you know enough PyTorch and
+# statistics for the rest.
 #
 # **You will be able to**
-# - make pictures from your own sentences, and the same one twice;
-# - name the five parts of a latent diffusion model, and what goes from each to the next;
-# - find, for every section of the article, the lessons and the file in which it is built.
+# - make pictures from your own sentences, and make the same picture twice;
+# - name the five parts of a latent diffusion model, and what each hands to the next;
+# - find the lessons and the file in which each section of the article is built.
 
 # %%
 import time
@@ -38,9 +38,9 @@ print("This lesson runs on", DEVICE.type)
 # %% [markdown]
 # ## Your sentence
 #
-# The model in this package is small: it was trained on a world of simple things, and knows only the words for them.
-# (Stable Diffusion, the same machine with other numbers, knows most things that people put on the internet.) Change
-# the sentence and run the cell again.
+# The model in this package is small: it was trained on a world of simple things and knows only the words for them.
+# (Stable Diffusion is the same machine with bigger numbers, and knows most things that people put on the internet.)
+# Change the sentence and run the cell again.
 
 # %%
 CAPTION = "a small red circle above a large blue square"
@@ -49,18 +49,18 @@ model = LatentDiffusion.from_pretrained("tiny").to(DEVICE)
 start = time.perf_counter()
 images = model.generate([CAPTION] * 4, generator=torch.Generator().manual_seed(0))
 print(f"4 pictures in {time.perf_counter() - start:.1f} seconds")
-print("Words that it never saw:", unknown_words(CAPTION) or "none")
+print("Words that the model never saw:", unknown_words(CAPTION) or "none")
 
 print("Things: ", ", ".join(SHAPES))
 print("Colours:", ", ".join(COLOURS), "· sizes:", ", ".join(SIZES))
-print("Places: ", ", ".join(RELATIONS), "· grounds:", ", ".join(BACKGROUNDS), "background")
+print("Places: ", ", ".join(RELATIONS), "· backgrounds:", ", ".join(BACKGROUNDS))
 
 # %%
 judge = Judge.load()
 
 
 def read(images):
-    """What another network, which reads pictures of the small world, sees in each image (lesson 15)."""
+    """What another network, which reads pictures of the small world (lesson 15), sees in each image."""
     said = []
     for reading in judge.read(images.detach().cpu().clamp(0, 1)):
         things = [f"{thing['size']} {thing['colour']} {thing['shape']}" for thing in reading.things]
@@ -69,18 +69,18 @@ def read(images):
 
 
 fig = plots.image_grid(images, size=2.1)
-plots.show(fig, f"Four pictures made from the sentence '{CAPTION}'. A network that reads such pictures sees in them: "
+plots.show(fig, f"Four pictures made from the sentence '{CAPTION}'. The network that reads such pictures sees: "
                 f"{'; '.join(read(images))}.")
 
 # %% [markdown]
-# Four pictures, one sentence. What the sentence says should be alike in them, what it leaves open (the ground, the
-# exact places) may differ. A model this small is not always right: look for yourself, and lesson 15 counts.
+# Four pictures, one sentence. They should agree in what the sentence says; what it leaves open (the background, the
+# exact places) may differ. A model this small is not always right: look for yourself. Lesson 15 counts how often it is.
 
 # %% [markdown]
 # ## Where we are
 #
-# This map opens every lesson, with the part marked that it builds. Today it is only the two ends: a sentence goes in
-# at the lower left, a picture comes out at the right. (Upper left, where a picture goes in, is for training.)
+# This map opens every lesson and highlights the parts that the lesson builds. Today it is only the two ends: a sentence
+# goes in at the lower left, an image comes out on the right. (The upper left, where a picture goes in, is for training.)
 
 # %%
 show_model_map("caption", "image")
@@ -88,18 +88,18 @@ show_model_map("caption", "image")
 # %% [markdown]
 # ## The way from noise
 #
-# A picture does not appear row by row. It starts as pure noise, *all at once*, and gets a little less noisy in each
-# of 25 steps.
+# A picture does not appear row by row. It starts as pure noise, *everywhere at once*, and becomes a little less noisy
+# in each of 25 steps.
 #
-# > **Predict.** On the way, the model says before each step what it believes the finished picture to be. What will
-# > its very first guess look like, when it has seen nothing but noise and the sentence?
+# > **Predict.** At each step the model also guesses what the finished picture will be. What does its very first guess
+# > look like, when it has seen nothing but noise and the sentence?
 
 # %%
 frames, guesses = [], []
 
 
 def look(step, z, z0_hat):
-    """Called after each step: the state, and the model's guess of the end, as pictures."""
+    """Called after each step: decode the state and the model's guess of the final latent."""
     frames.append(to_unit(model.vae.decode(z))[0])
     guesses.append(to_unit(model.vae.decode(z0_hat))[0])
 
@@ -109,30 +109,30 @@ stops = (0, 3, 6, 9, 12, 16, 20, 24)
 titles = [f"step {i + 1}" for i in stops]
 fig = plots.image_grid([*(frames[i] for i in stops), *(guesses[i] for i in stops)], titles, columns=8, size=1.05,
                        rows=["the picture\nso far", "the guess\nof the end"])
-plots.show(fig, f"Eight of 25 steps under '{CAPTION}'. Above, the picture so far, which goes from noise to a "
-                f"finished picture; below, what the model guesses the end to be: at first soft blots without edges, "
-                f"from the middle on sharp things, at last the same picture. At the end the reader network sees: "
+plots.show(fig, f"Eight of 25 steps for '{CAPTION}'. Above, the picture so far, from noise to the finished picture; "
+                f"below, the model's guess of the final picture at the same step, which starts soft and without edges "
+                f"and becomes sharp. In the finished picture the reader network sees: "
                 f"{read(made)[0]}.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Near the *average* of all pictures that fit the sentence: something soft, red above and blue below, without edges.
-# From noise alone it cannot know where the things will be. That is decided step by step, and a guess on the way may
-# be wrong: at step 10 the circle is green in it. (Lesson 12 shows all this on one number.)
+# It is close to the *average* of all pictures that fit the sentence: something soft, red above and blue below, without
+# edges. From noise alone the model cannot know where the things will be. That is decided step by step, and a guess on
+# the way may be wrong, even in a colour. (Lesson 12 shows all this with a single number.)
 # </details>
 #
-# The upper row is not grainy, as a noisy photograph is: the noise is in the *latent* (explained below), and the
-# decoder turns it into blots of colour.
+# The upper row is not grainy like a noisy photograph: the noise is in the *latent* (explained below), and the decoder
+# turns it into blobs of colour.
 
 # %% [markdown]
 # ## Three dials
 #
-# In the strip the noise is the same for all; only two words change. In a running notebook, turn the dials: two for
-# words, and one for the `seed`, the number that the noise is drawn with.
+# In the strip, the noise is the same everywhere; only two words change. In a running notebook, turn the dials: two for
+# words, and one for the `seed`, the number from which the noise is generated.
 
 # %%
-def drawn(ax, colour, shape, seed):
+def plot_generated(ax, colour, shape, seed):
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
     image = model.generate([f"a large {colour} {shape}"], noise=noise, steps=10, sampler=dpm_solver_pp)[0]
     plots.plot_image(ax, image, f"{colour} {shape}")
@@ -141,13 +141,14 @@ def drawn(ax, colour, shape, seed):
 settings = (("red", "circle"), ("blue", "circle"), ("blue", "star"), ("green", "star"), ("green", "ring"),
             ("yellow", "square"))
 strip = [{"colour": colour, "shape": shape, "seed": 4} for colour, shape in settings]
-widgets.dial(drawn, {"colour": list(COLOURS), "shape": list(SHAPES), "seed": range(20)}, strip=strip, size=(1.5, 1.8),
-             alt="Six pictures from the same noise under six sentences: a large red circle, blue circle, blue star, "
+widgets.dial(plot_generated, {"colour": list(COLOURS), "shape": list(SHAPES), "seed": range(20)}, strip=strip,
+             size=(1.5, 1.8),
+             alt="Six pictures from the same noise for six sentences: a large red circle, blue circle, blue star, "
                  "green star, green ring and yellow square.")
 
 # %% [markdown]
-# The colour and the shape are those of the words. Ground and place were left open, so they may change with them:
-# every word moves the whole latent a little.
+# Colour and shape follow the words. Background and place were left open, so they may change as well: every word moves
+# the whole latent a little.
 
 # %% [markdown]
 # ## The box, opened
@@ -157,17 +158,16 @@ widgets.dial(drawn, {"colour": list(COLOURS), "shape": list(SHAPES), "seed": ran
 # | part | reads | makes | lesson |
 # |---|---|---|---|
 # | **text encoder** | a caption | the *context*: a vector for each *token* (a word or a mark) | 09 |
-# | **sampler** | noise | a less noisy latent, again and again | 03, 12 |
-# | **guidance** | two answers of the U-Net | one that is truer to the caption | 12 |
-# | **U-Net** | a noisy latent, how noisy it is, the context | what is noise in it | 06-08 |
-# | **VAE** | a latent | the picture (and back, in training) | 05 |
+# | **sampler** | noise | a less noisy latent, in many steps | 03, 12 |
+# | **guidance** | two outputs of the U-Net | one that follows the caption more closely | 12 |
+# | **U-Net** | a noisy latent, how noisy it is, the context | an estimate of the noise | 06-08 |
+# | **VAE** | a latent | the picture (and the reverse, in training) | 05 |
 #
-# A *latent* is a small, dense code of a picture. All the noise and all the steps are there, not in pixels: hence
-# *latent* diffusion.
+# A *latent* is a small, dense code of a picture. Noise and steps live there, not in pixels: hence *latent* diffusion.
 
 # %% [markdown]
-# > **Predict.** A tiny picture has 3 × 64 × 64 numbers, its latent 4 × 8 × 8. How many times fewer? And in Stable
-# > Diffusion, with 3 × 512 × 512 and 4 × 64 × 64?
+# > **Predict.** A tiny picture has 3 × 64 × 64 numbers, its latent 4 × 8 × 8. By what factor is the latent smaller? And
+# > in Stable Diffusion, with 3 × 512 × 512 and 4 × 64 × 64?
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -178,11 +178,11 @@ for name, side in (("tiny", 64), ("Stable Diffusion", 512)):
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# 48 times fewer, in both. The tiny model is Stable Diffusion with both sides of the picture divided by eight.
+# 48 times smaller in both. The tiny model is Stable Diffusion with both sides of the picture divided by eight.
 # </details>
 #
-# Now the same picture once more, the five parts by hand. Each line has a lesson, or several; here you only see what
-# goes from one to the next.
+# Now the same picture once more, with the five parts called by hand. Each line has a lesson, or several; here you only
+# see what one part hands to the next.
 
 # %%
 noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2)).to(DEVICE)
@@ -199,25 +199,25 @@ print(confirm_equal(image, model.generate([CAPTION], noise=noise), tolerance=1e-
 
 # %%
 fig, axes = plt.subplots(1, 4, figsize=(9.4, 2.6), width_ratios=[1.5, 1, 1, 1])
-plots.heat_map(axes[0], context[0], "128 numbers a token", "32 tokens", "context", vmax=3)
+plots.heat_map(axes[0], context[0], "128 numbers per token", "32 tokens", "context", vmax=3)
 plots.heat_map(axes[1], noise[0, 0], "", "", "noise, channel 0", vmax=3, aspect="equal")
 plots.heat_map(axes[2], z0[0, 0], "", "", "z0, channel 0", vmax=3, aspect="equal")
 plots.plot_image(axes[3], image[0], "image")
 plots.show(fig, "Four tensors on the way from sentence to picture: the context as a heat map of 32 rows, one for "
                 "each token, and 128 columns; one channel of 8 by 8 numbers of the noise, and of the latent that the "
-                f"sampler made of it; the picture of 64 by 64 pixels, in which the reader network sees: "
+                f"sampler made from it; and the picture of 64 by 64 pixels, in which the reader network sees: "
                 f"{read(image)[0]}.")
 
 # %% [markdown]
-# The first ten rows of the context are the start mark and the nine words; the others, nearly alike, are the mark for
-# the end, repeated until there are 32. The latent is no small picture, but it has the picture's layout: its numbers
-# are far from 0 in the right half, where the things are.
+# The first ten rows of the context are the start mark and the nine words. The others, nearly alike, are the end mark,
+# repeated until there are 32. The latent is not a small picture, but it has the picture's layout: its numbers are far
+# from 0 where the things are.
 
 # %% [markdown]
 # ## How large is it?
 #
-# Count the learnt numbers ("parameters") of each network, in the tiny model and in Stable Diffusion 1. For the second
-# no file is needed: PyTorch's *meta* device builds networks that have shapes but hold no numbers.
+# Count the learnt numbers ("parameters") of each network, in the tiny model and in Stable Diffusion 1. The latter needs
+# no download: PyTorch's *meta* device builds networks that have shapes but hold no numbers.
 
 # %%
 def parameters(model):
@@ -233,7 +233,7 @@ for i, (name, colour, hatch) in enumerate((("tiny", plots.ORANGE, ""), ("Stable 
                    edgecolor="white", label=name)
     ax.bar_label(bars, [f" {n:,}" for n in sizes[name].values()], fontsize=9)
 ax.set_yticks([j + 0.2 for j in range(4)], sizes["tiny"])
-ax.set(xscale="log", xlabel="parameters (each mark ten times the one before)", xlim=(1e4, 3e10),
+ax.set(xscale="log", xlabel="parameters (each tick is ten times the one before)", xlim=(1e4, 3e10),
        title="The same parts, two sizes")
 ax.minorticks_off()
 ax.invert_yaxis()
@@ -246,11 +246,11 @@ print(f"Stable Diffusion 1 has {ratio:.0f} times as many parameters. The classes
 # %% [markdown]
 # ## Twice the same
 #
-# The sentence and the noise decide everything. The noise comes from a *seed*, so whoever has model, sentence and seed
-# has the picture.
+# The sentence and the noise decide everything. The noise comes from a *seed*, so anyone who has the model, the sentence
+# and the seed has the picture.
 #
-# > **Predict.** Below: seed 7, seed 7 again, seed 8, and seed 7 with one word changed. Which are equal, which are
-# > alike?
+# > **Predict.** Below: seed 7, seed 7 again, seed 8, and seed 7 with one word changed. Which pictures are equal, which
+# > are similar?
 
 # %%
 def from_seed(seed, caption=CAPTION):
@@ -267,15 +267,15 @@ plots.show(fig, f"Two equal pictures from seed 7 under '{CAPTION}', another from
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The first two are equal to the last bit. Seed 8 is another picture of the same sentence. The fourth starts from the
-# same noise as the first, and has its layout and its ground: only the circle's colour is another.
+# The first two are equal to the last bit. Seed 8 gives another picture of the same sentence. The fourth starts from the
+# same noise as the first, so it usually has a similar layout and background; the word that changed changes its colour.
 # </details>
 
 # %% [markdown]
 # ## A map: from the article to lessons and code
 #
-# The course follows the article on latent diffusion models. Each of its sections has lessons, and a file that you can
-# read in minutes.
+# The course follows the article on latent diffusion models. Each section of the article has its lessons, and a file
+# that you can read in minutes.
 #
 # | the article's section | lessons | code in `tinyldm/` |
 # |---|---|---|
@@ -290,8 +290,8 @@ plots.show(fig, f"Two equal pictures from seed 7 under '{CAPTION}', another from
 # | Training and inference: reverse | 03, 12 | `reverse_diffusion.py` |
 
 # %% [markdown]
-# Beyond the article: lesson 11 teaches the shipped model a new word, 15 measures how good it is, and 16 is a clinic
-# of eight broken pipelines. You may read in order, or follow one thread:
+# Beyond the article: lesson 11 teaches the shipped model a new word, lesson 15 measures how good it is, and lesson 16 is
+# a clinic of eight broken pipelines. Read them in order, or follow one thread:
 #
 # - *I want to understand diffusion:* 02, 03, 12.
 # - *I want to understand the network:* 05, 06, 07, 08.
@@ -301,8 +301,8 @@ plots.show(fig, f"Two equal pictures from seed 7 under '{CAPTION}', another from
 # %% [markdown]
 # ## A self-test
 #
-# Six questions, three minutes. Answer first, then run the cell below. Four right: you have all that you need. Fewer:
-# the pointers beneath say what to read first.
+# Six questions, three minutes. Answer first, then run the cell below. If four are right, you know all that you need. If
+# fewer, the notes beneath say what to read first.
 #
 # 1. `x` has shape (2, 3, 64, 64). What is the shape of `x.flatten(2).transpose(1, 2)`?
 # 2. `a` has shape (8, 1, 1, 1), `z` has (8, 4, 8, 8). What does `a * z` do, and what is its shape?
@@ -310,8 +310,8 @@ plots.show(fig, f"Two equal pictures from seed 7 under '{CAPTION}', another from
 
 # %% [markdown]
 # 4. `q` has shape (2, 64, 16), `k` has (2, 32, 16). What is the shape of `q @ k.transpose(1, 2)`?
-# 5. `e` is drawn from a normal distribution of mean 0 and variance 1. Mean and variance of `3 * e + 2`?
-# 6. Two independent draws have variances 0.36 and 0.64. What is the standard deviation of their sum?
+# 5. `e` is drawn from a normal distribution with mean 0 and variance 1. What are mean and variance of `3 * e + 2`?
+# 6. Two independent random numbers have variances 0.36 and 0.64. What is the standard deviation of their sum?
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -331,19 +331,19 @@ print(f"6. {(0.6 * e + 0.8 * f).std():.2f}")
 # <details><summary><b>Why, and where to read more</b></summary>
 #
 # - 1 and 4, *shapes*: `flatten(2)` joins all axes from number 2 on; `@` multiplies matrices, batch by batch.
-#   PyTorch's tutorial "Tensors" (pytorch.org/tutorials, "Learn the Basics").
-# - 2 and 3, *broadcasting*: shapes are lined up at their **last** axis; axes of size 1 are repeated. One number a
-#   picture therefore needs the shape (B, 1, 1, 1). "Broadcasting semantics" in PyTorch's documentation.
-# - 5 and 6, *Gaussians*: the mean is 2, the variance $3^2 = 9$; variances of independent draws add, so the deviation
-#   is $\sqrt{0.36 + 0.64} = 1$. Any first course in statistics; lesson 02 uses little else.
+#   See PyTorch's tutorial "Tensors" (pytorch.org/tutorials, "Learn the Basics").
+# - 2 and 3, *broadcasting*: shapes are aligned at their **last** axis; axes of size 1 are repeated. One number per
+#   picture therefore needs the shape (B, 1, 1, 1). See "Broadcasting semantics" in PyTorch's documentation.
+# - 5 and 6, *Gaussians*: the mean is 2, the variance $3^2 = 9$; variances of independent numbers add, so the standard
+#   deviation is $\sqrt{0.36 + 0.64} = 1$. See any first course in statistics; lesson 02 uses little else.
 # </details>
 
 # %% [markdown]
 # ## What the article says
 #
-# - *A latent diffusion model consists of a VAE, a modified U-Net and a text encoder.* True of the networks; you saw
-#   two more parts, sampler and guidance, without which they draw nothing.
-# - *The VAE's decoder makes the final image.* True, once, at the end. In this lesson it also made the frames in
+# - *A latent diffusion model consists of a VAE, a modified U-Net and a text encoder.* True of the networks. You saw two
+#   more parts, sampler and guidance, without which they generate nothing.
+# - *The VAE's decoder makes the final image.* True: once, at the end. In this lesson it also decoded the steps in
 #   between, only for you to look at.
 # - *Versions "1.1 to 2.1", and later "1.1 to XL", are instances of the architecture.* The article contradicts itself;
 #   the second is right (lesson 14).
@@ -359,25 +359,25 @@ print(f"6. {(0.6 * e + 0.8 * f).std():.2f}")
 # VAE know no words.
 # </details>
 #
-# **2.** You change the seed. What stays, what changes?
+# **2.** You change the seed. What stays the same, what changes?
 #
 # <details><summary>Answer</summary>
 #
-# The networks and the context stay; the noise changes, and with it all that the sentence leaves open.
+# The networks and the context stay the same; the noise changes, and with it everything that the sentence leaves open.
 # </details>
 #
 # **3.** Where do the 25 steps of denoising take place: in pixels or in latents?
 #
 # <details><summary>Answer</summary>
 #
-# In latents, 256 numbers here; pixels are made once, at the end.
+# In latents, 256 numbers here. The pixels are made once, at the end.
 # </details>
 
 # %% [markdown]
 # ## What next
 #
-# Lesson 01 tells how this machine came about, in pictures; it can be skipped. Lesson 02 begins to build: noise first,
-# as everything else is about removing it.
+# Lesson 01 tells in pictures how this machine came about; you can skip it. Lesson 02 begins to build: noise first,
+# because everything else is about removing it.
 #
-# To try here: a sentence with words that the model never saw; the same sentence in another order; the empty sentence
-# `""`. On the command line: `tinyldm generate "a green ring"`.
+# To try here: a sentence with words that the model never saw; the same sentence with its words in another order; the
+# empty sentence `""`. On the command line: `tinyldm generate "a green ring"`.

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 16 · The clinic: pipelines that run, and are wrong
+# # 16 · The clinic: pipelines that run and are wrong
 #
 # **Goal.** Find out what is broken in eight pipelines, none of which raises an error.
 #
@@ -12,8 +12,7 @@
 # - examine a diffusion pipeline with three instruments, each a few lines long;
 # - tell a sick network from a sick sampler, and both from a sick decoder;
 # - name the cause of eight classic mistakes from their symptoms;
-# - say which mistakes a test does not see.
-
+# - say which mistakes a test does not catch.
 # %%
 import copy
 
@@ -37,9 +36,9 @@ model = LatentDiffusion.from_pretrained("tiny", device=DEVICE)
 # %% [markdown]
 # ## Where we are
 #
-# Everywhere. Any part can be broken, and so can any seam between two parts. Most mistakes in a diffusion model do not
-# crash: shapes fit, the loss is a number, a picture comes out. It is only not a good one. So the question of this
-# lesson is always the same: *where do I look?*
+# Everywhere. Any part can be broken, and so can any interface between two parts. Most mistakes in a diffusion model do
+# not crash it: the shapes fit, the loss is a number, a picture comes out. It is just not a good picture. So this lesson
+# always asks the same question: *where do I look?*
 
 # %%
 show_model_map("text encoder", "U-Net", "sampler", "guidance", "VAE decoder")
@@ -47,21 +46,21 @@ show_model_map("text encoder", "U-Net", "sampler", "guidance", "VAE decoder")
 # %% [markdown]
 # ## First instrument: the pulse
 #
-# A sampler walks through latents that should look like training's. The variances of signal and noise sum to 1 there
-# (lesson 02), so there is something to measure after every step, with no knowledge of the picture: the standard
-# deviation of `z`. We call it the pulse.
+# A sampler walks through latents that should look like those of training. There, the variances of signal and noise sum
+# to 1 (lesson 02). So without knowing anything about the picture we can measure something after every step: the
+# standard deviation of `z`. We call it the **pulse**. The standard deviation of the estimate $\hat z_0$ (`z0_hat`) we
+# call the **clarity**.
 #
-# > **Predict.** The healthy model, without guidance: where does the pulse start, where does it end? And the standard
-# > deviation of the estimate $\hat z_0$ (`z0_hat`), the *clarity*: does it start high or low? Then: what will
-# > guidance 4 do to both?
+# > **Predict.** Take the healthy model without guidance. Where does the pulse start, and where does it end? Does the
+# > clarity start high or low? And what will guidance 4 do to both?
 
 # %%
 STEPS = full_or_fast(25, 2)
 captions = list(clinic.CAPTIONS)
 
 
-def measured(guidance_scale):
-    """Pictures of a healthy model, and after each step the standard deviations of z and of z0_hat."""
+def generate_and_measure(guidance_scale):
+    """Pictures from a healthy model, and the standard deviations of z and z0_hat after each step."""
     deviations = []
     images = model.generate(captions, steps=STEPS, guidance_scale=guidance_scale,
                             generator=torch.Generator().manual_seed(0),
@@ -69,52 +68,52 @@ def measured(guidance_scale):
     return images, *zip(*deviations)
 
 
-_, free_pulse, free_clarity = measured(guidance_scale=1.0)
-healthy_images, pulse, clarity = measured(guidance_scale=4.0)
+_, free_pulse, free_clarity = generate_and_measure(guidance_scale=1.0)
+healthy_images, pulse, clarity = generate_and_measure(guidance_scale=4.0)
 
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True)
 for ax, p, c, w in zip(axes, (free_pulse, pulse), (free_clarity, clarity), (1, 4)):
     ax.plot(p, color=plots.BLUE, label=r"pulse: std of $z$")
     ax.plot(c, color=plots.ORANGE, linestyle="--", label=r"clarity: std of $\hat z_0$")
     ax.axhline(1, color=plots.GREY, linewidth=0.8)
-    ax.set(xlabel="step of the sampler", title=f"guidance {w}", ylim=(0, 2.8))
+    ax.set(xlabel="sampler step", title=f"guidance {w}", ylim=(0, 2.8))
 axes[0].set_ylabel("standard deviation")
 axes[0].legend()
 assert max(pulse + clarity) < 2.8
 plots.show(fig, f"The standard deviation of z and of the estimated clean latent over the sampler's {STEPS} steps. "
                 f"Without guidance they begin at {free_pulse[0]:.2f} and {free_clarity[0]:.2f} and meet at "
-                f"{free_pulse[-1]:.2f}; with guidance 4 they begin at {pulse[0]:.2f} and {clarity[0]:.2f}, the first "
+                f"{free_pulse[-1]:.2f}. With guidance 4 they begin at {pulse[0]:.2f} and {clarity[0]:.2f}; the first "
                 f"rises to {max(pulse):.2f}, the second falls, and they meet at {pulse[-1]:.2f}.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
 # The pulse starts at 1, because the noise does, and stays near it. Without guidance the clarity starts low: at first
-# the network can only guess an average picture, and averages are pale. It rises while the picture becomes definite.
+# the network can only guess an average picture, and averages are pale. It rises as the picture takes shape.
 #
-# With guidance 4 it starts *high*, and falls. Guidance exaggerates what the caption changes, and while there is only
-# noise to go by, that is nearly all there is. The pulse bulges a little, too.
+# With guidance 4 it starts *high* and falls. Guidance exaggerates the effect of the caption, and while the input is
+# almost pure noise, the caption is nearly all the network has to go by. The pulse bulges a little, too.
 #
-# At the end both are the same thing, because the last step lands on $\hat z_0$. Guided curves are healthy too, so a
-# patient is compared with the *healthy* curve, not with 1.
+# At the end the two are equal, because the last step lands on $\hat z_0$. Guided curves are healthy too, so we compare
+# a patient with the *healthy* curve, not with 1.
 # </details>
 
 # %% [markdown]
 # ## Second instrument: the blood test
 #
-# The pulse depends on everything. The training loss (lesson 10) depends on less: noise *real* latents, ask the
-# network, compare. No sampler, no guidance, no decoder. Take the loss at a few fixed `t`: a single mean would hide an
-# illness that strikes at some of them only.
+# The pulse depends on everything. The training loss (lesson 10) depends on less: add noise to *real* latents, run the
+# network, compare. No sampler, no guidance, no decoder. We measure the loss at a few fixed `t`: a single mean would
+# hide an illness that affects only some of them.
 
 # %%
-world = Scenes(64, seed=1_000_000)                                        # scenes that no training has seen
-real = to_unit(torch.stack([world[i][0] for i in range(full_or_fast(48, 6))]))             # (48, 3, 64, 64) in [0, 1]
+world = Scenes(64, seed=1_000_000)                                        # scenes that were never trained on
+real = to_unit(torch.stack([world[i][0] for i in range(full_or_fast(48, 6))]))   # (48, 3, 64, 64) in [0, 1]
 real_captions = [world[i][1] for i in range(len(real))]
 
 
 @torch.no_grad()
 def blood_test(model, at=clinic.LOSS_AT):
-    """The loss of real pictures at each t of `at`."""
+    """The loss on real pictures at each t of `at`."""
     z0 = model.vae.encode(to_signed(real).to(DEVICE))
     eps = torch.randn(z0.shape, generator=torch.Generator().manual_seed(0)).to(DEVICE)
     context = model.encode_text(real_captions)
@@ -130,17 +129,17 @@ for t, loss in zip(clinic.LOSS_AT, blood.tolist()):
 # %% [markdown]
 # ## Third instrument: change one thing
 #
-# The simplest. Draw twice from the same noise, with another caption. What changes in the picture is what the caption
-# did. Zero is a diagnosis.
+# The simplest instrument: generate twice from the same noise, with two different captions. Whatever changes in the
+# picture is the effect of the caption. If nothing changes, that is a diagnosis.
 
 # %%
 others = model.generate(list(clinic.OTHER_CAPTIONS), steps=STEPS, guidance_scale=4.0,
                         generator=torch.Generator().manual_seed(0))
 effect = (others - healthy_images).abs().mean().item()
 
-fig = plots.image_grid([*healthy_images, *others], columns=4, size=1.6, rows=["asked", "another\ncolour"])
-plots.show(fig, f"Four pictures from four captions, and below them four from the same noise with another colour asked "
-                f"for. On average a pixel changes by {effect:.3f} of its range.")
+fig = plots.image_grid([*healthy_images, *others], columns=4, size=1.6, rows=["caption", "another\ncolour"])
+plots.show(fig, f"Four pictures from four captions, and below them four from the same noise, with another colour in "
+                f"each caption. On average a pixel changes by {effect:.3f} of its range.")
 
 # %% [markdown]
 # > **Predict.** Which of the three notices a mistake in the last line of the decoder, where $[-1, 1]$ becomes $[0,
@@ -148,15 +147,15 @@ plots.show(fig, f"Four pictures from four captions, and below them four from the
 # >
 # > <details><summary><b>Answer</b></summary>
 # >
-# > Only the third could, as it looks at pixels, and it would not know what it saw. Pulse and blood test never
-# > decode. What is left is the oldest instrument: your eye.
+# > Only the third could, because it looks at pixels, and even so it would not tell what is wrong. Pulse and blood test
+# > never decode. What is left is the oldest instrument: your eye.
 # > </details>
 
 # %% [markdown]
 # ## The ward
 #
-# Eight patients, A to H, each a copy of the model with one thing changed. Same captions, same noise, same settings.
-# The first row is healthy. Look before you read on, and write down what strikes you. Beware: this model is forgiving,
+# Eight patients, A to H. Each is a copy of the model with one thing changed; captions, noise and settings are the same.
+# The first row is healthy. Look before you read on, and write down what you notice. Beware: this model is forgiving,
 # and a row that looks healthy need not be.
 
 # %%
@@ -166,15 +165,15 @@ for name, breaks in clinic.PATIENTS.items():
 
 everything = torch.cat([one.images for one in measured.values()])
 fig = plots.image_grid(everything, columns=4, size=1.05, rows=list(measured))
-plots.show(fig, "Nine rows of four pictures: the healthy model's red circle, blue square, green star and yellow ring, "
-                "and what the patients A to H make of the same captions and the same noise. A and H: the same four. "
-                "B: other things in other colours on other grounds. C: the same outlines, too dark and too hard; the "
-                "star is lost in black. D: coloured confetti. E: other, blurred things, cyan on black for red on "
-                "white. F: outlines at best, in pink and pale green. G: nearly right, spotted; square and star differ.")
+plots.show(fig, "Nine rows of four pictures: the healthy model's circle, square, star and ring, and what patients A to "
+                "H make of the same captions and the same noise. A and H: nearly the healthy four. B: other things in "
+                "other colours on other backgrounds. C: the same outlines, too dark and with too much contrast. D: "
+                "coloured confetti. E: other, blurred things, with the opposite colours. F: outlines at best, in pale, "
+                "wrong colours. G: nearly right, with spots.")
 
 # %% [markdown]
 # ## Their pulses
-
+# ## The patients' pulses
 # %%
 fig, axes = plt.subplots(2, 4, figsize=(9, 4.4), sharex=True, sharey=True)
 for ax, name in zip(axes.flat, clinic.PATIENTS):
@@ -183,26 +182,26 @@ for ax, name in zip(axes.flat, clinic.PATIENTS):
     ax.plot(measured[name].z0_hat_std, color=plots.ORANGE, linestyle="--", label="clarity")
     ax.set(title=f"patient {name}", ylim=(0, 4))
 axes[0, 0].legend(fontsize=7)
-fig.supxlabel("step of the sampler", fontsize=10)
+fig.supxlabel("sampler step", fontsize=10)
 fig.supylabel("standard deviation", fontsize=10)
 ends = ", ".join(f"{name} {one.z0_hat_std[0]:.1f} and {one.z_std[-1]:.2f}" for name, one in measured.items())
 assert max(one.z0_hat_std.max() for one in measured.values()) < 4
-plots.show(fig, "Eight small plots, one a patient: pulse and clarity over the steps, with the healthy pulse in grey. "
+plots.show(fig, "Eight small plots, one per patient: pulse and clarity over the steps, with the healthy pulse in grey. "
                 f"The first clarity and the last pulse of each: {ends}.")
 
 # %% [markdown]
-# Two lie exactly on the grey line (the next cell says which; near is not exact). Whatever they have, it begins where
-# latent space ends. Two others lack the high start of the clarity that guidance gives: nothing pulls these walks
-# towards a caption. For those off the line the pulse alone does not say whether the *network* or the *walk* is sick.
-# The next instrument does.
+# Two lie exactly on the grey line (the next cell says which; close is not the same as equal). Whatever ails them begins
+# after the latents. Two others lack the high initial clarity that guidance causes: nothing pulls their walks towards a
+# caption. For all patients off the line, the pulse alone does not tell whether the *network* or the *walk* is sick. The
+# next instrument does.
 
 # %%
 untouched = [name for name in clinic.PATIENTS if torch.equal(measured[name].z_std, measured["healthy"].z_std)]
 assert len(untouched) == 2
-print("Same pulse as the healthy one, to the last bit:", " and ".join(untouched))
+print("Pulse equal to the healthy one, to the last bit:", " and ".join(untouched))
 
 # %% [markdown]
-# ## Their blood
+# ## The patients' blood
 
 # %%
 fig, axes = plt.subplots(2, 4, figsize=(9, 4.4), sharex=True, sharey=True)
@@ -221,15 +220,15 @@ plots.show(fig, "Eight small plots of the loss over t, with the healthy loss in 
 # %%
 sound = [name for name in clinic.PATIENTS if torch.equal(measured[name].loss_by_t, measured["healthy"].loss_by_t)]
 assert len(sound) == 3
-print("Sound blood, to the last bit:", ", ".join(sound))
+print("Blood test equal to the healthy one, to the last bit:", ", ".join(sound))
 
 # %% [markdown]
-# Three have blood like the healthy model's. Their networks, schedules, scales and texts are right; the mistake is
-# made *after* them, in the walk or in the last line. That is the most useful cut of all: **if the loss is right and
-# the pictures are wrong, stop looking at the network.**
+# Three have exactly the healthy model's loss. Their networks, schedules, scales and text encoders are right; the
+# mistake happens *after* them, in the walk or in the last line. This is the most useful distinction of all: **if the
+# loss is right and the pictures are wrong, stop looking at the network.**
 #
-# Two numbers more: what the caption changes, and how many of the gains in the U-Net's normalisation layers are
-# *exactly* 1, the value that they are born with.
+# Two more numbers: how much the caption changes, and what share of the gains in the U-Net's normalisation layers is
+# *exactly* 1, their value at initialisation.
 
 # %%
 names = list(measured)
@@ -239,34 +238,34 @@ left.set(xlabel="mean change of a pixel", title="What another caption changes")
 left.invert_yaxis()
 right.barh(names, [measured[name].untouched_gains for name in names], color=plots.ORANGE)
 right.set(xlabel="share of all gains", title="Gains that are exactly 1", xlim=(0, 1.02))
-plots.show(fig, "Two bar measured. What another caption changes is zero for one patient. The share of gains that are "
+plots.show(fig, "Two bar charts. The effect of another caption is zero for one patient. The share of gains that are "
                 "exactly 1 is one for another patient and about zero for all others.")
 
 # %%
 silent = [name for name in clinic.PATIENTS if measured[name].caption_effect == 0]
-unborn = [name for name in clinic.PATIENTS if measured[name].untouched_gains == 1]
-assert len(silent) == len(unborn) == 1 and measured["healthy"].untouched_gains < 0.5
-print("The caption changes nothing:", *silent, "   Never trained:", *unborn)
+untrained = [name for name in clinic.PATIENTS if measured[name].untouched_gains == 1]
+assert len(silent) == len(untrained) == 1 and measured["healthy"].untouched_gains < 0.5
+print("The caption changes nothing:", *silent, "   Never trained:", *untrained)
 
 # %% [markdown]
 # ## The book
 #
-# | in the book as | what was done |
+# | name of the ailment | what was done |
 # |---|---|
 # | the scale is left out | the VAE neither multiplies nor divides by it (by 0.18215: see below) |
-# | the range is wrong | the decoder's $[-1,1]$ is clipped to $[0,1]$ as it is |
-# | t is off by one | the U-Net is told the `t` that the step lands on |
+# | the range is wrong | the decoder's output in $[-1,1]$ is clipped to $[0,1]$ directly |
+# | t is off by one | the U-Net is given the `t` that the step leads to |
 # | the schedules differ | sampling uses DDPM's $\bar\alpha$, training used Stable Diffusion's |
 # | cosines and sines are swapped | in the time embedding |
 # | the caption is not passed | both halves of guidance read the empty caption |
 # | guidance has the wrong sign | $\hat v_\varnothing - w\,(\hat v_c - \hat v_\varnothing)$ |
-# | the average is never updated | what is drawn with is the EMA, and nobody feeds it |
+# | the average is never updated | we sample with the EMA of the weights, which was never updated |
 
 # %% [markdown]
 # ## Your diagnoses
 #
 # > **Predict.** Match each patient with one line of the book before you run the next cell. Write your eight answers
-# > into `MINE`. Two are guessed already. One of the two is wrong.
+# > into `MINE`. Two guesses are already there. One of them is wrong.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -278,55 +277,56 @@ for patient, ailment in MINE.items():
     print(clinic.diagnose(patient, ailment), end="\n\n")
 
 # %% [markdown]
-# A wrong answer tells you what that ailment *would* look like. Compare, and try again. When all eight are right you
-# have done what takes a day in real life, where nobody tells you that there is exactly one mistake.
+# For a wrong answer you are told what that ailment *would* look like. Compare, and try again. When all eight are right,
+# you have done what takes a day in real life, where nobody tells you that there is exactly one mistake.
 #
-# The work-up below goes from the surest sign to the least sure. Unfold it when you are done, or stuck.
+# The work-up below goes from the surest sign to the least certain one. Unfold it when you are done, or stuck.
 
 # %% [markdown]
-# <details><summary><b>Work-up 1: two that one number gives away</b></summary>
+# <details><summary><b>Work-up 1: two patients identified by a single number</b></summary>
 #
-# **B.** Another caption changes no pixel at all. Nothing else makes an exact zero: *the caption is not passed*. Its
-# pictures may be fine, which is why people miss it. They ask for a dog, get a good cat, and train for another week.
+# **B.** Another caption changes no pixel at all. Nothing else produces an exact zero: *the caption is not passed*. The
+# pictures may be fine, which is why people miss it: they ask for a dog, get a good cat, and train for another week.
 #
 # **D.** All gains are exactly 1: no optimizer ever touched these weights. The training loss that you watched belongs
-# to another copy: *the average is never updated*. Below we let it happen.
+# to another copy: *the average is never updated*. Below, we watch this happen.
 # </details>
 
 # %% [markdown]
 # <details><summary><b>Work-up 2: two with a perfect pulse</b></summary>
 #
-# **C and F** have the healthy latents, to the last bit. So it is the decoder's input or its output. C: whatever was
-# darker than the middle is black and the rest has too much contrast: *the range is wrong*. F: the right outlines at
-# best, colours and grounds that nobody asked for, and the worst blood of all, as real pictures are encoded to latents
-# of the wrong size too: *the scale is left out*. (Not merely pale: the decoder's GroupNorms turn the volume up again.)
+# **C and F** have the healthy latents, to the last bit. So the fault lies in the decoder's input or in its output. C:
+# everything darker than mid-grey is black and the rest has too much contrast: *the range is wrong*. F: the right
+# outlines at best, unwanted colours and backgrounds, and the worst blood test of all, because real pictures are also
+# encoded to latents of the wrong size: *the scale is left out*. (The pictures are not pale: the decoder's GroupNorms
+# restore the contrast.)
 #
-# The tiny VAE's own scale, printed below, is so near 1 that nobody would notice; F has a VAE of Stable Diffusion's
-# kind.
+# The tiny VAE's own scale, printed below, is so close to 1 that nobody would notice; F has a VAE like Stable
+# Diffusion's.
 # </details>
 
 # %% [markdown]
-# <details><summary><b>Work-up 3: two with sound blood and a sick walk</b></summary>
+# <details><summary><b>Work-up 3: two with a normal blood test and a sick walk</b></summary>
 #
-# **E and H.** The network answers rightly when it is asked rightly. So it is asked wrongly, or its answers are
-# combined wrongly. E's pictures do react to the caption, by running away from it: red on white becomes cyan on black,
-# and the pulse rises far above the healthy one. *Guidance has the wrong sign.* H looks healthy; only its pulse is a
-# little below the line: *t is off by one*. At every step the network is told of less noise than there is. That
-# hardly shows here; it will below.
+# **E and H.** The network gives right answers to right questions. So either the question is wrong, or the answers are
+# combined wrongly. E's pictures do react to the caption, but in the opposite direction: red on white becomes cyan on
+# black, and the pulse rises far above the healthy one. *Guidance has the wrong sign.* H looks healthy; only its pulse
+# is a little below the line: *t is off by one*. At every step the network is told that there is less noise than there
+# is. Here that hardly shows; below it will.
 # </details>
 
 # %% [markdown]
-# <details><summary><b>Work-up 4: two with bad blood and trained weights</b></summary>
+# <details><summary><b>Work-up 4: two with a bad blood test and trained weights</b></summary>
 #
-# **A and G** are the hardest pair: A's pictures even look fine. G reads every `t` as
-# some other `t`, and its blood is worst where `t` is small: *cosines and sines are swapped*.
+# **A and G** are the hardest pair: A's pictures look fine. G reads every `t` as another
+# one, and its loss is worst at small `t`: *cosines and sines are swapped*.
 #
-# A: the real latents are noised with another $\bar\alpha_t$. Near the start the two schedules nearly agree. Then the
-# share of signal falls behind, to less than a third of what the network is told at t = 500, and a ninth at 650, where
-# A's blood is furthest above the healthy one. At the very end there is hardly any signal, and a wrong `t` matters
+# A: the real latents are noised with a different $\bar\alpha_t$. At small `t` the two schedules nearly agree. Then A's
+# share of signal falls behind: to less than a third of what the network expects at t = 500, and to a ninth at 650,
+# where A's loss is furthest above the healthy one. At the very end there is hardly any signal, and a wrong `t` matters
 # less: *the schedules differ*.
 #
-# The next cell draws that argument.
+# The next cell plots this.
 # </details>
 
 # %%
@@ -343,20 +343,20 @@ for name, colour, marker in (("A", plots.ORANGE, "s"), ("G", plots.PINK, "^")):
     right.plot(clinic.LOSS_AT, measured[name].loss_by_t - measured["healthy"].loss_by_t, color=colour, marker=marker,
                label=f"patient {name}")
 right.axhline(0, color=plots.GREY, linewidth=0.8)
-right.set(xlabel="timestep t", ylabel="loss above the healthy one", title="Where it hurts")
+right.set(xlabel="timestep t", ylabel="loss above the healthy loss", title="Where it hurts")
 right.legend()
 worst = {name: clinic.LOSS_AT[(measured[name].loss_by_t - measured["healthy"].loss_by_t).argmax()] for name in "AG"}
 plots.show(fig, "Left: the two schedules' share of signal over t; they cross near t = 100, and patient A's falls "
-                f"faster, by up to {max(apart):.2f} less. Right: how much higher than the healthy loss those of A and "
-                f"G are at each t: A's most at {worst['A']}, G's most at {worst['G']}.")
+                f"faster, to as much as {max(apart):.2f} below. Right: the excess of A's and G's loss over the healthy "
+                f"loss at each t: A's is largest at {worst['A']}, G's at {worst['G']}.")
 
 # %% [markdown]
 # ## How an average is forgotten
 #
-# Patient D's illness is made during training, so here is a training: a small U-Net on digits, with two moving
-# averages of its weights (lesson 10). One is fed after every step. For the other, the line is missing.
+# Patient D's illness arises during training, so here is a short training run: a small U-Net on digits, with two moving
+# averages of its weights (lesson 10). One is updated after every step. For the other, that line is missing.
 #
-# > **Predict.** Three loss curves: of the network itself, of its average, and of the forgotten one. Sketch them.
+# > **Predict.** Sketch three loss curves: of the network itself, of its average, and of the forgotten average.
 
 # %%
 digits = Digits(8)
@@ -376,7 +376,7 @@ for step in range(full_or_fast(240, 16)):
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    fed.update(unet, step)                                                # and no such line for `forgotten`
+    fed.update(unet, step)                                                # there is no such line for `forgotten`
     if step % 8 == 0:
         with torch.no_grad():
             for name, some in zip(curves, (unet, fed.module, forgotten.module)):
@@ -390,20 +390,20 @@ for (name, losses), colour, dash in zip(curves.items(), plots.CYCLE, ("-", "--",
 ax.set(xlabel="training step", ylabel="loss", title="One line is missing", ylim=(0, None))
 ax.legend()
 ends = ", ".join(f"{name} {losses[-1]:.2f}" for name, losses in curves.items())
-plots.show(fig, "Loss over training steps. The network's and its average's fall together; the forgotten average's "
-                f"stays where it began. At the end: {ends}.")
+plots.show(fig, "Loss over training steps. The loss of the network and of its average fall together; that of the "
+                f"forgotten average stays at its initial value. At the end: {ends}.")
 assert curves["the forgotten average"][-1] > curves["its average"][-1]
 
 # %% [markdown]
-# The curve that training prints is the network's. It looks perfect. Only one who *draws with the average* sees that it
+# Training prints the network's curve, and it looks perfect. Only those who *sample with the average* see that it
 # never moved. So log the loss of what you will ship, not only of what you train.
 
 # %% [markdown]
 # ## Break it on purpose
 #
-# Now the other side: tests that look good and do not see an illness.
+# Now the opposite case: tests that pass and miss an illness.
 #
-# **The round trip.** Encode a picture and decode it. It comes back? Then the VAE is used rightly. Is it?
+# **The round trip.** Encode a picture and decode it. If it comes back, the VAE is used correctly. Or is it?
 
 # %%
 def round_trip(some):
@@ -423,9 +423,9 @@ with torch.no_grad():
 
 # %% [markdown]
 # The round trip is perfect: the missing multiplication and the missing division cancel. Two wrongs make a right, and
-# the test is blind. The standard deviation of the latents sees it at once.
+# the test is blind. The standard deviation of the latents shows the error at once.
 #
-# **More steps.** Patient H is told the `t` of the *next* step. With many steps the next one is near.
+# **More steps.** Patient H is given the `t` of the *next* step. With many steps, the next one is close.
 
 # %%
 counts = (5, 10, 25, 50)[:full_or_fast(4, 1)]
@@ -437,14 +437,14 @@ for steps in counts:
 
 fig, ax = plt.subplots(figsize=plots.NARROW)
 ax.plot(counts, distances, color=plots.BLUE, marker="o")
-ax.set(xlabel="steps of the sampler", ylabel="mean error of a pixel", title="Off by one, and more steps",
+ax.set(xlabel="sampler steps", ylabel="mean error of a pixel", title="Off by one, with more and more steps",
        ylim=(0, None))
 plots.show(fig, "The mean difference between the pictures of patient H and the healthy ones over the number of steps: "
                 f"{', '.join(f'{count} steps {value:.3f}' for count, value in zip(counts, distances))}.")
 
 # %% [markdown]
-# Whoever tests with many steps may not see it; whoever then ships with few will. Test with the *fewest* steps that
-# the healthy model can do.
+# If you test with many steps, you may miss it; if you then ship with few, your users will not. Test with the *fewest*
+# steps that the healthy model can manage.
 
 # %% [markdown]
 # ## A ninth patient, from the article
@@ -461,21 +461,21 @@ print(f"a latent that is {100 * (factor - 1):.2f} % too large")
 with torch.no_grad():
     z0 = model.vae.encode(to_signed(real).to(DEVICE))
     change = (to_unit(model.vae.decode(factor * z0)) - to_unit(model.vae.decode(z0))).abs().mean().item()
-print(f"changes a pixel by {255 * change:.2f} of 255 grey levels on average")
+print(f"changes a pixel by {255 * change:.2f} of 255 levels on average")
 assert 0 < 255 * change < 3
 
 # %% [markdown]
-# Nobody will ever see it. That is the worst kind: no symptom, found only by comparing with the reference, number
-# by number. `tests/test_parity_networks.py` is that kind of doctor.
+# Nobody will ever see it. That is the worst kind of bug: it has no symptom, and only a number-by-number comparison with
+# the reference finds it. `tests/parity/test_parity_networks.py` makes such a comparison.
 
 # %% [markdown]
 # ## What the article says
 #
 # - *Decode with 0.18125.* A slip, measured above: too small to see.
-# - *The predicted noise is scaled down and subtracted.* "Scaled" by what is the whole question: patient A scales by
-#   the numbers of another schedule, and patient H by the right ones at the wrong `t`.
-# - *The encoded caption is exposed to the U-Net by cross-attention.* If it is: patient B's network reads a context of
-#   the right shape, and nothing in the article's formulas would notice.
+# - *The predicted noise is scaled down and subtracted.* The whole question is what it is scaled by: patient A uses the
+#   numbers of another schedule, and patient H the right ones at the wrong `t`.
+# - *The encoded caption is exposed to the U-Net by cross-attention.* Provided that it is: patient B's network reads a
+#   context of the right shape, and nothing in the article's formulas would notice.
 
 # %% [markdown]
 # ## A table to keep
@@ -483,28 +483,28 @@ assert 0 < 255 * change < 3
 # | first question | yes | no |
 # |---|---|---|
 # | Is the loss on real pictures right, at every `t`? | the walk, or the last line | network, schedule, scale or text |
-# | Is the pulse the healthy one, to the last bit? | the decoder or its scale | anything before it |
-# | Does another caption change the picture? | text arrives | it does not, or the network never learnt to read it |
-# | Are the weights other than at birth? | they were trained | the wrong copy was saved |
+# | Does the pulse equal the healthy one, to the last bit? | the decoder or its scale | anything before it |
+# | Does another caption change the picture? | the text arrives | it does not, or the network never learnt to read it |
+# | Do the weights differ from their initial values? | they were trained | the wrong copy was saved |
 # | Is it right with few steps, and with guidance 1? | trust it | the sampler hides something |
 
 # %% [markdown]
 # ## Three quick questions
 #
-# **1.** Your training loss is as low as in the paper, and your samples are noise. Name two suspects.
+# **1.** Your training loss is as low as in the paper, but your samples are noise. Name two suspects.
 #
 # <details><summary>Answer</summary>
 #
-# Whatever the loss does not use: the sampler (its schedule, its `t`), the decoder (scale), or the copy of the weights
-# that you draw with (the average).
+# Whatever the loss does not use: the sampler (its schedule, its `t`), the decoder (its scale), or the copy of the
+# weights that you sample with (the average).
 # </details>
 #
-# **2.** Pictures are good, but never what was asked. First thing to try?
+# **2.** The pictures are good, but never what you asked for. What do you try first?
 #
 # <details><summary>Answer</summary>
 #
-# Two captions, one noise. If no pixel changes, the caption does not arrive. If pixels change, it is guidance (its
-# sign, its size), or a text encoder that does not tell the words apart.
+# Two captions, one noise. If no pixel changes, the caption does not arrive. If pixels do change, suspect guidance (its
+# sign, its size) or a text encoder that cannot tell the words apart.
 # </details>
 
 # %% [markdown]
@@ -512,22 +512,22 @@ assert 0 < 255 * change < 3
 #
 # <details><summary>Answer</summary>
 #
-# Guidance extrapolates: its answer is not that of any network trained to fit the data, so the budget of signal and
-# noise is no longer kept. And the latents of four pictures are a small sample.
+# Guidance extrapolates: the result is not the output of any network trained to fit the data, so the variances of signal
+# and noise no longer sum to 1. Besides, the latents of four pictures are a small sample.
 # </details>
 
 # %% [markdown]
 # ## Exercises
 #
-# `../exercises/16_clinic.ipynb`: cure five patients, and say which fault has which symptom.
+# `../exercises/16_clinic.ipynb`: cure five patients, and match each fault with its symptom.
 #
 # To try here: give one patient *two* illnesses, as in `clinic.sines_first(clinic.other_schedule(model))`, and ask a
-# friend. (Four change the pipeline's methods: wrong range, `t` off by one, no caption, wrong sign. Such a one must
-# come last, and two of them do not go together.) Which pairs can you still tell apart?
+# friend for a diagnosis. (Four ailments replace methods of the pipeline: wrong range, `t` off by one, no caption, wrong
+# sign. Apply such a one last, and only one of them.) Which pairs can you still tell apart?
 
 # %% [markdown]
 # ## What next
 #
 # You have built every part of a latent diffusion model, trained it, judged it, and broken it in eight ways. What is
 # left is to use it: your own words, your own pictures (lesson 11), or the same classes with Stable Diffusion's
-# numbers (lesson 14). And when something looks wrong: pulse, blood, one change at a time.
+# numbers (lesson 14). And when something looks wrong: pulse, blood test, one change at a time.
