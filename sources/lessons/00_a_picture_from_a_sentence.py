@@ -79,8 +79,8 @@ plots.show(fig, f"Four pictures made from the sentence '{CAPTION}'. The network 
 # %% [markdown]
 # ## Where we are
 #
-# This map opens every lesson and highlights the parts that the lesson builds. Today it is only the two ends: a sentence
-# goes in at the lower left, an image comes out on the right. (The upper left, where a picture goes in, is for training.)
+# This map opens every lesson and highlights the parts that the lesson builds. Today it is only the two ends: a
+# sentence goes in at the lower left, an image comes out on the right. (The picture at the upper left is for training.)
 
 # %%
 show_model_map("caption", "image")
@@ -290,8 +290,8 @@ plots.show(fig, f"Two equal pictures from seed 7 under '{CAPTION}', another from
 # | Training and inference: reverse | 03, 12 | `reverse_diffusion.py` |
 
 # %% [markdown]
-# Beyond the article: lesson 11 teaches the shipped model a new word, lesson 15 measures how good it is, and lesson 16 is
-# a clinic of eight broken pipelines. Read them in order, or follow one thread:
+# Beyond the article: lesson 11 teaches the shipped model a new word, lesson 15 measures how good it is, and lesson 16
+# is a clinic of eight broken pipelines. Read them in order, or follow one thread:
 #
 # - *I want to understand diffusion:* 02, 03, 12.
 # - *I want to understand the network:* 05, 06, 07, 08.

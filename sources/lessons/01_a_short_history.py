@@ -1,15 +1,15 @@
 # %% [markdown]
-# # 01 · A short history: what each step could do
+# # 01 · A short history: what each step made possible
 #
-# **Goal.** Walk from 2015 to Stable Diffusion XL, and see at each step what was possible then that was not before.
+# **Goal.** Walk from 2015 to Stable Diffusion XL, and see what each step made possible.
 #
 # **Time.** 25 minutes to read and play; the cells compute for under half a minute on 2 CPU cores.
 #
-# **Before this.** Lesson 00. Nothing is trained here, and no formula needs to be understood yet: the later lessons
+# **Before this.** Lesson 00. Nothing is trained here, and you need not understand the formulas yet: later lessons
 # build everything that appears.
 #
 # **You will be able to**
-# - name the papers and say in a sentence what each added;
+# - name the papers and say in one sentence what each added;
 # - explain what guidance does to the samples, and what it costs;
 # - read the family tree of the Stable Diffusion checkpoints.
 
@@ -34,13 +34,13 @@ from tinyldm_course.lessons.model_map import show_model_map
 
 plots.use_style()
 print("This lesson runs on cpu: everything in it is a formula for points in the plane.")
-seed = torch.Generator().manual_seed(0)                        # every random number below comes from here
+seed = torch.Generator().manual_seed(0)                        # the source of every random number below
 
 # %% [markdown]
 # ## Where we are
 #
-# Before we build the parts, this lesson tells in which years they were found: where the sampler, the latent and
-# guidance come from, and in which order.
+# Before we build the parts, this lesson tells when each was invented: where the sampler, the latent and guidance come
+# from, and in which order.
 
 # %%
 show_model_map("forward diffusion", "sampler", "guidance", "VAE encoder", "VAE decoder", "text encoder", "U-Net")
@@ -55,12 +55,12 @@ plots.show(fig, "A timeline. Papers: 2015 diffusion probabilistic models; July 2
 # %% [markdown]
 # ## An oracle instead of a network
 #
-# All these methods need someone who looks at a noisy point and says **which noise is in it**. In life that is a
-# trained network. For points in the plane whose distribution we know it is a formula: an oracle that is never wrong.
-# With it we can see what each *method* does, before anything is trained.
+# All these methods need someone who looks at a noisy point and says **which noise is in it**. In practice that is a
+# trained network. For points in the plane with a known distribution it is a formula: an oracle that is never wrong.
+# With it we can see what each *method* does before anything is trained.
 #
-# The smallest case: all data are one single point, at 3. We see 3.5, and know that the noise has size 0.25. Then the
-# noise in it is (3.5 - 3) / 0.25 = 2 standard draws. (In the code the point has a second coordinate, without noise.)
+# The smallest case: all data are one single point, at 3. We see 3.5 and know that the noise has size 0.25. Then the
+# noise is (3.5 - 3) / 0.25 = 2 standard deviations. (In the code the point has a second coordinate, without noise.)
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -70,9 +70,9 @@ answer = oracle(torch.tensor([[3.5, 3.0]]), 0.25)[0]
 print(f"the noise in (3.5, 3.0): {abs(answer[0]):.3f} to the right, {abs(answer[1]):.3f} upwards")
 
 # %% [markdown]
-# Real data are many points, and then the oracle gives the *average* over all clean points that could be behind what
-# it sees. Our data: a Swiss roll. Much noise: the average says "somewhere in the middle". Little: "right there, on
-# the curve". Here is what the oracle believes the clean points to be, at four sizes of noise $\sigma$ (`sigma`).
+# Real data are many points. Then the oracle gives the *average* over all clean points that could be behind what it
+# sees. Our data form a Swiss roll. With much noise the average says "somewhere in the middle"; with little, "right
+# there, on the curve". Here are the oracle's estimates of the clean points at four sizes of noise $\sigma$ (`sigma`).
 
 # %%
 roll = swiss_roll()
@@ -86,50 +86,51 @@ for (above, below), sigma in zip(axes.T, (0.05, 0.3, 1.0, 3.0)):
     above.set_title(f"noise of size {sigma:g}", fontsize=9.5)
     figures.cloud(below, noisy - sigma * oracle(noisy, sigma), plots.BLUE)
 axes[0, 0].set_ylabel("what it sees")
-axes[1, 0].set_ylabel("what it believes")
-plots.show(fig, "Above, a spiral of points under more and more noise. Below, where the oracle believes the clean "
-                "points to be: at noise 0.05 a sharp spiral; at 0.3 a spiral with points between its arms; at 1 a "
+axes[1, 0].set_ylabel("its estimate")
+plots.show(fig, "Above, a spiral of points under more and more noise. Below, the oracle's estimates of the clean "
+                "points: at noise 0.05 a sharp spiral; at 0.3 a spiral with points between its arms; at 1 a "
                 "round patch; at 3 a small spot in the middle.")
 
 # %% [markdown]
-# One look from far away gives only the middle. So nobody can go from noise to data in a single step with such an
-# oracle. **All of the history below is about how to use it many times.**
+# From far away, one look only gives the middle. So with such an oracle nobody can go from noise to data in a single
+# step. **All of the history below is about how to use it many times.**
 
 # %% [markdown]
 # ## 2015 and 2020: the chain
 #
 # Sohl-Dickstein and others destroyed data in small steps and learnt the way back, step by step. Ho and others (DDPM)
-# made it simple enough for pictures. A step back: guess the clean point, go part of the way, *add a little fresh
+# made it simple enough for pictures. One step back: guess the clean point, go part of the way, *add a little fresh
 # noise*.
 #
 # ## 2019: the staggering walk
 #
-# Song and Ermon did without a chain: walk uphill to where data are dense, with a stagger, at one noise size after
-# another (Langevin dynamics).
+# Song and Ermon used no chain. They walk uphill, to where data are dense, with a random stagger, at one noise size
+# after another (Langevin dynamics).
 #
 # ## 2020, four months later: the flow
 #
-# DDIM (and the score SDE, published in 2021): the same network, but no fresh noise at all. Each start has one end.
+# DDIM (and the score SDE, published in 2021) uses the same network, but no fresh noise at all. Each starting point has
+# one end point.
 
 # %%
 def chain_step(x, eps, sigma, after, z):
-    """Guess the clean point, keep some of the old noise, add some fresh: from noise `sigma` to `after`."""
+    """Guess the clean point, keep some of the old noise, add some fresh noise: from noise `sigma` to `after`."""
     clean, share = x - sigma * eps, after**2 / sigma**2
     return clean + share * (x - clean) + after * (1 - share) ** 0.5 * z
 
 
 def langevin_step(x, eps, sigma, after, z):
-    """Uphill, and a stagger, at one noise size."""
+    """One step uphill and a random stagger, at one noise size."""
     return x - 0.5 * sigma / 2 * eps + 0.5**0.5 * sigma * z
 
 
 def flow_step(x, eps, sigma, after, z):
-    """Straight along the noise, as far as the noise falls."""
+    """Straight along the noise, as far as the noise shrinks."""
     return x + (after - sigma) * eps
 
 
 def walk(model, step, calls, n=2000, top=5.0, each=1):
-    """From noise of size `top` to data with `calls` looks of the model; -> all clouds on the way."""
+    """From noise of size `top` to data with `calls` calls of the model; returns all clouds on the way."""
     sizes = torch.logspace(math.log10(top), math.log10(0.02), calls // each).tolist() + [0.0]
     path = [math.sqrt(1 + top**2) * torch.randn(n, 2, generator=seed)]
     for sigma, after in zip(sizes, sizes[1:]):
@@ -161,10 +162,10 @@ plots.show(fig, "Three rows of clouds, from wide noise on the left to a spiral o
                 "the oracle. All three end as the same sharp spiral.")
 
 # %% [markdown]
-# All three arrive, and with the *same* oracle. That is why DDIM was such a gift: nobody had to train anything anew.
+# All three arrive, with the *same* oracle. That is why DDIM was such a gift: nobody had to retrain anything.
 #
-# > **Predict.** A network's call is what costs time. How many calls does each method need for a good spiral? Order
-# > chain, Langevin and flow by what they do with *ten* calls.
+# > **Predict.** The network's calls are what costs time. How many calls does each method need for a good spiral? Rank
+# > chain, Langevin and flow by what they achieve with *ten* calls.
 
 # %%
 CALLS = (3, 5, 10, 20, 50, 100, 200)
@@ -173,33 +174,33 @@ floor = sliced_wasserstein(roll.sample(2000, seed), truth)
 
 fig, ax = plt.subplots(figsize=plots.WIDE)
 for (name, (step, _, colour)), marker in zip(methods.items(), plots.MARKERS):
-    each = 2 if "Langevin" in name else 1          # levels × steps a level; 2 is the least that staggers
+    each = 2 if "Langevin" in name else 1          # steps per noise level; 2 is the fewest that stagger
     calls = [number for number in CALLS if number >= 2 * each]
     distance = [sliced_wasserstein(walk(oracle, step, number, each=each)[-1], truth) for number in calls]
     ax.plot(calls, distance, color=colour, marker=marker, label=name)
-ax.axhline(floor, color=plots.GREY, linestyle="--", label="two draws of the data")
+ax.axhline(floor, color=plots.GREY, linestyle="--", label="two samples of the data")
 ax.set(xscale="log", yscale="log", xlabel="calls of the oracle", ylabel="distance to the data", title="Swiss roll")
 ax.set_xticks(CALLS, [str(number) for number in CALLS])
 ax.minorticks_off()
 ax.legend()
 plots.show(fig, "Distance to the data against the number of calls, both on logarithmic scales. The flow and the chain "
-                "fall quickly within some ten to twenty calls; Langevin starts far above and meets the chain at 50. At "
-                "200 all three are near the dashed line, the distance between two draws of the data.")
+                "fall quickly within ten to twenty calls; Langevin starts far above and meets the chain at 50. At "
+                "200 all three are near the dashed line, the distance between two samples of the data.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# At ten calls the flow is nearest to the data, then the chain; Langevin, which must do several small steps at each
+# With ten calls the flow is closest to the data, then the chain; Langevin, which must take several small steps at each
 # noise size, is far behind. For a good spiral, near the dashed line, the flow needs about 50 calls, the chain 100 and
-# Langevin 200. (The dashed line is itself measured on one draw, so a little below it is no better than on it.)
+# Langevin 200. (The dashed line is itself measured on one sample, so slightly below it is no better than on it.)
 # </details>
 
 # %% [markdown]
-# And with *trained* networks, whose advice has errors? This is from the committed report (five seeds, 95 % intervals;
-# `benchmarks/history/README.md`). Note 2015: its chain is trained anew for each number of steps, and at about ten it is
-# the best of all. The other two are trained once and sampled as you like. The horizontal lines are for comparison: a
-# single Gaussian; a small Gaussian around each training point ("KDE", of two widths); and fresh data, the floor. In
-# lesson 04 you train all three yourself.
+# And with *trained* networks, which make errors? This is from the committed report (five seeds, 95 % intervals;
+# `benchmarks/history/README.md`). Note 2015: its chain is retrained for each number of steps, and at about ten steps it
+# is the best of all. The other two are trained once and sampled with any number of steps. The horizontal lines are for
+# comparison: a single Gaussian; a small Gaussian around each training point ("KDE", of two widths); and fresh data, the
+# floor. In lesson 04 you train all three yourself.
 
 # %%
 report = Path(tinyldm.__file__).parents[1] / "benchmarks" / "history" / "measurements.jsonl"
@@ -213,18 +214,18 @@ plots.show(fig, "Two panels, Swiss roll and two moons: distance to fresh data ag
 # %% [markdown]
 # ## December 2021: not in pixels
 #
-# A picture of 512 × 512 pixels has 786,432 numbers, and every call of the network has to move them all. Rombach and
-# others first squeeze the picture with an autoencoder, and run the whole diffusion on the small *latent*. And the
-# network looks at the caption, by cross-attention.
+# A picture of 512 × 512 pixels has 786,432 numbers, and every call of the network processes them all. Rombach and
+# others first compress the picture with an autoencoder, and run the whole diffusion on the small *latent*. Their
+# network also looks at the caption, by cross-attention.
 #
-# > **Predict.** The latent of such a picture is 4 × 64 × 64. How many times fewer numbers is that? And
-# > self-attention compares every place with every other: how many times fewer *pairs of places*?
+# > **Predict.** The latent of such a picture is 4 × 64 × 64. By what factor is it smaller? And self-attention compares
+# > every position with every other: by what factor do the *pairs of positions* shrink?
 
 # %%
 # NBVAL_CHECK_OUTPUT
 image, latent = 3 * 512 * 512, 4 * 64 * 64
 print(f"numbers: {image:,} and {latent:,}: {image // latent} times fewer")
-print(f"places: {512 * 512:,} and {64 * 64:,}; pairs of places: {(512 * 512) ** 2 // (64 * 64) ** 2:,} times fewer")
+print(f"positions: {512 * 512:,} and {64 * 64:,}; pairs of positions: {(512 * 512) ** 2 // (64 * 64) ** 2:,} times fewer")
 
 # %%
 photo = photograph(256)
@@ -236,23 +237,23 @@ right.imshow(plots.pixels(small), extent=(224, 288, 288, 224))
 right.set(xlim=(0, 512), ylim=(512, 0), aspect="equal")
 right.set_title("4 × 64 × 64 numbers", loc="center", fontsize=9)
 plots.hide_axes(right)
-plots.show(fig, "A photograph of a flower; beside it, in an empty frame of the same size, the same photograph an "
-                "eighth as wide and as high: that is how many places the latent has.")
+plots.show(fig, "A photograph of a flower; next to it, in an empty frame of the same size, the same photograph an "
+                "eighth as wide and as high: that is how many positions the latent has.")
 
 # %% [markdown]
 # (The small picture only shows the size. What a latent looks like, and what the autoencoder loses, is lesson 05.)
 #
-# The trick made it cheap enough to *run* on a single graphics card. Eight months later that became Stable Diffusion.
+# The trick made diffusion cheap enough to *run* on a single graphics card. Eight months later came Stable Diffusion.
 
 # %% [markdown]
 # ## July 2022: guidance
 #
 # One piece is missing: samples that clearly show their caption. Ho and Salimans found an astonishingly cheap way,
-# *classifier-free guidance*: ask the network twice, with the caption and without; then **exaggerate the difference**:
+# *classifier-free guidance*: run the network twice, with the caption and without; then **exaggerate the difference**:
 #
 # $$ \hat\epsilon = \epsilon_\text{without} + w\,(\epsilon_\text{with} - \epsilon_\text{without}) $$
 #
-# where $\epsilon$ (`eps`) is the noise that the network names, and $w$ (`guidance_scale`) the strength. (Ho &
+# where $\epsilon$ (`eps`) is the noise that the network predicts, and $w$ (`guidance_scale`) the strength. (Ho &
 # Salimans 2022, eq. 6, whose own $w$ is one less.) $w = 1$ is the plain model with its caption.
 
 # %%
@@ -264,7 +265,7 @@ without, with_caption = torch.randn(2, 8, 4, 8, 8, generator=seed)
 
 
 def answers(z_t, t, context):
-    """A stand-in for a network: its answer depends on the context only."""
+    """A stand-in for a network: its output depends on the context only."""
     return torch.where(context[:, :, :1, None] > 0, with_caption.repeat(len(context) // 8, 1, 1, 1),
                        without.repeat(len(context) // 8, 1, 1, 1))
 
@@ -274,11 +275,11 @@ theirs = model(torch.zeros(8, 4, 8, 8), torch.zeros(8, dtype=torch.long))
 print(confirm_equal(with_guidance(without, with_caption, 3.0), theirs))
 
 # %% [markdown]
-# A world with three captions: "north", "southeast", "southwest", each a wide cloud that overlaps the others. We ask
-# for "north".
+# Take a world with three captions, "north", "southeast" and "southwest", each a wide cloud that overlaps the others. We
+# ask for "north".
 #
-# > **Predict.** With $w = 1$ you get the cloud of the caption. What happens to it with $w = 4$? Bigger, smaller,
-# > moved?
+# > **Predict.** With $w = 1$ you get the cloud of the caption. What happens to it with $w = 4$? Does it grow, shrink,
+# > move?
 
 # %%
 angle = torch.tensor([90.0, 330.0, 210.0]).deg2rad()
@@ -294,13 +295,13 @@ def guided_cloud(w):
     return walk(lambda x, sigma: with_guidance(eps_without(x, sigma), eps_with(x, sigma), w), flow_step, 40, n=1000)[-1]
 
 
-def draw_guided(ax, w):
+def plot_guided(ax, w):
     figures.cloud(ax, background, "#C9C9C9", view=4)
     figures.cloud(ax, guided_cloud(w), plots.BLUE, view=4, size=1.5)
     ax.set_title(f"w = {w:g}", fontsize=9.5)
 
 
-widgets.dial(draw_guided, {"w": [0, 0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10]}, strip=[{"w": w} for w in (0, 1, 2, 4, 8)],
+widgets.dial(plot_guided, {"w": [0, 0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10]}, strip=[{"w": w} for w in (0, 1, 2, 4, 8)],
              size=(1.8, 2.0),
              alt="The world as a grey three-leaved cloud, samples of the caption north in blue. w = 0: all three "
                  "leaves. w = 1: the northern cloud, overlapping the others. w = 2 to 8: the cloud shrinks and moves "
@@ -309,30 +310,30 @@ widgets.dial(draw_guided, {"w": [0, 0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10]}, strip=[
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# It leaves the neighbourhood of the other captions: no sample could be mistaken any more. And it shrinks: the samples
-# are more alike. Both are seen in pictures: clearer, and less varied. With a very large $w$ they leave the data
-# altogether.
+# It leaves the neighbourhood of the other captions: no sample could be mistaken for them any more. And it shrinks: the
+# samples are more alike. Pictures show both effects: they are clearer and less varied. With a very large $w$ they leave
+# the data altogether.
 # </details>
 #
-# The network must be able to answer *without* a caption. So in training a part of the captions is dropped; you find
-# it in the next picture.
+# The network must also work *without* a caption. So a share of the captions is dropped in training; the next picture
+# marks where.
 
 # %% [markdown]
 # ## August 2022 to July 2023: Stable Diffusion
 #
-# From here on it is mostly *training*: more data, chosen better, and larger networks. The numbers start at 1.1. The
-# checkpoints, each bar starting where its parent's training ended:
+# From here on it is mostly *training*: more data, better selected, and larger networks. The numbers start at 1.1. In
+# the chart of the checkpoints, each bar starts where its parent's training ended:
 
 # %%
 fig = figures.family_tree()
 plots.show(fig, "Bars of training steps for the checkpoints 1.1 to XL. 1.2 starts where 1.1 ended; 1.3, 1.4 and 1.5 "
-                "all start "
-                "where 1.2 ended and are hatched, for 10 % of captions dropped; 2.0-base starts anew and leads to 2.0 "
-                "and 2.1, which predict velocity; XL starts anew, with a stretch of unknown length.")
+                "all start where 1.2 ended and are hatched, for 10 % of captions dropped; 2.0-base starts from scratch "
+                "and leads to 2.0 and 2.1, which predict velocity; XL starts from scratch, with a stretch of unknown "
+                "length.")
 
 # %% [markdown]
 # > **Predict.** Version 1.5 came after 1.4. Which checkpoints were trained on the way to it? And which of 1.1 … 1.5
-# > can be used with guidance as it is meant?
+# > are suited to guidance?
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -346,16 +347,16 @@ print("trained with dropped captions:", ", ".join(dropped))
 # <details><summary><b>Answer</b></summary>
 #
 # On the way to 1.5: 1.1 and 1.2, but not 1.4. 1.3, 1.4 and 1.5 are siblings, all resumed from 1.2. They are also the
-# ones that were trained with a tenth of the captions dropped, which guidance builds on. (For 2.0 and later the
-# sources do not say whether captions were dropped.)
+# ones that were trained with a tenth of the captions dropped, which guidance relies on. (For 2.0 and later the sources
+# do not say whether captions were dropped.)
 # </details>
 #
-# What changed, in a line each: **2.0** another text encoder, and at 768 pixels the network predicts a velocity
-# (lesson 03) instead of noise; **2.1** the same, trained on with a milder filter of images; **XL** a U-Net three
-# times as large, two text encoders, 1,024 pixels. In lesson 14 you build all of them, from one class.
+# What changed, in a line each: **2.0** has another text encoder, and at 768 pixels the network predicts a velocity
+# (lesson 03) instead of noise; **2.1** is 2.0 trained further with a milder image filter; **XL** has a U-Net three
+# times as large, two text encoders and 1,024 pixels. In lesson 14 you build all of them from one class.
 
 # %% [markdown]
-# ## What each step could do
+# ## What each step added
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -367,40 +368,40 @@ for event in timeline.EVENTS:
 #
 # - *Diffusion models came in 2015, from non-equilibrium thermodynamics.* True.
 # - *A 2019 paper proposed NCSN, or SMLD.* True: two names of one method.
-# - *DDPM improved on the previous method by variational inference.* Hardly: 2015's loss was the variational bound
-#   already. DDPM simplified it. Lesson 04 shows what remained.
-# - *1.2 was fine-tuned to 1.3, 1.4 and 1.5.* True, and easily misread as a chain.
-# - *Versions 1.1 to 2.1* (its opening) or *1.1 to XL* (its history) *are latent diffusion models.* The second.
+# - *DDPM improved on the previous method by variational inference.* Hardly: 2015's loss already was the variational
+#   bound. DDPM simplified it. Lesson 04 shows what remained.
+# - *1.2 was fine-tuned to 1.3, 1.4 and 1.5.* True, but easily misread as a chain.
+# - *Versions 1.1 to 2.1* (its opening) or *1.1 to XL* (its history) *are latent diffusion models.* The second is right.
 
 # %% [markdown]
 # ## Three quick questions
 #
-# **1.** Why could DDIM make old networks faster without training them anew?
+# **1.** Why could DDIM make old networks faster without retraining them?
 #
 # <details><summary>Answer</summary>
 #
-# The network only says which noise is in a point. How to walk with that advice is the sampler's business, and DDIM is
-# another sampler.
+# The network only says which noise is in a point. How to walk with that information is the sampler's business, and DDIM
+# is another sampler.
 # </details>
 #
 # **2.** What does guidance with $w = 4$ cost, besides variety?
 #
 # <details><summary>Answer</summary>
 #
-# Time: two answers of the network a step, with the caption and without.
+# Time: two runs of the network per step, with the caption and without.
 # </details>
 #
-# **3.** Which box of the map at the top is youngest: the VAE, the sampler or guidance?
+# **3.** Which box of the map at the top is the youngest: the VAE, the sampler or guidance?
 #
 # <details><summary>Answer</summary>
 #
-# Guidance, 2022. The latent space is of 2021, the samplers' ideas of 2015 to 2020.
+# Guidance, from 2022. The latent space dates from 2021, the samplers' ideas from 2015 to 2020.
 # </details>
 
 # %% [markdown]
 # ## What next
 #
-# To try here: replace `swiss_roll` by `two_moons` (in the import too) and run all.
+# To try here: replace `swiss_roll` by `two_moons` (in the import too) and run all cells.
 #
 # Lesson 02 starts to build: how to drown a picture in noise, exactly. `python -m tinyldm_course.history compare` runs
 # the three papers on four data sets; `--help` lists what else it can do.

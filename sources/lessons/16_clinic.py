@@ -295,7 +295,7 @@ for patient, ailment in MINE.items():
 # %% [markdown]
 # <details><summary><b>Work-up 2: two with a perfect pulse</b></summary>
 #
-# **C and F** have the healthy latents, to the last bit. So the fault lies in the decoder's input or in its output. C:
+# **C and F** have the healthy latents, to the last bit. So the fault lies before or after the decoder. C:
 # everything darker than mid-grey is black and the rest has too much contrast: *the range is wrong*. F: the right
 # outlines at best, unwanted colours and backgrounds, and the worst blood test of all, because real pictures are also
 # encoded to latents of the wrong size: *the scale is left out*. (The pictures are not pale: the decoder's GroupNorms
@@ -323,7 +323,7 @@ for patient, ailment in MINE.items():
 #
 # A: the real latents are noised with a different $\bar\alpha_t$. At small `t` the two schedules nearly agree. Then A's
 # share of signal falls behind: to less than a third of what the network expects at t = 500, and to a ninth at 650,
-# where A's loss is furthest above the healthy one. At the very end there is hardly any signal, and a wrong `t` matters
+# where A's loss is furthest above the healthy one. At the very end there is hardly any signal, and `t` matters
 # less: *the schedules differ*.
 #
 # The next cell plots this.
