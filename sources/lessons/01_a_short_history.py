@@ -225,7 +225,8 @@ plots.show(fig, "Two panels, Swiss roll and two moons: distance to fresh data ag
 # NBVAL_CHECK_OUTPUT
 image, latent = 3 * 512 * 512, 4 * 64 * 64
 print(f"numbers: {image:,} and {latent:,}: {image // latent} times fewer")
-print(f"positions: {512 * 512:,} and {64 * 64:,}; pairs of positions: {(512 * 512) ** 2 // (64 * 64) ** 2:,} times fewer")
+print(f"positions: {512 * 512:,} and {64 * 64:,}; "
+      f"pairs of positions: {(512 * 512) ** 2 // (64 * 64) ** 2:,} times fewer")
 
 # %%
 photo = photograph(256)

@@ -9,10 +9,10 @@
 # against `(B, C, H, W)`.
 #
 # **You will be able to**
-# - noise a latent as Stable Diffusion does, to any `t`, in one line;
+# - noise a latent to any `t` in one line, as Stable Diffusion does;
 # - derive that line from a thousand small steps;
-# - read a noise schedule, and compare two;
-# - say why the last step must leave almost no signal, and what goes wrong where some is left.
+# - read a noise schedule, and compare two of them;
+# - say why the last step must leave almost no signal, and what goes wrong if it leaves some.
 
 # %%
 import matplotlib.pyplot as plt
@@ -30,15 +30,15 @@ from tinyldm_course.lessons.model_map import show_model_map
 plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
 print("This lesson runs on", DEVICE.type)
-seed = torch.Generator().manual_seed(0)     # every random number below comes from here
+seed = torch.Generator().manual_seed(0)     # the source of every random number below
 
 # %% [markdown]
 # ## Where we are
 #
-# A diffusion model learns to remove noise. To make its exercises we need pictures with a *known* amount of noise:
-# that is all that forward diffusion does. Nothing is learnt in this lesson, and no network runs, except for a VAE
-# that makes and decodes one latent. In a latent diffusion model the "picture" is the VAE's latent `z0`; the arithmetic
-# does not care, so we mostly look at photographs.
+# A diffusion model learns to remove noise. To train it, we need pictures with a *known* amount of noise: that is all
+# that forward diffusion does. Nothing is learnt in this lesson, and the only network that runs is a VAE, which encodes
+# and decodes one latent. In a latent diffusion model the "picture" is the VAE's latent `z0`. The arithmetic is the
+# same for both, so we mostly look at photographs.
 
 # %%
 show_model_map("forward diffusion")
@@ -46,8 +46,8 @@ show_model_map("forward diffusion")
 # %% [markdown]
 # ## One number, one step
 #
-# A picture is a heap of numbers, and each is treated alike and by itself. So take one number, $z_0$ (`z0`). One step
-# of forward diffusion shrinks it a little and adds a little noise:
+# A picture is a collection of numbers, and each is treated alike, independently of the others. So take one number, $z_0$
+# (`z0`). One step of forward diffusion shrinks it a little and adds a little noise:
 #
 # $$ z_t = \sqrt{1-\beta_t}\; z_{t-1} + \sqrt{\beta_t}\;\epsilon_t, \qquad \epsilon_t \sim \mathcal N(0, 1) $$
 #
@@ -55,7 +55,7 @@ show_model_map("forward diffusion")
 #
 # - $t$ (`t`) counts the steps; there are $T$ (`T`) of them;
 # - $\beta_t$ (`beta[t]`), between 0 and 1, is the *variance* of the noise that step $t$ adds;
-# - $\epsilon_t$ (`eps`) is a fresh draw from the normal distribution of mean 0 and variance 1.
+# - $\epsilon_t$ (`eps`) is a fresh random number from the normal distribution with mean 0 and variance 1.
 
 # %%
 def noise_step(z, beta_t, eps):
@@ -63,11 +63,12 @@ def noise_step(z, beta_t, eps):
     return (1 - beta_t) ** 0.5 * z + beta_t**0.5 * eps
 
 
-print(f"0.8 becomes {noise_step(0.8, beta_t=0.1, eps=-0.5):.3f} when beta is 0.1 and the draw is -0.5")
+print(f"0.8 becomes {noise_step(0.8, beta_t=0.1, eps=-0.5):.3f} when beta is 0.1 and eps is -0.5")
 
 # %% [markdown]
 # Now a thousand steps. Stable Diffusion lets $\sqrt{\beta_t}$ rise in a straight line: it starts gently, while the
-# picture still has its fine detail, and hurries when little is left to destroy. It takes three numbers and one line.
+# picture still has its fine detail, and speeds up when little is left to destroy. That takes three numbers and one
+# line.
 
 # %%
 T = 1000
@@ -76,8 +77,8 @@ beta = torch.linspace(0.00085**0.5, 0.012**0.5, T, dtype=torch.float64) ** 2    
 print(confirm_equal(beta, scaled_linear_betas()))
 
 # %% [markdown]
-# > **Predict.** Send the number 0.8 through all 1,000 steps, forty times, each time with other noise. Where are the
-# > forty numbers at the end?
+# > **Predict.** Send the number 0.8 through all 1,000 steps, forty times, each time with different noise. Where are
+# > the forty numbers at the end?
 # >
 # > (a) still around 0.8, but spread out · (b) all at 0 · (c) around 0, with a spread of about 1 · (d) spread out by
 # > about 30, because a thousand random steps add up
@@ -93,7 +94,7 @@ for t in range(T):
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE, sharey=True, width_ratios=[5, 1])
 left.plot(range(0, T + 1, 10), paths[:, ::10].T, color=plots.SKY, linewidth=0.7)
 left.plot(paths[0], color=plots.BLUE, linewidth=1.4, label="one of the forty")
-left.axhline(0.8, color=plots.ORANGE, linestyle="--", label="where all began: 0.8")
+left.axhline(0.8, color=plots.ORANGE, linestyle="--", label="where all start: 0.8")
 left.set(xlabel="steps of noise so far", ylabel="value of the number", title="Forty walks from one number")
 left.legend(loc="lower left")
 right.hist(paths[:, -1], bins=12, orientation="horizontal", color=plots.SKY)
@@ -104,19 +105,19 @@ plots.show(fig, "Forty random walks that all start at 0.8. Over 1,000 steps they
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# (c). The shrinking and the adding balance: whatever the start, the number forgets it and ends as a draw from a
-# normal distribution of mean 0 and variance 1. Without the shrinking the spread would go on growing, as in (d),
-# though only to 2.3 here, as each step adds so little; we shall break it that way below.
+# (c). Shrinking and adding balance: whatever the start, the number forgets it and ends as a random number with mean 0
+# and variance 1. Without the shrinking, the spread would keep growing, as in (d), though only to 2.3 here, because each
+# step adds so little. Below, we break it that way.
 # </details>
 #
-# That is the point of the whole construction. The end does not depend on the beginning, so a sampler can *start*
-# there, with nothing but random numbers.
+# This is the point of the whole construction. The end does not depend on the beginning, so a sampler can *start* there,
+# with nothing but random numbers.
 
 # %% [markdown]
 # ## A photograph, step by step
 #
-# The same for 49,152 numbers at once: a photograph of 128 × 128 pixels in 3 colours. Its values run from -1 to 1, as
-# everywhere inside the model. We stop six times on the way to look.
+# Now the same for 49,152 numbers at once: a photograph of 128 × 128 pixels in 3 colours. Its values run from -1 to 1,
+# as everywhere inside the model. We stop six times on the way to look.
 
 # %%
 photo = to_signed(photograph(128)).to(DEVICE)     # (3, 128, 128) in [-1, 1]
@@ -131,32 +132,32 @@ for t in range(T):
 
 fig = plots.film_strip([to_unit(photo), *frames], ["z0, no noise", *(f"t = {t}" for t in stops)], size=1.2)
 plots.show(fig, "A photograph of a flower after 0, 1, 100, 250, 500, 750 and 1,000 steps of noise. At t = 99 it "
-           "is only grainy, at t = 499 the flower's round and its colour are still there but no petal, at t = 749 a "
-           "faint patch of colour; at t = 999 nothing but noise is left.")
+           "is only grainy; at t = 499 the flower's outline and colour are still there but no petal; at t = 749 there "
+           "is a faint patch of colour; at t = 999 nothing but noise is left.")
 
 # %% [markdown]
 # Look at the second picture, `t = 0`. The formula counts its steps from 1; Python counts from 0, and so does `t` in
-# this course. So `t = 0` is the state after the *first* step: it has one step of noise in it. A clean picture, `z0`,
-# has no `t` at all. This off-by-one is a common bug in home-made samplers.
+# this course. So `t = 0` is the state after the *first* step: it already has one step of noise in it. A clean picture,
+# `z0`, has no `t` at all. Getting this off by one is a common bug in home-made samplers.
 #
-# And look at `t = 99`: a hundred steps of noise, and every petal is still there.
+# And look at `t = 99`: after a hundred steps of noise, every petal is still there.
 
 # %% [markdown]
 # ## A thousand steps in one jump
 #
-# Training needs a picture at a random `t`, millions of times. Walking there is far too slow. Luckily we need not
-# walk.
+# Training needs pictures at random `t`, millions of times. Walking there step by step is far too slow. Luckily, we need
+# not walk.
 #
-# Take two steps and put the first into the second:
+# Take two steps, and substitute the first into the second:
 #
 # $$ z_2 = \sqrt{(1-\beta_1)(1-\beta_2)}\; z_0 \;+\; \underbrace{\sqrt{(1-\beta_2)\beta_1}\;\epsilon_1 +
 # \sqrt{\beta_2}\;\epsilon_2}_{\text{noise}} $$
 #
-# The two draws are independent, and then *variances add*: the noise is normal again, with variance
+# The two random numbers are independent, so their *variances add*: the noise is normal again, with variance
 #
 # $$ (1-\beta_2)\,\beta_1 + \beta_2 = 1 - (1-\beta_1)(1-\beta_2). $$
 #
-# The same product stands in both places. Signal and noise share one budget, and it is always 1.
+# The same product appears in both places. Signal and noise share one budget of variance, and it is always 1.
 
 # %% [markdown]
 # > **Predict.** Two steps with $\beta_1 = 0.1$ and $\beta_2 = 0.2$, starting from $z_0 = 2$. What are the mean and
@@ -177,19 +178,19 @@ fig, ax = plt.subplots(figsize=plots.NARROW)
 ax.hist(z_2, bins=80, range=(-1, 4.5), density=True, color=plots.SKY, label="two steps")
 ax.hist(in_one_jump, bins=80, range=(-1, 4.5), density=True, histtype="step", color=plots.ORANGE, linewidth=1.6,
         label="one jump")
-ax.set(xlabel="value of $z_2$", ylabel="density", title="100,000 numbers, both ways")
+ax.set(xlabel="value of $z_2$", ylabel="density", title="100,000 numbers, two ways")
 ax.legend()
 plots.show(fig, "Two histograms of 100,000 values, one made by two noise steps and one by a single jump. They "
-           "cover each other: a bell around 1.7 with a standard deviation of about 0.53.")
+           "coincide: a bell around 1.7 with a standard deviation of about 0.53.")
 
 # %% [markdown]
-# Go on like this and every step adds one factor to the product. It has a name:
+# Continue in this way, and every step adds one factor to the product. The product has a name:
 #
 # $$ \bar\alpha_t = \prod_{s \le t} (1-\beta_s), \qquad
 # z_t = \sqrt{\bar\alpha_t}\; z_0 + \sqrt{1-\bar\alpha_t}\;\epsilon, \qquad \epsilon \sim \mathcal N(0, 1) $$
 #
 # (DDPM, eq. 4.) $\bar\alpha_t$ (`alpha_bar[t]`, say "alpha bar") is the share of the variance that is still signal;
-# $\epsilon$ (`eps`) is now *all* the noise in $z_t$, not what one step added. That is what the network will have to
+# $\epsilon$ (`eps`) is now *all* the noise in $z_t$, not the noise of one step. This is what the network will have to
 # find.
 
 # %%
@@ -198,12 +199,12 @@ alpha_bar = torch.cumprod(1 - beta, dim=0).float()     # (T,), multiplied in flo
 
 def q_sample(z0, t, eps):
     """Noise z0 (B, C, H, W) to the timesteps t (B,) in one jump: z_t (B, C, H, W)."""
-    share = alpha_bar.to(z0.device)[t].view(-1, 1, 1, 1)     # (B,) -> (B, 1, 1, 1): one number a picture
+    share = alpha_bar.to(z0.device)[t].view(-1, 1, 1, 1)     # (B,) -> (B, 1, 1, 1): one number per picture
     return share.sqrt() * z0 + (1 - share).sqrt() * eps
 
 # %% [markdown]
-# Is it right? Compare with the package's `NoiseSchedule.q_sample` on random latents at random timesteps. (Each
-# picture of the batch has a `t` of its own; the `.view` lines it up with the right picture.)
+# Is it right? Compare it with the package's `NoiseSchedule.q_sample` on random latents at random timesteps. (Each
+# picture of the batch has its own `t`; the `.view` aligns it with the right picture.)
 
 # %%
 z0, eps = torch.randn(2, 16, 4, 8, 8, generator=seed).to(DEVICE)     # 16 latents, 16 noises
@@ -215,8 +216,8 @@ print(confirm_equal(q_sample(z0, t, eps), schedule.q_sample(z0, t, eps)))
 # %% [markdown]
 # ## Turn the dial
 #
-# Now any amount of noise is one line away. The strip shows four stops; in a running notebook the dial below it goes
-# to every third `t`. The noise itself is the same in all of them, only its share grows.
+# Now any amount of noise is one line away. The strip shows four values of `t`; in a running notebook the dial below it
+# offers every third `t`. The noise itself is always the same, only its share grows.
 
 # %%
 dial_eps = torch.randn(photo.shape, generator=seed).to(DEVICE)
@@ -228,22 +229,22 @@ def noised_photo(ax, t):
 
 
 widgets.dial(noised_photo, {"t": range(0, T, 3)}, strip=[{"t": t} for t in (0, 249, 498, 750)],
-             alt="The flower noised in one jump to t = 0, 249, 498 and 750: as noisy as those that the thousand "
-                 "steps gave, from hardly grainy to almost pure noise.", size=(1.5, 1.8))
+             alt="The flower noised in one jump to t = 0, 249, 498 and 750: as noisy as after the thousand "
+                 "single steps, from hardly grainy to almost pure noise.", size=(1.5, 1.8))
 
 # %% [markdown]
 # ## Signal and noise
 #
 # > **Predict.** Sketch two curves over `t`: the factor of the signal, $\sqrt{\bar\alpha_t}$, and the factor of the
 # > noise, $\sqrt{1-\bar\alpha_t}$. Where do they start and end? Where do they cross? The article on latent diffusion
-# > says that $t=100$ means "much noise". Does it?
+# > says that $t=100$ means "much noise". Is that so?
 
 # %%
 fig, ax = plt.subplots(figsize=plots.WIDE)
 ax.plot(alpha_bar.sqrt(), color=plots.BLUE, label=r"signal $\sqrt{\bar\alpha_t}$")
 ax.plot((1 - alpha_bar).sqrt(), color=plots.ORANGE, linestyle="--", label=r"noise $\sqrt{1-\bar\alpha_t}$")
 for t in (100, 999):
-    places = ((4, 10), (4, -16)) if t < 500 else ((-42, -6), (-4, -16))     # beside the curves, not on them
+    places = ((4, 10), (4, -16)) if t < 500 else ((-42, -6), (-4, -16))     # next to the curves, not on them
     for factor, place in zip((alpha_bar[t].sqrt().item(), (1 - alpha_bar[t]).sqrt().item()), places):
         ax.plot(t, factor, "o", color=plots.BLACK, markersize=5)
         ax.annotate(f"t = {t}: {factor:.3f}", (t, factor), textcoords="offset points", xytext=place,
@@ -251,7 +252,7 @@ for t in (100, 999):
 crossing = int((alpha_bar < 0.5).nonzero()[0])
 ax.axvline(crossing, color=plots.GREY, linewidth=0.8)
 ax.text(crossing + 6, 0.05, f"as much noise as signal: t = {crossing}", color=plots.BLACK)
-ax.set(xlabel="timestep t", ylabel="factor", ylim=(0, 1.03), title="What is left of the picture, what covers it")
+ax.set(xlabel="timestep t", ylabel="factor", ylim=(0, 1.03), title="What is left of the picture, and what covers it")
 ax.legend(loc="center right")
 plots.show(fig, "The signal's factor falls from 1 to 0.068 in an S-shape over 1,000 timesteps, the noise's factor "
            "rises from 0.03 to 0.998. They cross near t = 354. At t = 100 the signal is still 0.946, the noise "
@@ -260,18 +261,17 @@ plots.show(fig, "The signal's factor falls from 1 to 0.068 in an S-shape over 1,
 # %% [markdown]
 # So `t = 100` is not much noise; signal and noise are even only at `t = 354`.
 #
-# Squared, the two factors sum to 1 at every `t`. So **if `z0` has variance 1, every `z_t` has variance 1**: the
-# network meets numbers of the same size at all noise levels. That is why the VAE multiplies its latents by a scale
+# The squares of the two factors sum to 1 at every `t`. So **if `z0` has variance 1, every `z_t` has variance 1**: the
+# network sees numbers of the same size at all noise levels. That is why the VAE multiplies its latents by a scale
 # (lesson 05): the budget only balances for a signal of variance 1.
 #
-# The quotient of the two squares is the *signal-to-noise ratio*, $\mathrm{SNR}_t = \bar\alpha_t/(1-\bar\alpha_t)$.
-# Its logarithm is the honest ruler for "how noisy": two schedules with the same SNR pose the same task, whatever
-# their `t`.
+# The ratio of the two squares is the *signal-to-noise ratio*, $\mathrm{SNR}_t = \bar\alpha_t/(1-\bar\alpha_t)$. Its
+# logarithm is the honest ruler for "how noisy": at the same SNR, two schedules pose the same task, whatever their `t`.
 
 # %% [markdown]
 # ## Three schedules
 #
-# Other models spend the thousand steps in other ways. `linear` is DDPM's (2020): $\beta$ itself is a straight line.
+# Other models spend the thousand steps differently. `linear` is DDPM's (2020): $\beta$ itself is a straight line.
 # `cosine` (Nichol & Dhariwal 2021, eq. 17) starts from the result instead: it lets $\bar\alpha_t$ fall like a squared
 # cosine, and works out the $\beta_t$ that this takes. `scaled linear` is Stable Diffusion's, which you built.
 
@@ -289,9 +289,9 @@ right.axhline(0, color=plots.GREY, linewidth=0.8)
 right.text(1000, 0.4, "as much noise as signal", fontsize=9, ha="right")
 left.legend()
 plots.show(fig, "Left: the share of the signal over t. The linear schedule falls fastest and is almost 0 by t = "
-           "700; the cosine falls last, in an even S; from t = 100 on Stable Diffusion's lies between. Right: the "
-           "logarithm of signal to noise. At the end linear reaches -10, cosine plunges below, and Stable "
-           "Diffusion's stops at about -5.")
+           "700; the cosine schedule falls last, in an even S; from t = 100 on, Stable Diffusion's lies between. "
+           "Right: the logarithm of the signal-to-noise ratio. At the end linear reaches -10, cosine plunges below, "
+           "and Stable Diffusion's stops at about -5.")
 
 # %%
 moments = (249, 399, 549, 699, 849)
@@ -300,14 +300,14 @@ pictures = [to_unit(share[t] ** 0.5 * photo + (1 - share[t]) ** 0.5 * eps)
             for share in shares.values() for t in moments]
 
 fig = plots.image_grid(pictures, [f"t = {t}" for t in moments], columns=len(moments), rows=list(shares), size=1.0)
-plots.show(fig, "The flower at five timesteps under three schedules, one a row. With the linear schedule it is "
+plots.show(fig, "The flower at five timesteps under three schedules, one per row. With the linear schedule it is "
            "a faint patch at t = 549 and gone by t = 699; with the cosine one it is still visible at t = 699 and a "
            "patch at t = 849; Stable Diffusion's row lies between the two.")
 
 # %% [markdown]
-# The last two pictures of the linear row are the same: noise. A network gains little there, and it is three tenths of
-# all timesteps. In the cosine row each picture loses about as much as the one before. Stable Diffusion's lies
-# between. Set two dials to see how soon each schedule has drowned the flower:
+# The last two pictures of the linear row are the same: noise. A network learns little there, and that is three tenths
+# of all timesteps. In the cosine row each picture loses about as much as the one before. Stable Diffusion's row lies
+# between. Use the two dials to see how soon each schedule drowns the flower:
 
 # %%
 def under_schedule(ax, schedule, t):
@@ -317,17 +317,17 @@ def under_schedule(ax, schedule, t):
 
 widgets.dial(under_schedule, {"schedule": list(shares), "t": range(0, T, 3)}, size=(2.1, 2.4),
              strip=[{"schedule": name, "t": 600} for name in shares],
-             alt="The flower at t = 600 under three schedules: covered by noise under the linear one, plain under the "
-                 "cosine one, a faint patch under Stable Diffusion's.")
+             alt="The flower at t = 600 under three schedules: covered by noise under the linear one, clearly visible "
+                 "under the cosine one, a faint patch under Stable Diffusion's.")
 
 # %% [markdown]
 # ## A photograph, a digit, a latent
 #
-# The formula does not ask what it noises. But *we* can ask what survives. Three things go through the same schedule:
-# the photograph (128 × 128), a handwritten digit (8 × 8) and the latent of a small scene (4 × 8 × 8), of which we see
-# one channel, and below it what the VAE's decoder makes of all four.
+# The formula does not care what it noises. But *we* can ask what survives. Three things go through the same schedule:
+# the photograph (128 × 128), a handwritten digit (8 × 8) and the latent of a small scene (4 × 8 × 8). For the latent we
+# show one channel, and below it the picture that the VAE's decoder makes from all four.
 #
-# > **Predict.** All three get the same noise at each `t`. Which can be recognised longest?
+# > **Predict.** All three get the same amount of noise at each `t`. Which can be recognised longest?
 
 # %%
 vae = LatentDiffusion.from_pretrained("tiny").vae.to(DEVICE)
@@ -353,15 +353,15 @@ fig = plots.image_grid(rows, [f"t = {t}" for t in moments], columns=len(moments)
                        rows=["photograph\n128 × 128", "digit\n8 × 8", "latent\nchannel 0", "latent,\ndecoded"])
 plots.show(fig, "Four rows over six timesteps: the photograph, the digit three, one channel of the latent of "
            f"'{caption}', and the picture that the decoder makes of the noised latent. The digit is hard to read "
-           "at t = 249 and gone at t = 399; the decoded triangle breaks in two at t = 249 and both things are lost at "
+           "at t = 249 and gone at t = 399; in the decoded row both things are lost at "
            "t = 549; the photograph's flower can be seen to t = 549, as a patch even at t = 749.")
 
 # %% [markdown]
-# The photograph, by far. Not because it gets less noise: each *number* gets the same (and the digit's pixels even
-# differ more among themselves, by 0.68 from their mean against 0.54). But in the photograph the flower covers
-# thousands of pixels, and our eye averages over them. Averaging $n \times n$ pixels divides the noise's standard
-# deviation by $n$; the flower's colour stays. The next cell does with a computer what your eye does. (To keep
-# the contrast alike, each of the four is divided by its own standard deviation.)
+# The photograph, by far. Not because it gets less noise: each *number* gets the same. (And the digit's pixels even have
+# the stronger contrast, a standard deviation of 0.68 against 0.54.) But in the photograph the flower covers thousands
+# of pixels, and our eye averages over them. Averaging $n \times n$ pixels divides the standard deviation of the noise
+# by $n$, while the flower's colour stays. The next cell does with a computer what your eye does. (To equalise the
+# contrast, each of the four pictures is divided by its own standard deviation.)
 
 # %%
 noisy = noised(photo, 649)[None]                          # (1, 3, 128, 128)
@@ -370,26 +370,27 @@ averaged = [torch.nn.functional.avg_pool2d(noisy, n) for n in (1, 2, 4, 8)]
 fig = plots.image_grid([to_unit((a[0] - a.mean()) / a.std() / 2) for a in averaged],
                        ["as it is", "means of 2 × 2", "means of 4 × 4", "means of 8 × 8"], size=1.6)
 plots.show(fig, "The flower at t = 649, where noise covers it. Averaged over blocks of 2 by 2, 4 by 4 and 8 by 8 "
-           "pixels, it comes out of the noise more and more clearly, as a coarse mosaic: orange with a red middle.")
+           "pixels, it emerges from the noise more and more clearly, as a coarse mosaic: orange with a red middle.")
 
 # %% [markdown]
-# Look back at the last row: the noise in a latent is not grain. The decoder makes *things* of it, in clear colours
-# and at wrong places. That is how noise looks in the film strips of this course.
+# Look back at the last row of the figure before: noise in a latent does not look like grain. The decoder turns it into
+# *things*, in clear colours and in wrong places. That is how noise looks in the film strips of this course.
 
 # %% [markdown]
-# So "how much noise is `t = 649`?" has no answer without "in what?". Large pictures are redundant and need more noise
-# to be destroyed than small ones. A latent is already compressed: its numbers say different things, so noise bites at
-# once. It is one reason why a schedule that was made for pixels does not fit latents, and why later models shift
+# So "how much noise is `t = 649`?" has no answer without "in what?". Large pictures are redundant, and it takes more
+# noise to destroy them than small ones. A latent is already compressed: its numbers are hardly redundant, so the noise
+# hurts at once. This is one reason why a schedule designed for pixels does not suit latents, and why later models shift
+# their schedule with the resolution (Hoogeboom et al. 2023).
 # their schedule with the resolution (Hoogeboom et al. 2023).
 
 # %% [markdown]
 # ## The last step must leave (almost) nothing
 #
 # Sampling starts from pure noise. Training ends at $z_{T-1} = \sqrt{\bar\alpha_{T-1}}\, z_0 + \dots$ These agree only
-# if $\bar\alpha_{T-1}$ is near 0. In Stable Diffusion it is 0.0047: the signal's factor is 0.068. Is that little?
+# if $\bar\alpha_{T-1}$ is near 0. In Stable Diffusion it is 0.0047: the factor of the signal is 0.068. Is that small?
 #
 # > **Predict.** Noise an all-white latent (every number 1) and an all-black one (every number -1) to `t = 999`. Could
-# > you tell which was which from a single number? From the mean of all 4,096 numbers of a 64 × 64 channel?
+# > you tell which is which from a single number? From the mean of all 4,096 numbers of a 64 × 64 channel?
 
 # %%
 leak = alpha_bar[-1].sqrt().item()
@@ -402,7 +403,7 @@ for ax, look, title in ((axes[0], lambda z: z[:, 0], "One number of each latent"
     bins = torch.linspace(values.min(), values.max(), 40)
     ax.hist(look(black), bins, color=plots.BLACK, alpha=0.7, label="was black")
     ax.hist(look(white), bins, color=plots.GOLD, alpha=0.7, label="was white")
-    ax.set(xlabel="value at t = 999", ylabel="latents of 500", title=title)
+    ax.set(xlabel="value at t = 999", ylabel="latents (of 500)", title=title)
     ax.axvline(0, color=plots.BLUE, linestyle="--", linewidth=1.2, label="where sampling starts")
 axes[0].legend(loc="upper left", frameon=True, framealpha=1, edgecolor="white")
 axes[0].set_ylim(0, 70)
@@ -411,30 +412,31 @@ plots.show(fig, "Left: histograms of one number of white and of black latents at
            "Sampling starts between them, at 0.")
 
 # %% [markdown]
-# A single number tells nothing; the mean gives the brightness away every time. A network that is trained on this
-# *will* use it: "the mean is above 0, so the picture is bright". Then sampling hands it noise of mean 0, and it
-# faithfully makes a picture of medium brightness. Stable Diffusion 1 and 2 indeed make neither a black night nor a
-# white page on demand (Lin et al. 2024, who found this).
+# A single number tells nothing; the mean gives the brightness away every time. A network trained on such latents *will*
+# use it: "the mean is above 0, so the picture is bright". Then sampling starts from noise with mean 0, and the network
+# faithfully makes a picture of medium brightness. Indeed, Stable Diffusion 1 and 2 produce neither a black night nor a
+# white page on demand (found by Lin et al. 2024).
 #
-# Their mend takes two lines: shift $\sqrt{\bar\alpha_t}$ so that the last is 0, stretch so that the first stays.
+# Their remedy takes two lines: shift $\sqrt{\bar\alpha_t}$ so that the last value is 0, and stretch it so that the
+# first value stays.
 
 # %%
 root = alpha_bar.sqrt()
-root_mended = (root - root[-1]) * root[0] / (root[0] - root[-1])     # Lin et al. 2024, algorithm 1
+root_rescaled = (root - root[-1]) * root[0] / (root[0] - root[-1])     # Lin et al. 2024, algorithm 1
 
 fig, ax = plt.subplots(figsize=plots.NARROW)
 ax.plot(root, color=plots.BLUE, label="Stable Diffusion")
-ax.plot(root_mended, color=plots.ORANGE, linestyle="--", label="mended: ends at 0")
+ax.plot(root_rescaled, color=plots.ORANGE, linestyle="--", label="rescaled: ends at 0")
 ax.set(xlabel="timestep t", ylabel=r"signal $\sqrt{\bar\alpha_t}$", title="Zero signal at the end", xlim=(600, 1000),
        ylim=(-0.01, 0.4))
 ax.legend()
-plots.show(fig, "The last 400 timesteps of the signal's factor. Stable Diffusion's curve ends at 0.068, the "
-           "mended one a little below it ends at exactly 0.")
+plots.show(fig, "The last 400 timesteps of the signal's factor. Stable Diffusion's curve ends at 0.068; the "
+           "rescaled one, a little below it, ends at exactly 0.")
 
 # %% [markdown]
 # With no signal left at the last `t`, "find the noise" becomes trivial there: $z_t$ *is* the noise. So such models
 # predict another target, the *velocity* (lesson 03). The tiny model of this course predicts it too, though its schedule
-# is Stable Diffusion's, not mended.
+# is Stable Diffusion's original one.
 
 # %% [markdown]
 # ## Break it on purpose
@@ -443,10 +445,10 @@ plots.show(fig, "The last 400 timesteps of the signal's factor. Stable Diffusion
 #
 # 1. **No shrinking**: $z_t = z_{t-1} + \sqrt{\beta_t}\,\epsilon_t$. Nothing is ever taken away, so the variance only
 #    grows.
-# 2. **The step's noise in the jump**: $\sqrt{\beta_t}$ where $\sqrt{1-\bar\alpha_t}$ belongs. (The article's words
+# 2. **The noise of one step in the jump**: $\sqrt{\beta_t}$ where $\sqrt{1-\bar\alpha_t}$ belongs. (The article's words
 #    "the noise added at each step" invite it.)
 #
-# > **Predict.** For each: is the last picture too flat, too wild, or just right?
+# > **Predict.** For each mistake: is the last picture too flat, too wild, or just right?
 
 # %%
 moments = (249, 499, 749, 999)
@@ -460,25 +462,25 @@ everything = right + no_shrink + step_noise
 titles = [f"t = {t}, std {z.std():.2f}" for t, z in zip(moments * 3, everything)]
 fig = plots.image_grid([to_unit(z / 2.5) for z in everything], titles, columns=4, size=1.2,
                        rows=["right", "no\nshrinking", "√β in\nthe jump"])
-plots.show(fig, "Three rows over four timesteps, with the standard deviation above each picture. Right: it stays "
-           "1.00. Without shrinking it grows to 2.5 and the flower shows through to the end. With the step's "
+plots.show(fig, "Three rows over four timesteps, with the standard deviation above each picture. Right: it stays at "
+           "1.00. Without shrinking it grows to 2.5, and the flower shows through to the end. With the step's "
            "noise in the jump it falls to 0.13: the flower fades into grey instead of drowning in noise.")
 
 # %% [markdown]
-# The first is too wild, and yet the flower never goes; the second is flat, and the flower never goes either. Neither
-# raises an error, and either would train: the network would learn to undo the wrong thing. The number above each
-# picture gives both away. **If you test one thing about forward diffusion, test that the variance stays 1.**
+# The first is too wild, the second too flat, and in both the flower never disappears. Neither raises an error, and
+# either would train: the network would learn to undo the wrong thing. The number above each picture gives both away.
+# **If you test one thing about forward diffusion, test that the variance stays 1.**
 
 # %% [markdown]
 # ## What the article says
 #
-# - *Noise is put on the latent again and again, step by step.* True as a definition; nobody computes it so. You
-#   showed that one jump gives the same distribution.
+# - *Noise is put on the latent again and again, step by step.* True as a definition; in practice nobody computes it
+#   that way. You showed that one jump gives the same distribution.
 # - *An embedding of `t = 0` says that the image is noiseless.* Not quite: index 0 has had one step, $\bar\alpha_0 =
 #   0.99915$.
-# - *`t = 100` means much noise.* No: of 1,000 steps, signal 0.946 and noise 0.325.
+# - *`t = 100` means much noise.* No: of 1,000 steps, the 100th leaves a signal of 0.946 against a noise of 0.325.
 # - *The model predicts the noise added at each step.* No: the target is `eps`, all the noise in $z_t$. You saw what
-#   comes of the other reading.
+#   the other reading leads to.
 
 # %% [markdown]
 # ## Three quick questions
@@ -494,31 +496,31 @@ plots.show(fig, "Three rows over four timesteps, with the standard deviation abo
 #
 # <details><summary>Answer</summary>
 #
-# The signal left is $5 \cdot 0.068 = 0.34$ instead of 0.068, and the variance is over 1. The noisiest latents of
-# training are much less like the pure noise that sampling starts from.
+# The remaining signal is $5 \cdot 0.068 = 0.34$ instead of 0.068, and the variance exceeds 1. The noisiest latents of
+# training look much less like the pure noise from which sampling starts.
 # </details>
 #
-# **3.** Why may the jump use *one* draw of noise where the chain used a thousand?
+# **3.** Why may the jump use *one* random number where the chain used a thousand?
 #
 # <details><summary>Answer</summary>
 #
-# A sum of independent normal draws is itself normal; only its variance matters, and that is $1-\bar\alpha_t$.
+# A sum of independent normal random numbers is normal; only its variance matters, and that is $1-\bar\alpha_t$.
 # </details>
 
 # %% [markdown]
 # ## Exercises
 #
 # `../exercises/02_forward_diffusion.ipynb`: write Stable Diffusion's schedule, $\bar\alpha_t$, `q_sample`, the
-# SNR and the single step yourself, each checked at once.
+# SNR and the single step yourself; each is checked at once.
 #
-# To try here: draw the film strip of the `china` photograph (`photograph(128, "china")`). Does the temple last longer
+# To try here: make the film strip of the `china` photograph (`photograph(128, "china")`). Does the temple last longer
 # than the flower? Find the `t` at which the cosine schedule has the same SNR as Stable Diffusion's at `t = 500`, and
 # compare the two pictures.
 
 # %% [markdown]
 # ## What next
 #
-# The street so far is one-way. Lesson 03 drives it backwards: a network learns to say which `eps` is in a $z_t$, and
-# a sampler uses that to walk from pure noise to digits. The package's version of this lesson is
-# `tinyldm/forward_diffusion.py`: you can now read its schedules and `q_sample`; the targets and the loss are lesson
-# 03's.
+# So far the street is one-way. In lesson 03 we drive it backwards: a network learns to say which `eps` is in a $z_t$,
+# and a sampler uses that to walk from pure noise to digits. The package's version of this lesson is
+# `tinyldm/forward_diffusion.py`: you can now read its schedules and `q_sample`; its targets and its loss come in lesson
+# 03.
