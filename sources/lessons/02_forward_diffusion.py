@@ -5,8 +5,7 @@
 #
 # **Time.** 35 minutes to read and play; the cells compute for under half a minute on 2 CPU cores.
 #
-# **Before this.** Lesson 00; mean, variance and the normal distribution; how PyTorch broadcasts `(B, 1, 1, 1)`
-# against `(B, C, H, W)`.
+# **Before this.** Lesson 00; mean, variance and the normal distribution; broadcasting in PyTorch.
 #
 # **You will be able to**
 # - noise a latent to any `t` in one line, as Stable Diffusion does;
@@ -46,8 +45,8 @@ show_model_map("forward diffusion")
 # %% [markdown]
 # ## One number, one step
 #
-# A picture is a collection of numbers, and each is treated alike, independently of the others. So take one number, $z_0$
-# (`z0`). One step of forward diffusion shrinks it a little and adds a little noise:
+# A picture is a collection of numbers, and each is treated alike, independently of the others. So take one number,
+# $z_0$ (`z0`). One step of forward diffusion shrinks it a little and adds a little noise:
 #
 # $$ z_t = \sqrt{1-\beta_t}\; z_{t-1} + \sqrt{\beta_t}\;\epsilon_t, \qquad \epsilon_t \sim \mathcal N(0, 1) $$
 #

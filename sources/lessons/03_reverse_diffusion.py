@@ -10,8 +10,8 @@
 # **You will be able to**
 # - derive the step back that would be right if the clean picture were known;
 # - train a network that guesses it, and read its loss at each `t`;
-# - write the DDPM sampler, equal to the package's, and draw digits nobody wrote;
-# - translate between noise, clean picture, velocity and score.
+# - write the DDPM sampler, equal to the package's, and generate digits that nobody wrote;
+# - convert between noise, clean picture, velocity and score.
 
 # %%
 import math
@@ -36,26 +36,26 @@ torch.manual_seed(0)
 
 
 def seeded(number):
-    """Random numbers drawn on the CPU, so that one seed gives the same on every device."""
+    """A generator on the CPU, so that one seed gives the same numbers on every device."""
     return torch.Generator().manual_seed(number)
 
 # %% [markdown]
 # ## Where we are
 #
 # Lesson 02 went from a picture to noise. Here is the way back: the **sampler**. It needs a network that says which
-# part of what it sees is noise. For a latent that is the U-Net; for digits of 8 × 8 pixels, in this lesson, two dozen
-# lines will do. There is no autoencoder here: the pixels themselves are noised, as in the paper this comes from (Ho
-# et al. 2020, "DDPM").
+# part of its input is noise. For a latent that is the U-Net; for the digits of 8 × 8 pixels in this lesson, two dozen
+# lines will do. There is no autoencoder here: we noise the pixels themselves, as in the paper that introduced the
+# method (Ho et al. 2020, "DDPM").
 
 # %%
 show_model_map("sampler", "U-Net")
 
 # %% [markdown]
-# ## The digits, and the way there
+# ## The digits, and the way to noise
 #
-# 1,797 digits that people wrote (scikit-learn's, UCI 1998). 300 are kept back, to see later whether the network has
-# learnt digits or *these* digits. They are shifted and stretched to mean 0 and variance 1, because the noise has
-# variance 1 (lesson 02).
+# Our data are 1,797 handwritten digits (from scikit-learn; UCI 1998). We hold out 300 of them, to test later whether
+# the network has learnt digits in general or *these* digits. All are shifted and scaled to mean 0 and variance 1,
+# because the noise has variance 1 (lesson 02).
 
 # %%
 data = Digits(8)
@@ -67,7 +67,7 @@ unseen, seen = digits[:300], digits[300:]
 
 
 def shown(z):
-    """Back to [0, 1], to be looked at."""
+    """Back to [0, 1], for display."""
     return to_unit(z.cpu() * STD + MEAN)
 
 
@@ -84,18 +84,18 @@ plots.show(fig, "A handwritten digit, noised to t = 0, 100, 200, 300, 500 and 99
 # %% [markdown]
 # ## One step back, if we knew the end
 #
-# Take a single number instead of a picture. It began as $z_0 = 1$. The noising has reached $\bar\alpha_{t-1} = 0.7$;
+# Take a single number instead of a picture. It started as $z_0 = 1$. Noising has reached $\bar\alpha_{t-1} = 0.7$;
 # the next step, with $\beta_t = 0.2$, leads to $\bar\alpha_t = 0.8 \cdot 0.7 = 0.56$; and there we see $z_t = -0.5$.
 #
-# Where was it one step before? Two things are known: from $z_0$ it cannot have gone far, and to $z_t$ it must get in
-# one step.
+# Where was it one step before? We know two things: it cannot have gone far from $z_0$, and it must be able to reach
+# $z_t$ in one step.
 #
-# > **Predict.** Without seeing $z_t$, $z_{t-1}$ is spread around $\sqrt{0.7} \cdot 1 = 0.84$. Now that $z_t = -0.5$
-# > is seen: where is it likely, and is it more or less certain than before?
+# > **Predict.** Before we see $z_t$, $z_{t-1}$ is spread around $\sqrt{0.7} \cdot 1 = 0.84$. Now we see that
+# > $z_t = -0.5$. Where is $z_{t-1}$ likely to be, and is it more or less certain than before?
 
 # %% [markdown]
-# No formula yet: try it. Noise two million numbers, and keep only those that end up near $-0.5$. Where were they a
-# step before? (In the figure, $q(\cdot \mid \cdot)$ is the distribution that the noising gives; the bar reads "given".)
+# No formula yet: try it. Noise two million numbers, and keep only those that end up near $-0.5$. Where were they one
+# step before? (In the figure, $q(\cdot \mid \cdot)$ is the distribution that noising gives; read the bar as "given".)
 
 # %%
 g = seeded(2)
@@ -112,17 +112,17 @@ ax.axvline(-0.5, color=plots.BLACK, linestyle="--", linewidth=1)
 ax.text(-0.55, 1.05, "z after", ha="right")
 ax.set(xlabel="the number one step before", ylabel="density", ylim=(0, 1.5), title="Where was it?")
 ax.legend(fontsize=8.5)
-plots.show(fig, "Two histograms of the number one step before. Of all: broad, around 0.84. Of those that then came to "
-           "-0.5: narrower, around 0.08, between the two.")
+plots.show(fig, "Two histograms of the number one step before. Of all numbers: broad, around 0.84. Of those that then "
+           "moved to -0.5: narrower, around 0.08, between the two.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Between the two, near 0.08, and more certain: the variance fell from 0.3 to 0.14, and that is even less than the
-# step's own 0.2.
+# Between the two, near 0.08, and more certain: the variance fell from 0.3 to 0.14, which is even less than the 0.2 of
+# the step itself.
 # </details>
 #
-# The orange heap is the **posterior** $q(z_{t-1} \mid z_t, z_0)$. Multiply the two Gaussians (Bayes' rule), and it
+# The orange histogram is the **posterior** $q(z_{t-1} \mid z_t, z_0)$. Multiply the two Gaussians (Bayes' rule), and it
 # turns out to be a Gaussian itself (Ho et al. 2020, eq. 6 and 7), with $\alpha_t = 1 - \beta_t$:
 #
 # $$ \tilde\mu_t = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}\, z_0
@@ -141,7 +141,7 @@ mean, variance = posterior(1.0, -0.5, now=0.56, before=0.7)
 print(f"by the formula: mean {mean:.3f}, variance {variance:.3f}")
 
 # %% [markdown]
-# It agrees with the experiment. Now for all 1,000 steps of the schedule: how is the mean mixed?
+# This agrees with the experiment. Now for all 1,000 steps of the schedule: what is the mean mixed from?
 #
 # > **Predict.** At `t = 500`: is $\tilde\mu_t$ mostly $z_0$ or mostly $z_t$? And at `t = 0`?
 
@@ -161,30 +161,30 @@ left.set(ylabel="factor", title="All steps")
 right.set(xlim=(-1, 40), title="The last forty")
 left.legend(loc="center right")
 plots.show(fig, "The factors of z0 and of z_t in the posterior's mean, and the standard deviation of its noise, "
-           "over t. Almost everywhere z_t has nearly 1 and z0 nearly 0; only in the last few steps do they cross, "
-           "and at t = 0 z0 has 1. The noise is at most 0.14.")
+           "over t. Almost everywhere the factor of z_t is nearly 1 and that of z0 nearly 0; only in the last few steps "
+           "do they cross, and at t = 0 that of z0 is 1. The noise is at most 0.14.")
 
 # %% [markdown]
-# A thousand times, go a tiny bit towards $z_0$ and jiggle; only at the very end does $z_0$ take over. Use that: **if
-# we had $z_0$, we could walk back.** We do not have it. But a network can *guess* it at each step, from $z_t$; and as
-# each guess moves us only a little, a poor early one does little harm.
+# So: a thousand times, move a tiny bit towards $z_0$ and jiggle; only at the very end does $z_0$ take over. Therefore
+# **if we had $z_0$, we could walk back.** We do not have it. But a network can *guess* it at each step, from $z_t$. And
+# because each guess moves us only a little, a poor early guess does little harm.
 
 # %% [markdown]
 # ## What to guess
 #
-# Of $z_t = \sqrt{\bar\alpha_t}\, z_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$ we know the left side. Who knows $\epsilon$
-# (`eps`) knows $z_0$:
+# In $z_t = \sqrt{\bar\alpha_t}\, z_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$ we know the left-hand side. If we know
+# $\epsilon$ (`eps`), we know $z_0$:
 #
 # $$ \hat z_0 = \frac{z_t - \sqrt{1-\bar\alpha_t}\,\hat\epsilon}{\sqrt{\bar\alpha_t}} $$
 #
-# The hat marks a guess. So a network may be asked for either; DDPM's is asked for the noise, and its loss could not be
-# plainer (Ho et al. 2020, eq. 14):
+# The hat marks a guess. So a network may predict either. DDPM's predicts the noise, and its loss could not be simpler
+# (Ho et al. 2020, eq. 14):
 #
 # $$ L = \mathbb E\; \big\lVert\, \epsilon - \hat\epsilon(z_t, t)\, \big\rVert^2 $$
 #
-# where $\mathbb E$ is the mean over random pictures, random $t$ and random noise. (The code takes the mean over the
-# pixels too, instead of their sum: another scale, no more.) Mind: `eps` is *all* the noise in $z_t$, not that of step
-# $t$.
+# where $\mathbb E$ is the mean over random pictures, random $t$ and random noise. (The code also takes the mean over
+# the pixels instead of their sum, which only changes the scale.) Remember: `eps` is *all* the noise in $z_t$, not just
+# that of step $t$.
 
 # %%
 def z0_from_eps(eps, z_t, alpha_bar):
@@ -204,9 +204,9 @@ print(confirm_equal(loss_of(half, z0, t, eps), diffusion_loss(half, schedule, z0
 # %% [markdown]
 # ## The network
 #
-# 64 numbers in, 64 out. Layers of width 384, each adding its result to what came in. One thing is new: the network
-# must know *how noisy* its input is, so $t$ goes in too, as 64 cosines and sines, into every block. (Lesson 06 is
-# about how and why; take them as a way to write $t$ that a network can read.)
+# 64 numbers in, 64 out. Its layers have width 384, and each adds its result to its input. One thing is new: the network
+# must know *how noisy* its input is, so $t$ goes into every block too, as 64 cosines and sines. (Lesson 06 explains how
+# and why; for now, take them as a way to write $t$ that a network can read.)
 
 # %%
 class Block(nn.Module):
@@ -242,8 +242,8 @@ print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
 # %% [markdown]
 # ## Training
 #
-# > **Predict.** A network that answers 0 to everything has a loss of 1. Where will yours end, averaged over all `t`:
-# > near 0, near 0.2, near 0.5? And at which `t` is the task hard: with much noise, or with little?
+# > **Predict.** A network that always answers 0 has a loss of 1. Where will yours end, averaged over all `t`: near 0,
+# > near 0.2, near 0.5? And at which `t` is the task hard: with much noise, or with little?
 
 # %%
 STEPS, BATCH, LR = full_or_fast(6000, fast=30), 128, 1e-3
@@ -265,16 +265,16 @@ model.eval().requires_grad_(False)
 curve = torch.tensor(history).unfold(0, min(50, STEPS), 1).mean(1)
 fig, ax = plt.subplots(figsize=plots.NARROW)
 ax.plot(curve, color=plots.BLUE)
-ax.set(xlabel="step", ylabel="loss, mean of 50 steps", ylim=(0, 0.5), title="The loss")
+ax.set(xlabel="training step", ylabel="loss, mean of 50 steps", ylim=(0, 0.5), title="The loss")
 plots.show(fig, "The training loss: it falls steeply within the first few hundred steps and then ever more slowly.")
 print(f"the last 500 steps: {torch.tensor(history[-500:]).mean():.3f}")
 
 # %% [markdown]
-# After the first few hundred steps the curve only creeps. Yet those are the important steps: pictures get better long
-# after the *average* loss looks flat. The average hides what happens at each $t$; so open it.
+# After the first few hundred steps the curve only creeps. Yet those later steps matter: pictures keep improving long
+# after the *average* loss looks flat. The average hides what happens at each $t$; so look at each $t$.
 #
-# Two guesses that need no network, to compare with: "there is no noise" ($\hat\epsilon = 0$, loss 1) and "all of it
-# is noise" ($\hat\epsilon = z_t$, loss $2 - 2\sqrt{1-\bar\alpha_t}$).
+# For comparison, two guesses that need no network: "there is no noise" ($\hat\epsilon = 0$, loss 1) and "everything is
+# noise" ($\hat\epsilon = z_t$, loss $2 - 2\sqrt{1-\bar\alpha_t}$).
 
 # %%
 def loss_at(pictures, t):
@@ -285,27 +285,28 @@ def loss_at(pictures, t):
 ts = [0, 5, 10, 20, 40, 70, 100, 150, 200, 300, 400, 500, 600, 700, 850, 999]
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
 for ax in (left, right):
-    ax.plot(ts, [loss_at(seen, t) for t in ts], "o-", color=plots.BLUE, markersize=4, label="digits it learnt from")
-    ax.plot(ts, [loss_at(unseen, t) for t in ts], "s--", color=plots.ORANGE, markersize=4, label="digits it never saw")
-    ax.plot([2 - 2 * math.sqrt(1 - a) for a in alpha_bar], ":", color=plots.GREY, label="“all of it is noise”")
+    ax.plot(ts, [loss_at(seen, t) for t in ts], "o-", color=plots.BLUE, markersize=4, label="training digits")
+    ax.plot(ts, [loss_at(unseen, t) for t in ts], "s--", color=plots.ORANGE, markersize=4, label="unseen digits")
+    ax.plot([2 - 2 * math.sqrt(1 - a) for a in alpha_bar], ":", color=plots.GREY, label="“everything is noise”")
     ax.set(xlabel="timestep t")
 left.set(ylabel="loss", ylim=(0, 1.05), title="The loss at each t")
 left.legend(fontsize=8.5)
 right.set(yscale="log", ylim=(1e-5, 2), title="The same, logarithmic")
-plots.show(fig, "The loss over t, for digits seen and unseen, beside the guess that all is noise. The network's falls "
-           "from about 1 at t = 0 to 0.001 at t = 999; the guess falls from 2 and is far higher up to t = 500, but "
-           "lower beyond t = 800. Below t = 200 the loss is clearly higher for unseen digits, later the same.")
+plots.show(fig, "The loss over t, for training digits and unseen ones, next to the guess that everything is noise. The "
+           "network's loss falls from about 1 at t = 0 to 0.001 at t = 999; that of the guess falls from 2 and is far "
+           "higher up to t = 500, but lower beyond t = 800. Below t = 200 the loss is clearly higher for unseen "
+           "digits, later the same.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# It ends at 0.09. The task is hard with *little* noise. In a hardly noised digit, `eps` is a whisper of 1 % and must
-# be told from the unevenness of a pencil; in pure noise, the picture itself is the answer.
+# It ends at 0.09. The task is hard with *little* noise. In a hardly noised digit, `eps` is a whisper of 1 % that must
+# be told apart from the unevenness of a pen stroke; in pure noise, the picture itself is the answer.
 # </details>
 #
-# But do not read it as "large $t$ is solved". There the little that is *not* noise decides which digit it will be;
-# and beyond about $t = 800$ the network does worse than "all of it is noise" (right panel), as its slips of a few
-# hundredths are larger than the signal. What does the network believe it sees?
+# But do not read this as "large $t$ is solved". There, the little that is *not* noise decides which digit it will be.
+# And beyond about $t = 800$ the network does worse than "everything is noise" (right panel), because its errors of a
+# few hundredths are larger than the signal. What does the network believe it sees?
 
 # %%
 moments = (20, 100, 200, 300, 400, 600, 900)
@@ -317,22 +318,22 @@ guesses = torch.stack([z0_from_eps(e, z, alpha_bar[t]) for e, z, t in zip(eps_ha
 
 fig = plots.image_grid([*shown(z_ts), *shown(guesses)], [f"t = {t}" for t in moments], columns=len(moments),
                        rows=["$z_t$", r"$\hat z_0$"], size=1.1)
-plots.show(fig, "Above, an unseen digit noised to seven timesteps; below, the clean digit that the network "
-           "believes in. Up to t = 200 it is nearly the original; then it gets blurred, at t = 600 it is a grey "
+plots.show(fig, "Above, an unseen digit noised to seven timesteps; below, the network's estimate of the clean digit. Up "
+           "to t = 200 it is nearly the original; then it becomes blurred, at t = 600 it is a grey "
            "blob, and at t = 900 black and white noise.")
 
 # %% [markdown]
-# A squared error is smallest at the *mean* of all that is possible. With little noise only one digit is possible;
-# with much, many are, and the guess is their average: a blur. Which is why you cannot jump from noise to a picture in
-# one go, and must walk.
+# A squared error is smallest at the *mean* of everything that is possible. With little noise only one digit is
+# possible; with much noise many are, and the guess is their average: a blur. That is why you cannot jump from noise to
+# a picture in one go, and must walk.
 #
-# At $t = 900$ not even the average is left. The guess divides by $\sqrt{\bar\alpha_t}$, which is 0.016 there, so that
-# every slip of the network is shown sixty times as large. More on that below ("One prediction, four names").
+# At $t = 900$ not even the average is left. The guess divides by $\sqrt{\bar\alpha_t}$, which is 0.016 there, so every
+# error of the network is magnified sixty times. More on that below ("One prediction, four names").
 
 # %% [markdown]
 # ## The walk
 #
-# One step: guess, then draw from the posterior *as if the guess were true*:
+# One step: guess, then sample from the posterior *as if the guess were true*:
 #
 # $$ z_{t-1} = \tilde\mu_t(\hat z_0, z_t) + \sqrt{\tilde\beta_t}\;\epsilon', \qquad \epsilon' \sim \mathcal N(0, 1)
 #    \text{ fresh} $$
@@ -341,11 +342,11 @@ plots.show(fig, "Above, an unseen digit noised to seven timesteps; below, the cl
 # added.
 #
 # > **Predict.** At which `t` will you first recognise a digit in $z_t$? Noised digits were hard to read from 300 on.
-# > (The figure shows four walks side by side: above, $z_t$; below, the guess $\hat z_0$.)
+# > (The figure shows four walks side by side: $z_t$ above, the guess $\hat z_0$ below.)
 
 # %%
 def step(z_t, t, generator):
-    """-> z_{t-1}, and the guess of z0 on which it rests."""
+    """Return z_{t-1}, and the guess of z0 on which it rests."""
     now, before = alpha_bar[t], alpha_bar[t - 1] if t > 0 else 1.0
     eps_hat = model(z_t, torch.full((len(z_t),), t, device=DEVICE))
     z0_hat = z0_from_eps(eps_hat, z_t, now)
@@ -356,7 +357,7 @@ def step(z_t, t, generator):
 
 
 def walk(count, seed):
-    """-> for each t from 999 to 0: (what was there before the step, the guess); and the pictures at the end."""
+    """Return, for each t from 999 to 0, (z_t, the guess of z0) before the step; and the pictures at the end."""
     z, generator = torch.randn(count, 1, 8, 8, generator=seeded(seed)).to(DEVICE), seeded(seed + 1)
     path = {}
     for t in reversed(range(1000)):
@@ -366,7 +367,7 @@ def walk(count, seed):
     return path, z
 
 
-path, drawn = walk(64, seed=10)
+path, generated = walk(64, seed=10)
 
 # %%
 def on_the_way(ax, t):
@@ -377,33 +378,34 @@ def on_the_way(ax, t):
 
 widgets.dial(on_the_way, {"t": range(1000)}, strip=[{"t": t} for t in (999, 600, 400, 200, 80, 0)], size=(1.55, 1.2),
              alt="Four walks at t = 999, 600, 400, 200, 80 and 0: above z_t, below the guess of the clean digit. "
-                 "The guesses are noise at 999, grey blobs at 600, take sides by 400, and are digits by 200; z_t "
+                 "The guesses are noise at 999, grey blobs at 600, begin to differ by 400, and are digits by 200; z_t "
                  "itself is readable only near the end.")
 
 # %% [markdown]
-# The lower row decides long before the upper one shows it: the guesses take sides by 400, while $z_t$ can be read only
-# from about 200 downwards. Early steps choose *which* digit, from next to nothing; late steps do the pencil strokes. At
-# 600 the four guesses are still alike; then they part.
+# The lower row decides long before the upper one shows it: the guesses take sides by 400, while $z_t$ only becomes
+# readable from about 200 downwards. Early steps choose *which* digit, from next to nothing; late steps do the pen
+# strokes. At 600 the four guesses are still alike; then they part.
 #
 # Now the package's sampler, with the same starting noise and the same generator. It visits the timesteps it is given,
-# here all of them; lesson 12 skips most.
+# here all of them; in lesson 12 it skips most.
 
 # %%
 z_T = torch.randn(64, 1, 8, 8, generator=seeded(10)).to(DEVICE)
 theirs = ddpm(model, z_T, schedule, timesteps(schedule, 1000), generator=seeded(11))
-print(confirm_equal(drawn, theirs, tolerance=1e-3))              # a thousand network calls let rounding errors grow
+print(confirm_equal(generated, theirs, tolerance=1e-3))          # a thousand network calls let rounding errors grow
 
 # %%
-fig = plots.image_grid(shown(drawn[:32]), columns=16, size=0.58)
-plots.show(fig, "Thirty-two digits from the walk, none of which anybody wrote. Most can be read at once.")
+fig = plots.image_grid(shown(generated[:32]), columns=16, size=0.58)
+plots.show(fig, "Thirty-two digits from the walk, none of which anybody wrote. Most are easy to read.")
 
 # %% [markdown]
 # ## Are these digits? And are they new?
 #
-# "Looks fine" is no measurement. Take the distance of a picture to the *nearest* digit of the training set. A copy
-# has distance 0; a picture that is no digit is far away. Real digits that the network never saw tell what is normal.
+# "Looks fine" is no measurement. Measure the distance of a picture to the *nearest* digit of the training set. A copy
+# has distance 0; a picture that is not a digit is far away. Real digits that the network never saw tell us what is
+# normal.
 #
-# > **Predict.** Where should good, new digits lie: nearer than the unseen real ones, as near, or further?
+# > **Predict.** Where should good, new digits lie: closer than the unseen real ones, equally close, or further away?
 
 # %%
 def nearest(pictures):
@@ -415,7 +417,7 @@ def nearest(pictures):
 noise = torch.randn(300, 1, 8, 8, generator=seeded(6)).to(DEVICE)
 fig, ax = plt.subplots(figsize=plots.WIDE)
 bins = torch.linspace(0, 1.5, 60)
-for name, pictures, colour in (("real, unseen", unseen, plots.ORANGE), ("drawn by the walk", drawn, plots.BLUE),
+for name, pictures, colour in (("real, unseen", unseen, plots.ORANGE), ("generated", generated, plots.BLUE),
                                ("noise", noise, plots.GREY)):
     distance = nearest(pictures)[0]
     print(f"{name}: {distance.median():.2f} (the middle half {distance.quantile(0.25):.2f} … "
@@ -423,32 +425,32 @@ for name, pictures, colour in (("real, unseen", unseen, plots.ORANGE), ("drawn b
     ax.hist(distance.clamp(max=1.5), bins, density=True, color=colour, alpha=0.6, label=name)
 ax.set(xlabel="distance to the nearest training digit", ylabel="density", title="How digit-like, how new")
 ax.legend()
-plots.show(fig, "Histograms of the distance to the nearest training digit, of real unseen digits, of drawn ones "
-           "and of noise. The first two overlap; noise lies far to the right.")
+plots.show(fig, "Histograms of the distance to the nearest training digit, for real unseen digits, generated ones "
+           "and noise. The first two overlap; noise lies far to the right.")
 
 # %%
-index = nearest(drawn[:8])[1]
-fig = plots.image_grid([*shown(drawn[:8]), *shown(seen[index])], columns=8,
+index = nearest(generated[:8])[1]
+fig = plots.image_grid([*shown(generated[:8]), *shown(seen[index])], columns=8,
                        rows=["generated", "nearest\nreal one"], size=1.0)
-plots.show(fig, "Eight drawn digits, and below each the training digit that is nearest to it: usually the same "
-           "digit in another hand.")
+plots.show(fig, "Eight generated digits, and below each the training digit that is nearest to it: usually the same "
+           "digit in another handwriting.")
 
 # %% [markdown]
-# As near as the unseen real ones (median 0.34 for both), and far from noise. But new? Look for yourself: the same
-# digit in another hand, or the same picture? 1,497 digits are few, and the network saw each of them hundreds of
-# times; some copying would be no surprise. The gap between the two curves of the loss above is the same question in
-# another form. Lesson 15 asks it of the tiny model.
+# They are as close as the unseen real ones (median 0.34 for both), and far from noise. But are they new? Look for
+# yourself: the same digit in another handwriting, or the same picture? 1,497 digits are few, and the network saw each
+# of them hundreds of times; some copying would be no surprise. The gap between the two loss curves above is the same
+# question in another form. Lesson 15 asks it of the tiny model.
 
 # %% [markdown]
 # ## One prediction, four names
 #
-# A network may be asked for the noise $\epsilon$, for $z_0$, or for something between the two: with
-# $\sqrt{\bar\alpha} = \cos\varphi$ and $\sqrt{1-\bar\alpha} = \sin\varphi$, $z_t$ runs along a circle from $z_0$ to
+# A network may predict the noise $\epsilon$, or $z_0$, or something between the two: with
+# $\sqrt{\bar\alpha} = \cos\varphi$ and $\sqrt{1-\bar\alpha} = \sin\varphi$, $z_t$ moves along an arc from $z_0$ to
 # $\epsilon$, and its **velocity** there is (Salimans & Ho 2022, appendix D)
 #
 # $$ v = \frac{d z_t}{d \varphi} = \sqrt{\bar\alpha}\,\epsilon - \sqrt{1-\bar\alpha}\, z_0 $$
 #
-# The fourth is the **score** $-\epsilon / \sqrt{1-\bar\alpha}$: the direction in which pictures get more likely
+# The fourth is the **score** $-\epsilon / \sqrt{1-\bar\alpha}$: the direction in which pictures become more likely
 # (lesson 04).
 
 # %%
@@ -468,33 +470,33 @@ print(confirm_equal(z0_from_velocity(v, z_t, a), package.z0_from_velocity(v, z_t
 
 share = torch.tensor(alpha_bar)
 fig, ax = plt.subplots(figsize=plots.NARROW)
-ax.plot(0.1 * ((1 - share) / share).sqrt(), color=plots.BLUE, label="asked for the noise")
-ax.plot(0.1 * (1 - share).sqrt(), "--", color=plots.ORANGE, label="asked for the velocity")
-ax.axhline(0.1, linestyle=":", color=plots.GREEN, label="asked for $z_0$")
-ax.set(xlabel="timestep t", ylabel=r"error in $\hat z_0$", yscale="log", title="What a slip of 0.1 does")
+ax.plot(0.1 * ((1 - share) / share).sqrt(), color=plots.BLUE, label="predicting the noise")
+ax.plot(0.1 * (1 - share).sqrt(), "--", color=plots.ORANGE, label="predicting the velocity")
+ax.axhline(0.1, linestyle=":", color=plots.GREEN, label="predicting $z_0$")
+ax.set(xlabel="timestep t", ylabel=r"error in $\hat z_0$", yscale="log", title="The effect of an error of 0.1")
 ax.legend()
-plots.show(fig, "The error in the clean picture that a slip of 0.1 in the network's answer makes, over t, "
-           "logarithmic. Asked for the noise: from a thousandth at t = 0 to over 10 at t = 999. Asked for the "
-           "velocity: never over 0.1. Asked for z0: always 0.1.")
+plots.show(fig, "The error in the clean picture that an error of 0.1 in the network's output causes, over t, on a "
+           "logarithmic scale. Predicting the noise: from a thousandth at t = 0 to over 10 at t = 999. Predicting the "
+           "velocity: never over 0.1. Predicting z0: always 0.1.")
 
 # %% [markdown]
-# With $z_t$ given, each follows from the other; no network knows more than another. What differs is what a *slip*
-# costs: asked for the noise, a slip of 0.1 at the end of the schedule throws $\hat z_0$ off by 16, and it takes the
-# posterior's caution to survive that. The velocity is harmless everywhere. The tiny model of this course predicts it,
-# and so does Stable Diffusion 2 at 768 pixels; Stable Diffusion 1 and XL predict the noise.
+# With $z_t$ given, each follows from the others; no network knows more than another. What differs is the effect of an
+# *error*: in a noise prediction, an error of 0.1 at the end of the schedule moves $\hat z_0$ by 16, and only the
+# posterior's caution saves the walk. In a velocity prediction it is harmless everywhere. The tiny model of this course
+# predicts the velocity, and so does Stable Diffusion 2 at 768 pixels; Stable Diffusion 1 and XL predict the noise.
 
 # %% [markdown]
 # ## Why the plain square is the right loss
 #
 # Ho et al. start from a bound on the likelihood (lesson 04). Its terms compare two Gaussians of *equal width*: the
-# posterior with the true $z_0$, and the one with the guess. How far apart they are, as a KL divergence, is just the
-# squared distance of the means over twice the variance; and as the means differ by the guesses only, it is
+# posterior with the true $z_0$, and the one with the guess. Their KL divergence, which measures how far apart they are,
+# is the squared distance of the means over twice the variance; and since the means differ only through the guess, it is
 #
 # $$ \frac{\beta_t^2}{2\,\tilde\beta_t\,\alpha_t\,(1-\bar\alpha_t)}\;\lVert \epsilon - \hat\epsilon \rVert^2 $$
 #
-# (eq. 12, with $\sigma_t^2 = \tilde\beta_t$). Their one act of daring was to *drop the factor*.
+# (eq. 12, with $\sigma_t^2 = \tilde\beta_t$). Their one bold move was to *drop the factor*.
 #
-# > **Predict.** Which `t` gain weight by that?
+# > **Predict.** Which `t` gain weight when it is dropped?
 
 # %%
 weight = [(1 - now / before) ** 2 / (2 * posterior(0.0, 0.0, now, before)[1] * (now / before) * (1 - now))
@@ -502,17 +504,18 @@ weight = [(1 - now / before) ** 2 / (2 * posterior(0.0, 0.0, now, before)[1] * (
 
 fig, ax = plt.subplots(figsize=plots.NARROW)
 ax.plot(range(1, 1000), weight, color=plots.BLUE, label="in the bound")
-ax.axhline(sum(weight) / len(weight), color=plots.ORANGE, linestyle="--", label="in the plain loss: one for all t")
+ax.axhline(sum(weight) / len(weight), color=plots.ORANGE, linestyle="--", label="in the plain loss: equal for all t")
 ax.set(xlabel="timestep t", ylabel="weight of the squared error", yscale="log", title="What was dropped")
 ax.legend()
-plots.show(fig, "The factor of the squared error over t, logarithmic: 0.6 at t = 1, a hundredth at t = 100, half of "
-           "that at t = 350, a hundredth again at t = 999. The plain loss weighs all alike: a line at a hundredth.")
+plots.show(fig, "The factor of the squared error over t, on a logarithmic scale: 0.6 at t = 1, a hundredth at t = 100, "
+           "half of that at t = 350, a hundredth again at t = 999. The plain loss weighs all t equally: a line at a "
+           "hundredth.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# All but the first hundred or so. The bound spends its care on the last few steps, on grain that no eye sees: it
-# counts bits. The plain loss turns the network to the larger $t$, where the picture is decided. Better pictures, a
+# All but the first hundred or so. The bound counts bits, so it cares most about the last few steps, and about grain
+# that no eye sees. The plain loss directs the network to larger $t$, where the picture is decided. Better pictures, a
 # slightly worse likelihood: that was the paper's finding.
 # </details>
 
@@ -525,7 +528,8 @@ plots.show(fig, "The factor of the squared error over t, logarithmic: 0.6 at t =
 # 2. **variance for standard deviation**: $\tilde\beta_t\,\epsilon'$ instead of $\sqrt{\tilde\beta_t}\,\epsilon'$;
 # 3. **"scaled down and subtracted"**, as the article puts it: $z_{t-1} = z_t - \sqrt{\beta_t}\,\hat\epsilon$.
 #
-# > **Predict.** The right walk draws digits of many kinds. What do the other three draw, and which two look alike?
+# > **Predict.** The right walk generates digits of many kinds. What do the other three generate, and which two behave
+# > alike?
 
 # %%
 def broken_walk(change, count=8):
@@ -548,27 +552,27 @@ walks = {
 }
 fig = plots.image_grid([image for z in walks.values() for image in shown(z)], columns=8, size=0.9,
                        rows=[f"{name}\nstd {z.std():.2f}" for name, z in walks.items()])
-plots.show(fig, "Eight digits from each of four walks, with their standard deviation. Right: digits, about 1. "
-           "Without fresh noise: seven times a 6, and a 0. With the variance in place of its root: only 6, 0 and 3. "
-           "Subtracted: eight times nearly the same 6.")
+plots.show(fig, "Eight digits from each of four walks, with their standard deviation. Right: different digits, about 1. "
+           "Without fresh noise, and with the variance in place of its root: the same two or three kinds of digit "
+           "again and again. Subtracted: eight times nearly the same digit.")
 
 # %% [markdown]
-# The first two mistakes look alike: $\tilde\beta_t \le 0.02$ is next to nothing as a standard deviation. Every step
-# takes noise away and hardly any comes back, so the differences between the eight starts die out before the picture
-# is decided, and most walks end in the same few digits. (DDIM needs no fresh noise, but does not use this mean:
-# lesson 12.)
+# The first two mistakes behave alike: $\tilde\beta_t \le 0.02$ is next to nothing as a standard deviation. Every step
+# removes noise and hardly any comes back, so the differences between the eight starting points die out before the
+# picture is decided, and most walks end in the same few digits. (DDIM needs no fresh noise, but it does not use this
+# mean: lesson 12.)
 #
-# The last one takes away far too much: at large `t` a seventh of all there is at each step, so that after some dozens
-# of steps nothing is left of where the walk began, and all walks end alike. Signal shrank on the way there; it must
+# The last walk subtracts far too much: at large `t` a seventh of everything at each step, so that after a few dozen
+# steps nothing is left of its starting point, and all walks end alike. The signal shrank on the way to noise; it must
 # be stretched on the way back.
 
 # %% [markdown]
 # ## What the article says
 #
-# - *The predicted noise is scaled down and subtracted.* Roughly. Taken literally it fails, as you saw: estimate
-#   $z_0$, mix it with $z_t$; DDPM then adds fresh noise.
+# - *The predicted noise is scaled down and subtracted.* Roughly. Taken literally it fails, as you saw. Instead, estimate
+#   $z_0$ and mix it with $z_t$; DDPM then adds fresh noise.
 # - *The model predicts the noise that was added at each step.* No: all the noise in $z_t$.
-# - *It is a Markov chain on images.* In latent diffusion on latents, with `t` drawn at random; training never runs
+# - *It is a Markov chain on images.* In latent diffusion, on latents. And training draws `t` at random; it never runs
 #   the chain.
 # - *Sampling is the reverse process.* Yes; in practice with guidance (lesson 12).
 
@@ -582,29 +586,29 @@ plots.show(fig, "Eight digits from each of four walks, with their standard devia
 # The loss at $t$ needs only $z_t$, which one jump gives. Each $t$ is a task of its own.
 # </details>
 #
-# **2.** At `t = 999` a slip of 0.1 puts $\hat z_0$ off by 16. Why does the walk survive it?
+# **2.** At `t = 999` an error of 0.1 moves $\hat z_0$ by 16. Why does the walk survive it?
 #
 # <details><summary>Answer</summary>
 #
-# The posterior takes $\sqrt{\bar\alpha_{998}}\,\beta_{999} / (1-\bar\alpha_{999}) \approx 0.00013$ of it: an error of
-# 0.002.
+# The posterior takes only $\sqrt{\bar\alpha_{998}}\,\beta_{999} / (1-\bar\alpha_{999}) \approx 0.00013$ of it: an error
+# of 0.002.
 # </details>
 #
-# **3.** A walk of 1,000 steps of this network takes seconds. What would it take with Stable Diffusion's U-Net, at 50
-# ms a call?
+# **3.** A walk of 1,000 steps takes seconds with this network. What would it take with Stable Diffusion's U-Net, at 50
+# ms per call?
 #
 # <details><summary>Answer</summary>
 #
-# 50 seconds a picture. Hence samplers that skip: DDIM and DPM-Solver++ need 20 to 50 calls (lesson 12).
+# 50 seconds per picture. Hence samplers that skip: DDIM and DPM-Solver++ need 20 to 50 calls (lesson 12).
 # </details>
 
 # %% [markdown]
 # ## Exercises
 #
-# `../exercises/03_reverse_diffusion.ipynb`: noise, velocity and score from each other, the posterior's mean and
-# variance, the loss, each checked at once.
+# `../exercises/03_reverse_diffusion.ipynb`: convert between noise, velocity and score, and write the posterior's mean
+# and variance and the loss; each is checked at once.
 #
-# To try here: walk twice from the same $z_T$ with different generators. Is it the same digit? Draw with $\beta_t$ in
+# To try here: walk twice from the same $z_T$ with different generators. Is it the same digit? Sample with $\beta_t$ in
 # place of $\tilde\beta_t$ (the paper tried both): what changes? Train for a tenth of the steps: which `t` suffer?
 
 # %% [markdown]
