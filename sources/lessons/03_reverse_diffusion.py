@@ -161,8 +161,8 @@ left.set(ylabel="factor", title="All steps")
 right.set(xlim=(-1, 40), title="The last forty")
 left.legend(loc="center right")
 plots.show(fig, "The factors of z0 and of z_t in the posterior's mean, and the standard deviation of its noise, "
-           "over t. Almost everywhere the factor of z_t is nearly 1 and that of z0 nearly 0; only in the last few steps "
-           "do they cross, and at t = 0 that of z0 is 1. The noise is at most 0.14.")
+           "over t. Almost everywhere the factor of z_t is nearly 1 and that of z0 nearly 0; only in the last few "
+           "steps do they cross, and at t = 0 that of z0 is 1. The noise is at most 0.14.")
 
 # %% [markdown]
 # So: a thousand times, move a tiny bit towards $z_0$ and jiggle; only at the very end does $z_0$ take over. Therefore
@@ -318,8 +318,8 @@ guesses = torch.stack([z0_from_eps(e, z, alpha_bar[t]) for e, z, t in zip(eps_ha
 
 fig = plots.image_grid([*shown(z_ts), *shown(guesses)], [f"t = {t}" for t in moments], columns=len(moments),
                        rows=["$z_t$", r"$\hat z_0$"], size=1.1)
-plots.show(fig, "Above, an unseen digit noised to seven timesteps; below, the network's estimate of the clean digit. Up "
-           "to t = 200 it is nearly the original; then it becomes blurred, at t = 600 it is a grey "
+plots.show(fig, "Above, an unseen digit noised to seven timesteps; below, the network's estimate of the clean digit. "
+           "Up to t = 200 it is nearly the original; then it becomes blurred, at t = 600 it is a grey "
            "blob, and at t = 900 black and white noise.")
 
 # %% [markdown]
@@ -552,8 +552,8 @@ walks = {
 }
 fig = plots.image_grid([image for z in walks.values() for image in shown(z)], columns=8, size=0.9,
                        rows=[f"{name}\nstd {z.std():.2f}" for name, z in walks.items()])
-plots.show(fig, "Eight digits from each of four walks, with their standard deviation. Right: different digits, about 1. "
-           "Without fresh noise, and with the variance in place of its root: the same two or three kinds of digit "
+plots.show(fig, "Eight digits from each of four walks, with their standard deviation. Right: different digits, about "
+           "1. Without fresh noise, and with the variance in place of its root: the same two or three kinds of digit "
            "again and again. Subtracted: eight times nearly the same digit.")
 
 # %% [markdown]
@@ -569,8 +569,8 @@ plots.show(fig, "Eight digits from each of four walks, with their standard devia
 # %% [markdown]
 # ## What the article says
 #
-# - *The predicted noise is scaled down and subtracted.* Roughly. Taken literally it fails, as you saw. Instead, estimate
-#   $z_0$ and mix it with $z_t$; DDPM then adds fresh noise.
+# - *The predicted noise is scaled down and subtracted.* Roughly. Taken literally it fails, as you saw. Instead,
+#   estimate $z_0$ and mix it with $z_t$; DDPM then adds fresh noise.
 # - *The model predicts the noise that was added at each step.* No: all the noise in $z_t$.
 # - *It is a Markov chain on images.* In latent diffusion, on latents. And training draws `t` at random; it never runs
 #   the chain.
