@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 04 · Three ancestors: one idea, found three times
 #
-# **Goal.** Build the methods of 2015, 2019 and 2020 on one data set, and see that their three networks are one.
+# **Goal.** Build the methods of 2015, 2019 and 2020 on one data set, and see that their three networks are the same.
 #
 # **Time.** 45 minutes to read and play; the cells compute for under a minute on 2 CPU cores.
 #
@@ -10,7 +10,7 @@
 # **You will be able to**
 # - say what 2015 bounds, what 2019 learns and what 2020 drops;
 # - write the three losses, and the three ways to sample, in a few lines each;
-# - turn noise into score into mean and back;
+# - convert between noise, score and mean;
 # - explain why Langevin dynamics needs many noise levels.
 
 # %%
@@ -29,15 +29,15 @@ from tinyldm_course.lessons.model_map import show_model_map
 
 plots.use_style()
 print("This lesson runs on cpu, whatever you have: its networks have 30,000 weights, too few for a GPU.")
-seed = torch.Generator().manual_seed(0)                        # every random number below comes from here
-TRAINING = Budget(steps=full_or_fast(full=4000, fast=150))           # each of the three papers may spend this
+seed = torch.Generator().manual_seed(0)                        # the source of every random number below
+TRAINING = Budget(steps=full_or_fast(full=4000, fast=150))     # the same for each of the three papers
 COLOURS = {name: colour for name, (colour, _) in METHOD_STYLE.items()}
 
 # %% [markdown]
 # ## Where we are
 #
-# In the history of the two marked parts. Nothing here is obsolete: Stable Diffusion's training is the loss of 2020,
-# its samplers come from the mathematics of 2019, and 2015's bound says what both are good for.
+# In the history of the two highlighted parts. Nothing here is obsolete: Stable Diffusion's training uses the loss of
+# 2020, its samplers come from the mathematics of 2019, and the bound of 2015 says what both are good for.
 
 # %%
 show_model_map("forward diffusion", "sampler")
@@ -46,15 +46,15 @@ show_model_map("forward diffusion", "sampler")
 # ## A world where the truth is known
 #
 # Pictures have thousands of numbers, and nobody knows their probability. So our data are points in the plane: eight
-# small clouds on a ring, every second one three times as heavy. Their density $p(x)$ is a formula. And so is the
-# density of the *noised* points, because noise turns a sum of Gaussians into a sum of wider Gaussians.
+# small clouds on a ring, every second one three times as heavy. Their density $p(x)$ is a formula. So is the density
+# of the *noised* points, because noise turns a mixture of Gaussians into a mixture of wider Gaussians.
 #
 # Each paper gets the same 2,000 points, the same small network and the same number of steps.
 
 # %%
 ring = data.ring_of_gaussians()
 x_train = ring.sample(2000, seed)                              # (2000, 2)
-fresh = ring.sample(4000, seed)                                # to judge by; no model sees these
+fresh = ring.sample(4000, seed)                                # for testing; no model sees these
 side = torch.linspace(-2.6, 2.6, 150)
 plane = torch.cartesian_prod(side, side)                       # (22500, 2)
 
@@ -66,16 +66,16 @@ for ax, sigma in zip(axes[1:], (0.1, 0.4, 1.0)):
     ax.imshow(density, extent=(-2.6, 2.6) * 2, origin="lower", cmap=plots.SEQUENCE)
     ax.set_title(f"density, noise {sigma}")
     plots.hide_axes(ax)
-plots.show(fig, "Eight small clouds of points on a ring, four of them dense and four sparse. Beside them the density "
+plots.show(fig, "Eight small clouds of points on a ring, four of them dense and four sparse. Next to them the density "
                 "of the points with noise of size 0.1, 0.4 and 1.0: the eight spots grow, melt into a ring with four "
                 "bright sides, and end as one round hill.")
 
 # %% [markdown]
 # ## 2015: the chain and its bound
 #
-# Sohl-Dickstein et al. 2015 destroy the data in $T$ steps and learn each step's way back. Here $T = 40$; $\beta_t$
-# (`beta[t]`) and $\bar\alpha_t$ (`alpha_bar[t]`) are as in lesson 02, but chosen so that every step but the first, a
-# smaller one, destroys about an equal share of the variance.
+# Sohl-Dickstein et al. 2015 destroy the data in $T$ steps and learn to reverse each step. Here $T = 40$; $\beta_t$
+# (`beta[t]`) and $\bar\alpha_t$ (`alpha_bar[t]`) are as in lesson 02, but chosen so that every step destroys about an
+# equal share of the variance, except the first, which is smaller.
 
 # %%
 T = 40
@@ -92,13 +92,13 @@ print(confirm_equal(alpha_bar, q_2015.alpha_bar))
 # clean point, is fixed and not learnt: 39 steps are left.)
 
 # %% [markdown]
-# What is the right step back? If we knew the clean $x_0$, two witnesses would speak about $x_{t-1}$:
+# What is the right step back? If we knew the clean $x_0$, two witnesses would testify about $x_{t-1}$:
 #
 # - the past: $x_0$, noised $t-1$ times, a Gaussian around $\sqrt{\bar\alpha_{t-1}}\,x_0$;
 # - the future: $x_t$, one step back, a Gaussian around $x_t/\sqrt{1-\beta_t}$.
 #
-# Multiply two Gaussians and you get a third: *precisions* (one over the variance) add, and the mean is the average
-# weighted by precision. That is the whole posterior $q(x_{t-1} \mid x_t, x_0)$.
+# The product of two Gaussians is a third: *precisions* (one over the variance) add, and the mean is the
+# precision-weighted average. That is the whole posterior $q(x_{t-1} \mid x_t, x_0)$.
 #
 # > **Predict.** The past says 0 with variance 1. The future says 3 with variance 2. What do they say together?
 # >
@@ -127,14 +127,14 @@ print("0 ± √1 and 3 ± √2 together:", both_witnesses(0, 1, 3, 2))
 print(confirm_equal(posterior(x0, x_t, t)[0], nonequilibrium_2015.forward_posterior(x0, x_t, t, q_2015)[0]))
 
 # %% [markdown]
-# A model does not know $x_0$. 2015's network answers with a Gaussian of its own: a mean *and* a variance. The loss is
-# how far that Gaussian is from the posterior, as a Kullback-Leibler divergence (KL): the price, in nats (bits of the
-# natural logarithm: 1 nat is 1.44 bits), of coding draws from one with a code made for the other. For one coordinate
+# A model does not know $x_0$. The network of 2015 answers with a Gaussian of its own: a mean *and* a variance. The loss
+# is how far that Gaussian is from the posterior, as a Kullback-Leibler (KL) divergence: the extra cost of coding
+# samples of one distribution with a code made for the other, in nats (1 nat is 1.44 bits). For one coordinate
 #
 # $$ \mathrm{KL} = \tfrac12\Big(\log\frac{v_p}{v_q} + \frac{v_q + (\mu_q-\mu_p)^2}{v_p} - 1\Big). $$
 #
-# Summed over all steps, with a constant for the two ends of the chain, it makes the *bound* (2015, eq. 14): **the
-# model needs at most this many bits a point.** No model can need fewer than the data's *entropy*, the mean of
+# Summed over all steps, plus a constant for the two ends of the chain, it gives the *bound* (2015, eq. 14): **the model
+# needs at most this many bits per point.** No model can need fewer than the data's *entropy*, the mean of
 # $-\log_2 p(x)$.
 
 # %%
@@ -147,14 +147,14 @@ kernel = nonequilibrium_2015.ReverseKernel(q_2015, seed)       # the network: 29
 
 
 def reverse_2015(x_t, t):
-    """p(x_{t-1} | x_t): the step that shrinks and adds beta, corrected by the network in mean and variance."""
+    """p(x_{t-1} | x_t): the step that shrinks and adds beta, with mean and variance corrected by the network."""
     b = beta[t][:, None]
     shift, log_odds = kernel.net(x_t, t / T).chunk(2, dim=1)   # (B, 4) -> 2 × (B, 2)
     return (1 - b).sqrt() * x_t + b.sqrt() * shift, torch.sigmoid(torch.logit(b) + log_odds)
 
 
 def loss_2015(x0, t, eps):
-    """The KL of step t at a noised point, nats: (B,)."""
+    """The KL of step t at a noised point, in nats: (B,)."""
     x_t = alpha_bar[t][:, None].sqrt() * x0 + (1 - alpha_bar[t][:, None]).sqrt() * eps
     return gaussian_kl(*posterior(x0, x_t, t), *reverse_2015(x_t, t))
 
@@ -173,7 +173,7 @@ def batch_loss_2015():
 
 @torch.no_grad()
 def sample_2015(n):
-    """From x_T ~ N(0, 1) back to x_0; all clouds on the way."""
+    """From x_T ~ N(0, 1) back to x_0; returns all clouds on the way."""
     path = [torch.randn(n, 2, generator=seed)]
     for step in range(T - 1, 0, -1):
         mean, variance = reverse_2015(path[-1], torch.full((n,), step))
@@ -187,7 +187,7 @@ path_2015 = sample_2015(2000)
 
 # %%
 def strip(path, stops, label, method):
-    """Clouds of a journey side by side, from noise to points."""
+    """Clouds of one walk side by side, from noise to points."""
     fig, axes = plt.subplots(1, len(stops), figsize=(1.6 * len(stops), 1.95))
     for ax, k in zip(axes, stops):
         cloud(ax, path[k], COLOURS[method])
@@ -196,12 +196,12 @@ def strip(path, stops, label, method):
 
 
 fig = strip(path_2015, (0, 20, 30, 35, 38, 40), lambda k: f"after {k} steps", "2015")
-plots.show(fig, "2015's way back: over 40 steps a round cloud of noise becomes a ring with four dense clouds and four "
-                "smeared ones, most of it in the last ten steps.")
+plots.show(fig, "The reverse chain of 2015: over 40 steps a round cloud of noise becomes a ring with four dense clouds "
+                "and four smeared ones, mostly in the last ten steps.")
 
 # %% [markdown]
-# Now the bill. Each bar is what one step costs in bits, averaged over fresh points. Their sum, with a constant for
-# the two ends of the chain, is the bound.
+# Now the bill. Each bar is the cost of one step in bits, averaged over fresh points. Their sum, plus a constant for the
+# two ends of the chain, is the bound.
 
 # %%
 with torch.no_grad():
@@ -213,20 +213,21 @@ bound, entropy = costs.sum().item() + ends, data.entropy_bits(ring)
 fig, ax = plt.subplots(figsize=plots.WIDE)
 ax.bar(range(1, T), costs, color=plots.BLUE)
 ax.set(xlabel="step t of the chain (small t: fine detail)", ylabel="bits",
-       title=f"ends {ends:.2f} + all bars {costs.sum():.2f} = bound {bound:.2f} bits a point;  "
+       title=f"ends {ends:.2f} + all bars {costs.sum():.2f} = bound {bound:.2f} bits per point;  "
              f"entropy of the data {entropy:.2f}")
 plots.show(fig, f"The cost in bits of each of the 39 learnt steps. The first bar is by far the tallest; the bound is "
-                f"{bound:.2f} bits a point, above the data's entropy of {entropy:.2f}.")
+                f"{bound:.2f} bits per point, above the data's entropy of {entropy:.2f}.")
 sizes = ((1 - alpha_bar) / alpha_bar).sqrt()
 print(f"The tallest bar is the step to the finest detail: from noise of size {sizes[1]:.2f} to {sizes[0]:.2f} at once.")
 
 # %% [markdown]
-# The model states a number, and it is above the entropy, as it must be. That is 2015's gift: two models can be
+# The model states a number, and it is above the entropy, as it must be. That is the gift of 2015: two models can be
 # compared without looking at a sample. (Over five seeds: 1.32 ± 0.07 bits with this budget; the entropy is 0.599. The
 # committed report is `benchmarks/history/README.md`.)
 #
-# Part of the gap is not ignorance. Seen from $x_t$, several clouds may be where it came from, so the true step back
-# is no Gaussian, while the model's is. In a tiny step it nearly is one. That is why 2020 takes a thousand of them.
+# Part of the gap is not the network's fault. Seen from $x_t$, several clouds may be where it came from, so the true
+# step back is not a Gaussian, while the model's is. For a tiny step it nearly is one. That is why 2020 takes a thousand
+# of them.
 
 # %% [markdown]
 # ## 2019: no chain, only a slope
@@ -234,13 +235,13 @@ print(f"The tallest bar is the step to the finest detail: from noise of size {si
 # Song & Ermon 2019 ask for much less: in which direction does the density rise? That is the *score*, $\nabla_x \log
 # p(x)$ (`score`), an arrow at each point. With it you can walk uphill to where the data are.
 #
-# How to learn arrows without knowing $p$? Noise a point, $\tilde x = x + \sigma\epsilon$ ($\sigma$, `sigma`: the size
-# of the noise), and point back to where it came from: $-(\tilde x - x)/\sigma^2$. One such arrow is wrong. But
-# **their average over all the points that could have become $\tilde x$ is exactly the score** (Vincent 2011).
+# How can we learn arrows without knowing $p$? Noise a point, $\tilde x = x + \sigma\epsilon$ ($\sigma$, `sigma`: the
+# size of the noise), and point back to where it came from: $-(\tilde x - x)/\sigma^2$. One such arrow is wrong. But
+# **the average over all points that could have become $\tilde x$ is exactly the score** (Vincent 2011).
 
 # %% [markdown]
 # > **Predict.** The data are two numbers, -1 and 1. With noise of $\sigma = 0.8$ you see 0.5. Does the average arrow
-# > point right or left? All the way to 1?
+# > point right or left? Does it reach all the way to 1?
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -259,12 +260,12 @@ print(f"average arrow {average.item():.4f}, slope of log p {exact.item():.4f}")
 assert torch.isclose(average, exact)
 
 # %% [markdown]
-# It points right, but only a little way: 1 is the likely origin, and the unlikely -1 pulls back. A network that is
-# trained by squared error on the single arrows learns the average, which is the score. That is the whole trick, and
-# nobody had to know $p$.
+# It points right, but only a little: 1 is the likely origin, and the unlikely -1 pulls back. A network trained by
+# squared error on the single arrows learns their average, which is the score. That is the whole trick, and nobody had
+# to know $p$.
 #
-# 2019's loss (*denoising score matching*), weighted by $\sigma^2$ so that all noise levels count alike (eqs. 5 and
-# 6), at 25 levels from 3 down to 0.03. (The paper takes ten.)
+# The loss of 2019 (*denoising score matching*) is weighted by $\sigma^2$ so that all noise levels count alike (eqs. 5
+# and 6). We use 25 levels from 3 down to 0.03. (The paper uses ten.)
 
 # %%
 sigmas = torch.logspace(math.log10(3), math.log10(0.03), 25)         # (25,) each 0.83 of the one before
@@ -272,7 +273,7 @@ s = score_matching_2019.ScoreNetwork(score_matching_2019.geometric_levels(L=25),
 
 
 def score_2019(x, sigma):
-    """x (B, 2), sigma (B,) -> score (B, 2). Shrink to size 1, say which level, and divide by sigma at the end."""
+    """x (B, 2), sigma (B,) -> score (B, 2). Scale to size 1, tell the network the level, divide by sigma at the end."""
     clock = (sigma / 0.03).log() / math.log(3 / 0.03)
     return s.net(x / (1 + sigma**2).sqrt()[:, None], clock) / sigma[:, None]
 
@@ -301,16 +302,16 @@ grid = torch.cartesian_prod(torch.linspace(-2.4, 2.4, 15), torch.linspace(-2.4, 
 
 
 @torch.no_grad()
-def arrows_at(ax, sigma):
+def plot_arrows(ax, sigma):
     density = ring.log_density(plane, 1.0, sigma).exp().reshape(150, 150).T
     ax.imshow(density, extent=(-2.6, 2.6) * 2, origin="lower", cmap="Greys", vmax=density.max() * 1.6)
-    arrow = sigma * score_2019(grid, torch.full((len(grid),), sigma))     # times sigma: arrows of one size
+    arrow = sigma * score_2019(grid, torch.full((len(grid),), sigma))     # times sigma: arrows of similar length
     ax.quiver(*grid.T, *arrow.T, color=plots.ORANGE, angles="xy", scale=26, width=0.007)
     ax.set_title(f"σ = {sigma:g}", fontsize=9)
     plots.hide_axes(ax)
 
 
-widgets.dial(arrows_at, {"sigma": [0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0]},
+widgets.dial(plot_arrows, {"sigma": [0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0]},
              strip=[{"sigma": value} for value in (2.0, 0.7, 0.3, 0.1)], size=(2.2, 2.4),
              alt="The learnt arrows over the true density at four noise levels. At 2.0 all point to the middle; at 0.7 "
                  "to the ring; at 0.3 and 0.1 each points to the nearest of the eight clouds.")
@@ -320,15 +321,16 @@ widgets.dial(arrows_at, {"sigma": [0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0
 #
 # ## Walking uphill, with a stagger
 #
-# Langevin dynamics (2019, eq. 4): a small step along the score, and a little noise, again and again,
+# Langevin dynamics (2019, eq. 4) repeats a small step along the score and a little noise:
 #
 # $$ x \leftarrow x + \tfrac{\alpha}{2}\,\nabla_x\log p(x) + \sqrt{\alpha}\; z, \qquad z \sim \mathcal N(0, 1), $$
 #
-# with step size $\alpha$ (`step`; no relation of $\bar\alpha_t$). Make it small and walk for ever, and your positions
-# are draws from $p$.
+# with step size $\alpha$ (`step`; unrelated to $\bar\alpha_t$). Make it small and walk forever, and your positions are
+# samples of $p$.
 #
 # > **Predict.** Two clouds far apart, at (-5, -5) with 20 % of the points and at (5, 5) with 80 %. We give Langevin
-# > the *exact* score, start everywhere, and walk 1,000 steps. What share ends in the heavy cloud: 80 %, 50 %, or all?
+# > dynamics the *exact* score, start everywhere, and walk 1,000 steps. What share ends in the heavy cloud: 80 %, 50 %,
+# > or all?
 
 # %%
 @torch.no_grad()
@@ -341,7 +343,7 @@ def langevin(score, x, step, steps, generator):
 
 
 def annealed(score, x, levels, share, steps, generator):
-    """2019's Algorithm 1: Langevin at each noise level, from large to small; each step is `share` of the variance."""
+    """2019's Algorithm 1: Langevin dynamics at each noise level, from large to small, with steps of `share` sigma²."""
     for sigma in levels.tolist():
         x = langevin(lambda x, sigma=sigma: score(x, sigma), x, share * sigma**2, steps, generator)
     return x
@@ -355,19 +357,19 @@ fig = plain_against_annealed(plain, annealed(lambda x, sigma: modes.score(x, 1.0
                                              100, seed), 0.8)
 reached = (plain.sum(dim=1) > 0).float().mean().item()
 plots.show(fig, f"Plain Langevin dynamics puts {reached:.0%} of the points into the heavy cloud, about as many as "
-                f"started nearest to it, instead of 80 %. Annealed Langevin dynamics comes close to 80 %.")
+                f"started closest to it, instead of 80 %. Annealed Langevin dynamics comes close to 80 %.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# About half: each point climbs the hill that it started on. Between the hills the density is so small that nobody
+# About half: each point climbs the hill on which it started. Between the hills the density is so small that nobody
 # crosses, and *within* a hill the score does not say how heavy the hill is ($\log$ turns the weight into a constant,
 # and the slope of a constant is 0).
 # </details>
 #
-# With large noise the two hills are one, the weights show in the slope, and the points spread rightly. Then the noise
-# falls, level by level, and they stay: *annealed* Langevin dynamics. That is why there are noise levels. The same
-# walk on what our network learnt:
+# With large noise the two hills are one, the weights show in the slope, and the points distribute correctly. Then the
+# noise falls, level by level, and they stay: *annealed* Langevin dynamics. That is why there are noise levels. The same
+# walk with what our network learnt:
 
 # %%
 one, two = (torch.Generator().manual_seed(2) for _ in range(2))
@@ -382,20 +384,20 @@ for i in range(25):
     path_2019.append(annealed(score, path_2019[-1], s.sigmas[i : i + 1], 0.2, 20, seed))
 
 fig = strip(path_2019, (0, 6, 11, 15, 20, 25), lambda k: f"σ = {s.sigmas[k - 1]:.2f}" if k else "start", "2019")
-plots.show(fig, "2019's way: a cloud of points, at first wider than the frame, contracts as the noise level falls "
-                "from 3 to 0.03, becomes a ring, and splits into eight sharp clouds.")
+plots.show(fig, "Annealed Langevin dynamics: a cloud of points, at first wider than the frame, contracts as the noise "
+                "level falls from 3 to 0.03, becomes a ring, and splits into eight sharp clouds.")
 
 # %% [markdown]
-# ## 2020: the old chain, the new target
+# ## 2020: the old chain, a new target
 #
-# Ho et al. 2020 take the chain of 2015 with $T = 1000$ small steps, fix the variance, and let the network say only
-# one thing: which noise `eps` is in $x_t$? The loss is lesson 03's (eq. 14),
+# Ho et al. 2020 take the chain of 2015 with $T = 1000$ small steps, fix the variance, and ask the network for one thing
+# only: which noise `eps` is in $x_t$? The loss is that of lesson 03 (eq. 14),
 #
 # $$ L_\text{simple} = \mathbb E\,\big\|\epsilon - \epsilon_\theta(\sqrt{\bar\alpha_t}\,x_0 +
 # \sqrt{1-\bar\alpha_t}\,\epsilon,\; t)\big\|^2 $$
 #
-# where $\epsilon_\theta$ is the network (`eps_theta`) with weights $\theta$. (As in lesson 03, the code takes the
-# mean over the coordinates, here two, instead of their sum: half of this.)
+# where $\epsilon_\theta$ is the network (`eps_theta`) with weights $\theta$. (As in lesson 03, the code takes the mean
+# over the coordinates, here two, instead of their sum: half of this.)
 
 # %%
 q_2020 = ddpm_2020.linear_schedule()                           # beta from 1e-4 to 0.02 in 1,000 steps
@@ -416,7 +418,7 @@ def batch_loss_2020():
 
 
 def step_2020(x, t, eps, q):
-    """One step back: take out the share of the noise that step t had put in (2020, eq. 11)."""
+    """One step back: remove the share of the noise that step t added (2020, eq. 11)."""
     b, share = q.beta[t][:, None], q.alpha_bar[t][:, None]
     return (x - b / (1 - share).sqrt() * eps) / (1 - b).sqrt()
 
@@ -435,11 +437,11 @@ with torch.no_grad():
         path_2020.append(mean + q_2020.beta[step].sqrt() * noise)
 
 fig = strip(path_2020, (0, 600, 800, 900, 960, 1000), lambda k: f"after {k} steps", "2020")
-plots.show(fig, "2020's way back over 1,000 steps: the round cloud becomes a ring at about 900 steps and eight clouds, "
-                "four dense and four thin, in the last hundred.")
+plots.show(fig, "The reverse chain of 2020 over 1,000 steps: the round cloud becomes a ring after about 900 steps and "
+                "eight clouds, four dense and four thin, in the last hundred.")
 
 # %% [markdown]
-# Three papers, three languages: a bound, a slope, a noise. Now watch them fall together.
+# Three papers, three languages: a bound, a slope, a noise. Now watch them become one.
 #
 # ## One: the noise is the score
 #
@@ -450,8 +452,8 @@ plots.show(fig, "2020's way back over 1,000 steps: the round cloud becomes a rin
 # $$ \text{score} = -\frac{\epsilon}{\sigma_t}\ \text{ at } \bar x, \qquad \text{score} =
 # -\frac{\epsilon}{\sqrt{1-\bar\alpha_t}}\ \text{ at } x_t. $$
 #
-# > **Predict.** Put 2020's network, so translated, into 2019's loss. How does the result compare with `loss_2020`,
-# > point by point: proportional, similar, or equal?
+# > **Predict.** Put the network of 2020, converted in this way, into the loss of 2019. How does the result compare with
+# > `loss_2020`, point by point: proportional, similar, or equal?
 
 # %%
 t = torch.randint(1000, (4000,), generator=seed)
@@ -459,7 +461,7 @@ eps = torch.randn(4000, 2, generator=seed)
 sigma_t = ((1 - q_2020.alpha_bar) / q_2020.alpha_bar).sqrt()[t]                    # (4000,)
 
 x_bar = fresh + sigma_t[:, None] * eps
-shrunk = x_bar * q_2020.alpha_bar[t][:, None].sqrt()                              # x_t: what the network wants to see
+shrunk = x_bar * q_2020.alpha_bar[t][:, None].sqrt()                              # x_t, the input of the network
 with torch.no_grad():
     as_score = -eps_theta(shrunk, t) / sigma_t[:, None]
     arrow = -(x_bar - fresh) / sigma_t[:, None] ** 2
@@ -468,20 +470,21 @@ with torch.no_grad():
 
 difference = (by_2019 - by_2020).abs().max().item() / by_2020.max().item()
 assert difference < 1e-3
-print(f"4,000 losses by 2019's formula and by 2020's; the largest difference is {difference:.0e} of the largest loss")
+print(f"4,000 losses by the formulas of 2019 and 2020; the largest difference is {difference:.0e} of the largest loss")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Equal, point by point, up to rounding. (The half and the sum over two coordinates make the mean.) DDPM's loss *is*
+# Equal, point by point, up to rounding. (The factor ½ and the sum over two coordinates give the mean.) DDPM's loss *is*
 # denoising score matching, at a thousand noise levels.
 # </details>
 #
 # ## Two: the noise is the bound
 #
-# The posterior's variance is known, and the model's is fixed: only its mean can be learnt. Take $\beta_t$ for both
-# (the posterior's own is a little smaller, which adds only a constant), and the KL is a squared distance. Both means
-# are eq. 11, with the true noise and with the guessed one. So, up to that constant, each step of 2015's bound is
+# The posterior's variance is known, and the model's is fixed: only its mean can be learnt. Take $\beta_t$ for both (the
+# posterior's own is slightly smaller, which adds only a constant), and the KL is a squared distance. Both means are
+# given by eq. 11, one with the true noise and one with the predicted noise. So, up to that constant, each step of the
+# bound of 2015 is
 #
 # $$ \mathrm{KL}_t = \frac{\beta_t}{2\,\alpha_t\,(1-\bar\alpha_t)}\ \|\epsilon-\epsilon_\theta\|^2, \qquad \alpha_t =
 # 1-\beta_t $$
@@ -490,7 +493,7 @@ print(f"4,000 losses by 2019's formula and by 2020's; the largest difference is 
 
 # %%
 t = torch.randint(1, 1000, (4000,), generator=seed)
-b_64 = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)       # differences of nearly equal means need the digits
+b_64 = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)       # nearly equal means are subtracted: use float64
 q_64 = ddpm_2020.Diffusion2020(b_64, (1 - b_64).cumprod(0))
 share, b = q_64.alpha_bar[t][:, None], q_64.beta[t][:, None]
 x_t = share.sqrt() * fresh + (1 - share).sqrt() * eps
@@ -498,20 +501,20 @@ with torch.no_grad():
     guess = eps_theta(x_t.float(), t)
 
 true_mean, _ = ddpm_2020.posterior(fresh, x_t, t, q_64)
-by_2015 = gaussian_kl(true_mean, b, step_2020(x_t, t, guess, q_64), b)             # one variance on both sides
+by_2015 = gaussian_kl(true_mean, b, step_2020(x_t, t, guess, q_64), b)             # the same variance on both sides
 weight = q_64.beta / (2 * (1 - q_64.beta) * (1 - q_64.alpha_bar))                  # (1000,)
 by_2020 = weight[t] * (eps - guess).square().sum(dim=1)
 
 print(confirm_equal(weight, ddpm_2020.bound_weight(q_64)))
 difference = ((by_2015 - by_2020).abs().max() / by_2020.max()).item()
 assert difference < 1e-6
-print(f"4,000 steps of the bound by 2015's KL and by the noise's error: the same to within {difference:.0e}")
+print(f"4,000 steps of the bound by 2015's KL and by the error of the noise: equal to within {difference:.0e}")
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
 left.plot(range(1, 1001), weight, color=plots.BLUE, label="in the bound (2015)")
 left.axhline(1, color=plots.GREEN, linestyle="--", label="in $L_\\mathrm{simple}$ (2020)")
-left.set(yscale="log", xlabel="timestep t (from 1)", ylabel="weight", title="What the noise's error counts at each t")
+left.set(yscale="log", xlabel="timestep t (from 1)", ylabel="weight", title="Weight of the noise's error at each t")
 left.legend()
 total = weight.cumsum(0) / weight.sum()
 half = int((total < 0.5).sum()) + 1
@@ -519,24 +522,24 @@ right.plot(range(1, 1001), total, color=plots.BLUE)
 right.plot([0, 1000], [0, 1], color=plots.GREEN, linestyle="--")
 right.annotate(f"half of the bound's\nweight lies at t ≤ {half}", (half, 0.5), xytext=(half + 150, 0.28),
                arrowprops={"arrowstyle": "->"})
-right.set(xlabel="timestep t (from 1)", ylabel="share of all weight up to t", title="The same, added up")
+right.set(xlabel="timestep t (from 1)", ylabel="share of all weight up to t", title="The same, cumulative")
 plots.show(fig, "Left: the bound's weight on a logarithmic scale falls from about 0.5 at t = 1 to about 0.005 near "
                 f"t = 340 and rises to 0.01. Right: half of the bound's weight lies at t up to {half}; the simplified "
                 "loss spreads it evenly.")
 
 # %% [markdown]
-# So 2020 changed *one thing* in the loss: it dropped the weight. The bound counts bits, and most bits of a picture
-# are in its finest grain, which the eye does not value. $L_\text{simple}$ spends the network's effort on the coarse
-# steps, where it is decided what the picture shows. On pictures the samples get better, and the bits worse (2020,
+# So 2020 changed *one thing* in the loss: it dropped the weight. The bound counts bits, and most bits of a picture are
+# in its finest grain, which the eye does not notice. $L_\text{simple}$ spends the network's effort on the coarse steps,
+# where the content of the picture is decided. On pictures, the samples get better and the bits get worse (2020,
 # section 4).
 #
 # ## Three: all networks say the same
 #
-# 2015's network can be asked too: its mean is eq. 11, so solve eq. 11 for the noise.
+# The network of 2015 predicts noise too: its mean is eq. 11, so solve eq. 11 for the noise.
 
 # %%
 def eps_2015(x_bar, sigma):
-    """2015's mean, turned into noise; at the step of its chain whose sigma is nearest."""
+    """2015's mean, converted to noise, at the step of its chain with the closest sigma."""
     chain = ((1 - alpha_bar) / alpha_bar).sqrt()
     step = int((chain.log() - math.log(sigma)).abs()[1:].argmin()) + 1
     x_t, b = x_bar * alpha_bar[step].sqrt(), beta[step]
@@ -561,27 +564,27 @@ def eps_exact(x_bar, sigma):
 
 
 networks = {"2015": eps_2015, "2019": eps_2019, "2020": eps_2020}
-CHAIN = [value for value in ((1 - alpha_bar) / alpha_bar).sqrt().tolist() if value <= 3]   # 2015's own levels, rising
+CHAIN = [value for value in ((1 - alpha_bar) / alpha_bar).sqrt().tolist() if value <= 3]   # levels of 2015, rising
 chosen = [min(CHAIN, key=lambda value: abs(value - wanted)) for wanted in (1.0, 0.3)]
 chosen = [round(value, 3) for value in chosen]
 fig = fields(ring, {"exact": eps_exact, **networks}, chosen)
 plots.show(fig, "The exact field of arrows and those of the three networks at two noise levels, over the true density. "
-                "They look alike: to the middle at the large level, to the eight clouds at the small one. Above each "
-                "stands its root-mean-square error; the arrows' own is about 1.")
+                "They look alike: towards the middle at the large level, towards the eight clouds at the small one. "
+                "Above each stands its root-mean-square error; the length of the arrows is about 1.")
 
 # %% [markdown]
-# Above each field stands its root-mean-square error on noised data; the arrows' own size is about 1. Three losses,
+# Above each field stands its root-mean-square error on noised data; the length of the arrows is about 1. Three losses,
 # three parameterisations, one field of arrows.
 
 # %% [markdown]
-# And if the networks are the same, so the *samplers* can be swapped. In $\bar x$ each kind of step is one line, with
-# $\sigma$ now and a smaller $\sigma'$ next, $\hat\epsilon$ the network's noise, $z$ fresh noise, and $\hat x_0 = \bar
-# x - \sigma\hat\epsilon$ the guess of the clean point:
+# If the networks are the same, the *samplers* can be swapped. In $\bar x$, each kind of step is one line. With $\sigma$
+# now and a smaller $\sigma'$ next, $\hat\epsilon$ the network's noise, $z$ fresh noise, and $\hat x_0 = \bar x -
+# \sigma\hat\epsilon$ the guess of the clean point, they are:
 #
 # - chain (2015, 2020): $\hat x_0 + r\,(\bar x-\hat x_0) + \sigma'\sqrt{1-r}\;z$, with $r = \sigma'^2/\sigma^2$ (the
-#   posterior's variance; above, 2020 took $\beta_t$, and 2015 learnt its own);
+#   posterior's variance; above, 2020 used $\beta_t$, and 2015 learnt its own);
 # - Langevin (2019): $\bar x - \frac{\alpha}{2\sigma}\hat\epsilon + \sqrt\alpha\,z$, a few times at each level;
-# - flow (2020/21, DDIM and score SDE): $\bar x + (\sigma'-\sigma)\,\hat\epsilon$, no chance at all.
+# - flow (2020/21, DDIM and score SDE): $\bar x + (\sigma'-\sigma)\,\hat\epsilon$, no randomness at all.
 
 # %%
 def chain_step(x_bar, eps, sigma, after, z):
@@ -599,9 +602,9 @@ def langevin_step(x_bar, eps, sigma, after, z):
 
 @torch.no_grad()
 def walk(model, step, x_bar, calls_a_level=1, temperature=1.0):
-    """Through 2015's levels with any network and any step; `temperature` scales the noise that is added.
+    """Through the levels of 2015 with any network and any step; `temperature` scales the added noise.
 
-    Langevin walks long at the last level: 2015's chain gets there in one great leap, and the walk must catch up.
+    Langevin dynamics walks long at the last level: the chain of 2015 gets there in one great leap, so it must catch up.
     """
     falling = CHAIN[::-1]
     for sigma, after in zip(falling, [*falling[1:], 0.0]):
@@ -611,7 +614,7 @@ def walk(model, step, x_bar, calls_a_level=1, temperature=1.0):
     return x_bar
 
 
-# Is the chain's line really 2020's posterior? From t = 500 to 499, with the true noise:
+# Is the chain's line really the posterior of 2020? From t = 500 to 499, with the true noise:
 t = torch.full((4000,), 500)
 share, before = q_2020.alpha_bar[500], q_2020.alpha_bar[499]
 x_t = share.sqrt() * fresh + (1 - share).sqrt() * eps
@@ -631,30 +634,30 @@ for row, (name, model) in zip(axes, networks.items()):
 floor = sliced_wasserstein(ring.sample(4000, seed), fresh)
 plots.show(fig, "Nine clouds: the networks of 2015, 2019 and 2020, each sampled by the chain, by Langevin dynamics and "
                 f"by the flow. All show the ring with its four dense and four thin clouds, some smeared; above each "
-                f"stands its distance to fresh data. Two fresh draws are {floor:.3f} apart.")
-print(f"The number is the distance to fresh data; two fresh draws are {floor:.3f} apart.")
+                f"stands its distance to fresh data. Two fresh samples are {floor:.3f} apart.")
+print(f"The number is the distance to fresh data; two fresh samples are {floor:.3f} apart.")
 
 # %% [markdown]
-# Every network works with every sampler; only 2015's with Langevin, at 0.099, is clearly farther away. (The distance
-# is the sliced Wasserstein distance: both clouds are looked at from many directions and sorted, and it is how far the
-# points would have to be moved. Below 0.070 it says only that no difference is to be seen: two draws of the data
-# itself lie as far apart.) **What is learnt (the arrows) and how one walks along them are two separate choices.**
-# That is why a Stable Diffusion checkpoint of 2022 runs with samplers invented later, and why
-# `tinyldm/reverse_diffusion.py` has four samplers and no network in it.
+# Every network works with every sampler; only that of 2015 with Langevin dynamics, at 0.099, is clearly further away.
+# (The distance is the sliced Wasserstein distance: project both clouds on many directions, and measure how far the
+# points would have to move. Below 0.070 it only says that no difference is visible: two samples of the data are as far
+# apart.) **What is learnt (the arrows) and how one walks along them are two separate choices.** That is why a Stable
+# Diffusion checkpoint of 2022 runs with samplers invented later, and why `tinyldm/reverse_diffusion.py` contains
+# samplers and no network.
 
 # %% [markdown]
 # ## Break it on purpose
 #
-# Three walks with 2019's network, each with one thing wrong (their numbers of steps differ, too, which does not
-# matter here):
+# Three walks with the network of 2019, each with one thing wrong (they also differ in the number of steps, which does
+# not matter here):
 #
-# 1. **No stagger**: Langevin without its noise $z$: only uphill.
+# 1. **No stagger**: Langevin dynamics without its noise $z$: only uphill.
 # 2. **One level**: all steps at the smallest $\sigma = 0.03$.
 # 3. **Downhill**: the sign of the score flipped, for a few steps.
 #
-# The four heavy clouds hold three quarters of the data. `heavy` counts what they hold of the samples.
+# The four heavy clouds hold three quarters of the data. `heavy` is their share of the samples.
 #
-# > **Predict.** For each walk: what will the cloud look like? Which mistake is the hardest to see?
+# > **Predict.** For each walk: what will the cloud look like? Which mistake is hardest to see?
 
 # %%
 def heavy(points):
@@ -677,28 +680,29 @@ for ax, (title, points) in zip(axes, walks.items()):
 print(f"heavy clouds of the data: {heavy(fresh):.0%}")
 plots.show(fig, f"Four clouds. Right: eight clouds, {heavy(walks['right']):.0%} of the points in the heavy ones. "
                 "Without the noise: all 2,000 points in one spot. With one small level only: eight clouds, but "
-                f"{heavy(walks['2. one level']):.0%} in the heavy ones. Downhill: the points have blown apart, in a "
+                f"{heavy(walks['2. one level']):.0%} in the heavy ones. Downhill: the points have flown apart, in a "
                 "frame nearly five times as wide.")
 
 # %% [markdown]
-# 1. At the largest level there is *one* peak, in the middle. All climb it, and stay together ever after: 2,000 copies
-#    of one sample. The stagger is what makes samples differ.
-# 2. The hardest to see: eight fine clouds. But each point climbed the hill it started on, so the weights come from
-#    the start and not from the data.
-# 3. The score points to the data. With `eps` it is the other way round, $\text{score} = -\epsilon/\sigma$: forget
-#    this minus when you translate, and the samples fly away.
+# 1. At the largest level there is *one* peak, in the middle. All points climb it and stay together from then on: 2,000
+#    copies of one sample. The stagger is what makes samples differ.
+# 2. The hardest to see: eight fine clouds. But each point climbed the hill on which it started, so the weights come
+#    from the starting points and not from the data.
+# 3. The score points towards the data. For `eps` it is the other way round, $\text{score} = -\epsilon/\sigma$: forget
+#    this minus sign in the conversion, and the samples fly away.
 
 # %% [markdown]
 # ## What the article says
 #
-# - *2015 used non-equilibrium thermodynamics.* True: the chain, and its bound, which the article does not mention.
-# - *DDPM improved on the previous method by variational inference.* Hardly: the bound was 2015's loss already. 2020
-#   fixed the variance, predicted noise and dropped the weights; the cell of section Two shows that nothing else
+# - *2015 used non-equilibrium thermodynamics.* True: for the chain, and for its bound, which the article does not
+#   mention.
+# - *DDPM improved on the previous method by variational inference.* Hardly: the bound already was the loss of 2015.
+#   2020 fixed the variance, predicted noise and dropped the weights; the code of section Two shows that nothing else
 #   changed.
 # - *The network predicts the noise added at each step.* No: all the noise in $x_t$, which is
 #   $\sqrt{1-\bar\alpha_t}\,\epsilon$. A step removes only $\beta_t/\sqrt{1-\bar\alpha_t}\;\epsilon$ (eq. 11), the
 #   share $\beta_t/(1-\bar\alpha_t)$ of it.
-# - *NCSN or SMLD.* Both names are of the 2019 method: the network, and the way to train and to sample it.
+# - *NCSN or SMLD.* Both are names of the method of 2019: of the network, and of the way to train and sample it.
 
 # %% [markdown]
 # ## Three quick questions
@@ -707,11 +711,11 @@ plots.show(fig, f"Four clouds. Right: eight clouds, {heavy(walks['right']):.0%} 
 #
 # <details><summary>Answer</summary>
 #
-# There is a mistake: a bound on the bits cannot be below the entropy, on fresh data. (On its own training points it
-# can: it has learnt them by heart.)
+# There is a mistake: on fresh data, a bound on the bits cannot be below the entropy. (On its own training points it
+# can: the model has memorised them.)
 # </details>
 #
-# **2.** $\epsilon_\theta$ says (0.3, -1.2) at $\bar\alpha_t = 0.64$. What is the score at $x_t$?
+# **2.** $\epsilon_\theta$ is (0.3, -1.2) at $\bar\alpha_t = 0.64$. What is the score at $x_t$?
 #
 # <details><summary>Answer</summary>
 #
@@ -719,13 +723,13 @@ plots.show(fig, f"Four clouds. Right: eight clouds, {heavy(walks['right']):.0%} 
 # </details>
 
 # %% [markdown]
-# **3.** Why can the flow do with fewer steps than the chain?
+# **3.** Why does the flow need fewer steps than the chain?
 #
 # <details><summary>Answer</summary>
 #
 # It adds no noise that later steps must remove, and its paths are smooth: a long straight step along a smooth path
-# errs little. In the committed report the flow with 19 calls is nearer to the data than the chain with 20 steps, on
-# all four data sets.
+# makes a small error. In the committed report the flow with 19 calls is closer to the data than the chain with 20
+# steps, on all four data sets.
 # </details>
 
 # %% [markdown]
@@ -734,7 +738,7 @@ plots.show(fig, f"Four clouds. Right: eight clouds, {heavy(walks['right']):.0%} 
 # `../exercises/04_three_ancestors.ipynb`: a KL between Gaussians, the noise levels, the score of a mixture, the loss
 # of 2019, a Langevin step.
 #
-# To try here: change `data.ring_of_gaussians()` to `data.checkerboard()` or `data.two_moons()` and run all up to
+# To try here: change `data.ring_of_gaussians()` to `data.checkerboard()` or `data.two_moons()` and run all cells up to
 # "Break it on purpose" (`heavy` is for the ring only). Which network suffers most? Train 2020 with `weight[t] *
 # loss_2020(…)`: do the samples get better or worse?
 
@@ -745,5 +749,5 @@ plots.show(fig, f"Four clouds. Right: eight clouds, {heavy(walks['right']):.0%} 
 # `benchmarks/history/`. The package's files are `tinyldm/history/nonequilibrium_2015.py`, `score_matching_2019.py`,
 # `ddpm_2020.py` and `probability_flow.py`, and you have now written most of their lines.
 #
-# One step is missing from 2020 to Stable Diffusion: the points are not pixels. Lesson 05 builds the autoencoder that
-# makes them latents.
+# From 2020 to Stable Diffusion, one step is missing: working on latents instead of pixels. Lesson 05 builds the
+# autoencoder that makes them.
