@@ -1,15 +1,15 @@
 # %% [markdown]
 # # 05 · The autoencoder: pictures made small
 #
-# **Goal.** Build the networks that turn a picture into a latent and back, train a pair, see what they keep.
+# **Goal.** Build the networks that turn a picture into a latent and back, train a pair, and see what they keep.
 #
 # **Time.** 50 minutes to read and play; the cells compute for about five minutes on 2 CPU cores.
 #
-# **Before this.** Lesson 02. You should have met convolutions (padding, stride) and `nn.Module`.
+# **Before this.** Lesson 02. You should know convolutions (padding, stride) and `nn.Module`.
 #
 # **You will be able to**
 # - build encoder and decoder, and say which pixels a number of the latent sees through three halvings;
-# - draw from the posterior so that gradients pass through the draw, and compute its KL;
+# - sample from the posterior so that gradients pass through the sample, and compute its KL;
 # - say what a factor of 2, 4, 8 or 16 keeps of a photograph;
 # - compute the scale, and say what goes wrong without it.
 
@@ -38,8 +38,8 @@ print("This lesson runs on", DEVICE.type)
 # %% [markdown]
 # ## Where we are
 #
-# The two boxes at the ends. Everything between them happens on *latents*: the encoder makes them, once, for training
-# (and for image-to-image); the decoder turns the last one into a picture. They are trained first, without captions
+# The two boxes at the ends. Everything between them happens on *latents*: the encoder makes them once, for training
+# (and for image-to-image); the decoder turns the last one into a picture. The two are trained first, without captions
 # and without diffusion, and then never change again.
 
 # %%
@@ -53,22 +53,21 @@ show_model_map("VAE encoder", "VAE decoder")
 # | Stable Diffusion | 3 × 512 × 512 | 4 × 64 × 64 | 786,432 → 16,384 |
 # | tiny | 3 × 64 × 64 | 4 × 8 × 8 | 12,288 → 256 |
 #
-# 48 times fewer, in both. The U-Net runs dozens of times for each picture, so *its* input is where saving pays. And
-# most of a picture's numbers say little: a pixel is nearly its neighbour's colour.
+# 48 times fewer in both. The U-Net runs dozens of times for each picture, so *its* input is where saving pays. And most
+# numbers of a picture carry little information: a pixel has nearly the colour of its neighbour.
 #
-# By how much each side shrinks is called the *factor* $f$ (`config.factor`; Rombach et al. 2022, § 3.1). Here
-# $f = 8$.
+# The factor by which each side shrinks is called $f$ (`config.factor`; Rombach et al. 2022, § 3.1). Here $f = 8$.
 
 # %% [markdown]
-# The simplest "encoder" is none at all: average each block of $f \times f$ pixels. Let us see how far that goes, with
-# a piece of a real photograph. The error is given as PSNR, $10 \log_{10}(1 / \text{mean squared error})$ for pictures
-# in [0, 1], in decibels: + 10 dB is a tenth of the squared error; above 30 or so the eye is content.
+# The simplest "encoder" is not a network at all: average each block of $f \times f$ pixels. Let us see how far that
+# goes, with a piece of a real photograph. The error is given as PSNR, $10 \log_{10}(1 / \text{mean squared error})$ for
+# pictures in [0, 1], in decibels: 10 dB more means a tenth of the squared error; above about 30 dB the eye is content.
 #
-# > **Predict.** At which $f$ do you lose the pillars of the tower? At which $f$ the tower?
+# > **Predict.** At which $f$ do you lose the pillars of the tower? At which $f$ the tower itself?
 
 # %%
 def psnr(image, original):
-    """Decibels; both (…, 3, H, W) in [0, 1]."""
+    """PSNR in decibels; both (…, 3, H, W) in [0, 1]."""
     return -10 * (image - original).square().mean().log10().item()
 
 
@@ -88,12 +87,12 @@ plots.show(fig, "A piece of a Chinese tower, and its averages over blocks of 2, 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# At $f = 4$ the pillars melt into stripes, at 8 they are gone, though red, green and orange floors are still there.
-# At 16 you find the tower only if you know where it was.
+# At $f = 4$ the pillars melt into stripes; at 8 they are gone, though red, green and orange floors are still there. At
+# 16 you only find the tower if you know where it was.
 # </details>
 #
-# A block's mean is three numbers, its colour. A *learnt* encoder may choose other numbers, and a learnt decoder knows
-# what roofs look like. Keep these decibels in mind: at the end of the lesson, networks that get four numbers a block
+# The mean of a block is three numbers, its colour. A *learnt* encoder may choose other numbers, and a learnt decoder
+# knows what roofs look like. Remember these decibels: at the end of the lesson, networks with four numbers per block
 # try to beat them.
 
 # %% [markdown]
@@ -102,8 +101,8 @@ plots.show(fig, "A piece of a Chinese tower, and its averages over blocks of 2, 
 # Files hold whole numbers from 0 to 255. Divide by **255** and you have $x$ in [0, 1]; $2x - 1$ (`to_signed`) is in
 # [-1, 1], so that the network's input is centred. On the way back (`to_unit`), clip: a decoder may overshoot.
 #
-# > **Predict.** A picture of a cellar has no pixel above 51. If you divided by *the picture's own maximum*, what
-# > would come back?
+# > **Predict.** A picture of a cellar has no pixel above 51. If you divided by *the picture's own maximum*, what would
+# > come back?
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -115,17 +114,17 @@ print("there and back:", (255 * to_unit(to_signed(cellar / 255))).round().tolist
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# A cellar with the lights on: its brightest pixel would be white. And nothing could undo it, as the maximum is not
-# kept.
+# A cellar with the lights on: its brightest pixel would be white. And nothing could undo it, because the maximum is not
+# stored.
 # </details>
 #
 # ## Down: halve by hand
 #
-# A convolution with *stride 2* computes every second output only. With a 3 × 3 kernel it needs some padding at the
+# A convolution with *stride 2* computes only every second output. With a 3 × 3 kernel it needs some padding at the
 # edge, and there is a choice: one pixel on both sides, or none on the left and one on the right. Take a kernel that
-# only copies its middle, and a row of eight pixels named 0 to 7. Either way four of them come out.
+# only copies its middle, and a row of eight pixels named 0 to 7. In both cases four of them come out.
 #
-# > **Predict.** Which four, in either case?
+# > **Predict.** Which four, in each case?
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -140,7 +139,7 @@ for name, pad in (("both sides", (1, 1)), ("right only", (0, 1))):
 # </details>
 #
 # Stable Diffusion's VAE pads right and bottom only; its U-Net pads both sides. Neither is better. But a network is
-# trained with one of them, and every weight relies on it.
+# trained with one of the two, and every weight relies on it.
 
 # %%
 class AsymmetricDownsample(nn.Module):
@@ -158,9 +157,9 @@ mine.load_state_dict(theirs.state_dict())
 print(confirm_equal(mine(x), theirs(x)))
 
 # %% [markdown]
-# Three of them in a row make $f = 8$. Which pixels does the fifth number of a latent row see then, the one that stands
-# for pixels 32 to 39? Take its gradient with respect to the pixels: where it is not zero, it looks. (All weights are
-# 1 here, so the gradient counts the *ways* that lead from a pixel to the number.)
+# Three of them in a row make $f = 8$. Consider the fifth number of a row of the latent, which stands for pixels 32 to
+# 39. Which pixels does it see? Take its gradient with respect to the pixels: it sees those where the gradient is not
+# zero. (All weights are 1 here, so the gradient counts the *paths* that lead from a pixel to the number.)
 
 # %%
 def seen(pad, layers=3, pixels=64, number=4):
@@ -177,7 +176,7 @@ for ax, pad, name in zip(axes, ((1, 1), (0, 1)), ("both sides", "right only")):
     look = seen(pad)
     ax.bar(range(64), look, width=0.9, color=plots.BLUE)
     ax.axvspan(31.5, 39.5, color=plots.GOLD, alpha=0.35)
-    ax.set(ylabel="ways to it", xlim=(20, 52),
+    ax.set(ylabel="paths", xlim=(20, 52),
            title=f"padded {name}: sees pixels {int(look.nonzero()[0])} to {int(look.nonzero()[-1])}")
 axes[1].set(xlabel="pixel (gold: the block of eight that the number stands for)")
 plots.show(fig, "Which pixels the fifth number of a latent row sees after three halvings, as bars. Padded on both "
@@ -185,9 +184,9 @@ plots.show(fig, "Which pixels the fifth number of a latent row sees after three 
            "32 to 46, centred on the block's right edge.")
 
 # %% [markdown]
-# Between the two lie seven pixels, $1 + 2 + 4$: each halving looks one pixel further in its own input, and a pixel
-# there is 1, then 2, then 4 pixels of the picture. Load a trained VAE into the other padding and you hand each layer
-# a picture that is shifted by a pixel. We shall break that on purpose later.
+# The two differ by seven pixels, $1 + 2 + 4$: each halving looks one pixel further in its own input, and one pixel
+# there is 1, then 2, then 4 pixels of the picture. Run a trained VAE with the other padding, and each layer gets a
+# picture that is shifted by a pixel. Later we break this on purpose.
 #
 # The bars are for the halvings alone. A whole encoder has more layers, and one that reads everything (attention,
 # below). In the shipped VAE every pixel has some influence on every number; but in four scenes, about 90 % of the
@@ -216,14 +215,14 @@ print(confirm_equal(mine(x), theirs(x)))
 # %% [markdown]
 # ## A level, an encoder, a decoder
 #
-# Between two halvings a network should *think*. Two boxes do that, which later lessons open:
+# Between two halvings a network should *process* what it has. Two modules do that, which later lessons open:
 #
 # - `ResBlock`: two 3 × 3 convolutions whose result is *added* to their input (lesson 06);
 # - `Middle`: a ResBlock, then *attention*, in which each pixel reads all others (lesson 07), then a ResBlock.
 #
-# A level is some ResBlocks and then a resampling layer, or none at the last. `GroupNorm` splits a picture's channels
-# into `groups` and brings each group to mean 0 and variance 1 (a tiny `eps` keeps it from dividing by 0). SiLU is a
-# smooth ReLU.
+# A level is a few ResBlocks followed by a resampling layer (none at the last level). `GroupNorm` splits a picture's
+# channels into `groups` and normalises each group to mean 0 and variance 1 (a tiny `eps` prevents a division by 0).
+# SiLU is a smooth ReLU.
 
 # %%
 class Level(nn.Module):
@@ -253,14 +252,14 @@ class Ends(nn.Module):
 
 # %% [markdown]
 # The encoder goes down, the decoder up. Each level has a width: more channels where there are fewer pixels.
-# `config.channels` lists them, for tiny (16, 32, 64, 96): four levels, so three halvings. The decoder has one
-# ResBlock more in each level, as in Stable Diffusion.
+# `config.channels` lists them, for the tiny model (16, 32, 64, 96): four levels, so three halvings. The decoder has one
+# more ResBlock in each level, as in Stable Diffusion.
 #
-# The encoder looks around (`Middle`) at the *end* of its way, the decoder at the *start* of its own: both where the
-# map is smallest, because attention costs the square of the number of pixels.
+# The encoder has its `Middle` at the *end*, the decoder at the *start*: where the map is smallest, because the cost of
+# attention grows with the square of the number of pixels.
 #
-# > **Predict.** The encoder's last convolution gives 8 channels, not 4. What could the other four be? (The answer
-# > comes with *The posterior*.)
+# > **Predict.** The encoder's last convolution has 8 output channels, not 4. What could the other four be? (The answer
+# > comes in the section *The posterior*.)
 
 # %%
 class Encoder(Ends):
@@ -299,13 +298,13 @@ class Decoder(Ends):
 # %% [markdown]
 # Now both in one class. Three names need a word:
 #
-# - `moments`: what the encoder says, all eight channels;
+# - `moments`: the encoder's output, all eight channels;
 # - `quant_conv`, `post_quant_conv`: two 1 × 1 convolutions between encoder and decoder, which mix the channels of a
-#   place. The names come from a relative whose latents are quantised, that is, rounded; nothing is rounded here;
+#   position. The names come from a relative whose latents are quantised, that is, rounded; nothing is rounded here;
 # - `config.scale`: one number by which latents are multiplied for the U-Net, and divided before decoding. It has its
 #   own section.
 #
-# Then your VAE gets the weights of the tiny one that tinyldm ships, and must say the same.
+# Then your VAE gets the weights of the tiny one that tinyldm ships, and must give the same results.
 
 # %%
 class VAE(nn.Module):
@@ -323,7 +322,7 @@ class VAE(nn.Module):
         return self.decoder(self.post_quant_conv(z0 / self.config.scale))  # (B, 4, h, w) -> (B, 3, H, W)
 
 
-tiny = load_vae(model_folder("tiny") / "vae").float().eval().to(DEVICE)    # the trained one that tinyldm ships
+tiny = load_vae(model_folder("tiny") / "vae").float().eval().to(DEVICE)    # the trained VAE that tinyldm ships
 mine = VAE(tiny.config).eval().to(DEVICE)
 mine.load_state_dict(tiny.state_dict())
 pixels = scenes.batch(1, range(full_or_fast(128, fast=8)))[0]
@@ -336,43 +335,43 @@ with torch.no_grad():
     print(confirm_equal(mine.decode(z0), tiny.decode(z0), tolerance=1e-4))
 
 # %% [markdown]
-# Your classes, with the trained weights, give what the package gives; and the package gives what `diffusers` gives
-# (`tests/test_parity_networks.py`). So we can look inside of *yours*. One channel after each stage, one scene:
+# With the trained weights, your classes give what the package gives; and the package gives what `diffusers` gives
+# (`tests/parity/test_parity_networks.py`). So we can look inside *yours*. One channel after each stage, for one scene:
 
 # %%
 with torch.no_grad():
     x = mine.encoder.conv_in(pictures[:1])
-    way = {"conv_in": x}
+    stages = {"conv_in": x}
     for i, level in enumerate(mine.encoder.down):
-        way[f"level {i}"] = x = level(x)
-    way["middle"] = x = mine.encoder.middle(x)
+        stages[f"level {i}"] = x = level(x)
+    stages["middle"] = x = mine.encoder.middle(x)
 
 fig, axes = plt.subplots(1, 8, figsize=(9.4, 1.75))
 plots.plot_image(axes[0], to_unit(pictures[0]), "picture\n3 × 64 × 64")
-for ax, (name, maps) in zip(axes[1:], way.items()):
+for ax, (name, maps) in zip(axes[1:], stages.items()):
     strongest = maps[0].std(dim=(1, 2)).argmax()
-    most = maps[0, strongest].abs().max()
-    ax.imshow(maps[0, strongest].cpu(), cmap=plots.DIVERGING, vmin=-most, vmax=most)
+    limit = maps[0, strongest].abs().max()
+    ax.imshow(maps[0, strongest].cpu(), cmap=plots.DIVERGING, vmin=-limit, vmax=limit)
     ax.set_title(f"{name}\n{' × '.join(map(str, maps.shape[1:]))}", loc="center", fontsize=8.5)
     plots.hide_axes(ax)
 plots.plot_image(axes[7], to_unit(mine.decode(z0[:1]).detach()[0]), "decoded\n3 × 64 × 64")
-plots.show(fig, "The way of one scene through the trained encoder, one channel a stage: a flat disc at 64 × 64, "
+plots.show(fig, "One scene on its way through the trained encoder, one channel per stage: a flat disc at 64 × 64, "
            "then coarser maps of 32, 16 and 8 pixels, where a few squares are left of it, and last the decoded "
            "picture, which looks like the first.")
 
 # %% [markdown]
 # Six maps inside the encoder: the first convolution, four levels (the last does not halve), the middle. Each is
-# shown by its liveliest channel, with blue and orange for the two signs. The disc is in all of them, at last as a
-# handful of squares. The picture on the right is what the decoder made of 256 numbers. Small objects are the hard
-# part: a star of 15 pixels covers about two numbers a side.
+# represented by its most active channel, with blue and orange for the two signs. The disc is in all of them, at last as
+# a handful of squares. The picture on the right is what the decoder made of 256 numbers. Small objects are the hard
+# part: a star of 15 pixels covers a patch of about two by two numbers.
 
 # %% [markdown]
 # ## The posterior
 #
-# Back to the eight channels. The encoder does not answer with a latent but with a *distribution* of latents, the
-# **posterior** $q(z \mid x)$ of $z$, given the picture $x$: for each number a mean $\mu$ (`mean`) and a width $\sigma$,
-# independent of the others (Kingma & Welling 2014, eq. 9). Four channels of means, four for the widths. As a
-# network's output can be negative and a width cannot, it gives $\log \sigma^2$ (`logvar`), the *logarithm* of the
+# Back to the eight channels. The encoder does not output a latent but a *distribution* of latents, the **posterior**
+# $q(z \mid x)$ of $z$ given the picture $x$: for each number a mean $\mu$ (`mean`) and a standard deviation $\sigma$,
+# independent of the others (Kingma & Welling 2014, eq. 9). Four channels hold the means, four the widths. A network's
+# output can be negative and a width cannot, so the network outputs $\log \sigma^2$ (`logvar`), the *logarithm* of the
 # *variance*.
 
 # %% [markdown]
@@ -380,23 +379,23 @@ plots.show(fig, "The way of one scene through the trained encoder, one channel a
 #
 # $$ \sigma = \sqrt{\sigma^2} = \sqrt{\exp(\log\sigma^2)} = \exp\!\big(\tfrac12 \log \sigma^2\big) $$
 #
-# > **Predict.** The network says $\log\sigma^2 = -4$. What is $\sigma$? And what would you get without the half?
+# > **Predict.** The network outputs $\log\sigma^2 = -4$. What is $\sigma$? And what would you get without the factor ½?
 
 # %%
 # NBVAL_CHECK_OUTPUT
 logvar = torch.tensor(-4.0)
-print(f"sigma = {torch.exp(0.5 * logvar):.3f}; without the half {torch.exp(logvar):.3f}, which is the variance")
+print(f"sigma = {torch.exp(0.5 * logvar):.3f}; without the factor ½ {torch.exp(logvar):.3f}, which is the variance")
 
 # %% [markdown]
-# Now draw. `torch.normal(mean, std)` would do for looking, but not for training: it is a die, and through a die there
-# is no gradient (PyTorch says 0, without a word of warning). The trick, the *reparameterisation* (eq. 10 there): roll
-# a die that depends on nothing, then shift and stretch it.
+# Now sample. `torch.normal(mean, std)` would do for looking, but not for training: it rolls a die, and no gradient
+# passes through a die (PyTorch returns 0, without a warning). The trick, called *reparameterisation* (eq. 10 there):
+# roll a die that depends on nothing, then shift and scale it.
 #
 # $$ z = \mu + \sigma \, \epsilon, \qquad \epsilon \sim \mathcal N(0, 1) $$
 #
-# Now $z$ is a plain formula of $\mu$ and $\sigma$.
+# Now $z$ is a plain formula in $\mu$ and $\sigma$.
 #
-# > **Predict.** $\partial z / \partial \mu$ and $\partial z / \partial \sigma$?
+# > **Predict.** What are $\partial z / \partial \mu$ and $\partial z / \partial \sigma$?
 
 # %%
 mu, sigma = torch.tensor(2.0, requires_grad=True), torch.tensor(0.5, requires_grad=True)
@@ -408,10 +407,10 @@ print("through torch.normal:", [f"{gradient:.1f}" for gradient in through_the_di
 
 # %%
 def sample(moments, generator):
-    """moments (B, 8, h, w) -> a draw of the latent, (B, 4, h, w)."""
+    """moments (B, 8, h, w) -> a sample of the latent, (B, 4, h, w)."""
     mean, logvar = moments.chunk(2, dim=1)
     std = torch.exp(0.5 * logvar.clamp(-30, 20))          # clamped: exp() must neither vanish nor explode
-    eps = torch.randn(mean.shape, generator=generator)    # drawn on the CPU: one seed, one latent on every device
+    eps = torch.randn(mean.shape, generator=generator)    # on the CPU: one seed, one latent on every device
     return mean + std * eps.to(mean.device)
 
 
@@ -424,15 +423,15 @@ print(confirm_equal(sample(moments, seed()), package.DiagonalGaussian(moments).s
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# 1 and $\epsilon$. If the die showed -1.2, a wider $\sigma$ moves $z$ down. That number, useless alone, is what tells
-# the encoder whether its latents may be wider.
+# 1 and $\epsilon$. If the die showed -1.2, a larger $\sigma$ moves $z$ down. That number, useless alone, tells the
+# encoder whether its latents may be wider.
 # </details>
 #
-# How wide are they in a trained VAE? For comparison: this one's latents, over all scenes, have a standard deviation of
-# 1.0. Turn the noise up: `times` multiplies $\sigma$. At 1 you see what training sees.
+# How wide are they in a trained VAE? For comparison: over all scenes, the latents of this one have a standard deviation
+# of 1.0. Turn the noise up: `times` multiplies $\sigma$. At 1 you see what training sees.
 
 # %%
-def drawn(ax, times):
+def plot_sampled(ax, times):
     posterior = tiny.posterior(pictures[2:3])
     eps = torch.randn(posterior.mean.shape, generator=seed()).to(DEVICE)
     latent = posterior.mean + times * posterior.std * eps
@@ -441,29 +440,30 @@ def drawn(ax, times):
 
 sigmas = tiny.posterior(pictures).std.detach()
 print(f"sigma: {sigmas.quantile(0.1):.3f} … {sigmas.quantile(0.9):.3f}, the middle 80 %")
-widgets.dial(drawn, {"times": range(0, 31)}, strip=[{"times": n} for n in (0, 1, 5, 10, 20, 30)], size=(1.5, 1.8),
-             alt="One scene, decoded from its mean and from draws with the posterior's noise 1, 5, 10, 20 and 30 "
-                 "times as strong. At 1 nothing can be seen of the noise; at 5 stains appear on the ground, at 30 "
-                 "the yellow circle is hardly to be found among them.")
+widgets.dial(plot_sampled, {"times": range(0, 31)}, strip=[{"times": n} for n in (0, 1, 5, 10, 20, 30)],
+             size=(1.5, 1.8),
+             alt="One scene, decoded from its mean and from samples with the posterior's noise 1, 5, 10, 20 and 30 "
+                 "times as strong. At 1 the noise is invisible; at 5 stains appear on the background; at 30 "
+                 "the yellow circle can hardly be found among them.")
 
 # %% [markdown]
-# The noise of training is invisible in the picture. It has done its work already: a decoder that is fed slightly
-# wrong latents all through training learns that *near latents mean near pictures*. It must: a sampler's latents, too,
-# will never be exactly right.
+# The noise of training is invisible in the picture. It has already done its work: a decoder that receives slightly
+# wrong latents all through training learns that *nearby latents mean similar pictures*. It has to, because a sampler's
+# latents will never be exactly right either.
 
 # %% [markdown]
-# How can a $\sigma$ of 0.4 be invisible? The encoder is free to be sure where it matters. The median $\sigma$ of
-# channels 1 and 2 is 0.10 and 0.09, of channels 0 and 3 it is 0.28 and 0.24; further down you will push each of
+# How can a $\sigma$ of 0.4 be invisible? The encoder is free to be precise where it matters. The median $\sigma$ of
+# channels 1 and 2 is 0.10 and 0.09, that of channels 0 and 3 is 0.28 and 0.24; further down you will push each of
 # them, and 1 and 2 are the ones that change the picture most.
 #
-# So whether you take the mean or a draw hardly matters for looking. Training draws; `vae.encode` without a generator
-# takes the mean.
+# So for looking it hardly matters whether you take the mean or a sample. Training samples; `vae.encode` without a
+# generator takes the mean.
 
 # %% [markdown]
 # ## The KL: a leash
 #
-# Left alone, the encoder would make $\sigma$ vanish and throw the means far apart: then the noise does no harm, and
-# latents are as wild as they like. So a second term pulls each posterior towards $\mathcal N(0, 1)$. For Gaussians
+# Left alone, the encoder would make $\sigma$ vanish and spread the means far apart: then the noise does no harm, and
+# the latents can be arbitrarily wild. So a second term pulls each posterior towards $\mathcal N(0, 1)$. For Gaussians
 # the *Kullback-Leibler divergence* is a formula (Kingma & Welling 2014, appendix B), summed over all numbers of a
 # latent:
 #
@@ -471,8 +471,7 @@ widgets.dial(drawn, {"times": range(0, 31)}, strip=[{"times": n} for n in (0, 1,
 
 # %% [markdown]
 # $\mu^2$ punishes a mean far from 0, $\sigma^2$ a width that is too large, $-\log\sigma^2$ one that is too small. The
-# sum counts how much the decoder is told by the latent, in *nats*: bits with the natural logarithm, one nat is 1.44
-# bits.
+# sum measures how much the latent tells the decoder, in *nats*: bits with the natural logarithm; one nat is 1.44 bits.
 #
 # > **Predict.** For which $\mu$ and $\sigma$ is it 0? Which costs more: $\sigma = 0.1$ or $\sigma = 2$?
 
@@ -488,7 +487,7 @@ print(confirm_equal(yours, package.DiagonalGaussian(moments).kl()))
 normal = torch.distributions.Normal(mean, torch.exp(0.5 * logvar))
 torch_kl = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)).flatten(1).sum(1)
 print(f"PyTorch's own agrees to {(yours / torch_kl - 1).abs().max():.0e}; "
-      f"a scene's latent tells {yours.mean():.0f} nats, {yours.mean() / 256:.1f} a number")
+      f"a scene's latent carries {yours.mean():.0f} nats, {yours.mean() / 256:.1f} per number")
 
 fig, ax = plt.subplots(figsize=plots.NARROW)
 std = torch.linspace(0.03, 3, 300)
@@ -502,27 +501,27 @@ plots.show(fig, "The KL of a single number over its width, for means 0, 1 and 2.
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# At $\mu = 0$, $\sigma = 1$: a number that says nothing. $\sigma = 0.1$ costs 1.81 nats, $\sigma = 2$ costs 0.81:
-# being sure is dear.
+# At $\mu = 0$, $\sigma = 1$: a number that tells nothing. $\sigma = 0.1$ costs 1.81 nats, $\sigma = 2$ costs 0.81:
+# precision is expensive.
 # </details>
 #
-# A latent that costs nothing also tells nothing. So the leash must be long: in Stable Diffusion the KL counts one
-# *millionth* in the loss. It only keeps the numbers from running away. That is why a VAE of this kind is a poor
-# generator by itself: decode a draw from $\mathcal N(0, 1)$ and you get mush. Diffusion has to find the good latents.
+# A latent that costs nothing also tells nothing. So the leash must be long: in Stable Diffusion the KL has a weight of
+# one *millionth* in the loss. It only keeps the numbers from running away. That is why a VAE of this kind is a poor
+# generator by itself: decode a sample of $\mathcal N(0, 1)$ and you get mush. Diffusion has to find the good latents.
 
 # %% [markdown]
 # ## Train one
 #
-# Now your own, from nothing: scenes at 32 × 32 pixels, $f = 4$, so that its latents are 4 × 8 × 8. The loss:
+# Now train your own, from scratch: scenes of 32 × 32 pixels, $f = 4$, so that its latents are 4 × 8 × 8. The loss:
 #
 # $$ L = \text{mean}\,\lvert\hat x - x\rvert + \text{mean}\,(\hat x - x)^2 + 10^{-6} \cdot \mathrm{KL} $$
 #
-# with $\hat x$ the decoded draw. The reference has no squares, and it *sums* the errors of a picture where we take
-# their mean, so that the same millionth is a longer leash there. And it adds a *perceptual* and an *adversarial*
-# term: errors alone are smallest for the mean of all that could be there, a blur, and these two make it sharp. The
-# article leaves the loss out. `tinyldm/training/train_vae.py` has all terms.
+# with $\hat x$ the decoded sample. The reference has no squared error, and it *sums* the errors of a picture where we
+# average, so the same millionth is a longer leash there. It also adds a *perceptual* and an *adversarial* term. A plain
+# error is smallest for the average of everything that is possible, a blur; these two terms sharpen it. The article
+# omits the loss. `tinyldm/training/train_vae.py` has all terms.
 #
-# > **Predict.** What does the network draw first: the objects' places, their colours, the ground, or their edges?
+# > **Predict.** What does the network learn first: the objects' places, their colours, the background, or the edges?
 
 # %%
 pixels = scenes.batch(0, range(full_or_fast(3000, fast=64)))[0]
@@ -531,13 +530,13 @@ CONFIG = package.VAEConfig(channels=(16, 32, 64), blocks_per_level=1, groups=4, 
 
 
 def train(steps, kl_weight, watch=()):
-    """-> the VAE, its errors and KLs on the way, and the reconstructions of five scenes at the steps in `watch`."""
+    """Return the VAE, its errors and KLs on the way, and the reconstructions of five scenes at the steps in `watch`."""
     torch.manual_seed(0)
     vae, generator, log, film = VAE(CONFIG).to(DEVICE), seed(), [], []
     vae.quant_conv.bias.data[4:] = -5.0          # start with little noise: σ = 0.08
     optimizer = torch.optim.AdamW(vae.parameters(), lr=2e-3, betas=(0.9, 0.99))
     for step in range(steps):
-        for group in optimizer.param_groups:     # a warm start, then slower and slower
+    for group in optimizer.param_groups:         # warm up, then decrease to 0
             group["lr"] = 2e-3 * min(1, (step + 1) / 50) * (1 - step / steps)
         image = small[torch.randint(len(small), (32,))]
         moments = vae.moments(image)
@@ -557,53 +556,55 @@ def train(steps, kl_weight, watch=()):
 # %%
 STEPS = full_or_fast(1500, fast=12)
 watch = tuple(sorted({max(1, round(STEPS * share)) for share in (0.02, 0.1, 0.3, 1)}))
-own, log, film = train(STEPS, 1e-6, watch)
+trained, log, film = train(STEPS, 1e-6, watch)
 
 fig = plots.image_grid([*to_unit(small[:5]), *film], columns=5, size=1.1,
                        rows=["original", *(f"step {n}" for n in watch)])
 plots.show(fig, "Five scenes and their reconstructions during training. First blobs in the right places and wrong "
-           "colours, then the grounds, then shapes, and the things' colours last.")
+           "colours, then the backgrounds, then the shapes, and the colours of the things last.")
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
 smooth = log.unfold(0, min(20, len(log)), 1).mean(-1)               # means of 20 steps
 # PSNR is 10 log10 of the range squared (from -1 to 1 it is 2) over the mean squared error.
 left.plot(10 * (2**2 / smooth[:, 0]).log10(), color=plots.BLUE)
-left.set(xlabel="step", ylabel="PSNR, dB", title="How near to the original")
+left.set(xlabel="training step", ylabel="PSNR, dB", title="How close to the original")
 right.plot(smooth[:, 1], color=plots.ORANGE)
-right.set(xlabel="step", ylabel="nats", title="KL: how much the latent tells", ylim=(0, None))
-plots.show(fig, "Two curves over the steps of training: the PSNR rises, quickly at first; the KL of a latent rises "
+right.set(xlabel="training step", ylabel="nats", title="KL: how much the latent tells", ylim=(0, None))
+plots.show(fig, "Two curves over the training steps: the PSNR rises, quickly at first; the KL of a latent rises "
            "for about a hundred steps and then falls a little.")
-print(f"at the end {10 * (2**2 / log[-50:, 0].mean()).log10():.1f} dB with {log[-50:, 1].mean():.0f} nats a scene")
+print(f"at the end {10 * (2**2 / log[-50:, 0].mean()).log10():.1f} dB with {log[-50:, 1].mean():.0f} nats per scene")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
 # Light and dark first, and the places: after 30 steps there are blobs where the objects are, but hardly a colour is
-# right. At 150 the grounds are, at 450 the shapes begin. Objects' colours come last: at 450 the green star is still
-# blue, and at the end the yellow ring is still orange. The ground is most of the pixels, and so most of the loss.
+# right. At 150 the backgrounds are right, at 450 the shapes begin. The objects' colours come last: some are still wrong
+# at 450, or even at the end. The background covers most pixels, and so makes up most of the loss.
 # </details>
 
 # %% [markdown]
-# The first nats are dear: the KL jumps from about 550 to over 900 in a hundred steps, while the network learns what
-# is where. Then the pictures gain ten more decibels, and the KL even *falls* a little: it tells the same amount,
-# better chosen. (Why the 4 in the code? In [-1, 1] squared errors are four times as large as in [0, 1].)
+# The first nats are hard-won: the KL jumps from about 550 to over 900 in a hundred steps, while the network learns what
+# is where. Then the pictures gain ten more decibels while the KL even *falls* a little: the latent carries the same
+# amount of information, better chosen. (Why the 4 in the code? In [-1, 1] squared errors are four times as large as in
+# [0, 1].)
 
 # %% [markdown]
 # ## The scale
 #
-# Noise has variance 1 (lesson 02), and the schedule is made for a signal of variance 1. Nothing made the latents so:
-# a leash of one millionth is loose. So measure their standard deviation, once, and multiply all latents by $s = 1 /
-# \text{std}$ (`config.scale`): $z_0 = s \, z$ is what diffusion gets, and before decoding it is divided by $s$ again.
+# Noise has variance 1 (lesson 02), and the schedule is designed for a signal of variance 1. Nothing has given the
+# latents that variance: a leash of one millionth is loose. So measure their standard deviation, once, and multiply all
+# latents by $s = 1 / \text{std}$ (`config.scale`). Diffusion gets $z_0 = s \, z$, and before decoding $z_0$ is divided
+# by $s$ again.
 #
-# Stable Diffusion's is 0.18215: its raw latents have a standard deviation of $1 / 0.18215 = 5.49$.
+# Stable Diffusion's scale is 0.18215: its raw latents have a standard deviation of $1 / 0.18215 = 5.49$.
 
 # %%
 with torch.no_grad():
-    raw = sample(own.moments(small[:512]), seed())
+    raw = sample(trained.moments(small[:512]), seed())
     yours = 1 / raw.std().item()
     theirs = package.VAE(CONFIG).to(DEVICE)
-    theirs.load_state_dict(own.state_dict())
+    theirs.load_state_dict(trained.state_dict())
     theirs.calibrate_scale(small[:512])
 print(f"the one you trained:   std {raw.std():.3f}, scale {yours:.3f}; tinyldm measures {theirs.config.scale:.3f}")
 print(f"the shipped tiny one:  std {1 / tiny.config.scale:.3f}, scale {tiny.config.scale:.3f} (its leash was shorter)")
@@ -611,12 +612,12 @@ print(f"Stable Diffusion's:    std {1 / 0.18215:.3f}, scale 0.18215")
 
 # %% [markdown]
 # The shipped VAE was trained with a KL weight of $10^{-5}$, ten times yours, and its latents came out with a standard
-# deviation of 1: there is next to nothing to scale. So borrow Stable Diffusion's number. One scene's latent is made
-# as large as raw ones are there, 5.49, and noised to four timesteps: with the scale 0.18215 and without it. (To be
-# shown, each is divided by its standard deviation first, so that the decoder gets a size that it knows.)
+# deviation of 1: there is next to nothing to scale. So borrow Stable Diffusion's number. We make one scene's latent as
+# large as Stable Diffusion's raw latents, 5.49, and noise it to four timesteps: with the scale 0.18215 and without it.
+# (Before decoding, each is divided by its standard deviation, so that the decoder gets the size it knows.)
 #
-# > **Predict.** At `t = 999`, where sampling starts from pure noise, the signal counts
-# > $\sqrt{\bar\alpha_{999}} = 0.068$ (lesson 02); without the scale 5.49 times as much. What is left of the picture?
+# > **Predict.** At `t = 999`, where sampling starts from pure noise, the signal has the factor
+# > $\sqrt{\bar\alpha_{999}} = 0.068$ (lesson 02), and without the scale 5.49 times that. What is left of the picture?
 
 # %%
 schedule = NoiseSchedule(scaled_linear_betas()).to(DEVICE)
@@ -626,24 +627,24 @@ SD_SCALE = 0.18215
 
 @torch.no_grad()
 def noised_and_decoded(z0, t, scale):
-    """z0 has variance 1; it reaches the noise divided by SD_SCALE, as raw, and then times `scale`."""
+    """z0 has variance 1; q_sample gets it divided by SD_SCALE, as a raw latent, and multiplied by `scale`."""
     t, eps = torch.tensor([t], device=DEVICE), torch.randn(z0.shape, generator=seed()).to(DEVICE)
     z_t = schedule.q_sample(z0 / SD_SCALE * scale, t, eps)
-    return to_unit(tiny.decode(z_t / z_t.std()))[0]        # the decoder is handed variance 1 in either case
+    return to_unit(tiny.decode(z_t / z_t.std()))[0]        # the decoder gets variance 1 in both cases
 
 
 scene = tiny.encode(pictures[4:5]).detach()
 rows = [noised_and_decoded(scene, t, scale) for scale in (SD_SCALE, 1.0) for t in timesteps]
 fig = plots.image_grid(rows, [f"t = {t}" for t in timesteps], columns=4, rows=["with the scale", "without"], size=1.4)
 plots.show(fig, "One scene noised to t = 250, 500, 750 and 999 and decoded. With the scale it dissolves and is "
-           "gone at the end. Without it the scene is nearly clear at 750, and at 999 its things can be guessed.")
+           "gone at the end. Without it the scene is nearly clear at 750, and at 999 its things can still be guessed.")
 
 # %%
 alpha_bar, t = schedule.alpha_bar.cpu(), torch.arange(1000)
 fig, ax = plt.subplots(figsize=plots.NARROW)
 for std, colour, dash, name in ((5.49, plots.ORANGE, "--", "raw, std 5.49"), (1.0, plots.BLUE, "-", "scaled, std 1")):
     ax.plot(t, (alpha_bar * std**2 + 1 - alpha_bar).sqrt(), dash, color=colour, label=name)
-ax.set(xlabel="timestep t", ylabel="standard deviation of z_t", ylim=(0, None), title="What the U-Net would be fed")
+ax.set(xlabel="timestep t", ylabel="standard deviation of z_t", ylim=(0, None), title="What the U-Net would receive")
 ax.legend()
 plots.show(fig, "The standard deviation of a noised latent over t. With scaled latents it is 1 at every t; with "
            "raw ones it falls from 5.5 to about 1.07.")
@@ -652,12 +653,12 @@ plots.show(fig, "The standard deviation of a noised latent over t. With scaled l
 # <details><summary><b>Answer</b></summary>
 #
 # $0.068 \times 5.49 = 0.37$ of the scene against noise of 1: enough to guess where the disc and the star were, and in
-# which colours. With the scale next to nothing is left. The decoder still paints colourful shapes, as it knows
+# which colours. With the scale next to nothing is left. The decoder still paints colourful shapes, because it knows
 # nothing else to paint.
 # </details>
 #
-# Without the scale, two things go wrong: the network is fed numbers whose size changes with `t`; and the last `t`
-# still shows the scene, so training never meets what sampling starts from. Lesson 16 has the pictures that such a
+# Without the scale, two things go wrong: the network receives numbers whose size changes with `t`; and the last `t`
+# still shows the scene, so training never sees what sampling starts from. Lesson 16 shows the pictures that such a
 # model makes.
 #
 # The scale is *one* number for all channels. It is often said to "whiten" latents. Does it?
@@ -677,20 +678,21 @@ left.legend(loc="upper left", ncols=2, fontsize=8.5)
 plots.heat_map(right, torch.corrcoef(channels), "channel", "channel", "Correlations", vmax=1, aspect="equal")
 right.set(xticks=range(4), yticks=range(4))
 plots.show(fig, "Left: mean and standard deviation of each channel of the tiny model's latents; the means are near "
-           "0, the deviations 0.84 to 1.12. Right: the correlations between channels, of which 1 and 2 are at -0.49.")
+           "0, the standard deviations 0.84 to 1.12. Right: the correlations between channels; that of channels 1 "
+           "and 2 is -0.49.")
 print("channel means", [round(v, 2) for v in channels.mean(1).tolist()],
       "stds", [round(v, 2) for v in channels.std(1).tolist()])
 
 # %% [markdown]
 # It does not. Whitening would centre each channel, give each a variance of 1 and remove their correlations. The scale
-# does only the second, and only on average: the standard deviations go from 0.84 to 1.12, and channels 1 and 2 have a
-# correlation of -0.49. The means are near 0 here, but multiplying cannot centre anything: that was the KL's $\mu^2$.
-# One number is enough all the same.
+# does only the second, and only on average: the standard deviations range from 0.84 to 1.12, and channels 1 and 2 have
+# a correlation of -0.49. The means are near 0 here, but multiplication cannot centre anything: that was the KL's
+# $\mu^2$. One number is enough all the same.
 #
 # ## A slip of two digits
 #
-# The article encodes with 0.18215 and decodes with **0.18125**. Two digits changed places. What the decoder gets is
-# then too large by the factor $0.18215 / 0.18125 = 1.00497$.
+# The article encodes with 0.18215 and decodes with **0.18125**: two digits swapped places. So the decoder's input is
+# too large by the factor $0.18215 / 0.18125 = 1.00497$.
 #
 # > **Predict.** Could you see it?
 
@@ -713,62 +715,62 @@ for ax, picture, title in zip(axes, (right_ones[4] / 255, slip[4] / 255, (change
                               ("0.18215", "0.18125", "difference × 200")):
     plots.plot_image(ax, picture, title)
 axes[3].plot(factors, levels, "o-", color=plots.BLUE, markersize=4)
-axes[3].set(xscale="log", yscale="log", xlabel="latents too large by the factor", ylabel="levels of 255",
+axes[3].set(xscale="log", yscale="log", xlabel="latents too large by this factor", ylabel="levels of 255",
             xticks=[0.5, 1, 2], xticklabels=["0.5", "1", "2"], title="How much a picture changes")
 axes[3].minorticks_off()
-plots.show(fig, "A scene decoded rightly and with the slip: they look the same. Their difference, 200 times enlarged, "
-           "shows faint outlines. Beside it the mean change of a picture over the factor by which its latents are too "
-           "large: a few hundredths of a level at half a percent, about ten levels at a factor of 2.")
+plots.show(fig, "A scene decoded correctly and with the slip: they look the same. Their difference, magnified 200 "
+           "times, shows faint outlines. Next to it the mean change of a picture over the factor by which its "
+           "latents are too large: a few hundredths of a level at half a percent, about ten levels at a factor of 2.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# No. It is well below one level of 255 on average. That is why such a slip can live in print for years: nothing looks
-# wrong. A test finds it; an eye does not. In this package the number lives in one place, so it cannot differ from
+# No. On average it is well below one level of 255. That is why such a slip can stay in print for years: nothing looks
+# wrong. A test finds it; an eye does not. In this package the number lives in one place, so it cannot disagree with
 # itself.
 # </details>
 #
 # ## Latents as pictures
 #
-# A latent has four channels; nothing stops us from looking at them. One scene:
+# A latent has four channels; nothing stops us from looking at them. Here is one scene:
 
 # %%
 fig = plots.latent_maps(latents[4], "The latent of one scene")
 plots.show(fig, "The four channels of a scene's latent as 8 × 8 maps in blue and orange. The places of the two "
-           "objects can be recognised; each channel shows them with another sign and contrast, over a gradient from "
-           "the ground.")
+           "objects can be recognised; each channel shows them with a different sign and contrast, over a gradient "
+           "from the background.")
 
 # %% [markdown]
-# It is a small, strange picture of the picture: what is where, in four false colours. Which is why a U-Net, made for
-# pictures, can work on it. What does a channel *mean*? Push one up or down everywhere, and decode.
+# It is a small, strange picture of the picture: what is where, in four false colours. That is why a U-Net, which is
+# made for pictures, can work on it. What does a channel *mean*? Push one up or down everywhere, and decode.
 
 # %%
 @torch.no_grad()
-def pushed(ax, channel, amount):
+def plot_pushed(ax, channel, amount):
     z = latents[4:5].clone()
     z[:, channel] += amount
     plots.plot_image(ax, to_unit(tiny.decode(z))[0], f"channel {channel}: {amount:+.1f}")
 
 
 amounts = [round(-3 + 0.5 * i, 1) for i in range(13)]
-widgets.dial(pushed, {"channel": range(4), "amount": amounts}, size=(1.5, 1.75), strip=[
+widgets.dial(plot_pushed, {"channel": range(4), "amount": amounts}, size=(1.5, 1.75), strip=[
     {"channel": 0, "amount": 0.0}, *({"channel": c, "amount": 2.0} for c in range(4))],
     alt="A scene as it is, and with one of its four latent channels raised by 2 everywhere. Channels 0 and 3 "
-        "change the things' colours, 1 and 2 the ground's, too; the shapes stay where they are.")
+        "change the colours of the things, 1 and 2 also the background; the shapes stay where they are.")
 
 # %% [markdown]
 # Raised by 2, channel 1 turns everything green, channel 2 bleaches the objects, channels 0 and 3 recolour the objects
-# and leave the ground nearly alone. No channel is "red" or "edges": each is a mixture that training happened to find,
-# and another seed would find another. Only place has kept its meaning.
+# and leave the background nearly unchanged. No channel is "red" or "edges": each is a mixture that training happened to
+# find, and another seed would find another. Only position has kept its meaning.
 
 # %% [markdown]
 # ## What f = 2, 4, 8 and 16 keep of a photograph
 #
-# Four VAEs, alike but for their number of levels, were trained on crops of two photographs
-# (`tinyldm_course/lessons/photo_vaes.py`; same steps, same seed). You see a piece of each photograph that
-# was kept out of training, 3 × 128 × 128 = 49,152 numbers.
+# Four VAEs that differ only in their number of levels were trained on crops of two photographs
+# (`tinyldm_course/lessons/photo_vaes.py`; same steps, same seed). You see a piece of each photograph that was held out
+# of training, 3 × 128 × 128 = 49,152 numbers.
 #
-# > **Predict.** All give 4 channels. How many numbers does each keep? And which is the first whose loss *you* can see?
+# > **Predict.** All have 4 channels. How many numbers does each keep? And which is the first whose loss *you* can see?
 
 # %%
 photos = {f: vae.to(DEVICE) for f, vae in photo_vaes.load().items()}      # says what to run if they are missing
@@ -782,8 +784,8 @@ shown = [image for name in pieces for image in (pieces[name], *(kept[name, f] fo
 titles = [title for name in pieces for title in ("original", *(f"f = {f}: {quality[name, f]:.1f} dB" for f in FACTORS))]
 fig = plots.image_grid(shown, titles, columns=5, size=1.8)
 plots.show(fig, "A piece of a tower and of a dahlia, and what four VAEs make of them. At f = 2 they look like the "
-           "originals, at 4 fine lines soften, at 8 pillars and petals blur, at 16 a grey tower and an orange cloud "
-           "are left.")
+           "originals, at 4 fine lines soften, at 8 pillars and petals blur, at 16 only a grey tower and an orange "
+           "cloud are left.")
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE, width_ratios=[3, 2])
@@ -791,7 +793,7 @@ for name, colour, marker in (("china", plots.BLUE, "o"), ("flower", plots.ORANGE
     averaged = [psnr(averages_of(pieces[name], f), pieces[name]) for f in FACTORS]
     left.plot(FACTORS, [quality[name, f] for f in FACTORS], marker + "-", color=colour, label=f"{name}: VAE, 4 numbers")
     left.plot(FACTORS, averaged, marker + ":", color=colour, label=f"{name}: averages, 3 numbers")
-left.set(xscale="log", xticks=FACTORS, xticklabels=FACTORS, xlabel="f", ylabel="PSNR, dB", title="How near")
+left.set(xscale="log", xticks=FACTORS, xticklabels=FACTORS, xlabel="f", ylabel="PSNR, dB", title="How close")
 left.minorticks_off()
 left.legend(fontsize=8.5)
 numbers = [4 * (128 // f) ** 2 for f in FACTORS]
@@ -806,9 +808,9 @@ plots.show(fig, "Left: PSNR over f for the VAEs and for plain averages, on both 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# 16,384, 4,096, 1,024 and 256: each step of $f$ divides by four. Then look at the tiles and at the red of the railing
-# at $f = 4$. At $f = 2$ the tower has only 26 dB and hardly an eye finds fault: "above 30" was a rough guide, as fine
-# texture costs decibels that nobody misses.
+# 16,384, 4,096, 1,024 and 256: doubling $f$ divides by four. Then look at the tiles and at the red of the railing at
+# $f = 4$. At $f = 2$ the tower has only 26 dB, yet hardly anyone sees a difference: "above 30" was a rough guide, since
+# fine texture costs decibels that nobody misses.
 # </details>
 #
 # At $f = 16$ the network is no better than plain averages: 4 numbers for 256 pixels, a small network and little
@@ -826,8 +828,8 @@ plots.show(fig, "Left: PSNR over f for the VAEs and for plain averages, on both 
 # Three mistakes with the trained tiny VAE, none of which raises an error:
 #
 # 1. **ordinary padding** in the three halvings;
-# 2. pictures in **[0, 1]**, not [-1, 1];
-# 3. the **halves exchanged**: log-variance taken for mean.
+# 2. pictures in **[0, 1]** instead of [-1, 1];
+# 3. **halves swapped**: the log-variance is taken for the mean.
 #
 # > **Predict.** One moves the picture, one changes its colours, one destroys it. Which does what?
 
@@ -848,40 +850,41 @@ with torch.no_grad():
         return to_unit(tiny.decode(scale * vae.moments(images).chunk(2, dim=1)[half]))
 
     broken = {"right": through(mine, pictures), "ordinary padding": through(shifted, pictures),
-              "in [0, 1]": through(mine, to_unit(pictures)), "halves exchanged": through(mine, pictures, half=1)}
+              "in [0, 1]": through(mine, to_unit(pictures)), "halves swapped": through(mine, pictures, half=1)}
 fig = plots.image_grid([image for images in broken.values() for image in images[2:7]], columns=5,
                        rows=list(broken), size=1.2)
-plots.show(fig, "Five scenes through the tiny VAE, rightly and with three mistakes. With ordinary padding they are "
-           "moved to the lower right, and stripes appear at the other edges; in [0, 1] they are pale and in wrong "
-           "colours; with the halves exchanged a yellow fog is left, with a glow where a thing was.")
+plots.show(fig, "Five scenes through the tiny VAE, correctly and with three mistakes. With ordinary padding they are "
+           "moved to the lower right, and stripes appear at the opposite edges; in [0, 1] they are pale and in wrong "
+           "colours; with the halves swapped a yellow fog is left, with a glow where a thing was.")
 
 
-def moved(images, originals, most=9):
-    """By how many pixels right and down the images must have been moved, to fit best."""
-    inner = slice(most, 64 - most)
+def displacement(images, originals, limit=9):
+    """By how many pixels to the right and down the images are displaced: the shift that fits best."""
+    inner = slice(limit, 64 - limit)
     fits = {(dx, dy): (images.roll((-dy, -dx), (2, 3)) - originals)[..., inner, inner].square().mean().item()
-            for dx in range(-most, most + 1) for dy in range(-most, most + 1)}
+            for dx in range(-limit, limit + 1) for dy in range(-limit, limit + 1)}
     return min(fits, key=fits.get)
 
 
-print("ordinary padding moves the picture by (right, down)", moved(broken["ordinary padding"], to_unit(pictures)))
+print("ordinary padding moves the picture by (right, down)",
+      displacement(broken["ordinary padding"], to_unit(pictures)))
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The padding moves it. [0, 1] changes the colours, and a disc has vanished with its own. The exchanged halves destroy
-# it: a glow where objects were is all that the log-variances tell.
+# The padding moves it. [0, 1] changes the colours, so that some things vanish into their background. The swapped halves
+# destroy it: a glow where objects were is all that the log-variances tell.
 # </details>
 #
-# Seven pixels, as the bars of *Down* foretold. With ordinary padding each number reads seven pixels further to the
+# Seven pixels, as the bars in *Down* predicted. With ordinary padding each number reads seven pixels further to the
 # left and up, and the decoder paints what it read seven pixels too far to the right and down. This is a real bug of
 # real ports of Stable Diffusion, and a nasty one: the picture is nearly right.
 
 # %% [markdown]
-# And a fourth, in training: **a leash that is too short**. The KL counts a hundred thousand times as much, 0.1
-# instead of $10^{-6}$.
+# And a fourth mistake, in training: **a leash that is too short**. The weight of the KL is a hundred thousand times as
+# large, 0.1 instead of $10^{-6}$.
 #
-# > **Predict.** What does the encoder do, and what the decoder?
+# > **Predict.** What does the encoder do, and what does the decoder do?
 
 # %%
 short_leash, short_log, _ = train(full_or_fast(250, fast=4), kl_weight=0.1)
@@ -890,27 +893,27 @@ with torch.no_grad():
     collapsed = to_unit(short_leash.decode(mean))
 
 fig = plots.image_grid([*to_unit(small[:5]), *collapsed], columns=5, rows=["original", "KL weight 0.1"], size=1.2)
-plots.show(fig, "Five scenes, and below them what a VAE with a strong KL term makes of each: five times one "
+plots.show(fig, "Five scenes, and below them what a VAE with a strong KL term makes of each: five times the same "
            "grey with a greenish rim.")
-print(f"KL {short_log[-20:, 1].mean():.1f} nats a scene; sigma {torch.exp(0.5 * logvar).mean():.2f}, "
+print(f"KL {short_log[-20:, 1].mean():.1f} nats per scene; sigma {torch.exp(0.5 * logvar).mean():.2f}, "
       f"std of the means {mean.std():.3f}")
 
 # %% [markdown]
-# The encoder gives the cheapest latent, one that says nothing: $\mu = 0$, $\sigma = 1$, KL = 0. The decoder, told
-# nothing, paints one picture between all scenes. This is called **posterior collapse**; you know it by a KL near 0.
+# The encoder produces the cheapest latent, one that tells nothing: $\mu = 0$, $\sigma = 1$, KL = 0. The decoder, told
+# nothing, paints one average of all scenes. This is called **posterior collapse**; you recognise it by a KL near 0.
 
 # %% [markdown]
 # ## What the article says
 #
-# In italics what it says, then what is so:
+# The article's statement in italics, then what is true:
 #
 # - *Encode with 0.18215, decode with 0.18125.* One number serves both; the slip changes less than a level.
 # - *The encoder predicts mean and variance.* The **log**-variance, clamped.
-# - *After training usually only the mean is used.* Either will do for looking. The U-Net's training
-#   and image-to-image draw.
+# - *After training usually only the mean is used.* For looking, either will do. The U-Net's training and image-to-image
+#   sample.
 # - *The decoder has attention near its end.* Near its **start**, in its middle block; the encoder's is near the end.
-# - *0.18215 whitens the latents.* One scalar: it neither centres nor decorrelates.
-# - *Pixels are divided by the maximum.* By 255, not by the picture's own.
+# - *0.18215 whitens the latents.* It is a single number: it neither centres nor decorrelates.
+# - *Pixels are divided by the maximum.* By 255, not by the picture's own maximum.
 
 # %% [markdown]
 # ## Three quick questions
@@ -919,7 +922,7 @@ print(f"KL {short_log[-20:, 1].mean():.1f} nats a scene; sigma {torch.exp(0.5 * 
 #
 # <details><summary>Answer</summary>
 #
-# (4, 64, 96): channels, height / 8, width / 8. (Width first is how people speak; tensors have the height first.)
+# (4, 64, 96): channels, height / 8, width / 8. (People say the width first; tensors have the height first.)
 # </details>
 #
 # **2.** Your reconstructions are perfect, and your diffusion model makes mush. Which number do you check first?
@@ -927,30 +930,29 @@ print(f"KL {short_log[-20:, 1].mean():.1f} nats a scene; sigma {torch.exp(0.5 * 
 # <details><summary>Answer</summary>
 #
 # The standard deviation of the latents that training sees. Reconstructions do not depend on the scale at all: it
-# cancels.
+# cancels out.
 # </details>
 #
 # **3.** Why does the encoder's $\sigma$ not simply become 0?
 #
 # <details><summary>Answer</summary>
 #
-# $-\tfrac12\log\sigma^2$ in the KL grows without bound as $\sigma \to 0$. Even with a weight of one millionth this
-# stops it.
+# $-\tfrac12\log\sigma^2$ in the KL grows without bound as $\sigma \to 0$. Even a weight of one millionth stops it.
 # </details>
 
 # %% [markdown]
 # ## Exercises
 #
-# `../exercises/05_autoencoder.ipynb`: image range there and back, the halving, a draw, the KL, the scale, each
-# checked at once.
+# `../exercises/05_autoencoder.ipynb`: the range of images in both directions, the halving, the sample, the KL, the
+# scale; each is checked at once.
 #
 # To try here: `train(STEPS, 1e-3)`, as long as the first training. What happens to decibels, nats and scale? Decode a
 # latent of pure noise, `tiny.decode(torch.randn(1, 4, 8, 8, device=DEVICE))`: does it look like a scene? And walk in
-# a straight line from one scene's latent to another's: is the half-way picture a scene?
+# a straight line from one scene's latent to another's: is the picture half-way a scene?
 
 # %% [markdown]
 # ## What next
 #
-# You have both ends of the model. What stands between them is the U-Net, and lesson 06 opens the block that it is
-# mostly made of, the one you used here as a box. The package's version of this lesson is `tinyldm/vae.py`; you can
-# now read all of it.
+# You have both ends of the model. What stands between them is the U-Net. Lesson 06 opens the block that it is mostly
+# made of, the one you used here as a black box. The package's version of this lesson is `tinyldm/vae.py`; you can now
+# read all of it.
