@@ -5,12 +5,12 @@
 #
 # **Time.** 40 minutes to read and play; the cells compute for under half a minute on 2 CPU cores.
 #
-# **Before this.** Lessons 02 and 03. You should have met convolutions (3 × 3, padding, stride) and `nn.Module`.
+# **Before this.** Lessons 02 and 03. You should know convolutions (3 × 3, padding, stride) and `nn.Module`.
 #
 # **You will be able to**
 # - write a timestep as a vector, and say why one number would not do;
-# - build a ResBlock that is equal to Stable Diffusion's, weight for weight;
-# - show what `t` does inside of it, and how one setting of GroupNorm silently erases `t`;
+# - build a ResBlock that equals Stable Diffusion's, weight for weight;
+# - show what `t` does inside it, and how one setting of GroupNorm silently erases `t`;
 # - say how far a block sees.
 
 # %%
@@ -38,8 +38,8 @@ print("This lesson runs on", DEVICE.type)
 # %% [markdown]
 # ## Where we are
 #
-# One network removes noise at *every* level: a breath of it at `t = 10`, a storm at `t = 900`. The two tasks have
-# little in common, so the network must be told which one it faces. The ResBlock is where it is told.
+# One network removes noise at *every* level: a whisper at `t = 10`, a storm at `t = 900`. The two tasks have little in
+# common, so the network must be told which one it faces. The ResBlock is where it is told.
 
 # %%
 show_model_map("ResBlock")
@@ -47,11 +47,11 @@ show_model_map("ResBlock")
 # %% [markdown]
 # ## How to write the time
 #
-# `t` is a whole number from 0 to 999. Why not hand the network $t / 1000$ and be done? Because `t = 10` and `t = 14`
-# would be 0.010 and 0.014: to a linear layer, nearly the same; yet in those four steps the noise grows by a sixth.
+# `t` is a whole number from 0 to 999. Why not simply give the network $t / 1000$? Because `t = 10` and `t = 14` would
+# be 0.010 and 0.014: nearly the same to a linear layer; yet in those four steps the noise grows by a sixth.
 #
 # A clock has the same problem, a long day and short seconds, and solves it with several hands. The slow hand says
-# roughly where we are, the fast one exactly.
+# roughly what time it is, the fast one exactly.
 
 # %% [markdown]
 # Give each hand a speed $f_i$ and write down where its tip is, as cosine and sine of its angle:
@@ -60,10 +60,10 @@ show_model_map("ResBlock")
 # \qquad f_i = 10000^{-i/n} $$
 #
 # (Vaswani et al. 2017, § 3.5, there for positions in a sentence; Ho et al. 2020, appendix B, for `t`.) $n$ (`half`)
-# is the number of hands. The fastest turns once in 6 timesteps. With many hands the slowest needs almost 10,000 times
-# as long, and $t$ ends before it has moved far (with $n = 2$ only 100 times as long).
+# is the number of hands. The fastest turns once in 6 timesteps. With many hands the slowest takes almost 10,000 times
+# as long, so it has not moved far when $t$ ends (with $n = 2$ it takes only 100 times as long).
 #
-# > **Predict.** With $n = 2$, what are the four numbers of $t = 0$? And which of the four has hardly changed at $t =
+# > **Predict.** With $n = 2$, what are the four numbers for $t = 0$? And which of the four has hardly changed at $t =
 # > 1$?
 
 # %%
@@ -83,22 +83,22 @@ print("t = 1:", timestep_embedding(torch.tensor([1]), 4)[0])
 # <details><summary><b>Answer</b></summary>
 #
 # At $t=0$ all cosines are 1 and all sines 0: $(1, 1, 0, 0)$. At $t = 1$ the fast hand (numbers 1 and 3) has moved by
-# a radian; the slow one (2 and 4) by a hundredth of one: number 2 has hardly changed, and number 4 only by 0.01.
+# one radian; the slow one (2 and 4) by a hundredth of a radian: number 2 has hardly changed, and number 4 only by 0.01.
 # </details>
 #
-# All cosines first, then all sines: every Stable Diffusion checkpoint was trained with this order. Many texts (and
-# the original for sentences) alternate them, which is as good for a new network and ruins an old one.
+# All cosines first, then all sines: every Stable Diffusion checkpoint was trained with this order. Many texts (and the
+# original for sentences) alternate them, which is just as good for a new network and ruins an old one.
 
 # %%
 t = torch.randint(1000, (64,))
 print(confirm_equal(timestep_embedding(t, 320), package.timestep_embedding(t, 320)))   # 320, as in Stable Diffusion
 
 # %% [markdown]
-# Turn the time yourself. Each clock below is one pair (cosine, sine). Which hand tells `t = 10` from `t = 12`, and
-# which tells 10 from 900?
+# Turn the time yourself. Each clock below is one pair (cosine, sine). Which hand distinguishes `t = 10` from `t = 12`,
+# and which distinguishes 10 from 900?
 
 # %%
-def clocks(ax, t):
+def plot_clocks(ax, t):
     n = 5
     for i in range(n):
         emb = timestep_embedding(torch.tensor([t]), 2 * n)[0]
@@ -111,39 +111,39 @@ def clocks(ax, t):
     plots.hide_axes(ax)
 
 
-widgets.dial(clocks, {"t": range(0, 1000)}, strip=[{"t": t} for t in (10, 12, 900)], size=(3.0, 1.1),
+widgets.dial(plot_clocks, {"t": range(0, 1000)}, strip=[{"t": t} for t in (10, 12, 900)], size=(3.0, 1.1),
              alt="Five clock hands, from fast to slow, at t = 10, 12 and 900. From 10 to 12 only the two fast "
-                 "hands have moved visibly; from 12 to 900 the slow ones have, too.")
+                 "hands move visibly; from 12 to 900 the slow ones do, too.")
 
 # %%
 table = timestep_embedding(torch.arange(1000), 64)                 # (1000, 64)
-near = F.normalize(table, dim=1) @ F.normalize(table[500], dim=0)    # (1000,) how alike to t = 500
+near = F.normalize(table, dim=1) @ F.normalize(table[500], dim=0)    # (1000,) similarity to t = 500
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), width_ratios=[3, 2])
-plots.heat_map(left, table.T, "timestep t", "number of the embedding", "All timesteps, 64 numbers each")
+plots.heat_map(left, table.T, "timestep t", "index in the embedding", "All timesteps, 64 numbers each")
 left.axhline(31.5, color=plots.BLACK, linewidth=0.8)
 left.text(985, 29, "cosines", ha="right")
 left.text(985, 60, "sines", ha="right")
 right.plot(near, color=plots.BLUE)
-right.set(xlabel="timestep t", ylabel="cosine similarity to t = 500", title="Neighbours are alike")
+right.set(xlabel="timestep t", ylabel="cosine similarity to t = 500", title="Neighbours are similar")
 plots.show(fig, "Left: a heat map of the embedding, timesteps across and its 64 numbers down. The first rows of "
            "each half change sign every few timesteps and look like fine stripes, the later rows change ever more "
            "slowly. Right: the similarity of each timestep to t = 500, a sharp peak there with gently falling, "
            "rippled sides.")
 
 # %% [markdown]
-# Read the map downwards: each column is one timestep's signature. Fine stripes at the top of each half are the fast
-# hands; at the bottom the slow ones hardly move over the whole range. On the right is what this buys: a timestep is
-# most like itself, a good deal like its neighbours, and less like those far away. What the network learns for 500
-# helps it at 501.
+# In the map, each column is the signature of one timestep. The fine stripes at the top of each half are the fast
+# hands; at the bottom, the slow ones hardly move over the whole range. The plot on the right shows the benefit: a
+# timestep is most similar to itself, quite similar to its neighbours, and less similar to those far away. What the
+# network learns for 500 helps it at 501.
 
 # %% [markdown]
-# ## Two layers more
+# ## Two more layers
 #
-# The hands are fixed. Before the blocks get them, a small learnt network mixes them once for the whole U-Net: linear,
+# The hands are fixed. Before the blocks get them, a small learnt network mixes them, once for the whole U-Net: linear,
 # SiLU, linear. Its output is called $t_{emb}$ (`t_emb`, of width $D_t$, four times the width of the embedding).
 #
-# SiLU is $x \cdot \sigma(x)$ with the logistic function $\sigma$: a smooth cousin of ReLU that lets a little of the
+# SiLU is $x \cdot \sigma(x)$ with the logistic function $\sigma$: a smooth relative of ReLU that lets a little of the
 # negative side through.
 
 # %%
@@ -159,23 +159,24 @@ class TimeMLP(nn.Module):
 # %% [markdown]
 # ## The block
 #
-# Now the way of a feature map $x$ (`x`, shape `(B, C, H, W)`: $C$ channels, each a picture of $H \times W$) through
-# the block:
+# Now follow a feature map $x$ (`x`, shape `(B, C, H, W)`: $C$ channels, each a picture of $H \times W$) through the
+# block:
 #
-# 1. **GroupNorm**: bring it to mean 0 and variance 1;
-# 2. **SiLU**; 3. a 3 × 3 **convolution**;
+# 1. **GroupNorm**: normalise it to mean 0 and variance 1;
+# 2. **SiLU**;
+# 3. a 3 × 3 **convolution**;
 # 4. add the **time**: one number for each channel, the same at all pixels;
 # 5. GroupNorm, SiLU and convolution **once more**;
-# 6. **add what came in**: the block only learns a *change*. Hence "residual" (He et al. 2016).
+# 6. **add the input**: the block only learns a *change*. Hence "residual" (He et al. 2016).
 
 # %% [markdown]
-# GroupNorm is the one that is easily got wrong. It splits the channels of each picture into groups, and takes mean
-# and variance over *all pixels and all channels of a group*:
+# GroupNorm is the part that people most easily get wrong. It splits the channels of each picture into groups, and takes
+# mean and variance over *all pixels and all channels of a group*:
 #
 # $$ \hat x = \gamma \, \frac{x - \mathrm{mean}}{\sqrt{\mathrm{var} + \varepsilon}} + \delta $$
 #
-# (Wu & He 2018, eq. 1 and 2; $\gamma$, `weight`, and $\delta$, `bias`, are learnt, one a channel; the small
-# $\varepsilon$, `eps`, only guards against a division by 0.)
+# (Wu & He 2018, eq. 1 and 2; $\gamma$, `weight`, and $\delta$, `bias`, are learnt, one per channel; the small
+# $\varepsilon$, `eps`, only prevents a division by 0.)
 #
 # > **Predict.** Two channels in one group, one pixel each, with values 1 and 3. What comes out ($\gamma = 1$, $\delta
 # > = 0$)? And with two groups of one channel each?
@@ -199,8 +200,8 @@ print(confirm_equal(group_norm(x, 4, gamma, delta), F.group_norm(x, 4, gamma, de
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# One group: mean 2, variance 1, so -1 and 1 (almost: there is $\varepsilon$). Two groups: each value *is* its own
-# mean, and both become 0. The difference between the channels is gone. Keep this in mind; it comes back as a bug.
+# One group: mean 2, variance 1, so -1 and 1 (almost, because of $\varepsilon$). Two groups: each value *is* its own
+# mean, and both become 0. The difference between the channels is gone. Remember this; it comes back as a bug.
 # </details>
 
 # %%
@@ -212,7 +213,7 @@ class ResBlock(nn.Module):
         self.time_proj = nn.Linear(t_emb_dim, out_channels)
         self.norm2 = nn.GroupNorm(groups, out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        # Where the width changes, a 1 × 1 convolution carries the input across; else it passes untouched.
+        # If the width changes, a 1 × 1 convolution carries the input across; otherwise it passes unchanged.
         same_width = in_channels == out_channels
         self.shortcut = nn.Identity() if same_width else nn.Conv2d(in_channels, out_channels, 1)
 
@@ -223,8 +224,8 @@ class ResBlock(nn.Module):
         return self.shortcut(x) + h
 
 # %% [markdown]
-# That is the whole of it: 12 lines that matter. To compare it with the package's, give both the *same weights*. That
-# works only if every layer has the same name and shape, so it is a stronger test than equal shapes of the output.
+# That is all: 12 lines that matter. To compare it with the package's, give both the *same weights*. That only works if
+# every layer has the same name and shape, so it is a stronger test than comparing the shape of the output.
 
 # %%
 theirs = package.ResBlock(32, 64, t_emb_dim=128, groups=8).to(DEVICE)
@@ -237,14 +238,14 @@ print(confirm_equal(mine(x, t_emb), theirs(x, t_emb)))
 # %% [markdown]
 # ## Look inside
 #
-# Send the photograph through an untrained block, and stop after each layer to look at one channel. All pictures have
-# one scale: blue is negative, orange positive.
+# Send the photograph through an untrained block, and look at one channel after each layer. All pictures share one
+# scale: blue is negative, orange positive. (We raise this channel's time bias by hand, to make its effect visible.)
 
 # %%
 photo = (photograph(96) * 2 - 1).to(DEVICE)
 to_features = nn.Conv2d(3, 32, 3, padding=1).to(DEVICE)
 block = ResBlock(32, 32, t_emb_dim=128, groups=8).to(DEVICE)
-block.time_proj.bias.data[5] += 0.9       # of the channel that is drawn, so that the step is seen
+block.time_proj.bias.data[5] += 0.9       # for the channel shown, to make the effect of the time visible
 
 with torch.no_grad():
     x = to_features(photo[None])
@@ -268,17 +269,17 @@ plots.show(fig, "One channel of the flower after each layer of the block: the in
 
 # %% [markdown]
 # Compare the fourth picture with the fifth: adding the time shifts the whole channel, every pixel alike. And compare
-# the first with the last: the flower is still there, as the block only *adds* to what it was given.
+# the first with the last: the flower is still there, because the block only *adds* to its input.
 
 # %% [markdown]
 # ## Does it matter? Train with and without
 #
-# Two small denoisers on the 8 × 8 digits, alike but for one thing: one is told `t`, the other always gets zeros in
-# place of `t_emb`. Each is a convolution, two of your ResBlocks, and a convolution back; the task is lesson 03's:
+# Two small denoisers for the 8 × 8 digits that differ in one thing: one is told `t`, the other always gets zeros in
+# place of `t_emb`. Each is a convolution, two of your ResBlocks, and a convolution back; the task is that of lesson 03:
 # find the noise `eps` in `z_t`.
 #
-# > **Predict.** The second never learns how noisy its input is. At which `t` will it be worse: small, middle, large?
-# > Twice as bad, or ten times?
+# > **Predict.** The second never learns how noisy its input is. At which `t` will it be worse: small, medium, large? Is
+# > it twice as bad, or ten times?
 
 # %%
 class Denoiser(nn.Module):
@@ -306,7 +307,7 @@ schedule = NoiseSchedule(scaled_linear_betas()).to(DEVICE)
 
 # %%
 def train(told, steps):
-    torch.manual_seed(0)                          # the same start and the same digits for both
+    torch.manual_seed(0)                          # the same initial weights and the same digits for both
     model = Denoiser(told).to(DEVICE)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     for _ in range(steps):
@@ -343,19 +344,19 @@ left.set(ylabel="mean squared error of eps", title="The loss at each t")
 right.set(yscale="log", title="The same, logarithmic")
 left.legend()
 plots.show(fig, "The loss over t of the two denoisers. Both fall from near 1 at t = 0 to near 0 at t = 999. The "
-           "one that is not told t lies a little above the other everywhere; on a logarithmic axis the distance "
+           "loss of the one that is not told t is a little higher everywhere; on a logarithmic axis the distance "
            "is largest at the largest t, where it is several times as high.")
 
 # %% [markdown]
-# Less than you may have thought: up to `t = 700` it is worse by a fifth or so, at `t = 999` about four times as bad.
-# For most values of `t` the network can *see* how noisy a picture is, and needs little telling. At the very end it
-# cannot see well enough: the best answer there is "all of it is noise", $\hat\epsilon \approx z_t$, and to say that
-# exactly one must know that it *is* the end. As sampling starts exactly there, it pays to be told.
+# Less than you may have thought: up to `t = 700` its loss is higher by a fifth at most, at `t = 999` about four times
+# as high. At most `t` the network can *see* how noisy a picture is, and hardly needs telling. At the very end it cannot
+# see well enough: the best answer there is "everything is noise", $\hat\epsilon \approx z_t$, and to give exactly that
+# answer it must know that this *is* the end. Sampling starts exactly there, so telling it pays.
 
 # %% [markdown]
 # ## The same block at t = 10 and at t = 900
 #
-# Now hold the picture still and lie about the time. One noised digit, one trained network; only `t` differs.
+# Now keep the picture fixed and lie about the time. One noised digit, one trained network; only `t` differs.
 #
 # > **Predict.** The digit was noised to `t = 300`. The network is told `t = 10`. Will it find too much noise, or too
 # > little?
@@ -366,7 +367,7 @@ z_t = schedule.q_sample(digits[3:4], torch.tensor([300], device=DEVICE), torch.r
 
 @torch.no_grad()
 def features(t):
-    """The first block's change to its input, and the noise that the network finds, when it is told t."""
+    """The first block's change to its input, and the noise that the network predicts, when it is told t."""
     t = torch.tensor([t], device=DEVICE)
     t_emb = told.time_mlp(timestep_embedding(t, 32))
     x = told.conv_in(z_t)
@@ -379,7 +380,7 @@ for row, t in zip(axes, (10, 900)):
     for ax, channel in zip(row, change[:8]):
         ax.imshow(channel.cpu(), cmap=plots.DIVERGING, vmin=-4, vmax=4)
     row[8].imshow(eps_hat[0].cpu(), cmap=plots.DIVERGING, vmin=-3, vmax=3)
-    row[0].set_ylabel(f"told t = {t}\nfinds std {eps_hat.std():.2f}", rotation=0, ha="right", va="center")
+    row[0].set_ylabel(f"told t = {t}\nnoise std {eps_hat.std():.2f}", rotation=0, ha="right", va="center")
 for i, ax in enumerate(axes[0]):
     ax.set_title(f"channel {i}" if i < 8 else "noise found", loc="center", fontsize=8.5)
 for ax in axes.flat:
@@ -391,18 +392,18 @@ plots.show(fig, "Eight channels of what the first block adds, and the noise that
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Too much: a standard deviation of 1.56, where the true noise has about 1. At `t = 10` noise has the factor 0.1, at
-# `t = 300` about 0.64: a network that fully believed in `t = 10` would find six times too much. This one also looks
-# at the picture, and errs by half.
+# Too much: a standard deviation of 1.56, although the true noise has about 1. At `t = 10` noise has the factor 0.1, at
+# `t = 300` about 0.64: a network that fully believed in `t = 10` would find six times too much. This one also looks at
+# the picture, and is off by a half.
 # </details>
 #
-# Same weights, same input, other features: some channels are livelier at small `t`, others at large. The time decides
-# with one number for each channel *which detectors are on*. Here are these numbers.
+# Same weights, same input, different features: some channels are more active at small `t`, others at large. With one
+# number per channel, the time decides *which detectors are on*. Here are these numbers.
 
 # %%
 with torch.no_grad():
     t_emb = told.time_mlp(timestep_embedding(torch.arange(0, 1000, 5, device=DEVICE), 32))
-    shifts = told.blocks[0].time_proj(F.silu(t_emb))        # (200, 32): one number a channel, at each t
+    shifts = told.blocks[0].time_proj(F.silu(t_emb))        # (200, 32): one number per channel, at each t
 
 fig, ax = plt.subplots(figsize=plots.WIDE)
 plots.heat_map(ax, shifts.T, "timestep t", "channel", "What the first block adds to its channels",
@@ -413,13 +414,13 @@ plots.show(fig, "A heat map of the number that the time adds to each of the 32 c
 # %% [markdown]
 # ## Start as nothing: zero-initialised residuals
 #
-# A U-Net stacks many of these blocks, Stable Diffusion's 22. If each adds something random at the start, the signal
-# is badly distorted by the time it has passed them all. The reference's remedy: set the *last* convolution of each
-# block to zero when training begins (`zero_module` in CompVis' code). Each block then passes its input on untouched,
-# and learns its change from there.
+# A U-Net stacks many of these blocks; Stable Diffusion's has 22. If each adds something random at the start, the signal
+# is badly distorted by the time it has passed them all. The reference has a remedy: it sets the *last* convolution of
+# each block to zero when training begins (`zero_module` in the CompVis code). Each block then passes its input on
+# unchanged, and learns its change from there.
 #
-# > **Predict.** The photograph's features go through 30 untrained blocks. What does the standard deviation do: stay,
-# > grow like the number of blocks, or grow like its square root?
+# > **Predict.** The photograph's features pass through 30 untrained blocks. What does the standard deviation do: stay
+# > the same, grow like the number of blocks, or grow like its square root?
 
 # %%
 def through(number, zero):
@@ -451,7 +452,7 @@ plots.show(fig, "One channel of the flower before, after 5 and after 30 untraine
 fig, ax = plt.subplots(figsize=plots.NARROW)
 ax.plot(shown[2][1], color=plots.ORANGE, label="usual start")
 ax.plot(shown[5][1], "--", color=plots.BLUE, label="zero start")
-growth = (shown[2][1][-1] ** 2 - 1) / 30                                # of the variance, by block
+growth = (shown[2][1][-1] ** 2 - 1) / 30                                # of the variance, per block
 ax.plot([(1 + growth * n) ** 0.5 for n in range(31)], ":", color=plots.GREY, label="a square root")
 ax.set(xlabel="blocks passed", ylabel="standard deviation", ylim=(0, None), title="Thirty untrained blocks")
 ax.legend()
@@ -459,18 +460,17 @@ plots.show(fig, "The standard deviation of the features over the number of block
            "like a square root, with the zero start it stays at 1.")
 
 # %% [markdown]
-# Each block normalises what it reads, so each adds noise of about the same variance; and variances add (lesson 02
-# again). Hence the square root. The package's `ResBlock` starts the usual way, because it mostly *loads* weights;
-# with two levels, as in the tiny model, the difference is small. With Stable Diffusion's 22 blocks you would want the
-# zeros.
+# Each block normalises its input, so each adds noise of about the same variance; and variances add (lesson 02 again).
+# Hence the square root. The package's `ResBlock` starts in the usual way, because it mostly *loads* weights; with two
+# levels, as in the tiny model, the difference is small. With Stable Diffusion's 22 blocks you would want the zeros.
 
 # %% [markdown]
 # ## How far does a block see?
 #
-# A pixel of the output depends on some pixels of the input: its *receptive field*. It can be measured: take the
-# gradient of one output pixel with respect to the input, and look where it is not zero.
+# A pixel of the output depends on some pixels of the input: its *receptive field*. We can measure it: take the gradient
+# of one output pixel with respect to the input, and see where it is not zero.
 #
-# > **Predict.** One block has two 3 × 3 convolutions. How large is the patch that one output pixel sees? And four
+# > **Predict.** One block has two 3 × 3 convolutions. How large is the patch that one output pixel sees? And after four
 # > blocks in a row?
 
 # %%
@@ -492,18 +492,18 @@ for ax, number in zip(axes, (1, 2, 4)):
 axes[-1].images[0].colorbar.set_label("log₁₀ |gradient|")
 plots.show(fig, "Where the middle output pixel looks, on a logarithmic scale, after 1, 2 and 4 blocks: a bright "
            "square of 5 and of 9 pixels on a side, then a spot of about 12 that fades before the edge of its 17. Far "
-           "outside the gradient is hundreds of times smaller than in the middle, but not zero.")
+           "outside, the gradient is hundreds of times smaller than in the middle, but not zero.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
 # 5 × 5: each convolution adds a pixel on every side. Four blocks: 17 × 17, though the rim of that square is almost as
-# faint as the outside, as few ways lead there.
+# faint as the outside, because few paths lead there.
 # </details>
 #
-# The faint light *outside* of the square is no mistake: GroupNorm takes mean and variance over the whole picture, so
-# every pixel has a whisper of influence everywhere. But no pixel can say *where* it is from. To compare two far
-# corners, a network of such blocks must first shrink the picture (next section), or use attention (lesson 07).
+# The faint light *outside* the square is no mistake: GroupNorm takes mean and variance over the whole picture, so every
+# pixel has a whisper of influence everywhere. But that influence does not say *where* the pixel is. To compare two
+# distant corners, a network of such blocks must first shrink the picture (next section), or use attention (lesson 07).
 
 # %% [markdown]
 # ## Halving and doubling
@@ -536,7 +536,8 @@ for yours, their in ((Downsample(16), package.Downsample(16)), (Upsample(16), pa
     print(confirm_equal(yours.to(DEVICE)(x), their.to(DEVICE)(x)))
 
 # %% [markdown]
-# Why not a *transposed* convolution, which doubles in one go? Feed both a plain grey picture, untrained:
+# Why not a *transposed* convolution, which doubles in one go? With a kernel of 3 and a stride of 2, its output pixels
+# are covered by one, two or four input pixels in turn. Feed both layers a plain grey picture, untrained:
 
 # %%
 torch.manual_seed(4)
@@ -548,20 +549,20 @@ fig, axes = plt.subplots(1, 2, figsize=(6.5, 3))
 for ax, (name, y) in zip(axes, both.items()):
     inner = y[0, 0, 3:-3, 3:-3]                  # without the border, where zeros were padded
     plots.heat_map(ax, inner - inner.mean(), "x", "y", name, vmax=0.5, aspect="equal")
-plots.show(fig, "A plain grey picture, doubled in size in two ways, its mean taken away. Repeating and convolving "
+plots.show(fig, "A plain grey picture, doubled in size in two ways, with its mean subtracted. Repeating and convolving "
            "leaves it plain; the transposed convolution puts a checkerboard on it.")
 
 # %% [markdown]
 # ## Break it on purpose
 #
 # A harmless-looking change: as many GroupNorm groups as channels (`groups=32` for 32 channels, also known as
-# *instance norm*). Shapes fit, nothing complains, the network trains.
+# *instance norm*). The shapes fit, nothing complains, the network trains.
 #
-# > **Predict.** What does the block now answer at `t = 10` and at `t = 900`? (Think of the two groups of one channel
+# > **Predict.** What does the block now output at `t = 10` and at `t = 900`? (Think of the two groups of one channel
 # > above.)
 
 # %%
-table = timestep_embedding(torch.tensor([10, 900], device=DEVICE), 128)
+table = timestep_embedding(torch.tensor([10, 900], device=DEVICE), 128)          # stands in for t_emb
 x = torch.randn(1, 32, 16, 16, device=DEVICE).expand(2, -1, -1, -1)              # one input, two times
 differences = {}
 for groups in (1, 2, 4, 8, 16, 32):
@@ -571,18 +572,18 @@ for groups in (1, 2, 4, 8, 16, 32):
 
 fig, ax = plt.subplots(figsize=plots.NARROW)
 ax.bar([str(g) for g in differences], list(differences.values()), color=plots.BLUE)
-ax.set(xlabel="GroupNorm groups (of 32 channels)", ylabel="difference t = 10 to t = 900",
-       title="How much the block hears of t")
+ax.set(xlabel="GroupNorm groups (of 32 channels)", ylabel="difference, t = 10 to t = 900",
+       title="How much t changes the block's output")
 for i, value in enumerate(differences.values()):
     ax.text(i, value, f"{value:.3f}", ha="center", va="bottom", fontsize=8.5)
 plots.show(fig, "How much the block's output differs between t = 10 and t = 900: about 0.2 for 1, 2, 4, 8 and 16 "
-           "groups, and zero for 32 groups, one channel a group.")
+           "groups, and zero for 32 groups, one channel per group.")
 
 # %% [markdown]
-# The same at both: their difference is 0.000. The time is one number for a whole channel, and the next GroupNorm
-# subtracts each group's mean. If the group *is* the channel, the number is subtracted again at once: **the network is
-# deaf to `t`**. No error, only a model that stays a little worse, as you measured above. (Other networks avoid it,
-# already in 2021: they let `t` scale and shift *after* the norm.)
+# The same at both: the difference is 0.000. The time is one number for a whole channel, and the next GroupNorm
+# subtracts the mean of each group. If the group *is* the channel, the number is subtracted again at once: **the network
+# is deaf to `t`**. There is no error, only a model that stays a little worse, as you measured above. (Since 2021 other
+# networks have avoided this: they let `t` scale and shift *after* the norm.)
 
 # %% [markdown]
 # ## What the article says
@@ -591,8 +592,8 @@ plots.show(fig, "How much the block's output differs between t = 10 and t = 900:
 #   convolution.* Right: that is `time_proj`. Before it come a SiLU and, once for all blocks, a two-layer network.
 # - *After the second convolution comes another time embedding.* No: `t` is added once, between the convolutions. Your
 #   block has one addition and equals the package's, which in turn equals diffusers'
-#   (`tests/test_parity_networks.py`).
-# - It does not mention GroupNorm, SiLU and the residual sum. Without them it would not train.
+#   (`tests/parity/test_parity_networks.py`).
+# - The article does not mention GroupNorm, SiLU and the residual sum. Without them the network would not train.
 
 # %% [markdown]
 # ## Three quick questions
@@ -616,17 +617,17 @@ plots.show(fig, "How much the block's output differs between t = 10 and t = 900:
 #
 # <details><summary>Answer</summary>
 #
-# It could be, but the residual stream would have to carry it through every layer, beside the picture. Each block
-# reads it afresh instead, with a projection of its own.
+# It could be, but then the residual stream would have to carry it through every layer, along with the picture. Instead,
+# each block reads it afresh, with a projection of its own.
 # </details>
 
 # %% [markdown]
 # ## Exercises
 #
-# `../exercises/06_resblock.ipynb`: the embedding, GroupNorm by hand, the ResBlock, checked at once.
+# `../exercises/06_resblock.ipynb`: the embedding, GroupNorm by hand, the ResBlock; each is checked at once.
 #
 # To try here: compute the angles in bfloat16 (`t.bfloat16()`). Which timesteps around 998 can the network still tell
-# apart? And draw the clocks with a largest period of 100 instead of 10,000: when do two different timesteps look
+# apart? And plot the clocks with a largest period of 100 instead of 10,000: when do two different timesteps look
 # alike?
 
 # %% [markdown]
