@@ -1,7 +1,8 @@
 """tinyldm: latent diffusion models, small enough to read in an evening.
 
-Reading order is import order: resblock → vae → spatial_transformer → unet → conditioning →
-forward_diffusion → reverse_diffusion → versions → checkpoints → latent_diffusion.
+Reading order is import order: seeds → resblock → vae → spatial_transformer → unet → conditioning →
+forward_diffusion → reverse_diffusion → versions →
+latent_diffusion.
 """
 
 from tinyldm import versions

@@ -27,6 +27,7 @@ from tinyldm.formats import diffusers_folder as checkpoints
 from tinyldm.formats.files import write_json, write_safetensors
 from tinyldm.forward_diffusion import NoiseSchedule
 from tinyldm.reverse_diffusion import Callback, Model, ddim, guided, timesteps, trailing
+from tinyldm.seeds import Generators, children, per_picture, randn
 from tinyldm.unet import UNet
 from tinyldm.vae import VAE, nearest_size, to_signed, to_unit
 
@@ -178,7 +179,7 @@ class LatentDiffusion:
         guidance_scale: float = 3.0,
         sampler=ddim,
         negative: list[str] | None = None,
-        generator: torch.Generator | None = None,
+        generator: Generators = None,
         noise: Tensor | None = None,
         image_context: Tensor | None = None,
         size: tuple[int, int] | None = None,
@@ -191,7 +192,8 @@ class LatentDiffusion:
             steps: 1 … T model calls; guidance_scale: w, 1 is no guidance.
             sampler: `ddim`, `ddpm`, `euler`, `dpm_solver_pp`, or any function of their form.
             negative: B captions to steer away from, instead of the empty one.
-            generator: one seed, one result. It may live on the CPU: then the result is about the same everywhere.
+            generator: one, of which each picture gets a child, or a list with one per picture: see `seeds`. A
+                picture depends on its generator alone. On the CPU it gives about the same picture on every device.
             noise: (B, 4, h, w) to start from instead of drawn noise.
             image_context: (B, N, D) from `encode_image`, read after the caption's own vectors.
             size: (height, width) in pixels; by default the noise's, if that is given, else the model's own.
@@ -200,10 +202,11 @@ class LatentDiffusion:
         """
         size = self._size_of(noise) if size is None else size
         condition = self._condition(captions, negative, image_context, size)
-        z = self._noise(len(captions), size, generator, noise)
+        generators = per_picture(generator, len(captions))
+        z = self._noise(len(captions), size, generators, noise)
         ts = timesteps(self.schedule, steps, self.spacing)
         model = self._guided(condition, guidance_scale)
-        return self._decode(sampler(model, z, self.schedule, ts, generator=generator, callback=callback))
+        return self._decode(sampler(model, z, self.schedule, ts, generator=generators, callback=callback))
 
     @torch.no_grad()
     def img2img(
@@ -216,7 +219,7 @@ class LatentDiffusion:
         guidance_scale: float = 3.0,
         sampler=ddim,
         negative: list[str] | None = None,
-        generator: torch.Generator | None = None,
+        generator: Generators = None,
         noise: Tensor | None = None,
         image_context: Tensor | None = None,
         callback: Callback = None,
@@ -233,14 +236,15 @@ class LatentDiffusion:
             raise ValueError(f"strength is {strength}; expected above 0 and at most 1")
         images = self._checked(images, captions)
         condition = self._condition(captions, negative, image_context, images.shape[-2:])
-        z0 = self._encode(to_signed(images), generator)
-        eps = self._noise(len(images), images.shape[-2:], generator, noise)
+        generators = per_picture(generator, len(images))
+        z0 = self._encode(to_signed(images), generators)
+        eps = self._noise(len(images), images.shape[-2:], generators, noise)
         ts = timesteps(self.schedule, steps, self.spacing)
         ts = ts[steps - max(int(steps * strength), 1) :]
         # Start at the very step that the image was noised to.
         z = self._noised(z0, ts[0], eps)
         model = self._guided(condition, guidance_scale)
-        return self._decode(sampler(model, z, self.schedule, ts, generator=generator, callback=callback))
+        return self._decode(sampler(model, z, self.schedule, ts, generator=generators, callback=callback))
 
     @torch.no_grad()
     def inpaint(
@@ -253,7 +257,7 @@ class LatentDiffusion:
         guidance_scale: float = 3.0,
         sampler=ddim,
         negative: list[str] | None = None,
-        generator: torch.Generator | None = None,
+        generator: Generators = None,
         noise: Tensor | None = None,
         image_context: Tensor | None = None,
         callback: Callback = None,
@@ -280,8 +284,9 @@ class LatentDiffusion:
         latent_mask = F.interpolate(mask, scale_factor=1 / self.vae.config.factor)  # (B, 1, H, W) -> (B, 1, h, w)
         # What a network trained for this reads is the picture with grey (0 in [-1, 1]) for what it shall not see.
         seen = to_signed(images) * (1 - mask) if self._is_inpainting_unet() else to_signed(images)
-        z0 = self._encode(seen, generator)
-        eps = self._noise(len(images), images.shape[-2:], generator, noise)
+        generators = per_picture(generator, len(images))
+        z0 = self._encode(seen, generators)
+        eps = self._noise(len(images), images.shape[-2:], generators, noise)
         ts = timesteps(self.schedule, steps, self.spacing)
         beside = None
         if self._is_inpainting_unet():
@@ -289,7 +294,7 @@ class LatentDiffusion:
         else:
             callback = self._keep_known(z0, eps, latent_mask, ts, callback)
         model = self._guided(condition, guidance_scale, beside)
-        return self._decode(sampler(model, eps, self.schedule, ts, generator=generator, callback=callback))
+        return self._decode(sampler(model, eps, self.schedule, ts, generator=generators, callback=callback))
 
     @torch.no_grad()
     def interpolate(
@@ -300,7 +305,7 @@ class LatentDiffusion:
         steps: int = 25,
         guidance_scale: float = 3.0,
         sampler=ddim,
-        generator: torch.Generator | None = None,
+        generator: Generators = None,
         noise: Tensor | None = None,
         callback: Callback = None,
     ) -> Tensor:
@@ -318,16 +323,18 @@ class LatentDiffusion:
                 "at least 2 frames"
             )
         size = self._size_of(noise)
-        start, end = self._noise(2, size, generator, noise).split(1)
+        ends = per_picture(generator, 2)
+        start, end = self._noise(2, size, ends, noise).split(1)
+        generators = None if ends is None else children(ends[0], frames)  # of a sampler's fresh noise
         weight = torch.linspace(0, 1, frames, device=self.device)
         mixed = tuple(
-            None if ends is None else between(ends, weight)
-            for ends in self._condition(list(captions), None, None, size)
+            None if pair is None else between(pair, weight)
+            for pair in self._condition(list(captions), None, None, size)
         )
         z = slerp(start, end, weight.view(-1, 1, 1, 1))
         ts = timesteps(self.schedule, steps, self.spacing)
         model = self._guided(mixed, guidance_scale)
-        return self._decode(sampler(model, z, self.schedule, ts, generator=generator, callback=callback))
+        return self._decode(sampler(model, z, self.schedule, ts, generator=generators, callback=callback))
 
     # ── Inside ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -378,9 +385,7 @@ class LatentDiffusion:
             return self.image_size
         return noise.shape[2] * self.vae.config.factor, noise.shape[3] * self.vae.config.factor
 
-    def _noise(
-        self, batch: int, size: tuple[int, int], generator: torch.Generator | None, given: Tensor | None
-    ) -> Tensor:
+    def _noise(self, batch: int, size: tuple[int, int], generator: Generators, given: Tensor | None) -> Tensor:
         """Noise (B, 4, h, w) for images of this size: the caller's, if it fits, or freshly drawn."""
         factor = self.vae.config.factor
         unit = factor * self.unet.config.factor
@@ -391,8 +396,7 @@ class LatentDiffusion:
             )
         shape = (batch, self.vae.config.latent_channels, size[0] // factor, size[1] // factor)
         if given is None:
-            device = self.device if generator is None else generator.device
-            return torch.randn(shape, generator=generator, device=device).to(self.device)
+            return randn(shape, generator, self.device)
         if given.shape != shape or not given.isfinite().all():
             raise ValueError(f"noise has shape {tuple(given.shape)}; expected {shape}, all numbers finite")
         return given.to(self.device, torch.float32)
@@ -416,7 +420,7 @@ class LatentDiffusion:
         return self.unet.config.in_channels == 2 * self.vae.config.latent_channels + 1
 
     # The VAE has a dtype of its own, because XL's stays in float32.
-    def _encode(self, image: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _encode(self, image: Tensor, generator: Generators) -> Tensor:
         return self.vae.encode(image.to(self.vae.quant_conv.weight.dtype), generator).float()
 
     def _decode(self, z0: Tensor) -> Tensor:

@@ -22,9 +22,10 @@ from collections.abc import Callable, Iterator
 from numbers import Integral
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from tinyldm.forward_diffusion import NoiseSchedule
+from tinyldm.seeds import Generators, per_picture, randn
 
 Model = Callable[[Tensor, Tensor], Tensor]  # (z_t (B, C, h, w), t (B,)) -> prediction (B, C, h, w)
 # Nothing, or (step index, z after the step, ẑ0) -> None, or a latent that takes the place of z
@@ -158,7 +159,7 @@ def ddim(
     timesteps: Tensor,
     *,
     eta: float = 0.0,
-    generator: Generator | None = None,
+    generator: Generators = None,
     final_alpha_bar: float | None = None,
     callback: Callback = None,
 ) -> Tensor:
@@ -169,18 +170,19 @@ def ddim(
     Args:
         model: (z_t, t) -> prediction; z: (B, C, h, w) noise to start from; timesteps: (S,), falling.
         eta: share of fresh noise: 0 is deterministic, 1 is DDPM.
-        generator: of the fresh noise; one seed gives one picture.
+        generator: of the fresh noise: one, of which each picture gets a child, or a list with one per picture.
         final_alpha_bar: None takes the schedule's own.
         callback: see `Callback`; called after each step.
     Returns: z0 (B, C, h, w).
     """
     _require_finite("eta", eta, 0, 1)
+    generators = per_picture(generator, len(z))
     for i, t, alpha_bar, next_alpha_bar in _steps(schedule, timesteps, final_alpha_bar):
         z0_hat, eps_hat = _z0_and_eps(model, z, t, schedule, alpha_bar)
         sigma = eta * math.sqrt((1 - next_alpha_bar) / (1 - alpha_bar) * (1 - alpha_bar / next_alpha_bar))
-        # (The max is against rounding; without fresh noise the generator stays where it is.)
+        # (The max is against rounding.)
         z = math.sqrt(next_alpha_bar) * z0_hat + math.sqrt(max(1 - next_alpha_bar - sigma**2, 0)) * eps_hat
-        z = z + sigma * _noise(z, generator) if sigma > 0 else z
+        z = z + sigma * randn(z.shape, generators, z.device, z.dtype) if sigma > 0 else z
         z = _call_back(callback, i, z, z0_hat)
     return z
 
@@ -191,7 +193,7 @@ def ddpm(
     schedule: NoiseSchedule,
     timesteps: Tensor,
     *,
-    generator: Generator | None = None,
+    generator: Generators = None,
     final_alpha_bar: float = 1.0,
     callback: Callback = None,
 ) -> Tensor:
@@ -199,6 +201,7 @@ def ddpm(
 
     The posterior is a Gaussian between z_t and ẑ0; its noise is what makes the walk ancestral.
     """
+    generators = per_picture(generator, len(z))
     for i, t, alpha_bar, next_alpha_bar in _steps(schedule, timesteps, final_alpha_bar):
         z0_hat, _ = _z0_and_eps(model, z, t, schedule, alpha_bar)
         alpha = alpha_bar / next_alpha_bar  # of the steps that this one jumps over, together
@@ -206,7 +209,7 @@ def ddpm(
             1 - alpha_bar
         )
         variance = (1 - next_alpha_bar) / (1 - alpha_bar) * (1 - alpha)
-        z = mean + math.sqrt(variance) * _noise(z, generator) if variance > 0 else mean
+        z = mean + math.sqrt(variance) * randn(z.shape, generators, z.device, z.dtype) if variance > 0 else mean
         z = _call_back(callback, i, z, z0_hat)
     return z
 
@@ -217,7 +220,7 @@ def euler(
     schedule: NoiseSchedule,
     timesteps: Tensor,
     *,
-    generator: Generator | None = None,
+    generator: Generators = None,
     final_alpha_bar: float = 1.0,
     callback: Callback = None,
 ) -> Tensor:
@@ -240,7 +243,7 @@ def dpm_solver_pp(
     schedule: NoiseSchedule,
     timesteps: Tensor,
     *,
-    generator: Generator | None = None,
+    generator: Generators = None,
     final_alpha_bar: float = 1.0,
     callback: Callback = None,
 ) -> Tensor:
@@ -293,12 +296,6 @@ def _z0_and_eps(model: Model, z: Tensor, t: Tensor, schedule: NoiseSchedule, alp
     """Ask the model once; read its prediction as (ẑ0, ε̂)."""
     output = model(z, t.to(z.device).expand(len(z)))
     return schedule.prediction.to_z0(output, z, alpha_bar), schedule.prediction.to_eps(output, z, alpha_bar)
-
-
-def _noise(z: Tensor, generator: Generator | None) -> Tensor:
-    # Drawn where the generator lives, so that a CPU seed gives the same picture on every device.
-    device = z.device if generator is None else generator.device
-    return torch.randn(z.shape, generator=generator, device=device, dtype=z.dtype).to(z.device)
 
 
 def _half_log_snr(alpha_bar: float) -> float:

@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinyldm.resblock import ResBlock, Upsample, require_groups, require_match
+from tinyldm.seeds import Generators, randn
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,13 @@ class DiagonalGaussian:
         """(B, C, h, w): σ = exp(½ log σ²). The half matters: without it this would be the variance."""
         return torch.exp(0.5 * self.logvar)
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """μ + σ ε with ε ~ N(0, 1): the reparameterisation, so that gradients reach both μ and σ."""
-        # Drawn where the generator lives, so that a CPU seed gives the same latent on every device.
-        device = self.mean.device if generator is None else generator.device
-        eps = torch.randn(self.mean.shape, generator=generator, device=device, dtype=self.mean.dtype)
-        return self.mean + self.std * eps.to(device=self.mean.device)
+    def reparameterize(self, eps: Tensor) -> Tensor:
+        """μ + σ ε: a sample where ε ~ N(0, 1), written so that gradients reach both μ and σ. (B, C, h, w)."""
+        return self.mean + self.std * eps
+
+    def sample(self, generator: Generators = None) -> Tensor:
+        """A random latent, (B, C, h, w). generator: see `seeds`; each image's ε comes from its own."""
+        return self.reparameterize(randn(self.mean.shape, generator, self.mean.device, self.mean.dtype))
 
     def mode(self) -> Tensor:
         """The most likely latent: the mean."""
@@ -251,7 +253,7 @@ class VAE(nn.Module):
         self._check(image, "image", self.config.image_channels, self.config.factor)
         return DiagonalGaussian(self.quant_conv(self.encoder(image)))
 
-    def encode(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def encode(self, image: Tensor, generator: Generators = None) -> Tensor:
         """image (B, 3, H, W) in [-1, 1] -> z0 (B, 4, H/8, W/8), scaled to about unit variance.
 
         With `to_signed` before it, this is the article's 0.18215 × E(2x - 1).

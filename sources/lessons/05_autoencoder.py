@@ -418,7 +418,8 @@ def seed():
     return torch.Generator().manual_seed(0)
 
 
-print(confirm_equal(sample(moments, seed()), package.DiagonalGaussian(moments).sample(seed())))
+one = moments[:1]     # the package takes a list of generators, one per image
+print(confirm_equal(sample(one, seed()), package.DiagonalGaussian(one).sample([seed()])))
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>

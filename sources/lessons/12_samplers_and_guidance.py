@@ -360,14 +360,14 @@ def ask(network):
     return estimate
 
 
-z_T = torch.randn(3, 4, 8, 8, generator=seed).to(DEVICE)
-context = torch.randn(3, 32, 128, generator=seed).to(DEVICE)
+z_T = torch.randn(1, 4, 8, 8, generator=seed).to(DEVICE)
+context = torch.randn(1, 32, 128, generator=seed).to(DEVICE)
 network = lambda z, t: model.unet(z, t, context)     # noqa: E731  (a network with its caption built in)
 
 for package, step in ((tinyldm.ddim, ddim_step), (tinyldm.euler, euler_step), (tinyldm.dpm_solver_pp, dpm_solver_pp()),
                       (tinyldm.ddpm, ddpm(torch.Generator().manual_seed(7)))):
     theirs = package(network, z_T, model.schedule, tinyldm.timesteps(model.schedule, 6),
-                     generator=torch.Generator().manual_seed(7))
+                     generator=[torch.Generator().manual_seed(7)])     # a list: one per picture
     print(f"{package.__name__:14}", confirm_equal(walk(ask(network), z_T, trailing(6), step), theirs, tolerance=1e-4))
 
 # %% [markdown]

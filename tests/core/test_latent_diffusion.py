@@ -60,12 +60,13 @@ def test_generate_with_every_sampler(small_model, sampler):
 def test_generate_is_its_parts_put_together(small_model):
     """Noise, context, guidance, timesteps, sampler, decoder: by hand."""
     model = small_model
-    noise = torch.randn(2, 4, 4, 4, generator=seeded(3))
+    noise = torch.cat([torch.randn(1, 4, 4, 4, generator=seeded(seed)) for seed in (3, 4)])
     with torch.no_grad():
         denoiser = guided(model.unet, model.encode_text(TWO), model.encode_text([""]), 3.0)
         z0 = ddim(denoiser, noise, model.schedule, timesteps(model.schedule, 5))
         expected = ((model.vae.decode(z0) + 1) / 2).clamp(0, 1)
-    assert torch.allclose(model.generate(TWO, steps=5, guidance_scale=3.0, generator=seeded(3)), expected, atol=1e-5)
+    generators = [seeded(3), seeded(4)]
+    assert torch.allclose(model.generate(TWO, steps=5, guidance_scale=3.0, generator=generators), expected, atol=1e-5)
     assert torch.allclose(model.generate(TWO, steps=5, guidance_scale=3.0, noise=noise), expected, atol=1e-5)
 
 

@@ -46,6 +46,11 @@ def start() -> Tensor:
     return torch.randn(2, 4, 6, 5, generator=torch.Generator().manual_seed(11))
 
 
+def generators() -> list[torch.Generator]:
+    """One generator per latent of `start`, the form that means the same here and in diffusers."""
+    return [torch.Generator().manual_seed(seed) for seed in (5, 6)]
+
+
 def run_diffusers(scheduler, z: Tensor, steps: int, in_sigma: bool = False, **options) -> Tensor:
     """diffusers' own loop. Euler's latents are x = z / √ᾱ, so z = x / √(σ² + 1)."""
     scheduler.set_timesteps(steps)
@@ -129,16 +134,9 @@ def test_ddim(steps, eta, prediction):
         set_alpha_to_one=False,
         clip_sample=False,
     )
-    expected = run_diffusers(theirs, start(), steps, eta=eta, generator=torch.Generator().manual_seed(5))
+    expected = run_diffusers(theirs, start(), steps, eta=eta, generator=generators())
     schedule = sd_schedule(prediction, final_is_first=True)
-    ours = ddim(
-        model,
-        start(),
-        schedule,
-        timesteps(schedule, steps, leading),
-        eta=eta,
-        generator=torch.Generator().manual_seed(5),
-    )
+    ours = ddim(model, start(), schedule, timesteps(schedule, steps, leading), eta=eta, generator=generators())
     assert sd.relative(ours, expected) < TOLERANCE
 
 
@@ -166,11 +164,9 @@ def test_ddpm(steps, spacing, prediction):
         clip_sample=False,
         variance_type="fixed_small",
     )
-    expected = run_diffusers(theirs, start(), steps, generator=torch.Generator().manual_seed(5))
+    expected = run_diffusers(theirs, start(), steps, generator=generators())
     schedule = sd_schedule(prediction, final_is_first=False)
-    ours = ddpm(
-        model, start(), schedule, timesteps(schedule, steps, spacing), generator=torch.Generator().manual_seed(5)
-    )
+    ours = ddpm(model, start(), schedule, timesteps(schedule, steps, spacing), generator=generators())
     assert sd.relative(ours, expected) < TOLERANCE
 
 

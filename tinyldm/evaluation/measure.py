@@ -214,8 +214,8 @@ def generate(
     context: Tensor | None = None,
 ) -> Tensor:
     """A picture for each caption: (N, 3, 64, 64) uint8. With `context`, images (N, 3, 64, 64) uint8 are read too."""
-    pictures = []
-    for number, part in enumerate(batches(len(captions), settings.batch, what, settings)):
+    pictures, generator = [], generator_at(settings.seed, 0)
+    for part in batches(len(captions), settings.batch, what, settings):
         seen = None if context is None else model.encode_image(to_float(context[part.start : part.stop]))
         pictures.append(
             to_bytes(
@@ -224,7 +224,7 @@ def generate(
                     steps=settings.steps,
                     guidance_scale=settings.guidance_scale,
                     sampler=settings.sampler,
-                    generator=generator_at(settings.seed, number),
+                    generator=generator,
                     image_context=seen,
                 )
             )

@@ -137,7 +137,8 @@ def draw(cache: Cache, index: Tensor, scale: float, T: int, settings: UnetSettin
     generator = generator_at(settings.seed, step, device)
     # The kind of the batch is drawn on the CPU: asking a GPU for one number would make both wait.
     with_image = torch.rand(1, generator=generator_at(settings.seed, step)).item() < settings.image_context
-    z0 = scale * DiagonalGaussian(cache.moments[index].float()).sample(generator)
+    posterior = DiagonalGaussian(cache.moments[index].float())
+    z0 = scale * posterior.reparameterize(torch.randn(posterior.mean.shape, generator=generator, device=device))
     t = torch.randint(T, (B,), generator=generator, device=device)
     eps = torch.randn(z0.shape, generator=generator, device=device)
     wording = torch.randint(cache.caption.shape[1], (B,), generator=generator, device=device)

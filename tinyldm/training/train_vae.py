@@ -120,7 +120,8 @@ def reconstruct(vae: VAE, original: Tensor, generator: torch.Generator) -> tuple
     posterior = vae.posterior(original)
     # Under autocast the moments are bfloat16, too coarse for exp() and for the KL.
     posterior = DiagonalGaussian(torch.cat([posterior.mean, posterior.logvar], dim=1).float())
-    z0 = vae.config.scale * posterior.sample(generator)
+    eps = torch.randn(posterior.mean.shape, generator=generator, device=generator.device)
+    z0 = vae.config.scale * posterior.reparameterize(eps.to(original.device))
     return vae.decode(z0).float(), posterior.kl().mean()
 
 
