@@ -9,10 +9,10 @@
 #
 # **You will be able to**
 # - work out attention with pen and paper, and write it with heads;
-# - turn a feature map into queries, one a pixel, without scrambling it;
+# - turn a feature map into queries, one per pixel, without scrambling it;
 # - say what keys and values do, and why there are two projections;
-# - build a SpatialTransformer that is equal to Stable Diffusion's;
-# - draw where in a picture each word was read.
+# - build a SpatialTransformer that equals Stable Diffusion's;
+# - show where in a picture each word was read.
 
 # %%
 import math
@@ -38,7 +38,8 @@ print("This lesson runs on", DEVICE.type)
 # ## Where we are
 #
 # The ResBlock knows the time and sees 5 × 5 pixels. It cannot do two things: let the left half of a picture know what
-# the right half does, and read a caption. Both are the same operation, *attention*; only who is asked differs.
+# the right half does, and read a caption. Both are the same operation, *attention*; the only difference is who is
+# asked.
 
 # %%
 show_model_map("SpatialTransformer", "text encoder")
@@ -46,14 +47,14 @@ show_model_map("SpatialTransformer", "text encoder")
 # %% [markdown]
 # ## Attention on six numbers
 #
-# Think of asking around in a room. Everybody has a question (*query*), wears a badge that says what they know about
-# (*key*), and has something to say (*value*). You compare your question with all badges, and take a mixture of what
-# is said: much from those who match, little from the others.
+# Imagine a room full of people asking around. Everybody has a question (*query*), wears a badge that says what they
+# know about (*key*), and has something to say (*value*). You compare your question with all badges, and take a mixture
+# of what is said: much from those who match, little from the others.
 #
 # $$ \operatorname{attention}(q, k, v) = \operatorname{softmax}\!\Big(\frac{q k^\top}{\sqrt d}\Big)\, v $$
 #
-# (Vaswani et al. 2017, eq. 1.) $q$ (`q`) has a row for each who asks, $k$ and $v$ (`k`, `v`) have one for each who
-# answers; each row is $d$ (`d`) numbers wide. The softmax is taken over each row of $q k^\top$.
+# (Vaswani et al. 2017, eq. 1.) $q$ (`q`) has one row for each person who asks, $k$ and $v$ (`k`, `v`) have one for each
+# person who answers; each row is $d$ (`d`) numbers wide. The softmax is taken over each row of $q k^\top$.
 
 # %% [markdown]
 # Three people, two numbers each: a 3 × 2 tensor. To begin with, let everybody's query, key and value be the same two
@@ -62,14 +63,14 @@ show_model_map("SpatialTransformer", "text encoder")
 # $$ A = (2, 0), \qquad B = (0, 2), \qquad C = (1.5, 1.5) $$
 #
 # > **Predict.** The score of a pair is the dot product of query and key (multiply number by number, then add). Whom
-# > does $A$ listen to most? Does $B$ listen more to $A$ or to $C$? And $C$: to itself, or equally to all?
+# > does $A$ listen to most? Does $B$ listen more to $A$ or to $C$? And $C$: mostly to itself, or equally to all?
 
 # %%
 x = torch.tensor([[2.0, 0.0], [0.0, 2.0], [1.5, 1.5]])     # (3, 2)
 q = k = v = x
 scores = q @ k.T / math.sqrt(2)                             # (3, 3): row = who asks, column = who answers
 weights = scores.softmax(dim=-1)                            # each row sums to 1
-mixed = weights @ v                                         # (3, 2): what each takes away
+mixed = weights @ v                                         # (3, 2): what each of them hears
 
 fig, axes = plt.subplots(1, 3, figsize=(9.2, 2.9))
 for ax, values, name in ((axes[0], scores, "scores"), (axes[1], weights, "weights: each row sums to 1")):
@@ -91,24 +92,24 @@ plots.show(fig, "Left and middle: 3 by 3 tables of scores and of weights. A give
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# $A$ listens most to itself ($2\cdot2 + 0\cdot0 = 4$), then to $C$ (3), hardly to $B$ (0): they have nothing in
-# common. $B$ prefers $C$ to $A$ in the same way. $C$ scores 4.5 with itself and 3 with both others. (The left table
-# shows these products divided by $\sqrt 2$; why they are divided comes next.)
+# $A$ listens most to itself ($2\cdot2 + 0\cdot0 = 4$), then to $C$ (3), and hardly to $B$ (0): they have nothing in
+# common. In the same way, $B$ prefers $C$ to $A$. $C$ scores 4.5 with itself and 3 with both others. (The left table
+# shows these products divided by $\sqrt 2$; the reason comes next.)
 # </details>
 #
-# Attention has moved each point towards those that it resembles. Two sizes are worth noting: the scores are (who
-# asks) × (who answers), and the result has one row for each who *asks*. Nothing depends on there being three people.
+# Attention has moved each point towards those that it resembles. Note two sizes: the scores are (who asks) × (who
+# answers), and the result has one row for each person who *asks*. Nothing depends on there being three people.
 
 # %% [markdown]
 # ## Why divide by √d?
 #
 # A score is a sum of $d$ products. If all numbers are independent, with mean 0 and variance 1, each product has
-# variance 1 and the score has variance $d$: the longer the vectors, the wilder the scores. Softmax of wild scores is
-# nearly "the winner takes it all". There a small change of a score changes no weight, so there is hardly a gradient to
-# learn by.
+# variance 1 and the score has variance $d$: the longer the vectors, the larger the scores. The softmax of large scores
+# is nearly "winner takes all". There, a small change in a score changes no weight, so there is hardly a gradient to
+# learn from.
 #
-# > **Predict.** 64 random keys. How much of the attention does the winner get at $d = 4$, without the root? At $d =
-# > 256$?
+# > **Predict.** There are 64 random keys. How much of the attention does the winner get at $d = 4$, without the root?
+# > And at $d = 256$?
 
 # %%
 def winners_share(d, scale):
@@ -129,20 +130,20 @@ plots.show(fig, "The largest of 64 attention weights between random vectors, ove
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# About 0.3 at $d = 4$ and 0.9 at $d = 256$, of 64 random keys. With the root it is 0.1 at every width.
+# About 0.3 at $d = 4$ and 0.9 at $d = 256$. With the root it is 0.1 at every width.
 # </details>
 
 # %% [markdown]
 # ## Projections and heads
 #
-# So far query, key and value were one and the same. In a network each is a *learnt* linear map of its input: what I
-# ask for need not be what I am. And one question is too few; a pixel may want to know about colour *and* about edges.
-# So the width $C$ (`C`, the number of channels) is split into `heads` questions of $d = C /$ `heads` numbers, each with
-# attention of its own. At the end they are laid side by side again, and one more linear map (`to_out`) mixes them.
+# So far query, key and value were the same. In a network each is a *learnt* linear map of its input: what I ask for
+# need not be what I am. And one question is not enough; a pixel may want to know about colour *and* about edges. So the
+# width $C$ (`C`, the number of channels) is split into `heads` questions of $d = C /$ `heads` numbers, each with its
+# own attention. At the end they are concatenated again, and one more linear map (`to_out`) mixes them.
 
 # %% [markdown]
-# `context` is who answers. If it is `None`, the askers ask each other. In the shapes, $B$ (`B`) is the number of
-# pictures, $N$ (`N`) of those who ask, $L$ (`L`) of those who answer.
+# `context` is who answers. If it is `None`, those who ask also answer. In the shapes, $B$ (`B`) is the number of
+# pictures, $N$ (`N`) the number of those who ask, $L$ (`L`) of those who answer.
 
 # %%
 class Attention(nn.Module):
@@ -174,16 +175,16 @@ x, context = torch.randn(2, 100, 32, device=DEVICE), torch.randn(2, 7, 24, devic
 print(confirm_equal(mine(x, context), theirs(x, context)))
 
 # %% [markdown]
-# Yours forms the table of weights; the package's calls `F.scaled_dot_product_attention`, which gives the same numbers
-# without ever storing the table. (How much that saves, we shall see.)
+# Yours builds the table of weights; the package's calls `F.scaled_dot_product_attention`, which gives the same numbers
+# without ever storing the table. (We shall see how much that saves.)
 
 # %% [markdown]
-# ## One query a pixel
+# ## One query per pixel
 #
-# A feature map has shape `(B, C, H, W)`, attention wants `(B, N, C)`. Each *pixel* becomes a query, and its $C$
-# channels become the query's numbers.
+# A feature map has the shape `(B, C, H, W)`; attention wants `(B, N, C)`. Each *pixel* becomes a query, and its $C$
+# channels become the numbers of the query.
 #
-# > **Predict.** A feature map of shape (128, 32, 32). How many queries, and how wide?
+# > **Predict.** A feature map has the shape (128, 32, 32). How many queries are there, and how wide are they?
 
 # %%
 x = torch.randn(1, 128, 32, 32)
@@ -193,7 +194,7 @@ print(f"{tuple(x.shape[1:])} becomes {queries.shape[1]} queries of {queries.shap
 # %% [markdown]
 # The `transpose` matters. `x.reshape(B, H * W, C)` gives the *same shape*, raises no error, and cuts the numbers in
 # the wrong places: memory holds all of channel 0, then all of channel 1 …, so three neighbours in *one* channel become
-# the "colour" of a pixel. If a shape can be right by accident, look at a picture:
+# the "colour" of a pixel. When a shape can be right by accident, look at a picture:
 
 # %%
 photo = photograph(64)[None]                                   # (1, 3, 64, 64) in [0, 1]
@@ -207,23 +208,23 @@ def as_picture(pixels):
 
 
 fig = plots.image_grid([as_picture(right), as_picture(wrong)], ["flatten, transpose", "reshape only"], size=2.2)
-plots.show(fig, "The flower after flattening and drawing each query as the colour of its pixel. With the "
+plots.show(fig, "The flower after flattening, with each query shown as the colour of its pixel. With the "
            "transpose it is the flower; with reshape alone it is nine small grey flowers in three rows.")
 
 # %% [markdown]
 # ## Self-attention: every pixel asks all pixels
 #
-# No training is needed to see what it can do. Let queries and keys be the pixels' colours, a little sharpened. Pick
-# one pixel (the cross; pixels are counted row by row, 32 in each): which pixels answer it? The brighter, the larger the
-# weight.
+# It takes no training to see what this can do. Let queries and keys be the pixels' colours, slightly sharpened. Pick
+# one pixel (the cross; pixels are counted row by row, 32 in each): which pixels answer it? The brighter a pixel, the
+# larger its weight.
 
 # %%
 small = F.interpolate(photo, size=(32, 32), mode="area")       # (1, 3, 32, 32)
 colours = small.flatten(2).transpose(1, 2)[0]                  # (1024, 3)
-asking = F.normalize(colours - colours.mean(0), dim=1) * 4     # direction of the colour; 4 makes it choosy
+asking = F.normalize(colours - colours.mean(0), dim=1) * 4     # direction of the colour; 4 makes it selective
 
 
-def answers(ax, pixel):
+def plot_answers(ax, pixel):
     weights = (asking @ asking[pixel]).softmax(0).reshape(32, 32)
     plots.plot_image(ax, weights / weights.max(), f"pixel {pixel}")
     ax.plot(pixel % 32, pixel // 32, "+", color=plots.ORANGE, markersize=12, markeredgewidth=2.5)
@@ -231,23 +232,23 @@ def answers(ax, pixel):
 
 fig, ax = plt.subplots(figsize=(2.2, 2.3))
 plots.plot_image(ax, small[0], "32 × 32 pixels")
-plots.show(fig, "The flower, reduced to 32 by 32 pixels: orange petals on a dark green ground.")
-widgets.dial(answers, {"pixel": range(1024)}, strip=[{"pixel": p} for p in (432, 530, 100, 980)],
-             alt="Four maps of whom one pixel listens to. Asked from the red centre, the centre lights up; asked "
-                 "from an orange petal beside it, a ring around the centre; asked from the bluish ground at the upper "
-                 "left, the bluish ground on all sides; asked from the second flower at the lower edge, that flower "
-                 "and, far away, the outer petals of the first.")
+plots.show(fig, "The flower, reduced to 32 by 32 pixels: orange petals on a dark green background.")
+widgets.dial(plot_answers, {"pixel": range(1024)}, strip=[{"pixel": p} for p in (432, 530, 100, 980)],
+             alt="Four maps of the pixels that one pixel listens to. Asked from the red centre, the centre lights up; "
+                 "asked from an orange petal next to it, a ring around the centre; asked from the bluish background at "
+                 "the upper left, the bluish background on all sides; asked from the second flower at the lower edge, "
+                 "that flower and, far away, the outer petals of the first.")
 
 # %% [markdown]
-# Look at the last one: a petal of the *second* flower, at the lower edge, listens to the outer petals of the first,
-# in one step and across the whole picture. No chain of 5 × 5 patches is needed. That is what self-attention adds to
-# convolutions: one look at everything that is *alike*, wherever it is.
+# Look at the last map: a petal of the *second* flower, at the lower edge, listens to the outer petals of the first, in
+# one step and across the whole picture. No chain of 5 × 5 patches is needed. That is what self-attention adds to
+# convolutions: one look at everything that is *similar*, wherever it is.
 
 # %% [markdown]
 # ## Cross-attention: every pixel asks the words
 #
-# Now let others answer: the *words*. Suppose three of them, with keys that say which colour they are about. Nothing
-# else changes, only keys and values now come from the `context`. The weights table is 1024 pixels × 3 words.
+# Now let others answer: the *words*. Suppose there are three, with keys that say which colour they stand for. Only one
+# thing changes: keys and values come from the `context`. The table of weights is 1024 pixels × 3 words.
 
 # %%
 words = ("orange", "green", "dark")
@@ -258,28 +259,28 @@ weights = scores.softmax(-1)                                                    
 maps = [weights[:, i].reshape(32, 32) for i in range(3)]
 fig = plots.image_grid([small[0], *maps], ["picture", *(f"“{word}”" for word in words)], size=1.9)
 plots.show(fig, "The flower, and three maps of how much each pixel listens to the words orange, green and dark: "
-           "orange covers the petals, green and dark share the ground.")
+           "orange covers the petals, green and dark share the background.")
 
 # %% [markdown]
 # That is all there is to "a pixel reads a word". (The score here is minus the squared distance, $2\,q\cdot k -
-# \lVert k\rVert^2$ and a term that is the same for all words: a product that does not favour long keys. By the product
-# alone the short key of "dark" would lose everywhere.)
+# \lVert k\rVert^2$ plus a term that is the same for all words: a product that does not favour long keys. With the plain
+# product, the short key of "dark" would lose everywhere.)
 #
-# So what are the *values* for? The key decides **who is heard**, the value **what is said**. They come from one word
-# through two different learnt maps. Let us exploit it: keep the keys, and let "orange" *say* blue.
+# So what are the *values* for? The key decides **who is heard**, the value **what is said**. Both come from one word,
+# through two different learnt maps. We can exploit that: keep the keys, and let "orange" *say* blue.
 
 # %%
 says = {"its own colours": keys, "“orange” says blue": torch.tensor([[0.20, 0.45, 0.95], *keys[1:].tolist()])}
 repainted = [(weights @ values).T.reshape(3, 32, 32) for values in says.values()]
 
 fig = plots.image_grid([small[0], *repainted], ["picture", *says], size=1.9)
-plots.show(fig, "The flower, and two pictures painted only with three values, mixed by the attention weights. "
+plots.show(fig, "The flower, and two pictures painted with only three values, mixed by the attention weights. "
            "With the words' own colours it is a flat orange flower; when the word orange says blue, the same "
            "flower is blue.")
 
 # %% [markdown]
 # The same petals, found by the same key, painted with another value. In a trained network both maps are learnt: a word
-# can be found by one thing, and deliver another, whatever helps the next layer to draw.
+# can be found by one property and deliver another, whatever helps the next layer.
 
 # %% [markdown]
 # ## With no context, self-attention
@@ -295,9 +296,9 @@ except ValueError as error:
     print(error)
 
 # %% [markdown]
-# It fails: the pixels would have to answer, and `to_k` expects 768 numbers. So in Stable Diffusion "no caption" is
-# not the absence of a context; it is the encoding of the *empty* caption. The default exists in the code, and works
-# only where the two widths are equal.
+# It fails: the pixels would have to answer, and `to_k` expects 768 numbers. So in Stable Diffusion "no caption" is not
+# the absence of a context; it is the encoding of the *empty* caption. The default exists in the code, and only works
+# if the two widths are equal.
 
 # %% [markdown]
 # ## The rest of the block: GEGLU
@@ -306,11 +307,11 @@ except ValueError as error:
 #
 # $$ \operatorname{GEGLU}(x) = (x W) \odot \operatorname{GELU}(x V) $$
 #
-# (Shazeer 2020, eq. 6; there without biases, and with the letters exchanged.) $W$ and $V$ are learnt matrices, both
-# halves of one linear layer in the code, and $\odot$ multiplies number by number. The first half, the *value* (another
-# one than attention's), is multiplied by the second, the *gate*, after the gate has passed a GELU:
-# $\operatorname{GELU}(g) = g\,\Phi(g)$, where $\Phi$ is the normal distribution's share below $g$. Well below 0 that
-# is almost 0, well above 0 it is almost $g$ itself: shut on the left, the wider open the further right.
+# (Shazeer 2020, eq. 6; there without biases, and with the letters swapped.) $W$ and $V$ are learnt matrices, both
+# halves of one linear layer in the code, and $\odot$ multiplies number by number. The first half, the *value* (not that
+# of attention), is multiplied by the second, the *gate*, after the gate has passed a GELU:
+# $\operatorname{GELU}(g) = g\,\Phi(g)$, where $\Phi$ is the cumulative normal distribution. Well below 0 it is almost
+# 0, well above 0 almost $g$ itself: the gate is shut on the left, and opens further to the right.
 
 # %%
 class FeedForward(nn.Module):
@@ -338,13 +339,13 @@ plots.show(fig, "Left: a heat map of value times GELU of gate: the left half, wi
 # %% [markdown]
 # ## Put together
 #
-# A *transformer block* does the three in turn: ask the other pixels, ask the words, think (the feed-forward part).
-# Each first normalises its input (LayerNorm: mean 0 and variance 1 within each vector; "pre-LN", as the norm comes
-# before), and adds its result to what came in.
+# A *transformer block* does three things in turn: ask the other pixels, ask the words, think (the feed-forward part).
+# Each first normalises its input (LayerNorm: mean 0 and variance 1 within each vector; "pre-LN", because the norm comes
+# first), and adds its result to its input.
 #
 # Around it, the *SpatialTransformer* turns a feature map into a sequence of pixels and back, between two more
-# projections, and adds the feature map that came in. It holds a list of blocks, here of one; Stable Diffusion XL has
-# up to ten.
+# projections, and adds its own input at the end. It holds a list of blocks, here only one; Stable Diffusion XL has up
+# to ten.
 
 # %%
 class TransformerBlock(nn.Module):
@@ -401,14 +402,14 @@ with torch.no_grad():
 # %% [markdown]
 # Not at all! There is no "left" and no "above" in it: a transformer over pixels treats them as a bag. Language models
 # add position embeddings; this one has none. How then can a model learn "a circle *above* a square"? From the
-# convolutions around it. They pad the border with zeros, and from the border a sense of place seeps inwards (Islam et
-# al. 2020).
+# convolutions around it. They pad the border with zeros, and from the border a sense of position seeps inwards (Islam
+# et al. 2020).
 
 # %% [markdown]
 # ## What it costs
 #
-# The table of weights has a number for each pair. Twice the side, four times the pixels, *sixteen* times the pairs.
-# Here it is for one picture and one head, in memory of 4 bytes a number.
+# The table of weights has one number for each pair. Twice the side means four times the pixels and *sixteen* times the
+# pairs. Here is its memory for one picture and one head, at 4 bytes per number.
 
 # %%
 sides = torch.tensor([8, 16, 32, 64, 128, 256, 512])
@@ -416,7 +417,7 @@ gigabytes = 4 * sides.double() ** 4 / 1e9
 
 fig, ax = plt.subplots(figsize=plots.WIDE)
 ax.plot(sides, gigabytes, "o-", color=plots.BLUE)
-for side, text, place in ((8, "tiny's latent: 16 KB", (10, -13)), (64, "Stable Diffusion's latent: 67 MB", (8, -12)),
+for side, text, place in ((8, "the tiny latent: 16 KB", (10, -13)), (64, "Stable Diffusion's latent: 67 MB", (8, -12)),
                           (512, "512 × 512 pixels: 275 GB", (-12, -2))):
     ax.annotate(text, (side, 4 * side**4 / 1e9), textcoords="offset points", xytext=place,
                 ha="left" if side < 500 else "right")
@@ -428,19 +429,19 @@ plots.show(fig, "Memory of one attention table over the side of the feature map,
            "line: 16 kilobytes at 8 by 8, 67 megabytes at 64 by 64, 275 gigabytes at 512 by 512 pixels.")
 
 # %% [markdown]
-# That is what the package saves by not storing the table. The *work* remains, for each number of the table is still
-# computed, and it grows as steeply. There is the reason for *latent* diffusion in one line: on 512 × 512 pixels
+# This is what the package saves by not storing the table. The *work* remains, because each number of the table is still
+# computed, and it grows just as steeply. This is the reason for *latent* diffusion in one line: on 512 × 512 pixels
 # self-attention is out of reach; on the latent, an eighth as large on each side, it is $8^4 = 4096$ times cheaper.
 
 # %% [markdown]
 # ## Where was each word read?
 #
-# Enough of toys: the trained model. While it makes a picture we record the weights of all its cross-attentions
-# (`capture_attention`), and draw for each word how much each place listened to it: the mean over heads, steps and the
-# three layers of 8 × 8 pixels. (The other four see 4 × 4.) The tokenizer puts a start mark before the words, and an
-# end mark and padding after them, up to 32: so word `i` is column `1 + i`.
+# Enough of toys: now the trained model. While it makes a picture we record the weights of all its cross-attentions
+# (`capture_attention`), and show for each word how much each position listened to it: the mean over heads, steps and
+# the three layers of 8 × 8 pixels. (The other four layers have 4 × 4.) The tokenizer puts a start mark before the
+# words, and an end mark and padding after them, up to 32: so word `i` is column `1 + i`.
 #
-# > **Predict.** Where will "circle" be read? Where "above"? And "red", and "white", the word of the ground?
+# > **Predict.** Where will "circle" be read? Where "above"? And "red", and "white", the word for the background?
 
 # %%
 CAPTION = "a large red circle above a large blue square on white"
@@ -457,14 +458,14 @@ pieces = tokenizer.convert_ids_to_tokens(tokenizer(CAPTION)["input_ids"])[1:-1] 
 pieces = [piece.replace("</w>", "") for piece in pieces]
 
 # %%
-def word_over_image(ax, word, step):
+def plot_word(ax, word, step):
     """The image, darkened where the word was not read, at one step (0 is the noisiest)."""
     place = word_maps[step, :, 1 + word].reshape(1, 1, 8, 8)
     strength = F.interpolate(place / place.max(), size=image.shape[1:], mode="bilinear")[0]
     plots.plot_image(ax, image.cpu() * (0.12 + 0.88 * strength), f"{pieces[word]}, step {step}")
 
 
-def mean_over_steps(ax, word):
+def plot_word_mean(ax, word):
     place = word_maps.mean(0)[:, 1 + word].reshape(1, 1, 8, 8)
     strength = F.interpolate(place / place.max(), size=image.shape[1:], mode="bilinear")[0]
     plots.plot_image(ax, image.cpu() * (0.12 + 0.88 * strength), pieces[word])
@@ -473,87 +474,85 @@ def mean_over_steps(ax, word):
 fig, axes = plt.subplots(2, 6, figsize=(9, 3.3))
 plots.plot_image(axes[0, 0], image.cpu(), "the picture")
 for word, ax in zip(range(len(pieces)), list(axes.flat)[1:]):
-    mean_over_steps(ax, word)
+    plot_word_mean(ax, word)
 for ax in axes.flat:
     plots.hide_axes(ax)
 plots.show(fig, f"The picture made from the caption “{CAPTION}”, and the same picture once for each word, bright "
-           "where that word was read most. “circle” and “above” light up at the circle, “square” at the square, both "
-           "on an almost dark picture; under the other words, colours and ground among them, nearly the whole "
-           "picture is more or less bright.")
+           "where that word was read most. “circle” lights up at the circle, “square” at the square; under the other "
+           "words, colours and background among them, large parts of the picture are more or less bright.")
 
 maps = word_maps / word_maps.norm(dim=1, keepdim=True)                  # each map as a vector of length 1
 alike = (maps[0] * maps[-1]).sum(0)                                     # cosine of the first step and the last
 print("First and last step alike:", ", ".join(f"{pieces[i]} {alike[1 + i]:.2f}" for i in (3, 4, 8)))
-print(f"Read at the start mark: {word_maps.mean((0, 1))[0]:.0%}, at the end marks and the filling: "
+print(f"For comparison, at the last step: circle and square {(maps[-1, :, 4] * maps[-1, :, 9]).sum():.2f}, "
+      f"circle and an even map {maps[-1, :, 4].mean() * 8:.2f}")
+print(f"Read at the start mark: {word_maps.mean((0, 1))[0]:.0%}, at the end marks and the padding: "
       f"{word_maps.mean((0, 1))[1 + len(pieces):].sum():.0%}")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# "circle" is read at the circle, and so is "above": it says something about the circle. "square" is read at the
-# square. But "red", "blue" and "white" are read nearly everywhere, "white" no more on the ground than elsewhere!
-# The word is not the only place where its meaning is: each token has seen all tokens before it (lesson 09), so
-# "circle" may well carry "red", and the marks after the last word the whole sentence.
+# "circle" is read at the circle, and often "above" is, too: it says something about the circle. "square" is read at the
+# square. But "red", "blue" and "white" are read in many places, "white" not only in the background! A word is not the
+# only place that holds its meaning: each token has seen all tokens before it (lesson 09), so "circle" may well carry
+# "red", and the marks after the last word the whole sentence.
 # </details>
 
 # %% [markdown]
-# Each map is scaled to its own maximum: compare places within a map, not brightness between maps. The last line that
-# was printed says how much there is to compare: half of all attention goes to the marks and the padding, not to a word.
-# This is one caption and one seed; white was taken because on a dark ground a map cannot be seen.
+# Each map is scaled to its own maximum: compare positions within a map, not brightness between maps. The last printed
+# line says how much the maps leave out: a large share of all attention goes to the marks and the padding, not to a
+# word. This is one caption and one seed; its background is white because on a dark one you could not see the map.
 
 # %% [markdown]
-# Are the nouns at their places from the beginning? The numbers printed above say: nearly. (1 would be the same map;
-# "circle" and "square" at the last step are only 0.19 alike, "circle" and a map that is equal everywhere 0.56.)
-# The strip draws the map of "circle" at four steps over the *finished* picture. In a running notebook, turn both
-# dials:
+# Are the nouns in their places from the beginning? Compare the numbers printed above; 1 would be the same map. The
+# strip shows the map of "circle" at four steps over the *finished* picture. In a running notebook, turn both dials:
 
 # %%
-widgets.dial(word_over_image, {"word": range(len(pieces)), "step": range(20)},
+widgets.dial(plot_word, {"word": range(len(pieces)), "step": range(20)},
              strip=[{"word": 3, "step": s} for s in (0, 5, 10, 19)],
              alt=f"Where the word “{pieces[3]}” was read at four steps, from the noisiest to the last: at the place "
-                 "where the circle will be, from the first step on, and more closely at the last.")
+                 "where the circle will be, from the first steps on, and more precisely at the last.")
 
 # %% [markdown]
-# At step 0 the latent is pure noise, and "circle" is already read about where the circle will stand: the layout is
-# decided in the first steps. (Film strips in lessons 00 and 12 show the same from outside.)
+# At step 0 the latent is pure noise, and "circle" is already read near the place where the circle will be: the layout
+# is decided in the first steps. (Film strips in lessons 00 and 12 show the same from outside.)
 #
-# All these maps are means: over the layers, and over the *heads* of each. Do the heads agree? Here are the four of the
-# last layer that works on 8 × 8 pixels, each with the share of its attention that the word gets.
+# All these maps are means: over the layers, and over the *heads* of each. Do the heads agree? Here are the four heads
+# of the last layer that works on 8 × 8 pixels, each with the share of its attention that the word gets.
 
 # %%
-last_layer = [w for w in full if w.shape[2] == 64][-1].mean(0)      # (heads, 64, L): the mean of the steps
+last_layer = [w for w in full if w.shape[2] == 64][-1].mean(0)      # (heads, 64, L): the mean over the steps
 
 
-def word_by_head(ax, word, head):
+def plot_word_of_head(ax, word, head):
     """The image, darkened where one head of the last layer did not read the word."""
     place = last_layer[head, :, 1 + word].reshape(1, 1, 8, 8)
     strength = F.interpolate(place / place.max(), size=image.shape[1:], mode="bilinear")[0]
     plots.plot_image(ax, image.cpu() * (0.12 + 0.88 * strength), f"{pieces[word]}, head {head}: {place.mean():.1%}")
 
 
-widgets.dial(word_by_head, {"word": range(len(pieces)), "head": range(4)},
+widgets.dial(plot_word_of_head, {"word": range(len(pieces)), "head": range(4)},
              strip=[{"word": 3, "head": head} for head in range(4)], size=(2.0, 2.4),
-             alt=f"Where each of four heads read the word “{pieces[3]}”. Heads 0 and 3, which give it the most "
-                 "attention, read it at the circle and hardly elsewhere; head 1 at the square, head 2 nearly "
-                 "everywhere.")
+             alt=f"Where each of four heads read the word “{pieces[3]}”. The heads that give it the most attention "
+                 "read it at the circle; others read it elsewhere, or nearly everywhere.")
 heard = last_layer[:, :, 1:1 + len(pieces)].sum(2).mean(1).tolist()
 print("All words together get:", ", ".join(f"head {head} {share:.0%}" for head, share in enumerate(heard)))
 
 # %% [markdown]
-# They do not. Heads 0 and 3 listen to "circle", and only where the circle is; head 1 listens to it where
-# the *square* is, and who knows why. Head 2 hardly listens to it at all; most of its attention goes to the marks and
-# the padding, where the whole sentence can be read. A mean over heads hides all this.
+# They do not. The percentages above the pictures say how much each head listens to "circle", and the pictures where.
+# Some heads attend to it only where the circle is; others somewhere else, and who knows why. The line below says how
+# much attention each head pays to the words at all; the rest goes to the marks and the padding, which can hold the
+# whole sentence. A mean over heads hides all this.
 
 # %% [markdown]
 # ## Break it on purpose
 #
-# You have seen two ways already (no root, no transpose). A third is nastier: softmax over the *wrong axis*.
+# You have already seen two ways (no root, no transpose). A third is nastier: softmax over the *wrong axis*.
 # `softmax(dim=-2)` (here `dim=0`: the table has two axes) makes each *column* sum to 1: every word distributes itself
-# over the pixels, instead of every pixel over the words. Shapes fit.
+# over the pixels, instead of every pixel over the words. The shapes fit.
 #
-# > **Predict.** The three-word flower from above, painted with the wrong axis. How bright will it be? And will the red
-# > centre, far from the key of "orange" but farther from the others, still be orange?
-
+# > **Predict.** We paint the three-word flower from above with the wrong axis. How bright will it be? And will the red
+# > centre, far from the key of "orange" but even further from the others, still be orange?
 # %%
 wrong = scores.softmax(dim=0)                                   # columns sum to 1: over the pixels
 painted = {"right axis": weights @ keys, "wrong axis": wrong @ keys, "wrong, × 300": 300 * wrong @ keys}
@@ -563,11 +562,10 @@ plots.show(fig, "The flower painted with three word values. With the right axis 
            "wrong one the picture is black; 300 times brighter it shows unevenly lit patches.")
 
 # %% [markdown]
-# Almost black: a word's total voice of 1 is now shared by a thousand pixels. And made brighter, the centre is dark:
-# before, the *words* competed for each pixel, and "orange" won there; now the *pixels* compete for each word, and the
-# petals, nearer to its key, take it all. A network with normalisation would hide the darkness, train on, and be worse
-# for no visible reason. The test that catches it is one line: **each
-# row of the weights sums to 1**.
+# It is almost black: a word's total weight of 1 is now shared by a thousand pixels. And if you brighten it, the centre
+# is dark. Before, the *words* competed for each pixel, and "orange" won there; now the *pixels* compete for each word,
+# and the petals, closer to its key, take everything. A network with normalisation would hide the darkness, train on,
+# and be worse for no visible reason. The test that catches it is one line: **each row of the weights sums to 1**.
 
 # %% [markdown]
 # ## What the article says
@@ -575,10 +573,10 @@ plots.show(fig, "The flower painted with three word values. With the right axis 
 # - *(128, 32, 32) gives 1024 queries of 128 numbers, one for each pixel.* Right, as you saw.
 # - *The context is both the key sequence and the value sequence.* Through two different learnt projections; the blue
 #   flower shows why that matters.
-# - *With no context it defaults to self-attention.* In the code yes; in Stable Diffusion the widths forbid it.
+# - *With no context it defaults to self-attention.* In the code, yes; in Stable Diffusion the widths forbid it.
 # - *Essentially a standard pre-LN transformer decoder without causal mask* (without it everybody may ask everybody,
-#   not only who came before). Essentially: but with GroupNorm and projections around it, GEGLU inside, no positions,
-#   and one more residual.
+#   not only those who came before). Essentially: but with GroupNorm and projections around it, GEGLU inside, no
+#   position embeddings, and one more residual.
 
 # %% [markdown]
 # ## Three quick questions
@@ -591,7 +589,7 @@ plots.show(fig, "The flower painted with three word values. With the right axis 
 # (8, 256, 77): heads, pixels (who ask), words (who answer).
 # </details>
 #
-# **2.** All words of a caption get the same key. What does each pixel receive?
+# **2.** All words of a caption have the same key. What does each pixel receive?
 #
 # <details><summary>Answer</summary>
 #
@@ -602,42 +600,42 @@ plots.show(fig, "The flower painted with three word values. With the right axis 
 #
 # <details><summary>Answer</summary>
 #
-# Attention only *mixes* values, with weights that sum to 1. Without a non-linear step between, two attentions in a
+# Attention only *mixes* values, with weights that sum to 1. Without a non-linear step in between, two attentions in a
 # row could hardly compute more than a mixture of mixtures.
 # </details>
 
 # %% [markdown]
 # ## Exercises
 #
-# `../exercises/07_spatial_transformer.ipynb`: attention, heads, cross-attention, GEGLU and the SpatialTransformer,
-# checked at once.
+# `../exercises/07_spatial_transformer.ipynb`: attention, heads, cross-attention, GEGLU and the SpatialTransformer; each
+# is checked at once.
 #
-# To try here: change `CAPTION` and look where its words are read. Then exchange "red" and "blue" in the *values* only:
-# do the colours swap in the picture? Then "circle" and "square".
+# To try here: change `CAPTION` and see where its words are read. Then swap "red" and "blue" in the *values* only: do
+# the colours swap in the picture? Then "circle" and "square".
 #
 # ```python
-# def exchange(module, inputs, values, a=1 + pieces.index("red"), b=1 + pieces.index("blue")):
+# def swap(module, inputs, values, a=1 + pieces.index("red"), b=1 + pieces.index("blue")):
 #     values = values.clone()
 #     values[:, [a, b]] = values[:, [b, a]]
 #     return values
 #
-# hooks = [module.to_v.register_forward_hook(exchange) for name, module in model.unet.named_modules()
+# hooks = [module.to_v.register_forward_hook(swap) for name, module in model.unet.named_modules()
 #          if name.endswith("cross_attention")]
-# # … generate and look; then take the hooks away:
+# # … generate and look; then remove the hooks:
 # for hook in hooks:
 #     hook.remove()
 # ```
 #
 # <details><summary>What we saw</summary>
 #
-# Six pictures of each: exchanging "red" and "blue" changes nothing that one can see. With "circle" and "square"
-# exchanged the shapes stay, but the circle turns purple and blue, the square red: in this model the nouns' vectors say
-# the colour.
+# In six pictures each: swapping "red" and "blue" changes nothing visible. With "circle" and "square" swapped, the
+# shapes stay, but the colours change: the circle turns purple and blue, the square red. So in this model the nouns'
+# vectors carry the colour.
 # </details>
 
 # %% [markdown]
 # ## What next
 #
-# You have both kinds of block. Lesson 08 stacks them to the whole U-Net, and counts where its parameters and its work
-# are. The package's version of this lesson is `tinyldm/spatial_transformer.py`; all of it is now yours but `upcast`,
-# which lesson 14 explains.
+# You have both kinds of block. Lesson 08 stacks them into the whole U-Net, and counts where its parameters and its work
+# are. The package's version of this lesson is `tinyldm/spatial_transformer.py`; you have now written all of it except
+# `upcast`, which lesson 14 explains.
