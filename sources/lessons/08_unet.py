@@ -11,8 +11,8 @@
 # **You will be able to**
 # - write a U-Net that loads Stable Diffusion's weights, and explain each of its shapes;
 # - say what is on the skip stack at any moment;
-# - tell which level holds the parameters and which costs the time;
-# - build the same class at Stable Diffusion's size without a byte of memory.
+# - tell which level holds the parameters and which takes the time;
+# - build the same class at Stable Diffusion's size without using any memory.
 
 # %%
 import matplotlib.pyplot as plt
@@ -26,8 +26,8 @@ from tinyldm import LatentDiffusion, to_unit, versions
 from tinyldm import unet as package
 from tinyldm.data.scenes import Scenes
 from tinyldm.machine import choose_device
-from tinyldm.resblock import Downsample, ResBlock, TimeMLP, Upsample, timestep_embedding  # yours of lesson 06
-from tinyldm.spatial_transformer import SpatialTransformer  # yours of lesson 07
+from tinyldm.resblock import Downsample, ResBlock, TimeMLP, Upsample, timestep_embedding  # yours from lesson 06
+from tinyldm.spatial_transformer import SpatialTransformer  # yours from lesson 07
 from tinyldm_course.lessons import plots
 from tinyldm_course.lessons.helpers import confirm_equal
 from tinyldm_course.lessons.model_map import show_model_map
@@ -40,10 +40,10 @@ print("This lesson runs on", DEVICE.type)
 # %% [markdown]
 # ## Where we are
 #
-# This is the box in the middle: noisy latent, time and context in, a guess of the same shape as the latent out. The
-# blocks are the ones that you built; the imports above stand for them (you showed that they are equal; the package's
-# SpatialTransformer also takes a `depth`, the number of its transformer blocks, which was 1 in lesson 07). What is
-# left is the plumbing, and the plumbing is where U-Nets are got wrong.
+# This is the box in the middle: noisy latent, time and context in, a prediction of the latent's shape out. The blocks
+# are the ones that you built; the imports above stand for them. (You showed that they are equal. The package's
+# SpatialTransformer also takes a `depth`, the number of its transformer blocks, which was 1 in lesson 07.) What is left
+# is the plumbing, and the plumbing is where U-Nets go wrong.
 
 # %%
 show_model_map("U-Net", "ResBlock", "SpatialTransformer")
@@ -51,20 +51,20 @@ show_model_map("U-Net", "ResBlock", "SpatialTransformer")
 # %% [markdown]
 # ## Why a U?
 #
-# Noise must be removed pixel by pixel, at full resolution. But *what* to draw there is a question about the whole
-# picture. A network that works at full resolution all the way is slow and short-sighted. So:
+# Noise must be removed pixel by pixel, at full resolution. But *what* belongs there is a question about the whole
+# picture. A network that works at full resolution throughout is slow and short-sighted. So:
 #
-# - **down**: halve the resolution, widen the channels: see more, more coarsely;
-# - **across**: at the bottom every pixel is near to every other;
+# - **down**: halve the resolution, widen the channels: see more, but more coarsely;
+# - **across**: at the bottom, every pixel is close to every other;
 # - **up**: double again, back to the size of the input.
 #
-# On the way down, detail is lost. That is what the **skips** are for: the feature map after each stage of the way
-# down is kept, and handed to the way up at the same height (Ronneberger et al. 2015).
+# On the way down, detail is lost. That is what the **skips** are for: each feature map of the way down is kept, and
+# handed to the way up at the same resolution (Ronneberger et al. 2015).
 
 # %% [markdown]
 # ## The stack
 #
-# The skips are a *stack*: last in, first out. Push going down, pop going up, and every map meets its own resolution
+# The skips form a *stack*: last in, first out. Push going down, pop going up, and every map meets its own resolution
 # again, without any bookkeeping. Here it is with names in place of tensors.
 #
 # > **Predict.** Down pushes a, b, c, d. In which order do they come back?
@@ -78,23 +78,23 @@ while stack:
     print("up reads", stack.pop())
 
 # %% [markdown]
-# These four are the tiny model's real ones: (a) the first convolution, (b) the blocks of level 0, (c) the downsample,
-# (d) the blocks of level 1. Note that (a) and (c) are pushed too. Forgetting them is the usual mistake: then the way
-# up lacks a map a level.
+# These four are the real ones of the tiny model: (a) the first convolution, (b) the blocks of level 0, (c) the
+# downsample, (d) the blocks of level 1. Note that (a) and (c) are pushed too. Forgetting them is the usual mistake:
+# then the way up lacks one map per level.
 #
-# The numbers come from a configuration, a few numbers a level:
+# The sizes come from a configuration, a few numbers per level:
 
 # %%
 config = versions.TINY.unet
 print("channels       ", config.channels)             # width of each level, full resolution first
-print("blocks a level ", config.blocks_per_level)     # on the way down; one more on the way up
+print("blocks per level", config.blocks_per_level)    # on the way down; one more on the way up
 print("heads          ", config.heads)
 print("context_dim    ", config.context_dim)
 
 # %% [markdown]
 # ## Down
 #
-# One level: a ResBlock and a SpatialTransformer, once or more; after each pair, push. Then halve (but not at the last
+# One level: a ResBlock and a SpatialTransformer, once or more; after each pair, push. Then halve (except at the last
 # level), and push again.
 
 # %%
@@ -123,18 +123,18 @@ class DownLevel(nn.Module):
             skips.append(x)                          # push
         if self.downsample is not None:
             x = self.downsample(x)                   # (B, C, H, W) -> (B, C, H/2, W/2)
-            skips.append(x)                          # push this, too
+            skips.append(x)                          # push this one, too
         return x
 
 # %% [markdown]
 # ## Up
 #
-# The mirror image, with one ResBlock more: the level pushed its pairs, and one more map came in from the level above
-# (or from `conv_in`). Each ResBlock pops one and reads it *beside* its own input: the channels are put next to each
-# other (`torch.cat`), so the block's input is wider.
+# The mirror image, with one more ResBlock: the level pushed its pairs, and one more map came from the level above (or
+# from `conv_in`). Each ResBlock pops one map and reads it *along with* its own input: their channels are concatenated
+# (`torch.cat`), so the block's input is wider.
 #
-# > **Predict.** Tiny's up path at 4 × 4: the middle gives 96 channels. How many channels do the two ResBlocks there
-# > read?
+# > **Predict.** Consider the tiny model's way up at 4 × 4: the middle outputs 96 channels. How many channels do the two
+# > ResBlocks there read?
 
 # %%
 class UpLevel(nn.Module):
@@ -162,14 +162,15 @@ print("At 4 × 4 the ResBlocks read", [block.conv1.in_channels for block in lowe
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# $96 + 96 = 192$ with map (d), then $96 + 64 = 160$ with map (c), which the downsample pushed with level 0's width.
+# $96 + 96 = 192$ with map (d), then $96 + 64 = 160$ with map (c), which the downsample pushed with the width of level
+# 0.
 # </details>
 
 # %% [markdown]
 # ## The whole
 #
 # A first convolution widens the latent's 4 channels; the middle is ResBlock, SpatialTransformer, ResBlock; at the end
-# GroupNorm, SiLU and a convolution back to 4.
+# come GroupNorm, SiLU and a convolution back to 4.
 
 # %%
 class MiddleLevel(nn.Module):
@@ -210,8 +211,8 @@ class UNet(nn.Module):
         return self.conv_out(F.silu(self.norm_out(x)))               # (B, C_0, h, w) -> (B, 4, h, w)
 
 # %% [markdown]
-# Is it the package's? Give yours the package's weights (they only fit if every name and every shape is the same), and
-# compare.
+# Does it equal the package's? Give yours the package's weights (they only fit if every name and every shape is the
+# same), and compare.
 
 # %%
 theirs = package.UNet(config).to(DEVICE)
@@ -226,8 +227,8 @@ with torch.no_grad():
 # %% [markdown]
 # ## Watch the sizes flow
 #
-# Hooks note the shape of what leaves each block. Below, each bar is one feature map: as high as its resolution, as
-# wide as it has channels. The arcs are the skips.
+# Hooks record the shape of each block's output. Below, each bar is one feature map: its height is the resolution, its
+# width the number of channels. The arcs are the skips.
 
 # %%
 KINDS = {ResBlock: ("ResBlock", plots.BLUE), SpatialTransformer: ("SpatialTransformer", plots.ORANGE),
@@ -252,7 +253,7 @@ def flow(unet, *inputs):
 
 
 def skips_of(steps):
-    """(from, to): positions in `steps` of each push and of its pop."""
+    """(from, to): the position in `steps` of each push and of its pop."""
     stack, pairs = [], []
     for i, (name, kind, _, _) in enumerate(steps):
         follows = steps[i + 1][1] if i + 1 < len(steps) else None
@@ -263,25 +264,25 @@ def skips_of(steps):
     return pairs
 
 # %%
-def draw_flow(steps, title):
+def plot_flow(steps, title):
     fig, ax = plt.subplots(figsize=(9.4, 3.8))
-    most_c, most_h = max(s[2] for s in steps), max(s[3] for s in steps)
+    max_c, max_h = max(s[2] for s in steps), max(s[3] for s in steps)
     written = None
     for i, (_, kind, channels, height) in enumerate(steps):
         label, colour = KINDS[kind]
-        ax.bar(i, height, 0.25 + 0.6 * channels / most_c, color=colour, label=label)
+        ax.bar(i, height, 0.25 + 0.6 * channels / max_c, color=colour, label=label)
         if label not in ("down", "up") and written != (channels, height):
-            ax.text(i, -0.04 * most_h, f"{channels}\n{height}²", ha="center", va="top", fontsize=8)
+            ax.text(i, -0.04 * max_h, f"{channels}\n{height}²", ha="center", va="top", fontsize=8)
             written = channels, height
     for start, end in skips_of(steps):
-        arc_height = most_h * 1.1 * (end - start) / len(steps)
-        middle = ((start + end) / 2, most_h * 1.05)
+        arc_height = max_h * 1.1 * (end - start) / len(steps)
+        middle = ((start + end) / 2, max_h * 1.05)
         ax.add_patch(Arc(middle, end - start, arc_height, theta1=0, theta2=180,
                          color=plots.SKY, linewidth=1.3))
-    ax.set(ylim=(-0.22 * most_h, 1.8 * most_h), ylabel="height of the map", yticks=[0, most_h // 2, most_h],
+    ax.set(ylim=(-0.22 * max_h, 1.8 * max_h), ylabel="height of the map", yticks=[0, max_h // 2, max_h],
            title=title)
     ax.set_xticks([])
-    ax.set_xlabel("channels and size, where they change; from left to right as the U-Net runs")
+    ax.set_xlabel("channels and size, where they change; the U-Net runs from left to right")
     ax.spines["bottom"].set_visible(False)
     handles, labels = ax.get_legend_handles_labels()
     unique = dict(zip(labels, handles))
@@ -289,26 +290,26 @@ def draw_flow(steps, title):
     return fig
 
 
-fig = draw_flow(flow(mine, z_t, t, context), "The tiny U-Net: latents of 4 × 8 × 8")
+fig = plot_flow(flow(mine, z_t, t, context), "The tiny U-Net: latents of 4 × 8 × 8")
 plots.show(fig, "The tiny U-Net as bars from left to right: tall ones at 8 by 8, a downsample, short wide ones at "
-           "4 by 4 with the middle, an upsample, tall ones again. Four nested arcs join each map of the way down "
+           "4 by 4 with the middle, an upsample, tall ones again. Four nested arcs connect each map of the way down "
            "with the ResBlock that reads it on the way up.")
 
 # %% [markdown]
-# Nested arcs, never crossing: that is what "last in, first out" looks like. And now **the same class** with Stable
+# Nested arcs that never cross: that is what "last in, first out" looks like. And now **the same class** with Stable
 # Diffusion 1's numbers. On PyTorch's `meta` device tensors have shapes but no contents, so even the largest network
-# costs no memory.
+# needs no memory.
 #
-# > **Predict.** How many parameters has your U-Net at that size? (The tiny one has 2.8 million.)
+# > **Predict.** How many parameters does your U-Net have at that size? (The tiny one has 2.8 million.)
 
 # %%
 with torch.device("meta"):
     sd = UNet(versions.SD1.unet)
     sd_inputs = (torch.empty(1, 4, 64, 64), torch.empty(1), torch.empty(1, 77, 768))
 
-fig = draw_flow(flow(sd, *sd_inputs), "The same class as Stable Diffusion 1: latents of 4 × 64 × 64")
-plots.show(fig, "Stable Diffusion's U-Net drawn in the same way: four levels of 64, 32, 16 and 8 pixels a side, "
-           "320 to 1280 channels, and twelve nested arcs. The lowest level has no SpatialTransformers but for one "
+fig = plot_flow(flow(sd, *sd_inputs), "The same class as Stable Diffusion 1: latents of 4 × 64 × 64")
+plots.show(fig, "Stable Diffusion's U-Net in the same style: four levels of 64, 32, 16 and 8 pixels per side, "
+           "320 to 1280 channels, and twelve nested arcs. The lowest level has no SpatialTransformers except for one "
            "in the middle.")
 
 # %%
@@ -321,21 +322,21 @@ print(f"Yours at Stable Diffusion's size: {parameters(sd):,} parameters")
 print(f"Yours at the tiny size:           {parameters(mine):,}")
 
 # %% [markdown]
-# 859,520,964 is the number in the released checkpoint, to the last digit. It is a good test: any forgotten bias or
+# 859,520,964 is the number in the released checkpoint, to the last digit. It is a good test: a forgotten bias or an
 # extra layer would show.
 
 # %% [markdown]
 # ## Where are the parameters, and where is the work?
 #
-# A convolution's parameters do not depend on the size of the picture; its work does. So they need not be in the same
-# place.
+# The number of a convolution's parameters does not depend on the size of the picture; its work does. So they need not
+# be in the same place.
 #
-# > **Predict.** In Stable Diffusion's U-Net, which level has most parameters: 64², 32², 16² or 8²? Which does most of
-# > the work?
+# > **Predict.** In Stable Diffusion's U-Net, which level has the most parameters: 64², 32², 16² or 8²? Which does the
+# > most work?
 
 # %%
 def by_level(unet, inputs):
-    """{height: [parameters, operations]} of the levels, and of the middle."""
+    """{level: (parameters, operations)} of the levels, and of the middle."""
     levels = {f"level {i}": [unet.down[i], unet.up[len(unet.up) - 1 - i]] for i in range(len(unet.down))}
     levels["middle"] = [unet.middle]
     counter = FlopCounterMode(display=False, depth=None)
@@ -372,21 +373,21 @@ plots.show(fig, "Percent of parameters and of operations by level. Stable Diffus
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Level 2, of 16² pixels, has most parameters, almost half; level 0, of 64², does more of the work than any other (38
-# %).
+# Level 2, of 16² pixels, has the most parameters, almost half; level 0, of 64², does more of the work than any other
+# (38 %).
 # </details>
 #
 # The wide, coarse levels *know* most, and the fine, narrow ones *work* most. Doubling the channels multiplies a
-# convolution's parameters and work by four, halving the sides divides its work by four again: that would be even, but
-# self-attention costs far more with 4,096 pixels. Level 3 is no wider than level 2 and has no SpatialTransformers:
-# hence fewer parameters, and little work. It is why later versions moved their transformers down: XL has none at its
-# finest level and ten in a row at its coarsest.
+# convolution's parameters and work by four; halving the sides divides its work by four again. That would balance, but
+# self-attention costs far more at 4,096 pixels. Level 3 is no wider than level 2 and has no SpatialTransformers: hence
+# fewer parameters, and little work. This is why later versions moved their transformers down: XL has none at its finest
+# level and ten in a row at its coarsest.
 
 # %% [markdown]
 # ## Any size that divides
 #
-# Nothing in the network says 8 × 8. Convolutions and attention take any height and width, if they can be halved often
-# enough.
+# Nothing in the network says 8 × 8. Convolutions and attention take any height and width, as long as they can be halved
+# often enough.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -400,16 +401,16 @@ except RuntimeError as error:
     print("8 × 7:", str(error).split(".")[0])
 
 # %% [markdown]
-# 7 halves to 4 and doubles to 8, and then the skip does not fit. (The package's U-Net says it in plainer words.) So
-# Stable Diffusion makes pictures of any multiple of 64 pixels; whether they are *good* away from the size that it was
-# trained at is another matter.
+# 7 is halved to 4 and doubled to 8, and then the skip does not fit. (The package's U-Net says so in plainer words.) So
+# the sides of a picture must be multiples of a certain number of pixels; whether pictures are *good* away from the size
+# that the model was trained at is another matter.
 
 # %% [markdown]
 # ## Look inside the trained one
 #
-# A scene of the small world is noised to `t = 600`, and goes through the shipped U-Net. That one predicts the
-# velocity (lesson 03), so `to_z0` turns its answer into a clean latent, and the VAE (lesson 05) into a picture. One
-# channel of each feature map on its way, the liveliest (blue below 0, orange above, each map on a scale of its own):
+# We noise a scene of the small world to `t = 600`, and run the shipped U-Net. It predicts the velocity (lesson 03), so
+# `to_z0` turns its output into a clean latent, and the VAE (lesson 05) decodes that into a picture. From each feature
+# map we show the most active channel (blue below 0, orange above, each map on its own scale):
 
 # %%
 model = LatentDiffusion.from_pretrained("tiny", device=DEVICE)
@@ -434,7 +435,7 @@ maps = {}
 
 
 def keep(label):
-    def hook(module, inputs, out):      # what a hook returns would take the output's place: return nothing
+    def hook(module, inputs, out):      # a hook's return value would replace the output: return nothing
         maps[label] = out[0]
     return hook
 
@@ -448,33 +449,34 @@ for hook in hooks:
 fig, axes = plt.subplots(1, 8, figsize=(9.4, 1.7))
 plots.plot_image(axes[0], to_unit(scene), "the scene")
 for ax, (label, feature) in zip(axes[1:7], maps.items()):
-    channel = feature[feature.flatten(1).std(1).argmax()]           # the liveliest
+    channel = feature[feature.flatten(1).std(1).argmax()]           # the most active
     ax.imshow(channel.cpu(), cmap=plots.DIVERGING, vmin=-channel.abs().max(), vmax=channel.abs().max())
     ax.set_title(label, loc="center", fontsize=8.5)
     plots.hide_axes(ax)
 plots.plot_image(axes[7], as_image(prediction), "its guess")
-plots.show(fig, f"A scene ({caption}), the liveliest channel of the feature map after each stage of the U-Net, "
+plots.show(fig, f"A scene ({caption}), the most active channel of the feature map after each stage of the U-Net, "
            "from 8 by 8 down to 4 by 4 and up again, and the picture that the U-Net guesses from the noised "
            "latent: the triangle, and the square with soft corners. The first maps are specks; the last is orange "
            "where the triangle is and pale elsewhere.")
 
 # %% [markdown]
-# The first map is as noisy as its input. At 4 × 4 there are only 16 places, each standing for a patch a quarter of
-# the picture wide; the last map lights up around the triangle, a little to its right. And the guess is right but for
-# the square's corners, although at `t = 600` more of `z_t` is noise than signal (lesson 02).
+# The first map is as noisy as its input. At 4 × 4 there are only 16 positions, each standing for a patch a quarter of
+# the picture wide; the last map lights up around the triangle, slightly to its right. And the guess is right except for
+# the corners of the square, although at `t = 600` more of `z_t` is noise than signal (lesson 02).
 
 # %% [markdown]
 # ## Break it on purpose
 #
-# Swap two skips. At tiny's level 0 the two maps that are popped last, (b) and (a), have the *same shape*: 64 channels
-# at 8 × 8. A queue in place of the stack would fail at once (an 8 × 8 map meets a 4 × 4 one), but these two can
-# change places unnoticed. And what if a skip is silenced altogether?
+# Swap two skips. At the tiny model's level 0, the two maps that are popped last, (b) and (a), have the *same shape*: 64
+# channels at 8 × 8. A queue in place of the stack would fail at once (an 8 × 8 map would meet a 4 × 4 one), but these
+# two can change places unnoticed. And what if a skip is silenced altogether?
 #
-# > **Predict.** Which does more harm to the guess: (a) and (b) exchanged, or (b) set to zero? Or hardly any?
+# > **Predict.** Which does more harm to the guess: (a) and (b) swapped, or (b) set to zero? Or is there hardly any
+# > harm?
 
 # %%
 def answer_with(change, z_t, t, context):
-    """What the trained U-Net answers when `change` has been at its skips."""
+    """The output of the trained U-Net after `change` was applied to its skips."""
     unet = model.unet
     with torch.no_grad():
         t_emb = unet.time_mlp(timestep_embedding(t, config.channels[0]))
@@ -490,19 +492,19 @@ def answer_with(change, z_t, t, context):
         return unet.conv_out(F.silu(unet.norm_out(x)))
 
 
-changes = {"as it is": lambda s: s, "a, b exchanged": lambda s: [s[1], s[0], *s[2:]],
+changes = {"as it is": lambda s: s, "a, b swapped": lambda s: [s[1], s[0], *s[2:]],
            "b silenced": lambda s: [s[0], 0 * s[1], *s[2:]],
            "c, d silenced": lambda s: [s[0], s[1], 0 * s[2], 0 * s[3]],
            "all silenced": lambda s: [0 * x for x in s]}
 guesses = [as_image(answer_with(change, z_t, t, context)) for change in changes.values()]
 fig = plots.image_grid(guesses, list(changes), size=1.7)
 plots.show(fig, "The trained U-Net's guess with its skips as they are: a triangle and a square with soft corners. With "
-           "a and b exchanged the square is torn; with b silenced hardly anything is left of it; with c and d "
+           "a and b swapped the square is torn; with b silenced hardly anything is left of it; with c and d "
            "silenced nothing is worse; with all silenced both things are misshapen.")
 
 # %% [markdown]
-# One scene proves little. So: 64 scenes, each noised to `t = 600`, and how far the guessed latent is from the true
-# one.
+# One scene proves little. So take 64 scenes, noise each to `t = 600`, and measure how far the guessed latent is from
+# the true one.
 
 # %%
 scenes, captions, _ = zip(*[Scenes(64)[i] for i in range(64)])
@@ -532,14 +534,14 @@ plots.show(fig, "Bars of the error of the guess over 64 scenes: "
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Silencing (b) does more harm than the exchange, and both do a lot. At this size the *fine* skips carry the guess;
-# without the coarse ones, (c) and (d), it is hardly worse (0.43 against 0.42): the middle is at 4 × 4, too, so that
-# nothing was lost on the way to it. With all of them silenced it is worst, 0.88, not far from "always 0" (0.99),
-# although in the one scene above both things can still be made out.
+# Silencing (b) does more harm than swapping, and both do a lot. At this size the *fine* skips carry the guess; without
+# the coarse ones, (c) and (d), it is hardly worse (0.43 against 0.42): the middle is also at 4 × 4, so nothing was lost
+# on the way to it. With all skips silenced it is worst, 0.88, not far from "always 0" (0.99), although in the one scene
+# above both things can still be made out.
 # </details>
 #
-# And the exchange shows why a test with real weights is worth more than a test of shapes: no error, no warning, torn
-# squares.
+# The swap also shows why a test with real weights is worth more than a test of shapes: no error, no warning, only a
+# worse picture.
 
 # %% [markdown]
 # ## What the article says
@@ -548,8 +550,8 @@ plots.show(fig, "Bars of the error of the guess over 64 scenes: "
 # - *A predicted noise vector comes out.* A tensor of the latent's shape; whether it means noise or velocity is a
 #   convention between training and sampling, not part of the network.
 # - *Down-scaling layers, then up-scaling layers, each with a ResBlock and a SpatialTransformer.* Right for the finer
-#   levels; the lowest of Stable Diffusion 1 has no SpatialTransformers, but the middle has one. It does not mention
-#   the skips that go across.
+#   levels; the lowest of Stable Diffusion 1 has no SpatialTransformers, but the middle has one. The article does not
+#   mention the skips that go across.
 
 # %% [markdown]
 # ## Three quick questions
@@ -568,20 +570,20 @@ plots.show(fig, "Bars of the error of the guess over 64 scenes: "
 # Only `conv_in`: 9 → 320. (4 for `z_t`, 4 for the masked picture's latent, 1 for the mask.)
 # </details>
 #
-# **3.** Why does the U-Net need `t` although the noise can be seen in `z_t`?
+# **3.** Why does the U-Net need `t`, although the noise is visible in `z_t`?
 #
 # <details><summary>Answer</summary>
 #
-# Lesson 06 measured it: it can guess, but not exactly, and most of all not near the end, where sampling starts.
+# Lesson 06 measured it: the network can guess, but not exactly, least of all near the end, where sampling starts.
 # </details>
 
 # %% [markdown]
 # ## Exercises
 #
-# `../exercises/08_unet.ipynb`: the skip stack, the widths of the up path, the whole U-Net, checked at once.
+# `../exercises/08_unet.ipynb`: the skip stack, the widths of the way up, the whole U-Net; each is checked at once.
 #
-# To try here: draw the flow of `versions.SDXL.unet` (yours lacks its `added_mlp`, but the flow is the same). How many
-# numbers does a U-Net of three levels have at your own choice of channels?
+# To try here: plot the flow of `versions.SDXL.unet` (yours lacks its `added_mlp`, but the flow is the same). How many
+# parameters does a U-Net of three levels have, with channels of your own choice?
 
 # %% [markdown]
 # ## What next
