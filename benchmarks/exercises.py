@@ -25,7 +25,7 @@ import build_exercises  # noqa: E402
 from tinyldm_course.checking import Here  # noqa: E402
 from tinyldm_course.checks.exercise import Exercise  # noqa: E402
 from tinyldm_course.checks.pipeline import Result, run_check  # noqa: E402
-from tinyldm_course.exercises import find, module_of, numbers  # noqa: E402
+from tinyldm_course.exercises import find, lesson, numbers, of_lesson  # noqa: E402
 
 # (exercise, what was changed) -> why it is no mistake
 ANY_ENTRY = "ones like any entry"
@@ -91,6 +91,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ): "for -1 there is the root of a negative number: a ValueError, too",
     ("wilson_interval", "return (max(-0.0, middle - half), min(1.0, middle + half))"): "-0.0 equals 0.0",
     ("wilson_interval", "return (max(0.0, middle - half), min(2.0, middle + half))"): "only rounding passes 1",
+    ("ema_memory", "ema_memory = 0.9995 ** 1001"): NEAR,
+    ("ema_memory", "ema_memory = 0.9995 ** 999"): NEAR,
     ("frechet", "return means + cov_a.trace() + cov_b.trace() - 2 * values.sqrt().sum()"): NUMBER,
 }
 
@@ -272,8 +274,8 @@ def timed(exercise: Exercise, answer, seed: int, seconds: list[float]) -> Result
 def matrix(chosen: list[int], seeds: int) -> tuple[list[str], list[float]]:
     """One row of a table for each exercise, and the seconds of all checks."""
     rows, seconds = [], []
-    for lesson in chosen:
-        for exercise in module_of(lesson).EXERCISES:
+    for number in chosen:
+        for exercise in of_lesson(number):
             right = [
                 timed(exercise, answer, seed, seconds)
                 for seed in range(seeds)
@@ -288,26 +290,25 @@ def matrix(chosen: list[int], seeds: int) -> tuple[list[str], list[float]]:
             rejected = sum(not result.passed for _, result in wrong)
             passed = sum(result.passed for result in right)
             rows.append(
-                f"| {lesson:02d} | {exercise.name} | {passed} of {len(right)} | {rejected} of {len(wrong)} | "
+                f"| {number:02d} | {exercise.name} | {passed} of {len(right)} | {rejected} of {len(wrong)} | "
                 f"{named} of {len(wrong)} |"
             )
     return rows, seconds
 
 
-def equivalents(lesson: int) -> dict[tuple[str, str], str]:
+def equivalents(number: int) -> dict[tuple[str, str], str]:
     """Those of one lesson."""
-    names = {exercise.name for exercise in module_of(lesson).EXERCISES}
-    return {key: why for key, why in EQUIVALENT.items() if key[0] in names}
+    return {key: why for key, why in EQUIVALENT.items() if key[0] in lesson(number).NAMES}
 
 
 def of_mutants(chosen: list[int]) -> str:
     """The part of the page about mutants."""
-    by_lesson = {lesson: survivors([lesson]) for lesson in chosen}
-    same = {lesson: equivalents(lesson) for lesson in chosen}
+    by_lesson = {number: survivors([number]) for number in chosen}
+    same = {number: equivalents(number) for number in chosen}
     tried, passed = sum(count for count, _ in by_lesson.values()), sum((some for _, some in by_lesson.values()), [])
     rows = "\n".join(
-        f"| {lesson:02d} | {count} | {count - len(some)} | {len(same[lesson])} |"
-        for lesson, (count, some) in by_lesson.items()
+        f"| {number:02d} | {count} | {count - len(some)} | {len(same[number])} |"
+        for number, (count, some) in by_lesson.items()
     )
     lines = "\n".join(f"* {mutant.exercise}: `{mutant.change}`" for mutant in passed) or "None."
     equal = "\n".join(f"* {name}: `{change}`: {why}" for keys in same.values() for (name, change), why in keys.items())

@@ -3,13 +3,14 @@
     python sources/build_exercises.py             # write them all
     python sources/build_exercises.py --check     # are the committed notebooks what the sources generate?
 
-A source holds text, stubs and solutions. A cell `# %% [markdown] exercise="q_sample"` gets a heading with stars and
-minutes; a cell `# %% solution="q_sample"` is followed by the folded hints and by the cell that checks: those three
-come from `tinyldm_course/exercises`, where the check itself finds them. The first code cell imports `check`. The cells
+A source holds the text. A cell `# %% [markdown] exercise="q_sample"` gets a heading with stars and minutes. The marker
+`# %% solution="q_sample"` becomes three cells: the solution (or its stub), the folded hints, and the call of the check.
+All of this comes from `tinyldm_course/exercises/lesson_02/q_sample.py`. The first code cell imports `check`. The cells
 carry nbgrader's metadata: what is in `exercises/solutions/` is what nbgrader calls a source notebook.
 """
 
 import argparse
+import ast
 import html
 import re
 import sys
@@ -21,7 +22,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from tinyldm_course.checks.exercise import Exercise
-from tinyldm_course.exercises import find, lessons
+from tinyldm_course.exercises import find, lesson, module_of, numbers
 
 SOURCES, NOTEBOOKS = ROOT / "sources" / "exercises", ROOT / "exercises"
 SOLUTION = re.compile(
@@ -41,20 +42,20 @@ def with_solutions(source: Path) -> NotebookNode:
     """The notebook for the teacher. Raises ValueError where source and exercises of the lesson do not match."""
     notebook = generated(source)
     names = [cell.metadata["solution"] for cell in notebook.cells if "solution" in cell.metadata]
-    lesson = int(source.stem[:2])
-    expected = [exercise.name for exercise in lessons().get(lesson, ())]
+    number = int(source.stem[:2])
+    expected = list(lesson(number).NAMES) if number in numbers() else []
     if names != expected:
-        raise ValueError(f"{source.name} has solutions for {names}; lesson {lesson:02d} has the exercises {expected}")
+        raise ValueError(f"{source.name} has solutions for {names}; lesson {number:02d} has the exercises {expected}")
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
     first.source += f"\n\n{IMPORT}"
     cells = []
-    for number, cell in enumerate(notebook.cells):
+    for index, cell in enumerate(notebook.cells):
         name = cell.metadata.pop("exercise", None)
         if name is not None:
-            cell.source = f"{heading(find(name), f'{lesson}.{names.index(name) + 1}')}\n\n{cell.source}"
+            cell.source = f"{heading(find(name), f'{number}.{names.index(name) + 1}')}\n\n{cell.source}"
         name = cell.metadata.pop("solution", None)
         if name is None:
-            cell["id"] = f"text-{number:03d}"
+            cell["id"] = f"text-{index:03d}"
             cells.append(cell)
         else:
             cells += solution_cells(find(name), cell)
@@ -70,8 +71,7 @@ def heading(exercise: Exercise, number: str) -> str:
 
 def solution_cells(exercise: Exercise, cell: NotebookNode) -> list[NotebookNode]:
     """The cell to fill in, the folded hints, and the cell that checks."""
-    if not SOLUTION.search(cell.source):
-        raise ValueError(f"the cell of {exercise.name} has no lines ### BEGIN SOLUTION … ### END SOLUTION")
+    cell.source = solution(exercise.name)
     slug = exercise.name.replace("_", "-")
     cell["id"], cell.metadata["nbgrader"] = f"solve-{slug}", graded(exercise.name, solution=True)
     hints = "\n".join(
@@ -81,6 +81,20 @@ def solution_cells(exercise: Exercise, cell: NotebookNode) -> list[NotebookNode]
     checks = new_code_cell(f'check("{exercise.name}", {exercise.name})', id=f"check-{slug}")
     checks.metadata["nbgrader"] = graded(f"check_{exercise.name}", points=POINTS * exercise.stars)
     return [cell, new_markdown_cell(hints, id=f"hints-{slug}"), checks]
+
+
+def solution(name: str) -> str:
+    """The right answer as the notebook shows it, from its file: the definition of that name, or the marked lines."""
+    file = Path(module_of(name).__file__)
+    text = file.read_text(encoding="utf-8")
+    marked = list(SOLUTION.finditer(text))
+    if len(marked) != 1:
+        raise ValueError(f"{file} has {len(marked)} parts from ### BEGIN SOLUTION to ### END SOLUTION; expected 1")
+    first, last = (text.count("\n", 0, place) + 1 for place in marked[0].span())
+    for definition in ast.parse(text).body:
+        if isinstance(definition, (ast.FunctionDef, ast.ClassDef)) and definition.name == name:
+            first, last = definition.lineno, max(last, definition.end_lineno)
+    return "\n".join(text.splitlines()[first - 1 : last])
 
 
 def graded(grade_id: str, solution: bool = False, points: int | None = None) -> dict:

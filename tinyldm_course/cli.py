@@ -16,12 +16,9 @@ def add_progress(parser: Parser) -> None:
 def run_progress(options: argparse.Namespace) -> None:
     """How far the learner is with the exercises: a bar for each lesson."""
     from tinyldm_course.checks import progress
-    from tinyldm_course.exercises import lessons, module_of
+    from tinyldm_course.exercises import lesson, numbers
 
-    course = {
-        number: (module_of(number).TITLE, tuple(exercise.name for exercise in exercises))
-        for number, exercises in lessons().items()
-    }
+    course = {number: (lesson(number).TITLE, lesson(number).NAMES) for number in numbers()}
     print("\n".join(progress.in_words(progress.read(), course)))
     print(f"kept in {progress.place()}")
 

@@ -15,14 +15,6 @@ import torch
 # $\varepsilon$. Which clean latent $z_0$ does that mean?
 
 # %% solution="z0_from_eps"
-def z0_from_eps(eps, z_t, alpha_bar):
-    """The z0 for which z_t = √ᾱ z0 + √(1-ᾱ) ε.
-
-    eps, z_t: (B, …); alpha_bar: (B, 1, …, 1), in (0, 1).  Returns (B, …).
-    """
-    ### BEGIN SOLUTION
-    return (z_t - (1 - alpha_bar).sqrt() * eps) / alpha_bar.sqrt()
-    ### END SOLUTION
 
 # %% [markdown] exercise="velocity"
 # With $\sqrt{\bar\alpha} = \cos\varphi$ and $\sqrt{1-\bar\alpha} = \sin\varphi$, the noised latent
@@ -34,28 +26,12 @@ def z0_from_eps(eps, z_t, alpha_bar):
 # (Salimans & Ho 2022, appendix D). Write it with $z_0$, $\varepsilon$ and $\bar\alpha$.
 
 # %% solution="velocity"
-def velocity(z0, eps, alpha_bar):
-    """dz_t/dφ, where √ᾱ = cos φ.
-
-    z0, eps: (B, …); alpha_bar: (B, 1, …, 1), in (0, 1).  Returns (B, …).
-    """
-    ### BEGIN SOLUTION
-    return alpha_bar.sqrt() * eps - (1 - alpha_bar).sqrt() * z0
-    ### END SOLUTION
 
 # %% [markdown] exercise="eps_from_velocity"
 # This network predicts the velocity instead. A sampler wants the noise: work it out from $v$ and $z_t$. ($z_0$ is not
 # known.)
 
 # %% solution="eps_from_velocity"
-def eps_from_velocity(velocity, z_t, alpha_bar):
-    """The ε for which z_t = √ᾱ z0 + √(1-ᾱ) ε and v = √ᾱ ε - √(1-ᾱ) z0.
-
-    velocity, z_t: (B, …); alpha_bar: (B, 1, …, 1), in (0, 1).  Returns (B, …).
-    """
-    ### BEGIN SOLUTION
-    return alpha_bar.sqrt() * velocity + (1 - alpha_bar).sqrt() * z_t
-    ### END SOLUTION
 
 # %% [markdown] exercise="score_from_eps"
 # The *score* is the direction in which the noised density rises fastest (Song & Ermon 2019):
@@ -66,14 +42,6 @@ def eps_from_velocity(velocity, z_t, alpha_bar):
 # Write it with $\varepsilon$ instead of $z_t$ and $z_0$.
 
 # %% solution="score_from_eps"
-def score_from_eps(eps, alpha_bar):
-    """∇ log q(z_t | z0) at z_t = √ᾱ z0 + √(1-ᾱ) ε.
-
-    eps: (B, …); alpha_bar: (B, 1, …, 1), in (0, 1).  Returns (B, …).
-    """
-    ### BEGIN SOLUTION
-    return -eps / (1 - alpha_bar).sqrt()
-    ### END SOLUTION
 
 # %% [markdown] exercise="posterior_mean"
 # If $z_0$ were known, one step back would be a draw from a normal distribution, $q(z_{t-1} \mid z_t, z_0)$, with the
@@ -85,17 +53,6 @@ def score_from_eps(eps, alpha_bar):
 # (Ho et al. 2020, eq. 7). Only $\bar\alpha$ is given; before the first step, $\bar\alpha_{-1} = 1$.
 
 # %% solution="posterior_mean"
-def posterior_mean(z0, z_t, t, alpha_bar):
-    """The mean of q(z_{t-1} | z_t, z0).
-
-    z0, z_t: (B, …); t: an int in 0 … T-1, the same for all; alpha_bar: (T,).  Returns (B, …).
-    """
-    ### BEGIN SOLUTION
-    before = alpha_bar[t - 1] if t > 0 else torch.ones_like(alpha_bar[0])
-    alpha = alpha_bar[t] / before
-    weighted = before.sqrt() * (1 - alpha) * z0 + alpha.sqrt() * (1 - before) * z_t
-    return weighted / (1 - alpha_bar[t])
-    ### END SOLUTION
 
 # %% [markdown] exercise="posterior_variance"
 # And its variance:
@@ -103,13 +60,6 @@ def posterior_mean(z0, z_t, t, alpha_bar):
 # $$\tilde\beta_t = \frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\, \beta_t$$
 
 # %% solution="posterior_variance"
-def posterior_variance(t, alpha_bar):
-    """The variance of q(z_{t-1} | z_t, z0).  t: an int in 0 … T-1; alpha_bar: (T,).  Returns a number."""
-    ### BEGIN SOLUTION
-    before = alpha_bar[t - 1] if t > 0 else torch.ones_like(alpha_bar[0])
-    beta = 1 - alpha_bar[t] / before
-    return (1 - before) / (1 - alpha_bar[t]) * beta
-    ### END SOLUTION
 
 # %% [markdown] exercise="diffusion_loss"
 # $z_0$ is not known when sampling, so a network learns to guess the noise. Its loss (Ho et al. 2020, eq. 14):
@@ -120,16 +70,6 @@ def posterior_variance(t, alpha_bar):
 # of exercises 02, for items of any number of dimensions.
 
 # %% solution="diffusion_loss"
-def diffusion_loss(model, z0, t, eps, alpha_bar):
-    """The mean squared error of a model that predicts the noise.
-
-    model: (z_t, t) -> prediction (B, …); z0, eps: (B, …); t: (B,) int64; alpha_bar: (T,).  Returns a scalar.
-    """
-    ### BEGIN SOLUTION
-    a = alpha_bar[t].view(-1, *[1] * (z0.dim() - 1))
-    z_t = a.sqrt() * z0 + (1 - a).sqrt() * eps
-    return (model(z_t, t) - eps).square().mean()
-    ### END SOLUTION
 
 # %% [markdown]
 # **All right?** Then you have written everything that training needs but the network. Next: lesson 04.

@@ -13,37 +13,17 @@ import torch.nn.functional as F
 # first: 0 becomes $-1$, 255 becomes $1$.
 
 # %% solution="image_to_signed"
-def image_to_signed(pixels):
-    """pixels: (B, H, W, 3) uint8.  Returns (B, 3, H, W) float, in [-1, 1]."""
-    ### BEGIN SOLUTION
-    image = pixels.float() / 255
-    return 2 * image.permute(0, 3, 1, 2) - 1  # (B, H, W, 3) -> (B, 3, H, W)
-    ### END SOLUTION
 
 # %% [markdown] exercise="signed_to_image"
 # And back. A decoder's output can lie a little outside $[-1, 1]$: clip it. Round to the nearest whole number.
 
 # %% solution="signed_to_image"
-def signed_to_image(image):
-    """image: (B, 3, H, W) float, in [-1, 1] but for some overshoot.  Returns (B, H, W, 3) uint8."""
-    ### BEGIN SOLUTION
-    image = ((image + 1) / 2).clamp(0, 1)
-    return (255 * image).round().to(torch.uint8).permute(0, 2, 3, 1)  # (B, 3, H, W) -> (B, H, W, 3)
-    ### END SOLUTION
 
 # %% [markdown] exercise="asymmetric_downsample"
 # The encoder halves height and width with a 3×3 convolution of stride 2. In Stable Diffusion's VAE the zeros are
 # padded on two sides only: one column on the **right** and one row at the **bottom**.
 
 # %% solution="asymmetric_downsample"
-def asymmetric_downsample(x, weight, bias):
-    """Pad right and bottom with zeros, then convolve with stride 2.
-
-    x: (B, C, H, W), H and W even; weight: (C', C, 3, 3); bias: (C',).  Returns (B, C', H/2, W/2).
-    """
-    ### BEGIN SOLUTION
-    return F.conv2d(F.pad(x, (0, 1, 0, 1)), weight, bias, stride=2)
-    ### END SOLUTION
 
 # %% [markdown] exercise="posterior_sample"
 # The encoder does not give a latent but a distribution: for each number of the latent a mean $\mu$ and a
@@ -55,17 +35,6 @@ def asymmetric_downsample(x, weight, bias):
 # with $\varepsilon$ from the generator that is given. Gradients must reach both halves.
 
 # %% solution="posterior_sample"
-def posterior_sample(moments, generator):
-    """A draw from the encoder's distribution.
-
-    moments: (B, 2C, h, w), mean ‖ log-variance; generator: a torch.Generator.  Returns (B, C, h, w).
-    """
-    ### BEGIN SOLUTION
-    mean, logvar = moments.chunk(2, dim=1)
-    std = torch.exp(0.5 * logvar.clamp(-30, 20))
-    noise = torch.randn(mean.shape, generator=generator).to(mean)  # drawn where the generator lives
-    return mean + std * noise
-    ### END SOLUTION
 
 # %% [markdown] exercise="kl"
 # In training, the posterior is pulled a little towards a standard normal distribution. How far away it is (Kingma &
@@ -76,26 +45,12 @@ def posterior_sample(moments, generator):
 # with the sum over all numbers of one image's latent.
 
 # %% solution="kl"
-def kl(mean, logvar):
-    """KL(N(μ, σ²) ‖ N(0, 1)) of each image, in nats.
-
-    mean, logvar: (B, C, h, w); logvar is log σ².  Returns (B,).
-    """
-    ### BEGIN SOLUTION
-    parts = 0.5 * (mean**2 + logvar.exp() - 1 - logvar)
-    return parts.flatten(1).sum(1)
-    ### END SOLUTION
 
 # %% [markdown] exercise="scale_factor"
 # The noise schedule is made for latents of variance 1, and the encoder's are not. Given a batch of raw latents, by
 # which *one* number must they be multiplied to have standard deviation 1?
 
 # %% solution="scale_factor"
-def scale_factor(latents):
-    """The scale of a batch of raw latents.  latents: (B, C, h, w).  Returns a number."""
-    ### BEGIN SOLUTION
-    return 1 / latents.std().item()
-    ### END SOLUTION
 
 # %% [markdown] exercise="slip_in_percent"
 # No code here. Suppose that latents are encoded with the scale 0.18215 and decoded with 0.18125, two digits swapped (it
@@ -105,9 +60,6 @@ def scale_factor(latents):
 # see at once? The check shows a model answer.
 
 # %% solution="slip_in_percent"
-### BEGIN SOLUTION
-slip_in_percent = 100 * (0.18215 / 0.18125 - 1)
-### END SOLUTION
 
 # %% [markdown]
 # *Your explanation:*

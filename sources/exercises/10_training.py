@@ -15,14 +15,6 @@ import torch
 # strictly: a share of 0 drops none.
 
 # %% solution="drop_captions"
-def drop_captions(context, null_context, chance, share):
-    """The context of the empty caption where a caption is dropped, else the caption's own.
-
-    context: (B, L, D); null_context: (1, L, D); chance: (B,) in [0, 1); share: a number.  Returns (B, L, D).
-    """
-    ### BEGIN SOLUTION
-    return torch.where((chance < share)[:, None, None], null_context, context)
-    ### END SOLUTION
 
 # %% [markdown] exercise="ema_update"
 # Beside the weights $\theta$, training keeps their moving average $\bar\theta$. After step number $n = 0, 1, \dots$:
@@ -34,15 +26,6 @@ def drop_captions(context, null_context, chance, share):
 # leave both as they are.
 
 # %% solution="ema_update"
-def ema_update(average, weights, decay, step):
-    """The moving average after step number `step` (counted from 0).
-
-    average, weights: dictionaries with the same names, name -> tensor; decay: such as 0.999.  Returns a new dictionary.
-    """
-    ### BEGIN SOLUTION
-    d = min(decay, (1 + step) / (10 + step))
-    return {name: d * average[name] + (1 - d) * weights[name] for name in average}
-    ### END SOLUTION
 
 # %% [markdown] exercise="train_steps"
 # Now the loop (Ho et al. 2020, algorithm 1). Chance is given again: each batch is a tuple `(z0, context, t, eps)`. For
@@ -56,25 +39,6 @@ def ema_update(average, weights, decay, step):
 # Train the model that you are given, not a copy of it. Return the losses, each as it was before its step.
 
 # %% solution="train_steps"
-def train_steps(model, batches, alpha_bar, lr):
-    """Train the model itself on each batch once, with SGD; return the losses, one number for each batch.
-
-    model: an nn.Module, (z_t (B, D), t (B,), context (B, L, D_c)) -> predicted noise (B, D); batches: a list of tuples
-    (z0 (B, D), context (B, L, D_c), t (B,) int64, eps (B, D)); alpha_bar: (T,); lr: the learning rate.
-    """
-    ### BEGIN SOLUTION
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
-    losses = []
-    for z0, context, t, eps in batches:
-        a = alpha_bar[t][:, None]      # (B, 1)
-        z_t = a.sqrt() * z0 + (1 - a).sqrt() * eps
-        loss = (model(z_t, t, context) - eps).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-    ### END SOLUTION
 
 # %% [markdown] exercise="ema_memory"
 # **Predict**, before you compute: an average with decay 0.9995 starts at the random weights, and its decay is 0.9995
@@ -85,9 +49,6 @@ def train_steps(model, batches, alpha_bar, lr):
 # about it? The check shows a model answer.
 
 # %% solution="ema_memory"
-### BEGIN SOLUTION
-ema_memory = 0.61
-### END SOLUTION
 
 # %% [markdown]
 # *Your explanation:*

@@ -17,11 +17,6 @@ import torch
 # some shapes.
 
 # %% solution="with_new_word"
-def with_new_word(weight, like):
-    """The embedding with one row more.  weight: (V, D); like: numbers of words, a list.  Returns (V + 1, D)."""
-    ### BEGIN SOLUTION
-    return torch.cat([weight, weight[like].mean(0, keepdim=True)])
-    ### END SOLUTION
 
 # %% [markdown] exercise="step_one_row"
 # Only the new row shall learn. One step of gradient descent with weight decay, as AdamW decays, is
@@ -32,15 +27,6 @@ def with_new_word(weight, like):
 # gradients are. This *is* the step: $g$ is known, and no gradient goes through it.
 
 # %% solution="step_one_row"
-def step_one_row(weight, gradient, row, lr, weight_decay):
-    """A new embedding, in which one row has taken a step.
-
-    weight, gradient: (V, D); row: its number; lr, weight_decay: numbers.  Returns (V, D), on weight's device.
-    """
-    ### BEGIN SOLUTION
-    mask = (torch.arange(len(weight), device=weight.device) == row)[:, None].to(weight)      # (V, 1)
-    return weight - lr * mask * (gradient + weight_decay * weight)
-    ### END SOLUTION
 
 # %% [markdown] exercise="train_only"
 # Train only the parameters whose name *begins* with one of the prefixes; freeze all others. A prefix may also end
@@ -55,20 +41,6 @@ def step_one_row(weight, gradient, row, lr, weight_decay):
 # at first.
 
 # %% solution="train_only"
-def train_only(model, prefixes, z_t, t, context, lr):
-    """Freeze all but some parameters, take one step, return the sorted names of those that were trained.
-
-    model: an nn.Module, (z_t, t, context) -> tensor; prefixes: a list of strings; lr: the learning rate.
-    """
-    ### BEGIN SOLUTION
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith(tuple(prefixes)))
-    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    optimizer = torch.optim.SGD(trained.values(), lr=lr)
-    model(z_t, t, context).square().mean().backward()
-    optimizer.step()
-    return sorted(trained)
-    ### END SOLUTION
 
 # %% [markdown] exercise="learning_rate"
 # The learning rate of step $n = 0, 1, \dots$: a linear warm-up, multiplied with half a cosine from 1 to 0 over all
@@ -78,11 +50,6 @@ def train_only(model, prefixes, z_t, t, context, lr):
 # \frac{1}{2}\left(1 + \cos\frac{\pi\, n}{\text{total}}\right)$$
 
 # %% solution="learning_rate"
-def learning_rate(step, warmup, total, peak):
-    """The rate of a step, counted from 0.  warmup, total: numbers of steps; peak: a number.  Returns a number."""
-    ### BEGIN SOLUTION
-    return peak * min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / total))
-    ### END SOLUTION
 
 # %% [markdown]
 # **All right?** Then teach the shipped model a word of your own, as lesson 11 does. Next: lesson 12, samplers and

@@ -19,11 +19,6 @@ import torch
 # Three steps of $T = 10$: $7, 4, 1$.
 
 # %% solution="leading_timesteps"
-def leading_timesteps(steps, T):
-    """Exactly `steps` falling timesteps: multiples of T // steps, plus 1.  Returns (steps,) int64."""
-    ### BEGIN SOLUTION
-    return torch.arange(steps - 1, -1, -1) * (T // steps) + 1
-    ### END SOLUTION
 
 # %% [markdown] exercise="trailing_timesteps"
 # The other choice, "trailing" (Lin et al. 2024): count down from $T$ in steps of $T / \text{steps}$, round to whole
@@ -34,11 +29,6 @@ def leading_timesteps(steps, T):
 # Three steps of $T = 10$: $9, 6, 2$.
 
 # %% solution="trailing_timesteps"
-def trailing_timesteps(steps, T):
-    """Exactly `steps` falling timesteps, evenly spaced from T - 1 downwards.  Returns (steps,) int64."""
-    ### BEGIN SOLUTION
-    return torch.tensor([round(T - i * T / steps) - 1 for i in range(steps)])
-    ### END SOLUTION
 
 # %% [markdown] exercise="ddim_step"
 # The network says that $\hat\varepsilon$ is the noise in $z$. Then $z = \sqrt{\bar\alpha}\,\hat z_0 +
@@ -48,15 +38,6 @@ def trailing_timesteps(steps, T):
 # $$z' = \sqrt{\bar\alpha'}\,\hat z_0 + \sqrt{1-\bar\alpha'}\,\hat\varepsilon$$
 
 # %% solution="ddim_step"
-def ddim_step(z, eps_hat, alpha_bar, next_alpha_bar):
-    """From noise level ᾱ to ᾱ', without chance.
-
-    z, eps_hat: (B, …) float; alpha_bar, next_alpha_bar: numbers, 0 < ᾱ < ᾱ' ≤ 1.  Returns z' (B, …).
-    """
-    ### BEGIN SOLUTION
-    z0_hat = (z - (1 - alpha_bar) ** 0.5 * eps_hat) / alpha_bar**0.5
-    return next_alpha_bar**0.5 * z0_hat + (1 - next_alpha_bar) ** 0.5 * eps_hat
-    ### END SOLUTION
 
 # %% [markdown] exercise="euler_step"
 # Karras et al. 2022 write the way back as a differential equation. It is short in the coordinates
@@ -67,16 +48,6 @@ def ddim_step(z, eps_hat, alpha_bar, next_alpha_bar):
 # Go into $x$, make this step, and come back to $z'$ at the new level.
 
 # %% solution="euler_step"
-def euler_step(z, eps_hat, alpha_bar, next_alpha_bar):
-    """One straight step along dx/dσ = ε̂.
-
-    z, eps_hat: (B, …) float; alpha_bar, next_alpha_bar: numbers, 0 < ᾱ < ᾱ' ≤ 1.  Returns z' (B, …), not x'.
-    """
-    ### BEGIN SOLUTION
-    sigma, next_sigma = (math.sqrt((1 - a) / a) for a in (alpha_bar, next_alpha_bar))
-    x = z / math.sqrt(alpha_bar) + (next_sigma - sigma) * eps_hat
-    return math.sqrt(next_alpha_bar) * x
-    ### END SOLUTION
 
 # %% [markdown] exercise="ddpm_step"
 # DDPM draws $z'$ from the posterior $q(z' \mid z, \hat z_0)$ (Ho et al. 2020, eq. 7). A step may jump over many
@@ -86,19 +57,6 @@ def euler_step(z, eps_hat, alpha_bar, next_alpha_bar):
 # \qquad \text{variance} = \frac{1-\bar\alpha'}{1-\bar\alpha}\,(1-\alpha)$$
 
 # %% solution="ddpm_step"
-def ddpm_step(z, z0_hat, alpha_bar, next_alpha_bar, generator):
-    """Draw z' from the posterior between z and ẑ0.
-
-    z, z0_hat: (B, …) float; alpha_bar, next_alpha_bar: numbers, 0 < ᾱ < ᾱ' < 1; generator: a torch.Generator of the
-    CPU, from which the noise is drawn; then move it, .to(z.device).  Returns z' (B, …), in the dtype of z.
-    """
-    ### BEGIN SOLUTION
-    alpha = alpha_bar / next_alpha_bar
-    mean = (next_alpha_bar**0.5 * (1 - alpha) * z0_hat + alpha**0.5 * (1 - next_alpha_bar) * z) / (1 - alpha_bar)
-    variance = (1 - next_alpha_bar) / (1 - alpha_bar) * (1 - alpha)
-    noise = torch.randn(z.shape, generator=generator, dtype=z.dtype).to(z.device)
-    return mean + variance**0.5 * noise
-    ### END SOLUTION
 
 # %% [markdown] exercise="dpm_solver_pp_step"
 # The time of DPM-Solver++ (Lu et al. 2022, algorithm 2) is $\lambda = \log\sqrt{\bar\alpha/(1-\bar\alpha)}$. With
@@ -111,24 +69,6 @@ def ddpm_step(z, z0_hat, alpha_bar, next_alpha_bar, generator):
 # $\lambda' = \infty$.
 
 # %% solution="dpm_solver_pp_step"
-def dpm_solver_pp_step(z, z0_hat, previous_z0, previous_alpha_bar, alpha_bar, next_alpha_bar):
-    """One step of DPM-Solver++ (2M).
-
-    z, z0_hat: (B, …) float; previous_z0: the same shape, and previous_alpha_bar: the ᾱ of the step before; both None
-    in the first step; alpha_bar, next_alpha_bar: numbers, 0 < ᾱ < ᾱ' ≤ 1.  Returns z' (B, …).
-    """
-    ### BEGIN SOLUTION
-    def half_log_snr(a):
-        return math.inf if a == 1 else 0.5 * math.log(a / (1 - a))
-
-    h = half_log_snr(next_alpha_bar) - half_log_snr(alpha_bar)
-    estimate = z0_hat
-    if previous_z0 is not None and next_alpha_bar < 1:
-        before = half_log_snr(alpha_bar) - half_log_snr(previous_alpha_bar)
-        estimate = z0_hat + h / (2 * before) * (z0_hat - previous_z0)
-    kept = math.sqrt((1 - next_alpha_bar) / (1 - alpha_bar))
-    return kept * z + math.sqrt(next_alpha_bar) * (1 - math.exp(-h)) * estimate
-    ### END SOLUTION
 
 # %% [markdown] exercise="guided_prediction"
 # Classifier-free guidance exaggerates what the caption changes in the prediction (Ho & Salimans 2022, eq. 6; $w$
@@ -140,17 +80,6 @@ def dpm_solver_pp_step(z, z0_hat, previous_z0, previous_alpha_bar, alpha_bar, ne
 # the U-Net does. Ask it twice, or once with twice the batch.
 
 # %% solution="guided_prediction"
-def guided_prediction(model, z, t, context, null_context, guidance_scale):
-    """ε_null + w (ε_caption - ε_null).
-
-    z: (B, C, h, w); t: (B,) int64; context: (B, L, D) of the captions; null_context: (1, L, D) of the empty caption;
-    guidance_scale: w.  Returns (B, C, h, w).
-    """
-    ### BEGIN SOLUTION
-    without = model(z, t, null_context.expand(len(z), -1, -1))
-    with_caption = model(z, t, context)
-    return without + guidance_scale * (with_caption - without)
-    ### END SOLUTION
 
 # %% [markdown] exercise="contexts_for_guidance"
 # A *negative caption* says what the picture shall not show. The U-Net knows no "not"; but guidance walks from one
@@ -161,19 +90,6 @@ def guided_prediction(model, z, t, context, null_context, guidance_scale):
 # is encoded. Another number of them is a mistake: raise a `ValueError`.
 
 # %% solution="contexts_for_guidance"
-def contexts_for_guidance(encode, captions, negative):
-    """What guidance walks away from, then what it walks towards: (2B, L, D).
-
-    encode: a list of n strings -> (n, L, D); captions: B strings; negative: B strings, or None.
-    Raises ValueError where there are not as many negative captions as captions.
-    """
-    ### BEGIN SOLUTION
-    if negative is None:
-        negative = [""] * len(captions)
-    if len(negative) != len(captions):
-        raise ValueError(f"{len(negative)} negative captions for {len(captions)} captions; expected as many")
-    return torch.cat([encode(negative), encode(captions)])
-    ### END SOLUTION
 
 # %% [markdown] exercise="signal_at_the_start"
 # **Predict**, before you compute: Stable Diffusion samples with ten "leading" steps. What the sampler gives to the
@@ -184,9 +100,6 @@ def contexts_for_guidance(encode, captions, negative):
 # **Then explain**, in two sentences of your own: what does this do to the pictures? Compare with what the check says.
 
 # %% solution="signal_at_the_start"
-### BEGIN SOLUTION
-signal_at_the_start = 0.118
-### END SOLUTION
 
 # %% [markdown]
 # *Your explanation:*

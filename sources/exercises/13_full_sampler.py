@@ -16,19 +16,6 @@ import torch
 # a `ValueError`.
 
 # %% solution="img2img_start"
-def img2img_start(z0, eps, ts, strength, alpha_bar):
-    """Where image-to-image starts: z (B, …), noised to the first timestep that is left, and the timesteps left (n,).
-
-    z0, eps: (B, …) the picture's latent, and noise; ts: (S,) falling int64; strength: in (0, 1]; alpha_bar: T
-    numbers, a list.  Returns (z, left).  Raises ValueError for another strength.
-    """
-    ### BEGIN SOLUTION
-    if not 0 < strength <= 1:
-        raise ValueError(f"strength is {strength}; expected above 0 and at most 1")
-    left = ts[len(ts) - max(int(len(ts) * strength), 1):]
-    a = alpha_bar[left[0]]
-    return a**0.5 * z0 + (1 - a) ** 0.5 * eps, left
-    ### END SOLUTION
 
 # %% [markdown] exercise="keep_known"
 # Inpainting with an ordinary U-Net: let the sampler step the whole latent, and after each step put back what is known.
@@ -36,16 +23,6 @@ def img2img_start(z0, eps, ts, strength, alpha_bar):
 # picture, whose clean latent is `z0`; `eps` is one noise for all steps.
 
 # %% solution="keep_known"
-def keep_known(z, z0, eps, mask, alpha_bar, next_alpha_bar):
-    """z where the mask is 1; the known picture, as noisy as z is now, where it is 0.
-
-    z: (B, C, h, w) after a step; z0, eps: like z; mask: (B, 1, h, w) int64, 0 or 1; alpha_bar, next_alpha_bar: numbers,
-    ᾱ before and after the step.  Returns (B, C, h, w).
-    """
-    ### BEGIN SOLUTION
-    known = next_alpha_bar**0.5 * z0 + (1 - next_alpha_bar) ** 0.5 * eps
-    return mask * z + (1 - mask) * known
-    ### END SOLUTION
 
 # %% [markdown] exercise="slerp"
 # To walk from one picture to another, walk from noise $a$ to noise $b$. Gaussian noise of many numbers lies near a
@@ -55,12 +32,6 @@ def keep_known(z, z0, eps, mask, alpha_bar, next_alpha_bar):
 # \cos\theta = \frac{a \cdot b}{\lVert a\rVert\,\lVert b\rVert}$$
 
 # %% solution="slerp"
-def slerp(a, b, weight):
-    """Walk from a to b on a sphere.  a, b: one shape, each a single noise, not parallel; weight: a number in [0, 1]."""
-    ### BEGIN SOLUTION
-    angle = ((a * b).sum() / (a.norm() * b.norm())).arccos()
-    return (torch.sin((1 - weight) * angle) * a + torch.sin(weight * angle) * b) / angle.sin()
-    ### END SOLUTION
 
 # %% [markdown] exercise="caption_to_image"
 # Everything together. Use what you wrote before: "trailing" timesteps (`trailing_timesteps` in notebook 12:
@@ -74,27 +45,6 @@ def slerp(a, b, weight):
 # context for *each* image. The check uses small stand-ins for the three networks; below it the real ones wait.
 
 # %% solution="caption_to_image"
-def caption_to_image(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
-    """B captions -> B images in [0, 1], clipped.
-
-    encode: list of n strings -> (n, L, D); unet: (z (n, C, h, w), t (n,), context (n, L, D)) -> velocity (n, C, h, w);
-    decode: z0 -> images in [-1, 1], with a little overshoot; alpha_bar: T numbers, a list; noise: (B, C, h, w)
-    to start from.
-    """
-    ### BEGIN SOLUTION
-    null_context, context = encode([""] * len(captions)), encode(captions)
-    T, z = len(alpha_bar), noise
-    ts = [round(T - i * T / steps) - 1 for i in range(steps)]
-    levels = [alpha_bar[t] for t in ts] + [1.0]
-    for t, a, next_a in zip(ts, levels, levels[1:]):
-        t = torch.full((len(z),), t, device=z.device)
-        without, with_caption = unet(z, t, null_context), unet(z, t, context)
-        v = without + guidance_scale * (with_caption - without)
-        z0_hat = a**0.5 * z - (1 - a) ** 0.5 * v
-        eps_hat = a**0.5 * v + (1 - a) ** 0.5 * z
-        z = next_a**0.5 * z0_hat + (1 - next_a) ** 0.5 * eps_hat
-    return ((decode(z) + 1) / 2).clamp(0, 1)
-    ### END SOLUTION
 
 # %% [markdown]
 # **Now with the real parts.** When the check has passed, write `True` below and run the cell: your function, the

@@ -25,20 +25,6 @@ import torch
 # (`tinyldm/formats/diffusers_folder.py`), but this table is enough for the art.
 
 # %% solution="package_key"
-def package_key(key):
-    """The name of a weight of diffusers' U-Net, translated as in the table above.  key: a string -> a string."""
-    ### BEGIN SOLUTION
-    table = [      # the special before the general
-        ("mid_block.resnets.0", "middle.resblock1"), ("mid_block.attentions.0", "middle.transformer"),
-        ("mid_block.resnets.1", "middle.resblock2"), ("down_blocks", "down"), ("up_blocks", "up"),
-        ("downsamplers.0", "downsample"), ("upsamplers.0", "upsample"), ("resnets", "resblocks"),
-        ("attentions", "transformers"), ("transformer_blocks", "blocks"), ("attn1", "self_attention"),
-        ("attn2", "cross_attention"), ("to_out.0", "to_out"), ("conv_shortcut", "shortcut"),
-    ]
-    for old, new in table:
-        key = key.replace(old, new)
-    return key
-    ### END SOLUTION
 
 # %% [markdown] exercise="load_problems"
 # Before weights are loaded, say what does not fit. `state` is what the file holds, name → tensor; `wanted` what the
@@ -53,19 +39,6 @@ def package_key(key):
 # any other.
 
 # %% solution="load_problems"
-def load_problems(state, wanted):
-    """(missing, unknown, misshapen): three sorted lists of names.
-
-    state: name -> tensor; wanted: name -> shape, a tuple.
-    """
-    ### BEGIN SOLUTION
-    misshapen = []
-    for name in state.keys() & wanted.keys():
-        shape, right = tuple(state[name].shape), tuple(wanted[name])
-        if shape != right and not (len(right) == 2 and shape == (*right, 1, 1)):
-            misshapen.append(name)
-    return sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys()), sorted(misshapen)
-    ### END SOLUTION
 
 # %% [markdown] exercise="betas_from_config"
 # `scheduler_config.json` tells which noise a network was trained with. Return its $\beta$: (T,), both ends included.
@@ -77,20 +50,6 @@ def load_problems(state, wanted):
 # - Other entries do not matter here.
 
 # %% solution="betas_from_config"
-def betas_from_config(config):
-    """β of a diffusers scheduler: (T,).
-
-    config: a dictionary, as read from scheduler_config.json.  Raises ValueError for an unknown beta_schedule.
-    """
-    ### BEGIN SOLUTION
-    T = config["num_train_timesteps"]
-    start, end = config.get("beta_start", 0.0001), config.get("beta_end", 0.02)
-    if config["beta_schedule"] == "linear":
-        return torch.linspace(start, end, T)
-    if config["beta_schedule"] == "scaled_linear":
-        return torch.linspace(start**0.5, end**0.5, T) ** 2
-    raise ValueError(f"beta_schedule is {config['beta_schedule']!r}; expected linear or scaled_linear")
-    ### END SOLUTION
 
 # %% [markdown] exercise="head_width"
 # **Predict**: the file `unet/config.json` of Stable Diffusion 1 says `"attention_head_dim": 8`, and
@@ -100,9 +59,6 @@ def betas_from_config(config):
 # stop with an error.
 
 # %% solution="head_width"
-### BEGIN SOLUTION
-head_width = 160
-### END SOLUTION
 
 # %% [markdown]
 # *Your explanation:*

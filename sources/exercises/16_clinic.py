@@ -22,14 +22,6 @@ import torch
 # Two mistakes.
 
 # %% solution="mended_encode"
-def mended_encode(encode, images, scale):
-    """z0 of about unit variance.
-
-    encode: images in [-1, 1] -> unscaled latents; images: (B, 3, H, W) in [0, 1]; scale: a number below 1.
-    """
-    ### BEGIN SOLUTION
-    return scale * encode(2 * images - 1)
-    ### END SOLUTION
 
 # %% [markdown] exercise="mended_embedding"
 # **Complaint**: own code, and weights that others trained as Stable Diffusion's were. The shapes fit, but the pictures
@@ -48,14 +40,6 @@ def mended_encode(encode, images, scale):
 # Two mistakes.
 
 # %% solution="mended_embedding"
-def mended_embedding(t, dim):
-    """Sinusoids of each timestep.  t: (B,) int64; dim: even.  Returns (B, dim) float32."""
-    ### BEGIN SOLUTION
-    half = dim // 2
-    f = torch.exp(-math.log(10000) * torch.arange(half, device=t.device) / half)
-    angle = t.float()[:, None] * f
-    return torch.cat([angle.cos(), angle.sin()], dim=1)
-    ### END SOLUTION
 
 # %% [markdown] exercise="mended_guidance"
 # **Complaint**: good pictures, whatever the caption says; `guidance_scale` changes nothing.
@@ -70,16 +54,6 @@ def mended_embedding(t, dim):
 # Two mistakes; the first hides the second.
 
 # %% solution="mended_guidance"
-def mended_guidance(model, z, t, context, null_context, guidance_scale):
-    """Classifier-free guidance: 1 is the plain conditional model, 0 ignores the caption.
-
-    model: (z, t, context) -> prediction; z: (B, C, h, w); t: (B,); context, null_context: (B, L, D).
-    """
-    ### BEGIN SOLUTION
-    without = model(z, t, null_context)
-    with_caption = model(z, t, context)
-    return without + guidance_scale * (with_caption - without)
-    ### END SOLUTION
 
 # %% [markdown] exercise="mended_average"
 # **Complaint**: the average brings nothing. Saved after this step or the next, it differs as much as the weights do.
@@ -97,18 +71,6 @@ def mended_guidance(model, z, t, context, null_context, guidance_scale):
 # Two mistakes. The decay is the same in every step here.
 
 # %% solution="mended_average"
-def mended_average(weights, gradients, lr, decay):
-    """Gradient descent beside a moving average that starts at the weights and takes each step's new weights in.
-
-    weights: (D,); gradients: (steps, D); lr, decay: numbers.  Returns (weights, average) after the last step.
-    """
-    ### BEGIN SOLUTION
-    average = weights
-    for gradient in gradients:
-        weights = weights - lr * gradient
-        average = decay * average + (1 - decay) * weights
-    return weights, average
-    ### END SOLUTION
 
 # %% [markdown] exercise="mended_walk"
 # **Complaint**: with all timesteps, 999, 998, …, 1, the pictures are good; with fifty of them nothing but confetti.
@@ -126,20 +88,6 @@ def mended_average(weights, gradients, lr, decay):
 # Three mistakes. (DDIM's formula itself is right.)
 
 # %% solution="mended_walk"
-def mended_walk(model, z, context, ts, alpha_bar):
-    """DDIM from z, which has the noise of ts[0], to the clean latent.
-
-    model: (z, t (B,), context) -> predicted noise; z: (B, C, h, w); context: (B, L, D); ts: falling timesteps, a list;
-    alpha_bar: T numbers, a list.
-    """
-    ### BEGIN SOLUTION
-    levels = [alpha_bar[t] for t in ts] + [1.0]      # after the last timestep: the clean latent
-    for t, now, after in zip(ts, levels, levels[1:]):
-        eps = model(z, torch.full((len(z),), t, device=z.device), context)
-        z0_hat = (z - (1 - now) ** 0.5 * eps) / now**0.5
-        z = after**0.5 * z0_hat + (1 - after) ** 0.5 * eps
-    return z
-    ### END SOLUTION
 
 # %% [markdown]
 # Five symptoms:
@@ -165,9 +113,6 @@ def mended_walk(model, z, context, ts, alpha_bar):
 # cases.
 
 # %% solution="symptoms"
-### BEGIN SOLUTION
-symptoms = "DBEAC"
-### END SOLUTION
 
 # %% [markdown]
 # *Your explanation:*

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+from tinyldm import forward_diffusion
 from tinyldm.cli import main as cli
 from tinyldm_course.checking import CheckFailed, Here, check
 from tinyldm_course.checks import progress
@@ -22,7 +23,9 @@ from tinyldm_course.checks.comparing import first_difference, observation
 from tinyldm_course.checks.exercise import Exercise, Wrong
 from tinyldm_course.checks.feedback import Feedback
 from tinyldm_course.checks.pipeline import run_check
-from tinyldm_course.exercises import find, lesson_02, lesson_03, lesson_05
+from tinyldm_course.exercises import find
+from tinyldm_course.exercises.lesson_02 import q_sample as noising
+from tinyldm_course.exercises.lesson_02.signal_to_noise import signal_to_noise
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +70,7 @@ def test_a_loop_is_stopped_in_time_at_its_line():
 def test_many_slow_calls_count_together():
     def q_sample(z0, t, eps, alpha_bar):
         time.sleep(0.3)
-        return lesson_02.q_sample_right(z0, t, eps, alpha_bar)
+        return noising.q_sample(z0, t, eps, alpha_bar)
 
     runner = Here(q_sample, seconds=0.5)
     assert run_check(find("q_sample"), runner).diagnosis == "too-slow"
@@ -124,7 +127,7 @@ def test_nothing_is_learnt_through_alpha_bar():
         return torch.tensor((1 - before) / (1 - now) * (1 - now / before), dtype=alpha_bar.dtype)
 
     def posterior_mean(z0, z_t, t, alpha_bar):
-        return lesson_03.posterior_mean_right(z0, z_t, t, torch.tensor(alpha_bar.tolist(), dtype=alpha_bar.dtype))
+        return find("posterior_mean").answer(z0, z_t, t, torch.tensor(alpha_bar.tolist(), dtype=alpha_bar.dtype))
 
     def without_z0(z0, z_t, t, alpha_bar):
         return posterior_mean(z0.detach(), z_t, t, alpha_bar)
@@ -161,7 +164,7 @@ def test_a_hard_coded_size_is_told_as_such():
 
 def test_a_crash_under_autograd_alone_is_a_cut_gradient():
     def q_sample(z0, t, eps, alpha_bar):
-        right = lesson_02.q_sample_right(z0, t, eps, alpha_bar)
+        right = noising.q_sample(z0, t, eps, alpha_bar)
         return torch.from_numpy(right.numpy())
 
     assert result_of(q_sample).diagnosis == "gradient-cut"
@@ -195,7 +198,7 @@ def test_another_crash_is_not_taken_for_a_known_one():
 
 def test_what_is_plain_to_see_is_said_without_guessing():
     def doubled(z0, t, eps, alpha_bar):
-        return 2 * lesson_02.q_sample_right(z0, t, eps, alpha_bar)
+        return 2 * noising.q_sample(z0, t, eps, alpha_bar)
 
     exercise = find("q_sample")
     cases = exercise.cases(torch.Generator().manual_seed(0))[1:]
@@ -210,7 +213,7 @@ def test_no_factor_is_seen_in_a_result_of_equal_numbers():
 
 
 def test_a_list_that_looks_like_a_tensor_is_called_a_list():
-    result = result_of(lambda *args: list(lesson_02.q_sample_right(*args)))
+    result = result_of(lambda *args: list(noising.q_sample(*args)))
     assert result.diagnosis == "wrong-kind"
     assert result.counter_example.yours == "a list of 1: [[1, -0.4]]"
     assert result.counter_example.expected == "a tensor: [[1, -0.4]]"
@@ -310,7 +313,7 @@ def test_the_learners_random_numbers_are_left_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    result_of(lesson_02.q_sample_right)
+    result_of(noising.q_sample)
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -536,7 +539,7 @@ def test_a_cell_that_failed_is_not_mistaken_for_what_is_checked(monkeypatch, cel
 def test_feedback_as_text(capsys):
     def noisy(z0, t, eps, alpha_bar):
         print("debugging", tuple(z0.shape))
-        return lesson_02.q_sample_with_beta(z0, t, eps, alpha_bar)
+        return noising.q_sample_with_beta(z0, t, eps, alpha_bar)
 
     assert not check("q_sample", noisy)
     text = capsys.readouterr().out
@@ -545,7 +548,7 @@ def test_feedback_as_text(capsys):
     assert text.count("debugging") == 1
     check("q_sample", noisy)
     assert find("q_sample").hints[1] in capsys.readouterr().out
-    assert check("q_sample", lesson_02.q_sample_by_loop)
+    assert check("q_sample", noising.q_sample_by_loop)
     assert find("q_sample").insight in capsys.readouterr().out
 
 
@@ -555,31 +558,31 @@ def test_feedback_as_a_page_is_escaped():
 
     page = Feedback(find("q_sample"), result_of(q_sample), hint="a < b")._repr_html_()
     assert "<script>" not in page and "&lt;script&gt;" in page and "a &lt; b" in page
-    assert "✔" in Feedback(find("q_sample"), result_of(lesson_02.q_sample_right))._repr_html_()
+    assert "✔" in Feedback(find("q_sample"), result_of(noising.q_sample))._repr_html_()
 
 
 def test_a_terminal_without_these_letters_gets_others(monkeypatch, tmp_path):
     with open(tmp_path / "out.txt", "w", encoding="ascii") as out:
         monkeypatch.setattr("sys.stdout", out)
-        check("q_sample", lesson_02.q_sample_right)
+        check("q_sample", noising.q_sample)
     assert "q_sample: right" in (tmp_path / "out.txt").read_text(encoding="ascii")
 
 
 def test_nbgrader_sees_a_failure_as_an_error(monkeypatch):
     monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
     with pytest.raises(CheckFailed, match="not yet"):
-        check("q_sample", lesson_02.q_sample_swapped)
-    assert check("q_sample", lesson_02.q_sample_right)
+        check("q_sample", noising.q_sample_swapped)
+    assert check("q_sample", noising.q_sample)
 
 
 def test_an_unknown_exercise_names_those_that_are_like_it():
     with pytest.raises(ValueError, match="q_sample"):
-        check("qsample", lesson_02.q_sample_right)
+        check("qsample", noising.q_sample)
 
 
 def test_true_numbers_in_insights():
-    schedule = lesson_02.forward_diffusion.NoiseSchedule(lesson_02.forward_diffusion.scaled_linear_betas())
-    snr = lesson_02.snr_right(schedule.alpha_bar)
+    schedule = forward_diffusion.NoiseSchedule(forward_diffusion.scaled_linear_betas())
+    snr = signal_to_noise(schedule.alpha_bar)
     insight = find("signal_to_noise").insight
     assert f"from {snr[0]:.0f} at t = 0 to {snr[-1]:.4f} at t = 999" in insight
     assert f"t = {(snr >= 1).sum()}" in insight
@@ -590,9 +593,9 @@ def test_true_numbers_in_insights():
 
 
 def test_progress_is_kept(file):
-    check("q_sample", lesson_02.q_sample_swapped)
-    check("q_sample", lesson_02.q_sample_right)
-    check("q_sample", lesson_02.q_sample_swapped)  # what is solved stays solved
+    check("q_sample", noising.q_sample_swapped)
+    check("q_sample", noising.q_sample)
+    check("q_sample", noising.q_sample_swapped)  # what is solved stays solved
     record = progress.read()["q_sample"]
     assert record.attempts == 2 and record.passed.endswith("+00:00")
     assert json.loads(file.read_text())["version"] == 1
@@ -623,7 +626,7 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(file, content):
     file.parent.mkdir()
     file.write_bytes(content)
     assert progress.read() == {}
-    assert check("q_sample", lesson_02.q_sample_right)
+    assert check("q_sample", noising.q_sample)
     assert progress.read()["q_sample"].passed
     assert file.with_name("progress.json.damaged").read_bytes() == content
 
@@ -631,12 +634,12 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(file, content):
 def test_without_a_place_for_progress_the_check_still_works(monkeypatch, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TINYLDM_PROGRESS", str(tmp_path / "file" / "progress.json"))
-    assert check("q_sample", lesson_02.q_sample_right)
+    assert check("q_sample", noising.q_sample)
     assert "could not be kept" in capsys.readouterr().out
 
 
 def test_the_command_shows_a_bar_for_each_lesson(capsys):
-    check("q_sample", lesson_02.q_sample_right)
+    check("q_sample", noising.q_sample)
     capsys.readouterr()
     assert cli.main(["progress"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -685,7 +688,7 @@ def test_float64_may_be_drawn_in_float32():
 
 
 def test_a_generator_of_the_cpu_does_not_draw_on_a_gpu():
-    right = lesson_05.sample_right
+    right = find("posterior_sample").answer
 
     def posterior_sample(moments, generator):
         mean, logvar = moments.chunk(2, dim=1)

@@ -144,16 +144,15 @@ ATTACKS = {
     ),
     "reads_the_answers": (
         "import sys\nfor name in [n for n in sys.modules if 'exercises' in n]:\n"
-        "    del sys.modules[name]\nfrom tinyldm_course.exercises.lesson_02 import *\n"
-        "q_sample = EXERCISES[2].answer",
+        "    del sys.modules[name]\nfrom tinyldm_course.exercises.lesson_02.q_sample import *\n"
+        "q_sample = EXERCISE.answer",
         "missing",
     ),
     "reads_the_disk": (
         "from pathlib import Path\nimport tinyldm\n"
         + Q
-        + "text = (Path(tinyldm.__file__).parent / '../tinyldm_course/exercises/lesson_02.py').read_text()\n"
-        "    space = {}\n    exec(text, space)\n    return space['EXERCISES'][2].answer(z0, t, eps, "
-        "alpha_bar)",
+        + "text = (Path(tinyldm.__file__).parent / '../tinyldm_course/exercises/lesson_02/q_sample.py').read_text()\n"
+        "    space = {}\n    exec(text, space)\n    return space['q_sample'](z0, t, eps, alpha_bar)",
         "crash",
     ),
     "changes_its_mind": (

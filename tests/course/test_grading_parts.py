@@ -117,8 +117,8 @@ def test_magics_are_left_out(cell, expected):
             ["importlib.import_module"],
         ),
         (
-            "from tinyldm_course.exercises.lesson_02 import q_sample_right as f",
-            ["tinyldm_course.exercises.lesson_02.q_sample_right"],
+            "from tinyldm_course.exercises.lesson_02.q_sample import q_sample as f",
+            ["tinyldm_course.exercises.lesson_02.q_sample.q_sample"],
         ),
         ("signal = 1\ndef f(x):\n    return signal / x", []),
     ],

@@ -1,6 +1,6 @@
 """What an exercise is: a right answer, inputs to try it on, and the mistakes that people really make.
 
-A lesson's exercises are literal data: `exercises/lesson_NN.py` holds a tuple `EXERCISES` of `Exercise` objects. A
+An exercise is literal data: `exercises/lesson_06/group_norm.py` holds one `Exercise`, named `EXERCISE`. A
 wrong answer is written down once, as a function: the check recognises a learner's mistake by its doing the same, and
 the tests hold that the check does.
 """

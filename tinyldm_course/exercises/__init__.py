@@ -1,34 +1,50 @@
-"""The exercises of the course: `lesson_NN.py` holds those of lesson NN, as a title and a tuple."""
+"""The exercises of the course: `lesson_06/group_norm.py` holds all there is to know about `group_norm`.
+
+A lesson's `__init__.py` holds its `TITLE` and the `NAMES` of its exercises in their order. An exercise's file begins
+with the right answer as the notebook shows it, then come the inputs to try, wrong answers and `EXERCISE`.
+"""
 
 import difflib
+import re
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from tinyldm_course.checks.exercise import Exercise
 
 
 def numbers() -> list[int]:
     """The lessons that have exercises."""
-    return sorted(int(file.stem.removeprefix("lesson_")) for file in Path(__file__).parent.glob("lesson_[0-9][0-9].py"))
+    return sorted(
+        int(folder.name.removeprefix("lesson_")) for folder in Path(__file__).parent.glob("lesson_[0-9][0-9]")
+    )
 
 
-def module_of(lesson: int):
-    """The module that holds a lesson's `TITLE` and `EXERCISES`."""
-    return import_module(f"tinyldm_course.exercises.lesson_{lesson:02d}")
+def lesson(number: int) -> ModuleType:
+    """The module that holds a lesson's `TITLE` and `NAMES`. It imports no exercise."""
+    return import_module(f"tinyldm_course.exercises.lesson_{number:02d}")
+
+
+def module_of(name: str) -> ModuleType:
+    """The module of one exercise, without those of the others. Raises ValueError with the names most like this one."""
+    known = {name: number for number in numbers() for name in lesson(number).NAMES}
+    if name not in known:
+        like = ", ".join(difflib.get_close_matches(name, known, n=3)) or ", ".join(known)
+        raise ValueError(f"there is no exercise {name!r}; did you mean one of: {like}?")
+    file = re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()  # ResBlock -> res_block
+    return import_module(f"{lesson(known[name]).__name__}.{file}")
+
+
+def find(name: str) -> Exercise:
+    """The exercise of that name. Raises ValueError with the names most like this one."""
+    return module_of(name).EXERCISE
+
+
+def of_lesson(number: int) -> tuple[Exercise, ...]:
+    """A lesson's exercises, in their order."""
+    return tuple(find(name) for name in lesson(number).NAMES)
 
 
 def lessons() -> dict[int, tuple[Exercise, ...]]:
     """Number of the lesson -> its exercises, in the order of the course."""
-    return {number: module_of(number).EXERCISES for number in numbers()}
-
-
-def find(name: str) -> Exercise:
-    """The exercise of that name. Raises ValueError with the names that are most like it."""
-    known = []
-    for number in numbers():  # one lesson after the other: most checks need none of the later ones
-        for exercise in module_of(number).EXERCISES:
-            if exercise.name == name:
-                return exercise
-            known.append(exercise.name)
-    like = ", ".join(difflib.get_close_matches(name, known, n=3)) or ", ".join(known)
-    raise ValueError(f"there is no exercise {name!r}; did you mean one of: {like}?")
+    return {number: of_lesson(number) for number in numbers()}

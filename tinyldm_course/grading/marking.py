@@ -65,7 +65,7 @@ class Graded:
 
 
 def read_hidden(folder: Path | None) -> dict[int, tuple[Exercise, ...]]:
-    """The teacher's own checks: `lesson_NN.py` in a folder, in the form of the course's (exercises/lesson_02.py).
+    """The teacher's own checks: `lesson_NN.py` in a folder, with a tuple `EXERCISES`.
 
     An exercise of the same name as one of the course adds its inputs to that one: both must pass. One of a new name
     is one more exercise. Raises ValueError that names the file which is none.

@@ -1,0 +1,115 @@
+"""Exercise signal_to_noise of lesson 02: The signal-to-noise ratio."""
+
+import torch
+from torch import Generator
+
+from tinyldm_course.checks.calls import Call
+from tinyldm_course.checks.exercise import Exercise, Wrong
+from tinyldm_course.exercises.inputs import random_alpha_bar
+
+
+def signal_to_noise(alpha_bar):
+    """The variance of the signal in z_t over that of the noise.  alpha_bar: any shape, in (0, 1) -> the same shape."""
+    ### BEGIN SOLUTION
+    return alpha_bar / (1 - alpha_bar)
+    ### END SOLUTION
+
+
+def snr_cases(generator: Generator) -> list[Call]:
+    """(T,) falling, and numbers of any shape."""
+    return [
+        Call((torch.tensor([0.9, 0.5, 0.2]),)),
+        Call((random_alpha_bar(20, generator),)),
+        Call((0.05 + 0.9 * torch.rand(2, 3, generator=generator),)),
+    ]
+
+
+def snr_of_roots(alpha_bar):
+    return (alpha_bar / (1 - alpha_bar)).sqrt()
+
+
+def snr_inverted(alpha_bar):
+    return (1 - alpha_bar) / alpha_bar
+
+
+def snr_logarithm(alpha_bar):
+    return (alpha_bar / (1 - alpha_bar)).log()
+
+
+def snr_decibel(alpha_bar):
+    return 10 * (alpha_bar / (1 - alpha_bar)).log10()
+
+
+def snr_root_then_minus(alpha_bar):
+    return alpha_bar.sqrt() / (1 - alpha_bar.sqrt())
+
+
+def snr_without_parentheses(alpha_bar):
+    return alpha_bar / 1 - alpha_bar
+
+
+def snr_squared(alpha_bar):
+    return (alpha_bar / (1 - alpha_bar)) ** 2
+
+
+def snr_in_place(alpha_bar):
+    return alpha_bar.div_(1 - alpha_bar)
+
+
+def snr_by_numbers(alpha_bar):
+    ratios = [a / (1 - a) for a in alpha_bar.flatten().tolist()]
+    return torch.tensor(ratios, dtype=alpha_bar.dtype).view(alpha_bar.shape)
+
+
+def snr_by_logit(alpha_bar):
+    return torch.logit(alpha_bar).exp()
+
+
+def snr_by_reciprocal(alpha_bar):
+    return 1 / (1 / alpha_bar - 1)
+
+
+EXERCISE = Exercise(
+    name="signal_to_noise",
+    title="The signal-to-noise ratio",
+    stars=1,
+    minutes=5,
+    answer=signal_to_noise,
+    cases=snr_cases,
+    constants=("alpha_bar",),
+    hints=(
+        "z_t = √ᾱ z0 + √(1-ᾱ) ε. If z0 and ε have variance 1, what is the variance of each of the two terms?",
+        "Scaling by c scales the variance by c²; the roots go away.",
+        "Variance of the signal over variance of the noise.",
+    ),
+    insight="The ratio, not t, is what a noise level is: two schedules with the same ratio are the same problem for "
+    "the network. Stable Diffusion's falls from 1175 at t = 0 to 0.0047 at t = 999; it passes 1 at t = 354.",
+    wrong=(
+        Wrong(
+            "of-amplitudes",
+            snr_of_roots,
+            "That is the ratio of the standard deviations; SNR is the ratio of the variances.",
+        ),
+        Wrong("inverted", snr_inverted, "That is noise to signal: it grows with the noise. Turn the fraction round."),
+        Wrong("logarithm", snr_logarithm, "That is log SNR, which is useful too; here the ratio itself is asked for."),
+        Wrong("decibel", snr_decibel, "That is the ratio in decibels; here the ratio itself is asked for."),
+        Wrong(
+            "root-in-the-wrong-place",
+            snr_root_then_minus,
+            "The noise's factor is √(1-ᾱ), with variance 1-ᾱ; you subtracted √ᾱ from 1 instead.",
+        ),
+        Wrong(
+            "parentheses",
+            snr_without_parentheses,
+            "Your result is 0 everywhere. Is it alpha_bar / 1 - alpha_bar? That divides by 1, and then subtracts ᾱ "
+            "from ᾱ: put 1 - alpha_bar in parentheses.",
+        ),
+        Wrong(
+            "squared",
+            snr_squared,
+            "You squared once too often. ᾱ and 1-ᾱ are variances already: the squares of the factors √ᾱ and √(1-ᾱ).",
+        ),
+        Wrong("inputs-changed", snr_in_place),
+    ),
+    right=(snr_by_logit, snr_by_reciprocal, snr_by_numbers),
+)

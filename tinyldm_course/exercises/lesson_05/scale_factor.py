@@ -1,0 +1,138 @@
+"""Exercise scale_factor of lesson 05: Where 0.18215 comes from."""
+
+import torch
+from torch import Generator
+
+from tinyldm_course.checks.calls import Call
+from tinyldm_course.checks.exercise import Exercise, Wrong
+
+
+def scale_factor(latents):
+    """The scale of a batch of raw latents.  latents: (B, C, h, w).  Returns a number."""
+    ### BEGIN SOLUTION
+    return 1 / latents.std().item()
+    ### END SOLUTION
+
+
+def latent_cases(generator: Generator) -> list[Call]:
+    """(B, C, h, w) with a mean, and spreads that differ from channel to channel and from image to image."""
+    calls = []
+    for B, C, h, w in ((2, 4, 4, 4), (3, 4, 6, 5), (5, 4, 8, 8)):
+        size = 1 + 5 * torch.rand(1, C, 1, 1, generator=generator)
+        shift = 1.5 + 2 * torch.arange(B).view(B, 1, 1, 1) + torch.rand(1, C, 1, 1, generator=generator)
+        calls.append(Call((size * torch.randn(B, C, h, w, generator=generator) + shift,)))
+    return calls
+
+
+def scale_is_deviation(latents):
+    return latents.std().item()
+
+
+def scale_by_variance(latents):
+    return 1 / latents.var().item()
+
+
+def scale_by_root_mean_square(latents):
+    return 1 / latents.square().mean().sqrt().item()
+
+
+def scale_by_channel(latents):
+    return 1 / latents.std(dim=(0, 2, 3), keepdim=True)
+
+
+def scale_by_channel_in_a_row(latents):
+    return 1 / latents.std(dim=(0, 2, 3))
+
+
+def scale_applied(latents):
+    return latents / latents.std()
+
+
+def scale_of_stable_diffusion(latents):
+    return 0.18215
+
+
+def scale_by_image(latents):
+    return 1 / latents.std(dim=(1, 2, 3)).mean().item()
+
+
+def scale_by_largest(latents):
+    return 1 / latents.abs().max().item()
+
+
+def scale_by_range(latents):
+    return 2 / (latents.max() - latents.min()).item()
+
+
+def scale_of_first(latents):
+    return 1 / latents[0].std().item()
+
+
+def scale_as_tensor(latents):
+    return latents.flatten().var() ** -0.5
+
+
+def scale_by_sums(latents):
+    numbers = latents.double().flatten()
+    return (numbers.pow(2).mean() - numbers.mean() ** 2).rsqrt().item()
+
+
+EXERCISE = Exercise(
+    name="scale_factor",
+    title="Where 0.18215 comes from",
+    stars=1,
+    minutes=5,
+    answer=scale_factor,
+    cases=latent_cases,
+    tolerance=0.01,
+    hints=(
+        "By what must numbers of standard deviation s be multiplied to have standard deviation 1?",
+        "One number for all: the standard deviation over batch, channels and pixels together.",
+        "1 / latents.std()",
+    ),
+    insight="0.18215 means that Stable Diffusion's raw latents had a standard deviation of about 5.5. The noise "
+    "schedule is made for variance 1: with raw latents, the signal would drown much later than the schedule "
+    "says. It is one number: it neither centres nor decorrelates.",
+    wrong=(
+        Wrong("deviation-itself", scale_is_deviation, "That is the standard deviation s. The scale is 1/s."),
+        Wrong("by-variance", scale_by_variance, "You divided by the variance; numbers scale with its root."),
+        Wrong(
+            "mean-not-removed",
+            scale_by_root_mean_square,
+            "You took the root of the mean square, which counts the mean too. 0.18215 is 1 / standard deviation.",
+        ),
+        Wrong(
+            "per-channel",
+            scale_by_channel,
+            "You made one scale for each channel. It would be better whitening, but Stable Diffusion has a single "
+            "number for all.",
+        ),
+        Wrong(
+            "per-channel-in-a-row",
+            scale_by_channel_in_a_row,
+            "You made one scale for each channel. One number is asked for: the standard deviation over all of them.",
+        ),
+        Wrong(
+            "applied", scale_applied, "These are the latents, scaled already. Return the number they are multiplied by."
+        ),
+        Wrong(
+            "copied",
+            scale_of_stable_diffusion,
+            "0.18215 belongs to the latents of Stable Diffusion's VAE. Measure the latents that are given.",
+        ),
+        Wrong(
+            "per-image",
+            scale_by_image,
+            "You averaged the standard deviations of the single images: how much images differ from each other is "
+            "then left out.",
+        ),
+        Wrong("by-largest", scale_by_largest, "You scaled the largest number to 1. It is the *spread* that must be 1."),
+        Wrong(
+            "to-a-range",
+            scale_by_range,
+            "You scaled the whole range to a width of 2, as for pixels. The standard deviation must become 1.",
+        ),
+        Wrong("first-image-only", scale_of_first, "You measured the first image only; it does not speak for all."),
+    ),
+    right=(scale_as_tensor, scale_by_sums),
+)

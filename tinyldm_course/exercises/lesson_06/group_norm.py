@@ -1,0 +1,242 @@
+"""Exercise group_norm of lesson 06: GroupNorm by hand."""
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from tinyldm_course.checks.calls import Call
+from tinyldm_course.checks.exercise import Exercise, Wrong
+
+
+def group_norm(x, groups, weight, bias, eps):
+    """Normalise each group of channels of each image; then one factor and one summand a channel.
+
+    x: (B, C, H, W); groups: divides C; weight, bias: (C,); eps: a small number.  Returns (B, C, H, W).
+    """
+    ### BEGIN SOLUTION
+    B, C, H, W = x.shape
+    grouped = x.view(B, groups, C // groups, H, W)
+    variance, mean = torch.var_mean(grouped, dim=(2, 3, 4), correction=0, keepdim=True)
+    grouped = (grouped - mean) / (variance + eps).sqrt()
+    return grouped.view(B, C, H, W) * weight.view(C, 1, 1) + bias.view(C, 1, 1)
+    ### END SOLUTION
+
+
+def norm_cases(generator: Generator) -> list[Call]:
+    """x with channels of different means and spreads, groups, weight, bias, eps (a large one too).
+
+    W is never C, so that no shapes fit by chance.
+    """
+    x, ones = torch.tensor([[[[1.0, 3.0, 5.0]], [[5.0, 7.0, 9.0]]]]), torch.ones(2)
+    calls = [
+        Call((x, 1, ones, 0 * ones, 1e-5)),
+        Call((x, 1, ones, 0 * ones, 0.1)),
+        Call((x, 1, torch.tensor([1.0, 2.0]), torch.tensor([0.5, -1.0]), 1e-5)),
+    ]
+    for (B, C, H, W), groups, eps in (((2, 4, 3, 5), 2, 0.1), ((3, 6, 4, 4), 3, 1e-6), ((2, 8, 6, 6), 2, 1e-5)):
+        mean, weight, bias = (torch.randn(C, generator=generator) for _ in range(3))
+        spread = 0.5 + torch.rand(C, 1, 1, generator=generator)
+        x = mean.view(C, 1, 1) + spread * torch.randn(B, C, H, W, generator=generator)
+        calls.append(Call((x, groups, weight, bias, eps)))
+    return calls
+
+
+def normalised(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
+    """Less its mean, over the root of its variance, both over some dimensions."""
+    centred = x - x.mean(dims, keepdim=True)
+    return centred / (centred.square().mean(dims, keepdim=True) + eps).sqrt()
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """One factor and one summand for each channel."""
+    return x * weight.view(-1, 1, 1) + bias.view(-1, 1, 1)
+
+
+def group_norm_of_layers(x, groups, weight, bias, eps):
+    return affine(normalised(x, (1, 2, 3), eps), weight, bias)
+
+
+def group_norm_of_instances(x, groups, weight, bias, eps):
+    return affine(normalised(x, (2, 3), eps), weight, bias)
+
+
+def group_norm_of_batches(x, groups, weight, bias, eps):
+    return affine(normalised(x.unflatten(1, (groups, -1)), (0, 2, 3, 4), eps).view(x.shape), weight, bias)
+
+
+def group_norm_interleaved(x, groups, weight, bias, eps):
+    return affine(normalised(x.unflatten(1, (-1, groups)), (1, 3, 4), eps).view(x.shape), weight, bias)
+
+
+def group_norm_of_that_size(x, groups, weight, bias, eps):
+    return affine(normalised(x.unflatten(1, (-1, groups)), (2, 3, 4), eps).view(x.shape), weight, bias)
+
+
+def group_norm_of_each_pixel(x, groups, weight, bias, eps):
+    return affine(normalised(x.unflatten(1, (groups, -1)), (2,), eps).view(x.shape), weight, bias)
+
+
+def group_norm_unbiased(x, groups, weight, bias, eps):
+    grouped = x.unflatten(1, (groups, -1))
+    variance, mean = torch.var_mean(grouped, (2, 3, 4), keepdim=True)
+    return affine(((grouped - mean) / (variance + eps).sqrt()).view(x.shape), weight, bias)
+
+
+def group_norm_eps_outside(x, groups, weight, bias, eps):
+    grouped = x.unflatten(1, (groups, -1))
+    variance, mean = torch.var_mean(grouped, (2, 3, 4), correction=0, keepdim=True)
+    return affine(((grouped - mean) / (variance.sqrt() + eps)).view(x.shape), weight, bias)
+
+
+def group_norm_by_variance(x, groups, weight, bias, eps):
+    grouped = x.unflatten(1, (groups, -1))
+    variance, mean = torch.var_mean(grouped, (2, 3, 4), correction=0, keepdim=True)
+    return affine(((grouped - mean) / (variance + eps)).view(x.shape), weight, bias)
+
+
+def group_norm_without_weight(x, groups, weight, bias, eps):
+    return normalised(x.unflatten(1, (groups, -1)), (2, 3, 4), eps).view(x.shape)
+
+
+def group_norm_without_the_weight(x, groups, weight, bias, eps):
+    return group_norm(x, groups, 0 * weight + 1, bias, eps)
+
+
+def group_norm_without_bias(x, groups, weight, bias, eps):
+    return group_norm(x, groups, weight, 0 * bias, eps)
+
+
+def group_norm_without_eps(x, groups, weight, bias, eps):
+    return group_norm(x, groups, weight, bias, 1e-5)
+
+
+def group_norm_along_width(x, groups, weight, bias, eps):
+    return normalised(x.unflatten(1, (groups, -1)), (2, 3, 4), eps).view(x.shape) * weight + bias
+
+
+def group_norm_not_centred(x, groups, weight, bias, eps):
+    grouped = x.unflatten(1, (groups, -1))
+    size = (grouped.square().mean((2, 3, 4), keepdim=True) + eps).sqrt()
+    return affine((grouped / size).view(x.shape), weight, bias)
+
+
+def group_norm_with_fixed_statistics(x, groups, weight, bias, eps):
+    grouped = x.unflatten(1, (groups, -1))
+    variance, mean = torch.var_mean(grouped.detach(), (2, 3, 4), correction=0, keepdim=True)
+    return affine(((grouped - mean) / (variance + eps).sqrt()).view(x.shape), weight, bias)
+
+
+def group_norm_of_torch(x, groups, weight, bias, eps):
+    return F.group_norm(x, groups, weight, bias, eps)
+
+
+def group_norm_by_loop(x, groups, weight, bias, eps):
+    parts = []
+    for part in x.chunk(groups, dim=1):
+        mean = part.mean((1, 2, 3), keepdim=True)
+        variance = (part**2).mean((1, 2, 3), keepdim=True) - mean**2
+        parts.append((part - mean) * torch.rsqrt(variance + eps))
+    return torch.einsum("bchw,c->bchw", torch.cat(parts, 1), weight) + bias[:, None, None]
+
+
+EXERCISE = Exercise(
+    name="group_norm",
+    title="GroupNorm by hand",
+    stars=2,
+    minutes=12,
+    answer=group_norm,
+    cases=norm_cases,
+    hints=(
+        "Make the groups visible: x.view(B, groups, C // groups, H, W).",
+        "Mean and variance are over everything inside a group: the last three of those five dimensions, with "
+        "keepdim=True. The variance is the plain mean of squares: correction=0.",
+        "(x - mean) / (variance + eps).sqrt(), back to (B, C, H, W), then weight.view(-1, 1, 1) and bias.",
+    ),
+    insight="The numbers of one image never touch those of another: unlike BatchNorm it works with a batch of 1, and "
+    "is the same in training and in use. One group is LayerNorm over the image, one group a channel is "
+    "InstanceNorm; Stable Diffusion has 32 groups.",
+    wrong=(
+        Wrong(
+            "all-channels-together",
+            group_norm_of_layers,
+            "You took mean and variance over all channels: that is one group only. Each group has its own.",
+        ),
+        Wrong(
+            "each-channel-alone",
+            group_norm_of_instances,
+            "You normalised each channel by itself (InstanceNorm). Then no channel can be stronger than another; a "
+            "group keeps the differences between its channels.",
+        ),
+        Wrong(
+            "over-the-batch",
+            group_norm_of_batches,
+            "Your mean and variance are taken over the batch too, so one image changes with what else is in the "
+            "batch. Each image stands alone.",
+        ),
+        Wrong(
+            "interleaved-groups",
+            group_norm_interleaved,
+            "Your groups are every groups-th channel. Groups are neighbours: the first C / groups channels are the "
+            "first group.",
+        ),
+        Wrong(
+            "size-for-number",
+            group_norm_of_that_size,
+            "You made groups of `groups` channels each. It is the *number* of groups: each has C // groups.",
+        ),
+        Wrong(
+            "each-pixel-alone",
+            group_norm_of_each_pixel,
+            "You took mean and variance at each pixel. They are over height and width too.",
+        ),
+        Wrong(
+            "unbiased-variance",
+            group_norm_unbiased,
+            "You divided the sum of squares by n - 1, torch's default. Normalisation layers divide by n: correction=0.",
+        ),
+        Wrong(
+            "eps-outside-the-root",
+            group_norm_eps_outside,
+            "You added eps to the standard deviation. It is added to the variance, under the root.",
+        ),
+        Wrong(
+            "variance-for-deviation",
+            group_norm_by_variance,
+            "You divided by the variance: the result has variance 1/σ² instead of 1. Divide by its root.",
+        ),
+        Wrong(
+            "no-weight-and-bias",
+            group_norm_without_weight,
+            "Normalised right, but weight and bias are not applied: one of each for every channel.",
+        ),
+        Wrong(
+            "weight-missing",
+            group_norm_without_the_weight,
+            "Normalised right, and bias is added, but weight is not applied: each channel has its own factor, too.",
+        ),
+        Wrong(
+            "bias-missing",
+            group_norm_without_bias,
+            "Normalised right, and weight is applied, but bias is not added: each channel has its own summand, too.",
+        ),
+        Wrong(
+            "eps-not-used",
+            group_norm_without_eps,
+            "eps plays no part in your result, or another number stands in its place. Add the eps that is given to "
+            "the variance.",
+        ),
+        Wrong(
+            "along-the-width",
+            group_norm_along_width,
+            "weight is (C,). Beside (B, C, H, W) torch lays it along the *last* dimension, the width. Each number "
+            "belongs to a channel: weight.view(-1, 1, 1), and bias alike.",
+        ),
+        Wrong(
+            "mean-kept",
+            group_norm_not_centred,
+            "You divided by the root of the mean square and left the mean in (RMSNorm). Subtract the mean first.",
+        ),
+        Wrong("gradient-wrong", group_norm_with_fixed_statistics),
+    ),
+    right=(group_norm_of_torch, group_norm_by_loop),
+)

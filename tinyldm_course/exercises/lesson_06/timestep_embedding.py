@@ -1,0 +1,214 @@
+"""Exercise timestep_embedding of lesson 06: Writing a timestep as waves."""
+
+import math
+
+import torch
+from torch import Generator, Tensor
+
+from tinyldm_course.checks.calls import Call
+from tinyldm_course.checks.exercise import Exercise, Wrong
+
+
+def timestep_embedding(t, dim):
+    """dim/2 cosines, then dim/2 sines, of falling frequency.
+
+    t: (B,) int64 or float; dim: even.  Returns (B, dim) float, in [-1, 1].
+    """
+    ### BEGIN SOLUTION
+    half = dim // 2
+    frequency = torch.exp(-math.log(10_000) * torch.arange(half, device=t.device) / half)
+    angle = t[:, None] * frequency  # (B,) -> (B, half)
+    return torch.cat([angle.cos(), angle.sin()], dim=1)
+    ### END SOLUTION
+
+
+def embedding_cases(generator: Generator) -> list[Call]:
+    """t (B,) of whole numbers and of fractions, dim."""
+
+    def steps(B: int) -> Tensor:
+        return torch.randint(1, 1000, (B,), generator=generator)
+
+    return [
+        Call((torch.tensor([3]), 4)),
+        Call((steps(3), 8)),
+        Call((steps(2) + 0.25 + 0.5 * torch.rand(2, generator=generator), 6)),
+        Call((steps(5), 320)),
+    ]
+
+
+def angles(t: Tensor, count: int, whole: float) -> Tensor:
+    """t · 10000^(-i / whole) for i < count: (B,) -> (B, count)."""
+    exponent = torch.arange(count, dtype=torch.float32, device=t.device) / whole
+    return t[:, None] * torch.exp(-math.log(10_000) * exponent)
+
+
+def embedding_sines_first(t, dim):
+    angle = angles(t, dim // 2, dim / 2)
+    return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
+def embedding_interleaved(t, dim):
+    angle = angles(t, dim // 2, dim / 2)
+    return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)
+
+
+def embedding_interleaved_cosine_first(t, dim):
+    angle = angles(t, dim // 2, dim / 2)
+    return torch.stack([angle.cos(), angle.sin()], dim=2).flatten(1)
+
+
+def embedding_of_ddpm(t, dim):
+    angle = angles(t, dim // 2, dim // 2 - 1)
+    return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+def embedding_by_dim(t, dim):
+    angle = angles(t, dim // 2, dim)
+    return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+def embedding_of(t, frequency):
+    angle = t[:, None] * frequency
+    return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+# Three ways to write rising frequencies: where t·f is in the millions, each rounds to another wave.
+def embedding_rising(t, dim):
+    return embedding_of(t, torch.exp(math.log(10_000) * (torch.arange(dim // 2) / (dim // 2))))
+
+
+def embedding_rising_too(t, dim):
+    return embedding_of(t, torch.exp(math.log(10_000) * torch.arange(dim // 2) / (dim // 2)))
+
+
+def embedding_rising_by_powers(t, dim):
+    return embedding_of(t, 10_000 ** (torch.arange(dim // 2) / (dim // 2)))
+
+
+def embedding_from_one(t, dim):
+    return embedding_of(t, torch.exp(-math.log(10_000) * torch.arange(1, dim // 2 + 1) / (dim // 2)))
+
+
+def embedding_of_other_logarithm(t, dim):
+    return embedding_of(t, torch.exp(-math.log10(10_000) * torch.arange(dim // 2) / (dim // 2)))
+
+
+def embedding_by_math(t, dim):
+    return embedding_of(t, math.exp(-math.log(10_000) * torch.arange(dim // 2) / (dim // 2)))
+
+
+def embedding_of_whole_numbers(t, dim):
+    return timestep_embedding(t.long(), dim)
+
+
+def embedding_of_shares(t, dim):
+    return timestep_embedding(t / 1000, dim)
+
+
+def embedding_on_cpu(t, dim):
+    return embedding_of(t, torch.exp(-math.log(10_000) * torch.arange(dim // 2) / (dim // 2)))
+
+
+def embedding_by_power(t, dim):
+    frequency = 10_000 ** (-torch.arange(dim // 2, device=t.device) / (dim // 2))
+    angle = torch.einsum("b,f->bf", t.float(), frequency)
+    return torch.hstack([torch.cos(angle), torch.sin(angle)])
+
+
+def embedding_in_float64(t, dim):
+    exponent = torch.linspace(0, 1, dim // 2 + 1, dtype=torch.float64, device=t.device)[:-1]
+    angle = t.double().view(-1, 1) / torch.tensor(10_000.0).double().to(t.device) ** exponent
+    return torch.cat([angle.cos(), angle.sin()], dim=-1).float()
+
+
+def embedding_by_loop(t, dim):
+    columns = [wave(t * 10_000 ** (-i / (dim // 2))) for wave in (torch.cos, torch.sin) for i in range(dim // 2)]
+    return torch.stack(columns, dim=1)
+
+
+RISING = (
+    "Your frequencies rise from 1 towards 10000: the minus in the exponent is missing. Waves that turn many "
+    "times from one t to the next are as good as noise."
+)
+
+
+EXERCISE = Exercise(
+    name="timestep_embedding",
+    title="Writing a timestep as waves",
+    stars=2,
+    minutes=10,
+    answer=timestep_embedding,
+    cases=embedding_cases,
+    tolerance=1e-2,
+    hints=(
+        "Make the frequencies first: dim / 2 numbers that fall from 1 towards 1/10000.",
+        "f_i = exp(-ln(10000) · i / (dim/2)); every t times every f_i is a table (B, dim/2): t[:, None] * f.",
+        "torch.cat([angle.cos(), angle.sin()], dim=1), and torch.arange(…, device=t.device).",
+    ),
+    insight="The fast waves tell 500 from 501, the slow ones tell early from late: with dim = 320 the slowest turns by "
+    "only 0.1 radians in 1000 steps. Cosines come first because every Stable Diffusion checkpoint was trained "
+    "so; with sines first it would read another t, and no error would be raised.",
+    wrong=(
+        Wrong(
+            "sines-first",
+            embedding_sines_first,
+            "Your sines come first. Papers differ here; the Stable Diffusion checkpoints have all cosines, then all "
+            "sines.",
+        ),
+        Wrong(
+            "interleaved",
+            embedding_interleaved,
+            "You alternate sine and cosine, as the Transformer paper does. Here the two halves stand one after the "
+            "other: all cosines, then all sines.",
+        ),
+        Wrong(
+            "interleaved-cosine-first",
+            embedding_interleaved_cosine_first,
+            "You alternate cosine and sine (stack). They stand one after the other here: torch.cat, not stack.",
+        ),
+        Wrong(
+            "half-minus-one",
+            embedding_of_ddpm,
+            "You divided i by dim/2 - 1, as DDPM's own code does: your slowest frequency is exactly 1/10000. Stable "
+            "Diffusion divides by dim/2 and stops one step short of it.",
+        ),
+        Wrong(
+            "divided-by-dim",
+            embedding_by_dim,
+            "You divided i by dim. There are only dim/2 frequencies, so yours fall only to about 1/100: divide by "
+            "dim/2.",
+        ),
+        Wrong("frequencies-rise", embedding_rising, RISING),
+        Wrong("frequencies-rise-too", embedding_rising_too, RISING),
+        Wrong("frequencies-rise-by-powers", embedding_rising_by_powers, RISING),
+        Wrong(
+            "counted-from-one",
+            embedding_from_one,
+            "Your i counts from 1, so the fastest wave, f = 1, is missing. It runs from 0 to dim/2 - 1.",
+        ),
+        Wrong(
+            "other-logarithm",
+            embedding_of_other_logarithm,
+            "Your frequencies fall towards e^-4 = 1/55 instead of 1/10000: with exp goes the natural logarithm, "
+            "math.log.",
+        ),
+        Wrong(
+            "one-number-only",
+            embedding_by_math,
+            "A function of Python's math, float(…) and the like take a single number, and got a tensor of several. "
+            "torch's own take them all: torch.exp, torch.cos, torch.sin.",
+        ),
+        Wrong(
+            "fractions-cut",
+            embedding_of_whole_numbers,
+            "You rounded t down to a whole number. Samplers also ask for t = 10.5.",
+        ),
+        Wrong(
+            "t-as-a-share",
+            embedding_of_shares,
+            "You divided t by 1000. These waves are made for whole steps: t goes in as it is.",
+        ),
+        Wrong("wrong-device", embedding_on_cpu),
+    ),
+    right=(embedding_by_power, embedding_in_float64, embedding_by_loop),
+)

@@ -1,0 +1,183 @@
+"""Exercise geglu of lesson 07: A gate: GEGLU."""
+
+import torch
+import torch.nn.functional as F
+from torch import Generator
+
+from tinyldm_course.checks.calls import Call
+from tinyldm_course.checks.exercise import Exercise, Wrong
+
+
+def geglu(x, weight, bias):
+    """value · GELU(gate), both from one linear layer.  x: (B, N, C); weight: (2h, C); bias: (2h,) -> (B, N, h)."""
+    ### BEGIN SOLUTION
+    value, gate = F.linear(x, weight, bias).chunk(2, dim=-1)
+    return value * F.gelu(gate)
+    ### END SOLUTION
+
+
+def geglu_cases(generator: Generator) -> list[Call]:
+    """x (B, N, C), weight (2 h, C), bias (2 h,)."""
+    calls = [Call((torch.tensor([[[1.0], [-2.0]]]), torch.tensor([[1.0], [0.5]]), torch.tensor([0.5, 1.0])))]
+    for B, N, C, h in ((2, 4, 3, 5), (1, 7, 6, 24), (3, 4, 8, 32)):
+        shapes = ((B, N, C), (2 * h, C), (2 * h,))
+        calls.append(Call(tuple(torch.randn(shape, generator=generator) for shape in shapes)))
+    return calls
+
+
+def geglu_swapped(x, weight, bias):
+    gate, value = F.linear(x, weight, bias).chunk(2, dim=-1)
+    return value * F.gelu(gate)
+
+
+def geglu_with_tanh(x, weight, bias):
+    value, gate = F.linear(x, weight, bias).chunk(2, dim=-1)
+    return value * F.gelu(gate, approximate="tanh")
+
+
+def geglu_with_sigmoid(x, weight, bias):
+    value, gate = F.linear(x, weight, bias).chunk(2, dim=-1)
+    return value * gate.sigmoid()
+
+
+def geglu_with_silu(x, weight, bias):
+    value, gate = F.linear(x, weight, bias).chunk(2, dim=-1)
+    return value * F.silu(gate)
+
+
+def geglu_not_activated(x, weight, bias):
+    value, gate = F.linear(x, weight, bias).chunk(2, dim=-1)
+    return value * gate
+
+
+def geglu_both_activated(x, weight, bias):
+    value, gate = F.gelu(F.linear(x, weight, bias)).chunk(2, dim=-1)
+    return value * gate
+
+
+def geglu_without_gate(x, weight, bias):
+    return F.gelu(F.linear(x, weight, bias))
+
+
+def geglu_interleaved(x, weight, bias):
+    both = F.linear(x, weight, bias)
+    return both[..., ::2] * F.gelu(both[..., 1::2])
+
+
+def geglu_without_bias(x, weight, bias):
+    value, gate = F.linear(x, weight).chunk(2, dim=-1)
+    return value * F.gelu(gate)
+
+
+def geglu_of_positions(x, weight, bias):
+    value, gate = F.linear(x, weight, bias).chunk(2, dim=1)
+    return value * F.gelu(gate)
+
+
+def geglu_with_relu(x, weight, bias):
+    value, gate = F.linear(x, weight, bias).chunk(2, dim=-1)
+    return value * F.relu(gate)
+
+
+def geglu_without_factor(x, weight, bias):
+    value, gate = F.linear(x, weight, bias).chunk(2, dim=-1)
+    return value * (1 + torch.erf(gate / 2**0.5)) / 2
+
+
+def geglu_of_the_product(x, weight, bias):
+    value, gate = F.linear(x, weight, bias).chunk(2, dim=-1)
+    return F.gelu(value * gate)
+
+
+def geglu_in_place(x, weight, bias):
+    value, gate = F.linear(x, weight, bias).chunk(2, dim=-1)
+    value *= F.gelu(gate)
+    return value
+
+
+def geglu_by_halves(x, weight, bias):
+    h = len(bias) // 2
+    value = x @ weight[:h].T + bias[:h]
+    gate = x @ weight[h:].T + bias[h:]
+    return torch.nn.GELU()(gate) * value
+
+
+def geglu_by_erf(x, weight, bias):
+    both = torch.einsum("bnc,hc->bnh", x, weight) + bias
+    value, gate = both[..., : both.shape[-1] // 2], both[..., both.shape[-1] // 2 :]
+    return value * gate * (1 + torch.erf(gate / 2**0.5)) / 2
+
+
+EXERCISE = Exercise(
+    name="geglu",
+    title="A gate: GEGLU",
+    stars=1,
+    minutes=6,
+    answer=geglu,
+    cases=geglu_cases,
+    tolerance=1e-5,
+    hints=(
+        "One linear layer makes twice as many numbers as needed: F.linear(x, weight, bias).",
+        "Cut the last dimension into two halves: .chunk(2, dim=-1). Value first, gate second.",
+        "value * F.gelu(gate)",
+    ),
+    insight="Where the gate is far below 0 the value is shut out, where it is large it goes through, multiplied: so "
+    "this layer can *multiply* two features, which a linear layer with an activation can only imitate. The "
+    "order, value first, is an accident that every checkpoint now depends on.",
+    wrong=(
+        Wrong(
+            "halves-swapped",
+            geglu_swapped,
+            "Value and gate are swapped: the *second* half is the gate. Both orders would train; the checkpoints "
+            "have the value first.",
+        ),
+        Wrong(
+            "tanh-approximation",
+            geglu_with_tanh,
+            "You took GELU's tanh approximation, as GPT-2 does. Stable Diffusion uses the exact one, with erf: "
+            "F.gelu's default.",
+        ),
+        Wrong("sigmoid-gate", geglu_with_sigmoid, "You gated with a sigmoid: that is GLU. GEGLU gates with GELU."),
+        Wrong(
+            "silu-gate",
+            geglu_with_silu,
+            "You gated with SiLU: that is SwiGLU, of the later language models. GEGLU gates with GELU.",
+        ),
+        Wrong("relu-gate", geglu_with_relu, "You gated with ReLU: that is ReGLU. GEGLU gates with GELU."),
+        Wrong(
+            "gate-factor-missing",
+            geglu_without_factor,
+            "You multiplied with Φ(gate), a share between 0 and 1. GELU is gate · Φ(gate): the factor gate is missing.",
+        ),
+        Wrong(
+            "product-activated",
+            geglu_of_the_product,
+            "You took GELU of the product. Only the gate goes through GELU; then the value is multiplied.",
+        ),
+        Wrong(
+            "changed-in-place",
+            geglu_in_place,
+            "The values are right, but one half was changed in place (*=, mul_). Both halves are views of one "
+            "tensor, and autograd refuses that: value * F.gelu(gate) makes a new one.",
+        ),
+        Wrong("gate-not-activated", geglu_not_activated, "The gate is not activated: it would never shut."),
+        Wrong(
+            "both-activated",
+            geglu_both_activated,
+            "You activated both halves. The value passes as it is; only the gate goes through GELU.",
+        ),
+        Wrong("no-gate", geglu_without_gate, "That is GELU of all numbers; one half must gate the other."),
+        Wrong(
+            "interleaved",
+            geglu_interleaved,
+            "You took every second number as the gate. The halves stand one after the other.",
+        ),
+        Wrong("no-bias", geglu_without_bias, "The bias is missing."),
+        Wrong(
+            "positions-halved",
+            geglu_of_positions,
+            "You cut dimension 1, the positions, in half. Cut the last one, the numbers of each position.",
+        ),
+    ),
+    right=(geglu_by_halves, geglu_by_erf),
+)

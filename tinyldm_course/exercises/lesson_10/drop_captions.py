@@ -1,0 +1,190 @@
+"""Exercise drop_captions of lesson 10: Caption dropout."""
+
+import torch
+from torch import Generator
+
+from tinyldm_course.checks.calls import Call
+from tinyldm_course.checks.exercise import Exercise, Wrong
+from tinyldm_course.exercises.inputs import uniform
+
+
+def drop_captions(context, null_context, chance, share):
+    """The context of the empty caption where a caption is dropped, else the caption's own.
+
+    context: (B, L, D); null_context: (1, L, D); chance: (B,) in [0, 1); share: a number.  Returns (B, L, D).
+    """
+    ### BEGIN SOLUTION
+    return torch.where((chance < share)[:, None, None], null_context, context)
+    ### END SOLUTION
+
+
+def dropout_cases(generator: Generator) -> list[Call]:
+    """Contexts, the null context, a uniform number for each caption, the share to drop. Some are dropped, some not.
+
+    B, L and D differ, so that what is broadcast along the wrong one is seen; and a chance that equals the share keeps.
+    """
+    context, null = torch.tensor([[[1.0, 2.0, 3.0]], [[4.0, 5.0, 6.0]]]), torch.tensor([[[0.5, 0.0, -0.5]]])
+    calls = [
+        Call((context, null, torch.tensor(chance), share))
+        for chance, share in (([0.05, 0.9], 0.1), ([0.25, 0.125], 0.25), ([0.0, 0.5], 0.0))
+    ]
+    for B, L, D in ((3, 2, 4), (6, 5, 8)):
+        context, null = (torch.randn(n, L, D, generator=generator) for n in (B, 1))
+        share = uniform(0.3, 0.5, generator)
+        chance = torch.rand(B, generator=generator)
+        chance[0], chance[1] = 0.6 + 0.4 * chance[0], 0.3 * chance[1]
+        calls.append(Call((context, null, chance, share)))
+    return calls
+
+
+def drop_along_numbers(context, null_context, chance, share):
+    return torch.where(chance < share, null_context, context)
+
+
+def drop_along_tokens(context, null_context, chance, share):
+    return torch.where((chance < share)[:, None], null_context, context)
+
+
+def drop_equal_too(context, null_context, chance, share):
+    return torch.where((chance <= share)[:, None, None], null_context, context)
+
+
+def drop_by_own_chance(context, null_context, chance, share):
+    return torch.where((torch.rand(len(context)) < share)[:, None, None], null_context, context)
+
+
+def drop_each_number(context, null_context, chance, share):
+    return torch.where(torch.rand_like(context) < share, null_context, context)
+
+
+def drop_each_token(context, null_context, chance, share):
+    return torch.where(torch.rand(context.shape[:2])[:, :, None] < share, null_context, context)
+
+
+def drop_the_others(context, null_context, chance, share):
+    return torch.where((chance > share)[:, None, None], null_context, context)
+
+
+def drop_to_zeros(context, null_context, chance, share):
+    return context * (chance >= share)[:, None, None]
+
+
+def drop_the_whole_batch(context, null_context, chance, share):
+    return null_context.expand_as(context).clone() if chance[0] < share else context.clone()
+
+
+def drop_and_scale(context, null_context, chance, share):
+    return torch.where((chance < share)[:, None, None], null_context, context / (1 - share))
+
+
+def drop_mixed(context, null_context, chance, share):
+    return share * null_context + (1 - share) * context
+
+
+def drop_first_ones(context, null_context, chance, share):
+    dropped = torch.arange(len(context)) < share * len(context)
+    return torch.where(dropped[:, None, None], null_context, context)
+
+
+def drop_in_place(context, null_context, chance, share):
+    context = context.detach()
+    context[chance < share] = null_context.detach()
+    return context + 0
+
+
+def drop_by_stack(context, null_context, chance, share):
+    return torch.stack([null_context[0] if c < share else one for one, c in zip(context, chance)])
+
+
+def drop_by_product(context, null_context, chance, share):
+    kept = (chance >= share).to(context).view(-1, 1, 1)
+    return kept * context + (1 - kept) * null_context
+
+
+EXERCISE = Exercise(
+    name="drop_captions",
+    title="Caption dropout",
+    stars=1,
+    minutes=8,
+    answer=drop_captions,
+    cases=dropout_cases,
+    hints=(
+        "Which captions are dropped? chance < share: one truth for each of the B.",
+        "To choose between (B, L, D) tensors it must become (B, 1, 1): [:, None, None].",
+        "torch.where(dropped[:, None, None], null_context, context)",
+    ),
+    insight="Without it guidance has nothing to start from: the network was never asked what it sees without a "
+    "caption. Stable Diffusion 1.3 to 1.5 drop 10 % of the captions; the tiny model drops 1 in 8 in its text "
+    "batches.",
+    wrong=(
+        Wrong(
+            "broadcast-along-numbers",
+            drop_along_numbers,
+            "chance < share is (B,). Beside (B, L, D) torch lays it along the *last* dimension, the D numbers. Each "
+            "truth belongs to an image: make it (B, 1, 1) with [:, None, None].",
+        ),
+        Wrong(
+            "broadcast-along-tokens",
+            drop_along_tokens,
+            "With one [:, None] it is (B, 1). Beside (B, L, D) torch lays the B along the L tokens, since it counts "
+            "dimensions from the end. It takes two new ones: [:, None, None] makes (B, 1, 1).",
+        ),
+        Wrong(
+            "equal-too",
+            drop_equal_too,
+            "You also drop where chance *equals* share. chance may be 0, so a share of 0 would drop captions: it is "
+            "chance < share, strictly.",
+        ),
+        Wrong(
+            "own-chance",
+            drop_by_own_chance,
+            "You drew numbers of your own. Take the ones in `chance`, so that the caller knows what is dropped.",
+        ),
+        Wrong(
+            "each-number",
+            drop_each_number,
+            "You drew for every number of the context. That is nn.Dropout: it leaves a damaged caption. A caption is "
+            "dropped as a whole, so one chance for each image.",
+        ),
+        Wrong(
+            "each-token",
+            drop_each_token,
+            "You drew for each token. Then captions lose words, and none is ever absent. Drop a caption as a whole.",
+        ),
+        Wrong(
+            "the-others",
+            drop_the_others,
+            "You dropped those with chance *above* share: with share 0.1 that is 90 % of the captions.",
+        ),
+        Wrong(
+            "zeros-for-null",
+            drop_to_zeros,
+            "You put zeros in. Dropped means the *encoded empty caption*: in sampling that is what the network gets "
+            "when there is no caption.",
+        ),
+        Wrong(
+            "whole-batch",
+            drop_the_whole_batch,
+            "One draw decides for the whole batch. Each caption has its own chance, so that each step sees both kinds.",
+        ),
+        Wrong(
+            "kept-are-scaled",
+            drop_and_scale,
+            "You divided what is kept by 1 - share, as nn.Dropout does. Captions are not to be compensated: leave "
+            "the others as they are.",
+        ),
+        Wrong(
+            "mixed",
+            drop_mixed,
+            "You mixed every caption with the empty one. No image is without its caption then; and no network will "
+            "ever be given such a mixture.",
+        ),
+        Wrong(
+            "first-ones",
+            drop_first_ones,
+            "You dropped a fixed number from the start of the batch. Let each one's own number in `chance` decide.",
+        ),
+        Wrong("inputs-changed", drop_in_place),
+    ),
+    right=(drop_by_stack, drop_by_product),
+)

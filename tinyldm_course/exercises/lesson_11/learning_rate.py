@@ -1,0 +1,158 @@
+"""Exercise learning_rate of lesson 11: Warm up, cool down."""
+
+import math
+
+import torch
+from torch import Generator
+
+from tinyldm_course.checks.calls import Call
+from tinyldm_course.checks.exercise import Exercise, Wrong
+from tinyldm_course.exercises.inputs import integer, uniform
+
+
+def learning_rate(step, warmup, total, peak):
+    """The rate of a step, counted from 0.  warmup, total: numbers of steps; peak: a number.  Returns a number."""
+    ### BEGIN SOLUTION
+    return peak * min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / total))
+    ### END SOLUTION
+
+
+def rate_cases(generator: Generator) -> list[Call]:
+    """Step, steps of warm-up, steps in all, the peak: early, in the middle, late."""
+    calls = [Call((0, 4, 100, 1.0)), Call((3, 4, 100, 1.0))]
+    for low, high in ((1, 90), (100, 400), (500, 999)):
+        calls.append(Call((integer(low, high, generator), 100, 1000, uniform(1e-4, 1e-2, generator))))
+    return calls
+
+
+def cosine(step, total):
+    """From 1 to 0."""
+    return 0.5 * (1 + math.cos(math.pi * step / total))
+
+
+def rate_from_zero(step, warmup, total, peak):
+    return peak * min(1.0, step / warmup) * cosine(step, total)
+
+
+def rate_without_warmup(step, warmup, total, peak):
+    return peak * cosine(step, total)
+
+
+def rate_without_decay(step, warmup, total, peak):
+    return peak * min(1.0, (step + 1) / warmup)
+
+
+def rate_whole_cosine(step, warmup, total, peak):
+    return peak * min(1.0, (step + 1) / warmup) * math.cos(math.pi * step / total)
+
+
+def rate_not_halved(step, warmup, total, peak):
+    return 2 * learning_rate(step, warmup, total, peak)
+
+
+def rate_quarter_wave(step, warmup, total, peak):
+    return peak * min(1.0, (step + 1) / warmup) * math.cos(math.pi / 2 * step / total)
+
+
+def rate_linear(step, warmup, total, peak):
+    return peak * min(1.0, (step + 1) / warmup) * (1 - step / total)
+
+
+def rate_grows_on(step, warmup, total, peak):
+    return peak * (step + 1) / warmup * cosine(step, total)
+
+
+def rate_larger_of_the_two(step, warmup, total, peak):
+    return peak * max(1.0, (step + 1) / warmup) * cosine(step, total)
+
+
+def rate_one_late(step, warmup, total, peak):
+    return peak * min(1.0, (step + 1) / warmup) * cosine(step + 1, total)
+
+
+def rate_of_hugging_face(step, warmup, total, peak):
+    return peak * step / warmup if step < warmup else peak * cosine(step - warmup, total - warmup)
+
+
+def rate_one_or_other(step, warmup, total, peak):
+    return peak * (step + 1) / warmup if step < warmup else peak * cosine(step - warmup, total - warmup)
+
+
+def rate_by_square(step, warmup, total, peak):
+    share = 1 if step + 1 >= warmup else (step + 1) / warmup
+    return share * peak * math.cos(math.pi * step / (2 * total)) ** 2
+
+
+def rate_by_tensor(step, warmup, total, peak):
+    ramp = torch.tensor((step + 1) / warmup, dtype=torch.float64).clamp(max=1)
+    return (peak * ramp * (1 + torch.tensor(step / total, dtype=torch.float64).mul(torch.pi).cos()) / 2).item()
+
+
+EXERCISE = Exercise(
+    name="learning_rate",
+    title="Warm up, cool down",
+    stars=1,
+    minutes=8,
+    answer=learning_rate,
+    cases=rate_cases,
+    hints=(
+        "Three factors: peak, warm-up, cosine.",
+        "Warm-up: min(1, (step + 1) / warmup).",
+        "Cosine: 0.5 * (1 + math.cos(math.pi * step / total))",
+    ),
+    insight="Adam divides by the size of past gradients, and at first there are none: the first steps are the "
+    "wildest. Fine tuning starts at good weights, so it has the most to lose from them.",
+    wrong=(
+        Wrong(
+            "from-zero",
+            rate_from_zero,
+            "Your first step has rate 0: it costs a batch and learns nothing. Steps count from 0, so the warm-up "
+            "takes step + 1.",
+        ),
+        Wrong("no-warm-up", rate_without_warmup, "The warm-up is missing: the first step goes with the full rate."),
+        Wrong("no-cooling", rate_without_decay, "The cosine is missing: at the end the rate must come near 0."),
+        Wrong(
+            "whole-cosine",
+            rate_whole_cosine,
+            "cos falls from 1 to -1: in the second half your rate is negative, and training goes uphill. Lift and "
+            "halve it: 0.5 (1 + cos).",
+        ),
+        Wrong("not-halved", rate_not_halved, "1 + cos starts at 2: halve it, or the peak is twice what was asked for."),
+        Wrong(
+            "quarter-wave",
+            rate_quarter_wave,
+            "You took a quarter of the wave. It arrives at 0 at full slope; half a wave, lifted, arrives gently.",
+        ),
+        Wrong("linear", rate_linear, "You cool down linearly; half a cosine is asked for."),
+        Wrong(
+            "warm-up-without-end",
+            rate_grows_on,
+            "Your warm-up never ends: (step + 1) / warmup goes on above 1. Take the smaller of it and 1.",
+        ),
+        Wrong(
+            "one-after-the-other",
+            rate_one_or_other,
+            "You let the cosine begin after the warm-up. That is used, too; here the two are multiplied from the "
+            "start, as in workshop/training.py.",
+        ),
+        Wrong(
+            "hugging-face",
+            rate_of_hugging_face,
+            "That is Hugging Face's get_cosine_schedule_with_warmup: it starts at 0, and the cosine begins after the "
+            "warm-up. Here the warm-up takes step + 1, and is multiplied with the cosine from the start.",
+        ),
+        Wrong(
+            "larger-of-the-two",
+            rate_larger_of_the_two,
+            "You took the larger of 1 and (step + 1) / warmup: early steps go with the full rate, later ones with "
+            "ever more. Take the smaller: min.",
+        ),
+        Wrong(
+            "cosine-one-late",
+            rate_one_late,
+            "Your cosine takes step + 1. Only the warm-up does; the cosine takes the step itself, so that it begins "
+            "at 1.",
+        ),
+    ),
+    right=(rate_by_square, rate_by_tensor),
+)

@@ -1,0 +1,155 @@
+"""Exercise leading_timesteps of lesson 12: Which timesteps: Stable Diffusion's way."""
+
+import torch
+from torch import Generator
+
+from tinyldm import reverse_diffusion
+from tinyldm_course.checks.calls import Call
+from tinyldm_course.checks.exercise import Exercise, Wrong
+from tinyldm_course.exercises.inputs import integer
+
+
+def leading_timesteps(steps, T):
+    """Exactly `steps` falling timesteps: multiples of T // steps, plus 1.  Returns (steps,) int64."""
+    ### BEGIN SOLUTION
+    return torch.arange(steps - 1, -1, -1) * (T // steps) + 1
+    ### END SOLUTION
+
+
+def leading_cases(generator: Generator) -> list[Call]:
+    """Numbers of steps, and T; T is no multiple of steps in some of them."""
+    return [Call((3, 10)), Call((integer(4, 10, generator), 101)), Call((7, 1000)), Call((50, 1000))]
+
+
+def leading_from_zero(steps, T):
+    return reverse_diffusion.leading_from_zero(steps, T)
+
+
+def leading_rising(steps, T):
+    return torch.arange(steps) * (T // steps) + 1
+
+
+def leading_is_trailing(steps, T):
+    return reverse_diffusion.trailing(steps, T)
+
+
+def leading_both_ends(steps, T):
+    return torch.linspace(T - 1, 0, steps).round().long()
+
+
+def leading_too_many(steps, T):
+    return torch.arange(0, T, T // steps).flip(0) + 1
+
+
+def leading_stride_not_whole(steps, T):
+    return torch.tensor([round(i * T / steps) + 1 for i in reversed(range(steps))])
+
+
+def leading_both_ends_cut(steps, T):
+    return torch.linspace(T - 1, 0, steps).long()
+
+
+def leading_fractions(steps, T):
+    return torch.arange(steps - 1, -1, -1) * (T / steps) + 1
+
+
+def leading_each_cut(steps, T):
+    return torch.arange(steps - 1, -1, -1) * T // steps + 1
+
+
+def leading_stride_rounded(steps, T):
+    return torch.arange(steps - 1, -1, -1) * round(T / steps) + 1
+
+
+def leading_from_one_stride(steps, T):
+    return torch.arange(steps, 0, -1) * (T // steps) + 1
+
+
+def leading_by_list(steps, T):
+    return torch.tensor([i * (T // steps) + 1 for i in range(steps)][::-1])
+
+
+def leading_by_range(steps, T):
+    stride = T // steps
+    return torch.tensor(range(1, steps * stride + 1, stride)).flip(0)
+
+
+EXERCISE = Exercise(
+    name="leading_timesteps",
+    title="Which timesteps: Stable Diffusion's way",
+    stars=1,
+    minutes=6,
+    answer=leading_timesteps,
+    cases=leading_cases,
+    hints=(
+        "The distance between neighbours is a whole number, T // steps.",
+        "Multiply steps - 1, …, 1, 0 with it; then add 1 to all of them.",
+        "torch.arange(steps - 1, -1, -1) * (T // steps) + 1",
+    ),
+    insight='"Leading" fixes the clean end and lets the noisy end fall where it will: 981 with 50 steps, 901 with '
+    "10, 801 with 5. The fewer steps, the more signal the network expects in what is pure noise.",
+    wrong=(
+        Wrong(
+            "offset-missing",
+            leading_from_zero,
+            "The 1 is missing: you end at t = 0, Stable Diffusion at t = 1. (diffusers calls it steps_offset; "
+            "leaving it out is diffusers' own default, and its pictures differ.)",
+        ),
+        Wrong(
+            "rising",
+            leading_rising,
+            "The order is turned round: sampling goes from much noise to little, so the largest comes first.",
+        ),
+        Wrong(
+            "trailing",
+            leading_is_trailing,
+            'That is "trailing" spacing, which starts at T - 1. "Leading" starts where the multiples of T // '
+            "steps happen to end.",
+        ),
+        Wrong(
+            "both-ends",
+            leading_both_ends,
+            'That is "linspace" spacing, from T - 1 to 0 with both ends. Here the distance is T // steps.',
+        ),
+        Wrong(
+            "both-ends-cut",
+            leading_both_ends_cut,
+            'That is "linspace" spacing, from T - 1 to 0 with both ends, its fractions cut off. Here the distance '
+            "is T // steps.",
+        ),
+        Wrong(
+            "too-many",
+            leading_too_many,
+            "Where T is no multiple of steps, counting through all of T gives more than `steps` timesteps. Take "
+            "exactly `steps` multiples of T // steps.",
+        ),
+        Wrong(
+            "distance-not-whole",
+            leading_stride_not_whole,
+            "You rounded each timestep. Here the distance is rounded down once: T // steps for all.",
+        ),
+        Wrong(
+            "each-cut",
+            leading_each_cut,
+            "You multiplied first and cut the fraction off each timestep, as in i * T // steps. Here the distance is "
+            "made whole first: i * (T // steps).",
+        ),
+        Wrong(
+            "fractions",
+            leading_fractions,
+            "Your distance is T / steps, and some timesteps are fractions. Take the whole number T // steps.",
+        ),
+        Wrong(
+            "distance-rounded",
+            leading_stride_rounded,
+            "You rounded the distance to the nearest whole number. It is rounded *down*, T // steps, so that all the "
+            "multiples lie inside the table.",
+        ),
+        Wrong(
+            "multiples-from-one",
+            leading_from_one_stride,
+            "Your multiples are 1 … steps; they are 0 … steps - 1. Yours can step over the end of the table.",
+        ),
+    ),
+    right=(reverse_diffusion.leading, leading_by_list, leading_by_range),
+)

@@ -1,0 +1,145 @@
+"""Exercise trailing_timesteps of lesson 12: Which timesteps: from the very end."""
+
+import math
+
+import torch
+from torch import Generator
+
+from tinyldm import reverse_diffusion
+from tinyldm_course.checks.calls import Call
+from tinyldm_course.checks.exercise import Exercise, Wrong
+from tinyldm_course.exercises.inputs import integer
+
+
+def trailing_timesteps(steps, T):
+    """Exactly `steps` falling timesteps, evenly spaced from T - 1 downwards.  Returns (steps,) int64."""
+    ### BEGIN SOLUTION
+    return torch.tensor([round(T - i * T / steps) - 1 for i in range(steps)])
+    ### END SOLUTION
+
+
+def trailing_cases(generator: Generator) -> list[Call]:
+    """Numbers of steps, and T. Odd ones, so that nothing lies halfway between two whole numbers.
+
+    But for 3.5, from which both "half to even" and "half up" go to 4: only who subtracts 1 first is led astray.
+    """
+    return [
+        Call((3, 10)),
+        Call((2, 7)),
+        Call((2 * integer(2, 6, generator) + 1, 100)),
+        Call((7, 1000)),
+        Call((25, 1000)),
+    ]
+
+
+def trailing_from_T(steps, T):
+    return reverse_diffusion.trailing(steps, T) + 1
+
+
+def trailing_is_leading(steps, T):
+    return reverse_diffusion.leading(steps, T)
+
+
+def trailing_cut(steps, T):
+    return torch.tensor([int(T - i * T / steps) - 1 for i in range(steps)])
+
+
+def trailing_both_ends(steps, T):
+    return torch.linspace(T - 1, 0, steps).round().long()
+
+
+def trailing_both_ends_cut(steps, T):
+    return torch.linspace(T - 1, 0, steps).long()
+
+
+def trailing_minus_one_first(steps, T):
+    return torch.tensor([round(T - 1 - i * T / steps) for i in range(steps)])
+
+
+def trailing_rising(steps, T):
+    return reverse_diffusion.trailing(steps, T).flip(0)
+
+
+def trailing_stride_cut(steps, T):
+    return T - 1 - torch.arange(steps) * (T // steps)
+
+
+def trailing_not_rounded(steps, T):
+    return T - torch.arange(steps) * (T / steps) - 1
+
+
+def trailing_by_arange(steps, T):
+    return torch.arange(T, 0, -T / steps, dtype=torch.float64)[:steps].round().long() - 1
+
+
+def trailing_half_up(steps, T):
+    return torch.tensor([math.floor(T - i * T / steps + 0.5) - 1 for i in range(steps)])
+
+
+def trailing_by_counting_up(steps, T):
+    return torch.tensor([round((i + 1) * T / steps) - 1 for i in range(steps)]).flip(0)
+
+
+EXERCISE = Exercise(
+    name="trailing_timesteps",
+    title="Which timesteps: from the very end",
+    stars=1,
+    minutes=6,
+    answer=trailing_timesteps,
+    cases=trailing_cases,
+    hints=(
+        "The distance T / steps need not be whole. Count down from T, not from T - 1.",
+        "The i-th number is T - i T / steps, for i = 0 … steps - 1.",
+        "Round each to a whole number and subtract 1.",
+    ),
+    insight='"Trailing" fixes the noisy end: whatever the number of steps, the first is at T - 1, where z_t is as '
+    "near to pure noise as training ever saw. The tiny model samples this way.",
+    wrong=(
+        Wrong("minus-one-missing", trailing_from_T, "Your first timestep is T; the table has 0 … T - 1. Subtract 1."),
+        Wrong(
+            "leading",
+            trailing_is_leading,
+            'That is "leading" spacing: it starts where the multiples of T // steps end, not at T - 1.',
+        ),
+        Wrong(
+            "cut-not-rounded",
+            trailing_cut,
+            "int() cuts the fraction off; the nearest whole number is asked for: round().",
+        ),
+        Wrong(
+            "both-ends",
+            trailing_both_ends,
+            'That is "linspace" spacing, which visits 0 too. Here the last one is a whole distance from the end: '
+            "the last step leads to the clean latent.",
+        ),
+        Wrong(
+            "both-ends-cut",
+            trailing_both_ends_cut,
+            'That is "linspace" spacing, from T - 1 to 0 with both ends, its fractions cut off. Here the last one '
+            "is a whole distance, T / steps, from the end.",
+        ),
+        Wrong(
+            "minus-one-first",
+            trailing_minus_one_first,
+            "Nearly: do you subtract 1 before you round? Halfway between two whole numbers that matters, as Python "
+            "rounds to the even one: 3.5 to 4, but 2.5 to 2. Round first, then subtract 1.",
+        ),
+        Wrong(
+            "rising",
+            trailing_rising,
+            "The order is turned round: sampling goes from much noise to little, so T - 1 comes first.",
+        ),
+        Wrong(
+            "distance-cut",
+            trailing_stride_cut,
+            "You made the distance whole, T // steps, before counting down. The rest adds up: go down by T / steps "
+            "and round each timestep.",
+        ),
+        Wrong(
+            "not-rounded",
+            trailing_not_rounded,
+            "These are fractions. The schedule is a table, so round each timestep to a whole number.",
+        ),
+    ),
+    right=(reverse_diffusion.trailing, trailing_by_arange, trailing_by_counting_up, trailing_half_up),
+)

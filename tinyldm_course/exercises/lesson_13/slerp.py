@@ -1,0 +1,174 @@
+"""Exercise slerp of lesson 13: From one noise to another."""
+
+import math
+
+import torch
+from torch import Generator
+
+from tinyldm_course.checks.calls import Call
+from tinyldm_course.checks.exercise import Exercise, Wrong
+from tinyldm_course.exercises.inputs import uniform
+
+
+def slerp(a, b, weight):
+    """Walk from a to b on a sphere.  a, b: one shape, each a single noise, not parallel; weight: a number in [0, 1]."""
+    ### BEGIN SOLUTION
+    angle = ((a * b).sum() / (a.norm() * b.norm())).arccos()
+    return (torch.sin((1 - weight) * angle) * a + torch.sin(weight * angle) * b) / angle.sin()
+    ### END SOLUTION
+
+
+def slerp_cases(generator: Generator) -> list[Call]:
+    """Two tensors of one shape, a weight."""
+    calls = [Call((torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 2.0], [1.0, 0.0]]), 0.25))]
+    for shape in ((3, 5), (1, 4, 8, 8)):
+        a, b = (torch.randn(shape, generator=generator) for _ in range(2))
+        calls.append(Call((a, b, uniform(0.1, 0.4, generator))))
+    return calls
+
+
+def angle_between(a, b):
+    """Of the whole tensors."""
+    return ((a * b).sum() / (a.norm() * b.norm())).arccos()
+
+
+def slerp_straight(a, b, weight):
+    return (1 - weight) * a + weight * b
+
+
+def slerp_straight_rescaled(a, b, weight):
+    mixed = (1 - weight) * a + weight * b
+    return mixed / mixed.norm() * ((1 - weight) * a.norm() + weight * b.norm())
+
+
+def slerp_ends_swapped(a, b, weight):
+    return slerp(b, a, weight)
+
+
+def slerp_not_divided(a, b, weight):
+    angle = angle_between(a, b)
+    return torch.sin((1 - weight) * angle) * a + torch.sin(weight * angle) * b
+
+
+def slerp_unit_length(a, b, weight):
+    return slerp(a / a.norm(), b / b.norm(), weight)
+
+
+def turned_by(angle, a, b, weight):
+    """The formula, with an angle (a number or a tensor) that may be wrong."""
+    angle = torch.as_tensor(angle)
+    return (torch.sin((1 - weight) * angle) * a + torch.sin(weight * angle) * b) / angle.sin()
+
+
+def slerp_norms_forgotten(a, b, weight):
+    return turned_by((a * b).sum().arccos(), a, b, weight)
+
+
+def slerp_norms_forgotten_in_python(a, b, weight):
+    return turned_by(math.acos((a * b).sum()), a, b, weight)
+
+
+def slerp_cosine_not_normalised(a, b, weight):
+    return turned_by((a * b).sum().clamp(-0.9995, 0.9995).arccos(), a, b, weight)
+
+
+def slerp_arccos_forgotten(a, b, weight):
+    return turned_by((a * b).sum() / (a.norm() * b.norm()), a, b, weight)
+
+
+def slerp_by_row(a, b, weight):
+    angle = ((a * b).sum(-1, keepdim=True) / (a.norm(dim=-1, keepdim=True) * b.norm(dim=-1, keepdim=True))).arccos()
+    return turned_by(angle, a, b, weight)
+
+
+def slerp_quarter_circle(a, b, weight):
+    return math.cos(weight * math.pi / 2) * a + math.sin(weight * math.pi / 2) * b
+
+
+def slerp_by_math(a, b, weight):
+    angle = math.acos(((a * b).sum() / (a.norm() * b.norm())).item())
+    return (math.sin((1 - weight) * angle) * a + math.sin(weight * angle) * b) / math.sin(angle)
+
+
+def slerp_by_library(a, b, weight):
+    angle = torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0).arccos()
+    return a * (torch.sin((1 - weight) * angle) / angle.sin()) + b * (torch.sin(weight * angle) / angle.sin())
+
+
+def slerp_by_tangent(a, b, weight):
+    unit_a, unit_b = a / a.norm(), b / b.norm()
+    angle = torch.atan2((unit_b - (unit_a * unit_b).sum() * unit_a).norm(), (unit_a * unit_b).sum())
+    return torch.sin(angle - weight * angle) / angle.sin() * a + torch.sin(weight * angle) / angle.sin() * b
+
+
+EXERCISE = Exercise(
+    name="slerp",
+    title="From one noise to another",
+    stars=2,
+    minutes=10,
+    answer=slerp,
+    cases=slerp_cases,
+    constants=("a", "b"),
+    hints=(
+        "θ is the angle between the two as vectors of all their numbers: cos θ = a·b / (|a| |b|).",
+        "(a * b).sum() and .norm() go over the whole tensor; .arccos() gives θ.",
+        "(sin((1-w)θ) a + sin(wθ) b) / sin θ",
+    ),
+    insight="Two independent noises of many numbers are nearly at right angles. The straight middle between them has "
+    "1/√2 = 0.71 of their length, and the U-Net has never seen noise that weak: such pictures are flat and "
+    "dull.",
+    wrong=(
+        Wrong(
+            "straight",
+            slerp_straight,
+            "That is the straight line (lerp). Its middle is shorter than both ends: the way leaves the sphere on "
+            "which all Gaussian noise lies.",
+        ),
+        Wrong(
+            "straight-rescaled",
+            slerp_straight_rescaled,
+            "You went straight and stretched the result. Its length is right then, but not its place: it moves "
+            "slowly at the ends and fast in the middle. Turn by equal angles instead.",
+        ),
+        Wrong("ends-swapped", slerp_ends_swapped, "The ends are exchanged: weight 0 is a, weight 1 is b."),
+        Wrong(
+            "not-divided",
+            slerp_not_divided,
+            "The division by sin θ is missing: with weight 0 you get sin θ · a instead of a.",
+        ),
+        Wrong(
+            "length-lost",
+            slerp_unit_length,
+            "You made both of length 1 and left them so. Only the *angle* needs unit vectors; noise of N numbers "
+            "has a length of about √N, and the U-Net expects it.",
+        ),
+        Wrong(
+            "norms-forgotten",
+            slerp_norms_forgotten,
+            "Your result is NaN: a·b is not yet a cosine, it may lie far outside of [-1, 1], where arccos is not "
+            "defined. Divide by both lengths, |a| |b|.",
+        ),
+        Wrong(
+            "norms-forgotten-in-python",
+            slerp_norms_forgotten_in_python,
+            "math.acos refuses a number outside of [-1, 1]: a·b is not yet a cosine. Divide by both lengths, |a| |b|.",
+        ),
+        Wrong(
+            "cosine-not-normalised",
+            slerp_cosine_not_normalised,
+            "a·b is not yet a cosine: divide by both lengths, |a| |b|. (To clamp it only hides that.)",
+        ),
+        Wrong("arccos-forgotten", slerp_arccos_forgotten, "You took cos θ for θ: the arccos is missing."),
+        Wrong(
+            "angle-for-each-row",
+            slerp_by_row,
+            "You took an angle for each row. The noise is one vector of all its numbers: one dot product, one angle.",
+        ),
+        Wrong(
+            "right-angle-assumed",
+            slerp_quarter_circle,
+            "You took θ = 90°. Independent noises are close to it, but not there; compute θ.",
+        ),
+    ),
+    right=(slerp_by_library, slerp_by_tangent, slerp_by_math),
+)
