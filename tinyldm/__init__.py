@@ -15,7 +15,7 @@ from tinyldm.spatial_transformer import SpatialTransformer, capture_attention
 from tinyldm.unet import UNet, UNetConfig
 from tinyldm.vae import VAE, VAEConfig, to_signed, to_unit
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "EPS",
