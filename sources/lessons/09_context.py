@@ -8,11 +8,11 @@
 # **Before this.** Lesson 07 (attention and cross-attention), lesson 08 (the U-Net).
 #
 # **You will be able to**
-# - cut a word that you have never seen into pieces that you have;
+# - split a word that you have never seen into pieces that you have;
 # - build CLIP's text transformer, and load trained weights into it;
 # - say what padding does to a context;
 # - train a small CLIP, and find out what it does not understand;
-# - give the same U-Net a picture or a label instead of words.
+# - condition the same U-Net on a picture or a label instead of words.
 
 # %%
 import math
@@ -50,8 +50,8 @@ tokenizer = model.text_encoder.tokenizer
 # %% [markdown]
 # ## Where we are
 #
-# On the way from the caption to the U-Net. Cross-attention (lesson 07) reads a sequence of vectors, the *context*,
-# and does not ask where it came from. This lesson makes three kinds of it.
+# On the way from the caption to the U-Net. Cross-attention (lesson 07) reads a sequence of vectors, the *context*, and
+# does not care where it comes from. This lesson makes three kinds of context.
 
 # %%
 show_model_map("caption", "text encoder")
@@ -59,11 +59,12 @@ show_model_map("caption", "text encoder")
 # %% [markdown]
 # ## Pieces of words
 #
-# A network needs numbers, so each word gets one. But a list of all words is never complete. Letters are complete, and
-# too many to read. *Byte-pair encoding* goes between (Sennrich et al. 2016, algorithm 1): start with letters, and
-# join the pair of neighbours that occurs most often; repeat. Frequent words end up as one piece, rare ones as a few.
+# A network needs numbers, so each word gets one. But a list of all words is never complete. A list of letters is
+# complete, but spelling everything out makes texts too long. *Byte-pair encoding* lies in between (Sennrich et al.
+# 2016, algorithm 1): start with letters, and join the most frequent pair of neighbours; repeat. Frequent words end up
+# as one piece, rare ones as a few.
 #
-# A last letter is marked with `</w>`, so that no spaces need to be stored.
+# The last letter of a word is marked with `</w>`, so that no spaces need to be stored.
 #
 # > **Predict.** The words are *low, lower, lowest, slow*. Which pair is joined first?
 
@@ -84,11 +85,11 @@ def join(pieces, pair):
 
 
 def learn_merges(words):
-    """Join the most frequent pair again and again until every word is one piece. Returns the pairs in order."""
+    """Join the most frequent pair until every word is one piece. Returns the pairs in order."""
     spelled, merges = [[*word[:-1], word[-1] + END] for word in words], []
     while any(len(pieces) > 1 for pieces in spelled):
         counts = Counter(pair for pieces in spelled for pair in zip(pieces, pieces[1:]))
-        best = min(counts, key=lambda pair: (-counts[pair], pair))     # the most frequent; of equals, the first
+        best = min(counts, key=lambda pair: (-counts[pair], pair))     # the most frequent; ties in alphabetical order
         spelled = [join(pieces, best) for pieces in spelled]
         merges.append(best)
         print(f"{counts[best]} times {best[0]!r} + {best[1]!r}  ->", " ".join("·".join(p) for p in spelled))
@@ -105,8 +106,9 @@ print("The same merges as tinyldm's.")
 # `l` + `o`: it occurs four times. `o` + `w` does not: in *low* and *slow* the last letter is another piece, `w</w>`.
 # </details>
 #
-# The shipped tokenizer was made in this way from the words of the small world. Each of them is one piece. Others are
-# spelled out, and nothing is ever unknown, as the smallest pieces are the 256 bytes of which every text consists:
+# The shipped tokenizer was made in this way from the words of the small world. Each of them is one piece. Other words
+# are spelled out, and nothing is ever unknown, because the smallest pieces are the 256 bytes that every text consists
+# of:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -118,12 +120,12 @@ print("As numbers, with start, end and padding:\n", tokens[0].tolist())
 # %% [markdown]
 # ## Reading from left to right
 #
-# A number is still no meaning. The text transformer starts with a learnt vector for each token and each position, and
-# lets them look at each other (lesson 07's attention). There is one rule: **nobody looks to the right**. Position $i$
-# sees positions $0 \dots i$. In attention that is a *causal mask*: scores of later positions become $-\infty$ before
-# the softmax.
+# A number has no meaning yet. The text transformer starts with a learnt vector for each token and each position, and
+# lets them look at each other (attention, lesson 07). There is one rule: **nobody looks to the right**. Position $i$
+# sees positions $0 \dots i$. In attention this is a *causal mask*: the scores of later positions become $-\infty$
+# before the softmax.
 #
-# > **Predict.** Three positions with all scores equal. What are the attention weights of the first, second, third?
+# > **Predict.** Three positions, all scores equal. What are the attention weights of the first, second and third?
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -141,14 +143,14 @@ print((torch.zeros(3, 3) + causal_mask(3)).softmax(-1))
 # </details>
 #
 # Why such a handicap? This text transformer comes from CLIP, a model of texts and pictures that you meet below. Its
-# authors kept the mask so that it could be started from, or trained as, a language model (Radford et al. 2021, §
-# 2.4). For us it has a consequence that you will see in the padding.
+# authors kept the mask so that they could initialise it from a language model, or also train it as one (Radford et al.
+# 2021, § 2.4). For us it has a consequence that you will see in the padding.
 
 # %% [markdown]
 # ## The text transformer
 #
-# Each block is two residual halves: attention, then a small network for each position alone, both after a LayerNorm.
-# The names of the layers are those of the `transformers` library, so that its weights fit.
+# Each block has two residual halves: attention, then a small network for each position alone, both after a LayerNorm.
+# The layers have the names of the `transformers` library, so that its weights fit.
 
 # %%
 class SelfAttention(nn.Module):
@@ -205,8 +207,7 @@ tokens = tokenize(tokenizer, captions, 32).to(DEVICE)
 print(confirm_equal(mine(tokens), model.encode_text(captions), tolerance=1e-4))
 
 # %% [markdown]
-# That is the whole text encoder. Stable Diffusion 1's has 12 such layers of width 768, and 77 positions instead of
-# 32.
+# That is the whole text encoder. Stable Diffusion 1's has 12 such layers of width 768, and 77 positions instead of 32.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -215,8 +216,8 @@ print(f"{sum(p.numel() for p in mine.parameters()):,} parameters here, 123,060,4
 # %% [markdown]
 # ## What padding says
 #
-# All captions of a batch are brought to one length. What stands behind the end is padding: more end tokens, here as
-# in Stable Diffusion 1. No mask hides their vectors from the U-Net.
+# All captions of a batch are padded to one length. What follows the end is padding: more end tokens, here as in Stable
+# Diffusion 1. No mask hides their vectors from the U-Net.
 #
 # > **Predict.** Two captions differ in their third word only: *a red circle*, *a red star*. Which of the 32 vectors
 # > differ: only that one, or more? And if only the *second* word differs?
@@ -232,45 +233,46 @@ fig, ax = plt.subplots(figsize=(9, 2.3))
 plots.heat_map(ax, changes, "position: start, three words, end, padding", "", "How much each vector changes",
                signed=False)
 ax.set_yticks(range(3), list(pairs))
-plots.show(fig, "A heat map, three pairs of captions down, 32 positions across: how far the two vectors of a position "
-                "are apart. All positions before the word that differs are alike; that word and all after it, the end "
-                "and 27 paddings included, differ: much for another shape or colour, hardly for 'the' instead of 'a'.")
+plots.show(fig, "A heat map, three pairs of captions down, 32 positions across: the distance between the two vectors "
+                "of each position. All positions before the word that differs are equal; that word and everything "
+                "after it, the end and 27 paddings included, differ: much for another shape or colour, hardly for "
+                "'the' instead of 'a'.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# That word, and everything to its right, padding included: who stands further right has seen it. To the left nothing
+# That word, and everything to its right, padding included: every later position has seen it. To the left nothing
 # changes. With another colour the word's own vector changes little; the vector at *circle*, which reads both words,
-# changes most of all. (The third pair is hardly to be seen: that "a" and "the" draw the same picture has been
-# learnt.)
+# changes most of all. (The third pair is hardly visible: the encoder has learnt that "a" and "the" mean the same
+# picture.)
 # </details>
 #
-# So padding is not empty. Each of these 27 vectors has read the whole caption: they are a summary, 27 times, each
-# from another position. The U-Net was trained with them in view. Hide them from it, and it sees another context than
-# the one it learnt from.
+# So padding is not empty. Each of these 27 vectors has read the whole caption: they summarise it 27 times, each from
+# another position. The U-Net was trained with them in view. Hide them from it, and it sees a context unlike those it
+# was trained on.
 
 # %% [markdown]
 # ## Where the meaning comes from: CLIP
 #
-# Who trains the text transformer? A task that needs no labels but captions: **which caption belongs to which
-# picture?** (Radford et al. 2021.) Two towers, one for texts and one for pictures, each give a vector of length 1.
-# For $B$ pairs, all $B \times B$ dot products are taken; the diagonal should win, in its row and in its column:
+# Who trains the text transformer? A task that needs no labels except captions: **which caption belongs to which
+# picture?** (Radford et al. 2021.) Two towers, one for texts and one for pictures, each output a vector of length 1.
+# For $B$ pairs, take all $B \times B$ dot products; the diagonal should win, in its row and in its column:
 #
 # $$ \ell_{ij} = s \; \mathrm{image}_i \cdot \mathrm{text}_j , \qquad
 # \text{loss} = \tfrac12 \big( \mathrm{CE}(\ell, \text{rows}) + \mathrm{CE}(\ell, \text{columns}) \big) $$
 #
 # (figure 3 there). $s$ (`scale`) is learnt; CE is the cross-entropy. A caption's vector is read at its end token, the
-# first place after all words: it has seen each of them.
+# first position after all words: it has seen each of them.
 #
 # > **Predict.** 64 pairs, and a network that knows nothing. What is the loss?
 
 # %%
 # NBVAL_CHECK_OUTPUT
 def contrastive_loss(image, text, scale):
-    """image, text: (B, P) unit vectors, number i belongs to number i. A scalar, in nats."""
+    """image, text: (B, P) unit vectors, where image i belongs to text i. Returns a scalar, in nats."""
     similarity = scale * image @ text.T                                     # (B, B)
-    own = torch.arange(len(image), device=image.device)
-    return (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own)) / 2
+    matching = torch.arange(len(image), device=image.device)
+    return (F.cross_entropy(similarity, matching) + F.cross_entropy(similarity.T, matching)) / 2
 
 
 same_vector = F.normalize(torch.ones(64, 8), dim=1)
@@ -279,19 +281,19 @@ print(f"knows nothing: {contrastive_loss(same_vector, same_vector, 10.0):.3f}   
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# $\log 64 = 4.16$: one of 64, by luck.
+# $\log 64 = 4.16$: the network is right by chance, one time in 64.
 # </details>
 #
-# The picture tower is a *Vision Transformer* (Dosovitskiy et al. 2021): cut the picture into 8 × 8 = 64 patches, make
-# a vector of each, add a vector for its place, and send the 64 through the same blocks as above, without a mask: a
-# picture has no left-to-right. Here their mean becomes the picture's vector.
+# The picture tower is a *Vision Transformer* (Dosovitskiy et al. 2021): cut the picture into 8 × 8 = 64 patches, make a
+# vector of each, add a vector for its position, and send the 64 vectors through the same blocks as above, without a
+# mask: a picture has no left-to-right order. Here, the mean of the outputs becomes the picture's vector.
 
 # %%
 class ImageTransformer(nn.Module):
     def __init__(self, width, layers, heads):
         super().__init__()
         self.patches = nn.Conv2d(3, width, kernel_size=8, stride=8)          # each patch of 8 × 8 pixels: one vector
-        self.places = nn.Parameter(place_waves(8, width))                    # a start: waves of row and column
+        self.places = nn.Parameter(place_waves(8, width))                    # initialised with waves of row and column
         self.layers = nn.ModuleList(Block(width, heads) for _ in range(layers))
         self.final_layer_norm = nn.LayerNorm(width)
 
@@ -321,7 +323,7 @@ class SmallClip(nn.Module):
 # %% [markdown]
 # ## Two minutes of training
 #
-# Six thousand scenes with their captions, and the loop. Nothing in it is new.
+# Six thousand scenes with their captions, and a training loop. Nothing in it is new.
 
 # %%
 LONGEST = 24                                          # tokens; no caption of the small world has more
@@ -329,8 +331,8 @@ LONGEST = 24                                          # tokens; no caption of th
 
 def scenes_with_captions(seed, count):
     """Images (B, 3, 64, 64) in [-1, 1], captions, scenes."""
-    pixels, said, drawn = scenes.batch(seed, range(count))
-    return scenes.to_tensor(pixels).to(DEVICE), said, drawn
+    pixels, said, made = scenes.batch(seed, range(count))
+    return scenes.to_tensor(pixels).to(DEVICE), said, made
 
 
 def as_tokens(captions):
@@ -362,22 +364,22 @@ fig, ax = plt.subplots(figsize=plots.NARROW)
 ax.plot(losses, color=plots.BLUE, linewidth=0.8)
 ax.axhline(math.log(64), color=plots.GREY, linestyle=":")
 ax.text(STEPS, math.log(64) - 0.03, "knows nothing", ha="right", va="top")
-ax.set(xlabel="step", ylabel="loss, nats", ylim=(0, None), title="Which caption belongs to which picture?")
-plots.show(fig, f"The contrastive loss begins at {losses[0]:.2f}, near log 64, the loss of who knows nothing, and "
+ax.set(xlabel="training step", ylabel="loss, nats", ylim=(0, None), title="Which caption belongs to which picture?")
+plots.show(fig, f"The contrastive loss begins at {losses[0]:.2f}, near log 64, the loss without any knowledge, and "
                 f"falls to {sum(losses[-20:]) / len(losses[-20:]):.2f} in {STEPS} steps.")
 
 # %% [markdown]
 # ## What has it learnt?
 #
-# Eight fresh scenes and their captions, all similarities. The diagonal should be the largest of its row and column.
+# Eight fresh scenes, their captions, and all similarities. The diagonal should be the largest of its row and column.
 
 # %%
 test_images, test_said, test_scenes = scenes_with_captions(5, full_or_fast(512, 64))
 test_texts = as_tokens([caption.text for caption in test_said])
 similarity = clip.embed_image(test_images[:8]) @ clip.embed_text(test_texts[:8]).T
 
-own = torch.arange(8, device=DEVICE)
-rows, columns = ((similarity.argmax(dim) == own).sum().item() for dim in (0, 1))
+matching = torch.arange(8, device=DEVICE)
+rows, columns = ((similarity.argmax(dim) == matching).sum().item() for dim in (0, 1))
 
 fig, ax = plt.subplots(figsize=(9, 4))
 plots.heat_map(ax, similarity.T, "picture", "", "Similarity of captions and pictures")
@@ -402,10 +404,10 @@ print("Small CLIP, own caption of 64:", retrieval(clip.embed_image, clip.embed_t
 #
 # Two minutes, and it finds captions. Does it *understand* them? Take a scene of two things and swap one attribute in
 # the caption: "a red circle above a blue square" becomes "a blue circle above a red square". The same words, another
-# meaning: to know which attribute belongs to which thing is called *binding*. Is the picture more similar to the true
-# one? Luck is 50 %. (In brackets, here and above: the 95 % interval.)
+# meaning: knowing which attribute belongs to which thing is called *binding*. Is the picture more similar to the true
+# caption? Chance is 50 %. (The brackets, here and above, contain the 95 % interval.)
 #
-# > **Predict.** Your CLIP, with the retrieval that you just saw: how often does it prefer the true caption?
+# > **Predict.** Take your CLIP, and the retrieval that you just saw. How often does it prefer the true caption?
 
 # %%
 def binding(embed_image, embed_text, kinds=("colour", "shape", "size", "position")):
@@ -414,10 +416,10 @@ def binding(embed_image, embed_text, kinds=("colour", "shape", "size", "position
     for kind in kinds:
         asked = [(i, said.text, swapped_captions(scene, said.wording).get(kind))
                  for i, (said, scene) in enumerate(zip(test_said, test_scenes))]
-        asked = [(i, own, other.text) for i, own, other in asked if other is not None]
+        asked = [(i, true, other.text) for i, true, other in asked if other is not None]
         picture = embed_image(test_images[[i for i, _, _ in asked]])
-        own, other = (embed_text(as_tokens([a[place] for a in asked])) for place in (1, 2))
-        better = ((own - other) * picture).sum(1) > 0
+        true, other = (embed_text(as_tokens([a[place] for a in asked])) for place in (1, 2))
+        better = ((true - other) * picture).sum(1) > 0
         result[kind] = share(better.sum().item(), len(asked))
     return result
 
@@ -427,22 +429,22 @@ for kind, seen in mine_binds.items():
     print(f"{kind:9} {seen}")
 
 # %% [markdown]
-# Compare with your retrieval above, and with luck: all four intervals contain 50 %. Among 64 captions the right
-# *words* are mostly enough to find the right one, so the contrastive loss has little reason to learn who has which
-# colour: the network can get by as a *bag of words* (Yuksekgonul et al. 2023 found this in large models too). And
-# what the text encoder's vectors do not hold, no U-Net can read from them: it could only guess whose colour is whose.
-# (Tested here is the end token's vector; the U-Net reads all 32.)
+# Compare this with your retrieval above, and with chance: all four intervals contain 50 %. Among 64 captions, the right
+# *words* are usually enough to find the right one, so the contrastive loss has little reason to learn who has which
+# colour: the network can get by as a *bag of words* (Yuksekgonul et al. 2023 found this in large models too). And a
+# U-Net cannot read from the text encoder's vectors what they do not hold: it could only guess whose colour is whose.
+# (We tested the end token's vector; the U-Net reads all 32.)
 
 # %% [markdown]
-# ## What the shipped one was given
+# ## What the shipped CLIP got in addition
 #
 # The shipped CLIP (`tinyldm/training/train_clip.py`) was trained longer, and with two more losses:
 #
 # - **hard negatives**: each picture also sees its own caption with one attribute swapped, and has to prefer the true
 #   one;
-# - **a form**: from the one vector alone, a linear layer must fill in colour, shape and size of each thing, relation
-#   and ground. Hard negatives alone stay at luck for long: the similarity is a product, and while *neither* vector
-#   knows who has which colour, neither gets a gradient that would tell it to.
+# - **a form**: from the single vector, a linear layer must fill in colour, shape and size of each thing, relation and
+#   background. With hard negatives alone, training stays at chance for long: the similarity is a product, and while
+#   *neither* vector knows who has which colour, neither gets a gradient that would tell it to.
 
 # %%
 shipped = clip_of(model_folder("tiny")).to(DEVICE)
@@ -468,7 +470,7 @@ for offset, (name, seen), colour, hatch in ((-0.2, ("your small CLIP", mine_bind
     bars = ax.bar(places + offset, [100 * s.value for s in seen.values()], 0.38, color=colour, hatch=hatch, label=name)
     ax.bar_label(bars, fmt="%.0f", padding=2, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
 ax.axhline(50, color=plots.BLACK, linestyle=":", zorder=1)
-ax.text(3.5, 51, "luck", ha="left", va="bottom")
+ax.text(3.5, 51, "chance", ha="left", va="bottom")
 ax.set_xticks(places, list(mine_binds))
 ax.set(ylabel="prefers the true caption, %", ylim=(0, 112), xlim=(-0.5, 3.85))
 ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, title="One attribute swapped between the two things")
@@ -479,10 +481,10 @@ plots.show(fig, "How often the true caption is preferred to one with a swapped a
 # %% [markdown]
 # ## A picture as context
 #
-# The picture tower's vectors are a sequence, too. (The shipped one gives 65: one learnt vector stands in front of the
-# 64 patches, and is read as the whole picture's.) One linear layer brings them to the U-Net's context width, and they
-# can stand behind the caption's, or in their place. That is all that "conditioning on an image" needs: the
-# cross-attention stays as it is.
+# The picture tower's vectors are a sequence, too. (The shipped tower has 65: one learnt vector precedes the 64 patches,
+# and is read as that of the whole picture.) One linear layer brings them to the U-Net's context width, and they can
+# follow the caption's vectors, or replace them. That is all that "conditioning on an image" takes: the cross-attention
+# stays as it is.
 
 # %%
 encoder = model.image_encoder
@@ -493,11 +495,12 @@ with torch.no_grad():
 print(confirm_equal(patches, model.encode_image(to_unit(example)), tolerance=1e-4))
 
 # %% [markdown]
-# Now draw with the empty caption's vectors and, behind them, a picture's. In a fifth of the shipped model's training
-# batches the U-Net read such contexts. The last column is a photograph: nothing like it was in the small world.
+# Now generate with the empty caption's vectors followed by those of a picture. In a fifth of the shipped model's
+# training batches, the U-Net read such contexts. The last column is a photograph: nothing like it was in the small
+# world.
 #
-# > **Predict.** Which of these will come back: colours, shapes, places, the ground, fine detail? And from the
-# > photograph?
+# > **Predict.** What will come back from the scenes: colours, shapes, places, the background, fine detail? And what
+# > from the photograph?
 
 # %%
 given = torch.cat([to_unit(test_images[:4]).cpu(), photograph(64)[None]]).to(DEVICE)
@@ -505,30 +508,29 @@ made = [model.generate([""] * len(given), image_context=model.encode_image(given
                        generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
 fig = plots.image_grid(torch.cat([given, *made]), columns=5, rows=["given", "seed 0", "seed 1"], size=1.5)
 plots.show(fig, "Top row: four scenes of the small world and a photograph of a flower. Below, two pictures each that "
-                "the model drew from the vectors of the given picture alone, without words. Grounds, places and most "
-                "colours are those of the given scene, the shapes mostly others. For the flower there are odd shapes, "
-                "one of them orange, on a dark ground.")
+                "the model generated from the vectors of the given picture alone, without words. Backgrounds, places "
+                "and most colours are similar to those of the given scene, the shapes often are not. For the "
+                "photograph there are simple shapes of the small world.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The ground, the number of things, their places and sizes; most colours, or a neighbour (purple becomes blue, orange
-# yellow). The shapes mostly not: a square comes back as a star or a ring, a plus as a star, and on the dark ground
-# both are mere blobs; once a green plus comes back as a blue star. Words are better trained: only a fifth of the
-# batches had a picture to read, and half of those had a caption beside it as well.
+# Mostly the background, the number of things, their places and sizes, and many colours, or a neighbouring colour. The
+# shapes often do not: a square may come back as a star or a ring. Words are better trained: only a fifth of the batches
+# had a picture to read, and half of those had a caption as well.
 #
-# The photograph can only come back in what the small world has: a dark ground, something roundish and orange, and
-# green and blue pieces that are no shape at all. It knows nothing else.
+# The photograph can only come back as what exists in the small world: a background of about the right brightness, and
+# pieces in about the right colours. The model knows nothing else.
 # </details>
 
 # %% [markdown]
 # ## A label as context
 #
-# The simplest of all: ten classes, a table of ten vectors, pick a row. A row more stands for "no label", which
-# guidance needs (lesson 12). The context has a single vector.
+# The simplest of all: ten classes, a table of ten vectors, pick a row. One more row stands for "no label", which
+# guidance needs (lesson 12). The context is a single vector.
 #
-# > **Predict.** Attention over a single vector: what are the weights? What can then differ between two pixels of the
-# > attention's output?
+# > **Predict.** Attention over a single vector: what are the weights? How can two pixels of the attention's output then
+# > differ?
 
 # %%
 class Labels(nn.Module):
@@ -552,14 +554,14 @@ print("weights of four pixels over one vector:", torch.randn(4, 1).softmax(-1).f
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# All weights are 1, whatever the scores: every pixel gets the same vector, projected. Cross-attention to one vector
-# is an addition to all pixels, like the time embedding of lesson 06. It says *what*, never *where*; the rest of the
-# network has to do the where.
+# All weights are 1, whatever the scores: every pixel gets the same vector, projected. So they do not differ.
+# Cross-attention to a single vector is an addition to all pixels, like the time embedding of lesson 06. It says *what*,
+# never *where*; the rest of the network has to decide where.
 # </details>
 #
-# Enough for digits. As in lesson 03 the pixels themselves are noised; here a small U-Net (lesson 08) takes the noise
-# out, and reads its label as context. To draw, *guidance* weighs the label: 0 leaves it out altogether, 1 is the
-# plain network, more exaggerates it (lesson 12).
+# This is enough for digits. As in lesson 03 we noise the pixels themselves; here a small U-Net (lesson 08) removes the
+# noise, with its label as context. For sampling, *guidance* weighs the label: 0 ignores it altogether, 1 is the plain
+# network, more than 1 exaggerates it (lesson 12).
 
 # %%
 data = Digits(8)
@@ -599,20 +601,21 @@ def write(label, guidance_scale=2.0, seed=0):
 WRITTEN = {w: write(torch.arange(10, device=DEVICE).repeat(4), w) for w in (0.0, 1.0, 2.0, 4.0)}
 
 
-def sheet(ax, guidance):
+def plot_sheet(ax, guidance):
     """Four rows of digits, a column for each label."""
     apart = F.pad(WRITTEN[guidance], (1, 1, 1, 1), value=0.35)                    # a grey frame around each digit
     rows = apart.reshape(4, 10, 10, 10).permute(0, 2, 1, 3).reshape(40, 100)
     plots.plot_image(ax, rows, f"guidance {guidance:g}")
 
 
-widgets.dial(sheet, {"guidance": tuple(WRITTEN)}, strip=[{"guidance": w} for w in (0.0, 1.0, 4.0)], size=(3.1, 1.6),
+widgets.dial(plot_sheet, {"guidance": tuple(WRITTEN)}, strip=[{"guidance": w} for w in (0.0, 1.0, 4.0)],
+             size=(3.1, 1.6),
              alt="Forty small handwritten digits, four for each label from 0 to 9, a column each, at guidance 0, 1 and "
-                 "4. At 0 the labels are not heard: any digit is anywhere. At 1 and 4 the columns show their digits.")
+                 "4. At 0 the labels are ignored: any digit can be anywhere. At 1 and 4 the columns show their digits.")
 
 # %% [markdown]
-# Are they what was asked for? A classifier that has seen no drawn digit shall say: nearest neighbours among the real
-# ones. It is first tested itself, on real digits that it was not given.
+# Are they what was asked for? Let a classifier decide that has never seen a generated digit: nearest neighbours among
+# the real ones. We first test the classifier itself, on real digits that it was not given.
 
 # %%
 from sklearn.neighbors import KNeighborsClassifier  # noqa: E402  it takes a second to import
@@ -629,20 +632,20 @@ for w, seen in rights.items():
     ax.errorbar(w, 100 * seen.value, [[100 * (seen.value - seen.low)], [100 * (seen.high - seen.value)]], fmt="o",
                 color=plots.BLUE, capsize=3)
 ax.axhline(10, color=plots.GREY, linestyle=":")
-ax.set(xlabel="guidance scale", ylabel="read as asked, %", ylim=(0, 105), title="Labels (dotted: luck)")
-plots.show(fig, "The share of drawn digits that are read as the label asked for, by guidance scale: " + ", ".join(
+ax.set(xlabel="guidance scale", ylabel="read as asked, %", ylim=(0, 105), title="Labels (dotted: chance)")
+plots.show(fig, "The share of generated digits that are read as the label asked for, by guidance scale: " + ", ".join(
     f"{w:g}: {seen.value:.0%}" for w, seen in rights.items()) + ".")
 
 # %% [markdown]
-# At 0 it is luck, as it must be: the label is not heard.
+# At 0 it is chance, as it must be: the label is ignored.
 
 # %% [markdown]
 # ## Break it on purpose
 #
-# Your own text transformer holds the shipped weights. Leave out its causal mask: every position sees all others. More
+# Your own text transformer holds the shipped weights. Remove its causal mask: every position sees all others. More
 # information, one might think.
 #
-# > **Predict.** Does retrieval with these vectors get better, stay, or get worse?
+# > **Predict.** Does retrieval with these vectors get better, stay the same, or get worse?
 
 # %%
 def vectors(causal):
@@ -664,20 +667,19 @@ plots.show(fig, "Two bars, retrieval with the mask and without: " + ", ".join(
     f"{name} {seen.value:.0%}" for name, seen in found.items()) + ".")
 
 # %% [markdown]
-# Far worse. Weights mean something only in the computation that they were trained in. Every vector is now mixed with
-# what stands to its right, later words and padding, which it never saw in training. No shape is wrong, and nothing
-# complains.
+# Far worse. Weights only make sense in the computation that they were trained in. Every vector is now mixed with what
+# stands to its right, later words and padding, which it never saw in training. All shapes fit, and nothing complains.
 
 # %% [markdown]
 # ## What the article says
 #
-# - *Text prompts are transformed to an embedding space by a fixed, pretrained CLIP text encoder.* Right, and it is
-#   not one vector a caption that the U-Net reads, but one a token: 77 of them, padding included.
+# - *Text prompts are transformed to an embedding space by a fixed, pretrained CLIP text encoder.* Right. But the U-Net
+#   does not read one vector per caption, it reads one per token: 77 of them, padding included.
 # - *Conditioning is exposed by cross-attention.* Right, for all three kinds here. Two more ways exist: inpainting
 #   models concatenate to `z_t`, and XL adds a vector to the time embedding.
 # - *A Vision Transformer can process an image into a sequence of vectors, to generate an image in the same style.*
 #   That is `encode_image`.
-# - Without context, it says, cross-attention becomes self-attention. In practice "no caption" is the context of `""`.
+# - *Without context, cross-attention becomes self-attention.* In practice "no caption" is the context of `""`.
 
 # %% [markdown]
 # ## Three quick questions
@@ -686,7 +688,7 @@ plots.show(fig, "Two bars, retrieval with the mask and without: " + ", ".join(
 #
 # <details><summary>Answer</summary>
 #
-# Two places are start and end, so 75 pieces are read, and the others are cut off. `tokenize` warns and names them.
+# Two positions are start and end, so 75 pieces are read, and the rest is cut off. `tokenize` warns and names it.
 # </details>
 #
 # **2.** Why is the caption's vector read at the end token, and not at the start token?
@@ -696,22 +698,22 @@ plots.show(fig, "Two bars, retrieval with the mask and without: " + ", ".join(
 # With the causal mask the start sees only itself: its vector is the same for every caption.
 # </details>
 #
-# **3.** You have a text encoder that finds the right caption of 64 in 99 % of the cases. Are you sure that "red above
-# blue" will be drawn so?
+# **3.** Your text encoder finds the right caption of 64 in 99 % of the cases. Are you sure that "red above blue" will
+# be drawn correctly?
 #
 # <details><summary>Answer</summary>
 #
-# No: a bag of words can do that. Ask it about swapped captions.
+# No: a bag of words can do that. Test it with swapped captions.
 # </details>
 
 # %% [markdown]
 # ## Exercises
 #
-# `../exercises/09_context.ipynb`: tokens padded, the causal mask, the end token, the contrastive loss, a label as
+# `../exercises/09_context.ipynb`: padding tokens, the causal mask, the end token, the contrastive loss, a label as
 # context.
 #
-# To try here: add hard negatives to the loop (`swapped_captions` makes them) and see how long binding stays at luck.
-# Draw the digits with a mean of two rows of the table: what is between a 3 and a 5?
+# To try here: add hard negatives to the loop (`swapped_captions` makes them) and see how long binding stays at chance.
+# Generate digits with the mean of two rows of the table: what is between a 3 and a 5?
 
 # %% [markdown]
 # ## What next
