@@ -479,7 +479,7 @@ for run in runs:
 
 # %%
 @torch.no_grad()
-    """The loss of all 48 pictures at timestep t, on fixed noise."""
+def loss_at(network, t, context):
     """The loss of all 48 pictures at timestep t, on fixed noise."""
     eps = torch.randn(mean.shape, generator=torch.Generator().manual_seed(2)).to(DEVICE)
     return my_loss(network, scale * mean, context, torch.full((len(mean),), t, device=DEVICE), eps).item()
@@ -641,8 +641,7 @@ plots.show(fig, "Two loss curves of a short training, with right captions and wi
 #
 # <details><summary>Answer</summary>
 #
-# The text encoder is frozen and gives the same each time. With the same noise for each picture every time, the network
-# would memorise that noise.
+# The text encoder is frozen and gives the same each time. Noise that stays the same would be memorised.
 # </details>
 
 # %% [markdown]

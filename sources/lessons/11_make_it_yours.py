@@ -8,7 +8,7 @@
 # **Before this.** Lesson 05 (the VAE), lesson 09 (tokens and contexts), lesson 10 (the training loop).
 #
 # **You will be able to**
-# - find out in a minute whether a model *can* learn a thing, before you train;
+# - find out in a minute whether a model *can* learn something, before you train;
 # - teach one new word in three minutes;
 # - say what makes a network forget, and what prevents it;
 # - start a training from your own folder, on a CPU or on a GPU.
@@ -54,8 +54,8 @@ judge = Judge.load()
 # %% [markdown]
 # ## Where we are
 #
-# At the U-Net again, with everything else frozen. But the frozen parts decide what can be learnt: the text encoder
-# must be able to say it, the VAE must be able to show it.
+# At the U-Net again, with everything else frozen. But the frozen parts decide what can be learnt: the text encoder must
+# be able to say it, the VAE must be able to show it.
 
 # %%
 show_model_map("text encoder", "U-Net", "VAE decoder")
@@ -63,15 +63,15 @@ show_model_map("text encoder", "U-Net", "VAE decoder")
 # %% [markdown]
 # ## A heart
 #
-# The small world has six shapes. We add one. A shape is drawn from a *signed distance*: how far a pixel is from the
-# edge, negative inside. A heart is a square on its corner and two discs on its upper sides; the distance to the
-# nearest of the three is the distance to all.
+# The small world has six shapes. We add one. A shape is rendered from a *signed distance*: how far a pixel is from the
+# edge, negative inside. A heart is a square standing on its corner, with two discs on its upper sides; the distance to
+# the nearest of the three is the distance to the heart.
 
 # %%
 def heart_distance(x, y, r):
     """The signed distance, in pixels, to the edge of a heart that fills the box from -r to r; y points down."""
     a = r / (1 + 0.5**0.5)                       # the radius of the two discs; half a side of the square
-    x, y = np.abs(x), y - 0.15 * a               # both halves are alike
+    x, y = np.abs(x), y - 0.15 * a               # mirror symmetry
     square = (x + np.abs(y)) * 0.5**0.5 - a
     disc = np.sqrt((x - a * 0.5**0.5) ** 2 + (y + a * 0.5**0.5) ** 2) - a
     return np.minimum(square, disc)
@@ -79,33 +79,33 @@ def heart_distance(x, y, r):
 
 def hearts(seed, count):
     """`count` scenes with one large heart: images (B, 3, 64, 64) in [-1, 1], captions, scenes."""
-    drawn, index = [], 0
-    while len(drawn) < count:
+    chosen, index = [], 0
+    while len(chosen) < count:
         scene, index = scenes.draw(seed, index), index + 1
         if len(scene.things) == 1 and scene.things[0].size == "large":
-            drawn.append(scene)
+            chosen.append(scene)
     captions = []
-    for i, scene in enumerate(drawn):            # say it as if it were its old shape, and change that word
+    for i, scene in enumerate(chosen):           # word it with the old shape, then replace that word
         text = draw_wording(np.random.default_rng([seed, i])).say(scene).text
         for name in SYNONYMS[scene.things[0].shape]:
             text = text.replace(name, "heart")
         captions.append(text)
-    things = [scene.things[0] for scene in drawn]
-    pixels = scenes.to_bytes(scenes.paint(scenes.ground(drawn), things, heart_distance))
-    return scenes.to_tensor(pixels), captions, drawn
+    things = [scene.things[0] for scene in chosen]
+    pixels = scenes.to_bytes(scenes.paint(scenes.ground(chosen), things, heart_distance))
+    return scenes.to_tensor(pixels), captions, chosen
 
 
 new_images, new_captions, new_scenes = hearts(50, full_or_fast(600, 24))
 titles = ["\n".join(textwrap.wrap(caption, 20)) for caption in new_captions[:6]]
 fig = plots.image_grid(to_unit(new_images[:6]), titles, columns=6, size=1.5)
-plots.show(fig, "Six pictures of one heart each, in several colours on plain grounds, with captions such as "
+plots.show(fig, "Six pictures of one heart each, in several colours on plain backgrounds, with captions such as "
                 f"{new_captions[0]!r}.")
 
 # %% [markdown]
 # ## Can the VAE show it?
 #
-# Everything that the model draws comes out of the decoder. So before any training: encode and decode. We try three
-# new things: the heart, the colour *brown* that the small world does not have, and a photograph.
+# Every picture that the model makes comes out of the decoder. So before any training: encode and decode. We try three
+# new things: the heart, the colour *brown*, which the small world does not have, and a photograph.
 #
 # > **Predict.** Which of the three survive the VAE of a model that has only ever seen the small world?
 
@@ -128,38 +128,38 @@ def brown_disc(ground):
 tried = torch.stack([*new_images[:2], brown_disc("white"), brown_disc("blue"), to_signed(photograph(64))])
 fig = plots.image_grid(to_unit(torch.cat([tried, there_and_back(tried)])), columns=5, rows=["given", "back"], size=1.5)
 plots.show(fig, "Two hearts, two brown discs and a photograph of a flower, and what the VAE makes of them: hearts come "
-                "back as hearts with a blunt tip, brown comes back as red, the flower as an orange blot.")
+                "back as hearts with a blunt tip, brown comes back as red, the flower as an orange blob.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The heart, nearly: there are lines, arcs and corners enough in the small world. Only its tip is blunt: every
-# triangle that this VAE has seen pointed up. Not the brown: the VAE has learnt to tell *eight* colours apart, and
-# what lies between is pulled to one of them. (It would have to be trained further first.) The photograph is another
+# The heart does, nearly: there are enough lines, arcs and corners in the small world. Only its tip is blunt: every
+# triangle that this VAE has seen pointed up. The brown does not: the VAE has learnt to tell *eight* colours apart, and
+# what lies between is pulled to one of them. (You would have to train it further first.) The photograph is another
 # world.
 # </details>
 #
-# No training of the U-Net could have drawn a brown disc with this decoder. Five seconds have saved an evening: **test
-# the VAE first**.
+# With this decoder, no training of the U-Net could ever produce a brown disc. Five seconds have saved an evening:
+# **test the VAE first**.
 
 # %% [markdown]
 # ## Can the text encoder say it?
 #
-# > **Predict.** "heart" is not one of the tokenizer's words. What will it do with it?
+# > **Predict.** "heart" is not one of the tokenizer's words. What will the tokenizer do with it?
 
 # %%
 tokenizer = model.text_encoder.tokenizer
 print(tokenizer.tokenize("a red heart"))
 
 
-def apart(a, b):
-    """How far two captions are apart for the U-Net: the root mean square difference of their contexts."""
+def distance_between(a, b):
+    """How far apart two captions are for the U-Net: the root mean square difference of their contexts."""
     return (model.encode_text([a]) - model.encode_text([b])).square().mean().sqrt().item()
 
 
 for a, b in (("a red star", "a red circle"), ("a red heart", "a red star"), ("a red heart", "a red circle"),
              ("a red heart", "a red")):
-    print(f"{a!r} and {b!r}: {apart(a, b):.2f}")
+    print(f"{a!r} and {b!r}: {distance_between(a, b):.2f}")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -169,19 +169,19 @@ for a, b in (("a red star", "a red circle"), ("a red heart", "a red star"), ("a 
 # </details>
 #
 # That is enough. To the frozen text encoder "heart" means nothing, but "a red heart" is three quarters as far from "a
-# red star" (0.48) as "a red circle" is (0.62): the U-Net can learn to tell them apart. It is to the U-Net that we
+# red star" (0.48) as "a red circle" is (0.62): the U-Net can learn to tell them apart. It is the U-Net to which we
 # teach the word. (The other way round, a new vector for a frozen U-Net, is textual inversion: Gal et al. 2022.)
 
 # %% [markdown]
 # ## A reader for hearts
 #
-# The judge of the package knows six shapes and calls a heart something else. To measure, we need a reader of our own.
-# A simple one will do: cut out what differs from the ground, bring it to 24 × 24 pixels, and see which of seven
-# templates covers it best.
+# The package's judge knows six shapes and takes a heart for one of them. To measure, we need a reader of our own. A
+# simple one will do: cut out what differs from the background, scale it to 24 × 24 pixels, and see which of seven
+# templates matches best.
 
 # %%
 def silhouette(image):
-    """What is not ground in (3, 64, 64) in [0, 1], cut out, scaled: (24, 24) in [0, 1]; None for (nearly) nothing."""
+    """What is not background in (3, 64, 64) in [0, 1], cropped and scaled: (24, 24) in [0, 1]; None if nearly empty."""
     border = torch.cat([image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]], dim=1)
     mask = (image - border.median(1).values[:, None, None]).abs().amax(0) > 0.2
     rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
@@ -200,14 +200,14 @@ TEMPLATES = {shape: template(distance) for shape, distance in {**scenes.DISTANCE
 
 
 def shape_of(image):
-    """The name of the template that fits best, or "nothing"."""
+    """The name of the template that matches best, or "nothing"."""
     seen = silhouette(image.cpu())
     if seen is None:
         return "nothing"
     return min(TEMPLATES, key=lambda name: (TEMPLATES[name] - seen).abs().mean().item())
 
 # %% [markdown]
-# An instrument is tested before it measures: on fresh pictures that went through the VAE, of hearts and of the old
+# Test an instrument before you measure with it: on fresh pictures that went through the VAE, of hearts and of the old
 # shapes.
 
 # %%
@@ -221,36 +221,36 @@ right = sum(shape_of(x) == s.things[0].shape for x, s in zip(to_unit(there_and_b
 print("old shapes read correctly:", share(right, COUNT))
 
 # %% [markdown]
-# And what does the model draw when it is asked for hearts today? Every word that it does not know is ignored, or
-# misunderstood.
+# And what does the model make today when it is asked for hearts? It ignores or misunderstands every word that it does
+# not know.
 
 # %%
 asked = ["a large red heart", "a large blue heart on a white background", "a yellow heart on a black background",
          "a pink heart", "a large green heart on a cream background", "a purple heart on a gray background"]
 
 
-def draw(unet, captions, seed=0):
+def generate_with(unet, captions, seed=0):
     """Pictures (B, 3, 64, 64) in [0, 1] by this U-Net."""
     whole = LatentDiffusion(unet, model.vae, model.text_encoder, model.schedule)
     return whole.generate(captions, steps=full_or_fast(25, 2), generator=torch.Generator().manual_seed(seed)).cpu()
 
 
-before = draw(model.unet, asked)
+before = generate_with(model.unet, asked)
 fig = plots.image_grid(before, [shape_of(image) for image in before], columns=6, size=1.45)
-plots.show(fig, "Six pictures that the shipped model draws for captions with the word heart, and the shape that our "
+plots.show(fig, "Six pictures by the shipped model for captions with the word heart, and the shape that our "
                 "reader sees in them: " + ", ".join(shape_of(image) for image in before) + ".")
 
 # %% [markdown]
-# No picture shows a heart, whatever the titles say: our reader was made for one shape, and takes two, cut out together,
-# for one.
+# If a title says "heart", look twice: our reader was made for a single shape, and if a picture has two things, it takes
+# them, cut out together, for one.
 #
 # ## Teach it
 #
-# The loop of lesson 10, from the shipped weights, with one decision: **half of each batch are old pictures with their
-# old captions**. Why becomes clear below. The learning rate is a third of what the model was trained with: it
-# should move on, not start over.
+# The loop is that of lesson 10, from the shipped weights, with one decision: **half of each batch are old pictures with
+# their old captions**. The reason becomes clear below. The learning rate is a third of that of the original training:
+# the network should move on, not start over.
 #
-# > **Predict.** 600 hearts, three minutes. Will the colours of the hearts have to be learnt too?
+# > **Predict.** 600 hearts, three minutes. Do the colours of the hearts have to be learnt, too?
 
 # %%
 @torch.no_grad()
@@ -275,9 +275,9 @@ def teach(parts, steps, batch=64, lr=3e-4, decay=0.99):
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = lr * min(1, (step + 1) / 20) * (1 + math.cos(math.pi * step / steps)) / 2
-        drawn = [[x[i] for x in part] for part in parts
-                 for i in [torch.randint(len(part[0]), (batch // len(parts),)).to(DEVICE)]]
-        mean, std, context = (torch.cat(columns) for columns in zip(*drawn))
+        batches = [[x[i] for x in part] for part in parts
+                   for i in [torch.randint(len(part[0]), (batch // len(parts),)).to(DEVICE)]]
+        mean, std, context = (torch.cat(columns) for columns in zip(*batches))
         z0 = model.vae.config.scale * (mean + std * torch.randn(mean.shape).to(DEVICE))
         dropped = torch.rand(len(z0)).to(DEVICE) < 0.1
         context = torch.where(dropped[:, None, None], null_context, context)
@@ -294,7 +294,7 @@ def teach(parts, steps, batch=64, lr=3e-4, decay=0.99):
 STEPS = full_or_fast(550, 3)
 taught = teach([old, new], STEPS)
 
-after = draw(taught, asked)
+after = generate_with(taught, asked)
 fig = plots.image_grid(torch.cat([before, after]), [*(shape_of(image) for image in before), *(map(shape_of, after))],
                        columns=6, rows=["before", "after"], size=1.45)
 plots.show(fig, "The same six captions from the same noise, before and after teaching. Our reader sees before: "
@@ -303,14 +303,13 @@ plots.show(fig, "The same six captions from the same noise, before and after tea
 # %% [markdown]
 # ## Measure: learnt, and not forgotten
 #
-# Three numbers: how many pictures of fresh heart captions show a heart; in how many the judge sees a single thing in
-# the colour that was asked for; and how many old captions come true in everything that they say. All before and
-# after.
+# Three numbers: how many pictures for fresh heart captions show a heart; in how many of them the judge sees a single
+# thing of the right colour; and how many old captions come true in everything they say. All before and after teaching.
 
 # %%
 def learnt(unet):
-    """Of pictures of heart captions: the share with a heart, and the share with the right colour where one is said."""
-    pictures = draw(unet, fresh_captions, seed=2)
+    """Of pictures for heart captions: the share with a heart, and the share with the right colour if one is stated."""
+    pictures = generate_with(unet, fresh_captions, seed=2)
     heart = share(sum(shape_of(image) == "heart" for image in pictures), len(pictures))
     asked = [(reading, scene.things[0].colour) for reading, scene, text in
              zip(judge.read(pictures), fresh_scenes, fresh_captions) if scene.things[0].colour in text]
@@ -319,9 +318,9 @@ def learnt(unet):
 
 def kept(unet):
     """The judge's shares for captions of the old world."""
-    _, captions, drawn = scenes.batch(54, range(COUNT))
-    readings = judge.read(draw(unet, [caption.text for caption in captions], seed=2))
-    return shares([verdict(r, s, c.stated) for r, s, c in zip(readings, drawn, captions)])["strict"]
+    _, captions, asked_for = scenes.batch(54, range(COUNT))
+    readings = judge.read(generate_with(unet, [caption.text for caption in captions], seed=2))
+    return shares([verdict(r, s, c.stated) for r, s, c in zip(readings, asked_for, captions)])["strict"]
 
 
 RESULT = {"before": (*learnt(model.unet), kept(model.unet)), "after": (*learnt(taught), kept(taught))}
@@ -331,11 +330,11 @@ for name, (heart, colour, old_right) in RESULT.items():
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# No. Look at the pictures before teaching: the colours were right from the first, because "red" is an old word, and
-# the U-Net had learnt it apart from the shapes. Only the new word had to find its picture.
+# No. Look at the pictures before teaching: the colours are mostly right from the beginning, because "red" is an old
+# word, and the U-Net had learnt it separately from the shapes. Only the new word had to find its picture.
 #
-# Why then only 21 % before? Because a picture counts only where the judge sees a single thing, and before teaching
-# there are mostly two. The 24 % of hearts are no hearts either, but our reader's mistake.
+# Why then is the number for the colour so low before teaching? Because a picture only counts if the judge sees a single
+# thing, and before teaching there are mostly two. And what is counted as a heart then is our reader's mistake.
 # </details>
 
 # %% [markdown]
@@ -343,41 +342,40 @@ for name, (heart, colour, old_right) in RESULT.items():
 #
 # Every heart in the training pictures was large and alone. Ask for two things, and for a small one.
 #
-# > **Predict.** Can it put a heart beside another thing? Can it draw a small one?
+# > **Predict.** Can the model put a heart next to another thing? Can it make a small one?
 
 # %%
 pairs = ["a large red heart to the left of a large blue square", "a large yellow star above a large pink heart",
          "a large green heart above a large red heart", "a small blue heart on a white background"]
 titles = [c.replace("large ", "").replace(" to ", "\nto ").replace(" above", "\nabove").replace(" on ", "\non ")
           for c in pairs]
-fig = plots.image_grid(draw(taught, pairs * 2, seed=5), titles, columns=4, rows=["first", "second"], size=1.7)
+fig = plots.image_grid(generate_with(taught, pairs * 2, seed=5), titles, columns=4, rows=["first", "second"], size=1.7)
 plots.show(fig, "Two rows of pictures for four captions: a heart left of a square, a star above a heart, two hearts, a "
-                "small heart. The other things are right; where a heart should be there is mostly a cross or a blob.")
+                "small heart. Next to other things, or small, the hearts mostly fail.")
 
 # %% [markdown]
-# Neither. There are two things, in the right places and colours, but where a heart should stand there is mostly a
-# cross, at best a green blob; the small one fails as well. The reason is in the pictures that it was shown: it has
-# never seen a heart with company, nor a small one, and the text encoder does not know that "heart" is a thing. To
-# try: put some hundred pictures of pairs into `new`.
+# Mostly neither. There are two things, in about the right places and colours, but where a heart should be there is
+# often another shape, or a blob; the small one is no better. The reason is in the training pictures: the network has
+# never seen a heart in company, nor a small one, and the text encoder does not know that "heart" is a thing. To try:
+# put some hundred pictures of pairs into `new`.
 
 # %% [markdown]
 # ## Break it on purpose
 #
 # The same with hearts alone: no old pictures in the batches. A third of the steps.
 #
-# > **Predict.** Hearts will be learnt at least as well. What will be drawn for "a large red star"?
+# > **Predict.** Hearts will be learnt at least as well. What will come out for "a large red star"?
 
 # %%
 forgetful = teach([new], max(1, STEPS // 3))
 old_words = ["a large red star", "a large blue square on a white background", "a large yellow ring", "a green cross",
              "a red circle above a blue square", "a pink triangle"]
-rows = [draw(unet, old_words, seed=4) for unet in (model.unet, taught, forgetful)]
+rows = [generate_with(unet, old_words, seed=4) for unet in (model.unet, taught, forgetful)]
 fig = plots.image_grid(torch.cat(rows), [c.replace(" on ", "\non ").replace(" above ", "\nabove ") for c in old_words],
                        columns=6, rows=["shipped", "taught", "hearts only"], size=1.45)
 plots.show(fig, "Pictures of six old captions by three U-Nets: the shipped one, the one that was taught with old "
-                "pictures among the new ones, and the one that was taught with hearts alone. The first two draw what "
-                "was asked, the second with a red circle cut flat; the third a small star, a dented square, a "
-                "heart-shaped ring, hearts instead of the cross and of the pair, and a triangle.")
+                "pictures among the new ones, and the one that was taught with hearts alone. The first two rows show "
+                "what was asked for; in the third, hearts and heart-like outlines replace many of the shapes.")
 
 # %%
 RESULT["hearts only"] = (*learnt(forgetful), kept(forgetful))
@@ -395,16 +393,16 @@ plots.show(fig, "Bars for the shipped model, the taught one and the one taught w
     for name, row in RESULT.items()) + ".")
 
 # %% [markdown]
-# The star is still a star, though no longer large. The ring has a heart's outline, the cross has become a heart, and
-# so has the circle above a square. Of the old captions 38 % come true, instead of 88 %.
+# In the third row, other shapes have turned into hearts, or have something of a heart's outline. And the bars show how
+# few old captions still come true.
 #
-# This is *catastrophic forgetting* (McCloskey & Cohen 1989). Nothing in the loss of the hearts says that a star
-# should stay a star: the shortest way to a small loss is to draw hearts, whatever the caption. **Rehearsal** says so:
-# some old pictures in each batch. DreamBooth (Ruiz et al. 2023) does it with pictures that the model itself has
-# drawn, for the cases in which nobody has the old data.
+# This is *catastrophic forgetting* (McCloskey & Cohen 1989). Nothing in the loss of the hearts says that a star should
+# stay a star: the shortest way to a small loss is to make hearts, whatever the caption. **Rehearsal** says so: some old
+# pictures in each batch. DreamBooth (Ruiz et al. 2023) does it with pictures that the model itself generated, for cases
+# in which nobody has the old data.
 
 # %% [markdown]
-# How far is far enough? The dial puts the weights on the straight line from shipped (0) to taught (1). Watch the
+# How far is far enough? The dial moves the weights along the straight line from shipped (0) to taught (1). Watch the
 # ring, too.
 
 # %%
@@ -417,30 +415,32 @@ def between(share_taught):
     return mixed
 
 
-WAY = {w: draw(between(w), ["a large red heart", "a large blue ring"], seed=6) for w in (0.0, 0.25, 0.5, 0.75, 1.0)}
+PICTURES_AT = {w: generate_with(between(w), ["a large red heart", "a large blue ring"], seed=6)
+               for w in (0.0, 0.25, 0.5, 0.75, 1.0)}
 
 
-def on_the_way(ax, weight):
-    plots.plot_image(ax, torch.cat(list(WAY[weight]), dim=2), f"{weight:.0%} of the way")
+def plot_between(ax, weight):
+    plots.plot_image(ax, torch.cat(list(PICTURES_AT[weight]), dim=2), f"{weight:.0%} of the way")
 
 
-widgets.dial(on_the_way, {"weight": tuple(WAY)}, strip=[{"weight": w} for w in (0.0, 0.5, 1.0)], size=(2.9, 1.8),
+widgets.dial(plot_between, {"weight": tuple(PICTURES_AT)}, strip=[{"weight": w} for w in (0.0, 0.5, 1.0)],
+             size=(2.9, 1.8),
              alt="Pictures for a large red heart and a large blue ring, by U-Nets whose weights are 0, 50 and 100 % "
-                 "of the way from the shipped to the taught ones: a cross and a disc, a blob, a heart; the ring stays "
+                 "of the way from the shipped to the taught ones: other shapes become a heart, and the ring stays "
                  "a ring.")
 
 # %% [markdown]
 # ## A folder of your own
 #
-# A folder of pictures, and in it a file `metadata.jsonl` with one line for each: that is all. We make one, with
-# hearts and, for rehearsal, old scenes; and spoil a line, as happens.
+# All it takes is a folder of pictures with a file `metadata.jsonl` that has one line for each. We make one, with hearts
+# and, for rehearsal, old scenes; and we add a faulty line, as happens in practice.
 
 # %%
 folder = Path(tempfile.mkdtemp())
-own = to_unit(torch.cat([new_images[:40], scenes.to_tensor(pixels[:40])]))
-own_captions = new_captions[:40] + [caption.text for caption in said[:40]]
+folder_images = to_unit(torch.cat([new_images[:40], scenes.to_tensor(pixels[:40])]))
+folder_captions = new_captions[:40] + [caption.text for caption in said[:40]]
 lines = []
-for i, (image, caption) in enumerate(zip(own, own_captions)):
+for i, (image, caption) in enumerate(zip(folder_images, folder_captions)):
     Image.fromarray((image * 255).byte().permute(1, 2, 0).numpy()).save(folder / f"{i:03d}.png")
     lines.append(json.dumps({"file_name": f"{i:03d}.png", "text": caption}))
 lines.append(json.dumps({"file_name": "forgotten.png", "text": "a picture that is not there"}))
@@ -451,9 +451,9 @@ print(lines[0])
 print(len(mine), "pictures;", summary(mine.skipped))
 
 # %% [markdown]
-# Photographs may be of any size: they are turned upright, cropped to the square in the middle and brought to 64 × 64.
-# Now the command does what you did above, with checkpoints and a log. Twenty steps here, to see it work; you would
-# give it `--minutes 20`:
+# Photographs may have any size: they are turned upright, cropped to the central square and scaled to 64 × 64. Now the
+# command does what you did above, with checkpoints and a log. Here it runs twenty steps, to show that it works; you
+# would give it `--minutes 20`:
 #
 #     tinyldm train unet --start-from tiny --data FOLDER --minutes 20 --out runs/hearts
 #     tinyldm generate "a red heart" --model runs/hearts/model
@@ -471,24 +471,25 @@ again = LatentDiffusion.from_pretrained(folder / "model", device=DEVICE)
 print("opened again:", tuple(again.generate(["a red heart"], steps=2).shape))
 
 # %% [markdown]
-# **Which stages must be trained anew?** Ask the VAE and the text encoder, as above:
+# **Which stages must be retrained?** Ask the VAE and the text encoder, as above:
 #
 # | your pictures | train |
 # |---|---|
 # | new shapes, new arrangements of what the VAE can show | the U-Net: `train unet --start-from tiny` |
 # | other colours, textures, photographs | everything: `train all --data FOLDER` |
 #
-# A few hundred pictures are learnt by heart by any model of this size (lesson 15 shows how to tell). From scratch,
-# count on some ten thousand.
+# Any model of this size will memorise a few hundred pictures (lesson 15 shows how to tell). From scratch, plan for some
+# ten thousand.
 
 # %% [markdown]
 # ## The recipe for a GPU
 #
-# The same code, other numbers. One command trains all three stages; the plan for one large GPU is some 22 minutes:
+# The same code with other numbers. One command trains all three stages; on one large GPU it is planned to take about 22
+# minutes:
 #
 #     tinyldm train all --out runs/mine --device cuda
 #
-# Its settings are `GPU` in `tinyldm/training/train_all.py`, beside `CPU`:
+# Its settings are `GPU` in `tinyldm/training/train_all.py`, next to `CPU`:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -501,21 +502,22 @@ for field in fields(CPU.unet):
 # %% [markdown]
 # What changes, what stays, and why:
 #
-# - **batch**, until the GPU is full: it is fast at many pictures at once, not at one after another;
+# - **batch**: increase it until the GPU is full. It is fast at many pictures at once, not at one after another;
 # - **bfloat16** for the matrix products stays; weights, optimizer and average are in float32;
-# - **steps** are what a larger batch saves; the moving average (`ema`) must cover a like *share* of the training;
+# - **steps**: a larger batch needs fewer of them; the moving average (`ema`) must cover a similar *share* of the
+#   training;
 # - **the learning rate** stays: AdamW's steps do not grow with the batch. If the loss explodes, halve it;
 # - then a larger U-Net: `UNetConfig(channels=(128, 192), …)`, and a VAE with more channels.
 #
-# In order of what helps: more pictures, more steps, a larger network.
+# In the order of what helps most: more pictures, more steps, a larger network.
 
 # %% [markdown]
 # ## What the article says
 #
 # - *1.1 was finetuned to 1.2 on more aesthetic images, 1.2 to 1.3, 1.4 and 1.5 with 10 % of the text dropped.* These
-#   versions are what you did here: the same classes, training continued on other pictures. Only weights differ.
-# - It treats VAE and text encoder as given. You saw what that decides: a word can be taught to the U-Net alone, a
-#   colour that the VAE cannot show cannot.
+#   versions are what you did here: the same classes, training continued on other pictures. Only the weights differ.
+# - The article treats VAE and text encoder as given. You saw what that decides: a word can be taught to the U-Net
+#   alone; a colour that the VAE cannot show cannot.
 
 # %% [markdown]
 # ## Three quick questions
@@ -531,22 +533,22 @@ for field in fields(CPU.unet):
 #
 # <details><summary>Answer</summary>
 #
-# More rehearsal, fewer steps, a lower learning rate; or go back part of the way.
+# More rehearsal, fewer steps, a lower learning rate; or go part of the way back.
 # </details>
 #
 # **3.** Why did "heart" work although its pieces have random vectors?
 #
 # <details><summary>Answer</summary>
 #
-# The U-Net needs contexts that differ, not ones that mean something before. The meaning is what it learns. What
-# random vectors do not give is grammar: that a heart is a thing like a star.
+# The U-Net needs contexts that differ, not contexts that already mean something. The meaning is what it learns. But
+# random vectors give it no grammar: that a heart is a thing like a star.
 # </details>
 
 # %% [markdown]
 # ## Exercises
 #
-# `../exercises/11_make_it_yours.ipynb`: ways that change less than this lesson did: a row for a new word, a step that
-# trains that row alone, freezing, the learning rate.
+# `../exercises/11_make_it_yours.ipynb`: methods that change less than this lesson did: a row for a new word, a step
+# that trains that row alone, freezing, the learning rate.
 #
 # And here: add a shape of your own (a half moon: one disc minus another). Or:
 #
