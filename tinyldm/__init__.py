@@ -3,17 +3,24 @@
 Reading order is import order: seeds → resblock → vae → spatial_transformer → unet → conditioning →
 forward_diffusion → reverse_diffusion → versions →
 latent_diffusion.
+
+The classes and functions below are imported when they are first used: PyTorch takes seconds, and `tinyldm --help` needs
+none of it.
 """
 
-from tinyldm import versions
-from tinyldm.conditioning import ClassEncoder, ImageEncoder, TextEncoder
-from tinyldm.forward_diffusion import EPS, VELOCITY, NoiseSchedule, diffusion_loss
-from tinyldm.latent_diffusion import LatentDiffusion
-from tinyldm.resblock import ResBlock, timestep_embedding
-from tinyldm.reverse_diffusion import ddim, ddpm, dpm_solver_pp, euler, guided, timesteps
-from tinyldm.spatial_transformer import SpatialTransformer, capture_attention
-from tinyldm.unet import UNet, UNetConfig
-from tinyldm.vae import VAE, VAEConfig, to_signed, to_unit
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tinyldm import versions
+    from tinyldm.conditioning import ClassEncoder, ImageEncoder, TextEncoder
+    from tinyldm.forward_diffusion import EPS, VELOCITY, NoiseSchedule, diffusion_loss
+    from tinyldm.latent_diffusion import LatentDiffusion
+    from tinyldm.resblock import ResBlock, timestep_embedding
+    from tinyldm.reverse_diffusion import ddim, ddpm, dpm_solver_pp, euler, guided, timesteps
+    from tinyldm.spatial_transformer import SpatialTransformer, capture_attention
+    from tinyldm.unet import UNet, UNetConfig
+    from tinyldm.vae import VAE, VAEConfig, to_signed, to_unit
 
 __version__ = "0.2.0"
 
@@ -44,3 +51,33 @@ __all__ = [
     "to_unit",
     "versions",
 ]
+
+_READING_ORDER = (
+    "seeds",
+    "resblock",
+    "vae",
+    "spatial_transformer",
+    "unet",
+    "conditioning",
+    "forward_diffusion",
+    "reverse_diffusion",
+    "versions",
+    "latent_diffusion",
+)
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name, or a file of the core, when it is first used (PEP 562)."""
+    if name in _READING_ORDER:
+        return import_module(f"{__name__}.{name}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Files import only those before them, so the first that knows a name is the one that defines it.
+    files = (import_module(f"{__name__}.{file}") for file in _READING_ORDER)
+    value = next(getattr(file, name) for file in files if hasattr(file, name))
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
