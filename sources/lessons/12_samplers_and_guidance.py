@@ -1,7 +1,7 @@
 # %% [markdown]
-# # 12 · Samplers and guidance: from noise to a picture in few steps, and nearer to the caption
+# # 12 · Samplers and guidance: from noise to a picture in few steps, and closer to the caption
 #
-# **Goal.** Build four samplers and classifier-free guidance; find out what each costs and buys.
+# **Goal.** Build four samplers and classifier-free guidance; find out what each costs and gains.
 #
 # **Time.** 45 minutes to read and play; the cells compute for about two minutes on 2 CPU cores.
 #
@@ -43,8 +43,8 @@ seed = torch.Generator().manual_seed(0)
 # %% [markdown]
 # ## Where we are
 #
-# Training is over; the weights stay as they are. What is left is to *ask* the U-Net again and again, and to make the
-# next question out of the answer. That loop is the sampler. It knows nothing of captions: guidance stands between it
+# Training is over; the weights stay as they are. What is left is to *ask* the U-Net many times, and to make the next
+# question out of each answer. That loop is the sampler. It knows nothing about captions: guidance stands between it
 # and the U-Net.
 
 # %%
@@ -53,7 +53,7 @@ show_model_map("sampler", "guidance")
 # %% [markdown]
 # ## What the network tells us
 #
-# From a noisy $z_t$ (`z`) and its $t$ (`t`), the network says in effect two things at once: a clean latent $\hat z_0$
+# From a noisy $z_t$ (`z`) and its $t$ (`t`), the network effectively says two things at once: a clean latent $\hat z_0$
 # (`z0_hat`) and the noise $\hat\epsilon$ (`eps_hat`). They are two readings of one answer, because $z_t =
 # \sqrt{\bar\alpha_t}\,\hat z_0 + \sqrt{1-\bar\alpha_t}\,\hat\epsilon$ must hold. The tiny model's answer is a
 # velocity $\hat v$ (`v`), and
@@ -61,7 +61,7 @@ show_model_map("sampler", "guidance")
 # $$ \hat z_0 = \sqrt{\bar\alpha_t}\, z_t - \sqrt{1-\bar\alpha_t}\,\hat v, \qquad
 # \hat\epsilon = \sqrt{\bar\alpha_t}\,\hat v + \sqrt{1-\bar\alpha_t}\, z_t $$
 #
-# (Salimans & Ho 2022, appendix D). A number for each: with $\bar\alpha_t = 0.36$ the factors are 0.6 and 0.8.
+# (Salimans & Ho 2022, appendix D). An example with one number: for $\bar\alpha_t = 0.36$ the factors are 0.6 and 0.8.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -77,11 +77,11 @@ print(f"z0_hat = {z0_hat:.2f}, eps_hat = {eps_hat:.2f}; mixed again: {0.6 * z0_h
 # %% [markdown]
 # ## A world with a perfect network
 #
-# To compare samplers fairly we first need a network that makes no mistakes. For very simple data it can be written
-# down. Let the whole data set be *one number*, near 1 two times out of three, near -1 otherwise: two bells $\mathcal
+# To compare samplers fairly, we first need a network that makes no mistakes. For very simple data we can write it down.
+# Let each data point be *one number*, near 1 in two out of three cases, near -1 otherwise: two bells $\mathcal
 # N(m_k, s^2)$ with $m = (-1, 1)$ (`MEANS`), weights $(\tfrac13, \tfrac23)$ (`WEIGHTS`) and $s = 0.25$ (`SPREAD`).
-# Noised, each bell is a bell again, so the best possible $\hat z_0$ is a weighted mean: how probable is each bell,
-# given $z_t$, and where in it would the number have been?
+# A noised bell is a bell again, so the best possible $\hat z_0$ is a weighted mean: how probable is each bell given
+# $z_t$, and where in it would the number have been?
 
 # %%
 T = 1000
@@ -93,7 +93,7 @@ def perfect(z, t):
     """The best answer for the two bells: z (B,) at timestep t -> z0_hat (B,), eps_hat (B,)."""
     a = alpha_bar[t].item()
     variance = a * SPREAD**2 + 1 - a                                     # of each bell, noised to t
-    off = z[:, None] - a**0.5 * MEANS                                    # (B, 2): how far from the middle of each
+    off = z[:, None] - a**0.5 * MEANS                                    # (B, 2): distance from the middle of each
     which = (WEIGHTS.log() - off**2 / (2 * variance)).softmax(1)         # (B, 2): which bell was it?
     z0_hat = (which * (MEANS + a**0.5 * SPREAD**2 / variance * off)).sum(1)
     return z0_hat, (z - a**0.5 * z0_hat) / (1 - a) ** 0.5
@@ -111,22 +111,22 @@ plots.show(fig, "The best guess of the clean number against the noisy one. At t 
 
 # %% [markdown]
 # At $t = 999$ the noisy number says next to nothing, so the best guess is the *mean of all data*, $\tfrac23 \cdot 1 +
-# \tfrac13\cdot(-1) = 0.33$, a number that hardly occurs in the data! For pictures the same guess is a blur, the mean
-# of all pictures that fit the caption.
+# \tfrac13\cdot(-1) = 0.33$, a number that hardly occurs in the data! For pictures the corresponding guess is a blur,
+# the mean of all pictures that fit the caption.
 #
-# > **Predict.** A sampler of a single step believes the first guess and stops. Where do forty numbers end? And where
+# > **Predict.** A sampler with a single step believes the first guess and stops. Where do forty numbers end? And where
 # > should they end?
 
 # %% [markdown]
 # ## DDIM: change the mixture, keep the parts
 #
-# The simplest idea. If the answer were exact, $z_t$ would consist of $\hat z_0$ and $\hat\epsilon$. Then a state with
-# less noise consists of the same two, in another mixture. Write $\bar\alpha$ (`now`) for where we are and
+# Start with the simplest idea. If the answer were exact, $z_t$ would consist of $\hat z_0$ and $\hat\epsilon$. Then a
+# state with less noise consists of the same two, in another mixture. Write $\bar\alpha$ (`now`) for where we are and
 # $\bar\alpha'$ (`after`) for where we want to land, any number of timesteps further down:
 #
 # $$ z' = \sqrt{\bar\alpha'}\;\hat z_0 + \sqrt{1-\bar\alpha'}\;\hat\epsilon $$
 #
-# (Song et al. 2021, "DDIM", eq. 12 with $\sigma = 0$.) The loop around it: ask, step, ask again. The last step lands
+# (Song et al. 2021, "DDIM", eq. 12 with $\sigma = 0$.) Around it goes a loop: ask, step, ask again. The last step lands
 # on $\bar\alpha' = 1$, the clean latent.
 
 # %%
@@ -160,18 +160,18 @@ for ax, steps in zip(axes, few):
     ends = walk(perfect, start, trailing(steps), ddim_step)
     ax.hist(ends, bins=60, range=(-2, 2), density=True, color=plots.SKY)
     ax.plot(curve, bells, color=plots.ORANGE, linewidth=1.2)
-    ax.set(xlabel="end", title=f"{steps} step" + "s" * (steps > 1), ylim=(0, 1.6))
+    ax.set(xlabel="end point", title=f"{steps} step" + "s" * (steps > 1), ylim=(0, 1.6))
 axes[0].set_ylabel("density")
-plots.show(fig, "Histograms of 4,000 ends of DDIM after 1, 2, 4, 8 and 50 steps, over the two bells of the data. One "
-                "step puts all at 0.33, between the bells; with more steps two peaks appear, and at 50 they fill the "
-                "bells.")
+plots.show(fig, "Histograms of 4,000 end points of DDIM after 1, 2, 4, 8 and 50 steps, over the two bells of the data. "
+                "One step puts all at 0.33, between the bells; with more steps two peaks appear, and at 50 they fill "
+                "the bells.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# With one step all end at about 0.33, between the bells, where hardly any data is. They should end one third in the
-# left bell, two thirds in the right one. With few steps some are still on the way between the bells, and the peaks
-# are *too narrow*: a guess is a mean of what is possible, and a mean has less spread.
+# With one step all end at about 0.33, between the bells, where there is hardly any data. One third of them should end
+# in the left bell, two thirds in the right one. With few steps some are still on the way between the bells, and the
+# peaks are *too narrow*: a guess is a mean of what is possible, and a mean has less spread.
 # </details>
 #
 # So a picture from too few steps is not noisy. It is too smooth.
@@ -179,13 +179,13 @@ plots.show(fig, "Histograms of 4,000 ends of DDIM after 1, 2, 4, 8 and 50 steps,
 # %% [markdown]
 # ## Euler: a path, followed in straight lines
 #
-# Divide $z_t$ by its signal's factor, $x = z_t/\sqrt{\bar\alpha}$, and write $\sigma =
+# Divide $z_t$ by the factor of its signal, $x = z_t/\sqrt{\bar\alpha}$, and write $\sigma =
 # \sqrt{(1-\bar\alpha)/\bar\alpha}$ (`sigma`) for the noise per signal. Then $x = \hat z_0 + \sigma\hat\epsilon$, and
 # DDIM's step becomes
 #
 # $$ x' = x - (\sigma - \sigma')\,\hat\epsilon. $$
 #
-# That is Euler's method for the differential equation $\mathrm dx/\mathrm d\sigma = \hat\epsilon$ (Karras et al.
+# This is Euler's method for the differential equation $\mathrm dx/\mathrm d\sigma = \hat\epsilon$ (Karras et al.
 # 2022, algorithm 1 without its correction): noise, "scaled down and subtracted". So sampling is *following a path*,
 # and a step is a straight piece of it. DDIM and Euler are one method in two coordinates.
 
@@ -203,30 +203,30 @@ print(confirm_equal(with_euler, with_ddim, claim="DDIM and Euler"))
 # %% [markdown]
 # ## DDPM: step back, and add a little noise
 #
-# The oldest of the four takes the name "reverse diffusion" seriously. Given $z_t$ *and* $\hat z_0$, the state just
-# before is again a bell (Ho et al. 2020, "DDPM", eq. 7). With $\alpha = \bar\alpha/\bar\alpha'$ (`alpha`), the share
-# of signal that survives the steps in between:
+# The oldest of the four takes the name "reverse diffusion" seriously. Given $z_t$ *and* $\hat z_0$, the previous state
+# is again a bell (Ho et al. 2020, "DDPM", eq. 7). With $\alpha = \bar\alpha/\bar\alpha'$ (`alpha`), the share of signal
+# that survives the steps in between:
 #
 # $$ z' = \frac{\sqrt{\bar\alpha'}(1-\alpha)\,\hat z_0 + \sqrt{\alpha}\,(1-\bar\alpha')\,z_t}{1-\bar\alpha} +
 # \sqrt{\frac{1-\bar\alpha'}{1-\bar\alpha}(1-\alpha)}\;\epsilon_{\text{fresh}} $$
 #
-# The mean mixes the noisy state with the guess; the rest is *fresh* noise. So noise is drawn at the start, and again
-# at every step.
+# The mean mixes the noisy state with the guess; the rest is *fresh* noise. So there is random noise at the start, and
+# again at every step.
 
 # %%
 def ddpm(generator):
-    """A DDPM step that draws its noise from `generator`."""
+    """A DDPM step that takes its noise from `generator`."""
     def step(z, z0_hat, eps_hat, now, after):
         alpha = now / after
         mean = (after**0.5 * (1 - alpha) * z0_hat + alpha**0.5 * (1 - after) * z) / (1 - now)
         variance = (1 - after) / (1 - now) * (1 - alpha)
-        fresh = torch.randn(z.shape, generator=generator, dtype=z.dtype).to(z.device)     # one seed on every device
+        fresh = torch.randn(z.shape, generator=generator, dtype=z.dtype).to(z.device)     # the same on every device
         return mean + variance**0.5 * fresh if variance > 0 else mean
     return step
 
 # %% [markdown]
-# > **Predict.** Draw the paths of forty numbers from noise to the bells, once with DDIM, once with DDPM, 100 steps
-# > each, from the same forty starts. Which are smooth? May two paths cross?
+# > **Predict.** Plot the paths of forty numbers from noise to the bells, once with DDIM, once with DDPM, 100 steps
+# > each, from the same forty starting points. Which are smooth? Can two paths cross?
 
 # %%
 def paths(step, z, steps=100):
@@ -239,11 +239,11 @@ forty = torch.randn(40, generator=seed, dtype=torch.float64)
 fig, axes = plt.subplots(1, 2, figsize=plots.WIDE, sharey=True)
 for ax, step, name in ((axes[0], ddim_step, "DDIM: nothing random"),
                        (axes[1], ddpm(seed), "DDPM: fresh noise each step")):
-    way = paths(step, forty)
-    ax.plot([*trailing(100).tolist(), -1], way, color=plots.SKY, linewidth=0.7)
+    path = paths(step, forty)
+    ax.plot([*trailing(100).tolist(), -1], path, color=plots.SKY, linewidth=0.7)
     for i, colour, dash in ((0, plots.BLUE, "-"), (1, plots.ORANGE, "--")):
-        ax.plot([*trailing(100).tolist(), -1], way[:, i], color=colour, linestyle=dash, linewidth=1.4)
-    ax.set(xlabel="timestep t (read to the right)", xlim=(1000, -10), title=name)
+        ax.plot([*trailing(100).tolist(), -1], path[:, i], color=colour, linestyle=dash, linewidth=1.4)
+    ax.set(xlabel="timestep t (falls from left to right)", xlim=(1000, -10), title=name)
 axes[0].set_ylabel("value")
 plots.show(fig, "Forty paths from noise at t = 999 to the two bells at 1 and -1. Left, DDIM: smooth curves that "
                 "never cross and part in the middle. Right, DDPM: jagged walks that cross freely and end in the same "
@@ -252,28 +252,29 @@ plots.show(fig, "Forty paths from noise at t = 999 to the two bells at 1 and -1.
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# DDIM's are smooth, and two of them cannot cross: where they met, they would get the same answer and go on together.
-# So the starting noise decides everything. DDPM's are jagged and cross: its fresh noise decides, too. Both end in the
-# two bells. One third to two thirds are the shares of many: of 4,000, DDIM brings 34 % and DDPM 31 % to the lower
-# bell. Of these forty it is 19 and 14, for 25 of the forty starts happen to lie below 0, and DDIM cannot forget its
-# start.
+# DDIM's paths are smooth, and two of them cannot cross: where they met, they would get the same answer and continue
+# together. So the starting noise decides everything. DDPM's are jagged and cross: its fresh noise decides, too. Both
+# end in the two bells. One third to two thirds are shares of many: of 4,000, DDIM brings 34 % and DDPM 31 % to the
+# lower bell. Of these forty it is 19 and 14, because 25 of the forty starting points happen to lie below 0, and DDIM
+# cannot forget its start.
 # </details>
 #
-# Between the two lies a dial, DDIM's $\eta$ (`eta`): it scales the fresh noise from 0 (DDIM) to 1 (DDPM). You can try
+# Between the two lies DDIM's parameter $\eta$ (`eta`), which scales the fresh noise from 0 (DDIM) to 1 (DDPM). Try it
+# with `tinyldm.ddim(…, eta=0.5)`.
 # it with `tinyldm.ddim(…, eta=0.5)`.
 
 # %% [markdown]
 # ## DPM-Solver++: look where the guess is going
 #
-# A path is followed best in coordinates in which it is nearly straight. With $\lambda =
+# A path is easiest to follow in coordinates in which it is nearly straight. With $\lambda =
 # \log\sqrt{\bar\alpha/(1-\bar\alpha)}$ (`lambda_`, half the log SNR of lesson 02) as the time, the *exact* step is a
 # weighted mean of all the guesses $\hat z_0$ on the way; DDIM takes the first one for all. DPM-Solver++ (Lu et al.
-# 2022, algorithm 2, "2M") has the previous guess too, and extrapolates by half a step, at no extra call:
+# 2022, algorithm 2, "2M") also uses the previous guess, and extrapolates by half a step, without an extra call:
 #
 # $$ z' = \sqrt{\tfrac{1-\bar\alpha'}{1-\bar\alpha}}\; z_t + \sqrt{\bar\alpha'}\,(1-e^{-h})\,D, \qquad
 # D = \hat z_0 + \tfrac{h}{2 h_{\text{prev}}}\big(\hat z_0 - \hat z_0^{\text{prev}}\big) $$
 #
-# with $h = \lambda' - \lambda$ (`h`); $h_{\text{prev}}$ and $\hat z_0^{\text{prev}}$ are those of the step before.
+# with $h = \lambda' - \lambda$ (`h`); $h_{\text{prev}}$ and $\hat z_0^{\text{prev}}$ are those of the previous step.
 # With $D = \hat z_0$ it is DDIM once more.
 
 # %%
@@ -282,7 +283,7 @@ def half_log_snr(share_of_signal):
 
 
 def dpm_solver_pp():
-    """A DPM-Solver++ step, which remembers the guess before."""
+    """A DPM-Solver++ step, which remembers the previous guess."""
     before = {}
 
     def step(z, z0_hat, eps_hat, now, after):
@@ -295,8 +296,8 @@ def dpm_solver_pp():
     return step
 
 # %% [markdown]
-# > **Predict.** Twice as many steps, half as long. By how much does the error of DDIM shrink, by how much that of
-# > DPM-Solver++? ("Order" $n$ means: an error proportional to the step's length to the power $n$.)
+# > **Predict.** Twice as many steps, each half as long. By how much does the error of DDIM shrink, and by how much that
+# > of DPM-Solver++? ("Order" $n$ means: an error proportional to the step's length to the power $n$.)
 
 # %%
 def down_to(stop, steps):
@@ -335,17 +336,17 @@ print(f"Twice as many steps: DDIM's error is {gain[0]:.1f} times smaller, DPM-So
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Order 1: DDIM's error halves. Order 2: DPM-Solver++'s shrinks to a quarter.
+# Order 1: DDIM's error is halved. Order 2: DPM-Solver++'s falls to a quarter.
 # </details>
 #
-# The right panel is a caution. The *last* step, onto the clean latent, is first order for every sampler here, because
-# $\lambda$ is infinite there, and with evenly spaced timesteps it is long. In this toy it eats most of the gain. How
-# much it costs in a picture is a question for the real network.
+# The right panel is a warning. The *last* step, onto the clean latent, is first order for every sampler here, because
+# $\lambda$ is infinite there, and with evenly spaced timesteps it is a long step. In this toy it eats most of the gain.
+# How much it costs in a picture is a question for the real network.
 
 # %% [markdown]
 # ## The same four on the real network
 #
-# Now `estimate` asks the U-Net. First without guidance. Your four steps must land on the very numbers of the
+# Now `estimate` asks the U-Net, at first without guidance. Your four steps must give exactly the numbers of the
 # package's samplers; we check on random noise, with a random context for a caption.
 
 # %%
@@ -374,12 +375,12 @@ for package, step in ((tinyldm.ddim, ddim_step), (tinyldm.euler, euler_step), (t
 # ## Guidance: exaggerate what the caption changes
 #
 # Asked with a caption, the network answers $\hat v_c$; asked with the empty caption `""`, it answers $\hat
-# v_\varnothing$ (it knows that one because a part of the captions was dropped in training). The difference is *what
+# v_\varnothing$ (it knows that one because a share of the captions was dropped in training). The difference is *what
 # the caption changes*. Classifier-free guidance takes more of it:
 #
 # $$ \hat v = \hat v_\varnothing + w\,(\hat v_c - \hat v_\varnothing) $$
 #
-# (Ho & Salimans 2022, eq. 6, whose $w$ is one less than `guidance_scale` $w$ here.)
+# (Ho & Salimans 2022, eq. 6, whose $w$ is one less than `guidance_scale`, our $w$.)
 #
 # > **Predict.** $\hat v_\varnothing = 0.2$, $\hat v_c = 0.5$. What is $\hat v$ for $w = 0$, 1, 4? Which $w$ ignores
 # > the caption?
@@ -405,8 +406,8 @@ def guide(unet, context, null_context, w):
 # anything that the network ever answered.
 # </details>
 #
-# Nothing was trained for this: it is two calls and one line. The price is that each step costs two calls. And here is
-# the proof that the line is the package's:
+# Nothing was trained for this: it is two calls and one line. The price is that each step needs two calls. And here is
+# the proof that your line equals the package's:
 
 # %%
 null_context = torch.randn(3, 32, 128, generator=seed).to(DEVICE)
@@ -417,8 +418,8 @@ print(confirm_equal(yours, tinyldm.guided(model.unet, context, null_context, 4.0
 # %% [markdown]
 # ## Pictures at last
 #
-# A function from captions to `estimate`, and one from a latent to a picture. We watch one way from noise, with 8 DDIM
-# steps: above the state $z_t$, below the guess $\hat z_0$, both through the VAE's decoder.
+# We need a function from captions to `estimate`, and one from a latent to a picture. We watch one walk from noise, with
+# 8 DDIM steps: above the state $z_t$, below the guess $\hat z_0$, both through the VAE's decoder.
 
 # %%
 def asked(captions, w=4.0, negative=None):
@@ -438,16 +439,16 @@ walk(asked([caption]), noise[:1], trailing(8), ddim_step, look=lambda t, z, z0_h
 
 fig = plots.image_grid([*(decode(z)[0] for _, z, _ in seen), *(decode(z0_hat)[0] for _, _, z0_hat in seen)],
                        [f"t = {t}" for t, _, _ in seen], columns=8, rows=["state\nafter", "guess"], size=1.0)
-plots.show(fig, f"Eight steps from noise under the caption '{caption}', at t = 999 down to 124. Above, the decoded "
+plots.show(fig, f"Eight steps from noise for the caption '{caption}', at t = 999 down to 124. Above, the decoded "
                 f"state after each step: violet and green patches, in which a red disc forms from t = 749 on, then "
-                f"the white ground. Below, the guess: a blurred orange blot on white at first, a red circle from "
-                f"t = 749 on, and a white ground for good from t = 499.")
+                f"the white background. Below, the guess: a blurred orange blob on white at first, a red circle from "
+                f"t = 749 on, and finally a white background from t = 499.")
 
 # %% [markdown]
-# The state is a mixture, so it gets less noisy step by step. The guess is decoded to something like a picture from
-# the start: the perfect network's first guess was the mean of the data, and this one's is a blot in the middle of the
-# right ground, as a mean of circles at all places is. (Its colour is not yet red: guidance, which is in it, has
-# overdone something.)
+# The state is a mixture, so it gets less noisy step by step. The guess decodes to something like a picture from the
+# start. The perfect network's first guess was the mean of the data; this one is a blob in the middle of the right
+# background, which is what a mean of circles in all places looks like. (Its colour is not yet red: the guidance in it
+# has overdone something.)
 
 # %%
 subject = "a small blue square to the left of a large yellow star"
@@ -459,22 +460,23 @@ estimate = asked([subject])
 images = [decode(walk(estimate, noise[1:2], trailing(steps), step()))[0] for step in rows.values() for steps in few]
 
 fig = plots.image_grid(images, [f"{n} step" + "s" * (n > 1) for n in few], columns=len(few), rows=list(rows), size=1.25)
-plots.show(fig, f"'{subject}' from one and the same noise: four samplers, a row each, with 1 to 50 steps. The rows "
-                f"of DDIM and Euler are equal. DDPM's things stand elsewhere, as it adds fresh noise.")
+plots.show(fig, f"'{subject}' from the same noise: four samplers, one row each, with 1 to 50 steps. The rows "
+                f"of DDIM and Euler are equal. DDPM puts its things elsewhere, because it adds fresh noise.")
 
 # %% [markdown]
-# Read it by rows. DDIM and Euler: equal, as derived. They and DPM-Solver++ follow *one* path, so more steps refine
-# one picture. DDPM draws fresh noise and ends elsewhere, at 8 steps on a blue ground, at 16 and 50 in much the same
-# picture (with one step there is nowhere to put the noise). Its formula comes from many small steps; with few of them
-# it falls behind, which is what DDIM was proposed for (Song et al. 2021, table 1).
+# Read it row by row. DDIM and Euler are equal, as derived. They and DPM-Solver++ follow *one* path, so more steps
+# refine one picture. DDPM adds fresh noise and ends elsewhere (with one step there is no room for noise). Its formula
+# is meant for many small steps; with few of them it falls behind, which is why DDIM was proposed (Song et al. 2021,
+# table 1).
 
 # %% [markdown]
 # ## Quality against steps against seconds
 #
-# Looking at one picture proves little. Two measurements: how far the latent is from the end of its path (100 steps of
-# DPM-Solver++ stand in for the truth), and how many of 44 captions, one for each colour and shape of the training
-# world, the *judge* finds come true in every stated word. The judge is a network that reads pictures of this small
-# world (lesson 15). 44 captions make wide intervals; they are drawn.
+# Looking at one picture proves little. So we make two measurements: how far the latent is from the end of its path (100
+# steps of DPM-Solver++ stand in for the truth), and how many of 44 captions, one for each colour and shape of the
+# training world, come true in every stated word (`strict`). The *judge* decides that, a network that reads pictures of
+# this small world (lesson 15); a `Scene` is what it compares with, a caption as data. 44 captions make wide intervals,
+# so we plot the intervals, too.
 
 # %%
 PAIRS = [(colour, shape) for colour in COLOURS for shape in SHAPES if (colour, shape) not in HELD_OUT_PAIRS]
@@ -487,17 +489,17 @@ many_z = torch.randn(len(CAPTIONS), 4, 8, 8, generator=seed).to(DEVICE)
 
 
 def come_true(images):
-    """How many of the pictures, one a caption, show all that their caption says: a Share with its 95 % interval."""
+    """How many of the pictures, one per caption, show all that their caption says: a Share with its 95 % interval."""
     verdicts = [verdict(reading, scene, STATED) for reading, scene in zip(judge.read(images.cpu()), ASKED)]
     return share(sum(v["strict"] for v in verdicts), len(verdicts))
 
 # %% [markdown]
-# > **Predict.** 44 pictures, 50 steps, guided: how many pictures does the U-Net see? And which of the four samplers
+# > **Predict.** 44 pictures, 50 steps, guided: how many latents pass through the U-Net? And which of the four samplers
 # > is slowest?
 
 # %%
 def measured(step, steps):
-    """Pictures come true (a Share), distance to the reference, seconds, of one sampler at one number of steps."""
+    """Pictures come true (a Share), distance to the reference, and seconds, of one sampler at one number of steps."""
     start = time.perf_counter()
     z0 = walk(estimate, many_z, trailing(steps), step)
     images = decode(z0)
@@ -527,7 +529,7 @@ left.set(xscale="log", xlabel="steps", ylabel="share of captions come true", yli
 left.minorticks_off()
 left.legend()
 right.set(yscale="log", xlabel=f"seconds for {len(CAPTIONS)} pictures (steps × median step)",
-          ylabel="distance to the reference", title="How near to the end of the path")
+          ylabel="distance to the reference", title="How close to the end of the path")
 ends = ", ".join(f"{name} {found[-1][0].value:.0%}" for name, found in results.items())
 plots.show(fig, f"Left: the share of captions that came true against 1 to {counts[-1]} steps, with 95 % intervals; "
                 f"at {counts[-1]} steps: {ends}. Right: the latent's distance to a 100-step reference against "
@@ -538,12 +540,12 @@ plots.show(fig, f"Left: the share of captions that came true against 1 to {count
 # <details><summary><b>Answer</b></summary>
 #
 # $44 \cdot 50 \cdot 2 = 4{,}400$: the 2 is guidance. None is slowest: a step costs one (doubled) call of the U-Net,
-# and the few sums of the sampler beside it are nothing. So "seconds" means "steps", and the only way to be fast is to
-# need few.
+# and the sampler's few sums cost next to nothing. So "seconds" means "steps", and the only way to be fast is to need
+# few of them.
 # </details>
 #
-# Look at where the left curves stop rising: beyond that point more steps still move the latent towards the reference
-# (right), but the judge sees no gain. The next cell puts it in a rule.
+# See where the left curves stop rising: beyond that point, more steps still move the latent towards the reference
+# (right), but the judge sees no gain. The next cell turns this into a rule.
 
 # %%
 for name, found in results.items():
@@ -551,36 +553,36 @@ for name, found in results.items():
     print(f"{name:13} from {flat} steps on the interval reaches its value at {counts[-1]} steps")
 
 # %% [markdown]
-# With 44 captions that rule cannot see small differences: DDIM has 43 of 44 at 8 steps already.
+# With 44 captions this rule cannot see small differences: DDIM already has 43 of 44 at 8 steps.
 #
 # And a surprise: at 4 steps DPM-Solver++ is no better than DDPM, with 43 % against DDIM's 89 %. The cyan square in
-# the figure above is such a miss. Extrapolating from the guess before pays where guesses change steadily. Under
-# guidance the first ones leap (look at the colours after 2 steps), so it probably overshoots there. An order is a
-# promise for *short* steps: on the right, it leads at 32.
+# the figure above is such a miss. Extrapolating from the previous guess pays off when guesses change steadily. Under
+# guidance the first guesses leap (look at the colours after 2 steps), so it probably overshoots there. An order is a
+# promise for *short* steps: in the right panel, DPM-Solver++ leads at 32.
 
 # %% [markdown]
 # ## Turn up the guidance
 #
-# One noise, one caption, `guidance_scale` from 0 to 15. (12 steps of DPM-Solver++, so that the dial answers at once.)
-# In a running notebook, dial the number of steps and the noise, too.
+# One noise, one caption, `guidance_scale` from 0 to 15. (12 steps of DPM-Solver++, so that the dial responds quickly.)
+# In a running notebook, also change the number of steps and the noise.
 
 # %%
-def guided_picture(ax, w, steps, which):
-    """Drawn with guidance w, in so many steps, from one of the eight noises."""
+def plot_guided(ax, w, steps, which):
+    """A picture with guidance w, in so many steps, from one of the eight noises."""
     z0 = walk(asked([subject], w), noise[which:which + 1], trailing(steps), dpm_solver_pp())
     plots.plot_image(ax, decode(z0)[0], f"w = {w:g}")
 
 
-widgets.dial(guided_picture, {"w": (0, 1, 2, 3, 4, 5, 7.5, 10, 12.5, 15), "steps": (1, 2, 4, 8, 12, 16),
-                              "which": range(8)},
+widgets.dial(plot_guided, {"w": (0, 1, 2, 3, 4, 5, 7.5, 10, 12.5, 15), "steps": (1, 2, 4, 8, 12, 16),
+                           "which": range(8)},
              strip=[{"w": w, "steps": 12, "which": 2} for w in (0, 1, 2, 4, 7.5, 15)], size=(1.45, 1.75),
              alt=f"'{subject}' from one noise at guidance 0, 1, 2, 4, 7.5 and 15. At 0 the caption plays no part: a "
-                 f"dark disc on cream. From 1 to 4 a blue square beside a yellow star on a pale ground. At 7.5 the "
-                 f"square is cyan, at 15 dark green and out of shape, and the star glows.")
+                 f"dark disc on cream. From 1 to 4 a blue square next to a yellow star on a pale background. At 7.5 "
+                 f"the square is cyan, at 15 dark green and out of shape, and the star glows.")
 
 # %% [markdown]
-# > **Predict.** Sketch over $w$ from 0 to 15: the share of captions that come true, and the spread (standard
-# > deviation) of the final latents, which is about 1 in training. Does either have a best place?
+# > **Predict.** Sketch two curves over $w$ from 0 to 15: the share of captions that come true, and the standard
+# > deviation of the final latents, which is about 1 in training. Does either have an optimum?
 
 # %%
 scales = (0, 1, 2, 4, 7.5, 15)
@@ -613,19 +615,19 @@ plots.show(fig, f"Over the guidance scale: the share of {len(CAPTIONS)} captions
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# At $w = 0$ a caption comes true by chance only, here none of 44. Best is 2 to 4, with all 44. Then it falls, to 77 %
-# at 7.5 and 23 % at 15: the spread grows to 2, and the VAE's decoder was trained on latents of spread 1. (The dial
-# shows how: colours go wrong first.) The package's default is 3. Stable Diffusion is mostly run at 7.5: the best
-# place belongs to a model, not to the method.
+# At $w = 0$ a caption only comes true by chance, here none of 44. The best values are 2 to 4, with all 44. Then the
+# share falls, to 77 % at 7.5 and 23 % at 15: the standard deviation grows to 2, and the VAE's decoder was trained on
+# latents with one of 1. (The dial shows how: colours go wrong first.) The package's default is 3. Stable Diffusion is
+# mostly run at 7.5: the optimum belongs to a model, not to the method.
 # </details>
 #
-# Guidance is not honest sampling. At $w = 1$ the pictures are draws from what the model learnt for the caption;
-# above, they are pushed to what is *typical* for it. What that costs, the next figure shows.
+# Guidance is not honest sampling. At $w = 1$ the pictures are samples of what the model learnt for the caption; above,
+# they are pushed towards what is *typical* for it. The next figure shows what that costs.
 
 # %% [markdown]
-# ## Less varied: seen
+# ## Less variety
 #
-# Eight noises under one caption that leaves much open. Look along each row.
+# Eight noises with one caption that leaves much open. Look along each row.
 
 # %%
 open_caption = "a star"
@@ -635,22 +637,22 @@ fig = plots.image_grid(images, columns=8, rows=["w = 1", "w = 4", "w = 10"], siz
 plots.show(fig, f"Eight pictures of '{open_caption}' from the same eight noises in three rows. Guidance 1: violet, "
                 f"orange, red and pink stars on grey and cream, last a green ring on black. Guidance 4: seven pink to "
                 f"red stars, last an empty black picture. Guidance 10: pink stars on green, blue, white and yellow "
-                f"grounds, last a violet one on black.")
+                f"backgrounds, last a violet one on black.")
 
 # %% [markdown]
-# At $w = 1$ the stars are violet, orange, red, pink; at 4 and 10 nearly all are pink to red, though the caption says
-# nothing of colour. The grounds get lighter. And "come true" is not granted: the eighth noise gives a green thing
-# that is no star at 1, nothing at all at 4, a star at 10. Nothing was chosen here: the noises are the first eight of
-# seed 3.
+# At $w = 1$ the stars are violet, orange, red, pink; at 4 and 10 nearly all are pink to red, although the caption says
+# nothing about colour. The backgrounds get lighter. And a caption need not come true: the eighth noise gives a green
+# thing that is no star at 1, nothing at all at 4, a star at 10. Nothing was selected here: the noises are the first
+# eight of seed 3.
 
 # %% [markdown]
 # ## A negative caption
 #
 # Nothing says that $\hat v_\varnothing$ must come from the *empty* caption. Put another one there, and the sampler
-# walks away from it: $\hat v = \hat v_{\text{negative}} + w\,(\hat v_c - \hat v_{\text{negative}})$. It works only in
+# walks away from it: $\hat v = \hat v_{\text{negative}} + w\,(\hat v_c - \hat v_{\text{negative}})$. It only works in
 # the direction in which the two captions differ.
 #
-# > **Predict.** "a star", away from "a yellow star". None of the eight stars is yellow as it is. Will anything
+# > **Predict.** "a star", away from "a yellow star". None of the eight stars is yellow to begin with. Will anything
 # > change? And away from "a star on a black background"?
 
 # %%
@@ -667,17 +669,17 @@ plots.show(fig, "Eight pictures of 'a star' from the same noises in four rows. W
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# It does not stop where nothing is yellow: all eight turn blue or cyan, which is as far from yellow as colours go.
-# "Away from black" puts all on white, and even the eighth noise gets its star. "Away from large" makes six of the
-# seven stars smaller. They stay stars, because that is in both captions and cancels in the difference; the eighth
-# noise fails under the empty negative caption already, and is a cyan lump in the second row.
+# The push does not stop where nothing is yellow: all eight turn blue or cyan, as far from yellow as colours go. "Away
+# from black" puts all of them on white, and even the eighth noise gets its star. "Away from large" makes six of the
+# seven stars smaller. They stay stars, because that is in both captions and cancels in the difference. The eighth noise
+# already fails with the empty negative caption, and is a cyan lump in the second row.
 # </details>
 
 # %% [markdown]
 # ## Twice the same, or never
 #
-# DDIM, Euler and DPM-Solver++ are functions: the same noise gives the same picture, bit for bit on one machine. DDPM
-# is, too, if you also fix the seed of its fresh noise. Below: one starting noise, four seeds of the fresh noise.
+# DDIM, Euler and DPM-Solver++ are functions: the same noise gives the same picture, bit for bit on one machine. So is
+# DDPM, if you also fix the seed of its fresh noise. Below: one starting noise, four seeds of the fresh noise.
 
 # %%
 def from_one_noise(step):
@@ -691,19 +693,20 @@ images = [decode(from_one_noise(ddim_step))[0] for _ in range(2)]
 images += [decode(from_one_noise(ddpm(torch.Generator().manual_seed(i))))[0] for i in range(4)]
 fig = plots.image_grid(images, ["DDIM", "DDIM again", *(f"DDPM, seed {i}" for i in range(4))], size=1.4)
 plots.show(fig, "From one starting noise: two equal pictures by DDIM, a red star on grey green, and four by DDPM with "
-                "four seeds of the fresh noise: pink, violet and red stars, here and there, on white, green and blue.")
+                "four seeds of the fresh noise: stars in different colours and places, on different backgrounds.")
 
 # %% [markdown]
-# Two warnings. The *batch* matters: with one seed, the third picture of a batch starts from other noise than a
-# picture alone. And a seed names different numbers on a CPU and on a GPU; so the package draws where the `Generator`
-# lives, and a CPU generator gives about the same picture everywhere.
+# Two things to know. In `model.generate` each picture has its own noise, so the third picture of a batch is the same
+# whatever the size of the batch. And a seed gives different numbers on a CPU and on a GPU; so the package generates
+# noise where the `Generator` lives, and a CPU generator gives about the same picture everywhere.
 
 # %% [markdown]
 # ## Break it on purpose
 #
-# Three mistakes, on the perfect network first, where we know what should come out. (1) DDPM without its fresh noise,
-# "to get cleaner pictures". (2) The network is told the wrong `t`: 50 too few, or 50 too many. (3) Four timesteps
-# with Stable Diffusion's "leading" spacing, but pure noise to start from.
+# Three mistakes, first on the perfect network, where we know what should come out. (1) DDPM without its fresh noise,
+# "to get cleaner pictures". (2) The network is told the wrong `t`: 50 too small, or 50 too large. (3) Four timesteps
+# with Stable Diffusion's "leading" spacing, which counts up from 0 and so starts at 750, not at 999; but from pure
+# noise.
 #
 # > **Predict.** Two bells at -1 and 1, with 1/3 and 2/3 of the numbers. What does (1) do to the lower bell?
 
@@ -727,23 +730,23 @@ ends = {"right (DDPM)": walk(perfect, start, trailing(100), ddpm(seed)),
 fig, axes = plt.subplots(1, len(ends), figsize=(9.4, 2.4), sharey=True)
 for ax, (name, values) in zip(axes, ends.items()):
     ax.hist(values, bins=60, range=(-2, 2), weights=torch.full_like(values, 100 / len(values)), color=plots.SKY)
-    ax.set(xlabel="end", ylim=(0, 12))
+    ax.set(xlabel="end point", ylim=(0, 12))
     ax.set_title(f"{name}\n{(values < 0).double().mean():.0%} below 0", fontsize=9)
-axes[0].set_ylabel("% of ends")
+axes[0].set_ylabel("% of end points")
 facts = [f"{name}: {(v < 0).double().mean():.0%} below 0, std {v.std():.2f}" for name, v in ends.items()]
-plots.show(fig, f"Five histograms of ends: {'; '.join(facts)}.")
+plots.show(fig, f"Five histograms of end points: {'; '.join(facts)}.")
 assert (ends["1: no fresh noise"] > 0).all(), "without fresh noise some numbers still reach the lower bell"
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
 # It empties it. Without the noise the walk follows the mean of what is possible, and every one of the 4,000 numbers
-# ends on one spike near 1: the rarer kind of data is never made again.
+# ends in one spike near 1: the rarer kind of data never occurs again.
 # </details>
 #
-# (2) told too small a $t$, the network sees less noise than there is, and the two bells melt into one wide one; told
-# too large a $t$, it makes the bells too narrow and the lower one too small. (3) starts at a $t$ where the network
-# expects a rest of signal that is not there.
+# (2) If $t$ is too small, the network expects less noise than there is, and the two bells melt into one wide one; if it
+# is too large, the bells become too narrow and the lower one too small. (3) starts at a $t$ where the network expects a
+# remainder of signal that is not there.
 
 # %%
 def wrong_t(network, shift):
@@ -771,20 +774,20 @@ print("The package's warning for (3):", caught[0].message)
 
 # %% [markdown]
 # None of them raises an error, and on the real network you would hardly find them by looking: every row is full of
-# clean stars. Compare the second row with the first (DDPM), the last three with the third (DDIM). A `t` that is 50
-# off moves DDIM's std of 0.79 by 0.04 at most. Without the fresh noise the std falls to 0.69 and four of
-# six grounds are green. Small rows prove little; counting over many pictures does (lesson 15). The package warns of
-# (3), because it can see that one; the other two it cannot see.
+# clean stars. Compare the second row with the first (DDPM), and the last three with the third (DDIM). A `t` that is off
+# by 50 moves DDIM's std of 0.79 by 0.04 at most. Without the fresh noise the std falls to 0.69, and four of six
+# backgrounds are green. Small rows prove little; counting over many pictures does (lesson 15). The package warns about
+# (3), because it can detect that one; it cannot detect the other two.
 
 # %% [markdown]
 # ## What the article says
 #
 # - *The predicted noise is scaled down and subtracted.* Literally true of Euler, but from $z_t/\sqrt{\bar\alpha_t}$.
-#   The others estimate $\hat z_0$ and mix anew, and DDPM adds fresh noise. You showed that DDIM and Euler are equal.
-# - *The model removes the noise gradually, from random noise to an image.* True, but *how* gradually is yours to
-#   choose: the loop decides, not the training.
-# - *10 % of the captions were dropped to improve guidance.* That is all that the article says of guidance. It doubles
-#   the calls and is used at nearly every step of nearly every picture.
+#   The others estimate $\hat z_0$ and mix again, and DDPM adds fresh noise. You showed that DDIM and Euler are equal.
+# - *The model removes the noise gradually, from random noise to an image.* True, but *how* gradually is your choice:
+#   the loop decides, not the training.
+# - *10 % of the captions were dropped to improve guidance.* That is all that the article says about guidance. It
+#   doubles the calls, and it is used in nearly every step of nearly every picture.
 
 # %% [markdown]
 # ## Three quick questions
@@ -794,14 +797,14 @@ print("The package's warning for (3):", caught[0].message)
 #
 # <details><summary>Answer</summary>
 #
-# Five steps, as each asks twice. DDIM (or Euler, the same): at 4 steps it was far ahead of the other two.
+# Five steps, because each asks twice. DDIM (or Euler, the same): at 4 steps it was far ahead of the other two.
 # </details>
 #
-# **2.** A friend's DDIM gives the same picture for different seeds. Is it a bug?
+# **2.** A friend's DDIM gives the same picture for different seeds. Is that a bug?
 #
 # <details><summary>Answer</summary>
 #
-# Not if all start from the same given noise: DDIM itself draws nothing.
+# Not if all runs start from the same given noise: DDIM itself uses no random numbers.
 # </details>
 #
 # **3.** With $w = 4$ and the negative caption equal to the caption, what comes out?
@@ -814,15 +817,15 @@ print("The package's warning for (3):", caught[0].message)
 # %% [markdown]
 # ## Exercises
 #
-# `../exercises/12_samplers_and_guidance.ipynb`: write timesteps, the steps of the samplers and guidance yourself,
-# each checked at once.
+# `../exercises/12_samplers_and_guidance.ipynb`: write timesteps, the samplers' steps and guidance yourself; each is
+# checked at once.
 #
 # To try here: turn guidance off for the last half of the steps (let `asked` look at `t`). Write Heun's method (Karras
-# et al. 2022, algorithm 1, the whole of it), which asks twice a step, and put it into the first error figure: at
+# et al. 2022, algorithm 1, the whole of it), which asks twice per step, and add it to the first error figure: at
 # equal *calls*, does it beat DPM-Solver++?
 
 # %% [markdown]
 # ## What next
 #
-# Lesson 13 puts the loop between a text encoder and a VAE, and makes of it text to image, image to image, inpainting
-# and more. The package's version of this lesson is `tinyldm/reverse_diffusion.py`; you can now read all of it.
+# Lesson 13 puts the loop between a text encoder and a VAE, and builds text to image, image to image, inpainting and
+# more. The package's version of this lesson is `tinyldm/reverse_diffusion.py`; you can now read all of it.
