@@ -252,11 +252,10 @@ plots.show(fig, "Forty paths from noise at t = 999 to the two bells at 1 and -1.
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# DDIM's paths are smooth, and two of them cannot cross: where they met, they would get the same answer and continue
-# together. So the starting noise decides everything. DDPM's are jagged and cross: its fresh noise decides, too. Both
-# end in the two bells. One third to two thirds are shares of many: of 4,000, DDIM brings 34 % and DDPM 31 % to the
-# lower bell. Of these forty it is 19 and 14, because 25 of the forty starting points happen to lie below 0, and DDIM
-# cannot forget its start.
+# DDIM's paths are smooth, and two of them cannot cross: where they met, they would continue together. So the starting
+# noise decides everything. DDPM's are jagged and cross: its fresh noise decides, too. Both end in the two bells. One
+# third to two thirds are shares of many: of 4,000, DDIM brings 34 % and DDPM 31 % to the lower bell. Of these forty
+# it is 19 and 14, because 25 of the forty starting points happen to lie below 0, and DDIM cannot forget its start.
 # </details>
 #
 # Between the two lies DDIM's parameter $\eta$ (`eta`), which scales the fresh noise from 0 (DDIM) to 1 (DDPM). Try it
@@ -617,8 +616,8 @@ plots.show(fig, f"Over the guidance scale: the share of {len(CAPTIONS)} captions
 #
 # At $w = 0$ a caption only comes true by chance, here none of 44. The best values are 2 to 4, with all 44. Then the
 # share falls, to 77 % at 7.5 and 23 % at 15: the standard deviation grows to 2, and the VAE's decoder was trained on
-# latents with one of 1. (The dial shows how: colours go wrong first.) The package's default is 3. Stable Diffusion is
-# mostly run at 7.5: the optimum belongs to a model, not to the method.
+# latents with one of 1. (The dial shows how: colours go wrong first.) The package's default is 3, Stable
+# Diffusion's usually 7.5: the optimum belongs to a model, not to the method.
 # </details>
 #
 # Guidance is not honest sampling. At $w = 1$ the pictures are samples of what the model learnt for the caption; above,
@@ -705,8 +704,7 @@ plots.show(fig, "From one starting noise: two equal pictures by DDIM, a red star
 #
 # Three mistakes, first on the perfect network, where we know what should come out. (1) DDPM without its fresh noise,
 # "to get cleaner pictures". (2) The network is told the wrong `t`: 50 too small, or 50 too large. (3) Four timesteps
-# with Stable Diffusion's "leading" spacing, which counts up from 0 and so starts at 750, not at 999; but from pure
-# noise.
+# with Stable Diffusion's "leading" spacing, which starts at 751 instead of 999, but from pure noise.
 #
 # > **Predict.** Two bells at -1 and 1, with 1/3 and 2/3 of the numbers. What does (1) do to the lower bell?
 

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 13 · The full sampler: everything that you built, wired together
 #
-# **Goal.** Put the parts of the earlier lessons behind each other, and get six machines out of one loop.
+# **Goal.** Connect the parts of the earlier lessons, and get six machines out of one loop.
 #
 # **Time.** 45 minutes to read and play; the cells compute for about half a minute on 2 CPU cores.
 #
@@ -12,7 +12,7 @@
 # - turn it into image to image, inpainting and blending, by changing where the loop starts or what is put back
 #   after each step;
 # - see which word each pixel listens to;
-# - steer with a picture instead of words.
+# - condition on a picture instead of words.
 
 # %%
 import matplotlib.pyplot as plt
@@ -37,15 +37,14 @@ seed = torch.Generator().manual_seed(0)
 
 
 def noise_for(pictures):
-    """Starting noise (B, 4, 8, 8), drawn on the CPU, so that every device starts alike."""
+    """Starting noise (B, 4, 8, 8), generated on the CPU, so that it is the same on every device."""
     return torch.randn(pictures, 4, 8, 8, generator=seed).to(DEVICE)
 
 # %% [markdown]
 # ## Where we are
 #
-# Everywhere at once. Three networks with trained weights come from the package: VAE, U-Net, text encoder (you built
-# their classes in lessons 05, 08 and 09). Everything *between* them, you write here once more, from memory if you
-# can.
+# Everywhere at once. Three networks with trained weights come from the package: VAE, U-Net and text encoder (you built
+# their classes in lessons 05, 08 and 09). Everything *between* them you write here once more, from memory if you can.
 
 # %%
 show_model_map("VAE encoder", "U-Net", "sampler", "guidance", "VAE decoder", "text encoder")
@@ -55,9 +54,9 @@ unet, vae, clip, tokenizer = model.unet, model.vae, model.text_encoder.clip, mod
 # %% [markdown]
 # ## Text to image
 #
-# First the caption: to tokens, padded to the 32 places of the tiny text encoder, and through it to the context
-# (`context`), one vector of 128 numbers a token (lesson 09). All noise of this lesson comes from one generator: a cell
-# that you run again draws other pictures.
+# First the caption: it becomes tokens, padded to the 32 positions of the tiny text encoder, and then the context
+# (`context`), one vector of 128 numbers per token (lesson 09). All noise of this lesson comes from one generator: if
+# you run a cell again, it makes other pictures.
 
 # %%
 def encode(captions):
@@ -72,14 +71,14 @@ print(tuple(encode([caption]).shape))
 
 # %% [markdown]
 # Then the loop of lesson 12, with guidance inside and DDIM as the step. The U-Net predicts the velocity, from which
-# (lesson 03) come
+# (lesson 03) we get
 #
 # $$ \hat z_0 = \sqrt{\bar\alpha_t}\,z_t - \sqrt{1-\bar\alpha_t}\,v, \qquad
 #    \hat\epsilon = \sqrt{\bar\alpha_t}\,v + \sqrt{1-\bar\alpha_t}\,z_t $$
 #
 # `trailing(25)` is 999, 959, …, 39, and `levels` holds $\bar\alpha$ there, then 1. Two things are new, and the rest of
-# this lesson lives on them: the loop starts at *whatever* timesteps you give it, and after each step `after_step` may
-# change the latent.
+# this lesson builds on them: the loop starts at *whatever* timesteps you give it, and `after_step` may change the
+# latent after each step.
 
 # %%
 alpha_bar = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0).float()
@@ -112,8 +111,8 @@ def denoise(z, ts, context, null_context, w=3.0, after_step=None):
     return z
 
 # %% [markdown]
-# > **Predict.** You ask for 4 captions with 25 steps. How often does each network run, and on a batch of what size:
-# > text encoder, U-Net, VAE encoder, VAE decoder? (The hooks below only count.)
+# > **Predict.** You ask for 4 captions with 25 steps. How often does each network run, and with what batch size: text
+# > encoder, U-Net, VAE encoder, VAE decoder? (The hooks below only count.)
 
 # %%
 def text_to_image(captions, noise, steps=25, w=3.0):
@@ -138,11 +137,12 @@ for call in dict.fromkeys(calls):
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The text encoder twice (the captions, and "" for guidance), the U-Net 25 times on a batch of 8, the decoder once on
-# 4. The VAE's encoder *never* runs in text to image. It made the training data, and it will be back in a moment.
+# The text encoder runs twice (for the captions, and for "" in guidance), the U-Net 25 times on a batch of 8, the
+# decoder once on 4. The VAE's encoder *never* runs in text to image. It made the training data, and it will be back
+# in a moment.
 # </details>
 #
-# Is it the package's? Same captions, same noise:
+# Does it equal the package's? Same captions, same noise:
 
 # %%
 print(confirm_equal(images, model.generate(captions, noise=noise), tolerance=1e-4))
@@ -166,10 +166,10 @@ plots.show(fig, "Four pictures made in this notebook. " + "; ".join(f"for “{c}
 # %% [markdown]
 # ## Every tensor on the way
 #
-# The package can watch itself while it makes a picture: `tinyldm trace "a caption"` on the command line, or as below.
+# The package can trace itself while it makes a picture: `tinyldm trace "a caption"` on the command line, or as below.
 # Each line is a tensor, with the layer that made it, its shape in the tiny model and in Stable Diffusion 1, and the
-# line of code. "×2" was made twice (two captions, or two steps), "—" is a level that tiny lacks, and "§" names the
-# article's section.
+# line of code. "×2" was made twice (two captions, or two steps), "—" is a level that the tiny model lacks, and "§"
+# names the section of the article.
 #
 # > **Predict.** In Stable Diffusion a caption has 77 tokens of 768 numbers and a latent is (4, 64, 64). What are the
 # > shapes of `context`, of `z_T`, and of `q` in the first cross-attention? (8 heads, 320 channels, 64 × 64 pixels.)
@@ -193,14 +193,14 @@ print(f"\n{q.node.name}: {written(q.ours)}; in Stable Diffusion {written(q.their
 # %% [markdown]
 # ## Image to image: start later
 #
-# Nobody says that the loop must begin with pure noise. Take a picture, encode it, noise it to some $t$ (lesson 02),
-# and let the loop begin *there*, under a new caption (Meng et al. 2022, "SDEdit"). What the noise has not yet hidden
-# stays. `strength` is the share of the steps that is walked; in the code `share` is $\bar\alpha_t$ at the first of
-# them, the share of the variance that is signal. (`to_signed` takes pixels from [0, 1] to [-1, 1], `to_unit` back.)
+# Nobody says that the loop must begin with pure noise. Take a picture, encode it, noise it to some $t$ (lesson 02), and
+# let the loop begin *there*, with a new caption (Meng et al. 2022, "SDEdit"). What the noise has not hidden stays.
+# `strength` is the share of the steps that are taken; in the code, `share` is $\bar\alpha_t$ at the first of them, the
+# share of the variance that is signal. (`to_signed` maps pixels from [0, 1] to [-1, 1], `to_unit` maps them back.)
 
 # %%
 def start_of(strength, steps=25):
-    """The timesteps that image to image walks: the last `strength` of all."""
+    """The timesteps of image to image: the last `strength` of all."""
     return trailing(steps)[steps - max(int(steps * strength), 1):]
 
 
@@ -218,8 +218,8 @@ print(confirm_equal(image_to_image(random_images, two, two_noises),
 
 # %% [markdown]
 # > **Predict.** We take a scene with a red circle and ask for a green one. What happens at strength 0.2, and at 1.0?
-# > For which strength would you try first? (The signal's factor $\sqrt{\bar\alpha_t}$ at the start is written above
-# > each picture.)
+# > Which strength would you try first? (The signal's factor $\sqrt{\bar\alpha_t}$ at the start is written above each
+# > picture.)
 
 # %%
 SCENE = Scene((Thing("red", "circle", "large", 20, 22, 14), Thing("blue", "square", "small", 46, 48, 10)), "above",
@@ -229,27 +229,27 @@ wish = "a large green circle above a small blue square on a cream background"
 start_noise = noise_for(1)
 
 
-def changed(ax, strength):
+def plot_changed(ax, strength):
     image = image_to_image(picture, [wish], start_noise, strength)[0]
     plots.plot_image(ax, image, f"{strength}: {alpha_bar[start_of(strength)[0]].item()**0.5:.2f}")
 
 
-widgets.dial(changed, {"strength": [round(0.1 * i, 1) for i in range(1, 11)]},
+widgets.dial(plot_changed, {"strength": [round(0.1 * i, 1) for i in range(1, 11)]},
              strip=[{"strength": s} for s in (0.2, 0.4, 0.6, 0.8, 0.9, 1.0)], size=(1.5, 1.8),
-             alt="A red circle above a blue square, redrawn under a caption that asks for a green circle, at "
+             alt="A red circle above a blue square, redrawn with a caption that asks for a green circle, at "
                  "strengths 0.2 to 1.0; above each picture strength and the signal's factor at its start.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# At 0.2 most of the signal is there, and everything keeps its place; yet the circle is green already. In this clean
+# At 0.2 most of the signal is there, and everything keeps its place; yet the circle is already green. In this clean
 # world a colour is settled late, and guidance pulls hard. The places stay up to 0.6. At 1.0 hardly any signal is left:
-# a picture of the caption, with a layout of its own. So to recolour, try 0.2 first; to redraw, 0.6.
+# the result is a picture of the caption, with a layout of its own. So to recolour, try 0.2 first; to redraw, 0.6.
 # </details>
 
 # %% [markdown]
-# The same with pictures unlike any that the model was trained on: a photograph, and a doodle of your own. Change the
-# doodle!
+# Now the same with pictures unlike any that the model was trained on: a photograph, and a doodle of your own. Change
+# the doodle!
 
 # %%
 doodle = torch.full((3, 64, 64), 0.85)
@@ -266,17 +266,18 @@ plots.show(fig, f"A photograph of a flower redrawn as '{wishes[0]}', and a doodl
                 f"strengths 0.4, 0.6 and 0.8. At 0.8 the judge reads: {'; '.join(read(rows[-1]))}.")
 
 # %% [markdown]
-# The doodle keeps its layout: a yellow thing above a purple one, nearly where you put them. Its grey ground and the
-# whole photograph are lost already at 0.4: where the model has no picture to keep, it takes one that it knows.
+# The doodle keeps its layout: a yellow thing above a purple one, nearly where you put them. Its grey background and the
+# whole photograph are already lost at 0.4: where the model cannot represent the picture, it replaces it by one it
+# knows.
 
 # %% [markdown]
 # ## Inpainting: put the known part back
 #
-# Repaint only what a mask marks. The trick needs no new training: walk from pure noise as usual, but after *each*
-# step overwrite the part that is known by the real picture, **noised to the level that the step has just reached**.
-# So the U-Net always sees a consistent noisy picture, and fills the rest to fit.
+# Repaint only what a mask marks. The trick needs no new training: walk from pure noise as usual, but after *each* step
+# overwrite the known part with the real picture, **noised to the level that the step has just reached**. So the U-Net
+# always sees a consistent noisy picture, and fills the rest to fit.
 #
-# The mask is given in pixels and needed at the latent's size: one number for each 8 × 8 pixels.
+# The mask is given in pixels and needed at the latent's size: one number for each patch of 8 × 8 pixels.
 
 # %%
 def inpaint(images, mask, captions, noise, steps=25, w=3.0):
@@ -311,11 +312,11 @@ plots.show(fig, "A red circle above a blue square; the same with the lower half 
                 f"{'; '.join(read(results))}.")
 
 # %% [markdown]
-# The caption describes the *whole* picture, not the hole. And where things go is settled in the first steps, all over
-# the picture: what the model plans outside of the hole is overwritten. So the hole must have room for what the caption
-# may mean by "above".
+# The caption describes the *whole* picture, not the hole. And the places of things are settled in the first steps, all
+# over the picture: what the model plans outside the hole is overwritten. So the hole must have room for what the
+# caption may mean by "above".
 #
-# > **Predict.** The same wish with only the lower right *quarter* to repaint: does the star come more or less often?
+# > **Predict.** The same wish with only the lower right *quarter* to repaint: will the star appear more or less often?
 
 # %%
 quarter = hole.clone()
@@ -327,8 +328,8 @@ for name, some in (("lower half", hole), ("quarter", quarter)):
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Less often: "above" leaves the model free to plan the star at the lower left, and there the known part is put back
-# over it after each step. "To the left of" would have been the better word for that hole.
+# Less often: "above" leaves the model free to plan the star at the lower left, and there it is overwritten by the known
+# part after each step. "To the left of" would have been the better wording for that hole.
 # </details>
 
 # %% [markdown]
@@ -350,9 +351,9 @@ plots.show(fig, f"Mean change of each pixel by repainting. In the hole, below th
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# No, for two reasons; look above the dashed line. The decoder's convolutions and its attention look across the mask's
-# edge (left). And encoding and decoding alone changes every pixel a little (right). Programs therefore paste the old
-# pixels back at the end. (Below the line all three repaintings are averaged: so star and ring lie over each other.)
+# No, for two reasons; look above the dashed line. The decoder's convolutions and its attention look across the edge of
+# the mask (left). And encoding and decoding alone changes every pixel a little (right). Programs therefore paste the
+# old pixels back at the end. (Below the line, all three repaintings are averaged: so star and ring overlap.)
 # </details>
 
 # %% [markdown]
@@ -362,12 +363,13 @@ plots.show(fig, f"Mean change of each pixel by repainting. In the hole, below th
 # Two *noises* cannot.
 #
 # > **Predict.** Two independent noises of 256 numbers each have a length of about $\sqrt{256} = 16$. How long is the
+# > point half-way between them?
 # > point halfway between them?
 
 # %%
 # NBVAL_CHECK_OUTPUT
 a, b = torch.randn(2, 100_000, generator=torch.Generator().manual_seed(0))
-print(f"standard deviation of either: {a.std():.2f}, {b.std():.2f}; halfway: {((a + b) / 2).std():.2f}")
+print(f"standard deviation of each: {a.std():.2f}, {b.std():.2f}; half-way: {((a + b) / 2).std():.2f}")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -405,22 +407,22 @@ same_noise = blend(pair, torch.stack([ends[0], ends[0] + 1e-3 * ends[1]]), frame
 fig = plots.image_grid([*walk, *same_noise], [f"{i / 6:.2f}" for i in range(7)], columns=7, size=1.15,
                        rows=["captions\nand noises", "captions\nonly"])
 plots.show(fig, f"Two walks of seven pictures from '{pair[0]}' to '{pair[1]}': above captions and noises change, "
-                f"below only the captions. At the middle the judge reads: "
+                f"below only the captions. In the middle the judge reads: "
                 f"{'; '.join(read(torch.stack([walk[3], same_noise[3]])))}.")
 
 # %% [markdown]
-# In the lower row both ends have the same noise, but for a thousandth (between two equal ones $\sin\theta$ would be 0,
-# and slerp divides by it). Look at the middles. No training caption ever had the mixed context, so nothing promises
-# that a picture half red and half blue comes out. Here the colour passes through purple, while ground and shape jump:
-# there is nothing between a circle and a star in this world.
+# In the lower row both ends have the same noise, except for a thousandth (between two equal noises $\sin\theta$ would
+# be 0, and slerp divides by it). Look at the middles. No training caption ever had the mixed context, so nothing
+# promises a picture that is half red and half blue. Here the colour passes through purple, while background and shape
+# jump: there is nothing between a circle and a star in this world.
 
 # %% [markdown]
 # ## Word maps: who listens to which word?
 #
-# In every cross-attention each of the N pixels asks (`q`), each token answers (`k`), and the softmax says how much
-# the pixel listens to each token (lesson 07). These probabilities *are* a picture: for one token, one number a pixel.
-# In lesson 07 the package recorded them; now you do. Its attention calls a fused function that never forms them, so a
-# hook computes them once more beside it.
+# In every cross-attention each of the N pixels asks (`q`), each token answers (`k`), and the softmax says how much the
+# pixel listens to each token (lesson 07). These probabilities *are* a picture: for one token, one number per pixel. In
+# lesson 07 the package recorded them; now you do. Its attention calls a fused function that never stores them, so a
+# hook computes them once more.
 
 # %%
 def listen(network, record):
@@ -446,20 +448,19 @@ print([tuple(m.shape) for m in mine])
 print(confirm_equal(torch.cat([m.flatten() for m in mine]).cpu(), torch.cat([m.flatten() for m in theirs])))
 
 # %% [markdown]
-# Three of the seven look from 8 × 8 pixels, four from 4 × 4. We keep the finest, of the half of the batch that reads
-# the caption, and average over layers and steps.
+# Three of the seven layers have 8 × 8 pixels, four have 4 × 4. We keep the finest, take the half of the batch that
+# reads the caption, and average over layers and steps.
 #
-# > **Predict.** Each pixel's 32 numbers sum to 1: so all tokens share its attention, the start token, the end and the
-# > padding included. Do the words that you can *see* get most of it?
-
+# > **Predict.** Each pixel's 32 numbers sum to 1: so all tokens share its attention, including the start token, the end
+# > and the padding. Do the words that you can *see* get most of it?
 # %%
 said = "a large red circle above a small blue square on a white background"
 maps = []
 hooks = listen(unet, maps)
-drawn = text_to_image([said], noise_for(1))
+generated = text_to_image([said], noise_for(1))
 for hook in hooks:
     hook.remove()
-fine = torch.stack([m[-1] for m in maps if m.shape[1] == 64]).mean(0)               # (64, 32): mean of layers and steps
+fine = torch.stack([m[-1] for m in maps if m.shape[1] == 64]).mean(0)         # (64, 32): mean over layers and steps
 tokens = ["(start)", *(word.removesuffix("</w>") for word in tokenizer.tokenize(said)), "(end)"]
 tokens += ["(pad)"] * (32 - len(tokens))
 
@@ -481,14 +482,15 @@ plots.show(fig, f"Bars: the mean attention that each of 32 tokens gets. The {len
 # About half. The start mark alone gets more than any word, and much goes to the padding after the end.
 # </details>
 #
-# Now the maps themselves; yellow is where a word is listened to most, each scaled from its own least to its own most.
+# Now the maps themselves. Yellow is where a word is listened to most; each map is scaled from its own minimum to its
+# own maximum.
 
 # %%
-def word_map(ax, word):
+def plot_word_map(ax, word):
     """The picture, brighter where its pixels listen to `word` more than other pixels do."""
     values = fine[:, [i for i, token in enumerate(tokens) if token == word]].sum(1).view(1, 1, 8, 8)
     values = F.interpolate(values, size=(64, 64), mode="bilinear")[0, 0].cpu()
-    ax.imshow(plots.pixels(drawn[0]))
+    ax.imshow(plots.pixels(generated[0]))
     ax.imshow((values - values.min()) / (values.max() - values.min()), cmap=plots.SEQUENCE, alpha=0.65)
     ax.set_title(word)
     plots.hide_axes(ax)
@@ -496,7 +498,7 @@ def word_map(ax, word):
 
 words = ("red", "circle", "above", "blue", "square", "white", "large", "small", "background", "(start)", "(end)")
 peaks = ", ".join(f"{word} {divmod(int(fine[:, tokens.index(word)].argmax()), 8)}" for word in words[:5])
-widgets.dial(word_map, {"word": words}, strip=[{"word": word} for word in words[:6]], size=(1.55, 1.8),
+widgets.dial(plot_word_map, {"word": words}, strip=[{"word": word} for word in words[:6]], size=(1.55, 1.8),
              alt=f"The picture under six maps, one for each of the words {', '.join(words[:6])}: bright where pixels "
                  f"listen to the word. Brightest at (row, column) of 8: {peaks}.")
 
@@ -508,9 +510,9 @@ widgets.dial(word_map, {"word": words}, strip=[{"word": word} for word in words[
 # %% [markdown]
 # ## A picture in the style of a picture
 #
-# Cross-attention does not ask where its vectors come from. A vision transformer makes 65 of them from a picture, one
-# for the whole and one for each of 8 × 8 patches; they are put behind the caption's 32 (lesson 09). Guidance goes away
-# from a prediction that saw neither caption nor picture, so it exaggerates the picture's influence, too.
+# Cross-attention does not care where its vectors come from. A vision transformer makes 65 of them from a picture, one
+# for the whole and one for each of 8 × 8 patches; they follow the caption's 32 (lesson 09). Guidance moves away from a
+# prediction that saw neither caption nor picture, so it also exaggerates the picture's influence.
 
 # %%
 def in_the_style_of(images, captions, noise, steps=25, w=3.0):
@@ -538,22 +540,23 @@ plots.show(fig, f"Four pictures, each read as context: {'; '.join(read(style))}.
                 f"{'; '.join(read(with_words))}. (As the judge reads them.)")
 
 # %% [markdown]
-# Colour, ground and place come back, the shape only roughly: the yellow circle has become a block. The caption is heard
-# by some: the cyan circle turns square, the pink and the red one do not.
+# Colour, background and place come back, the shape only roughly: the yellow circle has become a block. The caption has
+# an effect on some: the cyan circle turns square, the pink and the red one do not.
 #
-# In training a fifth of the batches read their own image this way, half of those without their caption. What comes
-# back is therefore what the patches' vectors keep and the U-Net found useful. Lesson 15 measures it.
+# In training a fifth of the batches read their own image in this way, half of those without their caption. So what
+# comes back is what the patches' vectors hold and the U-Net found useful. Lesson 15 measures it.
 
 # %% [markdown]
 # ## Break it on purpose
 #
-# Three slips, each in one line:
+# Three mistakes, each in one line:
 #
-# 1. **A straight line between noises** instead of slerp: start halfway.
-# 2. **The mask upside down**: 1 where to keep.
-# 3. **Image to image that noises to the very start, but walks only the last fifth of the steps.**
+# 1. **A straight line between noises** instead of slerp: start half-way.
+# 2. **The mask inverted**: 1 where to keep.
+# 3. **Image to image that noises to the very start, but only takes the last fifth of the steps.**
 #
 # > **Predict.** One shows in every picture, one muddles what the caption says, one does not show at all. Which is
+# > which?
 # > which?
 
 # %%
@@ -575,20 +578,19 @@ wrong = [down((a + b) / 2, ts), inpaint(two_pictures, 1 - hole, asks[:1] * 2, a)
 print(f"standard deviation of the start: slerp {halfway.std():.2f}, straight line {((a + b) / 2).std():.2f}")
 
 # %%
-titles = [f"{slip}{way}" for way in (", right", ", wrong") for slip in ("halfway", "inpainting", "a fifth")
+titles = [f"{mistake}{case}" for case in (", right", ", wrong") for mistake in ("half-way", "inpainting", "a fifth")
           for _ in range(2)]
 fig = plots.image_grid(torch.cat(right + wrong), titles, columns=6, size=1.45)
-plots.show(fig, "Above, two pictures for each case as they should be; below, the same with the slip. The judge reads "
-                f"below: {'; '.join(read(torch.cat(wrong)))}.")
+plots.show(fig, "Above, two pictures for each case as they should be; below, the same with the mistake. The judge "
+                f"reads below: {'; '.join(read(torch.cat(wrong)))}.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The mask shows at once (2): the blue square, which was to go, stays; no star comes; and the circle, which was to stay,
-# is drawn anew, with a dent. With a fifth of the steps there is no time
-# to decide what is where, so ground, colours and shapes are muddled (3). The straight line does not show (1): its start
-# is far from what the U-Net knows, and this forgiving little world hides it. No eye finds such a slip; one printed
-# number does.
+# The mask shows at once (2): the blue square, which was to go, stays; no star appears; and the circle, which was to
+# stay, is drawn again, with a dent. With a fifth of the steps there is no time to decide what is where, so background,
+# colours and shapes are muddled (3). The straight line does not show (1): its start is far from what the U-Net knows,
+# and this forgiving little world hides it. No eye finds such a mistake; one printed number does.
 # </details>
 
 # %% [markdown]
@@ -597,8 +599,8 @@ plots.show(fig, "Above, two pictures for each case as they should be; below, the
 # - *The latent that the U-Net reads is produced by the encoder.* In training, image to image and inpainting. In text
 #   to image the VAE's encoder never ran: you counted.
 # - *An input image can be processed by a vision transformer and condition the backbone, for an image in the same
-#   style.* True, and built above: 65 vectors behind the caption's.
-# - *The output of the last step is processed by the decoder.* True; it is the only time that the decoder runs.
+#   style.* True, and built above: 65 vectors after the caption's.
+# - *The output of the last step is processed by the decoder.* True; that is the only time when the decoder runs.
 
 # %% [markdown]
 # ## Three quick questions
@@ -614,21 +616,21 @@ plots.show(fig, "Above, two pictures for each case as they should be; below, the
 #
 # <details><summary>Answer</summary>
 #
-# So that the known part moves along one path, as a deterministic sampler's would. Fresh noise each time would shake
-# it.
+# So that the known part moves along one path, as it would with a deterministic sampler. Fresh noise each time would
+# make it jitter.
 # </details>
 #
-# **3.** A caption of 4 words and one of 20: which context is longer?
+# **3.** Of a caption of 4 words and one of 20, which has the longer context?
 #
 # <details><summary>Answer</summary>
 #
-# Neither: both are padded to 32 (77 in Stable Diffusion) vectors.
+# Neither: both are padded to 32 vectors (77 in Stable Diffusion).
 # </details>
 
 # %% [markdown]
 # ## Exercises
 #
-# `../exercises/13_full_sampler.ipynb`: the start of image to image, putting the known part back, the way between two
+# `../exercises/13_full_sampler.ipynb`: the start of image to image, putting the known part back, the path between two
 # noises; and the capstone, everything that you have written wired together.
 #
 # To try here: paste the old pixels back after inpainting. Blend three captions (the mean of their contexts). Multiply
@@ -649,13 +651,13 @@ plots.show(fig, "Above, two pictures for each case as they should be; below, the
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# With one noise: after 1, 2, 4, 8 and even 16 of 25 steps under the first caption, a clean blue square, where the
-# circle would have been. In "a large red circle above a small blue square", "red" by 2 or by 0 changes nothing that one
-# can see; "square" by 2 falls apart, by 0 it turns purple: the nouns carry the colour (lesson 07).
+# With one noise: after 1, 2, 4, 8 and even 16 of 25 steps with the first caption, a clean blue square where the circle
+# would have been. In "a large red circle above a small blue square", multiplying "red" by 2 or by 0 changes nothing
+# visible; "square" falls apart with 2, and turns purple with 0: the nouns carry the colour (lesson 07).
 # </details>
 
 # %% [markdown]
 # ## What next
 #
-# Everything so far ran at tiny size. Lesson 14 gives the same classes other numbers, and they are Stable Diffusion.
-# The package's version of this lesson is `tinyldm/latent_diffusion.py`; you can now read all of it.
+# Everything so far ran at the tiny size. Lesson 14 gives the same classes bigger numbers, and they become Stable
+# Diffusion. The package's version of this lesson is `tinyldm/latent_diffusion.py`; you can now read all of it.
