@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 14 · From tiny to Stable Diffusion: the same classes with other numbers
 #
-# **Goal.** See that what you built *is* Stable Diffusion: other sizes and names, the same numbers out.
+# **Goal.** See that what you built *is* Stable Diffusion: other sizes and names, the same results.
 #
 # **Time.** 40 minutes to read and play; the cells compute for under half a minute on 2 CPU cores.
 #
@@ -11,8 +11,8 @@
 # **You will be able to**
 # - compute each version's size without a download;
 # - load a checkpoint of one library into the classes of another, strictly;
-# - say which details a checkpoint forces, and what each costs;
-# - run the real one where you have its files, and open your tiny model in `diffusers`.
+# - say which details a checkpoint forces, and what a mistake in each costs;
+# - run the real Stable Diffusion if you have its files, and open your tiny model in `diffusers`.
 
 # %%
 import dataclasses
@@ -30,8 +30,7 @@ import transformers
 
 from tinyldm import EPS, VAE, VELOCITY, LatentDiffusion, UNet, versions
 from tinyldm.conditioning import size_embedding
-from tinyldm.formats import compvis_file as compvis
-from tinyldm.formats import diffusers_folder as checkpoints
+from tinyldm.formats import compvis_file, diffusers_folder
 from tinyldm.machine import choose_device
 from tinyldm.training.tokenizer import build_tokenizer
 from tinyldm_course.lessons import plots, widgets
@@ -50,7 +49,7 @@ seed = torch.Generator().manual_seed(0)
 # %% [markdown]
 # ## Where we are
 #
-# Everywhere: no new part comes, only new numbers.
+# Everywhere: there is no new part, only new numbers.
 
 # %%
 show_model_map("VAE encoder", "text encoder", "U-Net", "ResBlock", "SpatialTransformer", "guidance", "sampler",
@@ -59,18 +58,18 @@ show_model_map("VAE encoder", "text encoder", "U-Net", "ResBlock", "SpatialTrans
 # %% [markdown]
 # ## Everything divided by eight, but not the weights
 #
-# The tiny model's pictures and latents have an eighth of Stable Diffusion's sides. Its networks are smaller for
+# The sides of the tiny model's pictures and latents are an eighth of Stable Diffusion's. Its networks are smaller for
 # another reason: fewer channels. A ResBlock is two 3 × 3 convolutions between C channels, so its weights grow like
 # C².
 #
-# > **Predict.** Tiny's first level has 64 channels, Stable Diffusion's 320. How many times as many weights has one
-# > ResBlock? About 5, 25 or 125 times?
+# > **Predict.** The first level of the tiny model has 64 channels, that of Stable Diffusion 320. How many times as many
+# > weights does one ResBlock have: about 5, 25 or 125 times?
 
 # %%
 # NBVAL_CHECK_OUTPUT
 def resblock_weights(c, t_emb_dim):
-    """Of a ResBlock with C channels in and out: two norms, two convolutions, one linear for the time."""
-    norms = 2 * (2 * c)                       # a gain and a bias a channel, twice
+    """The weights of a ResBlock with C channels in and out: two norms, two convolutions, one linear for the time."""
+    norms = 2 * (2 * c)                       # a gain and a bias per channel, twice
     convolutions = 2 * (9 * c * c + c)        # 3 × 3 × in × out, and a bias
     return norms + convolutions + (t_emb_dim * c + c)
 
@@ -87,8 +86,8 @@ for name, version in {"tiny": versions.TINY, "Stable Diffusion 1": versions.SD1}
     print(f"{name}: {c} channels, {count(block):,} weights in the first ResBlock")
 
 # %% [markdown]
-# 25 times: both the convolutions and the time's linear layer are products of two widths. The same with the whole
-# U-Nets. On PyTorch's `meta` device a network has shapes but no numbers, so even the largest is built in a second.
+# 25 times: both the convolutions and the linear layer for the time are products of two widths. Now the whole U-Nets. On
+# PyTorch's `meta` device a network has shapes but no numbers, so even the largest is built in a second.
 
 # %%
 def built(version):
@@ -112,7 +111,7 @@ assert count(networks["SD 1"][0]) == 859_520_964 and count(networks["SD 1"][1]) 
 
 # %%
 def weights_by_place(unet):
-    """Millions of weights in each level down, the middle and each level up; and how many sit in transformers."""
+    """Millions of weights in each level down, the middle and each level up; and how many are in transformers."""
     places = {f"down {i}": level for i, level in enumerate(unet.down)} | {"middle": unet.middle}
     places |= {f"up {i}": level for i, level in enumerate(unet.up)}
     inside = {name: sum(count(m) for m in level.modules() if type(m).__name__ == "SpatialTransformer")
@@ -129,19 +128,19 @@ for ax, name in zip(axes, ("tiny", "SD 1", "XL")):
     ax.invert_yaxis()
     ax.set(title=f"{name}: {count(networks[name][0]) / 1e6:,.1f} M", xlabel="million weights")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-plots.show(fig, "Weights by place in the U-Nets of tiny, Stable Diffusion 1 and XL. In all three the lower levels, the "
-                "middle and the first levels on the way up hold most. In XL four fifths of all weights sit in the "
+plots.show(fig, "Weights by place in the U-Nets of tiny, Stable Diffusion 1 and XL. In all three, the lower levels, "
+                "the middle and the first levels on the way up hold most. In XL four fifths of all weights are in the "
                 "SpatialTransformers of the lowest level, down and up, and of the middle.")
 
 # %% [markdown]
-# One class, four shapes. `down 0` works at full resolution and holds little; deep levels are wide and hold most. And
-# Stable Diffusion 1 has no transformer in its lowest level (`down 3`, `up 0`), XL none in its highest.
+# One class, four shapes. `down 0` works at full resolution and holds few weights; deep levels are wide and hold most.
+# Stable Diffusion 1 has no transformer in its lowest level (`down 3`, `up 0`), XL has none in its highest.
 #
 # ## The same numbers out
 #
-# Equal sizes prove little. So let `diffusers`, the library that most people run Stable Diffusion with, build a U-Net
-# of Stable Diffusion 1's structure with random weights: four levels, transformers in three, eight heads. Only the
-# widths are about a tenth, so that it takes a moment.
+# Equal sizes prove little. So let `diffusers`, the library that most people use to run Stable Diffusion, build a U-Net
+# with Stable Diffusion 1's structure and random weights: four levels, transformers in three, eight heads. Only the
+# widths are about a tenth, to make it fast.
 
 # %%
 STRUCTURE = dict(        # unet/config.json of Stable Diffusion 1, in diffusers' words
@@ -151,15 +150,15 @@ STRUCTURE = dict(        # unet/config.json of Stable Diffusion 1, in diffusers'
 NARROW = dict(block_out_channels=(32, 64, 128, 128), cross_attention_dim=64, norm_num_groups=8, sample_size=8)
 
 
-def shaken(model):
-    """Weights as if trained: otherwise all norms would have gain 1 and bias 0, and mistakes there would not show."""
+def perturb(model):
+    """Make the weights look trained: otherwise all norms had gain 1 and bias 0, and mistakes there would not show."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.02 * torch.randn(parameter.shape, generator=seed)
     return model.eval().requires_grad_(False).to(DEVICE)
 
 
-theirs = shaken(diffusers.UNet2DConditionModel(**{**STRUCTURE, **NARROW}))
+theirs = perturb(diffusers.UNet2DConditionModel(**{**STRUCTURE, **NARROW}))
 state = theirs.state_dict()
 print(f"{len(state)} tensors, {count(theirs):,} weights; for example")
 for key in list(state)[16:20]:
@@ -167,9 +166,9 @@ for key in list(state)[16:20]:
 
 # %% [markdown]
 # Its names are not ours. `transformer_blocks.0.attn2.to_q` is what we call `blocks.0.cross_attention.to_q`. A *rename
-# table* translates: pairs of templates, where `#` stands for any number that is carried over.
+# table* translates: pairs of templates, where `#` stands for any number, which is carried over.
 #
-# > **Predict.** The U-Net has 686 tensors. How many rules does it take: about 20, 100 or 686?
+# > **Predict.** The U-Net has 686 tensors. How many rules do we need: about 20, 100 or 686?
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -189,18 +188,18 @@ def rename(key, rules):
 
 print(rename("down_blocks.0.resnets.1.time_emb_proj.weight", RULES))
 
-table = checkpoints.DIFFUSERS_UNET
+table = diffusers_folder.DIFFUSERS_UNET
 for key in state:
-    assert rename(key, table) == checkpoints.rename(key, table)
+    assert rename(key, table) == diffusers_folder.rename(key, table)
 print(f"Yours equals tinyldm's on all {len(state)} names; the table has {len(table)} rules.")
 
 # %% [markdown]
-# Twenty rules, because the structure repeats. Now load, *strictly*: each name used once, each shape checked, nothing
-# left over. A loader that skips what it does not know gives you a network that is partly random and says nothing.
+# Twenty rules, because the structure repeats. Now load *strictly*: each name used once, each shape checked, nothing
+# left over. A loader that skips what it does not know leaves you with a network that is partly random, without a word.
 
 # %%
 def load_strictly(model, tensors, rules):
-    """Put renamed tensors into a model; ValueError for anything that does not fit."""
+    """Copy renamed tensors into a model; ValueError for anything that does not fit."""
     renamed = {rename(key, rules): tensor for key, tensor in tensors.items()}
     expected = model.state_dict()
     if renamed.keys() != expected.keys() or len(renamed) != len(tensors):
@@ -242,30 +241,30 @@ for ax, values, title in zip(axes, (a, b, 1e6 * (a - b)), ("tinyldm", "diffusers
     plots.hide_axes(ax)
 fig.colorbar(shown, ax=axes.tolist(), fraction=0.03)
 plots.show(fig, "One channel of the two U-Nets' outputs as heat maps on one scale; they look identical. Their "
-                "difference, times a million, is speckle without a pattern: float32's rounding.")
+                "difference, times a million, is speckle without a pattern: the rounding of float32.")
 
 # %% [markdown]
-# About a millionth. Not 0, because float32 rounds and the two libraries add in different orders; but nothing else
+# About a millionth. It is not 0, because float32 rounds and the two libraries add in different orders; but nothing else
 # differs. These are the classes that you built in lessons 06 to 08.
 
 # %% [markdown]
 # ## The details that a checkpoint forces
 #
-# A trained checkpoint is merciless: it was trained with *one* reading of each detail, and the file does not say
-# which. Let us misread six of them, one at a time, and measure.
+# A trained checkpoint is merciless: it was trained with *one* reading of each detail, and the file does not say which.
+# Let us misread six of them, one at a time, and measure the damage.
 #
-# > **Predict.** Order these mistakes by the damage: (a) a norm's epsilon 1e-5 instead of 1e-6, or the other way
-# > round; (b) an approximate GELU; (c) cosines and sines swapped; (d) 8 read as *width* of a head instead of number;
-# > (e) gate and value swapped. The picture below is the answer.
+# > **Predict.** Order these mistakes by the damage: (a) a norm's epsilon of 1e-5 instead of 1e-6, or the other way
+# > round; (b) an approximate GELU; (c) cosines and sines swapped; (d) 8 read as the *width* of a head instead of the
+# > number of heads; (e) gate and value swapped. The next figure is the answer.
 
 # %%
 def halves_swapped(weight, dim):
-    """Exchange the two halves of a weight."""
+    """Swap the two halves of a weight."""
     weight.copy_(torch.cat(weight.chunk(2, dim=dim)[::-1], dim=dim))
 
 
 def misread(name):
-    """A fresh copy of the network with one detail read wrongly."""
+    """A fresh copy of the network with one detail misread."""
     model = load_strictly(UNet(config).requires_grad_(False).to(DEVICE), state, table)
     for part in model.modules():
         kind = type(part).__name__
@@ -301,23 +300,23 @@ for i, value in enumerate(damage.values()):
     ax.text(value * 1.2, i, f"{value:.0e}", va="center", fontsize=9)
 ax.axvline(1e-5, color=plots.BLACK, linestyle="--", linewidth=1)
 ax.text(1.1e-5, -0.75, "what the tests allow", fontsize=9)
-ax.set(xscale="log", xlim=(1e-8, 20), xlabel="largest difference, as a share of the largest number")
+ax.set(xscale="log", xlim=(1e-8, 20), xlabel="largest difference, as a share of the largest value")
 ax.invert_yaxis()
 plots.show(fig, "Bars on a logarithmic scale: the right reading differs from diffusers by about 1e-6; wrong epsilons "
-                "and "
-                "a rough GELU by 1e-5 to 1e-4; wrong heads, swapped gates and swapped cosines by 4 to 20 percent.")
+                "and an approximate GELU by 1e-5 to 1e-4; wrong heads, swapped gates and swapped cosines by 4 to 20 "
+                "percent.")
 assert damage["none"] < 1e-5 and list(damage)[0] == "none"
 
 # %% [markdown]
-# None of them raises an error: every shape fits. The large ones you would notice in a picture. The small ones you
-# would not; they would only make all your pictures slightly different from everybody else's, for ever. Hence the
-# package's parity tests ask for 1e-5 of the largest number. Even the smallest of these mistakes is above that, if
-# only just. (This is one random network; in another the order may differ.)
+# None of them raises an error: every shape fits. You would notice the large ones in a picture. You would not notice the
+# small ones; they would only make all your pictures slightly different from everybody else's, for ever. That is why the
+# package's parity tests ask for 1e-5 of the largest value. Even the smallest of these mistakes is above that, if only
+# just. (This is one random network; in another the order may differ.)
 #
 # ## How the real files are mapped
 #
-# The names do not depend on the widths. So we can take Stable Diffusion's *real* structure, on the meta device, and
-# try the table on every key that its file holds.
+# The names do not depend on the widths. So we can take Stable Diffusion's *real* structure, on the meta device, and try
+# the table on every key in its file.
 
 # %%
 with torch.device("meta"):
@@ -326,8 +325,8 @@ with torch.device("meta"):
         block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, latent_channels=4)
 
-for theirs_real, ours_real, rules in ((real_unet, networks["SD 1"][0], checkpoints.DIFFUSERS_UNET),
-                                      (real_vae, networks["SD 1"][1], checkpoints.DIFFUSERS_VAE)):
+for theirs_real, ours_real, rules in ((real_unet, networks["SD 1"][0], diffusers_folder.DIFFUSERS_UNET),
+                                      (real_vae, networks["SD 1"][1], diffusers_folder.DIFFUSERS_VAE)):
     mapped = {rename(key, rules): tensor.numel() for key, tensor in theirs_real.state_dict().items()}
     here = {name: tensor.numel() for name, tensor in ours_real.state_dict().items()}
     assert mapped == here
@@ -335,9 +334,9 @@ for theirs_real, ours_real, rules in ((real_unet, networks["SD 1"][0], checkpoin
           f"{len(rules)} rules: each tensor has its place, none is left over")
 
 # %%
-used = {f"{old}  →  {new}": 0 for old, new in checkpoints.DIFFUSERS_UNET}
+used = {f"{old}  →  {new}": 0 for old, new in diffusers_folder.DIFFUSERS_UNET}
 for key in real_unet.state_dict():
-    for rule, (old, new) in zip(used, checkpoints.DIFFUSERS_UNET):
+    for rule, (old, new) in zip(used, diffusers_folder.DIFFUSERS_UNET):
         renamed = rename(key, [(old, new)])
         used[rule] += renamed != key
         key = renamed
@@ -354,41 +353,42 @@ plots.show(fig, "A bar for each rename rule: how many of the U-Net's 686 names i
                 "for transformer blocks; add_embedding, which only XL has, changes none.")
 
 # %% [markdown]
-# The same weights also travel as *single files* in the names of CompVis, the original code. There the blocks of the
-# down half are numbered in one row, `input_blocks.0 … 11`, with the first convolution and the downsamplings among
-# them, so the rules follow from the configuration. One weight, three names:
+# The same weights also circulate as *single files* with the names of CompVis, the original code. There, the blocks of
+# the way down are numbered consecutively, `input_blocks.0 … 11`, including the first convolution and the downsamplings,
+# so the rules depend on the configuration. One weight, three names:
 
 # %%
 # NBVAL_CHECK_OUTPUT
 name = "down.1.transformers.0.blocks.0.cross_attention.to_k.weight"
 print("here:      ", name)
-print("diffusers: ", rename(name, checkpoints.reverse(checkpoints.DIFFUSERS_UNET)))
+print("diffusers: ", rename(name, diffusers_folder.reverse(diffusers_folder.DIFFUSERS_UNET)))
 print("CompVis:   ", next(
     key for key in (f"input_blocks.{i}.1.transformer_blocks.0.attn2.to_k.weight" for i in range(12))
-    if rename(key, compvis.unet_table(versions.SD1.unet)) == name))
+    if rename(key, compvis_file.unet_table(versions.SD1.unet)) == name))
 
 # %% [markdown]
-# Three more traps sit in real files, each a line in `tinyldm/formats/diffusers_folder.py` or `workshop/compvis.py`:
+# Real files hold three more traps, each handled by a line in `tinyldm/formats/diffusers_folder.py` or
+# `compvis_file.py`:
 #
 # - the VAE's attention was called `query`, `key`, `value` in older folders, and still is in those of version 1;
-# - 1 × 1 convolutions and linear layers hold the same numbers in other shapes: (C, C, 1, 1) and (C, C);
+# - 1 × 1 convolutions and linear layers hold the same numbers in different shapes: (C, C, 1, 1) and (C, C);
 # - the decoder's levels count from full resolution in CompVis and from the lowest in diffusers. A wrong order does
 #   not always raise an error: some shapes agree.
 
 # %% [markdown]
-# ## The whole way, side by side
+# ## The whole pipeline, side by side
 #
 # Parts that agree could still be wired differently: timesteps, guidance, scale, rounding. So let diffusers build a
-# whole pipeline (text encoder, U-Net, VAE, scheduler; random weights), write it to a folder, and open that folder
-# here with one line. Both start from the same noise.
+# whole pipeline (text encoder, U-Net, VAE, scheduler; random weights), write it to a folder, and open that folder here
+# with one line. Both start from the same noise.
 
 # %%
 words = build_tokenizer(["a", "red", "astronaut", "riding", "horse", "on", "the", "moon"], length=77)
-text = shaken(transformers.CLIPTextModel(transformers.CLIPTextConfig(
+text = perturb(transformers.CLIPTextModel(transformers.CLIPTextConfig(
     vocab_size=len(words), hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4,
     max_position_embeddings=77, hidden_act="quick_gelu", bos_token_id=words.bos_token_id,
     eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id)))
-vae = shaken(diffusers.AutoencoderKL(
+vae = perturb(diffusers.AutoencoderKL(
     block_out_channels=(32, 32, 64, 64), down_block_types=("DownEncoderBlock2D",) * 4, norm_num_groups=8,
     up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, latent_channels=4, scaling_factor=0.18215))
 scheduler = diffusers.DDIMScheduler(      # scheduler_config.json of Stable Diffusion 1
@@ -411,35 +411,35 @@ other = pipe(captions, latents=noise, num_inference_steps=20, guidance_scale=7.5
 
 # %%
 def side_by_side(mine, other, titles):
-    """Pictures of both, and 255 times their difference, in one row for each caption; -> figure, grey levels apart."""
-    apart = (mine - other.to(mine)).abs()
-    tiles = [tile for i in range(len(mine)) for tile in (mine[i], other[i], (apart[i] * 255).clamp(0, 1))]
+    """Pictures of both and 255 times their difference, one row per caption. Returns the figure and the largest
+    difference in levels of 255."""
+    difference = (mine - other.to(mine)).abs()
+    tiles = [tile for i in range(len(mine)) for tile in (mine[i], other[i], (difference[i] * 255).clamp(0, 1))]
     return plots.image_grid(tiles, ["tinyldm", "diffusers", "difference × 255"], columns=3, rows=titles,
-                            size=1.7), apart.max().item() * 255
+                            size=1.7), difference.max().item() * 255
 
 
 fig, levels = side_by_side(mine, other, ["caption 1", "caption 2"])
 assert levels < 1
 plots.show(fig, "Two captions, each as a picture by tinyldm, by diffusers, and their difference times 255. The weights "
-                "are random, so the pictures are only coloured texture; but both libraries paint the same one, and the "
+                "are random, so the pictures are only coloured texture; but both libraries make the same one, and the "
                 "difference is black.")
-print(f"after 20 guided steps and the decoder, no pixel differs by more than {levels:.4f} of 255 grey levels")
+print(f"after 20 guided steps and the decoder, no pixel differs by more than {levels:.4f} of 255 levels")
 
 # %% [markdown]
-# Random weights paint nothing. That is the point: no part can hide a mistake behind a pretty picture. The test suite
-# does this for versions 1, 2, 2 with velocity and XL, all samplers, image to image and inpainting
-# (`tests/test_parity_*.py`).
+# Random weights show nothing. That is the point: no part can hide a mistake behind a pretty picture. The test suite
+# does this for versions 1, 2, 2 with velocity and XL, all samplers, image to image and inpainting (`tests/parity/`).
 #
-# ## Run the real one, where you have it
+# ## Run the real one, if you have it
 #
-# Stable Diffusion's files are some gigabytes, come with a licence of their own, and are not part of this course.
-# Where you have a folder, name it in the environment variable `TINYLDM_SD_FOLDER`; the cell below then makes a
-# picture. Where you have none, it says so and shows nothing.
+# Stable Diffusion's files are several gigabytes, come with their own licence, and are not part of this course. If you
+# have such a folder, name it in the environment variable `TINYLDM_SD_FOLDER`; the cell below then makes a picture. If
+# you have none, it says so and shows nothing.
 
 # %%
 folder = os.environ.get("TINYLDM_SD_FOLDER")
 if folder is None:
-    print("No folder of Stable Diffusion is named here, so there is no picture to show. To get one:\n"
+    print("TINYLDM_SD_FOLDER names no folder, so there is no picture to show. To get one:\n"
           "  hf download OWNER/NAME --local-dir FOLDER     # a Stable Diffusion 1, 2 or XL model on the hub\n"
           "  TINYLDM_SD_FOLDER=FOLDER jupyter lab")
 else:
@@ -449,11 +449,11 @@ else:
                             generator=torch.Generator().manual_seed(0))
     fig, ax = plt.subplots(figsize=(4.6, 4.6))
     plots.plot_image(ax, torch.nn.functional.interpolate(picture, (384, 384), mode="area")[0], Path(folder).name)
-    plots.show(fig, f"What the model in {Path(folder).name} paints when a photograph of a lighthouse on a cliff at "
-                    "dawn is asked for.")
+    plots.show(fig, f"What the model in {Path(folder).name} makes of the caption 'a photograph of a lighthouse on a "
+                    "cliff at dawn'.")
 
 # %% [markdown]
-# What it takes: the weights once in memory, and time.
+# What it takes: memory for the weights, and time.
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
@@ -473,7 +473,7 @@ for shift, colour, label, numbers in ((-0.2, plots.GOLD, "image", lambda side: 3
     right.bar([i + shift for i in range(len(sides))], [numbers(side) for side in sides.values()], 0.4, color=colour,
               label=label)
 right.set_xticks(range(len(sides)), list(sides))
-right.set(yscale="log", ylabel="numbers (logarithmic)", ylim=(100, 3e7), title="What the U-Net is spared")
+right.set(yscale="log", ylabel="numbers (logarithmic)", ylim=(100, 3e7), title="What the U-Net has to process")
 right.legend(ncols=2)
 plots.show(fig, "Left: gigabytes of weights in float32 and float16: Stable Diffusion 1 needs 4.3 and 2.1, 2 needs 5.2 "
                 "and 2.6, XL 13.9 and 6.9. Right: the latent holds a forty-eighth of the image's numbers, at every "
@@ -481,12 +481,12 @@ plots.show(fig, "Left: gigabytes of weights in float32 and float16: Stable Diffu
 
 # %% [markdown]
 # On two CPU cores, one call of Stable Diffusion 1's U-Net with one latent took 5.6 seconds in float32 and 3.0 in
-# bfloat16 (`benchmarks/README.md`). A picture of 25 guided steps is 25 calls with two latents each: some minutes, on
-# a laptop, with the classes that you built.
+# bfloat16 (`benchmarks/README.md`). A picture with 25 guided steps takes 25 calls with two latents each: a few minutes,
+# on a laptop, with the classes that you built.
 #
 # ## What version 2 changed
 #
-# Same U-Net, other numbers. A configuration is a frozen dataclass, so the difference is a loop:
+# The same U-Net with other numbers. A configuration is a frozen dataclass, so the difference is a loop:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -508,8 +508,8 @@ for title, old, new in (("1 → 2-base", versions.SD1, versions.SD2),
         print(f"  {what}: {a} → {b}" if a != b else f"  {what}: {a}, as before")
 
 # %% [markdown]
-# Heads of equal width (64 numbers) instead of equal number; another, wider text encoder; and at 768 pixels the
-# network answers with the *velocity* (Salimans & Ho 2022) instead of the noise:
+# Heads of equal width (64 numbers) instead of equal number; another, wider text encoder; and at 768 pixels the network
+# predicts the *velocity* (Salimans & Ho 2022) instead of the noise:
 #
 # $$ v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1-\bar\alpha_t}\,z_0. $$
 #
@@ -517,14 +517,14 @@ for title, old, new in (("1 → 2-base", versions.SD1, versions.SD2),
 # \sin\varphi\,\epsilon$ walks on a circle from picture to noise, and $v$ is the direction in which it walks: its
 # derivative with respect to $\varphi$.
 #
-# > **Predict.** At the very end, $\varphi = 90°$: what is $v$? And what would `eps` tell you there that $z_t$ does
-# > not?
+# > **Predict.** At the very end, $\varphi = 90°$: what is $v$? And what would `eps` tell you there that $z_t$ does not
+# > tell you?
 
 # %%
 alpha_bar = versions.SD1.schedule().alpha_bar
 
 
-def on_the_circle(ax, t):
+def plot_circle(ax, t):
     signal, noise = alpha_bar[t].sqrt().item(), (1 - alpha_bar[t]).sqrt().item()
     turn = torch.linspace(0, torch.pi / 2, 60)
     ax.plot(turn.cos(), turn.sin(), color=plots.GREY, linewidth=1)
@@ -541,10 +541,10 @@ def on_the_circle(ax, t):
     plots.hide_axes(ax)
 
 
-widgets.dial(on_the_circle, {"t": range(0, 1000, 3)}, strip=[{"t": t} for t in (0, 300, 600, 999)], size=(2.2, 2.2),
+widgets.dial(plot_circle, {"t": range(0, 1000, 3)}, strip=[{"t": t} for t in (0, 300, 600, 999)], size=(2.2, 2.2),
              alt="A quarter of a circle from the clean latent, to the right, to the noise, upwards. z_t moves along it "
-                 "as t grows; the velocity is the tangent arrow: at first it points to the noise, at the end away from "
-                 "the clean latent.")
+                 "as t grows; the velocity is the tangent arrow: at first it points towards the noise, at the end away "
+                 "from the clean latent.")
 
 z0, eps = torch.randn(2, 4, 4, 8, 8, generator=seed)
 a = 0.3
@@ -552,12 +552,12 @@ z_t, v = a**0.5 * z0 + (1 - a) ** 0.5 * eps, a**0.5 * eps - (1 - a) ** 0.5 * z0
 print(confirm_equal(a**0.5 * v + (1 - a) ** 0.5 * z_t, VELOCITY.to_eps(v, z_t, a)))
 
 # %% [markdown]
-# At the end $v = -z_0$: the network must say what the *picture* is, while `eps` is $z_t$ itself and says nothing new.
-# At the beginning $v$ is the noise. So the velocity is never trivial, and with $z_t$ it gives `eps` and `z0` by a
-# rotation, without a division that explodes.
+# At the end $v = -z_0$: the network must say what the *picture* is, while `eps` is $z_t$ itself and tells nothing new.
+# At the beginning $v$ is the noise. So predicting the velocity is never trivial, and together with $z_t$ it gives `eps`
+# and `z0` by a rotation, without a division that explodes.
 #
-# The weights do not say which of the two they predict: the same shapes, the same names. It stands in the scheduler's
-# configuration (`prediction_type`). Further down you will read it wrongly, on purpose.
+# The weights do not reveal which of the two they predict: the same shapes, the same names. The scheduler's
+# configuration does (`prediction_type`). Further down you will misread it, on purpose.
 #
 # ## What XL changed
 #
@@ -579,22 +579,22 @@ plots.show(fig, "Depth of the transformers: tiny 1, 1 and 1 in the middle; Stabl
                 "XL: 0, 2, 10 and 10 in the middle, with no fourth level.")
 
 # %% [markdown]
-# XL attends where it is cheap: none at full size, where a 128 × 128 latent would mean 16,384 queries, ten deep at the
-# lowest level. And it is *told* more (Podell et al. 2023): beside the context a vector is added to the time
-# embedding, made of the pooled caption (1,280 numbers) and six sizes: the original's height and width, how much was
-# cropped at the top and at the left, the target's height and width. They too become sinusoids, as `t` does, 256 for
-# each.
+# XL uses attention where it is cheap: none at full size, where a 128 × 128 latent would mean 16,384 queries, and ten
+# blocks deep at the lowest level. And it is *told* more (Podell et al. 2023): in addition to the context, a vector is
+# added to the time embedding. It is made of the pooled caption (1,280 numbers) and six sizes: the original's height and
+# width, how much was cropped at the top and on the left, the target's height and width. The sizes become sinusoids, as
+# `t` does, 256 numbers for each.
 
 # %%
 def sinusoids(values, dim=256):
-    """(N,) -> (N, dim), cosines first: lesson 06's time embedding."""
+    """(N,) -> (N, dim), cosines first: the time embedding of lesson 06."""
     frequency = torch.exp(-torch.log(torch.tensor(10_000.0)) * torch.arange(dim // 2) / (dim // 2))
     angle = values.float()[:, None] * frequency
     return torch.cat([angle.cos(), angle.sin()], dim=1)
 
 
 def added_vector(pooled, sizes):
-    """XL's: pooled caption (B, 1280) and six sizes (B, 6) -> (B, 2816)."""
+    """XL's vector: pooled caption (B, 1280) and six sizes (B, 6) -> (B, 2816)."""
     return torch.cat([pooled, sinusoids(sizes.flatten()).reshape(len(sizes), -1)], dim=1)
 
 
@@ -604,42 +604,42 @@ assert added_vector(pooled, sizes).shape[1] == versions.SDXL.unet.added_dim == 2
 assert versions.SDXL.unet.context_dim == 768 + 1280      # two text encoders, side by side
 
 # %% [markdown]
-# Why tell a network the size of the *original*? Because small originals were scaled up for training, and look soft.
-# Untold, the model learns to make soft pictures now and then. Told, it learns what soft is; and at sampling you ask
-# for a large original.
+# Why tell a network the size of the *original*? Because small originals were enlarged for training, and look soft. An
+# uninformed model learns to make soft pictures now and then. If it is told the size, it learns what makes a picture
+# soft; and when sampling, you ask for a large original.
 #
 # ## Your tiny model in diffusers
 #
-# The way works in the other direction too. The model that this repository trained is saved in the same folder layout,
-# and `diffusers`, which knows nothing of this course, opens it.
+# It works in the other direction too. The model that this repository trained is saved in the same folder layout, and
+# `diffusers`, which knows nothing about this course, opens it.
 
 # %%
 tiny = LatentDiffusion.from_pretrained("tiny", device=DEVICE)
 with tempfile.TemporaryDirectory() as folder:
     tiny.save_pretrained(Path(folder) / "mine")
-    abroad = diffusers.StableDiffusionPipeline.from_pretrained(Path(folder) / "mine").to(DEVICE)
-abroad.set_progress_bar_config(disable=True)
+    in_diffusers = diffusers.StableDiffusionPipeline.from_pretrained(Path(folder) / "mine").to(DEVICE)
+in_diffusers.set_progress_bar_config(disable=True)
 
 captions = ["a large red circle on a white background", "a large blue star above a large yellow square"]
 noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(4)).to(DEVICE)
 here = tiny.generate(captions, noise=noise, steps=25, guidance_scale=4.0)
-there = abroad(captions, latents=noise, num_inference_steps=25, guidance_scale=4.0, output_type="pt").images
+there = in_diffusers(captions, latents=noise, num_inference_steps=25, guidance_scale=4.0, output_type="pt").images
 
 fig, levels = side_by_side(here, there, ["red circle", "blue star,\nyellow square"])
 assert levels < 1
-plots.show(fig, "Two captions, each painted by the tiny model in tinyldm and in diffusers: a red circle, and a blue "
+plots.show(fig, "Two captions, each generated by the tiny model in tinyldm and in diffusers: a red circle, and a blue "
                 "star above two yellow squares. The difference times 255 is black: the same pictures.")
-print(f"opened as {type(abroad).__name__}; no pixel differs by more than {levels:.4f} of 255 grey levels")
+print(f"opened as {type(in_diffusers).__name__}; no pixel differs by more than {levels:.4f} of 255 levels")
 
 # %% [markdown]
-# Even the mistake is the same: one yellow square was asked for, and both paint two. So what runs on `diffusers` (a web
-# interface, say, or a script of your own) can take what you train here.
+# Even the mistake is the same: the caption says one yellow square, and both make two. So whatever runs on `diffusers`
+# (a web interface, say, or a script of your own) can use what you train here.
 #
 # ## Break it on purpose
 #
-# You misread the U-Net's details above. Now the pipeline's. The tiny model predicts the velocity: tell the sampler that
-# it is noise. And separately: a VAE has its own scale, the tiny one's is 0.999. Put Stable Diffusion's 0.18215 in its
-# place, as happens when a configuration is copied.
+# Above, you misread details of the U-Net. Now misread the pipeline's. The tiny model predicts the velocity: tell the
+# sampler that it predicts noise. And, separately: a VAE has its own scale; the tiny one's is 0.999. Replace it by
+# Stable Diffusion's 0.18215, as happens when a configuration is copied.
 #
 # > **Predict.** Which of the two still shows the shapes?
 
@@ -660,46 +660,46 @@ fig = plots.image_grid([*here, *as_noise, *badly_scaled], columns=2, size=1.5,
 plots.show(fig, "Three rows of two pictures. Right: the red circle; the blue star above yellow squares. Velocity read "
                 "as noise: dark, ragged shapes among blotches, the squares one orange band. Another VAE's scale: "
                 "clean outlines, but the colours are far too strong, the red and the blue nearly black, and the "
-                "grounds washed out.")
+                "backgrounds washed out.")
 
 # %% [markdown]
-# Both do, more or less, and both are one entry in a configuration file. The second is the kinder mistake: every latent
-# is too large by one factor, so the pattern is whole, and only what the decoder makes of it is overdone. The first
-# feeds each step a wrong direction: noise stays in the picture.
+# Both do, more or less, and both mistakes are one entry in a configuration file. The second is the milder one: every
+# latent is too large by one factor, so the pattern is intact, and only what the decoder makes of it is overdone. The
+# first gives each step a wrong direction: noise stays in the picture.
 
 # %% [markdown]
 # ## What the article says
 #
 # - *All of Stable Diffusion 1.1 to XL were instantiations of the LDM architecture.* True, and you have just seen it:
-#   one class, four configurations. (Its opening says 1.1 to 2.1; the article disagrees with itself.)
+#   one class, four configurations. (Its opening says 1.1 to 2.1; the article contradicts itself.)
 # - *Conditions enter by cross-attention.* Not only: XL's sizes and pooled caption are added to the time embedding,
-#   and inpainting models get 9 input channels.
-# - *Text is encoded by CLIP ViT-L/14.* In version 1. Version 2 has OpenCLIP ViT-H, XL both ViT-L and OpenCLIP bigG.
+#   and inpainting models have 9 input channels.
+# - *Text is encoded by CLIP ViT-L/14.* In version 1. Version 2 uses OpenCLIP ViT-H, XL both ViT-L and OpenCLIP bigG.
 # - *The U-Net predicts noise.* Version 2 at 768 pixels predicts velocity.
 
 # %% [markdown]
 # ## Three quick questions
 #
-# **1.** `attention_head_dim: 8` stands in Stable Diffusion 1's configuration. How wide is a head in its first level?
+# **1.** Stable Diffusion 1's configuration says `attention_head_dim: 8`. How wide is a head in its first level?
 #
 # <details><summary>Answer</summary>
 #
-# 320 / 8 = 40. In these files the name is misleading: it is the *number* of heads. You saw above what the other
-# reading costs.
+# 320 / 8 = 40. In these files the name is misleading: it is the *number* of heads. You saw above what the other reading
+# costs.
 # </details>
 #
 # **2.** Why does a checkpoint load without complaint into a network with the wrong epsilon?
 #
 # <details><summary>Answer</summary>
 #
-# Epsilon is no weight, so it is not in the file. Names and shapes all fit. Only a comparison of outputs finds it.
+# Epsilon is not a weight, so it is not in the file. Names and shapes all fit. Only a comparison of outputs finds it.
 # </details>
 #
-# **3.** What must a folder hold so that a U-Net's output can be read rightly, beside the U-Net?
+# **3.** Besides the U-Net, what must a folder hold so that the U-Net's output can be interpreted?
 #
 # <details><summary>Answer</summary>
 #
-# The scheduler's configuration: the noise schedule and `prediction_type`. (And the VAE's scale, to decode.)
+# The scheduler's configuration: the noise schedule and `prediction_type`. (And, for decoding, the VAE's scale.)
 # </details>
 
 # %% [markdown]
@@ -714,5 +714,5 @@ plots.show(fig, "Three rows of two pictures. Right: the red circle; the blue sta
 # %% [markdown]
 # ## What next
 #
-# Two libraries agree to a millionth. But is what they paint any *good*? Lesson 15 measures the tiny model: captions
-# read back by a judge, combinations that it never saw, and whether it has merely learnt its pictures by heart.
+# Two libraries agree to a millionth. But are their pictures any *good*? Lesson 15 measures the tiny model: captions
+# read back by a judge, combinations that it never saw, and whether it has merely memorised its pictures.
