@@ -11,7 +11,7 @@
 # - put an interval on a share, and say when two models really differ;
 # - compute a Fréchet distance, and say what it does not see;
 # - tell a model that has learnt from one that copies;
-# - read an ablation table, and not be fooled by it.
+# - read an ablation table without being fooled by it.
 
 # %%
 import tempfile
@@ -42,7 +42,7 @@ judge = Judge.load()         # on the CPU: a small network
 # %% [markdown]
 # ## Where we are
 #
-# At the very end: an image came out. Is it the one that was asked for? Is it as good as real ones? Is it new? Three
+# At the very end: an image came out. Is it what the caption says? Is it as good as real ones? Is it new? Three
 # questions, three numbers, and none of them answers the others.
 
 # %%
@@ -51,13 +51,14 @@ show_model_map("image")
 # %% [markdown]
 # ## A share is not a number, it is a range
 #
-# You draw ten captions and nine come true. Is the model right 90 % of the time? You would not bet on it: with another
-# ten it might have been seven. The honest answer is a range.
+# You generate pictures for ten captions, and nine come true. Is the model right 90 % of the time? You would not bet on
+# it: with another ten it might have been seven. The honest answer is a range.
 #
-# > **Predict.** 9 of 10. Between which bounds does the true share lie, with 95 % confidence? And for 90 of 100?
+# > **Predict.** 9 of 10 are right. Between which bounds does the true share lie, with 95 % confidence? And for 90 of
+# > 100?
 
 # %% [markdown]
-# The range that we use is Wilson's (1927). With $p$ the share that was seen, $n$ (`of`) the number of trials and $z$
+# The range that we use is Wilson's (1927). With $p$ the observed share, $n$ (`of`) the number of trials and $z$
 # = 1.96 for 95 %:
 #
 # $$ \frac{p + \frac{z^2}{2n} \pm z \sqrt{\frac{p(1-p)}{n} + \frac{z^2}{4n^2}}}{1 + \frac{z^2}{n}} $$
@@ -91,8 +92,8 @@ for right, of in ((9, 10), (90, 100), (900, 1000)):
 # need four times as many.
 # </details>
 #
-# The textbook's $p \pm z\sqrt{p(1-p)/n}$ looks simpler. Try both: draw trials of a known share again and again, and
-# count how often the range contains it. 95 % is what was promised.
+# The textbook's $p \pm z\sqrt{p(1-p)/n}$ looks simpler. Test both: simulate trials with a known share many times, and
+# count how often the range contains it. The promise is 95 %.
 
 # %%
 draws = np.random.default_rng(0)
@@ -110,7 +111,7 @@ fig, ax = plt.subplots(figsize=plots.NARROW)
 for (name, values), colour, dash in zip(kept.items(), plots.CYCLE, ("-", "--")):
     ax.plot(100 * truths, 100 * np.array(values), color=colour, linestyle=dash, label=name)
 ax.axhline(95, color=plots.GREY, linewidth=0.8)
-ax.set(xlabel="true share, %", ylabel="ranges that contain it, %", title=f"{n} trials: which range keeps its word?",
+ax.set(xlabel="true share, %", ylabel="ranges that contain it, %", title=f"{n} trials: which range keeps its promise?",
        ylim=(20, 101))
 ax.legend(loc="lower left")
 plots.show(fig, "How often two kinds of 95 % range contain the true share, over that share. Wilson's stays near 95 % "
@@ -119,13 +120,13 @@ plots.show(fig, "How often two kinds of 95 % range contain the true share, over 
 assert min(kept["Wilson"]) > 0.9 > 0.5 > min(kept["textbook"])
 
 # %% [markdown]
-# Just where models get good, near 100 %, the textbook's range lies. (9 of 9 right would be "100 % ± 0".)
+# Precisely where models get good, near 100 %, the textbook's range lies. (For 9 of 9 it says "100 % ± 0".)
 
 # %% [markdown]
 # ## Who reads the pictures?
 #
 # A small network, the *judge*, trained on scenes with known answers (`tinyldm/evaluation/judge.py`). It is not CLIP and
-# not part of the model, so nobody has trained against it. But a judge can err. So judge the judge first: on fresh
+# not part of the model, so nobody has trained against it. But a judge can be wrong. So judge the judge first: on fresh
 # real scenes, where the truth is known.
 
 # %%
@@ -139,17 +140,17 @@ for name, found in of_the_judge.items():
     print(f"{name:<11} {found}")
 
 # %% [markdown]
-# "count" is the number of things; "strict" means that every attribute of a scene was read correctly. Where the judge
-# errs here, it will err on generated pictures too: these shares are the ceiling of every number below.
+# "count" is the number of things; "strict" means that every attribute of a scene was read correctly. Where the judge is
+# wrong here, it will also be wrong on generated pictures: these shares are the ceiling of every number below.
 
 # %% [markdown]
 # ## Do the captions come true?
 #
-# Now the model draws the captions of these fresh scenes. Only what a caption *says* is asked: "a red ring" may be
-# large or small.
+# Now the model generates pictures for the captions of these fresh scenes. We only check what a caption *says*: "a red
+# ring" may be large or small.
 #
-# > **Predict.** Order by how often they will be right: background, colour, shape, size, relation (of two things). And
-# > will two things be harder than one by much?
+# > **Predict.** Rank by how often they will be right: background, colour, shape, size, relation (of two things). And
+# > will two things be much harder than one?
 
 # %%
 pictures = generate(model, world.captions, settings, "captions")           # (N, 3, 64, 64) uint8
@@ -191,19 +192,19 @@ plots.show(fig, "Bars for each kind of statement, for one and for two objects, w
                 + ", ".join(f"{name} {found['strict'].value:.0%}" for name, found in measured.items()) + ".")
 
 # %% [markdown]
-# Compare with your order. The ground, the number of things and their relation are nearly always right; colour, size
-# and shape fail now and then. Two things are harder than one, above all in their colours (some 93 % instead of 99 %):
-# whose is whose must be *bound*. But the lines are long, and all these overlap: this is a lesson's sample. `tinyldm
-# evaluate` asks 1,000 captions.
+# Compare this with your ranking. The background, the number of things and their relation are nearly always right;
+# colour, size and shape fail now and then. Two things are harder than one, above all in their colours: the model must
+# *bind* each colour to its thing. But the lines are long, and many of them overlap: this is a lesson's sample. `tinyldm
+# evaluate` uses 1,000 captions.
 
 # %% [markdown]
 # ## Has it learnt, or only seen?
 #
-# Four pairs of colour and shape were never shown in training, nor was any ring above a triangle. If the model draws
+# Four pairs of colour and shape were never shown in training, nor was any ring above a triangle. If the model generates
 # them as well as others, it does not remember pictures: it composes.
 #
-# > **Predict.** Better, worse or the same as the seen ones? How large must a difference be, with these numbers, to
-# > mean anything?
+# > **Predict.** Will they be better, worse or the same as the seen ones? How large must a difference be, with these
+# > numbers, to mean anything?
 
 # %%
 print("Never in training:", "; ".join(sorted(" ".join(pair) for pair in HELD_OUT_PAIRS)))
@@ -224,12 +225,12 @@ plots.show(fig, "Bars for colour, shape and everything, for seen and held-out co
                 f"Everything right: {said}.")
 
 # %% [markdown]
-# Clearly worse, and above all in colour; yet more than half come true. So the model does compose what it never saw,
-# but far less surely than what it did.
+# Clearly worse, and above all in colour; yet many come true. So the model does compose what it never saw, but far less
+# surely than what it did see.
 #
-# The two ranges of "strict" do not even touch. Where ranges overlap, the bars do not tell; the exact question is
+# Where two ranges do not touch, the models differ. Where they overlap, the bars do not tell; the exact question is
 # whether the range of the *difference* contains 0. Independent errors add like the sides of a right triangle, so take
-# the distances to Wilson's bounds and add them like that (Newcombe 1998, method 10).
+# the distances to Wilson's bounds and add them in that way (Newcombe 1998, method 10).
 
 # %%
 def difference_range(a, b):
@@ -247,8 +248,8 @@ print("These samples show no difference." if low <= 0 <= high else "These sample
 # ## As good as real ones? The Fréchet distance
 #
 # Captions can come true in ugly pictures. A second number compares *sets*: are the generated pictures, as a crowd,
-# where the real ones are? Each picture becomes features (here the judge's 128; the papers' "FID" uses another
-# network's 2,048), each crowd a cloud. Two clouds differ by where they are and by how they are spread.
+# where the real ones are? Each picture becomes a vector of features (here 128 of the judge's; the "FID" of papers uses
+# 2,048 of another network), each set a cloud. Two clouds differ in where they are and in how they are spread.
 #
 # In one dimension, for two normal distributions of mean $\mu$ and standard deviation $\sigma$:
 #
@@ -264,7 +265,7 @@ print("These samples show no difference." if low <= 0 <= high else "These sample
 
 # %%
 def distance(features, others):
-    """The squared Fréchet distance of two clouds (N, D), each taken for a Gaussian."""
+    """The squared Fréchet distance of two clouds (N, D), each treated as a Gaussian."""
     f, g = features.double(), others.double()
     c1, c2 = torch.cov(f.T), torch.cov(g.T)
     roots = torch.linalg.eigvals(c1 @ c2).real.clamp(min=0).sqrt()
@@ -275,7 +276,7 @@ clouds = torch.randn(2, 500, 8, generator=torch.Generator().manual_seed(0)) * to
 print(confirm_equal(distance(*clouds), torch.tensor(frechet_distance(*clouds), dtype=torch.float64), tolerance=1e-6))
 
 # %% [markdown]
-# Now on pictures. First two sets of *real* ones, which ought to be at distance 0.
+# Now on pictures. First we compare two sets of *real* ones, which ought to be at distance 0.
 #
 # > **Predict.** They are not at 0. Does the distance between two sets of real pictures grow or fall with their
 # > number?
@@ -284,11 +285,11 @@ print(confirm_equal(distance(*clouds), torch.tensor(frechet_distance(*clouds), d
 MANY = full_or_fast(2000, 60)
 real, other = (judge.features(to_float(fresh_world(seed, MANY, settings).images)) for seed in (11, 12))
 assert real.shape[1] * (real.shape[1] + 1) // 2 > 8000      # the numbers of one covariance matrix
-unit = real.std(0)                                          # each feature in units of its own spread
+unit = real.std(0)                                          # each feature in units of its standard deviation
 sizes = [n for n in (25, 50, 100, 200, 400, 1000, 2000) if n <= MANY]
 floor = [frechet_distance(real[:n] / unit, other[:n] / unit) for n in sizes]
-drawn = judge.features(to_float(pictures)) / unit
-at_count = frechet_distance(drawn, other[:COUNT] / unit)
+generated = judge.features(to_float(pictures)) / unit
+at_count = frechet_distance(generated, other[:COUNT] / unit)
 floor_at_count = frechet_distance(real[:COUNT] / unit, other[:COUNT] / unit)
 
 fig, ax = plt.subplots(figsize=plots.NARROW)
@@ -305,22 +306,20 @@ assert floor[0] > floor[-1]
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# It falls. A covariance of 128 features has over 8,000 numbers, and few pictures estimate them badly; that error
-# looks like distance. So a Fréchet distance without its number of pictures says nothing, and two papers can only be
-# compared where the numbers agree. Look at it beside its floor: here the generated pictures, at 7.8, lie nearly on it,
-# at 7.5.
+# It falls. A covariance of 128 features has over 8,000 numbers, and few pictures estimate them badly; that error looks
+# like distance. So a Fréchet distance without its number of pictures says nothing, and two papers can only be compared
+# if their numbers of pictures agree. Always compare it with its floor: the square is our model, and the curve at the
+# same number of pictures is the floor.
 # </details>
 
 # %% [markdown]
 # ## New, or copied?
 #
-# A model that returns training pictures would have perfect captions and a Fréchet distance of nearly 0. So look for
+# A model that returned training pictures would have perfect captions and a Fréchet distance of nearly 0. So look for
 # each picture's nearest training picture, and compare with what is usual: the distances of *fresh real* pictures,
-# which cannot be copies. Call a picture a copy if it is nearer than all but 1 % of those. (Here we search the first
-# 4,000 training pictures; `tinyldm evaluate` searches 30,000.) Beside them we put a *cheat*, which returns training
+# which cannot be copies. Call a picture a copy if it is closer than all but 1 % of those. (Here we search the first
+# 4,000 training pictures; `tinyldm evaluate` searches 30,000.) For comparison we add a *cheat*, which returns training
 # pictures with a little noise on them.
-
-# %%
 TRAINING = full_or_fast(4000, 100)
 taught = fresh_world(-FRESH, TRAINING, settings)            # seed 0, so not fresh at all: the first that training saw
 training = taught.images                                    # (N, 3, 64, 64) uint8
@@ -343,7 +342,7 @@ for values, colour, name, style in ((usual, plots.GREY, "fresh real pictures", "
     ax.hist((values / 255).numpy(), bins, color=colour, histtype=style, linewidth=1.6, label=name)
 limit = torch.quantile(usual, 0.01).item() / 255
 ax.axvline(limit, color=plots.BLACK, linestyle="--", linewidth=1)
-ax.text(limit, ax.get_ylim()[1] * 0.9, " nearer: a copy", fontsize=9)
+ax.text(limit, ax.get_ylim()[1] * 0.9, " closer: a copy", fontsize=9)
 ax.set(xlabel="distance to the nearest training picture", ylabel="pictures", title="Copies would be on the left")
 ax.legend(loc="upper right")
 plots.show(fig, "Histograms of the distance to the nearest training picture. The cheat's are all close to 0. "
@@ -354,20 +353,20 @@ assert copies(of_cheat, usual).value == 1
 # %%
 fig = plots.image_grid([*to_float(pictures[:6]), *to_float(training[index[:6]])], columns=6, size=1.4,
                        rows=["generated", "nearest in\ntraining"])
-plots.show(fig, "Six generated pictures and below each the nearest of the training pictures that were searched, for "
-                "the eye to compare: the grounds agree, and some places, but never all the things.")
+plots.show(fig, "Six generated pictures, and below each the nearest of the training pictures that were searched, for "
+                "the eye to compare.")
 
 # %% [markdown]
-# Not one copy: the grounds agree, and some places, but never all the things.
+# Compare them yourself: backgrounds and some places agree, but do all the things?
 #
-# Nearest *in pixels* finds only plain copies: one shifted by three pixels escapes. For photographs people compare
+# Nearest *in pixels* only finds plain copies: a copy shifted by three pixels escapes. For photographs, people compare
 # features instead. (Somepalli et al. 2023 and Carlini et al. 2023 found Stable Diffusion copying; mostly pictures
 # that occurred a hundred times or more in its training set.)
 
 # %% [markdown]
 # ## The ceiling: what the VAE loses
 #
-# No picture of the model can be better than what its decoder can draw. So push *real* pictures through the VAE and
+# No picture of the model can be better than what its decoder can produce. So pass *real* pictures through the VAE and
 # let the judge read them. If stars come back as blobs there, no training of the U-Net will help.
 
 # %%
@@ -386,15 +385,15 @@ for name in ("colour", "shape", "size", "strict"):
 # ## What was each part worth? Ablations
 #
 # To know what a part is worth, leave it out, train again, and change nothing else. Four trainings of the U-Net on a
-# simpler world (one large thing, four colours, three shapes), five models:
+# simpler world (one large thing, four colours, three shapes) give five models:
 #
 # - **as it should be**: velocity, scaled latents, one caption in eight dropped, moving average;
 # - **no scale**: latents as large as the raw ones of Stable Diffusion's VAE, 1 / 0.18215 times too large;
 # - **no caption dropout**: it has never seen the empty caption that guidance subtracts;
 # - **noise, not velocity**: the network predicts $\epsilon$;
-# - **no moving average**: the first one, drawn with its last weights.
+# - **no moving average**: the first model, but sampled with its last weights.
 #
-# > **Predict.** Which hurts most? And which hurts *only with guidance*?
+# > **Predict.** Which omission hurts most? And which hurts *only with guidance*?
 
 # %%
 stored = ablations.read()
@@ -443,24 +442,24 @@ if stored:
 #
 # Predicting the noise: by far without guidance (50 % of the colours instead of 73 %), and most with it, too (74 %
 # instead of 86 %). *Only with guidance*: no caption dropout. At 4 it falls behind, 76 % to 86 %; at 1 it is even
-# *ahead*, 81 % to 73 %, perhaps as no step was spent on the empty caption.
+# *ahead*, 81 % to 73 %, perhaps because no step was spent on the empty caption.
 #
 # Without the scale the colours lose four to six points, too few to be sure; the Fréchet distance shows it better
-# (26 against 18 with guidance). The moving average shows nothing here: the learning rate had fallen to 0, and the
+# (26 against 18 with guidance). The moving average makes no difference here: the learning rate had fallen to 0, and the
 # last weights hardly moved any more.
 # </details>
 
 # %% [markdown]
-# Read such a table with three doubts. One seed is one story: the same training with another seed moves by some points
-# too. Short trainings favour what learns *fast*. And what hurts here, on flat shapes at 64 pixels, need not hurt on
-# photographs at 512.
+# Read such a table with three doubts. One seed is one story: the same training with another seed also moves by a few
+# points. Short trainings favour what is learnt *fast*. And what hurts here, on flat shapes at 64 pixels, need not hurt
+# on photographs at 512.
 
 # %% [markdown]
 # ## One of them again, before your eyes
 #
-# Trust nothing that you cannot repeat. So: velocity against noise, here, shorter still. Our expectation, written down
-# *before* running it: after so few steps the model that predicts velocity gets the **background** right more often
-# than the one that predicts noise.
+# Trust nothing that you cannot repeat. So: velocity against noise, here, with even fewer steps. Our expectation,
+# written down *before* running it: after so few steps, the model that predicts velocity gets the **background** right
+# more often than the one that predicts noise.
 #
 # > **Predict.** Why the background, and why should velocity be ahead early? (Think of the first steps of sampling,
 # > where $z_t$ is nearly all noise and $\hat z_0 = (z_t - \sqrt{1-\bar\alpha_t}\,\hat\epsilon)/\sqrt{\bar\alpha_t}$.)
@@ -478,7 +477,7 @@ with tempfile.TemporaryDirectory() as folder:
 fig = plots.image_grid([image for _, images in again.values() for image in to_float(images[:6])], columns=6, size=1.3,
                        rows=["velocity", "noise"])
 backgrounds = {name: found["shares"]["background"] for name, (found, _) in again.items()}
-plots.show(fig, "Two rows of pictures after a short training, of the model that predicts velocity and of the one that "
+plots.show(fig, "Two rows of pictures after a short training, by the model that predicts velocity and by the one that "
                 "predicts noise. Background right: "
                 + ", ".join(f"{name} {found['share']:.0%}" for name, found in backgrounds.items()) + ".")
 
@@ -499,14 +498,14 @@ assert 14 < model.schedule.alpha_bar[-1].item() ** -0.5 < 15.5             # wha
 #
 # The background is the largest, coarsest thing in a picture, and it is decided in the first steps. There
 # $\sqrt{\bar\alpha_t}$ is 0.07: to get $\hat z_0$ from $\hat\epsilon$, any error is divided by it, and grows
-# fifteenfold. $\hat z_0$ from a velocity divides by nothing (lesson 03).
+# fifteenfold. To get $\hat z_0$ from a velocity, nothing is divided (lesson 03).
 # </details>
 
 # %% [markdown]
 # ## Break it on purpose
 #
-# Each number can be perfect while the model is useless. Shuffle the pictures: everyone's picture goes to someone
-# else's caption.
+# Each number can be perfect while the model is useless. Shuffle the pictures: every caption gets another caption's
+# picture.
 #
 # > **Predict.** What happens to the Fréchet distance? To the captions that come true? To the copies?
 
@@ -516,7 +515,7 @@ shuffled = pictures[order]
 rows = {
     "honest": (shares(verdicts)["strict"], at_count, copies(near, usual)),
     "shuffled": (shares(judged(judge, shuffled, world))["strict"],
-                 frechet_distance(drawn[order], other[:COUNT] / unit), copies(near[order], usual)),
+                 frechet_distance(generated[order], other[:COUNT] / unit), copies(near[order], usual)),
     "cheat": (shares(judged(judge, cheat, seen))["strict"],
               frechet_distance(judge.features(to_float(cheat)) / unit, other[:COUNT] / unit), copies(of_cheat, usual)),
 }
@@ -527,17 +526,17 @@ assert abs(rows["honest"][1] - rows["shuffled"][1]) < 1e-3
 
 # %% [markdown]
 # The shuffled model has the same Fréchet distance and no more copies: a set has no order, so neither number can know
-# who asked for what. Only the captions tell. The cheat, asked for captions that it has seen, has them all right and a
-# Fréchet distance not far above the floor; it looks excellent until copies are counted. Whoever reports one number
-# reports what that number sees.
+# which caption a picture was for. Only the captions tell. The cheat, asked for captions that it has seen, has nearly
+# all of them right and a Fréchet distance not far above the floor; it looks excellent until copies are counted. If you
+# report a single number, you only report what that number sees.
 
 # %% [markdown]
 # ## What the article says
 #
-# - *How good is it?* The article gives no measure at all. This lesson is what is missing.
-# - *From version 1.3 on, a tenth of the captions was dropped, to improve guidance.* You can see for what: compare "no
+# - *How good is it?* The article gives no measure at all. This lesson fills the gap.
+# - *From version 1.3 on, a tenth of the captions was dropped, to improve guidance.* You can see why: compare "no
 #   caption dropout" at guidance 1 and 4 in the stored ablations.
-# - *The scale brings the latents to about unit variance.* "No scale" is that sentence, left out.
+# - *The scale brings the latents to about unit variance.* "No scale" leaves it out.
 # - *The model predicts the noise.* It can; "noise, not velocity" is the other convention.
 
 # %% [markdown]
@@ -547,24 +546,25 @@ assert abs(rows["honest"][1] - rows["shuffled"][1]) < 1e-3
 #
 # <details><summary>Answer</summary>
 #
-# Unknown. The ranges are 69 to 85 % and 76 to 90 %; that of the difference is from -5 to +17 points. Ask 1,000 each.
+# Unknown. The ranges are 69 to 85 % and 76 to 90 %; that of the difference is from -5 to +17 points. Test each with
+# 1,000 captions.
 # </details>
 #
 # **2.** A paper reports a Fréchet distance of 12.6 from 10,000 pictures, yours is 14.1 from 2,000. Who wins?
 #
 # <details><summary>Answer</summary>
 #
-# Nobody can say: with fewer pictures the floor is higher. Measure both at the same number, in the same features.
+# Nobody can say: with fewer pictures the floor is higher. Measure both with the same number of pictures and the same
+# features.
 # </details>
 
 # %% [markdown]
-# **3.** Your model's pictures are all nearer to training pictures than fresh real ones are, but none is a pixel copy.
+# **3.** Your model's pictures are all closer to training pictures than fresh real ones are, but none is a pixel copy.
 # Is that bad?
 #
 # <details><summary>Answer</summary>
 #
-# Not by itself: a smooth, average picture is near to everything. Look at pairs, and try features instead of pixels.
-# </details>
+# Not by itself: a smooth, average picture is close to everything. Look at pairs, and try features instead of pixels.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -576,7 +576,7 @@ print(f"B minus A: {100 * low:+.0f} to {100 * high:+.0f} points")
 # %% [markdown]
 # ## Exercises
 #
-# `../exercises/15_is_it_any_good.ipynb`: caption accuracy, intervals and the Fréchet distance, each checked at once.
+# `../exercises/15_is_it_any_good.ipynb`: caption accuracy, intervals and the Fréchet distance; each is checked at once.
 #
 # To try here: measure with guidance 1 and with 8 (`replace(settings, guidance_scale=8.0)`). Do more captions come
 # true? What happens to the Fréchet distance, and why?
