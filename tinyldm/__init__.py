@@ -1,6 +1,6 @@
 """tinyldm: latent diffusion models, small enough to read in an evening.
 
-Reading order is import order: seeds → resblock → vae → spatial_transformer → unet → conditioning →
+Reading order is import order: shapes → seeds → resblock → vae → spatial_transformer → unet → conditioning →
 forward_diffusion → reverse_diffusion → versions →
 latent_diffusion.
 

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinyldm.resblock import timestep_embedding
+from tinyldm.shapes import require_captions, require_labels
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModel
@@ -47,8 +48,7 @@ def tokenize(tokenizer: "CLIPTokenizer", captions: list[str], length: int) -> Te
     No padding mask is made: Stable Diffusion was trained with the vectors of the padding in view.
     Warns: with the words that were cut off, for a caption of more than `length` - 2 pieces.
     """
-    if not isinstance(captions, (list, tuple)) or not captions or not all(isinstance(c, str) for c in captions):
-        raise ValueError(f"captions is {captions!r:.80}; expected a list of strings, at least one")
+    require_captions(captions)
     for caption in captions:
         pieces = tokenizer(caption, add_special_tokens=False, verbose=False)["input_ids"]
         if len(pieces) > length - 2:
@@ -179,9 +179,7 @@ class ClassEncoder(nn.Module):
 
     def forward(self, label: Tensor) -> Tensor:
         """label (B,) int64 in 0 … classes - 1 -> context (B, 1, D)."""
-        classes = self.table.num_embeddings - 1
-        if label.dim() != 1 or label.is_floating_point() or ((label < 0) | (label >= classes)).any():
-            raise ValueError(f"labels {label.tolist()!r:.60}; expected shape (B,), whole numbers 0 … {classes - 1}")
+        require_labels(label, classes=self.table.num_embeddings - 1)
         return self.table(label)[:, None]  # (B, D) -> (B, 1, D)
 
     def null(self) -> Tensor:

@@ -28,8 +28,9 @@ from tinyldm.formats.files import write_json, write_safetensors
 from tinyldm.forward_diffusion import NoiseSchedule
 from tinyldm.reverse_diffusion import Callback, Model, ddim, guided, timesteps, trailing
 from tinyldm.seeds import Generators, children, per_picture, randn
+from tinyldm.shapes import require_multiples
 from tinyldm.unet import UNet
-from tinyldm.vae import VAE, nearest_size, to_signed, to_unit
+from tinyldm.vae import VAE, to_signed, to_unit
 
 WEIGHTS = Path(__file__).parent / "weights"  # what the package ships
 IMAGE_ENCODER = "tinyldm_image_encoder"  # a folder that diffusers does not know and ignores
@@ -227,8 +228,7 @@ class LatentDiffusion:
         """Noise pictures part of the way and bring them back under a caption.  Meng et al. 2022 (SDEdit).
 
         Args:
-            images: (B, 3, H, W) in [0, 1]; H and W multiples of both networks' factors together: 64 in Stable
-                Diffusion 1, 16 in tiny.
+            images: (B, 3, H, W) in [0, 1]; H and W multiples of the VAE's factor, 8.
             strength: share of the `steps` that is walked back, above 0; 1 keeps almost nothing of the images.
             others: as `generate`.
         """
@@ -388,12 +388,7 @@ class LatentDiffusion:
     def _noise(self, batch: int, size: tuple[int, int], generator: Generators, given: Tensor | None) -> Tensor:
         """Noise (B, 4, h, w) for images of this size: the caller's, if it fits, or freshly drawn."""
         factor = self.vae.config.factor
-        unit = factor * self.unet.config.factor
-        if any(side % unit or side < unit for side in size):
-            raise ValueError(
-                f"an image of {size[0]}×{size[1]} pixels does not fit; height and width must be "
-                f"multiples of {unit}, such as {nearest_size(size, unit)}"
-            )
+        require_multiples(size, factor, "the image's size")
         shape = (batch, self.vae.config.latent_channels, size[0] // factor, size[1] // factor)
         if given is None:
             return randn(shape, generator, self.device)
@@ -431,18 +426,14 @@ class LatentDiffusion:
 
         Those that shall become latents come with their captions, as many, and in a size that the U-Net can halve.
         """
-        factor = 1 if captions is None else self.vae.config.factor * self.unet.config.factor
+        factor = 1 if captions is None else self.vae.config.factor
         if images.dim() != 4 or images.shape[1] != 3 or not images.numel() or not images.is_floating_point():
             raise ValueError(
                 f"images are {images.dtype} of shape {tuple(images.shape)}; expected floats of shape (B, 3, H, W)"
             )
         if captions is not None and not isinstance(captions, str) and len(captions) != len(images):
             raise ValueError(f"{len(images)} images, {len(captions)} captions; expected as many")
-        if any(side % factor for side in images.shape[2:]):
-            raise ValueError(
-                f"images of {images.shape[2]}×{images.shape[3]} pixels do not fit; height and width "
-                f"must be multiples of {factor}, such as {nearest_size(images.shape[2:], factor)}"
-            )
+        require_multiples(images.shape[2:], factor, "the images' size")
         if not (images.min() >= 0 and images.max() <= 1):  # written so that NaN fails too
             raise ValueError(f"images run from {images.min():.3g} to {images.max():.3g}; expected 0 … 1")
         return images.to(self.device, torch.float32)

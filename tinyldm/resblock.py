@@ -25,6 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tinyldm.shapes import require_embeddable, require_t_emb
+
 
 def timestep_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
     """Write each timestep as `dim / 2` cosines followed by `dim / 2` sines of falling frequency.
@@ -41,10 +43,7 @@ def timestep_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Ten
     Raises:
         ValueError: `t` is not one-dimensional, or `dim` is odd.
     """
-    if t.dim() != 1:
-        raise ValueError(f"t has shape {tuple(t.shape)}; expected (B,), one timestep an image")
-    if dim % 2:
-        raise ValueError(f"dim is {dim}; expected an even number: half cosines, half sines")
+    require_embeddable(t, dim)
     half = dim // 2
     # Always float32: in bfloat16, t = 998 and t = 999 would share an embedding.
     exponent = torch.arange(half, dtype=torch.float32, device=t.device) / half
@@ -104,11 +103,9 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, t_emb: Tensor | None = None) -> Tensor:
         """x (B, C_in, H, W), t_emb (B, D_t) or None -> (B, C_out, H, W)."""
-        width = None if t_emb is None else t_emb.shape[-1]
-        if width != self.t_emb_dim:
-            raise ValueError(f"t_emb has width {width}; this block was built for t_emb_dim = {self.t_emb_dim}")
+        require_t_emb(t_emb, self.t_emb_dim)
         h = self.conv1(F.silu(self.norm1(x)))  # (B, C_in, H, W) -> (B, C_out, H, W)
-        if self.time_proj is not None:
+        if self.time_proj is not None and t_emb is not None:
             # One number for each channel, broadcast over all pixels; added here and nowhere else.
             h = h + self.time_proj(F.silu(t_emb))[:, :, None, None]
         h = self.conv2(self.dropout(F.silu(self.norm2(h))))  # (B, C_out, H, W)
@@ -116,7 +113,7 @@ class ResBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halve height and width with a 3×3 convolution of stride 2: (B, C, H, W) -> (B, C, H/2, W/2).
+    """Halve height and width with a 3×3 convolution of stride 2: (B, C, H, W) -> (B, C, H/2, W/2), rounded up.
 
     The padding is one pixel on every side. (The VAE pads only right and bottom: `vae.AsymmetricDownsample`.)
     """
@@ -132,33 +129,14 @@ class Downsample(nn.Module):
 class Upsample(nn.Module):
     """Double height and width: repeat each pixel 2×2, then smooth with a 3×3 convolution.
 
-    Shapes: (B, C, H, W) -> (B, C, 2H, 2W). A transposed convolution would leave a checkerboard.
+    Shapes: (B, C, H, W) -> (B, C, 2H, 2W), or of another `size`: where an odd side was halved, up is not twice down.
+    A transposed convolution would leave a checkerboard.
     """
 
     def __init__(self, channels: int):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-
-
-def require_groups(channels: int, groups: int) -> None:
-    """Raise ValueError unless GroupNorm can split `channels` into `groups` equal parts."""
-    if groups < 1 or channels % groups:
-        raise ValueError(
-            f"{channels} channels do not divide into {groups} GroupNorm groups; "
-            f"choose channels that are a multiple of {groups}, or fewer groups"
-        )
-
-
-def require_match(x: Tensor, name: str, weight: Tensor, network: str) -> None:
-    """Raise ValueError unless `x` has the device and the dtype of a network's weights."""
-    kind = weight.device.type
-    # Under autocast dtypes may differ. (The meta device, of shapes without numbers, has no autocast.)
-    autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-    if x.device != weight.device or not (autocast or x.dtype == weight.dtype):
-        raise ValueError(
-            f"{name} is {x.dtype} on {x.device}, the {network} is {weight.dtype} on {weight.device}; "
-            "convert one with .to()"
-        )
+    def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        height, width = (2 * side for side in x.shape[2:]) if size is None else size
+        return self.conv(F.interpolate(x, (height, width), mode="nearest"))

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
+from tinyldm.shapes import require_generators
+
 Generators = Generator | Sequence[Generator] | None  # one for a batch; one per picture; PyTorch's global one
 
 
@@ -43,13 +45,7 @@ def per_picture(generator: Generators, count: int) -> list[Generator] | None:
         return None
     if isinstance(generator, Generator):
         return children(generator, count)
-    if not isinstance(generator, Sequence) or not all(isinstance(one, Generator) for one in generator):
-        raise TypeError(
-            f"generator is {generator!r:.60}; expected a torch.Generator, such as torch.Generator().manual_seed(7), "
-            "or a list with one for each picture"
-        )
-    if len(generator) != count:
-        raise ValueError(f"{len(generator)} generators for {count} pictures; expected one each, or one for all")
+    require_generators(generator, count)
     return list(generator)
 
 

@@ -21,12 +21,15 @@ Source: Vaswani et al. 2017, eq. 1; Rombach et al. 2022, § 3.3; Shazeer 2020 (G
 `ldm/modules/attention.py`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from tinyldm.shapes import require_context_width, require_heads
 
 
 class Attention(nn.Module):
@@ -40,8 +43,7 @@ class Attention(nn.Module):
 
     def __init__(self, query_dim: int, context_dim: int, heads: int):
         super().__init__()
-        if heads < 1 or query_dim % heads:
-            raise ValueError(f"a width of {query_dim} does not divide into {heads} heads")
+        require_heads(query_dim, heads)
         self.heads, self.context_dim = heads, context_dim
         self.upcast = False  # set by the U-Net of Stable Diffusion 2.1 at 768 pixels, whose q·k exceed float16's 65,504
         self.to_q = nn.Linear(query_dim, query_dim, bias=False)
@@ -51,30 +53,26 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """x (B, N, C), context (B, L, D) or None for self-attention -> (B, N, C)."""
-        context = self._context_or_self(x, context)
+        context = self.context_or_self(x, context)
         q, k, v = self.to_q(x), self.to_k(context), self.to_v(context)  # (B, N, C), (B, L, C), (B, L, C)
-        q, k, v = (self._split(y.float() if self.upcast else y) for y in (q, k, v))  # -> (B, heads, N or L, d)
+        q, k, v = (self.split_heads(y.float() if self.upcast else y) for y in (q, k, v))  # -> (B, heads, N or L, d)
         mixed = F.scaled_dot_product_attention(q, k, v)  # softmax(q kᵀ / √d) v: (B, heads, N, d)
         mixed = mixed.to(x.dtype) if self.upcast else mixed
         return self.to_out(mixed.transpose(1, 2).flatten(2))  # -> (B, N, C)
 
     def probabilities(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """softmax(q kᵀ / √d): how much each query listens to each key. (B, heads, N, L), rows sum to 1."""
-        q, k = self._split(self.to_q(x)), self._split(self.to_k(self._context_or_self(x, context)))
+        q, k = self.split_heads(self.to_q(x)), self.split_heads(self.to_k(self.context_or_self(x, context)))
         return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
 
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, N, C) -> (B, heads, N, d)
+    def split_heads(self, x: Tensor) -> Tensor:
+        """Give each head its own part of every vector: (B, N, C) -> (B, heads, N, d)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def _context_or_self(self, x: Tensor, context: Tensor | None) -> Tensor:
+    def context_or_self(self, x: Tensor, context: Tensor | None) -> Tensor:
         """The context, or x itself: with no context, cross-attention defaults to self-attention."""
         context = x if context is None else context
-        if context.shape[-1] != self.context_dim:
-            raise ValueError(
-                f"the context is {context.shape[-1]} wide, this attention reads {self.context_dim}; "
-                "without a context the pixels themselves are read, which needs equal widths "
-                "(Stable Diffusion's 'no text' is the encoding of the empty caption)"
-            )
+        require_context_width(context, self.context_dim)
         return context
 
 
@@ -151,8 +149,8 @@ def capture_attention(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
     """
     maps: dict[str, list[Tensor]] = {}
 
-    def recorder(name: str):
-        def record(module, inputs, named_inputs, _output):
+    def recorder(name: str) -> Callable[..., None]:
+        def record(module: Attention, inputs: tuple[Any, ...], named_inputs: dict[str, Any], _output: Tensor) -> None:
             with torch.no_grad():
                 maps.setdefault(name, []).append(module.probabilities(*inputs, **named_inputs).cpu())
 

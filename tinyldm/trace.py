@@ -59,7 +59,7 @@ SYMBOLS: dict[types.CodeType, tuple[str, ...]] = {
     _code(LatentDiffusion._noise): ("z_T",),
     _code(reverse_diffusion.timesteps): ("timesteps",),
     _code(timestep_embedding): ("sinusoids",),
-    _code(Attention._split): ("q", "k", "v"),
+    _code(Attention.split_heads): ("q", "k", "v"),
     _inside(guided, "guided_model"): ("prediction",),
     _code(reverse_diffusion._z0_and_eps): ("z0_hat", "eps_hat"),
     _code(reverse_diffusion._call_back): ("z_next",),

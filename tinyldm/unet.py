@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinyldm.resblock import Downsample, ResBlock, TimeMLP, Upsample, require_groups, require_match, timestep_embedding
+from tinyldm.resblock import Downsample, ResBlock, TimeMLP, Upsample, timestep_embedding
+from tinyldm.shapes import require_conditions, require_even, require_feature_map, require_levels, require_one_per_level
 from tinyldm.spatial_transformer import Attention, SpatialTransformer
-from tinyldm.vae import nearest_size
 
 
 @dataclass(frozen=True)
@@ -43,27 +43,10 @@ class UNetConfig:
     added_dim: int | None = None  # XL: width of the vector added to the time embedding
     upcast_attention: bool = False  # 2.1 at 768: in float16, attention is still float32
 
-    def __post_init__(self):
-        if not self.channels or self.blocks_per_level < 1:
-            raise ValueError(
-                f"channels is {self.channels}, blocks_per_level {self.blocks_per_level}; "
-                "expected at least 1 level and 1 block"
-            )
-        for name in ("transformer_depth", "heads"):
-            if len(getattr(self, name)) != len(self.channels):
-                raise ValueError(
-                    f"{name} has {len(getattr(self, name))} entries, channels has "
-                    f"{len(self.channels)}; expected one a level"
-                )
-        for width in self.channels:
-            require_groups(width, self.groups)
-        if self.channels[0] % 2:
-            raise ValueError(f"channels[0] is {self.channels[0]}; it is also the number of sinusoids: make it even")
-
-    @property
-    def factor(self) -> int:
-        """A latent's height and width must be multiples of this: they are halved at all levels but the last."""
-        return 2 ** (len(self.channels) - 1)
+    def __post_init__(self) -> None:
+        require_levels(self.channels, self.blocks_per_level, self.groups)
+        require_one_per_level(self.channels, transformer_depth=self.transformer_depth, heads=self.heads)
+        require_even("channels[0]", self.channels[0], "it is also the number of sinusoids")
 
 
 class DownLevel(nn.Module):
@@ -76,7 +59,7 @@ class DownLevel(nn.Module):
         self.resblocks = nn.ModuleList(
             ResBlock(w, width, t_emb_dim, config.groups, dropout=config.dropout) for w in widths_in
         )
-        self.transformers = _transformers(config, i, len(widths_in))
+        self.transformers = transformers_of(config, i, len(widths_in))
         self.downsample = None if i == len(config.channels) - 1 else Downsample(width)
 
     def forward(self, x: Tensor, t_emb: Tensor, context: Tensor | None) -> tuple[Tensor, list[Tensor]]:
@@ -126,7 +109,7 @@ class UpLevel(nn.Module):
             ResBlock(w + skip, width, t_emb_dim, config.groups, dropout=config.dropout)
             for w, skip in zip(widths_in, skip_widths)
         )
-        self.transformers = _transformers(config, i, len(widths_in))
+        self.transformers = transformers_of(config, i, len(widths_in))
         self.upsample = None if i == 0 else Upsample(width)
 
     def forward(self, x: Tensor, skips: list[Tensor], t_emb: Tensor, context: Tensor | None) -> Tensor:
@@ -135,10 +118,13 @@ class UpLevel(nn.Module):
             x = resblock(torch.cat([x, skips.pop()], dim=1), t_emb)  # (B, C + C_skip, H, W) -> (B, C, H, W)
             if self.transformers:
                 x = self.transformers[i](x, context)
-        return x if self.upsample is None else self.upsample(x)  # -> (B, C, 2H, 2W)
+        if self.upsample is not None:
+            x = self.upsample(x, skips[-1].shape[2:])  # to the size of the next skip: (B, C, 2H, 2W), or one less
+        return x
 
 
-def _transformers(config: UNetConfig, i: int, number: int) -> nn.ModuleList:
+def transformers_of(config: UNetConfig, i: int, number: int) -> nn.ModuleList:
+    """The SpatialTransformers of level i, one for each of its ResBlocks; none where its depth is 0."""
     depth = config.transformer_depth[i]
     return nn.ModuleList(
         SpatialTransformer(config.channels[i], config.context_dim, config.heads[i], config.groups, depth)
@@ -172,7 +158,7 @@ class UNet(nn.Module):
         """Predict the noise (or the velocity) in a latent.
 
         Args:
-            z_t: (B, in_channels, h, w) noisy latent; h and w multiples of `config.factor`.
+            z_t: (B, in_channels, h, w) noisy latent.
             t: (B,) or a single timestep, int64 or float, 0 … T-1: how noisy z_t is.
             context: (B, L, context_dim), what the picture should show; None turns cross-attention into
                 self-attention, where the widths allow it.
@@ -183,8 +169,10 @@ class UNet(nn.Module):
             ValueError: a shape, dtype or device that does not fit.
         """
         t = t.expand(len(z_t)) if t.dim() == 0 else t
-        self._check(z_t, t, context, added)
-        t_emb = self.time_mlp(timestep_embedding(t, self.config.channels[0]).to(z_t.dtype))  # (B,) -> (B, D_t)
+        config, weight = self.config, self.conv_in.weight
+        require_feature_map(z_t, "z_t", config.in_channels, 1, weight, "U-Net")
+        require_conditions(z_t, t, context, added, (config.context_dim, config.added_dim), weight)
+        t_emb = self.time_mlp(timestep_embedding(t, config.channels[0]).to(z_t.dtype))  # (B,) -> (B, D_t)
         if self.added_mlp is not None:
             t_emb = t_emb + self.added_mlp(added)
         x = self.conv_in(z_t)  # (B, 4, h, w) -> (B, C_0, h, w)
@@ -196,33 +184,3 @@ class UNet(nn.Module):
         for level in self.up:
             x = level(x, skips, t_emb, context)
         return self.conv_out(F.silu(self.norm_out(x)))  # (B, C_0, h, w) -> (B, 4, h, w)
-
-    def _check(self, z_t: Tensor, t: Tensor, context: Tensor | None, added: Tensor | None) -> None:
-        config, weight = self.config, self.conv_in.weight
-        if z_t.dim() != 4 or z_t.shape[1] != config.in_channels:
-            raise ValueError(f"z_t has shape {tuple(z_t.shape)}; expected (B, {config.in_channels}, height, width)")
-        if any(side % config.factor or side < config.factor for side in z_t.shape[2:]):
-            raise ValueError(
-                f"z_t is {z_t.shape[2]}×{z_t.shape[3]}; height and width must be multiples of "
-                f"{config.factor}, such as {nearest_size(z_t.shape[2:], config.factor)}"
-            )
-        if t.shape != z_t.shape[:1] or t.device != weight.device:
-            raise ValueError(
-                f"t has shape {tuple(t.shape)} on {t.device}; expected ({len(z_t)},) on {weight.device}, "
-                "one timestep an image of z_t"
-            )
-        if context is not None and (context.dim() != 3 or context.shape[2] != config.context_dim):
-            raise ValueError(f"context has shape {tuple(context.shape)}; expected (B, L, {config.context_dim})")
-        if (config.added_dim is None) != (added is None):
-            raise ValueError(
-                f"added is {'missing' if added is None else 'given'}, but this U-Net's added_dim is "
-                f"{config.added_dim}: give `added` exactly where the configuration names its width"
-            )
-        if added is not None and added.shape != (len(z_t), config.added_dim):
-            raise ValueError(f"added has shape {tuple(added.shape)}; expected ({len(z_t)}, {config.added_dim})")
-        for name, given in (("z_t", z_t), ("context", context), ("added", added)):
-            if given is None:
-                continue
-            if len(given) != len(z_t):
-                raise ValueError(f"{name} has a batch of {len(given)}, z_t one of {len(z_t)}")
-            require_match(given, name, weight, "U-Net")

@@ -19,15 +19,15 @@ Where the article and the reference code differ, the code wins:
 Source: Kingma & Welling 2014; Rombach et al. 2022, § 3.1; CompVis `ldm/modules/diffusionmodules/model.py`.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinyldm.resblock import ResBlock, Upsample, require_groups, require_match
+from tinyldm.resblock import ResBlock, Upsample
 from tinyldm.seeds import Generators, randn
+from tinyldm.shapes import require_feature_map, require_levels, require_positive
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,9 @@ class VAEConfig:
     scale: float = 0.18215  # z0 = scale · E(image), about 1 / std of the raw latents
     force_upcast: bool = False  # XL: overflows in float16, so it then stays in float32
 
-    def __post_init__(self):
-        if not self.channels or self.blocks_per_level < 1:
-            raise ValueError(
-                f"channels is {self.channels}, blocks_per_level {self.blocks_per_level}; "
-                "expected at least 1 level and 1 block"
-            )
-        if not 0 < self.scale < math.inf:
-            raise ValueError(f"scale is {self.scale}; expected a number above 0")
-        for width in self.channels:
-            require_groups(width, self.groups)
+    def __post_init__(self) -> None:
+        require_levels(self.channels, self.blocks_per_level, self.groups)
+        require_positive("scale", self.scale)
 
     @property
     def factor(self) -> int:
@@ -250,7 +243,8 @@ class VAE(nn.Module):
         Raises:
             ValueError: another shape, dtype or device.
         """
-        self._check(image, "image", self.config.image_channels, self.config.factor)
+        weight = self.quant_conv.weight
+        require_feature_map(image, "image", self.config.image_channels, self.config.factor, weight, "VAE")
         return DiagonalGaussian(self.quant_conv(self.encoder(image)))
 
     def encode(self, image: Tensor, generator: Generators = None) -> Tensor:
@@ -268,7 +262,7 @@ class VAE(nn.Module):
 
         It is not clipped here, because a clipped pixel has no gradient; `to_unit` clips.
         """
-        self._check(z0, "z0", self.config.latent_channels, 1)
+        require_feature_map(z0, "z0", self.config.latent_channels, 1, self.quant_conv.weight, "VAE")
         return self.decoder(self.post_quant_conv(z0 / self.config.scale))
 
     @torch.no_grad()
@@ -281,18 +275,3 @@ class VAE(nn.Module):
         latent = self.posterior(image).sample(generator)
         self.config = replace(self.config, scale=1.0 / latent.std().item())
         return self.config.scale
-
-    def _check(self, x: Tensor, name: str, channels: int, factor: int) -> None:
-        if x.dim() != 4 or x.shape[1] != channels:
-            raise ValueError(f"{name} has shape {tuple(x.shape)}; expected (B, {channels}, height, width)")
-        if any(side % factor or side < factor for side in x.shape[2:]):
-            raise ValueError(
-                f"{name} is {x.shape[2]}×{x.shape[3]} pixels; height and width must be "
-                f"multiples of {factor}, such as {nearest_size(x.shape[2:], factor)}"
-            )
-        require_match(x, name, self.quant_conv.weight, "VAE")
-
-
-def nearest_size(size: tuple[int, ...], factor: int) -> str:
-    """The nearest height×width that divides by `factor`, written for an error message."""
-    return "×".join(str(max(round(side / factor), 1) * factor) for side in size)

@@ -465,7 +465,7 @@ def test_a_gpu_that_is_not_there(capsys):
     [
         (["--steps", 5000], "5000 steps; expected 1 … 1000"),
         (["--size", "65x64"], "such as 64×64"),
-        (["--size", "8x64"], "multiples of 16"),
+        (["--size", "12x64"], "multiples of 8"),
         (["--variant", "fp16"], "fp16"),
     ],
 )

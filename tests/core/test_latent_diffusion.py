@@ -116,7 +116,7 @@ def test_image_context_is_read_after_the_captions_own_vectors(small_model, image
     assert seen[0][:, :12].equal(small_model.encode_text(TWO)) and seen[0][:, 12:].equal(context)
 
 
-@pytest.mark.parametrize("size", [(32, 64), (48, 16)])
+@pytest.mark.parametrize("size", [(32, 64), (48, 16), (40, 24)])
 def test_other_sizes(small_model, size):
     assert are_images(small_model.generate(TWO, steps=2, size=size), 2, *size)
 

@@ -129,6 +129,13 @@ def test_a_portrait(sd1):
     generate_both(model, pipe, 4, captions=CAPTIONS[:1], start=noise(1, 40, 24))
 
 
+@pytest.mark.parametrize("height, width", [(36, 28), (9, 7), (1, 3)])
+def test_sizes_that_are_odd_on_the_way_down(sd1, height, width):
+    """288×224 pixels are 36×28 numbers, then 18×14, 9×7 and 5×4: up again, 5 does not become 10."""
+    model, pipe = sd1
+    generate_both(model, pipe, 3, captions=CAPTIONS[:1], start=noise(1, height, width))
+
+
 SAMPLERS = {
     "ddpm": (ddpm, diffusers.DDPMScheduler, dict(clip_sample=False)),
     "euler": (euler, diffusers.EulerDiscreteScheduler, {}),
@@ -319,11 +326,11 @@ def test_half_precision(name, dtype, tmp_path):
 
 
 def test_sizes_that_do_not_fit_name_the_nearest(sd1, photograph):
-    with pytest.raises(ValueError, match="multiples of 64, such as 512×512"):
+    with pytest.raises(ValueError, match="multiples of 8, such as 496×520"):
         sd1[0].generate(CAPTIONS, size=(500, 520))
-    with pytest.raises(ValueError, match="multiples of 64, such as 128×192"):
+    with pytest.raises(ValueError, match="multiples of 8, such as 96×192"):
         sd1[0].img2img(photograph[..., :100, :190], CAPTIONS[:1])
-    with pytest.raises(ValueError, match="multiples of 64, such as 128×192"):
+    with pytest.raises(ValueError, match="multiples of 8, such as 96×192"):
         sd1[0].inpaint(photograph[..., :100, :190], hole(photograph[..., :100, :190]), CAPTIONS[:1])
 
 
