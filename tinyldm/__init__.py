@@ -53,6 +53,7 @@ __all__ = [
 ]
 
 _READING_ORDER = (
+    "shapes",
     "seeds",
     "resblock",
     "vae",
