@@ -614,8 +614,8 @@ plots.show(fig, f"Over the guidance scale: the share of {len(CAPTIONS)} captions
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# At $w = 0$ a caption only comes true by chance, here none of 44. The best values are 2 to 4, with all 44. Then the
-# share falls, to 77 % at 7.5 and 23 % at 15: the standard deviation grows to 2, and the VAE's decoder was trained on
+# At $w = 0$ a caption only comes true by chance, here none of 44. The best values are 2 to 4, with all 44. Then it
+# falls, to 77 % at 7.5 and 23 % at 15: the standard deviation grows to 2, and the VAE's decoder was trained on
 # latents with one of 1. (The dial shows how: colours go wrong first.) The package's default is 3, Stable
 # Diffusion's usually 7.5: the optimum belongs to a model, not to the method.
 # </details>

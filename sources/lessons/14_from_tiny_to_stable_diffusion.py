@@ -5,8 +5,7 @@
 #
 # **Time.** 40 minutes to read and play; the cells compute for under half a minute on 2 CPU cores.
 #
-# **Before this.** Lessons 05 to 09 and 13. The library `diffusers` (`pip install "diffusers>=0.35" accelerate`), with
-# which we compare.
+# **Before this.** Lessons 05 to 09 and 13. The library `diffusers` (`pip install "diffusers>=0.35" accelerate`).
 #
 # **You will be able to**
 # - compute each version's size without a download;

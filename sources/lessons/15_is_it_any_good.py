@@ -320,6 +320,8 @@ assert floor[0] > floor[-1]
 # which cannot be copies. Call a picture a copy if it is closer than all but 1 % of those. (Here we search the first
 # 4,000 training pictures; `tinyldm evaluate` searches 30,000.) For comparison we add a *cheat*, which returns training
 # pictures with a little noise on them.
+
+# %%
 TRAINING = full_or_fast(4000, 100)
 taught = fresh_world(-FRESH, TRAINING, settings)            # seed 0, so not fresh at all: the first that training saw
 training = taught.images                                    # (N, 3, 64, 64) uint8
@@ -565,6 +567,7 @@ assert abs(rows["honest"][1] - rows["shuffled"][1]) < 1e-3
 # <details><summary>Answer</summary>
 #
 # Not by itself: a smooth, average picture is close to everything. Look at pairs, and try features instead of pixels.
+# </details>
 
 # %%
 # NBVAL_CHECK_OUTPUT
