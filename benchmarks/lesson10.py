@@ -1,10 +1,10 @@
-"""Does lesson 10's small world come true on every seed? Runs the lesson's own cells, and stores what the judge reads.
+"""Is lesson 10's small world learnt on every seed? Runs the lesson's own cells, and stores what the judge reads.
 
     python benchmarks/lesson10.py                  # seeds 0, 1, 2: about 20 minutes of two CPU cores
     python benchmarks/lesson10.py --seeds 0
 
-The cells are executed up to the one that trains and marks; nothing is copied, so the numbers belong to the lesson as
-it is. Its code's fingerprint is stored beside them: a test compares it, and asks for a new run after a change.
+The cells are executed up to the one that trains and measures; nothing is copied, so the numbers belong to the lesson as
+it is. A fingerprint of its code is stored with them: a test compares it, and asks for a new run after a change.
 Stored in benchmarks/lesson10.json, which the lesson shows.
 """
 
@@ -34,16 +34,23 @@ def cells() -> list[str]:
     raise ValueError(f"no cell of {LESSON.name} sets MARKS")
 
 
+def without_docstring(statement: ast.stmt) -> ast.stmt:
+    """Remove the docstring of a function or class."""
+    if isinstance(statement, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(statement) is not None:
+        statement.body = statement.body[1:] or [ast.Pass()]
+    return statement
+
+
 def fingerprint() -> str:
-    """Of the code that was measured. Comments may change, and figures and their alt texts."""
-    statements = [statement for cell in cells() for statement in ast.parse(cell).body]
-    drawing = ("plots.show(", "widgets.dial(", "fig, ", "fig = ", "ax.")
-    computing = [code for code in map(ast.unparse, statements) if not code.startswith(drawing)]
+    """Hash the code that is measured. Comments, docstrings, figures and alt texts may change."""
+    statements = [without_docstring(statement) for cell in cells() for statement in ast.parse(cell).body]
+    plotting = ("plots.show(", "widgets.dial(", "fig, ", "fig = ", "ax.")
+    computing = [code for code in map(ast.unparse, statements) if not code.startswith(plotting)]
     return hashlib.sha256("\n".join(computing).encode()).hexdigest()[:16]
 
 
 def measure(seed: int) -> dict:
-    """Train with this seed as the lesson does; read many pictures of the result."""
+    """Train with this seed as the lesson does, and let the judge read many pictures of the result."""
     namespace: dict = {"__name__": "lesson10"}
     for cell in cells():
         exec(compile(cell.replace("\nSEED = 0 ", f"\nSEED = {seed} "), LESSON.name, "exec"), namespace)

@@ -5,8 +5,8 @@
     python sources/build_lessons.py --text 02           # new prose, same code: the outputs of the last run are kept
     python sources/build_lessons.py --check             # are the committed notebooks what the sources generate?
 
-Where a code cell has changed, there is no writing without running. TINYLDM_FAST=1 shortens the training cells;
-notebooks so made are for trying, not for committing, and go to the folder that `--out` names.
+A lesson whose code has changed must be executed again. TINYLDM_FAST=1 shortens the training cells; notebooks made in
+this way are for testing, not for committing, and go to the folder that `--out` names.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from common import ROOT, SETUP_ID, executed, generated, same_cells, with_setup, 
 from nbformat import NotebookNode
 
 SOURCES, NOTEBOOKS = ROOT / "sources" / "lessons", ROOT / "notebooks"
-MOST_BYTES = 1_000_000
+MAX_BYTES = 1_000_000
 
 
 def sources(names: list[str]) -> list[Path]:
-    """The sources whose file names start with one of `names`; all for ["all"]. Raises ValueError where none does."""
+    """Return the sources whose file names start with one of `names`; all for ["all"]. Raises ValueError if none does."""
     known = sorted(SOURCES.glob("[0-9][0-9]_*.py"))
     if names == ["all"]:
         return known
@@ -36,12 +36,12 @@ def sources(names: list[str]) -> list[Path]:
 
 
 def lesson(source: Path) -> NotebookNode:
-    """The notebook of a lesson, without outputs."""
+    """Return the notebook of a lesson, without outputs."""
     return with_setup(generated(source))
 
 
 def stale() -> list[str]:
-    """What is wrong between sources and committed notebooks, in words; nothing if all is well."""
+    """Return the differences between sources and committed notebooks, in words; an empty list if there are none."""
     problems = []
     for source in sources(["all"]):
         file = NOTEBOOKS / f"{source.stem}.ipynb"
@@ -55,29 +55,29 @@ def stale() -> list[str]:
 
 
 def build(source: Path, folder: Path) -> None:
-    """Run one lesson and write it. Raises ValueError where the result is over 1 MB."""
+    """Execute one lesson and write it. Raises ValueError if the result is over 1 MB."""
     start = time.perf_counter()
     file = folder / f"{source.stem}.ipynb"
     write(executed(lesson(source), NOTEBOOKS), file)
     size = file.stat().st_size
     print(f"{file.name}: {time.perf_counter() - start:.0f} s, {size / 1e3:.0f} KB", flush=True)
-    if size > MOST_BYTES:
-        raise ValueError(f"{file.name} has {size:,} bytes; expected at most {MOST_BYTES:,}: fewer or smaller figures")
+    if size > MAX_BYTES:
+        raise ValueError(f"{file.name} has {size:,} bytes; expected at most {MAX_BYTES:,}: fewer or smaller figures")
 
 
 def tree(cell: NotebookNode) -> str:
-    """What the code of a cell says, however its lines are broken and whatever its comments say."""
+    """Return the code of a cell as a string that does not depend on its line breaks and comments."""
     return ast.dump(ast.parse(cell.source))
 
 
-def retell(source: Path, folder: Path) -> None:
-    """Give a notebook its source's new text and comments, and keep its outputs.
+def update_text(source: Path, folder: Path) -> None:
+    """Give a notebook the new text and comments of its source, and keep its outputs.
 
-    Raises ValueError where the notebook has not been run yet, or where what the code says has changed too.
+    Raises ValueError if the notebook has not been executed yet, or if its code has changed.
     """
     file, notebook = folder / f"{source.stem}.ipynb", lesson(source)
     if not file.is_file():
-        raise ValueError(f"{file.name} has not been run yet; run it with --execute {source.stem[:2]}")
+        raise ValueError(f"{file.name} has not been executed yet; run it with --execute {source.stem[:2]}")
     old, new = (
         [cell for cell in cells if cell.cell_type == "code" and cell["id"] != SETUP_ID]
         for cells in (nbformat.read(file, as_version=4).cells, notebook.cells)
@@ -96,7 +96,7 @@ def retell(source: Path, folder: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--execute", nargs="+", metavar="NAME", help='lessons to run, such as 02, or "all"')
-    parser.add_argument("--text", nargs="+", metavar="NAME", help="lessons whose text alone is to be written anew")
+    parser.add_argument("--text", nargs="+", metavar="NAME", help="lessons of which only the text is to be updated")
     parser.add_argument("--out", type=Path, default=NOTEBOOKS, help="where to write them (default: notebooks/)")
     parser.add_argument("--check", action="store_true", help="compare the committed notebooks with their sources")
     arguments = parser.parse_args()
@@ -106,7 +106,7 @@ def main() -> int:
         for source in sources(arguments.execute or []):
             build(source, arguments.out)
         for source in sources(arguments.text or []):
-            retell(source, arguments.out)
+            update_text(source, arguments.out)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

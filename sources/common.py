@@ -1,4 +1,4 @@
-"""From a percent-format source to a notebook: what lessons and exercises share.
+"""From a source in percent format to a notebook: what lessons and exercises share.
 
 A source is a plain Python script, readable and runnable as such:
 
@@ -21,18 +21,18 @@ ROOT = Path(__file__).resolve().parent.parent
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 SETUP_ID = "setup"
 SETUP = """\
-# Where tinyldm is missing (on Colab, say), this gets it; elsewhere it does nothing.
+# Installs tinyldm where it is missing (on Colab, for example); elsewhere it does nothing.
 import importlib.util, subprocess, sys
 
 if importlib.util.find_spec("tinyldm") is None:
     subprocess.run(["git", "clone", "--depth", "1", "{address}", "tinyldm-course"], check=True)
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", "tinyldm-course"], check=True)
     sys.path.insert(0, "tinyldm-course")"""
-VIEW = "application/vnd.jupyter.widget-view+json"  # a dial without its kernel; the strip beside it stays
+VIEW = "application/vnd.jupyter.widget-view+json"  # a dial without its kernel; the strip stays
 
 
 def generated(source: Path) -> NotebookNode:
-    """The notebook of a source, without outputs; the same text gives the same bytes."""
+    """Return the notebook of a source, without outputs; the same text gives the same bytes."""
     notebook = jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent")
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
@@ -42,8 +42,10 @@ def generated(source: Path) -> NotebookNode:
 
 
 def with_setup(notebook: NotebookNode) -> NotebookNode:
-    """The notebook with a cell under its title that gets the course where it is missing: a hosted notebook is opened
-    alone. The address is that of pyproject.toml."""
+    """Add a cell under the title that installs the course where it is missing, as in a hosted notebook.
+
+    The address is the one in pyproject.toml.
+    """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     cell = new_code_cell(SETUP.format(address=project["urls"]["Repository"]), id=SETUP_ID)
     notebook.cells.insert(1, cell)
@@ -51,7 +53,7 @@ def with_setup(notebook: NotebookNode) -> NotebookNode:
 
 
 def executed(notebook: NotebookNode, folder: Path, timeout: int = 3600) -> NotebookNode:
-    """The notebook, run from a fresh kernel in `folder`, cleaned. Raises nbclient's CellExecutionError."""
+    """Execute the notebook in a fresh kernel in `folder`, and clean it. Raises nbclient's CellExecutionError."""
     from nbclient import NotebookClient
 
     client = NotebookClient(
@@ -66,7 +68,7 @@ def executed(notebook: NotebookNode, folder: Path, timeout: int = 3600) -> Noteb
 
 
 def cleaned(notebook: NotebookNode) -> NotebookNode:
-    """Without what differs from run to run or needs a kernel: widget state, widget views, timings."""
+    """Remove what differs from run to run or needs a kernel: widget state, widget views, timings."""
     notebook.metadata.pop("widgets", None)
     notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
@@ -82,14 +84,14 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
 
 
 def write(notebook: NotebookNode, file: Path) -> None:
-    """Write a notebook, checked against the format."""
+    """Validate a notebook and write it."""
     nbformat.validate(notebook)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
 
 
 def same_cells(one: NotebookNode, other: NotebookNode) -> bool:
-    """Have two notebooks the same cells, whatever their outputs?"""
+    """Do two notebooks have the same cells, whatever their outputs?"""
 
     def cells(notebook: NotebookNode) -> list[tuple]:
         return [(cell.cell_type, cell["id"], cell.source) for cell in notebook.cells]

@@ -88,8 +88,8 @@ def test_new_text_keeps_the_outputs_and_new_code_does_not_pass(tmp_path):
     builder = load("build_lessons")
     source = tmp_path / "02_trial.py"
     source.write_text("# %% [markdown]\n# # 02 · Trial\n\n# %%\nprint(1)\n")
-    with pytest.raises(ValueError, match="has not been run yet"):
-        builder.retell(source, tmp_path)
+    with pytest.raises(ValueError, match="has not been executed yet"):
+        builder.update_text(source, tmp_path)
     notebook = builder.lesson(source)
     notebook.cells[2].outputs = [nbformat.v4.new_output("stream", name="stdout", text="1\n")]
     builder.write(notebook, tmp_path / "02_trial.ipynb")
@@ -98,13 +98,13 @@ def test_new_text_keeps_the_outputs_and_new_code_does_not_pass(tmp_path):
         .replace("Trial", "Second trial\n\n# %% [markdown]\n# And more.")
         .replace("print(1)", "print(\n    1)  # one")
     )
-    builder.retell(source, tmp_path)
+    builder.update_text(source, tmp_path)
     told = nbformat.read(tmp_path / "02_trial.ipynb", as_version=4)
     assert builder.same_cells(told, builder.lesson(source))
     assert told.cells[-1].outputs[0].text == "1\n" and told.cells[-1].execution_count == 2
     source.write_text(source.read_text().replace("    1)", "    2)"))
     with pytest.raises(ValueError, match="code of 02_trial.ipynb has changed.*--execute 02"):
-        builder.retell(source, tmp_path)
+        builder.update_text(source, tmp_path)
 
 
 def test_the_first_cell_gets_the_course_only_where_it_is_missing(tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 """Four 2-D data sets whose density, score and entropy are known, at every noise level.
 
 Each paper of this folder is run on the same four shapes: a Swiss roll, two moons, a ring of Gaussians and
-a checkerboard.  All are rescaled to mean 0 and E||x||^2 = 2 (variance 1 a coordinate, on average), so that
+a checkerboard.  All are rescaled to mean 0 and E||x||^2 = 2 (variance 1 per coordinate, on average), so that
 "noise of size 1" means the same on all of them and the bound of 2015 needs no correction terms.
 
 The trick that makes them useful as ground truth: noising a mixture of Gaussians gives a mixture of
@@ -12,7 +12,7 @@ Gaussians.  If x_0 ~ sum_k w_k N(m_k, s^2 I) and x = signal * x_0 + noise * eps,
 so p and its score, grad log p, are closed forms for DDPM's (signal, noise) = (sqrt(alpha_bar),
 sqrt(1 - alpha_bar)) and for NCSN's (1, sigma) alike.  The Swiss roll and the moons are such mixtures too:
 their centres are strung along a curve at a spacing of about one standard deviation, where the ripple of the
-sum is about 2 exp(-2 pi^2) = 5e-9 of its height, that is: nothing.  The checkerboard is a mixture of uniform
+sum is about 2 exp(-2 pi^2) = 5e-9 of its height: negligible.  The checkerboard is a mixture of uniform
 squares, and a noised square is a product of two differences of normal distribution functions.
 """
 
@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ENTROPY_CELLS = 480  # cells a side of the grid that the entropy is integrated on
-ENTROPY_HALF_WIDTH = 3 * math.sqrt(3)  # no set has mass beyond it, and the checkerboard's edges fall between cells
+ENTROPY_CELLS = 480  # cells per side of the grid on which the entropy is integrated
+ENTROPY_HALF_WIDTH = 3 * math.sqrt(3)  # no data set has mass beyond it, and the checkerboard's edges fall between cells
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def entropy_bits(data: DataSet) -> float:
     """H = -integral p log2 p in bits, by the midpoint rule on ENTROPY_CELLS^2 cells.
 
     It can be negative: a density may exceed 1.  The best possible negative log-likelihood of any model,
-    in bits a point, is this number; the distance above it is the model's Kullback-Leibler divergence.
+    in bits per point, is this number; the distance above it is the model's Kullback-Leibler divergence.
     """
     width = 2 * ENTROPY_HALF_WIDTH / ENTROPY_CELLS
     middle = (torch.arange(ENTROPY_CELLS, dtype=torch.float64) + 0.5) * width - ENTROPY_HALF_WIDTH

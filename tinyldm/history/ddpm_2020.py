@@ -83,7 +83,7 @@ def reverse_mean(x_t: Tensor, t: Tensor, eps: Tensor, q: Diffusion2020) -> Tenso
 def bound_weight(q: Diffusion2020) -> Tensor:
     """Eq. 12's factor beta_t^2 / (2 sigma_t^2 alpha_t (1 - abar_t)) with sigma_t^2 = beta_t, (T,).
 
-    What L_simple sets to 1.  It is largest at small t: the bound cares for the finest details most.
+    What L_simple sets to 1.  It is largest at small t: the bound cares most about the finest details.
     """
     return q.beta / (2 * (1 - q.beta) * (1 - q.alpha_bar))
 

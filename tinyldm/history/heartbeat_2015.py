@@ -5,14 +5,15 @@ place and 0 elsewhere.  Only the phase is random, so there are five sequences an
 
     forward   q(x^t | x^{t-1}) = Bernoulli( x^{t-1} (1 - beta_t) + beta_t / 2 )     a fair coin replaces the bit
     schedule  beta_t = 1 / (T - t + 1)                                              after T steps: 20 fair coins
-    reverse   p(x^{t-1} | x^t) = Bernoulli( f_b(x^t, t) ), one probability a bit
+    reverse   p(x^{t-1} | x^t) = Bernoulli( f_b(x^t, t) ), one probability per bit
     bound     eq. 14, as for Gaussians: nothing in it says that x is continuous
 
 An early step changes a bit with a probability of about 1/(2T), so a reverse kernel is best described by the log-odds
-that *this step flipped this bit*.  Past and future add up in log-odds, and small probabilities keep their precision.
+that *this step flipped this bit*.  Evidence from past and future adds up in log-odds, and small probabilities keep
+their precision.
 
-With five sequences the best reverse kernel that treats bits apart is a closed form, `exact_kernel`; the network is
-held against it.
+With five sequences the best reverse kernel that treats bits independently is a closed form, `exact_kernel`; the network
+is compared with it.
 """
 
 import math
@@ -70,7 +71,7 @@ def stay_log_odds(t: Tensor, q: BinomialDiffusion) -> Tensor:
 
 
 def past_log_odds(t: Tensor, q: BinomialDiffusion) -> Tensor:
-    """log q(x^{t-1} = x^0 | x^0) / q(x^{t-1} != x^0 | x^0), (B, 1): how loudly x^0 still speaks before step t."""
+    """log q(x^{t-1} = x^0 | x^0) / q(x^{t-1} != x^0 | x^0), (B, 1): how much x^0 still says before step t."""
     keep = q.keep(t - 1)
     return torch.log((1 + keep) / (1 - keep))
 
@@ -78,7 +79,7 @@ def past_log_odds(t: Tensor, q: BinomialDiffusion) -> Tensor:
 def posterior_flip_log_odds(x0: Tensor, x_t: Tensor, t: Tensor, q: BinomialDiffusion) -> Tensor:
     """Log-odds under q(x^{t-1} | x^t, x^0) that step t flipped the bit, (B, 20); t in 1 ... T-1.
 
-    Evidence from the future (a flip is rare) plus evidence from the past (x^0 speaks for or against x^t).
+    Evidence from the future (a flip is rare) plus evidence from the past (x^0 is evidence for or against x^t).
     """
     return -stay_log_odds(t, q) - (2 * x_t - 1) * past_log_odds(t, q) * (2 * x0 - 1)
 
@@ -135,7 +136,7 @@ def entropy_terms(q: BinomialDiffusion) -> float:
 
 @torch.no_grad()
 def bits(kernel: FlipKernel, q: BinomialDiffusion, generator: torch.Generator, draws: int = 40) -> float:
-    """-K in bits a sequence, over the five sequences and `draws` noise draws at every step."""
+    """-K in bits per sequence, averaged over the five sequences and `draws` noise samples at every step."""
     x0 = all_heartbeats().repeat(draws, 1)
     steps = range(1, q.T)
     total = sum(step_kl(kernel, x0, torch.full((len(x0),), t), q, generator).mean().item() for t in steps)
@@ -149,7 +150,7 @@ def train(
     budget: Budget = STANDARD,
     progress: Progress = iter,
 ) -> LearntKernel:
-    """Maximise eq. 14 on sequences x_train (N, 20), one random step a sequence."""
+    """Maximise eq. 14 on sequences x_train (N, 20), one random step per sequence."""
     x_train = checked_points(x_train, LENGTH)
     kernel = LearntKernel(q, generator)
 

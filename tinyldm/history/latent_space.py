@@ -2,9 +2,9 @@
 
 Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models, arXiv 2112.10752.  Their recipe in its
 smallest form: points of the plane are hidden in 32 dimensions; a linear autoencoder (PCA) finds the 2 that matter; the
-2020 model trains on z = scale * encode(x) by the same `ddpm_2020.train`, not one line of which knows about it.
+2020 model trains on z = scale * encode(x) by the same `ddpm_2020.train`, not one line of which knows about the latents.
 
-`scale` is 1 / std of the training latents: the 0.18215 of Stable Diffusion, here computed instead of quoted.
+`scale` is 1 / std of the training latents: the 0.18215 of Stable Diffusion, computed here instead of copied.
 """
 
 import math

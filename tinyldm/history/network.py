@@ -1,7 +1,7 @@
 """The network and the training budget that all three papers share.
 
-What differs between 2015, 2019 and 2020 should be the idea, not the muscle: every method trains this
-one small network with this one loop, for the same number of steps on the same batches' size.
+What differs between 2015, 2019 and 2020 should be the idea, not the capacity: every method trains this
+one small network with this one loop, for the same number of steps with the same batch size.
 """
 
 import math
@@ -68,7 +68,7 @@ class NoiseMLP(nn.Module):
         if x.ndim != 2 or x.shape[1] != self.n_in or u.shape != x.shape[:1]:
             raise ValueError(
                 f"expected x (B, {self.n_in}) and u (B,), got {tuple(x.shape)} and {tuple(u.shape)}: "
-                "give one noise level a point"
+                "give one noise level per point"
             )
         clock = self.clock(clock_features(u, 6))  # (B, width)
         h = self.into(x)

@@ -1,4 +1,4 @@
-"""2015: diffusion probabilistic models.  Destroy structure slowly, learn to walk back.
+"""2015: diffusion probabilistic models.  Destroy structure slowly, learn to reverse it.
 
 Sohl-Dickstein, Weiss, Maheswaranathan, Ganguli: Deep Unsupervised Learning using Nonequilibrium
 Thermodynamics, ICML 2015, arXiv 1503.03585.  Equation numbers are that paper's.
@@ -9,15 +9,15 @@ Thermodynamics, ICML 2015, arXiv 1503.03585.  Equation numbers are that paper's.
                   + H_q(X^T|X^0) - H_q(X^1|X^0) - H_p(X^T)   <=   E log p(x^0)               eq. 13, 14
 
 What this paper has that 2020 drops: the reverse *variance* is learnt too, and the loss is the bound itself,
-so the model states how many bits it needs for a point.  -K cannot fall below the entropy of the data.
+so the model states how many bits it needs per point.  -K cannot fall below the entropy of the data.
 
 The last reverse step is not learnt: p(x^0 | x^1) is q(x^1 | x^0) pi(x^0) / pi(x^1), the forward kernel read
 backwards (the paper's appendix, "edge effects"), which is why the sum starts at t = 2 and beta_1 is the
 finest detail that the model can show.  The entropies in K are exact because data.py scales E||x||^2 to 2.
 
 Indices: Python's t = 0 ... T-1 stands for the paper's t+1.
-Of the two choices that the paper leaves open we take its released code's: beta_t destroys a constant share of the
-*original* variance at each step, and (mu, Sigma) are perturbations of the forward kernel.
+Two choices that the paper leaves open follow its released code: beta_t destroys a constant share of the *original*
+variance at each step, and (mu, Sigma) are perturbations of the forward kernel.
 """
 
 import math
@@ -33,7 +33,7 @@ NATS_PER_BIT = math.log(2)
 
 @dataclass(frozen=True)
 class Diffusion2015:
-    """The forward trajectory: one number a step."""
+    """The forward trajectory: one number per step."""
 
     beta: Tensor  # (T,) float32 in (0, 1)
     alpha_bar: Tensor  # (T,) product of 1 - beta: the share of the original variance that is left
@@ -58,7 +58,7 @@ def constant_share_schedule(T: int = 40, beta_1: float = 1e-3) -> Diffusion2015:
 def forward_posterior(x0: Tensor, x_t: Tensor, t: Tensor, q: Diffusion2015) -> tuple[Tensor, Tensor]:
     """q(x^{t-1} | x^t, x^0), the target of every reverse step (Table App.1, "forward posterior").
 
-    Two Gaussians speak about x^{t-1}: N(sqrt(abar_{t-1}) x^0, 1 - abar_{t-1}) from the past and
+    Two Gaussians describe x^{t-1}: N(sqrt(abar_{t-1}) x^0, 1 - abar_{t-1}) from the past and
     N(x^t / sqrt(1 - beta_t), beta_t / (1 - beta_t)) from the future.  Their product has the precision-weighted mean.
     x0, x_t (B, 2); t (B,) in 1 ... T-1.  Returns mean (B, 2) and variance (B, 1).
     """
@@ -78,7 +78,7 @@ class ReverseKernel(nn.Module):
         self.net = NoiseMLP(2, 4, generator)
 
     def forward(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """x_t (B, 2), t (B,) int -> mean f_mu (B, 2), variance f_Sigma (B, 2) in (0, 1), one a coordinate."""
+        """x_t (B, 2), t (B,) int -> mean f_mu (B, 2), variance f_Sigma (B, 2) in (0, 1), one per coordinate."""
         beta = self.q.beta[t][:, None]
         shift, log_odds = self.net(x_t, t / self.q.T).chunk(2, dim=1)  # (B, 4) -> 2 x (B, 2)
         mean = (1 - beta).sqrt() * x_t + beta.sqrt() * shift
@@ -114,7 +114,7 @@ def entropy_terms(q: Diffusion2015, dimensions: int = 2) -> float:
 
 @torch.no_grad()
 def bits(kernel: ReverseKernel, x0: Tensor, generator: torch.Generator) -> Tensor:
-    """-K in bits for each point of x0 (N, 2), (N,): every step's KL at one noise draw, none left to chance.
+    """-K in bits for each point of x0 (N, 2), (N,): the KL of every step, each at one noise sample.
 
     The mean over fresh data is an upper bound of the cross-entropy, which is above the data's entropy.
     """
@@ -127,7 +127,7 @@ def bits(kernel: ReverseKernel, x0: Tensor, generator: torch.Generator) -> Tenso
 def train(
     x_train: Tensor, q: Diffusion2015, generator: torch.Generator, budget: Budget = STANDARD, progress: Progress = iter
 ) -> ReverseKernel:
-    """Maximise K by stochastic gradients: one random step t a point, (T - 1) x its KL estimates the sum."""
+    """Maximise K by stochastic gradients: one random step t per point, (T - 1) x its KL estimates the sum."""
     x_train = checked_points(x_train, 2)
     kernel = ReverseKernel(q, generator)
 

@@ -11,7 +11,7 @@ al. 2022, arXiv 2206.00364, eq. 1 with sigma(t) = t).  With x_bar = x_t / sqrt(a
     d x_bar / d sigma = eps(x_bar, sigma) = -sigma grad log p_sigma(x_bar)
 
 The right-hand side is DDPM's predicted noise and NCSN's score at once: `noise_of_ddpm`, `noise_of_ncsn` and
-`noise_of_data` (no network, exact) give functions of one type, and the solvers below do not know which one they got.
+`noise_of_data` (no network, exact) give functions of one type, and the solvers below do not know which one they get.
 """
 
 import math
@@ -34,7 +34,7 @@ def noise_of_ncsn(s: ScoreNetwork) -> Noise:
 
 
 def noise_of_data(data: DataSet) -> Noise:
-    """The same from the exact score of a data set: what a perfect network would say."""
+    """The same from the exact score of a data set: what a perfect network would predict."""
     return lambda x_bar, sigma: eps_from_score(data.score(x_bar, 1.0, sigma), sigma)
 
 
@@ -48,7 +48,7 @@ def time_of_sigma(sigma: float, sigmas: Tensor) -> float:
 
 
 def noise_of_ddpm(eps_theta: NoisePredictor) -> Noise:
-    """The 2020 network in x_bar coordinates: shrink x_bar to unit size and ask at the t whose sigma this is."""
+    """The 2020 network in x_bar coordinates: scale x_bar to unit size and evaluate at the t that has this sigma."""
     sigmas = eps_theta.q.sigma()
 
     def noise(x_bar: Tensor, sigma: float) -> Tensor:
@@ -104,7 +104,7 @@ def noise_and_divergence(eps: Noise, x_bar: Tensor, sigma: float) -> tuple[Tenso
 
 
 def log_likelihood(eps: Noise, x: Tensor, sigma_min: float, sigma_max: float, steps: int = 100) -> Tensor:
-    """log p_{sigma_min}(x) in nats for x (B, 2): push x up the flow, add up the volume change.
+    """log p_{sigma_min}(x) in nats for x (B, 2): push x up the flow and integrate the change of volume.
 
     Song et al. 2021, app. D.2: log p_min(x) = log p_max(x(sigma_max)) + integral of div eps d sigma, where p_max is
     taken as N(0, (1 + sigma_max^2) I).

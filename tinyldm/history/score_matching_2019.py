@@ -1,4 +1,4 @@
-"""2019: noise conditional score networks (NCSN, also SMLD).  Learn the slope of log p, walk uphill with noise.
+"""2019: noise conditional score networks (NCSN, also SMLD).  Learn the slope of log p, then walk uphill with noise.
 
 Song & Ermon: Generative Modeling by Estimating Gradients of the Data Distribution, NeurIPS 2019,
 arXiv 1907.05600.  Equation and algorithm numbers are that paper's; eq. 2 is Vincent's, Neural Computation 2011.
@@ -9,11 +9,11 @@ arXiv 1907.05600.  Equation and algorithm numbers are that paper's; eq. 2 is Vin
     sampling   Langevin at each noise level, from the largest to the smallest                Algorithm 1
 
 No Markov chain of data is inverted and no likelihood is bounded here.  Why noise levels at all?  Plain Langevin
-dynamics needs the score where there are no data (section 3.2.1) and, even with the exact score, cannot tell in
-reasonable time how heavy two separated modes are (section 3.2.2): `langevin` below shows that failure,
+dynamics needs the score where there are no data (section 3.2.1) and, even with the exact score, cannot find
+the weights of two separated modes in reasonable time (section 3.2.2): `langevin` below shows that failure,
 `annealed_langevin` the remedy.
 
-One detail is younger: the network's output is divided by sigma (Song & Ermon 2020, arXiv 2006.09011), which
+One detail is more recent: the network's output is divided by sigma (Song & Ermon 2020, arXiv 2006.09011), which
 makes eq. 6 with lambda = sigma^2 the same loss at each level and lets one small MLP serve all of them.
 """
 

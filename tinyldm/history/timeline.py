@@ -1,4 +1,4 @@
-"""From 2015 to Stable Diffusion XL: the papers, the checkpoints and where the article trips, as data.
+"""From 2015 to Stable Diffusion XL: the papers, the checkpoints and the errors of the article, as data.
 
 Sources: the arXiv pages; the CompVis and Runway `stable-diffusion` READMEs (weights 1.1 to 1.5); the model cards of
 stable-diffusion-2-base, -2 and -2-1; the SDXL report, arXiv 2307.01952.  A fact that no source states is None.
@@ -131,7 +131,7 @@ CHECKPOINTS = (
 
 @dataclass(frozen=True)
 class Remark:
-    """Something that the article says about its history, in our words, beside what the sources say."""
+    """A statement of the article about this history, in our words, and what the sources say."""
 
     article: str
     record: str

@@ -1,7 +1,7 @@
-"""Measuring: how far is a cloud of samples from the truth, and how do simple models do on the same data?
+"""Measurements: how far is a cloud of samples from the truth, and how well do simple models do on the same data?
 
 All models of one row see the same finite training set, the three papers' networks have the same budget
-(network.Budget), and every distance is to a fresh draw that no model saw.  `one_seed` is the whole protocol.
+(network.Budget), and every distance is to fresh data that no model saw.  `one_seed` is the whole protocol.
 """
 
 import math
@@ -22,7 +22,7 @@ T_2019 = (1, 2, 5, 10, 20, 50)  # Langevin steps at each of the 10 levels
 STEPS_2020 = (10, 20, 50, 100, 1000)  # times of the 2020 chain
 STEPS_FLOW = (5, 10, 25, 50)  # Heun steps of the probability flow
 ROWS_A_SEED = 4 + len(T_2015) + len(T_2019) + len(STEPS_2020) + len(STEPS_FLOW)
-FLOW_START = 10.0  # sigma at which the flow starts: data are 1 part in 101 of the variance
+FLOW_START = 10.0  # sigma at which the flow starts: the data are 1 part in 101 of the variance
 # Two-sided 95 % points of Student's t for 2 ... 10 seeds.
 STUDENT_T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 
@@ -33,19 +33,19 @@ class Row:
 
     data: str
     method: str
-    calls: int  # network evaluations a sample; 0 for a model without a network
+    calls: int  # network evaluations per sample; 0 for a model without a network
     seed: int
     distance: float  # sliced Wasserstein-2 to fresh data
     fine_mmd: float  # squared MMD at FINE_SCALE, x 1000
-    bits: float | None  # upper bound of, or estimate of, the cross-entropy on fresh data, bits a point
+    bits: float | None  # upper bound of, or estimate of, the cross-entropy on fresh data, bits per point
 
 
 def sliced_wasserstein(a: Tensor, b: Tensor, directions: int = 128) -> float:
     """Mean over directions of the 1-D Wasserstein-2 distance of the projections: a, b (N, 2), equal N.
 
-    In the plane the directions need no chance: `directions` equally spaced angles over half a turn.  In the units
-    of the data (their standard deviation is 1).  Two fresh draws of N points are not at distance 0: report that
-    floor beside it.
+    In the plane the directions need not be random: `directions` equally spaced angles over half a turn.  In the units
+    of the data (their standard deviation is 1).  Two fresh samples of N points are not at distance 0:
+    report that floor as well.
     """
     if a.shape != b.shape or a.ndim != 2 or a.shape[1] != 2:
         raise ValueError(f"expected two clouds of one shape (N, 2), got {tuple(a.shape)} and {tuple(b.shape)}")
@@ -90,7 +90,7 @@ def best_bandwidth(x_train: Tensor) -> float:
 
 
 def kernel_density(x_train: Tensor, bandwidth: float) -> GaussianMixture:
-    """A kernel density estimate is a mixture of one Gaussian a training point."""
+    """A kernel density estimate is a mixture of one Gaussian per training point."""
     n = len(x_train)
     return GaussianMixture("kernel density", x_train, bandwidth, torch.full((n,), 1 / n))
 
@@ -106,7 +106,7 @@ def relative_step(T: int) -> float:
 
 
 class Judge:
-    """Fresh data of one data set and seed; turns samples into rows."""
+    """Fresh data of one data set and seed, against which samples are measured."""
 
     def __init__(self, data: DataSet, seed: int, generator: torch.Generator):
         self.data, self.seed = data, seed
@@ -119,7 +119,7 @@ class Judge:
 
 
 def baselines(judge: Judge, x_train: Tensor, generator: torch.Generator) -> Iterator[Row]:
-    """The floor (a second fresh draw) and the three models without a network."""
+    """The floor (a second fresh sample) and the three models without a network."""
     yield judge.row("fresh data (floor)", 0, judge.data.sample(N_TEST, generator))
     gaussian = fit_gaussian(x_train)
     white = torch.randn(N_TEST, 2, generator=generator)
@@ -145,7 +145,7 @@ def rows_2015(judge: Judge, x_train: Tensor, budget: Budget, generator: torch.Ge
 
 
 def rows_2019(judge: Judge, x_train: Tensor, budget: Budget, generator: torch.Generator) -> Iterator[Row]:
-    """One training; Algorithm 1 with more and more steps a level."""
+    """One training; Algorithm 1 with more and more steps per level."""
     s = score_matching_2019.train(x_train, score_matching_2019.geometric_levels(), generator, budget)
     high, low = s.sigmas[0].item(), s.sigmas[-1].item()
     bits = bits_of_flow(noise_of_ncsn(s), judge.fresh[:N_BITS], low, high)
@@ -183,6 +183,6 @@ def mean_and_interval(values: list[float]) -> tuple[float, float]:
     """The mean and the half-width of its 95 % interval over seeds (Student's t)."""
     n = len(values)
     if n not in STUDENT_T:
-        raise ValueError(f"expected 2 to 10 values, one a seed, got {n}")
+        raise ValueError(f"expected 2 to 10 values, one per seed, got {n}")
     spread = torch.tensor(values, dtype=torch.float64)
     return spread.mean().item(), STUDENT_T[n] * spread.std().item() / math.sqrt(n)

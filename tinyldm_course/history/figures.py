@@ -37,7 +37,7 @@ def cloud(ax: plt.Axes, points: Tensor, color: str = plots.BLUE, view: float = V
 
 
 def gallery(columns: dict[str, Sequence[Tensor]], names: Sequence[str]) -> plt.Figure:
-    """Samples of every method on every data set: columns maps a title to one cloud (N, 2) a data set."""
+    """Samples of every method on every data set: columns maps a title to one cloud (N, 2) per data set."""
     fig, axes = plt.subplots(len(names), len(columns), figsize=(1.55 * len(columns), 1.6 * len(names)))
     for j, (title, clouds) in enumerate(columns.items()):
         for i, points in enumerate(clouds):
@@ -48,7 +48,7 @@ def gallery(columns: dict[str, Sequence[Tensor]], names: Sequence[str]) -> plt.F
 
 
 def strips(paths: dict[str, Tensor], titles: dict[str, Sequence[str]]) -> plt.Figure:
-    """One row a journey, one column a moment: paths maps a name to clouds (moments, N, 2)."""
+    """One row per path, one column per moment: paths maps a name to clouds (moments, N, 2)."""
     moments = max(len(path) for path in paths.values())
     fig, axes = plt.subplots(len(paths), moments, figsize=(1.5 * moments, 1.75 * len(paths)), squeeze=False)
     for row, (method, path) in zip(axes, paths.items()):
@@ -105,7 +105,7 @@ def plain_against_annealed(plain: Tensor, annealed: Tensor, weight: float) -> pl
 
 
 def loss_weights(q: Diffusion2020) -> plt.Figure:
-    """What the bound of 2015 multiplies the squared error of the noise with, against 2020's constant."""
+    """The weight of the squared error of the noise in the bound of 2015, against the constant of 2020."""
     fig, axes = plt.subplots(1, 2, figsize=plots.WIDE)
     t, weight = range(1, q.T + 1), bound_weight(q)
     axes[0].plot(t, weight, color=plots.BLUE, label="the bound (2015): β²/(2σ²α(1-ᾱ))")
@@ -138,7 +138,7 @@ def flow_against_chain(flow: Tensor, chain: Tensor, data_points: Tensor) -> plt.
 
 
 def heartbeat(path: Tensor, bits: dict[str, float]) -> plt.Figure:
-    """Sequences on their way back from coin tosses, path (T+1, N, 20), and the bound beside the entropy, in bits."""
+    """Sequences in the reverse process, path (T+1, N, 20), and the bound next to the entropy, in bits."""
     fig, axes = plt.subplots(1, 6, figsize=(10, 3.2), width_ratios=(1, 1, 1, 1, 1, 2.1))
     T = len(path) - 1
     for ax, share in zip(axes, (0, 0.5, 0.9, 0.99, 1)):
@@ -148,7 +148,7 @@ def heartbeat(path: Tensor, bits: dict[str, float]) -> plt.Figure:
     axes[5].barh(list(bits), list(bits.values()), color=[plots.GREY, plots.SKY, plots.BLUE][: len(bits)], height=0.6)
     for i, value in enumerate(bits.values()):
         axes[5].text(value - 0.08, i, f"{value:.2f}", va="center", ha="right", color="white")
-    axes[5].set(xlabel="bits a sequence", title="-K beside the entropy")
+    axes[5].set(xlabel="bits per sequence", title="-K next to the entropy")
     axes[5].invert_yaxis()
     return fig
 
@@ -177,7 +177,7 @@ def _series(rows: Sequence[Row], data: str, method: str) -> tuple[list[int], lis
 
 
 def distance_against_calls(rows: Sequence[Row]) -> plt.Figure:
-    """Sliced Wasserstein distance against network evaluations, one panel a data set, 95 % intervals over seeds."""
+    """Sliced Wasserstein distance against network evaluations, one panel per data set, 95 % intervals over seeds."""
     names = list(dict.fromkeys(r.data for r in rows))
     fig, axes = plt.subplots(1, len(names), figsize=(2.9 * len(names), 3.7), sharey=True, squeeze=False)
     lines = (
@@ -192,7 +192,7 @@ def distance_against_calls(rows: Sequence[Row]) -> plt.Figure:
             ax.errorbar(calls, mean, half, color=color, marker=marker, markersize=4, capsize=2, lw=1.2, label=method)
         for method, dash, color in lines:
             ax.axhline(_series(rows, name, method)[1][0], color=color, linestyle=dash, linewidth=1, label=method)
-        ax.set(xscale="log", yscale="log", xlabel="network evaluations a sample", title=name, ylim=(0.015, 0.5))
+        ax.set(xscale="log", yscale="log", xlabel="network evaluations per sample", title=name, ylim=(0.015, 0.5))
     axes[0, 0].set_ylabel("sliced Wasserstein distance")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
@@ -200,7 +200,7 @@ def distance_against_calls(rows: Sequence[Row]) -> plt.Figure:
 
 
 def bits_beside_entropy(rows: Sequence[Row], entropies: dict[str, float]) -> plt.Figure:
-    """Bits a point above the entropy, each method's mean over seeds with 95 % interval: 0 is perfect."""
+    """Bits per point above the entropy, each method's mean over seeds with 95 % interval: 0 is perfect."""
     methods = ("one Gaussian", "KDE, Scott's rule", "KDE, tuned", "2015", "2019", "2020")
     colors = (plots.BLACK, plots.GREY, "#C4C4C4", plots.BLUE, plots.ORANGE, plots.GREEN)
     fig, ax = plt.subplots(figsize=(9.0, 3.8))
@@ -213,7 +213,7 @@ def bits_beside_entropy(rows: Sequence[Row], entropies: dict[str, float]) -> plt
             ax.bar(where, mean - entropy, 0.12, yerr=half, color=color, capsize=2, label=method if i == 0 else None)
             ax.text(where, mean - entropy + half + 0.03, f"{mean - entropy:.2f}", ha="center", fontsize=7)
     ax.set_xticks(range(len(entropies)), [f"{name}\nH = {h:.2f} bits" for name, h in entropies.items()])
-    ax.set(ylabel="bits above the entropy", title="bits too many (2015: its bound; 2019, 2020: the flow's likelihood)")
+    ax.set(ylabel="bits above the entropy", title="excess bits (2015: its bound; 2019, 2020: the flow's likelihood)")
     ax.axhline(0, color=plots.BLACK, linewidth=0.8)
     fig.legend(ncols=6, loc="outside lower center", fontsize=9)
     return fig

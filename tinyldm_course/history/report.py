@@ -30,12 +30,12 @@ ProgressBars = Callable[[str], Progress]  # a label -> a progress bar for one lo
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
-    """One JSON object a line."""
+    """One JSON object per line."""
     path.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The inverse of write_rows.  Raises ValueError where the file is missing, saying how to make it."""
+    """The inverse of write_rows.  Raises ValueError where the file is missing, saying how to create it."""
     if not path.exists():
         raise ValueError(f"{path} does not exist; run `python -m tinyldm_course.history compare` first")
     return [Row(**json.loads(line)) for line in path.read_text().splitlines()]
@@ -79,7 +79,7 @@ def markdown_tables(rows: Sequence[Row]) -> str:
     parts = (
         ("Distance to fresh data (sliced Wasserstein)", table(rows, lambda r: r.distance, 3)),
         (f"Fine detail (squared MMD at scale {compare.FINE_SCALE}, × 1000)", table(rows, lambda r: r.fine_mmd, 2)),
-        ("Bits a point on fresh data", table(rows, lambda r: r.bits, 2) + entropy_line(rows)),
+        ("Bits per point on fresh data", table(rows, lambda r: r.bits, 2) + entropy_line(rows)),
     )
     return "\n".join(f"### {title}, {seeds} seeds\n\n{text}" for title, text in parts)
 
@@ -110,7 +110,7 @@ def train_all(chosen: data.DataSet, generator: torch.Generator, budget: Budget, 
 
 
 def plot_gallery(folder: Path, models: Sequence[Trained], generator: torch.Generator) -> None:
-    """Samples of the three on all data sets, and what they are compared with."""
+    """Samples of the three on all data sets, and their baselines."""
     n = compare.N_TRAIN
     training = [m.data.sample(n, generator) for m in models]
     kde = [compare.kernel_density(x, compare.scott_bandwidth(x)).sample(n, generator) for x in training]
@@ -125,7 +125,7 @@ def plot_gallery(folder: Path, models: Sequence[Trained], generator: torch.Gener
 
 
 def plot_journeys(folder: Path, models: Trained, generator: torch.Generator) -> None:
-    """The reverse journeys as strips and a GIF, and the flow's paths beside the chain's."""
+    """The reverse processes as strips and a GIF, and the paths of the flow next to those of the chain."""
     n = 1500
     q15, q20 = models.of_2015.q, models.of_2020.q
     back_2015 = nonequilibrium_2015.sample(models.of_2015, n, generator)
@@ -174,7 +174,7 @@ def plot_flow(folder: Path, models: Trained, generator: torch.Generator) -> None
 
 
 def plot_fields(folder: Path, models: Trained) -> None:
-    """The exact field beside the fields that 2019 and 2020 learnt."""
+    """The exact field next to the fields that 2019 and 2020 learnt."""
     named = {
         "exact": probability_flow.noise_of_data(models.data),
         "2019": probability_flow.noise_of_ncsn(models.of_2019),
@@ -204,7 +204,7 @@ def distant_modes_annealed(start: torch.Tensor, generator: torch.Generator) -> t
 
 
 def plot_heartbeat(folder: Path, generator: torch.Generator, bars: ProgressBars) -> dict[str, float]:
-    """Train the binomial model, draw its way back; returns what was measured."""
+    """Train the binomial model, plot its reverse process; returns the measurements."""
     q = heartbeat_2015.BinomialDiffusion()
     x_train = heartbeat_2015.heartbeats(compare.N_TRAIN, generator)
     kernel = heartbeat_2015.train(x_train, q, generator, progress=bars("2015, heartbeat"))
@@ -235,7 +235,7 @@ def plot_latent_space(folder: Path, generator: torch.Generator, budget: Budget, 
 
 
 def plot_all(folder: Path, seed: int, budget: Budget, bars: ProgressBars) -> dict[str, float]:
-    """Train what the figures need and write them all into `folder`; returns what was measured on the way."""
+    """Train what the figures need and write them all into `folder`; returns what was measured."""
     generator = torch.Generator().manual_seed(seed)
     with plots.style():
         plots.save(figures.history_line(), folder / "timeline.png")
@@ -251,7 +251,7 @@ def plot_all(folder: Path, seed: int, budget: Budget, bars: ProgressBars) -> dic
 
 
 def plot_comparison(folder: Path, rows: Sequence[Row]) -> None:
-    """The two figures that are drawn from measurements alone."""
+    """The two figures that need measurements only."""
     with plots.style():
         plots.save(figures.distance_against_calls(rows), folder / "distance.png")
         entropies = {d.name: data.entropy_bits(d) for d in data.four_sets()}
