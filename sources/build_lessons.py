@@ -25,7 +25,7 @@ MAX_BYTES = 1_000_000
 
 
 def sources(names: list[str]) -> list[Path]:
-    """Return the sources whose file names start with one of `names`; all for ["all"]. Raises ValueError if none does."""
+    """Return the sources whose names start with one of `names`; all for ["all"]. Raises ValueError if none does."""
     known = sorted(SOURCES.glob("[0-9][0-9]_*.py"))
     if names == ["all"]:
         return known
