@@ -18,8 +18,8 @@ from pathlib import Path
 
 from tinyldm import LatentDiffusion, machine
 from tinyldm.data import pictures
+from tinyldm.data.pixels import to_float
 from tinyldm.evaluation.judge import Judge
-from tinyldm.evaluation.measure import to_float
 from tinyldm.formats.files import write_bytes
 from tinyldm.training.run import Stopped
 from tinyldm_course.lessons import ablations

@@ -141,6 +141,12 @@ def size_embedding(pooled: Tensor, sizes: Tensor) -> Tensor:
     return torch.cat([pooled, sinusoids.to(pooled.dtype)], dim=1)
 
 
+def normalize_for_clip(image: Tensor) -> Tensor:
+    """image (B, 3, H, W) in [-1, 1] -> (x - mean) / std of each colour, as every CLIP image tower reads it."""
+    mean, std = (image.new_tensor(colour).view(3, 1, 1) for colour in (CLIP_MEAN, CLIP_STD))
+    return ((image + 1) / 2 - mean) / std
+
+
 class ImageEncoder(nn.Module):
     """A CLIP vision transformer and one linear layer: a picture -> context, "in the same style".
 
@@ -163,8 +169,7 @@ class ImageEncoder(nn.Module):
         side = self.clip.config.image_size
         if image.shape[-2:] != (side, side):
             image = F.interpolate(image, (side, side), mode="bicubic", antialias=True, align_corners=False)
-        mean, std = (image.new_tensor(colour).view(3, 1, 1) for colour in (CLIP_MEAN, CLIP_STD))
-        return ((image + 1) / 2 - mean) / std
+        return normalize_for_clip(image)
 
 
 class ClassEncoder(nn.Module):

@@ -32,7 +32,7 @@ from PIL import Image
 
 from tinyldm import LatentDiffusion, diffusion_loss, to_signed, to_unit
 from tinyldm.data import scenes
-from tinyldm.data.captions import SYNONYMS, draw_wording
+from tinyldm.data.captions import SYNONYMS, random_wording
 from tinyldm.data.folder import Folder, summary
 from tinyldm.data.world import Thing
 from tinyldm.evaluation.judge import Judge, verdict
@@ -81,17 +81,17 @@ def hearts(seed, count):
     """`count` scenes with one large heart: images (B, 3, 64, 64) in [-1, 1], captions, scenes."""
     chosen, index = [], 0
     while len(chosen) < count:
-        scene, index = scenes.draw(seed, index), index + 1
+        scene, index = scenes.scene_at(seed, index), index + 1
         if len(scene.things) == 1 and scene.things[0].size == "large":
             chosen.append(scene)
     captions = []
     for i, scene in enumerate(chosen):           # word it with the old shape, then replace that word
-        text = draw_wording(np.random.default_rng([seed, i])).say(scene).text
+        text = random_wording(np.random.default_rng([seed, i])).say(scene).text
         for name in SYNONYMS[scene.things[0].shape]:
             text = text.replace(name, "heart")
         captions.append(text)
     things = [scene.things[0] for scene in chosen]
-    pixels = scenes.to_bytes(scenes.paint(scenes.ground(chosen), things, heart_distance))
+    pixels = scenes.rounded(scenes.paint(scenes.ground(chosen), things, heart_distance))
     return scenes.to_tensor(pixels), captions, chosen
 
 
@@ -118,10 +118,10 @@ def there_and_back(images):
 
 def brown_disc(ground):
     """A disc of a colour that no scene has ever had: (3, 64, 64) in [-1, 1]."""
-    scene = next(s for s in (scenes.draw(51, i) for i in range(500)) if s.background == ground)
+    scene = next(s for s in (scenes.scene_at(51, i) for i in range(500)) if s.background == ground)
     thing = Thing("brown", "circle", "large", 32.0, 32.0, 16.0)
     brown = np.array([128, 78, 38], dtype=np.float32)[None, None, None]
-    return scenes.to_tensor(scenes.to_bytes(scenes.paint(scenes.ground([scene]), [thing], scenes.circle_distance,
+    return scenes.to_tensor(scenes.rounded(scenes.paint(scenes.ground([scene]), [thing], scenes.circle_distance,
                                                          brown)))[0]
 
 
@@ -213,7 +213,7 @@ def shape_of(image):
 # %%
 COUNT = full_or_fast(96, 8)
 fresh_images, fresh_captions, fresh_scenes = hearts(52, COUNT)
-old_scenes = [scene for scene in (scenes.draw(53, i) for i in range(3 * COUNT)) if len(scene.things) == 1][:COUNT]
+old_scenes = [scene for scene in (scenes.scene_at(53, i) for i in range(3 * COUNT)) if len(scene.things) == 1][:COUNT]
 old_images = scenes.to_tensor(scenes.render(old_scenes))
 right = sum(shape_of(x) == "heart" for x in to_unit(there_and_back(fresh_images)))
 print("hearts read as hearts:    ", share(right, COUNT))

@@ -24,9 +24,11 @@ import numpy as np
 import torch
 
 from tinyldm import LatentDiffusion, to_signed, to_unit
+from tinyldm.data.pixels import to_float
+from tinyldm.data.scenes import FRESH
 from tinyldm.data.world import HELD_OUT_PAIRS
 from tinyldm.evaluation.judge import Judge, everything, verdict
-from tinyldm.evaluation.measure import FRESH, EvaluationSettings, World, fresh_world, generate, judged, to_float
+from tinyldm.evaluation.measure import EvaluationSettings, World, fresh_world, generate, judged
 from tinyldm.evaluation.statistics import copies, frechet_distance, nearest, share, shares
 from tinyldm.machine import choose_device
 from tinyldm_course.lessons import ablations, plots

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from tinyldm.data import captions, description, digits, folder, scenes, world
-from tinyldm.evaluation import near_misses as spoiled
+from tinyldm.evaluation.near_misses import near_miss, soften
 
 COUNT = 3000
 
@@ -30,7 +30,7 @@ def test_random_access_equals_sequential():
         image, caption, scene = scenes.batch(5, [index])
         assert np.array_equal(image[0], images[index])
         assert (caption[0], scene[0]) == (told[index], drawn[index])
-        assert scenes.draw(5, index) == drawn[index]
+        assert scenes.scene_at(5, index) == drawn[index]
 
 
 def test_golden():
@@ -49,7 +49,7 @@ def test_seeds_and_indices_differ():
 def test_huge_index_and_bad_index():
     assert scenes.batch(0, [2**40])[0].shape == (1, 64, 64, 3)
     with pytest.raises(ValueError, match="negative"):
-        scenes.draw(0, -1)
+        scenes.scene_at(0, -1)
 
 
 def test_at_least_a_thousand_images_a_second():
@@ -189,7 +189,7 @@ def test_vocabulary_is_exactly_what_is_said():
     for held_out in (False, True):
         for index in range(4000):
             rng = np.random.default_rng(index)
-            said |= set(captions.words_of(captions.draw_wording(rng).say(scenes.draw(2, index, held_out)).text))
+            said |= set(captions.words_of(captions.random_wording(rng).say(scenes.scene_at(2, index, held_out)).text))
     assert said == set(captions.VOCABULARY)
 
 
@@ -227,8 +227,8 @@ def test_short_and_plain_and_full_captions_all_occur():
     texts = set()
     for index in range(20_000):
         rng = np.random.default_rng(index)
-        texts.add(captions.draw_wording(rng).say(_scene("red", "circle", "blue", "square", "above")).text)
-        texts.add(captions.draw_wording(rng).say(_scene("red", "circle")).text)
+        texts.add(captions.random_wording(rng).say(_scene("red", "circle", "blue", "square", "above")).text)
+        texts.add(captions.random_wording(rng).say(_scene("red", "circle")).text)
     assert {
         "a red circle",
         "red circle",
@@ -278,7 +278,7 @@ def test_swapped_leaves_out_what_means_the_same():
 
 def test_swapped_captions_always_differ(many):
     for index, scene in enumerate(many[2]):
-        wording = captions.draw_wording(np.random.default_rng(index))
+        wording = captions.random_wording(np.random.default_rng(index))
         own = wording.say(scene)
         for other in captions.swapped_captions(scene, wording).values():
             assert other.text != own.text
@@ -425,7 +425,7 @@ def test_folder_obeys_exif_rotation_and_crops_the_middle(tmp_path):
     exif[0x0112] = 6  # "turn by 90° clockwise to view"
     Image.fromarray(np.rot90(picture)).save(tmp_path / "a.jpg", exif=exif, quality=95)
     _write(tmp_path, [{"file_name": "a.jpg", "text": "green above black"}])
-    image = folder.Folder(tmp_path, size=32).images[0] > 128
+    image = folder.Folder(tmp_path, size=32).images[0].permute(1, 2, 0) > 128
     assert image[4:12, 4:-4, 1].all() and not image[20:28, 4:-4, 1].any()
     assert not image[..., 0].any()
 
@@ -474,14 +474,14 @@ def test_folder_with_nothing_usable(tmp_path):
         folder.Folder(tmp_path)
 
 
-# ---------------------------------------------------------------- spoiled pictures
+# ---------------------------------------------------------------- near misses
 
 
-def test_spoiled_pictures_differ_from_real_ones():
+def test_near_misses_differ_from_scenes():
     rng = np.random.default_rng(0)
     for index in range(60):
-        scene = scenes.draw(0, index)
-        image, bad_colours, bad_shapes = spoiled.spoil(rng, scene)
+        scene = scenes.scene_at(0, index)
+        image, bad_colours, bad_shapes = near_miss(rng, scene)
         same = np.array_equal(image, scenes.render([scene])[0])
         assert image.dtype == np.uint8 and same == (not any(bad_colours + bad_shapes))
 
@@ -489,7 +489,7 @@ def test_spoiled_pictures_differ_from_real_ones():
 def test_soften_keeps_range_and_mean():
     image = scenes.to_tensor(scenes.batch(0, range(32))[0]) / 2 + 0.5
     before = image.clone()
-    soft = spoiled.soften(image, torch.Generator().manual_seed(0))
+    soft = soften(image, torch.Generator().manual_seed(0))
     assert torch.equal(image, before) and soft.shape == image.shape
     assert soft.min() >= 0 and soft.max() <= 1
     assert (soft - image).abs().mean() < 0.05 and (soft != image).float().mean() > 0.5

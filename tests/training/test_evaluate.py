@@ -12,9 +12,9 @@ from small_folder import save_small_folder
 from tinyldm import LatentDiffusion
 from tinyldm.data import scenes
 from tinyldm.data.corpus import WORDS
+from tinyldm.data.pixels import to_float, to_signed_float
 from tinyldm.data.world import Scene, Thing
-from tinyldm.evaluation import measure as evaluating
-from tinyldm.evaluation import report as reporting
+from tinyldm.evaluation import measure, report
 from tinyldm.evaluation.judge import Judge, Reading, verdict
 from tinyldm.evaluation.measure import (
     PLAIN,
@@ -29,7 +29,6 @@ from tinyldm.evaluation.measure import (
     judged,
     memorisation,
     reconstruction,
-    to_float,
 )
 from tinyldm.latent_diffusion import WEIGHTS
 from tinyldm.training.tokenizer import build_tokenizer
@@ -80,13 +79,13 @@ class Oracle:
 def test_fresh_worlds_are_fresh_and_repeatable(world):
     again = fresh_world(0, 160, QUICK)
     assert torch.equal(world.images, again.images) and world.captions == again.captions
-    trained = {scenes.draw(0, index) for index in range(160)}
+    trained = {scenes.scene_at(0, index) for index in range(160)}
     assert not trained & set(world.scenes) and not set(fresh_world(1, 160, QUICK).scenes) & set(world.scenes)
     assert all(scenes.is_held_out(scene) for scene in fresh_world(0, 20, QUICK, held_out=True).scenes)
 
 
 def test_right_pictures_are_all_right(judge, world):
-    pictures = evaluating.generate(Oracle(world), world.captions, QUICK, "captions")
+    pictures = measure.generate(Oracle(world), world.captions, QUICK, "captions")
     assert (pictures == world.images).flatten(1).all(1).sum() > 150  # a few captions occur twice
     groups = by_count(judged(judge, pictures, world), world)
     assert groups["all"]["strict"]["share"] >= 0.98 and groups["all"]["strict"]["of"] == 160
@@ -115,8 +114,8 @@ def test_a_colour_reappears_if_any_thing_has_it():
     thing = {"shape": "cross", "size": "large"}
     both = Reading(({**thing, "colour": "blue"}, {**thing, "colour": "red"}), "above", "white")
     one = Reading(({**thing, "colour": "blue"},), None, "black")
-    assert evaluating.reappears(both, scene) == {"background": True, "colour": True}
-    assert evaluating.reappears(one, scene) == {"background": False, "colour": False}
+    assert measure.reappears(both, scene) == {"background": True, "colour": True}
+    assert measure.reappears(one, scene) == {"background": False, "colour": False}
 
 
 def test_reconstruction(judge, world):
@@ -133,7 +132,7 @@ def test_frechet_distance_has_a_floor(judge, world):
 
 
 def test_memorisation_finds_copies(world):
-    training = torch.from_numpy(scenes.render([scenes.draw(0, index) for index in range(300)])).permute(0, 3, 1, 2)
+    training = torch.from_numpy(scenes.render([scenes.scene_at(0, index) for index in range(300)])).permute(0, 3, 1, 2)
     copied, closest = memorisation(training[:160], world, 0, QUICK)
     assert copied["copies"]["share"] == 1 and copied["median distance"] == 0
     assert torch.equal(closest, training[:16])
@@ -146,7 +145,7 @@ class KnowingClip(torch.nn.Module):
 
     def __init__(self, world, tokenizer, sign=1.0):
         super().__init__()
-        self.place = {image.numpy().tobytes(): i for i, image in enumerate(to_float(world.images) * 2 - 1)}
+        self.place = {image.numpy().tobytes(): i for i, image in enumerate(to_signed_float(world.images))}
         self.sign, self.size, self.own = sign, len(self.place), {}
         self.text = type("Text", (), {"config": type("Config", (), {"max_position_embeddings": 32})})
         for i, (scene, caption) in enumerate(zip(world.scenes, world.captions)):
@@ -194,9 +193,9 @@ def test_everything_is_measured_and_repeatable(folder, tmp_path):
     other, _ = evaluate(folder, EvaluationSettings(captions=16, steps=1, training_images=50, progress=False, seed=1))
     assert other["frechet"] != found["frechet"]
 
-    lines = "\n".join(reporting.in_words(found))
+    lines = "\n".join(report.in_words(found))
     assert all(section in lines for section in ("captions", "image context", "CLIP")) and "of 16" in lines
-    reporting.save_figure(found, gallery, tmp_path / "figure.png")
+    report.save_figure(found, gallery, tmp_path / "figure.png")
     assert Image.open(tmp_path / "figure.png").width > 1000
 
 
@@ -208,8 +207,8 @@ def test_parts_that_a_model_lacks_are_named(folder, tmp_path):
     shutil.rmtree(other / "tinyldm_image_encoder")
     found, gallery = evaluate(other, SMALL)
     assert set(found["skipped"]) == {"CLIP", "image context"} and "image context" not in found
-    assert "skipped image context: the model has no image encoder" in reporting.in_words(found)
-    reporting.save_figure(found, gallery, tmp_path / "figure.svg")
+    assert "skipped image context: the model has no image encoder" in report.in_words(found)
+    report.save_figure(found, gallery, tmp_path / "figure.svg")
 
 
 def test_pictures_of_another_size_are_refused(small_model, tmp_path):

@@ -11,8 +11,9 @@ import torch
 
 from tinyldm.data import scenes, world
 from tinyldm.evaluation import judge as judging
-from tinyldm.evaluation import near_misses as spoiled
+from tinyldm.evaluation import train_judge
 from tinyldm.evaluation.judge import Judge, Reading, everything, verdict
+from tinyldm.evaluation.near_misses import near_miss, soften, wrong_count
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def _images(drawn):
 
 @pytest.mark.parametrize(("count", "held_out"), [(1024, False), (256, True)])
 def test_reads_fresh_renders(judge, count, held_out):
-    measured = judging.accuracy(judge, count, seed=987_654, held_out=held_out)
+    measured = train_judge.accuracy(judge, count, seed=987_654, held_out=held_out)
     assert measured["strict"] >= 0.99, measured
     assert set(measured) == {"count", "colour", "shape", "size", "relation", "background", "strict"}
 
@@ -37,7 +38,7 @@ def test_reads_fresh_renders(judge, count, held_out):
 def test_reads_softened_renders(judge):
     """As a decoder would soften them: blur of a pixel at most, a little noise and tint."""
     images, _, drawn = scenes.batch(55, range(512))
-    soft = spoiled.soften(scenes.to_tensor(images) / 2 + 0.5, torch.Generator().manual_seed(0))
+    soft = soften(scenes.to_tensor(images) / 2 + 0.5, torch.Generator().manual_seed(0))
     verdicts = [verdict(reading, scene, everything(scene)) for reading, scene in zip(judge.read(soft), drawn)]
     assert np.mean([verdict["strict"] for verdict in verdicts]) >= 0.97
 
@@ -46,8 +47,8 @@ def test_is_not_lenient(judge):
     """Lumps, blends of two shapes and stars grown to pentagons are not read as the shape that was asked for."""
     rng = np.random.default_rng(5)
     fooled, total = 0, 0
-    drawn = [scenes.draw(66, index).canonical() for index in range(400)]
-    made = [spoiled.spoil(rng, scene) for scene in drawn]
+    drawn = [scenes.scene_at(66, index).canonical() for index in range(400)]
+    made = [near_miss(rng, scene) for scene in drawn]
     image = torch.from_numpy(np.stack([image for image, _, _ in made])).permute(0, 3, 1, 2).float() / 255
     for reading, scene, (_, _, bad_shapes) in zip(judge.read(image), drawn, made):
         if any(bad_shapes):
@@ -66,20 +67,20 @@ def test_polygons_are_not_stars(judge, sides):
 
     thing = world.Thing("red", "star", "large", 32.0, 32.0, 15.0)
     scene = world.Scene((thing,), None, "white", (0.3, 0.5))
-    image = scenes.to_bytes(scenes.paint(scenes.ground([scene]), [thing], polygon))
+    image = scenes.rounded(scenes.paint(scenes.ground([scene]), [thing], polygon))
     reading = judge.read(torch.from_numpy(image).permute(0, 3, 1, 2).float() / 255)[0]
     assert reading.things[0]["colour"] == "red" and reading.things[0]["shape"] != "star"
 
 
 def test_empty_and_crowded_pictures_have_another_count(judge):
     rng = np.random.default_rng(1)
-    image = np.stack([spoiled.miscount(rng, scenes.draw(0, index)) for index in range(100)])
+    image = np.stack([wrong_count(rng, scenes.scene_at(0, index)) for index in range(100)])
     readings = judge.read(torch.from_numpy(image).permute(0, 3, 1, 2).float() / 255)
     assert np.mean([reading.things == () for reading in readings]) >= 0.97
 
 
 def test_does_not_depend_on_the_batch(judge):
-    image = _images([scenes.draw(3, index) for index in range(20)])
+    image = _images([scenes.scene_at(3, index) for index in range(20)])
     assert judge.read(image, batch=7) == judge.read(image)
     assert torch.allclose(judge.features(image, batch=7), judge.features(image), atol=1e-4)
     assert judge.features(image).shape == (20, 128)
@@ -120,7 +121,7 @@ def _seen(scene, **changes):
 
 def test_perfect_reading_is_right():
     for index in range(300):
-        scene = scenes.draw(8, index)
+        scene = scenes.scene_at(8, index)
         result = verdict(_seen(scene), scene, everything(scene))
         assert all(result.values()) and ("relation" in result) == (len(scene.things) == 2)
         assert verdict(_seen(scene.turned()), scene, everything(scene)) == result
@@ -191,28 +192,28 @@ def test_unclear_is_never_right():
 def test_targets_of_every_scene_are_its_reading():
     names = list(judging.QUESTIONS.items())
     for index in range(100):
-        scene = scenes.draw(9, index)
-        answers = judging.targets(scene)
+        scene = scenes.scene_at(9, index)
+        answers = train_judge.targets(scene)
         chosen = {question: options[max(a, 0)] for (question, options), a in zip(names, answers)}
         assert judging._reading(chosen) == _seen(scene)
-        assert (answers[1] == judging.NOT_ASKED) == (len(scene.things) == 1)
+        assert (answers[1] == train_judge.NOT_ASKED) == (len(scene.things) == 1)
 
 
 def test_training_is_deterministic_and_learns():
     torch.set_num_threads(1)
-    one, two = (judging.train(3, seed=1, progress=False).state_dict() for _ in range(2))
-    other = judging.train(3, seed=2, progress=False).state_dict()
+    one, two = (train_judge.train(3, seed=1, progress=False).state_dict() for _ in range(2))
+    other = train_judge.train(3, seed=2, progress=False).state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["think.weight"], other["think.weight"])
-    image, answers = judging.training_batch(1, 0)
-    after = judging.loss_of(judging.train(25, seed=1, progress=False)(image)[0], answers)
-    assert after < judging.loss_of(Judge()(image)[0], answers)
+    image, answers = train_judge.training_batch(1, 0)
+    after = train_judge.loss_of(train_judge.train(25, seed=1, progress=False)(image)[0], answers)
+    assert after < train_judge.loss_of(Judge()(image)[0], answers)
 
 
 def test_command():
     def run(*options):
         return subprocess.run(
-            [sys.executable, "-m", "tinyldm.evaluation.judge", *options],
+            [sys.executable, "-m", "tinyldm.evaluation.train_judge", *options],
             check=False,
             capture_output=True,
             text=True,

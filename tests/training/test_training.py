@@ -13,12 +13,12 @@ from torch import nn
 
 from tinyldm.data import scenes
 from tinyldm.data.captions import VOCABULARY, words_of
-from tinyldm.data.corpus import WORDS, digits_corpus, scenes_corpus, to_signed_float
+from tinyldm.data.corpus import WORDS, digits_corpus, scenes_corpus
 from tinyldm.data.description import UNSAID
+from tinyldm.data.pixels import to_signed_float
 from tinyldm.formats.diffusers_folder import save_tokenizer
-from tinyldm.training import checkpoints as checkpointing
-from tinyldm.training import run as training
-from tinyldm.training.run import MovingAverage, Run, Settings, Stopped, batch_at, generator_at
+from tinyldm.training.checkpoints import load_checkpoint, read_facts, save_checkpoint
+from tinyldm.training.run import MovingAverage, Run, Settings, Stopped, adamw, batch_at, generator_at, read_log
 from tinyldm.training.tokenizer import build_tokenizer, learn_merges
 from tinyldm.training.train_clip import contrastive_losses, describing_loss, hard_negatives, shortened, tokenized
 from tinyldm.training.train_vae import PatchDiscriminator, adaptive_weight, discriminator_loss, edge_distance
@@ -239,7 +239,7 @@ def little_run(out, steps, **settings):
     """A loop as small as can be: one linear layer learns a random line."""
     torch.manual_seed(0)
     model = nn.Linear(3, 1)
-    optimizer = training.adamw(model.parameters(), 0.1)
+    optimizer = adamw(model.parameters(), 0.1)
     with Run(
         "little",
         Settings(out=out, steps=steps, warmup=1, progress=False, **settings),
@@ -271,20 +271,20 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     assert signal.getsignal(signal.SIGINT) is handler
     resumed = finish(little_run(tmp_path / "cut", 60, resume=True))
     assert torch.equal(whole.weight, resumed.weight)
-    logs = [training.read_log(tmp_path / name / "little.log.jsonl") for name in ("whole", "cut")]
+    logs = [read_log(tmp_path / name / "little.log.jsonl") for name in ("whole", "cut")]
     assert [line["step"] for line in logs[0]] == [line["step"] for line in logs[1]] == [20, 40, 60]
 
 
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
     path = tmp_path / "a.safetensors"
-    checkpointing.save_checkpoint(path, {"model": nn.Linear(2, 2)}, {}, {"step": 1})
+    save_checkpoint(path, {"model": nn.Linear(2, 2)}, {}, {"step": 1})
     with pytest.raises(ValueError, match="does not fit"):
-        checkpointing.load_checkpoint(path, {"model": nn.Linear(3, 2)}, {})
+        load_checkpoint(path, {"model": nn.Linear(3, 2)}, {})
     path.write_bytes(b"garbage")
     with pytest.raises(ValueError, match="damaged"):
-        checkpointing.load_checkpoint(path, {"model": nn.Linear(2, 2)}, {})
+        load_checkpoint(path, {"model": nn.Linear(2, 2)}, {})
     with pytest.raises(ValueError, match="no checkpoint"):
-        checkpointing.read_facts(tmp_path / "b.safetensors")
+        read_facts(tmp_path / "b.safetensors")
 
 
 FULL_DISK = """
@@ -308,7 +308,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path):
     path = tmp_path / "model.checkpoint.safetensors"
     result = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True)
     assert result.returncode == 1 and "--resume" in result.stderr and len(result.stderr.strip().splitlines()) == 1
-    assert checkpointing.load_checkpoint(path, {"model": nn.Linear(64, 64)}, {})["step"] == 1
+    assert load_checkpoint(path, {"model": nn.Linear(64, 64)}, {})["step"] == 1
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
@@ -321,10 +321,10 @@ def test_a_full_small_disk_leaves_the_last_checkpoint_whole(tmp_path):
         pytest.skip("mounting a tmpfs takes root")
     try:
         path = disk / "model.checkpoint.safetensors"
-        checkpointing.save_checkpoint(path, {"model": nn.Linear(180, 200)}, {}, {"step": 1})  # 145 KB
+        save_checkpoint(path, {"model": nn.Linear(180, 200)}, {}, {"step": 1})  # 145 KB
         with pytest.raises(OSError, match="free some space"):
-            checkpointing.save_checkpoint(path, {"model": nn.Linear(180, 200)}, {}, {"step": 2})
-        assert checkpointing.load_checkpoint(path, {"model": nn.Linear(180, 200)}, {})["step"] == 1
+            save_checkpoint(path, {"model": nn.Linear(180, 200)}, {}, {"step": 2})
+        assert load_checkpoint(path, {"model": nn.Linear(180, 200)}, {})["step"] == 1
         assert [p.name for p in disk.iterdir()] == [path.name]
     finally:
         subprocess.run(["umount", str(disk)], check=True)

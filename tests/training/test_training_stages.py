@@ -13,8 +13,10 @@ import torch
 from safetensors.torch import load_file
 
 from tinyldm.conditioning import ImageEncoder, TextEncoder
-from tinyldm.data.corpus import WORDS, scenes_corpus, to_signed_float
+from tinyldm.data.corpus import WORDS, scenes_corpus
 from tinyldm.data.description import UNSAID
+from tinyldm.data.pixels import to_signed_float
+from tinyldm.evaluation.statistics import psnr
 from tinyldm.formats.diffusers_folder import load_unet
 from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.training.checkpoints import load_checkpoint, read_facts, save_checkpoint
@@ -25,8 +27,8 @@ from tinyldm.training.run import adamw, read_log
 from tinyldm.training.tokenizer import build_tokenizer
 from tinyldm.training.train_all import CPU, GPU, Plan, is_done, train_all
 from tinyldm.training.train_clip import ClipSettings, train_clip
-from tinyldm.training.train_unet import UnetSettings, build_cache, context_of, draw
-from tinyldm.training.train_vae import PerceptualDistance, VaeSettings, new_vae, psnr, train_vae
+from tinyldm.training.train_unet import UnetSettings, build_cache, context_of, draw_batch
+from tinyldm.training.train_vae import PerceptualDistance, VaeSettings, new_vae, train_vae
 from tinyldm.unet import UNetConfig
 from tinyldm.vae import VAE, VAEConfig
 from tinyldm.versions import TINY
@@ -146,7 +148,7 @@ def test_the_unet_goes_on_from_a_model(trained, corpus, tmp_path):
     )
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)  # one step of hardly any length
     card = (tmp_path / "model" / "README.md").read_text()
-    assert "It went on from weights that had seen 1,280 images" in card and "| VAE | 60 | 480 |" in card
+    assert "It started from weights that had seen 1,280 images" in card and "| VAE | 60 | 480 |" in card
 
 
 def test_the_model_card_names_what_was_done(trained):
@@ -276,7 +278,8 @@ def test_every_term_can_be_switched_off(corpus, tmp_path):
         adversarial_weight=0.0,
     )
     vae = train_vae(settings, corpus, clip=None)
-    assert 0 < psnr(vae, to_signed_float(corpus.images[:8])) < 60
+    images = to_signed_float(corpus.images[:8])
+    assert 0 < psnr(vae.decode(vae.encode(images)).detach(), images, peak=2).mean() < 60
     (line,) = read_log(tmp_path / "vae.log.jsonl")
     assert line["loss"] == pytest.approx(line["l1"])
     assert not {"edges", "perceptual", "discriminator"} & line.keys()
@@ -331,10 +334,10 @@ def test_cached_contexts_are_those_of_the_captions(cache, corpus):
 
 def test_latents_are_sampled_anew_at_each_use(cache):
     index, settings = torch.arange(8), UnetSettings(steps=1)
-    one, two, again = (draw(cache[0], index, 1.0, 1000, settings, step).z0 for step in (0, 1, 0))
+    one, two, again = (draw_batch(cache[0], index, 1.0, 1000, settings, step).z0 for step in (0, 1, 0))
     assert torch.equal(one, again) and not torch.equal(one, two)
     mean, logvar = cache[0].moments[index].float().chunk(2, dim=1)
-    many = torch.stack([draw(cache[0], index, 1.0, 1000, settings, step).z0 for step in range(400)])
+    many = torch.stack([draw_batch(cache[0], index, 1.0, 1000, settings, step).z0 for step in range(400)])
     assert ((many.mean(0) - mean).abs() < 5 * (0.5 * logvar).exp() / 20).all()
 
 
@@ -342,7 +345,7 @@ def test_shares_of_captions_images_and_nothing(cache):
     """70 % of the images with their caption, 20 % with an image, 10 % with nothing."""
     index, settings, counts = torch.arange(64), UnetSettings(steps=1), {"caption": 0, "image": 0, "nothing": 0}
     for step in range(2000):
-        drawn = draw(cache[0], index, 1.0, 1000, settings, step)
+        drawn = draw_batch(cache[0], index, 1.0, 1000, settings, step)
         nothing = int((drawn.text == 0).sum())
         if drawn.with_image:
             counts["image"] += 64

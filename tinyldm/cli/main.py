@@ -355,7 +355,7 @@ def run_inpaint(options: argparse.Namespace) -> None:
 
     check_before_loading(options)
     original = pictures.open_picture(options.image)
-    mask = pictures.open_picture(options.mask) if options.mask else pictures.mask_from_box(options.box, original)
+    mask = pictures.open_mask(options.mask) if options.mask else pictures.mask_from_box(options.box, original)
     pictures.fitted_mask(mask, original, options.size or (64, 64))  # a mistake in it is told at once
     model = open_model(options)
     shape = options.size or model.image_size
@@ -385,6 +385,7 @@ def check_before_loading(options: argparse.Namespace) -> None:
 
 def warn_of_unknown_words(model: str, text: str) -> None:
     """Name the words that the shipped model never saw. Of other models it is not known what they saw."""
+    from tinyldm.data.captions import unknown_words
     from tinyldm.data.world import COLOURS, SHAPES
 
     strange = unknown_words(text)
@@ -393,13 +394,6 @@ def warn_of_unknown_words(model: str, text: str) -> None:
             f"warning: tiny never saw {', '.join(map(repr, strange))}; it draws one or two of {', '.join(SHAPES)} in "
             f"{', '.join(COLOURS)}"
         )
-
-
-def unknown_words(text: str) -> list[str]:
-    """The words of any language, and the numbers, that no caption of the small world contains; each once."""
-    from tinyldm.data.captions import VOCABULARY
-
-    return [word for word in dict.fromkeys(re.findall(r"[^\W_]+", text.lower())) if word not in VOCABULARY]
 
 
 def open_model(options: argparse.Namespace) -> "LatentDiffusion":
@@ -518,18 +512,16 @@ def write_pictures(
 
 def add_train(parser: Parser) -> None:
     """The options of `train`."""
-    from tinyldm.training.train_all import STAGES, add_options
+    from tinyldm.cli import train
 
-    parser.add_argument("stage", choices=(*STAGES, "all"), help="which part; all trains one after the other")
-    add_options(parser)
+    train.add_train(parser)
 
 
 def run_train(options: argparse.Namespace) -> None:
     """Train the parts of a model."""
-    from tinyldm.training.train_all import STAGES, run_options
+    from tinyldm.cli import train
 
-    run_options(options, STAGES if options.stage == "all" else (options.stage,))
-    print(f"done: see {options.out}")
+    train.run_train(options)
 
 
 # ── evaluate ─────────────────────────────────────────────────────────────────────────────────────────
@@ -750,7 +742,7 @@ COMMANDS = {
         (
             "tinyldm train all --minutes 30 --out runs/mine",
             "tinyldm train all --minutes 30 --out runs/mine --resume",
-            "tinyldm train unet --out runs/mine --steps 5000 --device cuda",
+            "tinyldm train unet --start-from tiny --data FOLDER --minutes 20 --out runs/pictures",
             'tinyldm generate "a red circle" --model runs/mine/model',
         ),
         add_train,

@@ -1,1 +1,1 @@
-"""What the model is trained on: the procedural scenes, and two real sources beside them."""
+"""What the model is trained on: procedural scenes, handwritten digits, and folders of pictures with captions."""

@@ -5,7 +5,7 @@ red circle" names no size); `Caption.stated` says what was named, so that a gene
 what was asked for and on nothing else.
 """
 
-import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 
@@ -112,7 +112,7 @@ class Wording:
         return f"{a} and {b}"
 
 
-def draw_wording(rng: np.random.Generator) -> Wording:
+def random_wording(rng: np.random.Generator) -> Wording:
     """A random way to speak; consumes exactly fifteen numbers of `rng`."""
     u = rng.random(15)
     return Wording(
@@ -169,8 +169,9 @@ def _with_article(article: str, words: str) -> str:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, in lower case, without punctuation."""
-    return re.findall(r"[a-z]+", text.lower())
+    """The words and numbers of a text in any language, in lower case, without punctuation."""
+    text = unicodedata.normalize("NFC", text.lower())
+    return "".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in text).split()  # letters, marks, numbers
 
 
 def _vocabulary() -> tuple[str, ...]:

@@ -4,6 +4,7 @@ The scenes are rendered once, by several processes if there are many; 12 KB an i
 """
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -14,10 +15,12 @@ import torch
 from torch import Tensor
 
 from tinyldm.data import scenes
-from tinyldm.data.captions import VOCABULARY, draw_wording, swapped_captions
+from tinyldm.data.captions import VOCABULARY, random_wording, swapped_captions
 from tinyldm.data.description import FIELDS, UNSAID, describe, describe_stated
 from tinyldm.data.digits import DIGITS, Digits
 from tinyldm.data.folder import Folder
+from tinyldm.data.pixels import channels_first, to_uint8
+from tinyldm.vae import to_unit
 
 WORDS = (*VOCABULARY, *DIGITS, "handwritten")  # each of them is one token
 SWAPS = ("colour", "shape", "size", "position")  # the kinds of hard negatives
@@ -52,11 +55,11 @@ def scenes_corpus(count: int, seed: int = 0, wordings: int = 2) -> Corpus:
 
 def _scenes_chunk(chunk: tuple[int, int, int, int]) -> tuple[np.ndarray, list, list, list, list]:
     seed, first, last, wordings = chunk
-    drawn = [scenes.draw(seed, index) for index in range(first, last)]
+    drawn = [scenes.scene_at(seed, index) for index in range(first, last)]
     captions, negatives, said = [], [], []
     for index, scene in enumerate(drawn, start=first):
         rng = np.random.default_rng([seed, index])
-        spoken = [draw_wording(rng) for _ in range(wordings)]
+        spoken = [random_wording(rng) for _ in range(wordings)]
         told = [wording.say(scene) for wording in spoken]
         captions.append([caption.text for caption in told])
         said.append([describe_stated(scene, caption.stated) for caption in told])
@@ -65,7 +68,7 @@ def _scenes_chunk(chunk: tuple[int, int, int, int]) -> tuple[np.ndarray, list, l
 
 
 def _joined(parts: list[tuple[np.ndarray, list, list, list, list]]) -> Corpus:
-    images = torch.from_numpy(np.concatenate([part[0] for part in parts])).permute(0, 3, 1, 2).contiguous()
+    images = channels_first(np.concatenate([part[0] for part in parts]))
     captions, negatives, shown, said = (sum((part[column] for part in parts), []) for column in range(1, 5))
     return Corpus(
         images, captions, negatives, torch.tensor(shown, dtype=torch.int8), torch.tensor(said, dtype=torch.int8)
@@ -75,22 +78,17 @@ def _joined(parts: list[tuple[np.ndarray, list, list, list, list]]) -> Corpus:
 def digits_corpus(size: int = 64) -> Corpus:
     """The 1,797 handwritten digits of scikit-learn."""
     digits = Digits(size)
-    pairs = [digits[index][:2] for index in range(len(digits))]
-    return _from_pairs(pairs)
+    images, captions, _ = zip(*(digits[index] for index in range(len(digits))))
+    return captioned_corpus(to_uint8(to_unit(torch.stack(images))), captions)
 
 
 def folder_corpus(path: str | Path, size: int = 64) -> tuple[Corpus, list[tuple[str, str]]]:
     """The captioned images of a folder, and the list of what was skipped, as (what, why)."""
     folder = Folder(path, size)
-    return _from_pairs([folder[index][:2] for index in range(len(folder))]), folder.skipped
+    return captioned_corpus(folder.images, folder.captions), folder.skipped
 
 
-def _from_pairs(pairs: list[tuple[Tensor, str]]) -> Corpus:
-    images = torch.stack([image for image, _ in pairs]).add(1).mul(127.5).round().to(torch.uint8)
-    unknown = torch.full((len(pairs), len(FIELDS)), UNSAID, dtype=torch.int8)
-    return Corpus(images, [[caption] for _, caption in pairs], [[[]] for _ in pairs], unknown, unknown[:, None])
-
-
-def to_signed_float(images: Tensor) -> Tensor:
-    """Images uint8 -> float32 in [-1, 1]."""
-    return images.float() / 127.5 - 1
+def captioned_corpus(images: Tensor, captions: Sequence[str]) -> Corpus:
+    """Images (N, 3, S, S) uint8 of which nothing is known but one caption each."""
+    unknown = torch.full((len(images), len(FIELDS)), UNSAID, dtype=torch.int8)
+    return Corpus(images, [[caption] for caption in captions], [[[]] for _ in captions], unknown, unknown[:, None])

@@ -1,54 +1,156 @@
-"""Picture files in and out: a photograph becomes a tensor, generated images become a page with a caption.
+"""Picture files: a photograph of any kind becomes RGB and then a tensor, generated images become a page with a caption.
 
-Only Pillow is needed, which is there in a tenth of the time that matplotlib takes.
+Only Pillow is needed, which is imported in a tenth of the time that matplotlib takes.
 """
 
 import io
 import json
 import math
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
+from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 from torch import Tensor
 
-from tinyldm.data.folder import _to_rgb
+from tinyldm.data.pixels import channels_first, to_float, to_uint8
 from tinyldm.formats.files import write_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MARGIN, GAP = 12, 8  # pixels around and between the pictures of a page
 PAGE, INK, FAINT = "white", (32, 32, 36), (120, 120, 128)
 FINE_ENOUGH = 192  # pictures smaller than this are enlarged by a whole number
+DIMMEST = 1 / 16  # of white: a picture whose brightest pixel is darker has some other scale than the one assumed
+COLOURFUL = 48  # the difference between red, green and blue, of 255, from which on a pixel of a mask is no gray
 
 
 # ── In ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def open_picture(file: str | Path) -> Image.Image:
-    """Any picture file, upright, in RGB; transparent parts on white.
+def open_picture(file: str | Path, ground: str = "white") -> Image.Image:
+    """Open a picture file of any kind: upright, in sRGB with 8 bits a colour, transparent parts on `ground`.
 
-    Raises: ValueError where it does not exist or cannot be read.
+    Of an animation or a stack, the first picture is taken.
+    Raises: ValueError where the file does not exist, cannot be read, or leaves open how bright it is.
     """
     file = Path(file)
     if not file.is_file():
         raise ValueError(f"{file} does not exist or is not a file; expected a picture")
     try:
-        with Image.open(file) as image:
-            return _to_rgb(ImageOps.exif_transpose(image))
+        return decoded(file, ground)
+    except MemoryError:
+        raise
     except Exception as error:  # noqa: BLE001  a broken file makes a decoder raise nearly anything
-        if isinstance(error, MemoryError):
-            raise
-        reason = "unknown format" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-        raise ValueError(f"{file} is not a picture that can be read ({reason})") from None
+        raise ValueError(f"{file} is not a picture that can be read ({why_unreadable(error)})") from None
+
+
+def open_mask(file: str | Path) -> Image.Image:
+    """Open a mask, white where to paint. Its transparent parts mark nothing, as nothing is painted there.
+
+    Raises: ValueError as `open_picture`; and where it has transparent parts and colours, as then it may be a
+        picture with a hole, and it is not clear which of the two is marked.
+    """
+    mask, on_white = open_picture(file, ground="black"), open_picture(file)
+    transparent = np.asarray(mask) != np.asarray(on_white)  # (H, W, 3)
+    pixels = np.asarray(mask, dtype=np.int16)
+    if transparent.any() and (pixels.max(2) - pixels.min(2) > COLOURFUL).any():
+        raise ValueError(
+            f"{file} has transparent parts and colours, so it is not clear what it marks; expected white where to "
+            "paint, and black or nothing elsewhere"
+        )
+    return mask
+
+
+def decoded(file: Path, ground: str) -> Image.Image:
+    """The picture in a file, as `open_picture` returns it. Raises whatever the decoder raises."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # large pictures and odd metadata are no fault of the picture's
+        with Image.open(file) as image:
+            _scale_key_colour(image)
+            return to_rgb(ImageOps.exif_transpose(image), ground)
+
+
+def why_unreadable(error: Exception) -> str:
+    """An error of a decoder in words for the owner of the picture."""
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "no format that Pillow knows"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"too large: {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels are the most that is opened"
+    return str(error) or type(error).__name__
+
+
+def _scale_key_colour(image: Image.Image) -> None:
+    """Bring the colour that a PNG calls transparent to the 8 bits to which Pillow brings all the others."""
+    key = image.info.get("transparency")
+    stored = image.tile[0][3] if image.format == "PNG" and image.tile else None  # as in the file: "L;2" has 2 bits
+    if stored in ("L;2", "L;4"):
+        image.info["transparency"] = None if key is None else key * (85 if stored == "L;2" else 17)
+    elif stored == "RGB;16B" and key is not None:
+        image.info["transparency"] = tuple(value >> 8 for value in key)
+
+
+def to_rgb(image: Image.Image, ground: str = "white") -> Image.Image:
+    """A Pillow image of any mode -> sRGB with 8 bits a colour, transparent parts on `ground`.
+
+    Raises: ValueError for gray levels of more than 8 bits whose white is not known.
+    """
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = _to_8_bits(image)
+    has_alpha = "A" in image.getbands() or "a" in image.getbands() or image.info.get("transparency") is not None
+    colours = _to_srgb(image)
+    if not has_alpha:
+        return colours
+    return Image.composite(colours, Image.new("RGB", image.size, ground), image.convert("RGBA").getchannel("A"))
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """Any mode of 8 bits -> RGB, through the picture's own colour profile if it has one."""
+    if image.mode not in ("L", "RGB", "CMYK", "LAB"):  # a palette, transparency, one bit, …
+        profile = image.info.get("icc_profile")
+        image = image.convert("RGBA").convert("RGB")
+        image.info["icc_profile"] = profile
+    if image.info.get("icc_profile"):
+        try:
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+            return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError):
+            pass  # a broken profile, or one of another kind of picture: viewers ignore it too
+    return image.convert("RGB")
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """Gray levels of 16 or 32 bits, or floats -> "L", or "LA" where one gray level is transparent.
+
+    What is white in them is told by the brightest: 255 or 65,535; for floats 1, too.
+    """
+    values = np.asarray(image, dtype=np.float64)
+    low, high = float(values.min()), float(values.max())
+    whites = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
+    white = next((white for white in whites if high <= 1.01 * white), None)  # floats may overshoot a little
+    if white is None or not low >= -0.01 * white or (white != whites[0] and 0 < high < DIMMEST * white):
+        raise ValueError(
+            f"its values run from {low:g} to {high:g}, so it is not clear what is white; expected "
+            f"{' or '.join(f'0 … {white:g}' for white in whites)}: save it with 8 bits a colour"
+        )
+    white_is_zero = getattr(image, "tag_v2", {}).get(262) == 0  # of TIFF; Pillow heeds it for 8 bits only
+    gray = (values / white * 255).clip(0, 255).round().astype(np.uint8)
+    result = Image.fromarray(255 - gray if white_is_zero else gray)
+    key = image.info.get("transparency")
+    if key is not None:
+        result.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
+    return result
 
 
 def fitted(image: Image.Image, size: tuple[int, int]) -> Tensor:
-    """Cut the middle out of a picture and resize it: (1, 3, H, W) float32 in [0, 1], for size (H, W)."""
-    fit = ImageOps.fit(image, size[::-1], Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(fit)).permute(2, 0, 1)[None].float() / 255  # (H, W, 3) -> (1, 3, H, W)
+    """Cut the middle out of an RGB picture and resize it: (1, 3, H, W) float32 in [0, 1], for size (H, W)."""
+    return to_float(channels_first(np.array(middle(image, size))))[None]  # (3, H, W) -> (1, 3, H, W)
+
+
+def middle(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The largest part in the middle that has the shape of `size` (H, W), resized to it."""
+    return ImageOps.fit(image, size[::-1], Image.Resampling.LANCZOS)
 
 
 def mask_from_box(box: tuple[int, int, int, int], image: Image.Image) -> Image.Image:
@@ -121,7 +223,7 @@ def save_picture(image: Image.Image, file: Path, facts: dict[str, Any]) -> None:
 
 def to_picture(image: Tensor) -> Image.Image:
     """(3, H, W) in [0, 1] -> a Pillow image."""
-    return Image.fromarray((image * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy())
+    return Image.fromarray(to_uint8(image).permute(1, 2, 0).cpu().numpy())
 
 
 def tiles(images: Tensor, *, enlarge: bool = True, gap: int = GAP) -> Image.Image:

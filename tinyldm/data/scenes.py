@@ -1,9 +1,9 @@
-"""The procedural data set: draw a scene from (seed, index), render it, caption it.
+"""The procedural data set: a random scene for each (seed, index), rendered and captioned.
 
-Any index is made without making the ones before: the random numbers come from a counter-based generator
+Any index is made without making the ones before it: the random numbers come from a counter-based generator
 (Philox) whose key is (seed, index). Shapes are rendered from signed distances: a pixel whose centre is
-d pixels outside of an edge is covered by clip(1/2 - d, 0, 1), which is the anti-aliasing. Only + - × ÷ √
-are used, so that every machine draws the same bytes.
+d pixels outside an edge is covered by clip(1/2 - d, 0, 1), which is the anti-aliasing. Only + - × ÷ √
+are used, so that every machine renders the same bytes.
 """
 
 import math
@@ -11,7 +11,8 @@ import math
 import numpy as np
 import torch
 
-from tinyldm.data.captions import Caption, draw_wording
+from tinyldm.data.captions import Caption, random_wording
+from tinyldm.data.pixels import channels_first, to_signed_float
 from tinyldm.data.world import (
     BACKGROUNDS,
     COLOURS,
@@ -24,6 +25,7 @@ from tinyldm.data.world import (
     is_held_out,
 )
 
+FRESH = 1_000_000  # worlds with this seed and above are for measuring only; training uses smaller seeds
 IMAGE_SIZE = 64
 MARGIN = 1.5  # pixels between an object and the edge of the image
 GAP = 2.5  # pixels between two objects, at least
@@ -32,9 +34,9 @@ GAP = 2.5  # pixels between two objects, at least
 # ---------------------------------------------------------------- attributes
 
 
-def draw(seed: int, index: int, held_out: bool = False) -> Scene:
+def scene_at(seed: int, index: int, held_out: bool = False) -> Scene:
     """The scene number `index` of the world `seed`; of the training split, or of the held-out split."""
-    return _draw(_generator(seed, index), held_out)
+    return _random_scene(_generator(seed, index), held_out)
 
 
 def _generator(seed: int, index: int) -> np.random.Generator:
@@ -43,8 +45,8 @@ def _generator(seed: int, index: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64)))
 
 
-def _draw(rng: np.random.Generator, held_out: bool) -> Scene:
-    """Draw until the scene is of the wanted split."""
+def _random_scene(rng: np.random.Generator, held_out: bool) -> Scene:
+    """Random scenes until one is of the wanted split."""
     while True:
         u = rng.random(20)
         scene = _one_thing(u) if u[0] < 0.5 else _two_things(u)
@@ -159,7 +161,7 @@ _Y = _X.transpose(0, 2, 1)
 
 
 def render(scenes: list[Scene]) -> np.ndarray:
-    """Draw scenes: images (B, 64, 64, 3) uint8, sRGB."""
+    """Render scenes: images (B, 64, 64, 3) uint8, sRGB."""
     image = ground(scenes)  # (B, 64, 64, 3) float32
     for place in (0, 1):
         for shape, distance in DISTANCE.items():
@@ -168,7 +170,7 @@ def render(scenes: list[Scene]) -> np.ndarray:
             ]
             if which:
                 image[which] = paint(image[which], [scenes[i].things[place] for i in which], distance)
-    return to_bytes(image)
+    return rounded(image)
 
 
 def _column(values) -> np.ndarray:
@@ -201,8 +203,8 @@ def paint(image: np.ndarray, things: list[Thing], distance, colour: np.ndarray |
     return image + (shaded - image) * cover
 
 
-def to_bytes(image: np.ndarray) -> np.ndarray:
-    """Round an image in [0, 255] to uint8."""
+def rounded(image: np.ndarray) -> np.ndarray:
+    """An image in [0, 255] with whole numbers: uint8."""
     return (image + np.float32(0.5)).astype(np.uint8)
 
 
@@ -212,14 +214,14 @@ def to_bytes(image: np.ndarray) -> np.ndarray:
 def batch(seed: int, indices, held_out: bool = False) -> tuple[np.ndarray, list[Caption], list[Scene]]:
     """The images (B, 64, 64, 3) uint8, captions and scenes of these indices.
 
-    The caption's numbers follow the scene's in the same random stream, so image and caption of an index
-    never depend on which other indices were asked for.
+    The caption's random numbers follow the scene's in the same stream, so the image and caption of an index
+    never depend on which other indices are asked for.
     """
     scenes, captions = [], []
     for index in indices:
         rng = _generator(seed, int(index))
-        scenes.append(_draw(rng, held_out))
-        captions.append(draw_wording(rng).say(scenes[-1]))
+        scenes.append(_random_scene(rng, held_out))
+        captions.append(random_wording(rng).say(scenes[-1]))
     return render(scenes), captions, scenes
 
 
@@ -242,4 +244,4 @@ class Scenes:
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:
     """Images (B, H, W, 3) uint8 as training sees them: (B, 3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1  # (B, H, W, 3) -> (B, 3, H, W)
+    return to_signed_float(channels_first(images))

@@ -1,8 +1,8 @@
-"""Measure a whole model: draw pictures for fresh captions, let the judge read them, and compare.
+"""Measure a whole model: generate pictures for fresh captions, let the judge read them, and compare.
 
     tinyldm evaluate --captions 1000 --json evaluation.json --figure evaluation.png
 
-Fresh means: scenes of a world whose seed no training uses. Seven questions are asked, from the outside in:
+Fresh means: scenes of a world whose seed no training uses. Six questions are asked:
 
     captions         does the picture show what the caption says? (and with held-out combinations?)
     image context    do background and colours of a picture, given as context, come back?
@@ -11,8 +11,8 @@ Fresh means: scenes of a world whose seed no training uses. Seven questions are 
     Fréchet          how far are the pictures as a set from real ones, in the judge's features?
     memorisation     are the pictures copies of training images?
 
-The statistics are those of `evaluation.py`. Everything follows from the settings: the same seed gives the
-same numbers on the same machine.
+The statistics are those of `statistics.py`. Everything follows from the settings: the same seed gives the same
+numbers on the same machine, whatever the batch size, as picture k depends on the seed and k only.
 """
 
 import json
@@ -30,7 +30,8 @@ from tqdm import tqdm
 
 from tinyldm import machine
 from tinyldm.data import scenes
-from tinyldm.data.captions import Caption, Wording, draw_wording, swapped_captions
+from tinyldm.data.captions import Caption, Wording, random_wording, swapped_captions
+from tinyldm.data.pixels import channels_first, to_float, to_signed_float, to_uint8
 from tinyldm.data.world import Scene
 from tinyldm.evaluation.judge import Judge, Reading, everything, verdict
 from tinyldm.evaluation.statistics import Share, copies, frechet_distance, nearest, psnr, share, shares
@@ -39,13 +40,12 @@ from tinyldm.reverse_diffusion import ddim
 from tinyldm.training.clip import Clip, pad_tokens, prefers, retrieval
 from tinyldm.training.export import PROJECTIONS, clip_of
 from tinyldm.training.run import generator_at
-from tinyldm.vae import to_signed, to_unit
+from tinyldm.vae import to_unit
 
-FRESH = 1_000_000  # worlds from this seed on are for measuring; training uses small seeds
-GROUP = 128  # retrieval: each image has to find its caption among so many
+GROUP = 128  # retrieval: each image has to find its caption among this many
 SHOWN = 16  # pictures of the figure
-IMAGE_CONTEXT, CLIP = "image context", "CLIP"  # the two parts of a report that not every model can have
-# "red circle above blue square": nothing is named but what a swap exchanges.
+IMAGE_CONTEXT, CLIP = "image context", "CLIP"  # the two sections of a report that not every model has
+# "red circle above blue square": names only what a swap exchanges.
 PLAIN = Wording("", "", (False, False), True, "between", "", (0.0,) * 8)
 
 
@@ -53,13 +53,13 @@ PLAIN = Wording("", "", (False, False), True, "between", "", (0.0,) * 8)
 class EvaluationSettings:
     """How a model is measured."""
 
-    captions: int = 1000  # fresh captions; a quarter as many of held-out scenes and of context images
+    captions: int = 1000  # fresh captions; a quarter as many held-out scenes and context images
     seed: int = 0  # of the fresh world and of the noise
     steps: int = 25
     guidance_scale: float = 3.0
     sampler: Callable = ddim
-    batch: int = 100  # pictures drawn at once
-    training_images: int = 30_000  # among which copies are looked for
+    batch: int = 100  # pictures generated at once
+    training_images: int = 30_000  # among which copies are searched for
     progress: bool = True  # show progress bars
 
     def __post_init__(self):
@@ -73,7 +73,7 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class World:
-    """Fresh scenes: what is asked of the model, and what the real pictures are."""
+    """Fresh scenes: the captions to generate from, and the real images of them."""
 
     images: Tensor  # (N, 3, 64, 64) uint8
     captions: list[Caption]
@@ -82,11 +82,11 @@ class World:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The first pictures of an evaluation, to look at."""
+    """The first pictures of an evaluation, for the figure."""
 
     images: Tensor  # (K, 3, 64, 64) uint8
     captions: list[str]
-    strict: list[bool]  # is everything right, says the judge
+    strict: list[bool]  # does the judge find everything right
     nearest: Tensor  # (K, 3, 64, 64) uint8, the nearest training image of each
 
 
@@ -100,8 +100,8 @@ def evaluate(
 
     Args: name: "tiny" or a model folder, as `LatentDiffusion.from_pretrained` takes it.
     Returns: a report that JSON can hold (shares in [0, 1] with 95 % intervals), and pictures for a figure.
-        What cannot be measured, because the model lacks a part, is named in report["skipped"].
-    Raises: ValueError where the model makes pictures of a size that the judge cannot read.
+        What could not be measured, because the model lacks a part, is named in report["skipped"].
+    Raises: ValueError where the model's pictures have a size that the judge cannot read.
     """
     start = time.monotonic()
     folder = model_folder(name)
@@ -140,29 +140,29 @@ def require_small_world(model: LatentDiffusion, name: str | Path) -> None:
     height, width = model.image_size
     if (height, width) != (scenes.IMAGE_SIZE, scenes.IMAGE_SIZE):
         raise ValueError(
-            f"the model in {name} makes pictures of {height}×{width} pixels; the judge reads the small "
-            f"world's, {scenes.IMAGE_SIZE}×{scenes.IMAGE_SIZE}"
+            f"the model in {name} makes pictures of {height}×{width} pixels; the judge reads those of the small "
+            f"world, {scenes.IMAGE_SIZE}×{scenes.IMAGE_SIZE}"
         )
 
 
 def lacking(model: LatentDiffusion, folder: Path) -> dict[str, str]:
-    """What cannot be measured, and which part of the model is missing for it."""
+    """What cannot be measured, and which part of the model it would need."""
     if model.image_encoder is None:
         return {
             IMAGE_CONTEXT: "the model has no image encoder",
             CLIP: "the model has no image tower to compare captions with",
         }
     if not (folder / PROJECTIONS).is_file():
-        return {CLIP: f"the folder has no {PROJECTIONS}, which training leaves beside the model"}
+        return {CLIP: f"the folder has no {PROJECTIONS}, which training writes"}
     return {}
 
 
 def circumstances(name: str | Path, settings: EvaluationSettings, device: torch.device | str) -> dict[str, Any]:
-    """What has to be known to measure the same again."""
-    said = asdict(settings) | {"sampler": settings.sampler.__name__}
+    """What is needed to repeat the measurement."""
+    named = asdict(settings) | {"sampler": settings.sampler.__name__}
     return {
         "model": str(name),
-        "settings": said,
+        "settings": named,
         "versions": machine.versions(),
         "hardware": machine.hardware(device),
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -170,12 +170,14 @@ def circumstances(name: str | Path, settings: EvaluationSettings, device: torch.
 
 
 def fresh_world(seed: int, count: int, settings: EvaluationSettings, held_out: bool = False) -> World:
-    """`count` scenes that no training has seen."""
-    parts = [scenes.batch(FRESH + seed, part, held_out) for part in batches(count, 500, "fresh scenes", settings)]
+    """`count` scenes that no training uses."""
+    parts = [
+        scenes.batch(scenes.FRESH + seed, part, held_out) for part in batches(count, 500, "fresh scenes", settings)
+    ]
     return World(
-        to_channels(np.concatenate([images for images, _, _ in parts])),
+        channels_first(np.concatenate([images for images, _, _ in parts])),
         sum((captions for _, captions, _ in parts), []),
-        sum((drawn for _, _, drawn in parts), []),
+        sum((shown for _, _, shown in parts), []),
     )
 
 
@@ -186,21 +188,6 @@ def batches(count: int, size: int, what: str, settings: EvaluationSettings) -> I
             part = range(first, min(first + size, count))
             yield part
             bar.update(len(part))
-
-
-def to_channels(images: np.ndarray) -> Tensor:
-    """(N, H, W, 3) uint8 -> (N, 3, H, W) uint8."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-
-
-def to_bytes(images: Tensor) -> Tensor:
-    """Images in [0, 1] -> uint8 on the CPU: what is judged is what a file would hold."""
-    return (images * 255).round().to(torch.uint8).cpu()
-
-
-def to_float(images: Tensor) -> Tensor:
-    """uint8 -> float32 in [0, 1]."""
-    return images.float() / 255
 
 
 # ── Captions ─────────────────────────────────────────────────────────────────────────────────────────
@@ -214,26 +201,23 @@ def generate(
     context: Tensor | None = None,
 ) -> Tensor:
     """A picture for each caption: (N, 3, 64, 64) uint8. With `context`, images (N, 3, 64, 64) uint8 are read too."""
-    pictures, generator = [], generator_at(settings.seed, 0)
+    pictures, generator = [], generator_at(settings.seed, 0)  # it makes one child a picture, in their order
     for part in batches(len(captions), settings.batch, what, settings):
         seen = None if context is None else model.encode_image(to_float(context[part.start : part.stop]))
-        pictures.append(
-            to_bytes(
-                model.generate(
-                    [captions[i].text for i in part],
-                    steps=settings.steps,
-                    guidance_scale=settings.guidance_scale,
-                    sampler=settings.sampler,
-                    generator=generator,
-                    image_context=seen,
-                )
-            )
+        images = model.generate(
+            [captions[i].text for i in part],
+            steps=settings.steps,
+            guidance_scale=settings.guidance_scale,
+            sampler=settings.sampler,
+            generator=generator,
+            image_context=seen,
         )
+        pictures.append(to_uint8(images).cpu())  # what is judged is what a file would hold
     return torch.cat(pictures)
 
 
 def judged(judge: Judge, pictures: Tensor, world: World) -> list[dict[str, bool]]:
-    """The judge's verdict on each picture, about what its caption states and nothing else."""
+    """The judge's verdict on each picture, on what its caption states and nothing else."""
     return [
         verdict(reading, scene, caption.stated)
         for reading, scene, caption in zip(judge.read(to_float(pictures)), world.scenes, world.captions)
@@ -266,14 +250,14 @@ def plain(found: Share) -> dict[str, float]:
 
 
 def image_context(model: LatentDiffusion, judge: Judge, world: World, settings: EvaluationSettings) -> dict:
-    """Give pictures and no caption as context: do background and colours come back?
+    """With a picture and no caption as context, do its background and its colours come back?
 
-    "colour" asks that each colour of the context image's things is the colour of some thing in the result.
-    "… by chance" compares with the context of the next picture instead: what a model that ignores it gets.
+    "colour" asks whether each colour of the things in the context image is the colour of some thing in the result.
+    "… by chance" compares with the context of the next picture instead: the score of a model that ignores it.
     """
     count = max(settings.captions // 4, 2)
-    silent = [Caption("", frozenset(), PLAIN)] * count
-    readings = judge.read(to_float(generate(model, silent, settings, "image as context", world.images[:count])))
+    empty = [Caption("", frozenset(), PLAIN)] * count
+    readings = judge.read(to_float(generate(model, empty, settings, "image as context", world.images[:count])))
     pairs = {
         "": zip(readings, world.scenes[:count]),
         " by chance": zip(readings, world.scenes[1:count] + world.scenes[:1]),
@@ -286,7 +270,7 @@ def image_context(model: LatentDiffusion, judge: Judge, world: World, settings: 
 
 
 def reappears(reading: Reading, scene: Scene) -> dict[str, bool]:
-    """Are the background and the colours of `scene` in the picture that was read?"""
+    """Does the picture that was read have the background and the colours of `scene`?"""
     seen = {thing["colour"] for thing in reading.things}
     return {
         "background": reading.background == scene.background,
@@ -299,11 +283,11 @@ def reappears(reading: Reading, scene: Scene) -> dict[str, bool]:
 
 @torch.no_grad()
 def reconstruction(model: LatentDiffusion, judge: Judge, world: World, settings: EvaluationSettings) -> dict[str, Any]:
-    """Real pictures through the VAE and back: PSNR, and what the judge still reads of everything in them."""
+    """Real pictures through the VAE and back: PSNR, and how much of everything in them the judge still reads."""
     back = []
     for part in batches(len(world.images), settings.batch, "reconstruction", settings):
-        images = to_signed(to_float(world.images[part.start : part.stop])).to(model.device, model.dtype)
-        back.append(to_bytes(to_unit(model.vae.decode(model.vae.encode(images)).float())))
+        images = to_signed_float(world.images[part.start : part.stop]).to(model.device, model.dtype)
+        back.append(to_uint8(to_unit(model.vae.decode(model.vae.encode(images)).float())).cpu())
     back = torch.cat(back)
     read = {}
     for name, images in (("reconstructed", back), ("original", world.images)):
@@ -317,12 +301,12 @@ def reconstruction(model: LatentDiffusion, judge: Judge, world: World, settings:
 
 
 def clip_skill(clip: Clip, tokenizer, world: World, settings: EvaluationSettings) -> dict[str, Any]:
-    """Retrieval among GROUP captions, and binding: is the own caption preferred to the swapped one?
+    """Retrieval among GROUP captions, and binding: is the right caption preferred to the swapped one?
 
-    Binding is asked twice: in plain words ("red circle above blue square"), and in all wordings that occur.
+    Binding is measured twice: in plain words ("red circle above blue square"), and in all wordings that occur.
     """
     length = clip.text.config.max_position_embeddings
-    images = to_signed(to_float(world.images))
+    images = to_signed_float(world.images)
     found, of = 0, 0
     for part in batches(len(images), GROUP, "CLIP", settings):
         chosen = slice(part.start, part.stop)
@@ -330,7 +314,7 @@ def clip_skill(clip: Clip, tokenizer, world: World, settings: EvaluationSettings
         found += round(retrieval(clip, images[chosen], tokens) * len(part))
         of += len(part)
     rng = np.random.default_rng(settings.seed)
-    wordings = {"plain": lambda: PLAIN, "all wordings": lambda: draw_wording(rng)}
+    wordings = {"plain": lambda: PLAIN, "all wordings": lambda: random_wording(rng)}
     binding = {
         name: _binding(clip, tokenizer, length, images, world.scenes, wording) for name, wording in wordings.items()
     }
@@ -338,20 +322,20 @@ def clip_skill(clip: Clip, tokenizer, world: World, settings: EvaluationSettings
 
 
 def _binding(
-    clip: Clip, tokenizer, length: int, images: Tensor, drawn: list[Scene], wording: Callable[[], Wording]
+    clip: Clip, tokenizer, length: int, images: Tensor, shown: list[Scene], wording: Callable[[], Wording]
 ) -> dict[str, dict]:
-    asked: dict[str, list[tuple[int, str, str]]] = {}  # kind -> (number of the image, own caption, swapped one)
-    for i, scene in enumerate(drawn):
-        spoken = wording()
-        for kind, other in swapped_captions(scene, spoken).items():
-            asked.setdefault(kind, []).append((i, spoken.say(scene).text, other.text))
+    asked: dict[str, list[tuple[int, str, str]]] = {}  # kind -> (number of the image, right caption, swapped one)
+    for i, scene in enumerate(shown):
+        words = wording()
+        for kind, swapped in swapped_captions(scene, words).items():
+            asked.setdefault(kind, []).append((i, words.say(scene).text, swapped.text))
     result = {}
     for kind, questions in asked.items():
-        numbers, own, other = zip(*questions)
+        numbers, *pairs = zip(*questions)
         right = 0
         for part in (slice(first, first + GROUP) for first in range(0, len(questions), GROUP)):
-            tokens, swapped = (pad_tokens(tokenizer, captions[part], length) for captions in (own, other))
-            right += int(prefers(clip, images[list(numbers[part])], tokens, swapped).sum())
+            captions, swapped = (pad_tokens(tokenizer, texts[part], length) for texts in pairs)
+            right += int(prefers(clip, images[list(numbers[part])], captions, swapped).sum())
         result[kind] = plain(share(right, len(questions)))
     return result
 
@@ -360,11 +344,11 @@ def _binding(
 
 
 def frechet(judge: Judge, pictures: Tensor, world: World, settings: EvaluationSettings) -> dict[str, Any]:
-    """The Fréchet distance to a set of real pictures, beside that between two sets of real pictures: the floor.
+    """The Fréchet distance to a set of real pictures; and that between two sets of real pictures, the lower limit.
 
-    Each feature is counted in units of its standard deviation among the real pictures.
+    Each feature is measured in units of its standard deviation among the real pictures.
     """
-    real = judge.features(to_float(fresh_world(settings.seed + FRESH, len(pictures), settings).images))
+    real = judge.features(to_float(fresh_world(settings.seed + scenes.FRESH, len(pictures), settings).images))
     unit = real.std(0)
     distance = {
         name: frechet_distance(judge.features(to_float(images)) / unit, real / unit)
@@ -374,22 +358,22 @@ def frechet(judge: Judge, pictures: Tensor, world: World, settings: EvaluationSe
 
 
 def training_seed(folder: Path) -> int:
-    """The seed of the world that a model was trained in; 0, training's default, if its folder does not tell."""
+    """The seed of the world that a model was trained on; 0, the default, if its folder does not say."""
     file = folder / "training.json"
     facts = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return facts.get("unet", {}).get("settings", {}).get("seed", 0)
 
 
 def memorisation(pictures: Tensor, world: World, seed: int, settings: EvaluationSettings) -> tuple[dict, Tensor]:
-    """How many pictures are nearer to a training image than all but 1 % of fresh real ones are.
+    """How many pictures are nearer to a training image than 99 % of fresh real ones are.
 
     Returns: the report, and the nearest training images of the first SHOWN pictures.
     """
-    drawn = [
-        scenes.render([scenes.draw(seed, index) for index in part])
+    parts = [
+        scenes.render([scenes.scene_at(seed, index) for index in part])
         for part in batches(settings.training_images, 1000, "training images", settings)
     ]
-    training = to_channels(np.concatenate(drawn))
+    training = channels_first(np.concatenate(parts))
     distance, index = nearest(pictures, training)
     usual, _ = nearest(world.images, training)
     report = {

@@ -1,9 +1,8 @@
-"""Pictures that are nearly scenes, and soft or noisy versions of real ones: what makes the judge strict.
+"""Images that nearly show a scene, and soft or noisy versions of real ones: training data that makes the judge strict.
 
-A generated image may show a blob where a star was asked for, or an object of two colours. A judge that
-only ever saw perfect scenes would call them something all the same; so it is shown such failures, and
-taught to say "unclear". It is also shown blurred and noisy scenes, so that the softness of a decoder does
-not count as a failure.
+A generated image may show a blob instead of a star, or an object of two colours. A judge trained on perfect scenes
+alone would still give each of them some name; so it also sees such near misses, labelled "unclear". And it sees
+blurred and noisy scenes, so that the softness of a decoder does not count as a failure.
 """
 
 import numpy as np
@@ -14,8 +13,8 @@ from tinyldm.data import scenes
 from tinyldm.data.world import COLOURS, SHAPES, Scene, Thing
 
 
-def spoil(rng: np.random.Generator, scene: Scene) -> tuple[np.ndarray, list[bool], list[bool]]:
-    """Draw the scene with some of its things made unclear.
+def near_miss(rng: np.random.Generator, scene: Scene) -> tuple[np.ndarray, list[bool], list[bool]]:
+    """Render the scene with some of its things made unclear.
 
     Returns the image (64, 64, 3) uint8 and, per thing, whether its colour and whether its shape is unclear.
     """
@@ -28,20 +27,20 @@ def spoil(rng: np.random.Generator, scene: Scene) -> tuple[np.ndarray, list[bool
         image = scenes.paint(image, [thing], distance, colour)
         bad_colours.append(bad_colour)
         bad_shapes.append(bad_shape)
-    return scenes.to_bytes(image)[0], bad_colours, bad_shapes
+    return scenes.rounded(image)[0], bad_colours, bad_shapes
 
 
-def miscount(rng: np.random.Generator, scene: Scene) -> np.ndarray:
+def wrong_count(rng: np.random.Generator, scene: Scene) -> np.ndarray:
     """The background of the scene with nothing on it, or with three things: image (64, 64, 3) uint8."""
     image = scenes.ground([scene])
     if rng.random() < 0.5:
-        return scenes.to_bytes(image)[0]
+        return scenes.rounded(image)[0]
     corners = rng.permutation([(17, 17), (47, 17), (17, 47), (47, 47)])[:3]
     for x, y in corners + rng.uniform(-3, 3, (3, 2)):
         colour, shape = str(rng.choice(list(COLOURS))), str(rng.choice(SHAPES))
         thing = Thing(colour, shape, "small", x, y, rng.uniform(9.5, 11))
         image = scenes.paint(image, [thing], scenes.DISTANCE[thing.shape])
-    return scenes.to_bytes(image)[0]
+    return scenes.rounded(image)[0]
 
 
 def _odd_shape(rng: np.random.Generator):
@@ -79,7 +78,7 @@ def _two_colours(rng: np.random.Generator, thing: Thing) -> np.ndarray:
 
 
 def soften(image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Blur, tint and roughen images (B, 3, H, W) in [0, 1], each differently, as a decoder may."""
+    """Blur, tint and add noise to images (B, 3, H, W) in [0, 1], each differently, as a decoder may."""
     batch = image.shape[0]
 
     def uniform(*shape):
@@ -101,7 +100,7 @@ def soften(image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def _filter(image: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
-    """Filter each image (B, 3, H, W) by its own kernel (B, 1, h, w)."""
+    """Convolve each image (B, 3, H, W) with one kernel of (B, 1, h, w)."""
     batch, channels, height, width = image.shape
     pad = (kernels.shape[-1] // 2,) * 2 + (kernels.shape[-2] // 2,) * 2
     padded = F.pad(image, pad, mode="replicate")

@@ -1,1 +1,1 @@
-"""The training loops: CLIP, the VAE and the U-Net, each written out in full, and what they share."""
+"""The training loops: CLIP, the VAE and the U-Net, each written out in full, and what they have in common."""

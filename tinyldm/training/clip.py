@@ -1,12 +1,13 @@
 """CLIP: a text tower and an image tower that give a caption and its picture nearly the same vector.
 
-Both towers are the `transformers` library's, so that the text tower is what diffusers expects. The U-Net
-reads their token vectors; the two projections, and this file, matter to training and to measuring only.
+Both towers are those of the `transformers` library, so that the text tower is what diffusers expects. The U-Net
+reads their token vectors; the two projections, and this file, are needed for training and for measuring only.
 
 Source: Radford et al. 2021, figure 3.
 """
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tinyldm.conditioning import CLIP_MEAN, CLIP_STD
+from tinyldm.conditioning import normalize_for_clip
 from tinyldm.formats.files import write_json, write_safetensors
 from tinyldm.resblock import timestep_embedding
 
@@ -41,14 +42,14 @@ class Clip(nn.Module):
     def embed_text(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """tokens (B, L) int64 -> unit vectors (B, P), and the token vectors (B, L, D) they come from.
 
-        The caption's vector is read at its end token, the first that has seen every word.
+        The vector of the caption is read at its end token, the first one that attends to every word.
         """
         out = self.text(input_ids=tokens)
         return F.normalize(self.text_projection(out.pooler_output).float(), dim=-1), out.last_hidden_state
 
     def embed_image(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """image (B, 3, S, S) in [-1, 1] -> unit vectors (B, P), and the patch vectors (B, 1 + N, D)."""
-        out = self.vision(pixel_values=on_clip_scale(image))
+        out = self.vision(pixel_values=normalize_for_clip(image))
         return F.normalize(self.image_projection(out.pooler_output).float(), dim=-1), out.last_hidden_state
 
     @property
@@ -87,15 +88,15 @@ def new_clip(text: dict, vision: dict) -> Clip:
 
 
 def position_embeddings(vision: "CLIPVisionModel") -> nn.Parameter:
-    """The table that tells an image tower where each patch is: (1 + N, D), the first row is of the whole image."""
+    """The table that tells an image tower where each patch is: (1 + N, D); the first row belongs to the whole image."""
     return next(value for name, value in vision.named_parameters() if name.endswith("position_embedding.weight"))
 
 
 def place_waves(side: int, dim: int, strength: float = 0.3) -> Tensor:
     """A start for the position embeddings: (side², dim), sines and cosines of each patch's row and column.
 
-    transformers starts them as noise of a fifteenth of the patches' own size, so that above and below are long
-    told apart by nothing. (Learnt further like any weight. MAE, He et al. 2022, starts from the same waves.)
+    transformers starts them as noise, a fifteenth of the size of the patch vectors, so for a long time nothing tells
+    above from below. (They are trained like any other weight. MAE, He et al. 2022, uses the same waves.)
     """
     place = torch.arange(side)
     wave = timestep_embedding(place, dim // 2, max_period=4 * side)
@@ -103,15 +104,9 @@ def place_waves(side: int, dim: int, strength: float = 0.3) -> Tensor:
     return strength * torch.cat([row, column], dim=2).flatten(0, 1)  # (side, side, dim) -> (side², dim)
 
 
-def on_clip_scale(image: Tensor) -> Tensor:
-    """[-1, 1] -> the scale on which every CLIP image tower sees colours."""
-    mean, std = (torch.tensor(v, dtype=image.dtype, device=image.device).view(3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
-    return ((image + 1) / 2 - mean) / std
-
-
 @torch.no_grad()
 def retrieval(clip: Clip, images: Tensor, tokens: Tensor) -> float:
-    """The share of B images whose own caption is the most similar of all B captions.
+    """The share of B images whose caption is the most similar of all B captions.
 
     Args: images (B, 3, S, S) in [-1, 1]; tokens (B, L) int64.
     """
@@ -120,21 +115,40 @@ def retrieval(clip: Clip, images: Tensor, tokens: Tensor) -> float:
 
 
 @torch.no_grad()
-def prefers(clip: Clip, images: Tensor, own: Tensor, other: Tensor) -> Tensor:
-    """Is each image more similar to its own caption than to the other one?  (B,) bool.
+def prefers(clip: Clip, images: Tensor, captions: Tensor, swapped: Tensor) -> Tensor:
+    """Is each image more similar to its caption than to a wrong one?  (B,) bool.
 
-    Args: images (B, 3, S, S) in [-1, 1]; own, other (B, L) int64 tokens.
+    Args: images (B, 3, S, S) in [-1, 1]; captions, swapped (B, L) int64 tokens: the right ones, the wrong ones.
     """
     image = clip.embed_image(images)[0]
-    return ((clip.embed_text(own)[0] - clip.embed_text(other)[0]) * image).sum(1) > 0
+    return ((clip.embed_text(captions)[0] - clip.embed_text(swapped)[0]) * image).sum(1) > 0
 
 
 def pad_tokens(tokenizer, captions: Sequence[str], length: int) -> Tensor:
-    """Captions -> tokens (B, length) int64, quickly and without the warnings of `conditioning.tokenize`."""
+    """Many captions -> tokens (B, length) int64, as `conditioning.tokenize` makes them of a few.
+
+    Warns: once, with how many captions were longer than `length` - 2 pieces, and what was cut off one of them.
+    """
     tokens = torch.full((len(captions), length), tokenizer.pad_token_id)
+    too_long: list[int] = []
     for first in range(0, len(captions), 10_000):  # a tokenizer's answer takes a hundred times a tensor's memory
         part = list(captions[first : first + 10_000])
-        ids = tokenizer(part, truncation=True, max_length=length, return_attention_mask=False)["input_ids"]
+        ids = tokenizer(part, return_attention_mask=False, verbose=False)["input_ids"]
         for row, pieces in enumerate(ids, start=first):
+            if len(pieces) > length:
+                too_long.append(row)
+                pieces = pieces[: length - 1] + pieces[-1:]  # the end token stays
             tokens[row, : len(pieces)] = torch.tensor(pieces)
+    if too_long:
+        _warn_of_cut_captions(tokenizer, captions, too_long, length)
     return tokens
+
+
+def _warn_of_cut_captions(tokenizer, captions: Sequence[str], too_long: list[int], length: int) -> None:
+    caption = captions[too_long[0]]
+    pieces = tokenizer(caption, add_special_tokens=False, verbose=False)["input_ids"]
+    warnings.warn(
+        f"{len(too_long):,} of {len(captions):,} captions are too long, and only their first {length - 2} pieces are "
+        f"read; of {caption!r:.200} this is cut off: {tokenizer.decode(pieces[length - 2 :])!r:.200}",
+        stacklevel=3,
+    )

@@ -12,15 +12,15 @@ from torch import nn
 
 from tinyldm.formats.files import write_json, write_safetensors
 from tinyldm.latent_diffusion import LatentDiffusion
-from tinyldm.training.checkpoints import read_facts
+from tinyldm.training.checkpoints import not_finite, read_facts
 from tinyldm.training.clip import Clip
 from tinyldm.training.figures import save_curves
 from tinyldm.training.model_card import write_card
 from tinyldm.training.run import read_log
 from tinyldm.training.train_unet import SNAPSHOTS, snapshot_folder
 
-PROJECTIONS = "tinyldm_clip_projections.safetensors"  # what CLIP needs beside its two towers; diffusers ignores it
-STARTED_FROM = "started_from.json"  # in a run's folder: how the model was trained from which the run went on
+PROJECTIONS = "tinyldm_clip_projections.safetensors"  # what CLIP needs besides its two towers; diffusers ignores it
+STARTED_FROM = "started_from.json"  # in a run's folder: how the model was trained that the run started from
 CURVES = {
     "clip": ("contrastive", "binding", "describe_image", "describe_text"),
     "vae": ("l1", "edges", "perceptual"),
@@ -34,9 +34,17 @@ def export(model: LatentDiffusion, clip: Clip, out: Path, folder: Path) -> None:
     Args:
         model, clip: what the stages returned (neither is changed).
         out: the run's folder, from which logs and snapshots are taken.
-        folder: where to write; what was there is replaced.
+        folder: where to write; a model that was there is replaced.
+    Raises: FloatingPointError where a weight is too large for float16; nothing is written then.
     """
-    in_half(model).save_pretrained(folder)
+    half = in_half(model)
+    networks = {"unet": half.unet, "vae": half.vae, "text_encoder": half.text_encoder, "image": half.image_encoder}
+    for name, network in networks.items():
+        if network is not None and not_finite(network.state_dict()):
+            raise FloatingPointError(
+                f"weights of the {name} do not fit into float16, so no model was written to {folder}"
+            )
+    half.save_pretrained(folder)
     open_as_float32(folder / "text_encoder" / "config.json")
     projections = {
         "text_projection.weight": clip.text_projection.weight,
@@ -51,7 +59,7 @@ def export(model: LatentDiffusion, clip: Clip, out: Path, folder: Path) -> None:
     facts = {stage: stage_facts(out, stage) for stage in CURVES if (out / f"{stage}.checkpoint.safetensors").exists()}
     if (out / STARTED_FROM).exists():
         earlier = json.loads((out / STARTED_FROM).read_text(encoding="utf-8"))
-        facts["unet"]["went_on_from"] = earlier.get("unet")
+        facts["unet"]["started_from"] = earlier.get("unet")
         facts = earlier | facts
     write_json(folder / "training.json", facts)
     for stage, names in CURVES.items():

@@ -1,4 +1,4 @@
-"""Pictures of a training run: a grid of samples with their captions, and curves from a log."""
+"""Figures of a training run: a grid of samples with their captions, and curves from a log."""
 
 import textwrap
 from collections.abc import Sequence

@@ -3,7 +3,7 @@
     python -m tinyldm.training.model_card tinyldm/weights/tiny
 
 No number in it is typed by hand: `training.json` is written by `export`, `evaluation.json` by `tinyldm evaluate
---json`. What was not measured is said to be so.
+--json`. Where nothing was measured, the card says so.
 """
 
 import argparse
@@ -20,7 +20,7 @@ SHOWN = ("batch", "lr", "warmup", "ema", "bf16", "seed")
 
 
 def card(folder: Path) -> str:
-    """The text of the card of a model folder. Raises ValueError if nothing is known of its training."""
+    """The text of the card of a model folder. Raises ValueError where its training is not recorded."""
     if not (folder / "training.json").is_file():
         raise ValueError(f"{folder} has no training.json; only models that were exported by training have a card")
     training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
@@ -30,8 +30,8 @@ def card(folder: Path) -> str:
             "# A tiny latent diffusion model",
             "",
             "Captions to pictures of 64×64 pixels: one or two coloured shapes on a plain ground. Trained by this",
-            "repository (`tinyldm train all`) on its own procedural scenes, which no photograph and no person is in;",
-            "it is meant for learning and knows nothing else. MIT licence, like the code.",
+            "repository (`tinyldm train all`) on its procedural scenes, which contain no photographs and no people;",
+            "it is meant for learning and can draw nothing else. MIT licence, like the code.",
             "",
             f"{size:.1f} MB, float16, in the diffusers folder layout. `snapshots/` holds the U-Net after 1, 10 and "
             "50 %",
@@ -50,8 +50,8 @@ def card(folder: Path) -> str:
 
 
 def training_table(training: dict[str, Any]) -> Iterator[str]:
-    """One line a stage, and the settings below."""
-    yield "| stage | steps | images seen | of a data set of | minutes by the clock | on |"
+    """One line for each stage, and their settings below."""
+    yield "| stage | steps | images seen | size of the data set | minutes | on |"
     yield "|---|---|---|---|---|---|"
     for stage, facts in training.items():
         machine = facts["hardware"]
@@ -65,13 +65,13 @@ def training_table(training: dict[str, Any]) -> Iterator[str]:
             yield f"\n**{WHAT[stage]}: stopped after {facts['progress']:.0%} of the training that was planned.**"
         settings = ", ".join(f"{name} {facts['settings'][name]}" for name in SHOWN if name in facts["settings"])
         yield f"\n{WHAT[stage]}: {settings}."
-        before = facts.get("went_on_from")
+        before = facts.get("started_from")
         while before:
             yield (
-                f"It went on from weights that had seen {before['images_seen']:,} images in "
+                f"It started from weights that had seen {before['images_seen']:,} images in "
                 f"{before['minutes']:g} minutes."
             )
-            before = before.get("went_on_from")
+            before = before.get("started_from")
 
 
 def measured(folder: Path) -> Iterator[str]:
@@ -103,6 +103,7 @@ def write_card(folder: Path) -> None:
 
 
 def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(prog="python -m tinyldm.training.model_card", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="a model folder that training wrote")
     write_card(parser.parse_args().folder)

@@ -1,11 +1,11 @@
 """What the three training loops share: settings, the bookkeeping of a run, and a few formulas.
 
 The loops themselves are in `train_clip.py`, `train_vae.py` and `train_unet.py`, each written out in full:
-draw a batch, compute a loss, step. A `Run` keeps count for them.
+choose a batch, compute a loss, step. A `Run` keeps count for them.
 
-Nothing random is left over between two steps: step s draws all that it needs from a generator seeded with
+No random state is carried from one step to the next: step s draws all that it needs from a generator seeded with
 (seed, s). So a checkpoint holds no generator's state, and a run that was killed and resumed ends with the
-same weights, bit for bit, as one that was not (on the CPU; a GPU adds in changing order).
+same weights, bit for bit, as an undisturbed one (on the CPU; a GPU adds numbers in no fixed order).
 """
 
 import copy
@@ -25,25 +25,28 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
+from tinyldm.data.scenes import FRESH
+from tinyldm.formats.files import write_bytes
 from tinyldm.machine import hardware
-from tinyldm.training.checkpoints import load_checkpoint, save_checkpoint
+from tinyldm.training.checkpoints import load_checkpoint, save_checkpoint, where_to_resume
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What every stage of training can be told."""
+    """The settings that every stage of training has."""
 
     out: Path = Path("runs/tiny")  # folder of this run: checkpoints, logs, figures
-    steps: int | None = None  # end after so many steps …
-    minutes: float | None = None  # … or after so many minutes, whichever comes first
+    steps: int | None = None  # end after this many steps …
+    minutes: float | None = None  # … or after this many minutes, whichever comes first
     batch: int = 64  # images a step
     lr: float = 1e-3  # peak learning rate
     warmup: int = 100  # steps from 0 to the peak; then half a cosine down to 0
     device: str = "cpu"  # "cpu", "cuda", "mps"
     bf16: bool = False  # bfloat16 where autocast finds it safe
     seed: int = 0  # of weights, batches and noise
-    resume: bool = False  # go on from the checkpoint in `out`
-    save_seconds: float = 60.0  # how often a checkpoint is written
+    resume: bool = False  # continue from the checkpoint in `out`, if there is one
+    overwrite: bool = False  # start again where `out` holds a run, and lose it
+    save_seconds: float = 60.0  # time between two checkpoints
     progress: bool = True  # show a progress bar
 
     def __post_init__(self):
@@ -51,12 +54,18 @@ class Settings:
             raise ValueError("neither steps nor minutes is given; expected at least one, to know when to end")
         for name in ("steps", "minutes", "batch", "lr"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < math.inf:  # written so that NaN fails too
                 raise ValueError(f"{name} is {value}; expected a number above 0")
+        if not 0 <= self.seed < FRESH:
+            raise ValueError(
+                f"seed is {self.seed}; expected 0 … {FRESH - 1:,} (scenes of larger seeds are kept for measuring)"
+            )
+        if self.resume and self.overwrite:
+            raise ValueError("both resume and overwrite are given; expected one: to continue a run, or to replace it")
 
 
 class Stopped(Exception):
-    """Training was interrupted and saved; the message says how to go on."""
+    """Training was interrupted and saved; the message says how to continue."""
 
 
 class Run:
@@ -79,24 +88,26 @@ class Run:
         images: int = 0,
     ):
         self.name, self.settings, self.modules, self.optimizers = name, settings, modules, optimizers
-        self.images = images  # in the data set; for the record only
+        self.images = images  # in the data set; noted in the checkpoint
         self.checkpoint = settings.out / f"{name}.checkpoint.safetensors"
         self.log_file = settings.out / f"{name}.log.jsonl"
         self.step, self.seconds, self.interrupted = 0, 0.0, False
         self.pending: dict[str, list[Tensor]] = {}
 
     def __enter__(self) -> "Run":
+        require_vacant(self.settings, self.checkpoint)
         self.settings.out.mkdir(parents=True, exist_ok=True)
-        if self.settings.resume and self.checkpoint.exists():
+        if self.checkpoint.exists() and self.settings.resume:
             facts = load_checkpoint(self.checkpoint, self.modules, self.optimizers)
             self.step, self.seconds = facts["step"], facts["seconds"]
             drop_lines_after(self.log_file, self.step)
         else:
+            self.checkpoint.unlink(missing_ok=True)  # of the run that is replaced: nothing may resume from it
             self.log_file.unlink(missing_ok=True)
         try:
             self.old_handler = signal.signal(signal.SIGINT, self._interrupt)
         except ValueError:
-            self.old_handler = None  # not the main thread: Ctrl-C is somebody else's
+            self.old_handler = None  # not the main thread, which alone may handle Ctrl-C
         self.bar = tqdm(
             total=100,
             desc=self.name,
@@ -117,9 +128,10 @@ class Run:
             ) from error
 
     def steps(self) -> Iterator[int]:
-        """Count steps from where the checkpoint left off until it is time to end; save now and then, and at the end.
+        """Count steps from where the checkpoint left off until it is time to end; save regularly, and at the end.
 
-        Raises: Stopped after Ctrl-C, when the checkpoint has been written.
+        Raises: Stopped after Ctrl-C, when the checkpoint has been written; FloatingPointError, without writing one,
+            where weights are no longer finite.
         """
         last_save = time.monotonic()
         while self.progress() < 1 and not self.interrupted:
@@ -134,13 +146,13 @@ class Run:
             if time.monotonic() - last_save > self.settings.save_seconds:
                 self.save()
                 last_save = time.monotonic()
-        if self.pending and not self.interrupted:  # a stopped run logs these steps when it goes on
+        if self.pending and not self.interrupted:  # a stopped run logs these steps when it continues
             self._write_means(self.step)
         self.save()
         if self.interrupted:
             raise Stopped(
                 f"stopped and saved at step {self.step} in {self.checkpoint}; the same command with "
-                "--resume goes on from there"
+                "--resume continues from there"
             )
 
     def progress(self) -> float:
@@ -152,29 +164,29 @@ class Run:
         return min(1.0, (self.step + 1) / self.settings.warmup) * 0.5 * (1 + math.cos(math.pi * self.progress()))
 
     def log(self, **values: Tensor) -> None:
-        """Note some numbers of this step; every 20 steps their means become a line of the log."""
+        """Record some numbers of this step; every 20 steps their means become a line of the log."""
         for name, value in values.items():
             self.pending.setdefault(name, []).append(value.detach())
         if self.step % 20 == 19:  # .item() waits for the GPU, so not at every step
             self._write_means(self.step + 1)
 
     def _write_means(self, steps: int) -> None:
-        """Append to the log what was noted since the last line, after so many steps."""
+        """Append to the log the means of what was recorded since its last line, after this many steps."""
         means = {name: torch.stack(seen).float().mean().item() for name, seen in self.pending.items()}
         self.pending.clear()
+        for name, value in means.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"{name} of {self.name} is {value} at step {self.step}, with a learning rate of "
+                    f"{self.settings.lr:g}; {where_to_resume(self.checkpoint)}"
+                )
         line = {"step": steps, "seconds": round(self.seconds, 1), "lr": self.settings.lr * self.lr_factor()}
         with open(self.log_file, "a", encoding="utf-8") as file:
             file.write(json.dumps(line | means) + "\n")
         self.bar.set_postfix({name: f"{value:.4f}" for name, value in means.items()}, refresh=False)
-        if not math.isfinite(means.get("loss", 0.0)):
-            raise FloatingPointError(
-                f"the loss of {self.name} is {means['loss']} at step {self.step}; the "
-                f"last checkpoint is {self.checkpoint}: lower the learning rate "
-                f"({self.settings.lr:g})"
-            )
 
     def save(self) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint. Raises: as `save_checkpoint`."""
         facts = {
             "step": self.step,
             "seconds": self.seconds,
@@ -194,6 +206,16 @@ class Run:
         self.interrupted = True
 
 
+def require_vacant(settings: Settings, *files: Path) -> None:
+    """Raises ValueError where one of the files of an earlier run exists, unless settings say what to do with it."""
+    for file in files:
+        if file.exists() and not (settings.resume or settings.overwrite):
+            raise ValueError(
+                f"{file} is there already, from an earlier run; continue it with --resume, replace it with "
+                "--overwrite, or choose another folder with --out"
+            )
+
+
 def progress(settings: Settings, step: int, seconds: float) -> float:
     """How much of a training is done, 0 … 1: by steps or by time, whichever is further."""
     by_steps = step / settings.steps if settings.steps else 0.0
@@ -202,7 +224,7 @@ def progress(settings: Settings, step: int, seconds: float) -> float:
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Did a device run out of memory? On a CPU PyTorch says so with an ordinary RuntimeError."""
+    """Did a device run out of memory? On a CPU, PyTorch reports it with an ordinary RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError) or isinstance(error, RuntimeError) and "allocate" in str(error)
 
 
@@ -212,11 +234,11 @@ def describe(settings: Any) -> dict[str, Any]:
 
 
 def drop_lines_after(log_file: Path, step: int) -> None:
-    """Remove what was logged after the checkpoint was written: those steps are about to be done again."""
+    """Remove what was logged after the checkpoint was written: those steps are about to be repeated."""
     if log_file.exists():
         lines = log_file.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if json.loads(line)["step"] <= step]
-        log_file.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        write_bytes(log_file, "".join(line + "\n" for line in kept).encode())
 
 
 def read_log(log_file: Path) -> list[dict[str, float]]:
@@ -235,7 +257,7 @@ def generator_at(seed: int, step: int, device: str | torch.device = "cpu") -> to
 def batch_at(seed: int, step: int, batch: int, count: int) -> Tensor:
     """Which examples step `step` takes: (batch,) int64. Each epoch is a new shuffle of all `count` examples.
 
-    A small data set is repeated within a batch. Nothing is stored: the shuffle is drawn again from the seed.
+    A small data set is repeated within a batch. Nothing is stored: the shuffle follows from the seed.
     """
     first = step * batch
     chosen, last = [], first + batch
@@ -257,7 +279,7 @@ def _shuffle(seed: int, epoch: int, count: int) -> Tensor:
 class MovingAverage:
     """An exponential moving average of a module's weights: θ̄ ← d θ̄ + (1 - d) θ after each step.
 
-    Early on d is smaller, min(decay, (1 + n) / (10 + n)), so that the random first weights are soon forgotten.
+    At first d is smaller, min(decay, (1 + n) / (10 + n)), so that the random initial weights are soon forgotten.
     """
 
     def __init__(self, module: nn.Module, decay: float):
@@ -266,7 +288,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
-        """Take in the weights after step number `step`, counted from 0."""
+        """Average in the weights after step number `step`, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.module.parameters()), [p.detach() for p in module.parameters()], 1 - decay)
 
@@ -274,8 +296,8 @@ class MovingAverage:
 def mixed_precision(device: str, bf16: bool) -> AbstractContextManager:
     """Autocast to bfloat16, or nothing at all.
 
-    On a CPU the fused attention's backward pass is some twenty times slower in bfloat16, so there the
-    attention of the context is written out as two matrix products instead.
+    On a CPU the backward pass of fused attention is some twenty times slower in bfloat16, so there attention
+    is computed as two plain matrix products instead.
     """
     stack = ExitStack()
     if bf16:
@@ -286,7 +308,7 @@ def mixed_precision(device: str, bf16: bool) -> AbstractContextManager:
 
 
 def adamw(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 1e-2) -> torch.optim.AdamW:
-    """AdamW in one fused kernel, which is the fastest on CPUs and GPUs alike. β₂ = 0.99: short runs adapt sooner."""
+    """AdamW in one fused kernel, the fastest on CPUs and GPUs alike. β₂ = 0.99: short runs adapt sooner."""
     parameters = list(parameters)
     return torch.optim.AdamW(
         parameters,

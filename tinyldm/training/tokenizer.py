@@ -1,8 +1,8 @@
 """A byte-pair tokenizer of CLIP's own kind, in which every word of the small world is one token.
 
 CLIP's tokenizer was learnt from web text and has 49,408 entries. This one is learnt from the list of words
-that the small world can say: 512 byte pieces (each byte inside a word, and at its end), one entry for each
-merge, and two for start and end. A word that was never seen is still spelled out, in byte pieces.
+of the small world: 512 byte pieces (each byte inside a word, and at its end), one entry for each merge, and two
+for start and end. A word that was never seen is still spelled out, in byte pieces.
 
 Source: Sennrich et al. 2016, algorithm 1; the `vocab.json` + `merges.txt` of OpenAI's CLIP.
 """

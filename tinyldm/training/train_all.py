@@ -1,28 +1,25 @@
-"""All stages of training, one after the other: CLIP, VAE, U-Net; and the model folder in the end.
+"""All stages of training, one after the other: CLIP, VAE, U-Net; at the end, the model folder.
 
-    python -m tinyldm.training.train_all --plan cpu --out runs/tiny --model runs/tiny/model
-    python -m tinyldm.training.train_all --plan gpu --device cuda          # the shipped weights' own settings
+    tinyldm train all --out runs/tiny
+    tinyldm train all --out runs/tiny --device cuda          # the settings of the shipped weights
 
-Ctrl-C saves; the same command with --resume goes on, in whichever stage it was.
+Ctrl-C saves; the same command with --resume continues, in whichever stage it was.
 """
 
-import argparse
+import json
 import shutil
-import sys
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from tinyldm.data.corpus import WORDS, Corpus, digits_corpus, folder_corpus, scenes_corpus
-from tinyldm.data.folder import summary
-from tinyldm.formats.diffusers_folder import load_vae, save_vae
+from tinyldm.data.corpus import WORDS, Corpus
+from tinyldm.formats.diffusers_folder import load_vae, save_vae, unet_config_from_diffusers
 from tinyldm.latent_diffusion import LatentDiffusion, model_folder
 from tinyldm.training.checkpoints import read_facts
 from tinyldm.training.clip import Clip
-from tinyldm.training.export import STARTED_FROM, clip_of, export
-from tinyldm.training.run import Settings, Stopped, progress
+from tinyldm.training.export import PROJECTIONS, STARTED_FROM, clip_of, export
+from tinyldm.training.run import Settings, progress, require_vacant
 from tinyldm.training.tokenizer import build_tokenizer
 from tinyldm.training.train_clip import ClipSettings, train_clip
 from tinyldm.training.train_unet import UnetSettings, train_unet
@@ -42,7 +39,7 @@ class Plan:
     unet: UnetSettings
 
 
-# For two CPU cores and two hours. In the VAE's minutes the adversarial term costs more than it brings.
+# For two CPU cores and two hours. In the VAE's share of them, the adversarial term costs more than it gains.
 CPU = Plan(
     scenes=60_000,
     clip=ClipSettings(steps=5600, batch=48, bf16=True),
@@ -58,6 +55,73 @@ GPU = Plan(
         device="cuda", bf16=True, minutes=14, batch=1024, lr=1e-3, warmup=500, ema=0.9998, sample_seconds=120
     ),
 )
+
+
+# ── Checks, before any work ──────────────────────────────────────────────────────────────────────────
+
+
+def require_trainable(plan: Plan, folder: Path, stages: tuple[str, ...] = STAGES) -> None:
+    """Find what would stop a training later, or make it destroy something, before any work is done.
+
+    Args: as `train_all`.
+    Raises: ValueError where a stage that comes before is missing, an earlier run or another model would be
+        overwritten, or the model to start from is not one that was trained here.
+    Warns: where there is nothing to resume.
+    """
+    out = plan.unet.out
+    for stage in stages:
+        settings = getattr(plan, stage)
+        require_vacant(settings, _checkpoint(settings, stage), out / stage / "config.json")
+    if plan.unet.start_from is not None and "unet" in stages:
+        require_start(plan.unet)
+    else:
+        _require_earlier_stages(plan, stages)
+    if "unet" in stages:
+        require_model_place(plan.unet, folder)
+    if plan.unet.resume and not any(_checkpoint(plan.unet, stage).exists() for stage in stages):
+        warnings.warn(f"there is nothing to resume in {out}: starting from the beginning", stacklevel=2)
+
+
+def _require_earlier_stages(plan: Plan, stages: tuple[str, ...]) -> None:
+    needed = {"vae": ["clip"] if plan.vae.perceptual_weight else [], "unet": ["clip", "vae"]}
+    for at, stage in enumerate(stages):
+        for earlier in needed.get(stage, []):
+            if earlier not in stages[:at] and not (plan.unet.out / earlier / "config.json").is_file():
+                name = {"clip": "CLIP", "vae": "VAE"}[earlier]
+                raise ValueError(f"no {name} at {plan.unet.out / earlier}; train one first: tinyldm train {earlier}")
+
+
+def require_start(settings: UnetSettings) -> None:
+    """Raises ValueError unless the model to start from was trained by this program and has the U-Net's sizes, and
+    the run has no CLIP or VAE of its own, in whose place it would be laid."""
+    folder = model_folder(settings.start_from)
+    if not (folder / PROJECTIONS).is_file():
+        raise ValueError(
+            f'training cannot start from {settings.start_from!r}; expected "tiny" or a model folder that was trained '
+            f"here, which has a {PROJECTIONS}"
+        )
+    found = unet_config_from_diffusers(json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8")))
+    if found != settings.config:
+        raise ValueError(f"the U-Net in {folder} has other sizes: {found}; expected {settings.config}")
+    for stage in ("clip", "vae"):
+        if _checkpoint(settings, stage).exists() and not settings.overwrite:
+            raise ValueError(
+                f"{settings.out} has a {stage} of its own, which that of {settings.start_from!r} would replace; choose "
+                "another folder with --out, or say --overwrite"
+            )
+
+
+def require_model_place(settings: UnetSettings, folder: Path) -> None:
+    """Raises ValueError where the finished model cannot be written to `folder`, or would replace another one."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; expected a folder for the finished model")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not (folder / "model_index.json").is_file():
+        raise ValueError(f"{folder} is a folder with other files in it; expected a new one, an empty one, or a model's")
+    trained_here = (folder / "training.json").is_file()
+    if not (settings.overwrite or settings.resume and trained_here):
+        raise ValueError(f"there is a model in {folder} already; replace it with --overwrite, or choose another folder")
 
 
 # ── Stages; each finds the results of those before it in the run's folder ────────────────────────────
@@ -80,8 +144,6 @@ def vae_stage(settings: VaeSettings, corpus: Corpus) -> VAE:
 def unet_stage(settings: UnetSettings, corpus: Corpus, folder: Path) -> LatentDiffusion:
     """Train the U-Net on what the other stages left, and write the model folder."""
     start = take_over(settings) if settings.start_from else None
-    if not (settings.out / "vae" / "config.json").is_file():
-        raise ValueError(f"no VAE at {settings.out / 'vae'}; train one first: tinyldm train vae")
     clip, vae = Clip.load(settings.out / "clip"), load_vae(settings.out / "vae")
     tokenizer = build_tokenizer(WORDS, clip.text.config.max_position_embeddings)
     model = train_unet(settings, corpus, vae, clip, tokenizer, start)
@@ -90,9 +152,11 @@ def unet_stage(settings: UnetSettings, corpus: Corpus, folder: Path) -> LatentDi
 
 
 def take_over(settings: UnetSettings) -> LatentDiffusion:
-    """Lay CLIP, VAE and history of the model to start from into the run's folder, as if they had been trained there."""
+    """Copy CLIP, VAE and history of the model to start from into the run's folder, as if trained there."""
     start = LatentDiffusion.from_pretrained(settings.start_from)
     folder = model_folder(settings.start_from)
+    for stage in ("clip", "vae"):
+        _checkpoint(settings, stage).unlink(missing_ok=True)  # of a run that is overwritten
     clip_of(folder).save(settings.out / "clip")
     (settings.out / "vae").mkdir(exist_ok=True)
     save_vae(start.vae, settings.out / "vae", start.image_size[0])
@@ -102,118 +166,34 @@ def take_over(settings: UnetSettings) -> LatentDiffusion:
 
 
 def train_all(plan: Plan, corpus: Corpus, folder: Path, stages: tuple[str, ...] = STAGES) -> None:
-    """Run the stages of a plan. With `resume` in its settings, what is finished is not done again.
+    """Run the stages of a plan. With `resume` in its settings, finished stages are not repeated.
 
     Args: folder: where the model folder is written; stages: some of STAGES, in this order.
+    Raises: ValueError as `require_trainable`.
     """
+    require_trainable(plan, folder, stages)
     run: dict[str, Callable[[], object]] = {
         "clip": lambda: clip_stage(plan.clip, corpus),
         "vae": lambda: vae_stage(plan.vae, corpus),
         "unet": lambda: unet_stage(plan.unet, corpus, folder),
     }
     for stage in stages:
+        if getattr(plan, stage).overwrite:  # of all stages at once: a later --resume may not mix two runs
+            _checkpoint(getattr(plan, stage), stage).unlink(missing_ok=True)
+    for stage in stages:
         if stage == "unet" or not is_done(getattr(plan, stage), stage):
             run[stage]()
 
 
 def is_done(settings: Settings, stage: str) -> bool:
-    """Did an earlier call of a resumed run finish this stage? More steps or minutes than it had go on with it."""
-    checkpoint = settings.out / f"{stage}.checkpoint.safetensors"
-    left = settings.out / stage / "config.json"
-    if not (settings.resume and left.is_file() and checkpoint.exists()):
+    """Did an earlier call of a resumed run finish this stage? With more steps or minutes than it had, it continues."""
+    checkpoint = _checkpoint(settings, stage)
+    result = settings.out / stage / "config.json"
+    if not (settings.resume and result.is_file() and checkpoint.exists()):
         return False
     facts = read_facts(checkpoint)
     return progress(settings, facts["step"], facts["seconds"]) >= 1
 
 
-# ── The command line ─────────────────────────────────────────────────────────────────────────────────
-
-
-def load_corpus(data: str, scenes: int, seed: int) -> Corpus:
-    """ "scenes", "digits", or the path of a folder of images -> images and captions."""
-    if data == "scenes":
-        return scenes_corpus(scenes, seed)
-    if data == "digits":
-        return digits_corpus()
-    corpus, skipped = folder_corpus(data)
-    if skipped:
-        print(f"tinyldm: {summary(skipped)}", file=sys.stderr)
-    return corpus
-
-
-def with_options(plan: Plan, options: argparse.Namespace) -> Plan:
-    """The plan with what was said on the command line in place of its own settings."""
-    said = {
-        field.name: getattr(options, field.name)
-        for field in fields(Settings)
-        if getattr(options, field.name, None) is not None
-    }
-    unet = {"start_from": options.start_from} if options.start_from else {}
-    # Steps or minutes of one's own are meant to end the training, not the plan's.
-    if "steps" in said and "minutes" not in said:
-        said["minutes"] = None
-    return Plan(
-        options.scenes or plan.scenes,
-        replace(plan.clip, **said),
-        replace(plan.vae, **said),
-        replace(plan.unet, **said, **unet),
-    )
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that every stage has. None means: as the plan says."""
-    parser.add_argument(
-        "--plan", choices=("cpu", "gpu"), help="settings to start from (default: gpu with --device cuda, else cpu)"
-    )
-    parser.add_argument(
-        "--data", default="scenes", help='"scenes", "digits", or a folder with metadata.jsonl (default: scenes)'
-    )
-    parser.add_argument("--scenes", type=int, help="how many scenes are rendered")
-    parser.add_argument("--out", type=Path, default=Path("runs/tiny"), help="folder of the run (default: %(default)s)")
-    parser.add_argument("--model", type=Path, help="folder of the finished model (default: OUT/model)")
-    parser.add_argument("--steps", type=int, help="end each stage after so many steps")
-    parser.add_argument("--minutes", type=float, help="end each stage after so many minutes")
-    parser.add_argument("--batch", type=int, help="images a step")
-    parser.add_argument("--lr", type=float, help="peak learning rate")
-    parser.add_argument("--device", help="cpu, cuda or mps")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="bfloat16: mixed precision")
-    parser.add_argument("--seed", type=int, help="of data, weights and noise (default: 0)")
-    parser.add_argument(
-        "--start-from",
-        metavar="MODEL",
-        help='train unet only: go on from the weights of "tiny" or of a model folder trained here',
-    )
-    parser.add_argument("--resume", action="store_true", default=None, help="go on from the checkpoints in OUT")
-
-
-def run_options(options: argparse.Namespace, stages: tuple[str, ...]) -> None:
-    """Do what the command line says. Raises ValueError, OSError, MemoryError, Stopped with one line to show."""
-    if options.start_from and stages != ("unet",):
-        raise ValueError(f"--start-from goes with the U-Net alone, not with {', '.join(stages)}: tinyldm train unet")
-    plan = GPU if options.plan == "gpu" or (options.plan is None and str(options.device).startswith("cuda")) else CPU
-    options.bf16 = None if options.dtype is None else options.dtype == "bfloat16"
-    plan = with_options(plan, options)
-    if plan.unet.device.startswith("cuda"):
-        if not torch.cuda.is_available():
-            raise ValueError("this PyTorch sees no CUDA device; leave --device away, or say --device cpu")
-        torch.set_float32_matmul_precision("high")
-    corpus = load_corpus(options.data, plan.scenes, plan.clip.seed)
-    train_all(plan, corpus, options.model or options.out / "model", stages)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tinyldm.training.train_all", description=__doc__.splitlines()[0])
-    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="which stages (default: all)")
-    add_options(parser)
-    options = parser.parse_args()
-    try:
-        run_options(options, tuple(options.stages))
-    except Stopped as stopped:
-        sys.exit(f"tinyldm: {stopped}")
-    except (ValueError, OSError, MemoryError, FloatingPointError) as error:
-        print(f"tinyldm: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()
+def _checkpoint(settings: Settings, stage: str) -> Path:
+    return settings.out / f"{stage}.checkpoint.safetensors"

@@ -2,20 +2,20 @@
 
     tinyldm train clip --minutes 30
 
-A contrastive loss alone ends as a bag of words: it tells "red circle above blue square" from "blue circle
-above red square" no better than a coin, because among other images' captions the right *words* suffice. Two
-things are added, so that it must notice who has which colour:
+A contrastive loss alone yields a bag of words: it tells "red circle above blue square" from "blue circle
+above red square" no better than chance, because the right *words* are enough to reject the captions of other images.
+Two things are added, so that CLIP must learn which thing has which colour:
 
-* hard negatives: beside the captions of the other images, each image sees its own caption with one attribute
-  exchanged between its two things, and has to prefer the true one (Yuksekgonul et al. 2023, "NegCLIP");
+* hard negatives: besides the captions of the other images, each image is compared with its caption after one
+  attribute was exchanged between its two things, and has to prefer the true one (Yuksekgonul et al. 2023, "NegCLIP");
 * a describing loss: from the one vector of the picture, or of the caption, a linear layer that both share
   fills in the form of `data/description.py`: colour, shape and size of the left or upper thing, … It is a
-  captioning loss with a fixed wording, so that no words have to be predicted one after the other. Without it
-  the hard negatives stay at chance for long: the similarity is a product, so as long as *neither* vector
-  knows who has which colour, neither has a gradient that would tell it to. (Yu et al. 2022, "CoCa", write the
-  caption from the image's patches, which leaves the one vector that is compared as it was.)
+  captioning loss with fixed wording, so no words have to be predicted one after the other. Without it
+  the hard negatives stay at chance for a long time: the similarity is a product, so as long as *neither* vector
+  encodes which thing has which colour, neither gets a gradient towards it. (Yu et al. 2022, "CoCa", predict the
+  caption from the patches of the image, which does not train the one vector that is compared.)
 
-Pictures of which nothing is known but a caption (digits, a folder of one's own) have the contrastive loss alone.
+Pictures of which only a caption is known (digits, a folder of pictures) have the contrastive loss alone.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinyldm.data.corpus import WORDS, Corpus, to_signed_float
+from tinyldm.data.corpus import WORDS, Corpus
 from tinyldm.data.description import FIELDS, UNSAID
+from tinyldm.data.pixels import to_signed_float
 from tinyldm.formats.diffusers_folder import save_tokenizer
 from tinyldm.training.clip import Clip, new_clip, pad_tokens
 from tinyldm.training.run import MovingAverage, Run, Settings, adamw, batch_at, generator_at, mixed_precision
@@ -40,8 +41,8 @@ class ClipSettings(Settings):
     batch: int = 64
     lr: float = 1e-3
     describe_weight: float = 1.0  # of the two describing losses; 0 switches them off
-    binding_weight: float = 1.0  # of the own caption against its own swapped ones; 0 switches it off
-    ema: float = 0.998  # of the moving average that is kept in the end
+    binding_weight: float = 1.0  # of each caption against its swapped versions; 0 switches it off
+    ema: float = 0.998  # of the moving average that is kept at the end
     text: dict = None  # arguments of CLIPTextConfig; None: TINY's
     vision: dict = None  # arguments of CLIPVisionConfig; None: TINY's
 
@@ -49,8 +50,8 @@ class ClipSettings(Settings):
 class Describer(nn.Module):
     """Fill in the form of `data/description.py` from one vector of CLIP's common space.
 
-    One linear layer, for pictures and captions alike, so that both must write each field into their vectors
-    in the same way. It is thrown away after training.
+    One linear layer, for pictures and captions alike, so that both must encode each field in their vectors
+    in the same way. It is discarded after training.
     """
 
     def __init__(self, embedding_dim: int):
@@ -68,7 +69,7 @@ class Describer(nn.Module):
 
 @dataclass(frozen=True)
 class Words:
-    """A corpus in tokens. Caption c = image · W + wording owns the negatives first[c] … first[c + 1] - 1."""
+    """A corpus in tokens. Caption c = image · W + wording has the negatives first[c] … first[c + 1] - 1."""
 
     tokens: Tensor  # (N · W, L) int16
     negatives: Tensor  # (M, L) int16
@@ -92,7 +93,7 @@ def hard_negatives(words: Words, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor
     """All hard negatives of some captions.
 
     Args: chosen: (B,) numbers of captions.
-    Returns: tokens (K, L) int64; owner (K,) which of the B each belongs to; slot (K,) its place among the owner's.
+    Returns: tokens (K, L) int64; owner (K,), which of the B captions each belongs to; slot (K,), its number there.
     """
     first, counts = words.first[chosen], words.first[chosen + 1] - words.first[chosen]
     owner = torch.repeat_interleave(torch.arange(len(chosen), device=chosen.device), counts)
@@ -101,7 +102,7 @@ def hard_negatives(words: Words, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 
 def shortened(tokens: Tensor, end: int) -> Tensor:
-    """Cut off the columns in which every caption has ended: no vector that is used can see them. (B, L) -> (B, L')."""
+    """Cut off the columns after every caption's end: no vector that is used attends to them. (B, L) -> (B, L')."""
     longest = (tokens != end).sum(1).max().item() + 1
     return tokens[:, :longest]
 
@@ -109,21 +110,21 @@ def shortened(tokens: Tensor, end: int) -> Tensor:
 # ── The losses ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def contrastive_losses(similarity: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+def contrastive_losses(similarity: Tensor, hard: Tensor) -> tuple[Tensor, Tensor]:
     """The symmetric contrastive loss with hard negatives, and the loss against the hard negatives only.
 
     Args:
-        similarity: (B, B) scaled, image i with caption j; the diagonal belongs together.
-        own: (B, S) scaled, image i with its own hard negatives; -inf where there are fewer than S.
+        similarity: (B, B) scaled, image i with caption j; the pairs that belong together are on the diagonal.
+        hard: (B, S) scaled, image i with its hard negatives; -inf where there are fewer than S.
     Returns: two scalars, in nats.
     """
     right = torch.arange(len(similarity), device=similarity.device)
-    to_text = F.cross_entropy(torch.cat([similarity, own], dim=1), right)
+    to_text = F.cross_entropy(torch.cat([similarity, hard], dim=1), right)
     to_image = F.cross_entropy(similarity.T, right)
-    against_own = torch.cat([similarity.diagonal()[:, None], own], dim=1)
-    binding = F.cross_entropy(against_own, torch.zeros_like(right), reduction="none")  # 0 without negatives
-    has_own = own.isfinite().any(1).float()
-    return (to_text + to_image) / 2, (binding * has_own).sum() / has_own.sum().clamp(min=1)
+    against_hard = torch.cat([similarity.diagonal()[:, None], hard], dim=1)
+    binding = F.cross_entropy(against_hard, torch.zeros_like(right), reduction="none")  # 0 without negatives
+    has_hard = hard.isfinite().any(1).float()
+    return (to_text + to_image) / 2, (binding * has_hard).sum() / has_hard.sum().clamp(min=1)
 
 
 def describing_loss(fields: tuple[Tensor, ...], facts: Tensor) -> Tensor:
@@ -143,11 +144,13 @@ def clip_losses(clip: Clip, describer: Describer, batch: "Batch") -> dict[str, T
     end, B = clip.text.config.eos_token_id, len(batch.images)
     text, _ = clip.embed_text(shortened(torch.cat([batch.tokens, batch.negatives]), end))
     image, _ = clip.embed_image(batch.images)
-    with torch.autocast(batch.images.device.type, enabled=False):  # times 100, bfloat16 is off by more than a margin
+    with torch.autocast(
+        batch.images.device.type, enabled=False
+    ):  # times 100, the errors of bfloat16 exceed the margins
         similarity = clip.scale * image @ text[:B].T
-        own = similarity.new_full((B, 4), float("-inf"))
-        own[batch.owner, batch.slot] = clip.scale * (image[batch.owner] * text[B:]).sum(1)
-        contrastive, binding = contrastive_losses(similarity, own)
+        hard = similarity.new_full((B, 4), float("-inf"))
+        hard[batch.owner, batch.slot] = clip.scale * (image[batch.owner] * text[B:]).sum(1)
+        contrastive, binding = contrastive_losses(similarity, hard)
         return {
             "contrastive": contrastive,
             "binding": binding,
@@ -158,13 +161,13 @@ def clip_losses(clip: Clip, describer: Describer, batch: "Batch") -> dict[str, T
 
 @dataclass(frozen=True)
 class Batch:
-    """B images, a caption of each, and what is wrong or known of them."""
+    """B images, one caption of each, its hard negatives, and the forms of image and caption."""
 
     images: Tensor  # (B, 3, S, S) in [-1, 1]
     tokens: Tensor  # (B, L) int64
-    negatives: Tensor  # (K, L) int64, hard negatives …
-    owner: Tensor  # (K,) … of which image each is one …
-    slot: Tensor  # (K,) … and its place among that image's
+    negatives: Tensor  # (K, L) int64, the hard negatives of all …
+    owner: Tensor  # (K,) … to which image each belongs …
+    slot: Tensor  # (K,) … and its number there
     shown: Tensor  # (B, F) int64, the form of the picture
     said: Tensor  # (B, F) int64, and as far as the caption fills it in
 
@@ -175,7 +178,8 @@ class Batch:
 def train_clip(settings: ClipSettings, corpus: Corpus) -> Clip:
     """Train CLIP; write the folder `clip` and `tokenizer` in `settings.out`. Returns the moving average.
 
-    Raises: Stopped after Ctrl-C (saved); OSError when the disk is full (the last checkpoint is whole).
+    Raises: Stopped after Ctrl-C (saved); FloatingPointError when a loss or a weight is no longer finite, and OSError
+        when the disk is full (the last checkpoint is intact).
     """
     device = settings.device
     torch.manual_seed(settings.seed)

@@ -2,16 +2,16 @@
 
     tinyldm train unet --minutes 60
 
-VAE and text encoder are frozen, as in the article. So everything that they have to say about the training
-data is computed once and kept: the *moments* of each latent (each use draws a new sample from them) and the
-context of each different caption. What remains is the article's loop, `diffusion_loss` on random timesteps.
+The VAE and the text encoder are frozen, as in the article. So their output for the training data is computed once
+and kept: the *moments* of each latent (each use draws a new sample from them) and the context of each different
+caption. What remains is the article's loop, `diffusion_loss` at random timesteps.
 
-What the U-Net reads beside z_t, by chance, one kind a batch (the contexts differ in length):
+The context of each batch is of one of two kinds, at random (they differ in length):
 
-    80 % of the batches   captions; one in eight is replaced by "", so that nothing at all is known of 10 % of
-                          the images: guidance needs that
-    20 % of the batches   a caption or, half of the time, "", followed by what CLIP's image tower sees in the
-                          image itself
+    80 % of the batches   captions; one in eight is replaced by "", so that 10 % of all images have no condition:
+                          guidance needs that
+    20 % of the batches   a caption or, half of the time, "", followed by the patch vectors of the image itself
+                          from CLIP's image tower
 """
 
 import copy
@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from tinyldm.conditioning import ImageEncoder, TextEncoder
-from tinyldm.data.corpus import Corpus, to_signed_float
+from tinyldm.data.corpus import Corpus
+from tinyldm.data.pixels import to_signed_float
 from tinyldm.formats import diffusers_folder as checkpoints
 from tinyldm.forward_diffusion import diffusion_loss
 from tinyldm.latent_diffusion import LatentDiffusion
@@ -35,7 +36,7 @@ from tinyldm.unet import UNet, UNetConfig
 from tinyldm.vae import VAE, DiagonalGaussian
 from tinyldm.versions import TINY
 
-SNAPSHOTS = (0.01, 0.1, 0.5)  # of training: the U-Nets that are kept to show how a caption comes true
+SNAPSHOTS = (0.01, 0.1, 0.5)  # of training: the U-Nets that are kept, to show how captions are learnt
 SAMPLE_CAPTIONS = (
     "a small red circle above a large blue square",
     "a large blue square above a small red circle",
@@ -65,10 +66,10 @@ class UnetSettings(Settings):
     warmup: int = 200
     drop_caption: float = 0.125  # share of the captions of a text batch that become ""
     image_context: float = 0.2  # share of the batches that also read an image
-    drop_beside_image: float = 0.5  # share of the captions beside an image that become ""
+    drop_caption_with_image: float = 0.5  # share of the captions in batches with images that become ""
     ema: float = 0.9995
-    sample_seconds: float = 300.0  # how often a grid of samples is drawn
-    start_from: str | None = None  # "tiny" or a model folder: go on from its weights instead of random ones
+    sample_seconds: float = 300.0  # time between two grids of samples
+    start_from: str | None = None  # "tiny" or a model folder: start from its weights instead of random ones
     config: UNetConfig = TINY.unet
 
 
@@ -77,12 +78,12 @@ class UnetSettings(Settings):
 
 @dataclass(frozen=True)
 class Cache:
-    """N images as latents, and all that can be their context; on the training device, in float16 where large."""
+    """N images as latents, and all their possible contexts; on the training device, in float16 where large."""
 
     moments: Tensor  # (N, 8, h, w) float16, unscaled: mean ‖ log-variance
-    contexts: Tensor  # (U, L, D) float16, of each different caption; number 0 is of ""
+    contexts: Tensor  # (U, L, D) float16, of each different caption; number 0 is that of ""
     caption: Tensor  # (N, W) int64, which context belongs to an image in each of its wordings
-    patches: Tensor  # (N, 1 + P, D_v) float16, what CLIP's image tower sees
+    patches: Tensor  # (N, 1 + P, D_v) float16, the output of CLIP's image tower
 
 
 @torch.no_grad()
@@ -121,17 +122,17 @@ def build_cache(
 
 
 @dataclass(frozen=True)
-class Draw:
-    """What chance decides about a batch of B images."""
+class Batch:
+    """B latents, and what is drawn at random for them."""
 
-    z0: Tensor  # (B, 4, h, w) scaled latents, sampled anew
+    z0: Tensor  # (B, 4, h, w) scaled latents, a new sample of each
     t: Tensor  # (B,) int64
     eps: Tensor  # (B, 4, h, w)
     text: Tensor  # (B,) int64, numbers of contexts, 0 where the caption is dropped
-    with_image: bool  # whether the batch reads its images too
+    with_image: bool  # whether the images themselves are part of the context
 
 
-def draw(cache: Cache, index: Tensor, scale: float, T: int, settings: UnetSettings, step: int) -> Draw:
+def draw_batch(cache: Cache, index: Tensor, scale: float, T: int, settings: UnetSettings, step: int) -> Batch:
     """Draw latents, timesteps, noise, wordings and drop-outs for the images `index` (B,) of the cache."""
     device, B = index.device, len(index)
     generator = generator_at(settings.seed, step, device)
@@ -143,14 +144,14 @@ def draw(cache: Cache, index: Tensor, scale: float, T: int, settings: UnetSettin
     eps = torch.randn(z0.shape, generator=generator, device=device)
     wording = torch.randint(cache.caption.shape[1], (B,), generator=generator, device=device)
     chance = torch.rand(B, generator=generator, device=device)
-    dropped = chance < (settings.drop_beside_image if with_image else settings.drop_caption)
-    return Draw(z0, t, eps, cache.caption[index, wording].masked_fill(dropped, 0), with_image)
+    dropped = chance < (settings.drop_caption_with_image if with_image else settings.drop_caption)
+    return Batch(z0, t, eps, cache.caption[index, wording].masked_fill(dropped, 0), with_image)
 
 
-def context_of(cache: Cache, drawn: Draw, index: Tensor, image_encoder: ImageEncoder) -> Tensor:
-    """The context (B, L, D) of a text batch, or (B, L + 1 + P, D) of one that reads images too."""
-    text = cache.contexts[drawn.text].float()
-    if not drawn.with_image:
+def context_of(cache: Cache, batch: Batch, index: Tensor, image_encoder: ImageEncoder) -> Tensor:
+    """The context (B, L, D) of captions, or (B, L + 1 + P, D) of captions and images."""
+    text = cache.contexts[batch.text].float()
+    if not batch.with_image:
         return text
     return torch.cat([text, image_encoder.to_context(cache.patches[index].float())], dim=1)
 
@@ -159,7 +160,7 @@ def context_of(cache: Cache, drawn: Draw, index: Tensor, image_encoder: ImageEnc
 
 
 class Trained(nn.Module):
-    """What this stage trains: the U-Net, and the linear layer that turns image patches into context."""
+    """What this stage trains: the U-Net, and the linear layer that turns patch vectors into context."""
 
     def __init__(self, unet: UNet, image_encoder: ImageEncoder):
         super().__init__()
@@ -171,10 +172,11 @@ def train_unet(
 ) -> LatentDiffusion:
     """Train the U-Net. Returns the whole model, with the moving average of the trained weights.
 
-    Args: start: a model of the same shapes, from whose U-Net training goes on; None: from random weights.
-    Files in `settings.out`, beside the checkpoint and the log: unet.loss.png; samples/ with a grid from fixed
-    seeds every few minutes; and snapshots/, the averaged U-Net after 1, 10 and 50 % of the training.
-    Raises: Stopped after Ctrl-C (saved); OSError when the disk is full (the last checkpoint is whole).
+    Args: start: a model of the same sizes, whose U-Net training starts from; None: from random weights.
+    Files in `settings.out`, besides the checkpoint and the log: unet.loss.png; samples/, with a grid from a fixed
+    seed every few minutes; and snapshots/, the averaged U-Net after 1, 10 and 50 % of the training.
+    Raises: Stopped after Ctrl-C (saved); FloatingPointError when a loss or a weight is no longer finite, and OSError
+        when the disk is full (the last checkpoint is intact).
     """
     device = settings.device
     torch.manual_seed(settings.seed)
@@ -196,21 +198,21 @@ def train_unet(
 
     modules = {"trained": trained, "average": average.module}
     with Run("unet", settings, modules, {"optimizer": optimizer}, len(corpus)) as run:
-        watch = Watch(run, model, settings)
+        monitor = Monitor(run, model, settings)
         for step in run.steps():
             index = batch_at(settings.seed, step, settings.batch, len(corpus)).to(device)
-            drawn = draw(cache, index, vae.config.scale, model.schedule.T, settings, step)
+            batch = draw_batch(cache, index, vae.config.scale, model.schedule.T, settings, step)
             with mixed_precision(device, settings.bf16):
-                context = context_of(cache, drawn, index, image_encoder)
-                loss = diffusion_loss(trained.unet, model.schedule, drawn.z0, context, drawn.t, drawn.eps)
+                context = context_of(cache, batch, index, image_encoder)
+                loss = diffusion_loss(trained.unet, model.schedule, batch.z0, context, batch.t, batch.eps)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
             optimizer.step()
             average.update(trained, step)
             run.log(loss=loss)
-            watch.look()
-        watch.draw_samples("final")
+            monitor.after_step()
+        monitor.save_samples("final")
     return model
 
 
@@ -221,20 +223,20 @@ def with_context(image_encoder: ImageEncoder, to_context: nn.Linear) -> ImageEnc
     return other
 
 
-class Watch:
-    """Looks at a model while it is trained: sample grids, the loss curve, snapshots."""
+class Monitor:
+    """Shows how a model develops while it is trained: sample grids, the loss curve, snapshots."""
 
     def __init__(self, run: Run, model: LatentDiffusion, settings: UnetSettings):
         self.run, self.model, self.settings = run, model, settings
         self.waiting = [share for share in SNAPSHOTS if share > run.progress()]
         self.last = time.monotonic()
 
-    def look(self) -> None:
-        """After each step: do what is due."""
+    def after_step(self) -> None:
+        """Save what is due."""
         if self.waiting and self.run.progress() >= self.waiting[0]:
             self.save_snapshot(self.waiting.pop(0))
         if time.monotonic() - self.last > self.settings.sample_seconds:
-            self.draw_samples(f"{self.run.step:06d}")
+            self.save_samples(f"{self.run.step:06d}")
             self.last = time.monotonic()
 
     def save_snapshot(self, share: float) -> None:
@@ -243,8 +245,8 @@ class Watch:
         folder.mkdir(parents=True, exist_ok=True)
         checkpoints.save_unet(copy.deepcopy(self.model.unet).half(), folder, latent_size=8)
 
-    def draw_samples(self, name: str) -> None:
-        """One picture for each of SAMPLE_CAPTIONS from a fixed seed, and the loss so far."""
+    def save_samples(self, name: str) -> None:
+        """One image for each of SAMPLE_CAPTIONS from a fixed seed, and the loss so far."""
         images = self.model.generate(list(SAMPLE_CAPTIONS), generator=torch.Generator().manual_seed(0))
         save_grid(images, SAMPLE_CAPTIONS, self.settings.out / "samples" / f"{name}.png")
         if self.run.log_file.exists():

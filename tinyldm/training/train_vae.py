@@ -2,19 +2,19 @@
 
     tinyldm train vae --minutes 40
 
-The article does not say what a VAE is trained on. The paper (Rombach et al. 2022, § 3.1 and appendix G), and
-this file, add up six terms, each of which `VaeSettings` can switch off:
+The article does not name the losses of the VAE. Following the paper (Rombach et al. 2022, § 3.1 and appendix G),
+this file adds up six terms, each of which `VaeSettings` can switch off:
 
-    L1            every pixel near its original
-    squares       the same, but large errors count more: L1 alone is content for long with a bare background,
-                  the median, and no objects. Both blur, as the mean of all sharp possibilities is a blur, so:
-    edges         L1 of the differences between neighbours: where an edge is, and how sharp
-    perceptual    the distance in the features of a trained network: our own CLIP's image tower
-    KL            a faint pull of each latent to N(0, 1): no wild numbers, and some noise in every latent
+    L1            every pixel close to its original
+    squares       the same, but large errors count more: with L1 alone the VAE is content for a long time with the
+                  bare background, the median. Both blur, as the mean of all sharp possibilities is blurred, so:
+    edges         L1 of the differences between neighbouring pixels: where an edge is, and how sharp
+    perceptual    the distance between features of a trained network: the image tower of our CLIP
+    KL            a weak pull of each latent to N(0, 1): no extreme values, and some noise in every latent
     adversarial   a small network learns to tell patches of originals and reconstructions apart
 
-The adversarial term starts late, and its weight is adaptive: the gradients of both sides are made equally
-long at the decoder's last layer. Source: Esser et al. 2021, eq. 7; CompVis `LPIPSWithDiscriminator`.
+The adversarial term starts late, and its weight is adaptive: the gradients of both sides are given the same norm
+at the decoder's last layer. Source: Esser et al. 2021, eq. 7; CompVis `LPIPSWithDiscriminator`.
 """
 
 from dataclasses import dataclass
@@ -23,8 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinyldm.data.corpus import Corpus, to_signed_float
-from tinyldm.training.clip import Clip, on_clip_scale
+from tinyldm.conditioning import normalize_for_clip
+from tinyldm.data.corpus import Corpus
+from tinyldm.data.pixels import to_signed_float
+from tinyldm.training.clip import Clip
 from tinyldm.training.run import MovingAverage, Run, Settings, adamw, batch_at, generator_at, mixed_precision
 from tinyldm.vae import VAE, DiagonalGaussian, VAEConfig
 from tinyldm.versions import TINY
@@ -39,7 +41,7 @@ class VaeSettings(Settings):
     square_weight: float = 1.0
     edge_weight: float = 1.0
     perceptual_weight: float = 0.1
-    kl_weight: float = 1e-5  # of the sum over a latent, against means over pixels
+    kl_weight: float = 1e-5  # of the sum over a latent, while the other terms are means over pixels
     adversarial_weight: float = 0.5  # times the adaptive weight
     adversarial_start: float = 0.75  # the share of training after which it begins
     ema: float = 0.998
@@ -50,7 +52,8 @@ class PerceptualDistance(nn.Module):
     """How different two images look to CLIP's image tower: (B, 3, S, S), (B, 3, S, S) -> scalar.
 
     The mean squared distance of the patch vectors after each layer, each vector scaled to unit length (as in
-    LPIPS: Zhang et al. 2018). The tower is frozen. The judge of `judge.py` measures, and so is never used here.
+    LPIPS: Zhang et al. 2018). The tower is frozen. The judge of `evaluation/judge.py` is for
+    measuring, so it is never used here.
     """
 
     def __init__(self, clip: Clip):
@@ -59,7 +62,7 @@ class PerceptualDistance(nn.Module):
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Unit vectors (B, 1 + N, D) of every layer, the input of the first one included."""
-        out = self.vision(pixel_values=on_clip_scale(image), output_hidden_states=True)
+        out = self.vision(pixel_values=normalize_for_clip(image), output_hidden_states=True)
         return [F.normalize(layer.float(), dim=-1) for layer in out.hidden_states]
 
     def forward(self, image: Tensor, original: Tensor) -> Tensor:
@@ -106,7 +109,7 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor) -> Tensor:
     """λ = ‖∂ reconstruction / ∂ W‖ / (‖∂ adversarial / ∂ W‖ + 10⁻⁴), at most 10⁴, W the decoder's last weight.
 
-    With it neither side can drown the other, whatever their scales. Esser et al. 2021, eq. 7.
+    With it neither side dominates the other, whatever their scales. Esser et al. 2021, eq. 7.
 
     Args: reconstruction, adversarial: scalar losses that depend on last_layer. Returns a scalar without gradient.
     """
@@ -142,9 +145,9 @@ def vae_losses(
 
 
 def new_vae(config: VAEConfig) -> VAE:
-    """An untrained VAE that passes signals on at about their size.
+    """An untrained VAE that roughly preserves the variance of its signals.
 
-    PyTorch's own start shrinks their variance to a third in each convolution outside of a residual sum, and eight
+    PyTorch's default initialisation shrinks it to a third in each convolution outside a residual sum, and eight
     images then stay gray (L1 0.40) for 20 to 60 steps instead of fewer than 10.
     """
     vae = VAE(config)
@@ -152,7 +155,7 @@ def new_vae(config: VAEConfig) -> VAE:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
             nn.init.zeros_(module.bias)
-    # Little noise in the latents at first (σ = 0.08, not 1), so that the decoder has something to read.
+    # Little noise in the latents at first (σ = 0.08, not 1), so that the decoder has a signal to learn from.
     vae.quant_conv.bias.data[config.latent_channels :] = -5.0
     return vae
 
@@ -161,7 +164,8 @@ def train_vae(settings: VaeSettings, corpus: Corpus, clip: Clip | None) -> VAE:
     """Train the VAE. Returns the moving average of its weights, its scale measured.
 
     Args: clip: whose image tower gives the perceptual features; None switches that term off.
-    Raises: Stopped after Ctrl-C (saved); OSError when the disk is full (the last checkpoint is whole).
+    Raises: Stopped after Ctrl-C (saved); FloatingPointError when a loss or a weight is no longer finite, and OSError
+        when the disk is full (the last checkpoint is intact).
     """
     device = settings.device
     torch.manual_seed(settings.seed)
@@ -210,19 +214,10 @@ def train_discriminator(
     reconstruction: Tensor,
     settings: VaeSettings,
 ) -> dict[str, Tensor]:
-    """One step of the other player."""
+    """One step of the discriminator."""
     with mixed_precision(settings.device, settings.bf16):
         loss = discriminator_loss(discriminator(original).float(), discriminator(reconstruction).float())
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
     return {"discriminator": loss}
-
-
-@torch.no_grad()
-def psnr(vae: VAE, images: Tensor, batch: int = 128) -> float:
-    """Peak signal-to-noise ratio of the reconstructions of images (B, 3, S, S) in [-1, 1], decibels."""
-    errors = [
-        (vae.decode(vae.encode(part)).clamp(-1, 1) - part).square().flatten(1).mean(1) for part in images.split(batch)
-    ]
-    return (10 * torch.log10(4 / torch.cat(errors))).mean().item()

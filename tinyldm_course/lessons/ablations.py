@@ -20,17 +20,17 @@ from torch import Tensor
 
 import tinyldm
 from tinyldm.data import scenes
-from tinyldm.data.captions import draw_wording
-from tinyldm.data.corpus import Corpus
-from tinyldm.data.description import FIELDS, UNSAID
+from tinyldm.data.captions import random_wording
+from tinyldm.data.corpus import Corpus, captioned_corpus
+from tinyldm.data.pixels import channels_first, to_float
 from tinyldm.data.world import Scene
 from tinyldm.evaluation.judge import Judge
-from tinyldm.evaluation.measure import EvaluationSettings, World, generate, judged, plain, to_channels, to_float
+from tinyldm.evaluation.measure import EvaluationSettings, World, generate, judged, plain
 from tinyldm.evaluation.statistics import frechet_distance, shares
 from tinyldm.forward_diffusion import EPS, VELOCITY, NoiseSchedule, Prediction, diffusion_loss, scaled_linear_betas
 from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.training.run import MovingAverage, Run, adamw, batch_at
-from tinyldm.training.train_unet import UnetSettings, build_cache, context_of, draw
+from tinyldm.training.train_unet import UnetSettings, build_cache, context_of, draw_batch
 from tinyldm.unet import UNet
 from tinyldm_course.lessons.clinic import without_scale
 
@@ -74,25 +74,18 @@ def simple_world(seed: int, count: int) -> World:
     """The first `count` simple scenes of a world, each with one caption."""
     found, captions, index = [], [], 0
     while len(found) < count:
-        scene = scenes.draw(seed, index)
+        scene = scenes.scene_at(seed, index)
         if is_simple(scene):
             found.append(scene)
-            captions.append(draw_wording(np.random.default_rng([seed, index])).say(scene))
+            captions.append(random_wording(np.random.default_rng([seed, index])).say(scene))
         index += 1
-    return World(to_channels(scenes.render(found)), captions, found)
+    return World(channels_first(scenes.render(found)), captions, found)
 
 
 def simple_corpus(count: int, seed: int = 0) -> Corpus:
     """`count` simple scenes to train on."""
     world = simple_world(seed, count)
-    unknown = torch.full((count, len(FIELDS)), UNSAID, dtype=torch.int8)
-    return Corpus(
-        world.images,
-        [[caption.text] for caption in world.captions],
-        [[[]] for _ in world.captions],
-        unknown,
-        unknown[:, None],
-    )
+    return captioned_corpus(world.images, [caption.text for caption in world.captions])
 
 
 # ── Training ─────────────────────────────────────────────────────────────────────────────────────────
@@ -127,9 +120,9 @@ def train(
     ) as run:
         for step in run.steps():
             index = batch_at(settings.seed, step, settings.batch, len(corpus)).to(device)
-            drawn = draw(cache, index, vae.config.scale, schedule.T, settings, step)
-            context = context_of(cache, drawn, index, base.image_encoder)
-            loss = diffusion_loss(unet, schedule, drawn.z0, context, drawn.t, drawn.eps)
+            batch = draw_batch(cache, index, vae.config.scale, schedule.T, settings, step)
+            context = context_of(cache, batch, index, base.image_encoder)
+            loss = diffusion_loss(unet, schedule, batch.z0, context, batch.t, batch.eps)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)

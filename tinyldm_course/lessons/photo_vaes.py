@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 import tinyldm_course
-from tinyldm.data.corpus import Corpus
-from tinyldm.data.description import FIELDS, UNSAID
+from tinyldm.data.corpus import Corpus, captioned_corpus
+from tinyldm.data.pixels import channels_first, to_float
 from tinyldm.formats.diffusers_folder import load_vae, save_vae
 from tinyldm.training.run import Stopped
 from tinyldm.training.train_vae import VaeSettings, train_vae
@@ -73,13 +73,13 @@ def whole(name: str) -> Tensor:
     """A whole photograph, (3, 427, 640) uint8."""
     from sklearn.datasets import load_sample_image  # here, as it takes a second to import
 
-    return torch.from_numpy(np.array(load_sample_image(f"{name}.jpg"))).permute(2, 0, 1)  # (H, W, 3) -> (3, H, W)
+    return channels_first(np.array(load_sample_image(f"{name}.jpg")))
 
 
 def held_out(name: str) -> Tensor:
     """The square that no VAE has seen, (3, 128, 128) float32 in [0, 1]. name: "flower" or "china"."""
     top, left = CORNERS[name]
-    return whole(name)[:, top : top + HELD_OUT, left : left + HELD_OUT].float() / 255
+    return to_float(whole(name)[:, top : top + HELD_OUT, left : left + HELD_OUT])
 
 
 def crops(photograph: Tensor, corner: tuple[int, int], count: int, seed: int) -> Tensor:
@@ -104,8 +104,7 @@ def photo_corpus(count: int = 8000, seed: int = 0) -> Corpus:
     """`count` crops, as many of each photograph, in the form that the training of VAEs takes."""
     share = count // len(PHOTOGRAPHS)
     images = torch.cat([crops(whole(name), CORNERS[name], share, seed + i) for i, name in enumerate(PHOTOGRAPHS)])
-    unknown = torch.full((len(images), len(FIELDS)), UNSAID, dtype=torch.int8)
-    return Corpus(images, [["a photograph"]] * len(images), [[[]]] * len(images), unknown, unknown[:, None])
+    return captioned_corpus(images, ["a photograph"] * len(images))
 
 
 # ── Training ─────────────────────────────────────────────────────────────────────────────────────────
