@@ -19,7 +19,7 @@ from tinyldm.versions import SD1
 from tinyldm_course.lessons import ablations
 
 ROOT = Path(__file__).parents[2]
-original = ablations.draw
+original = ablations.draw_batch
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_without_dropout_no_caption_is_empty(base, corpus, tmp_path, monkeypatch
     seen = []
     monkeypatch.setattr(
         ablations,
-        "draw",
+        "draw_batch",
         lambda cache, index, scale, T, settings, step: (
             seen.append(settings.drop_caption),
             original(cache, index, scale, T, settings, step),

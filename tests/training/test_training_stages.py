@@ -362,8 +362,8 @@ def test_the_image_follows_the_caption_in_the_context(cache):
     kept, image_encoder, _ = cache
     settings = UnetSettings(steps=1, image_context=1.0)
     index = torch.arange(4)
-    drawn = draw(kept, index, 1.0, 1000, settings, 0)
-    context = context_of(kept, drawn, index, image_encoder)
+    batch = draw_batch(kept, index, 1.0, 1000, settings, 0)
+    context = context_of(kept, batch, index, image_encoder)
     assert context.shape == (4, 32 + 1 + 16, 32)
     assert torch.equal(context[:, :32], kept.contexts[drawn.text].float())
     text_only = context_of(kept, replace(drawn, with_image=False), index, image_encoder)

@@ -1,4 +1,4 @@
-"""`tinyldm train`: its options, and what they mean for the plan of a training. All of them are checked before any work."""
+"""`tinyldm train`: its options, all of them checked before any work, and the training that they describe."""
 
 import argparse
 from dataclasses import fields, replace

@@ -37,7 +37,9 @@ class Folder:
             except Exception as error:  # noqa: BLE001  a broken file makes a decoder raise nearly anything
                 self.skipped.append((name, pictures.why_unreadable(error)))
         if not images:
-            raise ValueError(f"nothing usable in {path}: {summary(self.skipped) or 'its list of captions is empty'}")
+            raise ValueError(
+                f"nothing usable in {path}: {summary(self.skipped) or 'the list of captions in it is empty'}"
+            )
         self.images = torch.stack(images)
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
 """The judge: a small network that reads every attribute of a picture, and the verdict on what was asked for.
 
-`train_judge.py` trains it. The judge measures the generator and is never used to train it. Its classes include "unclear" (and, for
-the number of things, "other"), so that a blob is not read as the shape it resembles most.
+`train_judge.py` trains it. The judge measures the generator and is never used to train it. Its classes include
+"unclear" (and, for the number of things, "other"), so that a blob is not read as the shape it resembles most.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Train the judge: scenes, near misses of scenes, and softened versions of both, with the right answer to each question.
+"""Train the judge: scenes, near misses, and softened versions of both, with the right answer to each question.
 
 python -m tinyldm.evaluation.train_judge --steps 5000
 """
