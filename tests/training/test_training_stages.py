@@ -365,8 +365,8 @@ def test_the_image_follows_the_caption_in_the_context(cache):
     batch = draw_batch(kept, index, 1.0, 1000, settings, 0)
     context = context_of(kept, batch, index, image_encoder)
     assert context.shape == (4, 32 + 1 + 16, 32)
-    assert torch.equal(context[:, :32], kept.contexts[drawn.text].float())
-    text_only = context_of(kept, replace(drawn, with_image=False), index, image_encoder)
+    assert torch.equal(context[:, :32], kept.contexts[batch.text].float())
+    text_only = context_of(kept, replace(batch, with_image=False), index, image_encoder)
     assert text_only.shape == (4, 32, 32)
 
 

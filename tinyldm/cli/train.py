@@ -68,9 +68,9 @@ def run_train(options: argparse.Namespace) -> None:
     require_matching(options, stages)
     plan = plan_of(options)
     choose_device(plan.unet.device)
-    require_writable(options.out)
     folder = options.model or options.out / "model"
     require_trainable(plan, folder, stages)
+    require_writable(options.out)
     corpus = load_corpus(options.data, plan)
     if plan.unet.device.startswith("cuda"):
         import torch

@@ -83,12 +83,17 @@ def require_trainable(plan: Plan, folder: Path, stages: tuple[str, ...] = STAGES
 
 
 def _require_earlier_stages(plan: Plan, stages: tuple[str, ...]) -> None:
-    needed = {"vae": ["clip"] if plan.vae.perceptual_weight else [], "unet": ["clip", "vae"]}
-    for at, stage in enumerate(stages):
-        for earlier in needed.get(stage, []):
-            if earlier not in stages[:at] and not (plan.unet.out / earlier / "config.json").is_file():
-                name = {"clip": "CLIP", "vae": "VAE"}[earlier]
-                raise ValueError(f"no {name} at {plan.unet.out / earlier}; train one first: tinyldm train {earlier}")
+    needed = {"clip": [], "vae": ["clip"] if plan.vae.perceptual_weight else [], "unet": ["clip", "vae"]}
+    missing = [
+        earlier
+        for earlier in ("clip", "vae")
+        if earlier not in stages
+        and any(earlier in needed[stage] for stage in stages)
+        and not (plan.unet.out / earlier / "config.json").is_file()
+    ]
+    if missing:
+        commands = ", then ".join(f"tinyldm train {earlier}" for earlier in missing)
+        raise ValueError(f"{plan.unet.out} has no trained {' and no '.join(missing)}; run first: {commands}")
 
 
 def require_start(settings: UnetSettings) -> None:
