@@ -3,9 +3,10 @@
 import os
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
+
+from tinyldm.data.pixels import channels_first, to_float
 
 PHOTOGRAPHS = ("flower", "china")  # scikit-learn's two, which need no download
 
@@ -34,7 +35,7 @@ def photograph(size: int = 256, name: str = "flower") -> Tensor:
     side = min(whole.size)
     left, top = (whole.width - side) // 2, (whole.height - side) // 2
     square = whole.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255  # (H, W, 3) -> (3, H, W)
+    return to_float(channels_first(np.array(square)))  # (H, W, 3) -> (3, H, W)
 
 
 def confirm_equal(
