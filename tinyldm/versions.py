@@ -6,6 +6,7 @@ is right: XL is one too, with a larger U-Net and two text encoders.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -22,11 +23,11 @@ class Version:
     image_size: int  # pixels a side that it was trained at
     unet: UNetConfig
     vae: VAEConfig
-    text: tuple[dict, ...]  # arguments of transformers' CLIPTextConfig, one for each encoder
+    text: tuple[dict[str, Any], ...]  # arguments of transformers' CLIPTextConfig, one for each encoder
     prediction: Prediction  # what the U-Net's output means
     spacing: Callable[[int, int], Tensor]  # which timesteps sampling visits
     final_alpha_bar_is_first: bool  # DDIM stops at ᾱ[0] instead of at 1
-    vision: dict | None = None  # arguments of CLIPVisionConfig, for pictures as context
+    vision: dict[str, Any] | None = None  # arguments of CLIPVisionConfig, for pictures as context
 
     def schedule(self) -> NoiseSchedule:
         """The noise schedule, the same √β-linear one in all versions."""
@@ -34,50 +35,31 @@ class Version:
         return NoiseSchedule(beta, self.prediction, 1 - beta[0].item() if self.final_alpha_bar_is_first else 1.0)
 
 
+def clip_text(
+    width: int, layers: int, heads: int, act: str, pad: int, vocabulary: int = 49408, length: int = 77
+) -> dict[str, Any]:
+    """The arguments of transformers' CLIPTextConfig. The last two entries of a vocabulary are start and end."""
+    return dict(
+        vocab_size=vocabulary,
+        max_position_embeddings=length,
+        hidden_size=width,
+        intermediate_size=4 * width,
+        projection_dim=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        hidden_act=act,
+        bos_token_id=vocabulary - 2,
+        eos_token_id=vocabulary - 1,
+        pad_token_id=pad,
+    )
+
+
 # OpenAI's CLIP ViT-L/14, of which Stable Diffusion 1 uses the text half: 123,060,480 parameters.
-CLIP_L = dict(
-    vocab_size=49408,
-    hidden_size=768,
-    intermediate_size=3072,
-    num_hidden_layers=12,
-    num_attention_heads=12,
-    max_position_embeddings=77,
-    hidden_act="quick_gelu",
-    projection_dim=768,
-    bos_token_id=49406,
-    eos_token_id=49407,
-    pad_token_id=49407,
-)
-
+CLIP_L = clip_text(width=768, layers=12, heads=12, act="quick_gelu", pad=49407)
 # OpenCLIP ViT-H/14 without its last layer, which Stable Diffusion 2 does not read; padded with "!", token 0.
-CLIP_H = dict(
-    vocab_size=49408,
-    hidden_size=1024,
-    intermediate_size=4096,
-    num_hidden_layers=23,
-    num_attention_heads=16,
-    max_position_embeddings=77,
-    hidden_act="gelu",
-    projection_dim=1024,
-    bos_token_id=49406,
-    eos_token_id=49407,
-    pad_token_id=0,
-)
-
+CLIP_H = clip_text(width=1024, layers=23, heads=16, act="gelu", pad=0)
 # OpenCLIP ViT-bigG/14, the second of XL's two.
-CLIP_BIG_G = dict(
-    vocab_size=49408,
-    hidden_size=1280,
-    intermediate_size=5120,
-    num_hidden_layers=32,
-    num_attention_heads=20,
-    max_position_embeddings=77,
-    hidden_act="gelu",
-    projection_dim=1280,
-    bos_token_id=49406,
-    eos_token_id=49407,
-    pad_token_id=0,
-)
+CLIP_BIG_G = clip_text(width=1280, layers=32, heads=20, act="gelu", pad=0)
 
 SD1 = Version(
     image_size=512,
@@ -100,39 +82,17 @@ SD1 = Version(
 Parameters: U-Net 859,520,964, VAE 83,653,863 (the same in all versions but for its scale in XL), text 123,060,480.
 1.1: 256² pixels on LAION 2B-en, then 512² on the part of LAION 5B that is large enough.  1.2: on, with images
 chosen for looks.  1.3, 1.4, 1.5: from 1.2, with 10 % of the captions dropped, which trains the "no caption" that
-guidance subtracts (here: `drop_caption` in `workshop/train_unet.py`).  There is no version 1.0.
+guidance subtracts (here: `drop_caption` in `training/train_unet.py`).  There is no version 1.0.
 """
 
-SD2 = Version(
-    image_size=512,
-    unet=UNetConfig(
-        channels=(320, 640, 1280, 1280),
-        blocks_per_level=2,
-        transformer_depth=(1, 1, 1, 0),
-        middle_depth=1,
-        heads=(5, 10, 20, 20),
-        context_dim=1024,
-    ),  # 64 numbers a head
-    vae=VAEConfig(channels=(128, 256, 512, 512), blocks_per_level=2, scale=0.18215),
-    text=(CLIP_H,),
-    prediction=EPS,
-    spacing=leading,
-    final_alpha_bar_is_first=True,
-)
-"""Stable Diffusion 2.0-base and 2.1-base: another text encoder, and heads of equal width.
+SD2 = replace(SD1, unet=replace(SD1.unet, heads=(5, 10, 20, 20), context_dim=1024), text=(CLIP_H,))
+"""Stable Diffusion 2.0-base and 2.1-base: another text encoder, and heads of equal width, 64.
 
 Parameters: U-Net 865,910,724 (the wider context is all the difference), text 340,387,840.
 """
 
-SD2_V = Version(
-    image_size=768,
-    unet=replace(SD2.unet, upcast_attention=True),  # 2.1 needs it in float16; 2.0 takes no harm
-    vae=SD2.vae,
-    text=(CLIP_H,),
-    prediction=VELOCITY,
-    spacing=leading,
-    final_alpha_bar_is_first=True,
-)
+# 2.1 needs attention in float32 where the rest is float16; 2.0 takes no harm.
+SD2_V = replace(SD2, image_size=768, unet=replace(SD2.unet, upcast_attention=True), prediction=VELOCITY)
 """Stable Diffusion 2.0 and 2.1 at 768 pixels: the network of SD2, trained on to predict the velocity."""
 
 SDXL = Version(
@@ -169,21 +129,7 @@ TINY = Version(
         groups=16,
     ),
     vae=VAEConfig(channels=(16, 32, 64, 96), blocks_per_level=1, groups=4, scale=0.5),
-    text=(
-        dict(
-            vocab_size=701,
-            hidden_size=128,
-            intermediate_size=512,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            max_position_embeddings=32,
-            hidden_act="gelu",
-            projection_dim=128,
-            bos_token_id=699,
-            eos_token_id=700,
-            pad_token_id=700,
-        ),
-    ),
+    text=(clip_text(width=128, layers=3, heads=4, act="gelu", pad=700, vocabulary=701, length=32),),
     prediction=VELOCITY,
     spacing=trailing,
     final_alpha_bar_is_first=False,
