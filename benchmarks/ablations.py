@@ -1,11 +1,11 @@
 """Train the U-Net without its scale, caption dropout and velocity, measure each, and store the numbers.
 
-    python benchmarks/ablations.py                       # all, on the CPU; what is stored already is not done again
+    python benchmarks/ablations.py                       # all, on the CPU; stored results are not measured again
     python benchmarks/ablations.py --steps 2000 --device cuda --only "no scale"
 
-Needs the shipped weights (or --model FOLDER). Ctrl-C saves; the same command goes on from there. Four trainings of
-500 steps of 64 pictures, and five models measured at two guidance scales. Stored in benchmarks/ablations/:
-measurements.jsonl, one line a model and guidance scale, and a grid of pictures for each. Lesson 15 shows them.
+Needs the shipped weights (or --model FOLDER). Ctrl-C saves; the same command continues. Four trainings of 500 steps
+with 64 pictures each, and five models measured at two guidance scales. Stored in benchmarks/ablations/:
+measurements.jsonl, one line per model and guidance scale, and a grid of pictures for each. Lesson 15 shows them.
 """
 
 import argparse
@@ -29,13 +29,13 @@ SHOWN = 8
 
 
 def names_of(ablation: ablations.Ablation) -> dict[str, str]:
-    """Which of a training's two models is measured under which name."""
+    """Return {name: which of a training's two models is measured under it}."""
     names = {ablation.name: "average"}
     return names | {NO_AVERAGE: "last"} if ablation is AS_IT_SHOULD_BE else names
 
 
 def missing(ablation: ablations.Ablation, stored: list[dict], options: argparse.Namespace) -> list[tuple[str, float]]:
-    """The names and guidance scales of this training that have not been measured with these settings yet."""
+    """Return the names and guidance scales of this training that have not been measured with these settings."""
     done = {
         (row["name"], row["guidance_scale"])
         for row in stored
@@ -45,7 +45,7 @@ def missing(ablation: ablations.Ablation, stored: list[dict], options: argparse.
 
 
 def store(row: dict, out: Path) -> None:
-    """Put a measurement in the place of an older one of the same name and guidance scale."""
+    """Store a measurement; it replaces an older one of the same name and guidance scale."""
     rows = [
         old
         for old in ablations.read(out)
@@ -55,7 +55,7 @@ def store(row: dict, out: Path) -> None:
 
 
 def run(ablation: ablations.Ablation, options: argparse.Namespace, corpus, base: LatentDiffusion, judge: Judge) -> None:
-    """Train one, unless it is done, and store its measurements."""
+    """Train one model, unless that is done, and store its measurements."""
     todo = missing(ablation, ablations.read(options.out), options)
     if not todo:
         print(f"{ablation.name}: stored already")
@@ -99,10 +99,10 @@ def run(ablation: ablations.Ablation, options: argparse.Namespace, corpus, base:
 
 
 def main() -> int:
-    """Do what the command line says; return the exit code."""
+    """Run the command; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=SETTINGS.steps, help="of each training (default: %(default)s)")
-    parser.add_argument("--captions", type=int, default=300, help="fresh ones to draw (default: %(default)s)")
+    parser.add_argument("--captions", type=int, default=300, help="fresh captions to generate (default: %(default)s)")
     parser.add_argument("--scenes", type=int, default=2000, help="pictures to train on (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, batches and noise (default: %(default)s)")
     parser.add_argument("--only", choices=[ablation.name for ablation in ABLATIONS], help="just this training")

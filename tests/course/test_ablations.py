@@ -124,7 +124,7 @@ def test_store_read_pick(command, tmp_path):
     command.store(row | {"guidance_scale": 4.0}, file)
     command.store(row | {"frechet": 2.0}, file)  # again: in the place of the old one
     assert len(ablations.read(file)) == 2 and ablations.pick(ablations.read(file), "no scale", 1.0)["frechet"] == 2.0
-    with pytest.raises(ValueError, match="'flu' at guidance 1 is not stored, but no scale at 1, no scale at 4"):
+    with pytest.raises(ValueError, match="'flu' at guidance 1 is not stored; stored: no scale at 1, no scale at 4"):
         ablations.pick(ablations.read(file), "flu", 1.0)
 
 

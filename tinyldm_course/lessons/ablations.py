@@ -1,10 +1,10 @@
-"""What is each trick worth? The U-Net trained again without it, on a world small enough for minutes.
+"""What is each trick worth? The U-Net is trained again without it, in minutes, on a small world.
 
-    python benchmarks/ablations.py                   # trains and measures what is not stored yet; Ctrl-C and go on
-    ablations.read()                                 # what is stored, as lesson 15 shows it
+    python benchmarks/ablations.py                   # trains and measures what is not stored yet; resumes after Ctrl-C
+    ablations.read()                                 # the stored measurements, which lesson 15 shows
 
 Every run has the same VAE and text encoder (the shipped ones), pictures, seed and steps, and differs in one thing.
-"No moving average" needs no training of its own: it is the first run, drawn with its last weights.
+"No moving average" needs no training of its own: it is the first run, sampled with its last weights.
 """
 
 import copy
@@ -35,7 +35,7 @@ from tinyldm.unet import UNet
 from tinyldm_course.lessons.clinic import without_scale
 
 STORED = Path(tinyldm.__file__).parents[1] / "benchmarks" / "ablations" / "measurements.jsonl"
-FRESH = 2_000_000  # worlds from this seed on are for measuring these runs
+FRESH = 2_000_000  # worlds from this seed on are for evaluating these runs
 GUIDANCE = (1.0, 4.0)
 COLOURS, SHAPES = ("red", "yellow", "green", "blue"), ("circle", "square", "cross")
 SETTINGS = UnetSettings(
@@ -45,11 +45,11 @@ SETTINGS = UnetSettings(
 
 @dataclass(frozen=True)
 class Ablation:
-    """One training of the U-Net: what it leaves out."""
+    """One training of the U-Net, and what it leaves out."""
 
-    name: str  # also of its files
+    name: str  # also used for its files
     prediction: Prediction = VELOCITY
-    scaled: bool = True  # latents of unit variance; else as large as Stable Diffusion's raw ones
+    scaled: bool = True  # latents of unit variance; otherwise as large as Stable Diffusion's raw ones
     drop_caption: float = 0.125  # share of captions that become "", which guidance needs
 
 
@@ -58,20 +58,20 @@ NO_SCALE = Ablation("no scale", scaled=False)
 NO_DROPOUT = Ablation("no caption dropout", drop_caption=0.0)
 NOISE = Ablation("noise, not velocity", prediction=EPS)
 ABLATIONS = (AS_IT_SHOULD_BE, NO_SCALE, NO_DROPOUT, NOISE)
-NO_AVERAGE = "no moving average"  # AS_IT_SHOULD_BE, drawn with the last weights
+NO_AVERAGE = "no moving average"  # AS_IT_SHOULD_BE, sampled with the last weights
 
 
 # ── The world of these runs ──────────────────────────────────────────────────────────────────────────
 
 
 def is_simple(scene: Scene) -> bool:
-    """One large thing in one of four colours and one of three shapes, on any ground."""
+    """One large thing in one of four colours and one of three shapes, on any background."""
     thing = scene.things[0]
     return len(scene.things) == 1 and thing.size == "large" and thing.colour in COLOURS and thing.shape in SHAPES
 
 
 def simple_world(seed: int, count: int) -> World:
-    """The first `count` simple scenes of a world, each with one caption."""
+    """Return the first `count` simple scenes of a world, each with one caption."""
     found, captions, index = [], [], 0
     while len(found) < count:
         scene = scenes.scene_at(seed, index)
@@ -83,7 +83,7 @@ def simple_world(seed: int, count: int) -> World:
 
 
 def simple_corpus(count: int, seed: int = 0) -> Corpus:
-    """`count` simple scenes to train on."""
+    """Return `count` simple scenes to train on."""
     world = simple_world(seed, count)
     return captioned_corpus(world.images, [caption.text for caption in world.captions])
 
@@ -98,10 +98,10 @@ def train(
     base: LatentDiffusion,
     after_step: Callable[[int], None] = lambda step: None,
 ) -> dict[str, LatentDiffusion]:
-    """Train a U-Net from nothing, with one thing left out, on the latents and contexts of `base`.
+    """Train a U-Net from scratch, with one thing left out, on the latents and contexts of `base`.
 
-    Args: base: whose VAE, text encoder and image encoder are used, and not changed.
-    Returns: {"average": …, "last": …}: the model with the moving average of the weights, and with the last ones.
+    Args: base: the model whose VAE, text encoder and image encoder are used, unchanged.
+    Returns: {"average": …, "last": …}: the model with the moving average of the weights, and with the last weights.
     """
     device = torch.device(settings.device)
     settings = replace(settings, drop_caption=ablation.drop_caption)
@@ -142,7 +142,7 @@ def train(
 def measure(
     model: LatentDiffusion, judge: Judge, captions: int, guidance_scale: float, *, seed: int = 0, steps: int = 25
 ) -> tuple[dict[str, Any], Tensor]:
-    """Draw fresh simple captions and read them.
+    """Generate pictures for fresh simple captions, and let the judge read them.
 
     Returns: {"shares": {"colour": {"share", "low", "high", …}, …}, "frechet": …}; the pictures (N, 3, 64, 64) uint8.
     """
@@ -159,19 +159,19 @@ def measure(
 
 
 def read(file: Path = STORED) -> list[dict[str, Any]]:
-    """The stored measurements, one a name and guidance scale; an empty list where nothing has been stored yet."""
+    """Return the stored measurements, one per name and guidance scale; an empty list if nothing has been stored yet."""
     if not file.is_file():
         return []
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def pick(stored: list[dict[str, Any]], name: str, guidance_scale: float) -> dict[str, Any]:
-    """The measurement of this name and guidance. Raises ValueError, with what there is, where it is missing."""
+    """Return the measurement of this name and guidance scale. Raises ValueError, listing what is stored, if missing."""
     for row in stored:
         if row["name"] == name and row["guidance_scale"] == guidance_scale:
             return row
     there = sorted({f"{row['name']} at {row['guidance_scale']:g}" for row in stored})
     raise ValueError(
-        f"{name!r} at guidance {guidance_scale:g} is not stored, but {', '.join(there) or 'nothing'}; "
+        f"{name!r} at guidance {guidance_scale:g} is not stored; stored: {', '.join(there) or 'nothing'}; "
         "make it with: python benchmarks/ablations.py"
     )

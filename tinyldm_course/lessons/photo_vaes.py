@@ -1,10 +1,10 @@
-"""Four small VAEs of photographs, which make an image 2, 4, 8 and 16 times smaller: lesson 05 compares what they keep.
+"""Four small VAEs for photographs, which shrink each side 2, 4, 8 and 16 times: lesson 05 compares what they keep.
 
-    python -m tinyldm_course.lessons.photo_vaes    # trains those that are missing; run it again after Ctrl-C
-    photo_vaes.load()                              # the shipped ones, as {2: vae, 4: vae, 8: vae, 16: vae}
+    python -m tinyldm_course.lessons.photo_vaes    # trains the missing ones; resumes after Ctrl-C
+    photo_vaes.load()                              # the shipped VAEs, as {2: vae, 4: vae, 8: vae, 16: vae}
 
-All have four latent channels, the same kind of layers, loss, pictures, steps and seed, and differ in the number of
-levels only. They learn from crops of scikit-learn's two photographs; a square of each is never seen.
+All have four latent channels, the same kind of layers, loss, pictures, steps and seed, and differ only in the
+number of levels. They learn from crops of scikit-learn's two photographs; a square of each is held out.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from tinyldm_course.lessons.helpers import PHOTOGRAPHS
 FACTORS = (2, 4, 8, 16)
 WIDTHS = (16, 24, 32, 40, 40)  # of the feature maps, full resolution first
 SHIPPED = Path(tinyldm_course.__file__).parent / "weights" / "photo_vaes"
-HELD_OUT, CROP = 128, 64  # pixels a side
+HELD_OUT, CROP = 128, 64  # pixels per side
 CORNERS = {"flower": (149, 150), "china": (149, 256)}  # top and left of the square that is held out, in pixels
 COMMAND = "python -m tinyldm_course.lessons.photo_vaes"
 SETTINGS = VaeSettings(
@@ -44,14 +44,14 @@ SETTINGS = VaeSettings(
 
 
 def config_of(factor: int) -> VAEConfig:
-    """The sizes of the VAE that makes images `factor` times smaller on each side. Raises ValueError for another."""
+    """Return the sizes of the VAE that shrinks each side `factor` times. Raises ValueError for any other factor."""
     if factor not in FACTORS:
         raise ValueError(f"factor is {factor}; expected one of {', '.join(map(str, FACTORS))}")
     return VAEConfig(channels=WIDTHS[: factor.bit_length()], blocks_per_level=1, groups=4)
 
 
 def load(folder: Path = SHIPPED) -> dict[int, VAE]:
-    """Factor -> VAE in float32, ready to use.
+    """Load the VAEs: {factor: VAE in float32, ready to use}.
 
     Raises: ValueError, with the command that trains them, if one is missing.
     """
@@ -62,7 +62,7 @@ def load(folder: Path = SHIPPED) -> dict[int, VAE]:
 
 
 def is_trained(folder: Path, factor: int) -> bool:
-    """Is this one's folder complete? Its weights are written last."""
+    """Is the folder of this VAE complete? Its weights are written last."""
     return (folder / f"f{factor}" / "diffusion_pytorch_model.safetensors").is_file()
 
 
@@ -70,20 +70,20 @@ def is_trained(folder: Path, factor: int) -> bool:
 
 
 def whole(name: str) -> Tensor:
-    """A whole photograph, (3, 427, 640) uint8."""
-    from sklearn.datasets import load_sample_image  # here, as it takes a second to import
+    """Load a whole photograph, (3, 427, 640) uint8."""
+    from sklearn.datasets import load_sample_image  # imported here because it takes a second
 
     return channels_first(np.array(load_sample_image(f"{name}.jpg")))
 
 
 def held_out(name: str) -> Tensor:
-    """The square that no VAE has seen, (3, 128, 128) float32 in [0, 1]. name: "flower" or "china"."""
+    """Return the square that no VAE has seen, (3, 128, 128) float32 in [0, 1]. name: "flower" or "china"."""
     top, left = CORNERS[name]
     return to_float(whole(name)[:, top : top + HELD_OUT, left : left + HELD_OUT])
 
 
 def crops(photograph: Tensor, corner: tuple[int, int], count: int, seed: int) -> Tensor:
-    """(3, H, W) -> (count, 3, 64, 64): squares that do not touch the held-out one, half of them mirrored.
+    """(3, H, W) -> (count, 3, 64, 64): random squares that do not touch the held-out one, half of them mirrored.
 
     corner: (top, left) of the held-out square.
     """
@@ -93,15 +93,15 @@ def crops(photograph: Tensor, corner: tuple[int, int], count: int, seed: int) ->
     while len(found) < count:
         y, x = (int(torch.randint(side - CROP + 1, (), generator=generator)) for side in photograph.shape[1:])
         mirrored = bool(torch.randint(2, (), generator=generator))
-        apart = y + CROP <= top or y >= top + HELD_OUT or x + CROP <= left or x >= left + HELD_OUT
-        if apart:
+        outside = y + CROP <= top or y >= top + HELD_OUT or x + CROP <= left or x >= left + HELD_OUT
+        if outside:
             crop = photograph[:, y : y + CROP, x : x + CROP]
             found.append(crop.flip(2) if mirrored else crop)
     return torch.stack(found)
 
 
 def photo_corpus(count: int = 8000, seed: int = 0) -> Corpus:
-    """`count` crops, as many of each photograph, in the form that the training of VAEs takes."""
+    """Return `count` crops, equally many from each photograph, in the form that VAE training takes."""
     share = count // len(PHOTOGRAPHS)
     images = torch.cat([crops(whole(name), CORNERS[name], share, seed + i) for i, name in enumerate(PHOTOGRAPHS)])
     return captioned_corpus(images, ["a photograph"] * len(images))
@@ -111,7 +111,7 @@ def photo_corpus(count: int = 8000, seed: int = 0) -> Corpus:
 
 
 def train(factor: int, settings: VaeSettings, corpus: Corpus, folder: Path) -> VAE:
-    """Train one and write it into `folder`, in float16. Goes on from its checkpoint in `settings.out` if there is one.
+    """Train one VAE and save it in `folder` as float16. Resumes from its checkpoint in `settings.out` if there is one.
 
     Raises: Stopped after Ctrl-C (saved).
     """
@@ -122,7 +122,7 @@ def train(factor: int, settings: VaeSettings, corpus: Corpus, folder: Path) -> V
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.partition("\n")[0])
     parser.add_argument(
         "--factors",
@@ -147,7 +147,7 @@ def main() -> None:
                 vae = train(factor, settings, corpus, given.out)
                 print(f"f = {factor}: scale {vae.config.scale:.3f}, in {given.out / f'f{factor}'}", flush=True)
     except Stopped as stopped:
-        sys.exit(f"{stopped} (here without --resume: it always goes on)")
+        sys.exit(f"{stopped} (no --resume is needed here: it always resumes)")
 
 
 if __name__ == "__main__":
