@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from tinyldm import LatentDiffusion, machine
-from tinyldm.data import pictures
+from tinyldm.cli import pages
 from tinyldm.data.pixels import to_float
 from tinyldm.evaluation.judge import Judge
 from tinyldm.formats.files import write_bytes
@@ -87,9 +87,9 @@ def run(ablation: ablations.Ablation, options: argparse.Namespace, corpus, base:
         )
         row = {"name": name, "guidance_scale": guidance_scale} | found | facts
         store(row, options.out)
-        page = pictures.tiles(to_float(images[:SHOWN]), enlarge=False, gap=2)
+        page = pages.tiles(to_float(images[:SHOWN]), enlarge=False, gap=2)
         slug = name.replace(" ", "_").replace(",", "")
-        pictures.save_picture(page, options.out.parent / f"{slug}_at_{guidance_scale:g}.png", {"name": name})
+        pages.save(page, options.out.parent / f"{slug}_at_{guidance_scale:g}.png", {"name": name})
         colour, strict = (row["shares"][kind]["share"] for kind in ("colour", "strict"))
         print(
             f"{name}, guidance {guidance_scale:g}: colour {colour:.1%}, strict {strict:.1%}, "

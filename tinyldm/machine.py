@@ -1,11 +1,12 @@
 """What this runs on: the device to choose, the versions of the libraries, and the hardware, for reports."""
 
-import os
 import platform
 from importlib import metadata
 from pathlib import Path
 
 import torch
+
+from tinyldm import threads
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "matplotlib", "pillow", "scikit-learn")
 
@@ -55,7 +56,7 @@ def hardware(device: torch.device | str) -> dict[str, str | int]:
     found: dict[str, str | int] = {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "cores": os.cpu_count() or 1,
+        "cores": threads.available(),
         "threads": torch.get_num_threads(),
         "device": str(device),
     }

@@ -4,7 +4,10 @@ import argparse
 import os
 from pathlib import Path
 
-from tinyldm.cli.main import Command, Parser, say, whole_number
+from tinyldm import threads
+from tinyldm.cli.command import Command, Parser
+from tinyldm.cli.options import whole_number
+from tinyldm.cli.output import require_writable, to_stderr
 
 # ── progress ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -14,13 +17,17 @@ def add_progress(parser: Parser) -> None:
 
 
 def run_progress(options: argparse.Namespace) -> None:
-    """How far the learner is with the exercises: a bar for each lesson."""
+    """Show how many exercises are solved: a bar for each lesson."""
     from tinyldm_course.checks import progress
     from tinyldm_course.exercises import lesson, numbers
 
+    try:
+        file = progress.place()
+    except RuntimeError:
+        raise ValueError("there is no home folder to keep progress in; set TINYLDM_PROGRESS to a file") from None
     course = {number: (lesson(number).TITLE, lesson(number).NAMES) for number in numbers()}
     print("\n".join(progress.in_words(progress.read(), course)))
-    print(f"kept in {progress.place()}")
+    print(f"kept in {file}")
 
 
 # ── grade ────────────────────────────────────────────────────────────────────────────────────────────
@@ -28,59 +35,58 @@ def run_progress(options: argparse.Namespace) -> None:
 
 def add_grade(parser: Parser) -> None:
     """The options of `grade`."""
-    parser.add_argument("folder", type=Path, help="holds <student>/NN.ipynb or NN.py, NN the number of the lesson")
+    parser.add_argument("folder", type=Path, help="contains <student>/NN.ipynb or NN.py; NN is the lesson")
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("grades.csv"),
         metavar="FILE",
-        help="the table; a folder of its name gets a page for each student (default: %(default)s)",
+        help="table to write; each student's page goes into a folder of the same name (default: %(default)s)",
     )
     parser.add_argument(
-        "--hidden", type=Path, metavar="DIR", help="your own checks, lesson_NN.py; exercises/README.md shows one"
+        "--hidden", type=Path, metavar="DIR", help="folder with your own checks, lesson_NN.py; see exercises/README.md"
     )
     parser.add_argument(
         "--seconds",
         type=whole_number(1, 600),
         default=10,
         metavar="N",
-        help="for a cell, and for an exercise (default: %(default)s)",
+        help="time limit for a cell, and for an exercise (default: %(default)s)",
     )
     parser.add_argument(
         "--processes",
         type=whole_number(1, 256),
         metavar="N",
-        help="submissions at the same time (default: one for each processor)",
+        help="submissions to grade at the same time (default: one for each processor this program may use)",
     )
     parser.add_argument(
         "--seed",
         type=whole_number(0, 2**31 - 1),
         metavar="N",
-        help="of the inputs (default: drawn from the submissions, so that nobody knew it)",
+        help="seed of the inputs (default: derived from the submissions, so that no student could know it)",
     )
 
 
 def run_grade(options: argparse.Namespace) -> None:
     """Grade a class: a table, and a page for each student."""
     if os.name != "posix":
-        raise ValueError("student code can be held on Linux and macOS only; on Windows, grade inside WSL")
+        raise ValueError("student code can be isolated on Linux and macOS only; on Windows, run this inside WSL")
     from tqdm import tqdm
 
-    from tinyldm.data import pictures
     from tinyldm_course.grading import reports
     from tinyldm_course.grading.classroom import Terms, grade_class, seed_of
     from tinyldm_course.grading.isolation import best_isolation
     from tinyldm_course.grading.limits import Limits
     from tinyldm_course.grading.submissions import read_class
 
-    pictures.require_place(options.out, (".csv",))
+    require_writable(options.out, (".csv",))
     submissions = read_class(options.folder)
     seed = seed_of(submissions) if options.seed is None else options.seed
     terms = Terms(best_isolation(), Limits(seconds=options.seconds), options.hidden, seed)
     for statement in terms.isolation.statements():
-        say(statement)
+        to_stderr(statement)
     with tqdm(total=len(submissions), desc="grading", unit="file", delay=0.2) as bar:
-        graded = grade_class(submissions, terms, options.processes or os.cpu_count() or 1, bar.update)
+        graded = grade_class(submissions, terms, options.processes or threads.available(), bar.update)
     pages = reports.write(options.out, graded, terms)
     print(
         f"wrote {options.out} and the pages in {pages}: {len(submissions)} submissions of "
@@ -89,9 +95,9 @@ def run_grade(options: argparse.Namespace) -> None:
 
 
 COMMANDS = {
-    "progress": Command("show how far you are with the exercises", ("tinyldm progress",), add_progress, run_progress),
+    "progress": Command("show which exercises you have solved", ("tinyldm progress",), add_progress, run_progress),
     "grade": Command(
-        "grade a folder of submissions to the exercises",
+        "grade a folder of submissions",
         ("tinyldm grade class --out grades.csv", "tinyldm grade class --hidden my_checks --processes 4"),
         add_grade,
         run_grade,

@@ -18,6 +18,7 @@ from small_folder import save_small_folder
 
 import tinyldm
 from tinyldm import LatentDiffusion
+from tinyldm.cli import generate, options, pages
 from tinyldm.cli import main as cli
 from tinyldm.data import pictures, scenes
 
@@ -46,13 +47,10 @@ def pixels(file: Path) -> np.ndarray:
     return np.asarray(Image.open(file))
 
 
-def refused(capsys, *arguments) -> str:
+def error_line(capsys, *arguments) -> str:
     """The single line that the program says to a mistake."""
     capsys.readouterr()
-    try:
-        code = cli.main(list(map(str, arguments)))
-    except SystemExit as stop:
-        code = stop.code
+    code = cli.main(list(map(str, arguments)))
     said = capsys.readouterr()
     lines = said.err.strip().splitlines()
     assert code == 2 and len(lines) == 1 and lines[0].startswith("tinyldm") and not said.out, said
@@ -86,7 +84,7 @@ def test_generate(folder, tmp_path):
     page = Image.open(out)
     facts = json.loads(page.text["tinyldm"])
     assert facts["seed"] == 7 and facts["caption"] == "a red circle above a zebra" and facts["sampler"] == "ddim"
-    assert page.width == 2 * 192 + pictures.GAP + 2 * pictures.MARGIN and page.height > 192
+    assert page.width == 2 * 192 + pages.GAP + 2 * pages.MARGIN and page.height > 192
 
 
 @pytest.mark.parametrize("command", [["img2img"], ["inpaint", "--box", "30,10,90,70"]], ids=lambda command: command[0])
@@ -109,7 +107,7 @@ def test_img2img_and_inpaint(folder, photo, tmp_path, command):
         *command[1:],
     )
     assert done.returncode == 0, done.stderr
-    assert Image.open(out).width == 2 * 192 + pictures.GAP + 2 * pictures.MARGIN  # the original beside it
+    assert Image.open(out).width == 2 * 192 + pages.GAP + 2 * pages.MARGIN  # the original beside it
 
 
 def test_info(folder):
@@ -198,13 +196,63 @@ def test_from_training_to_pictures_to_numbers(tmp_path, capsys):
     assert "done: see" in said and "wrote" in said and "CLIP" in said and "image context" in said
 
 
-def test_help_imports_neither_transformers_nor_matplotlib():
-    code = (
-        "import sys; from tinyldm.cli import main as cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
-        "assert not {'transformers', 'matplotlib', 'diffusers'} & set(sys.modules)"
+SLOW_TO_IMPORT = ("torch", "numpy", "PIL", "transformers", "tokenizers", "matplotlib", "diffusers", "tqdm", "sklearn")
+
+
+@pytest.mark.parametrize(
+    "arguments, code",
+    [
+        (["--help"], 0),
+        (["--version"], 0),
+        ([], 2),
+        (["genrate"], 2),
+        (["generate", "--help"], 0),
+        (["generate", "x", "--stepz", "4"], 2),
+        (["inpaint", "--help"], 0),
+        (["evaluate", "--captions", "x"], 2),
+        (["info", "--nonsense"], 2),
+        (["grade", "--help"], 0),
+    ],
+    ids=str,
+)
+def test_help_and_mistyped_options_answer_before_anything_slow_is_imported(arguments, code):
+    program = (
+        f"import sys; from tinyldm.cli.main import main; code = main({arguments})\n"
+        f"print([name for name in {SLOW_TO_IMPORT} if name in sys.modules], file=sys.stderr)\nsys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0 and all(command in done.stdout for command in cli.COMMANDS)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == code and done.stderr.splitlines()[-1] == "[]", done.stderr
+
+
+def test_help_names_every_command(capsys):
+    assert cli.main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"    {command} " in said for command in cli.commands())
+
+
+class Entry:
+    """An entry point of some other package."""
+
+    name, value = "theirs", "their_package:COMMANDS"
+
+    def __init__(self, load):
+        self.load = load
+
+
+def test_another_package_brings_a_command(capsys, monkeypatch):
+    theirs = {"hello": cli.COMMANDS["info"]._replace(run=lambda options: print("hello", options.model)), "info": None}
+    monkeypatch.setattr(cli.metadata, "entry_points", lambda group: [Entry(lambda: theirs)])
+    assert cli.main(["hello", "--model", "x"]) == 0 and capsys.readouterr().out == "hello x\n"
+    assert cli.commands()["info"] is cli.COMMANDS["info"]  # ours are not replaced
+
+
+@pytest.mark.parametrize("load", [lambda: 1 / 0, lambda: 3, lambda: {"hello": 3}, lambda: __import__("no_such_module")])
+def test_another_packages_broken_command_is_one_line(capsys, monkeypatch, load):
+    monkeypatch.setattr(cli.metadata, "entry_points", lambda group: [Entry(load)])
+    assert cli.main(["--version"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("tinyldm ") and len(said.err.splitlines()) == 1
+    assert said.err.startswith("tinyldm: warning: the commands of theirs (their_package:COMMANDS) cannot be loaded: ")
 
 
 def listens_to_ctrl_c() -> None:
@@ -237,7 +285,7 @@ def test_ctrl_c_is_one_line_and_130(folder, tmp_path):
         preexec_fn=listens_to_ctrl_c,
     )
     seen = b""
-    while b"drawing" not in seen and process.poll() is None:
+    while b"generating" not in seen and process.poll() is None:
         seen += process.stderr.read(1)
     process.send_signal(signal.SIGINT)
     out, rest = process.communicate(timeout=60)
@@ -337,18 +385,64 @@ def test_inpaint_by_box_and_by_mask(folder, photo, tmp_path):
         assert np.array_equal(pixels(tmp_path / "x.png"), as_bytes(expected)), way
 
 
-def test_one_seed_gives_one_picture_however_many_are_drawn(folder, tmp_path, monkeypatch):
-    common = ["a star", "--plain", "--steps", 2]
-    run(folder, "generate", *common, "-n", 3, "--out", tmp_path / "three.png")
-    monkeypatch.setattr(cli, "AT_ONCE", 64 * 64)  # one picture a batch
-    run(folder, "generate", *common, "-n", 3, "--out", tmp_path / "one by one.png")
-    run(folder, "generate", *common, "-n", 1, "--out", tmp_path / "one.png")
-    run(folder, "generate", *common, "-n", 1, "--seed", 1, "--out", tmp_path / "other.png")
-    three, by_one, one, other = (
-        pixels(tmp_path / f"{name}.png").astype(int) for name in ("three", "one by one", "one", "other")
-    )
-    assert abs(three - by_one).max() <= 1 and abs(three[:, :64] - one).max() <= 1
-    assert abs(one - other).max() > 5
+@pytest.mark.parametrize(
+    "command", [["generate"], ["generate", "--sampler", "ddpm"], ["img2img"], ["inpaint", "--box", "30,10,90,70"]]
+)
+def test_seed_and_index_name_a_picture(folder, photo, tmp_path, monkeypatch, command):
+    """However many are generated with it, and in batches of whatever size."""
+    image = [photo] if command[0] in ("img2img", "inpaint") else []
+    common = [command[0], *image, "a star", *command[1:], "--plain", "--steps", 3, "--seed", 7]
+    run(folder, *common, "-n", 3, "--out", tmp_path / "three.png")
+    run(folder, *common, "-n", 1, "--out", tmp_path / "one.png")
+    run(folder, *common, "--index", 2, "--out", tmp_path / "third.png")
+    run(folder, *common, "--index", 1, "-n", 2, "--out", tmp_path / "last two.png")
+    monkeypatch.setattr(generate, "MAX_BATCH_PIXELS", 64 * 64)  # one picture a batch
+    run(folder, *common, "-n", 3, "--out", tmp_path / "one by one.png")
+    names = ("three", "one", "third", "last two", "one by one")
+    three, one, third, last_two, one_by_one = (pixels(tmp_path / f"{name}.png").astype(int) for name in names)
+    assert three.shape == (64, 192, 3) and last_two.shape == (64, 128, 3) and third.shape == (64, 64, 3)
+    for same, expected in (
+        (one, three[:, :64]),
+        (third, three[:, 128:]),
+        (last_two, three[:, 64:]),
+        (one_by_one, three),
+    ):
+        assert abs(same - expected).max() <= 1  # rounding differs with the size of the batch
+    assert abs(three[:, :64] - three[:, 64:128]).max() > 5
+
+
+def test_the_file_says_how_to_make_a_single_picture_again(folder, tmp_path):
+    """Read from a page, as a person or a program would."""
+    run(folder, "generate", "a star", "-n", 3, "--steps", 2, "--seed", 7, "--index", 1, "--out", tmp_path / "page.png")
+    said = json.loads(Image.open(tmp_path / "page.png").text["tinyldm"])
+    picture = 1  # the second of the three on the page
+    again = ["--seed", said["seed"], "--index", said["index"] + picture, "--steps", said["steps"]]
+    run(folder, "generate", said["caption"], *again, "--plain", "--out", tmp_path / "again.png")
+    page = Image.open(tmp_path / "page.png")
+    left = pages.MARGIN + picture * (192 + pages.GAP)
+    shown = page.crop((left, pages.MARGIN, left + 192, pages.MARGIN + 192)).resize((64, 64), Image.Resampling.NEAREST)
+    assert abs(np.asarray(shown).astype(int) - pixels(tmp_path / "again.png")).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        ([], "tiny · seed 0 · 25 steps of ddim · guidance 3"),
+        (["--seed", "7", "--index", "2"], "tiny · seed 7, index 2 · 25 steps of ddim · guidance 3"),
+        (["--index", "2", "-n", "3", "--steps", "9"], "tiny · seed 0, index 2 to 4 · 9 steps of ddim · guidance 3"),
+    ],
+)
+def test_note_of_a_page(arguments, expected, tmp_path):
+    options = cli.parser_for(["generate"]).parse_args(["generate", "x", *arguments, "--out", str(tmp_path / "x.png")])
+    generate.check_before_loading(options)
+    assert generate.note(options) == expected
+
+
+def test_options_that_are_as_literal_here_as_in_the_library():
+    """`cli/options.py` imports no PyTorch, so it repeats some names."""
+    for function in [*options.SAMPLERS.values(), *options.SPACINGS]:
+        assert callable(getattr(tinyldm.reverse_diffusion, function))
+    assert all(isinstance(getattr(torch, name), torch.dtype) for name in options.DTYPES)
 
 
 @pytest.mark.parametrize(
@@ -375,23 +469,23 @@ def test_stable_diffusion_folders_and_a_real_photograph(tmp_path, capsys):
     photograph = get_sample_data("grace_hopper.jpg", asfileobj=False)
     model = str(saved(pipeline().to(torch.float16), tmp_path / "sd", variant="fp16"))
     common = ["--model", model, "--steps", 4, "-n", 1, "--out", tmp_path / "x.png", "--device", "cpu"]
-    assert "fp16" in refused(capsys, "img2img", photograph, "a photo", *common)
+    assert "fp16" in error_line(capsys, "img2img", photograph, "a photo", *common)
     common += ["--variant", "fp16", "--dtype", "float16", "--plain"]
     for command, extra in (("img2img", []), ("inpaint", ["--box", "100,100,300,400"])):
         arguments = [command, photograph, "a photo of the moon", *common, "--size", "128x192", *extra]
         assert cli.main(list(map(str, arguments))) == 0
         assert Image.open(tmp_path / "x.png").size == (192, 128)
-    assert "such as 128×192" in refused(capsys, "img2img", photograph, "a photo", *common, "--size", "100x192")
+    assert "such as 128×192" in error_line(capsys, "img2img", photograph, "a photo", *common, "--size", "100x192")
 
 
 def test_unknown_words_are_named_for_tiny_only(folder, tmp_path, capsys, monkeypatch):
     words = "a RED zebra, flying over 2 naïve 猫 zebra"
     run(folder, "generate", words, "--steps", 1, "--out", tmp_path / "x.png")
-    assert "never saw" not in capsys.readouterr().err
+    assert "has never seen" not in capsys.readouterr().err
     monkeypatch.setattr(tinyldm.latent_diffusion, "WEIGHTS", Path(folder).parent)
     shutil.copytree(folder, Path(folder).parent / "tiny", dirs_exist_ok=True)
     run("tiny", "generate", words, "--steps", 1, "--out", tmp_path / "x.png")
-    assert "never saw 'zebra', 'flying', '2', 'naïve', '猫'; it draws" in capsys.readouterr().err
+    assert "has never seen 'zebra', 'flying', '2', 'naïve', '猫'; it knows" in capsys.readouterr().err
     run(
         "tiny",
         "generate",
@@ -401,7 +495,7 @@ def test_unknown_words_are_named_for_tiny_only(folder, tmp_path, capsys, monkeyp
         "--out",
         tmp_path / "x.png",
     )
-    assert "never saw" not in capsys.readouterr().err
+    assert "has never seen" not in capsys.readouterr().err
 
 
 def test_what_is_cut_off_a_caption_is_said_once(folder, tmp_path, capsys):
@@ -451,13 +545,13 @@ def test_what_is_cut_off_a_caption_is_said_once(folder, tmp_path, capsys):
 )
 def test_a_mistake_is_one_line(capsys, arguments, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert expected in refused(capsys, *arguments)
+    assert expected in error_line(capsys, *arguments)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(capsys):
-    assert "sees no CUDA GPU" in refused(capsys, "generate", "x", "--device", "cuda")
+    assert "sees no CUDA GPU" in error_line(capsys, "generate", "x", "--device", "cuda")
 
 
 @pytest.mark.parametrize(
@@ -471,7 +565,7 @@ def test_a_gpu_that_is_not_there(capsys):
 )
 def test_a_mistake_that_only_the_model_can_see(folder, capsys, tmp_path, arguments, expected):
     out = ["--out", tmp_path / "x.png", "--model", folder, "--device", "cpu"]
-    assert expected in refused(capsys, "generate", "x", *arguments, *out)
+    assert expected in error_line(capsys, "generate", "x", *arguments, *out)
     assert not list(tmp_path.iterdir())
 
 
@@ -501,33 +595,33 @@ def test_pictures_that_cannot_be_used(folder, photo, capsys, tmp_path):
     (tmp_path / "text.png").write_text("not a picture")
     Image.new("L", (64, 64), 255).save(tmp_path / "small mask.png")
     Image.new("L", (120, 80), 0).save(tmp_path / "black mask.png")
-    assert "broken.png is not a picture" in refused(capsys, "img2img", broken, "x", "--model", folder)
-    assert "unknown format" in refused(capsys, "img2img", tmp_path / "text.png", "x", "--model", folder)
-    assert "does not exist or is not a file" in refused(capsys, "img2img", tmp_path, "x", "--model", folder)
+    assert "broken.png is not a picture" in error_line(capsys, "img2img", broken, "x", "--model", folder)
+    assert "unknown format" in error_line(capsys, "img2img", tmp_path / "text.png", "x", "--model", folder)
+    assert "does not exist or is not a file" in error_line(capsys, "img2img", tmp_path, "x", "--model", folder)
     inpaint = ["inpaint", photo, "x", "--model", folder, "--out", tmp_path / "x.png"]
-    assert "64×64 pixels and the picture 120×80" in refused(capsys, *inpaint, "--mask", tmp_path / "small mask.png")
-    assert "marks nothing" in refused(capsys, *inpaint, "--mask", tmp_path / "black mask.png")
-    assert "not inside the picture" in refused(capsys, *inpaint, "--box", "100,10,130,40")
-    assert "marks nothing" in refused(capsys, *inpaint, "--box", "0,0,15,80")  # cut away to make a square
+    assert "64×64 pixels and the picture 120×80" in error_line(capsys, *inpaint, "--mask", tmp_path / "small mask.png")
+    assert "marks nothing" in error_line(capsys, *inpaint, "--mask", tmp_path / "black mask.png")
+    assert "not inside the picture" in error_line(capsys, *inpaint, "--box", "100,10,130,40")
+    assert "marks nothing" in error_line(capsys, *inpaint, "--box", "0,0,15,80")  # cut away to make a square
 
 
 def test_models_that_lack_something(folder, photo, capsys, tmp_path):
     other = Path(shutil.copytree(folder, tmp_path / "other"))
     shutil.rmtree(other / "tinyldm_image_encoder")
     out = ["--model", other, "--out", tmp_path / "x.png"]
-    assert "no image encoder" in refused(capsys, "generate", "x", "--image-context", photo, *out)
+    assert "no image encoder" in error_line(capsys, "generate", "x", "--image-context", photo, *out)
     weights = other / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    assert "cut off" in refused(capsys, "generate", "x", *out)
+    assert "cut off" in error_line(capsys, "generate", "x", *out)
 
 
 def test_places_where_nothing_can_be_written(folder, capsys, tmp_path, photo):
-    assert "is a folder" in refused(capsys, "generate", "x", "--out", tmp_path)
-    assert "a file in place of one" in refused(capsys, "generate", "x", "--out", photo / "x.png")
+    assert "is a folder" in error_line(capsys, "generate", "x", "--out", tmp_path)
+    assert "one of its folders is a file" in error_line(capsys, "generate", "x", "--out", photo / "x.png")
     if os.name == "posix" and os.geteuid():
         closed = tmp_path / "closed"
         closed.mkdir(mode=0o500)
-        assert "Permission denied" in refused(capsys, "generate", "x", "--out", closed / "x.png")
+        assert "Permission denied" in error_line(capsys, "generate", "x", "--out", closed / "x.png")
 
 
 def test_a_full_disk_leaves_the_old_picture(folder, capsys, tmp_path, monkeypatch):
@@ -539,7 +633,7 @@ def test_a_full_disk_leaves_the_old_picture(folder, capsys, tmp_path, monkeypatc
 
     monkeypatch.setattr(os, "fsync", full)
     code = cli.main(["generate", "x", "--steps", "1", "--model", folder, "--out", str(out), "--device", "cpu"])
-    assert code == 2 and capsys.readouterr().err.splitlines()[-1] == "tinyldm: [Errno 28] No space left on device"
+    assert code == 2 and capsys.readouterr().err.splitlines()[-1] == "tinyldm: No space left on device"
     assert out.read_bytes() == b"old" and list(tmp_path.iterdir()) == [out]
 
 
@@ -551,7 +645,7 @@ def test_a_full_disk_leaves_the_old_picture(folder, capsys, tmp_path, monkeypatc
         (MemoryError("lower the batch"), 2, "lower the batch"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (FloatingPointError("two\n  lines"), 2, "two lines"),
-        (torch._dynamo.exc.TorchDynamoException("no compiler"), 2, "leave --compile away"),
+        (torch._dynamo.exc.TorchDynamoException("no compiler"), 2, "leave out --compile"),
         (OSError(errno.ENOSPC, "No space left", "x.png"), 2, "x.png: No space left"),
     ],
 )
@@ -578,9 +672,8 @@ def test_a_bug_keeps_its_traceback(bug, monkeypatch):
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_help_has_examples_that_parse(command, capsys):
-    with pytest.raises(SystemExit) as stop:
-        cli.main([command, "--help"])
-    assert stop.value.code == 0 and "examples:" in capsys.readouterr().out
+    assert cli.main([command, "--help"]) == 0
+    assert "examples:" in capsys.readouterr().out
     for example in cli.COMMANDS[command].examples:
         program, *arguments = shlex.split(example)
         assert program == "tinyldm" and cli.parser_for(arguments).parse_args(arguments).run
@@ -591,9 +684,7 @@ def test_no_command_shows_the_help(capsys):
 
 
 def test_version_and_entry_point(capsys):
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["--version"])
-    assert stop.value.code == 0 and capsys.readouterr().out.strip() == f"tinyldm {tinyldm.__version__}"
+    assert cli.main(["--version"]) == 0 and capsys.readouterr().out.strip() == f"tinyldm {tinyldm.__version__}"
     project = (Path(tinyldm.__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
     assert 'tinyldm = "tinyldm.cli.main:main"' in project
 
@@ -612,16 +703,16 @@ def test_any_picture_file_can_be_opened(tmp_path):
 
 def test_a_page_holds_its_pictures_enlarged_and_in_rows():
     images = torch.rand(5, 3, 64, 64)
-    page = np.asarray(pictures.tiles(images))
-    assert page.shape == (2 * 192 + pictures.GAP, 4 * 192 + 3 * pictures.GAP, 3)
-    fifth = page[192 + pictures.GAP :, :192]
+    page = np.asarray(pages.tiles(images))
+    assert page.shape == (2 * 192 + pages.GAP, 4 * 192 + 3 * pages.GAP, 3)
+    fifth = page[192 + pages.GAP :, :192]
     assert np.array_equal(fifth[::3, ::3], np.asarray(pictures.to_picture(images[4])))
-    assert np.asarray(pictures.tiles(torch.rand(2, 3, 512, 512))).shape == (512, 1024 + pictures.GAP, 3)
+    assert np.asarray(pages.tiles(torch.rand(2, 3, 512, 512))).shape == (512, 1024 + pages.GAP, 3)
 
 
 def test_long_captions_are_broken_into_lines():
-    font = pictures.font_of(16)
-    lines = pictures.wrapped("a red circle " * 20 + "x" * 200, font, 300, most=99)
+    font = pages.font_of_size(16)
+    lines = pages.wrapped("a red circle " * 20 + "x" * 200, font, 300, max_lines=99)
     assert all(font.getlength(line) <= 300 for line in lines) and "".join(lines).count("x") == 200
-    assert len(pictures.wrapped("word " * 500, font, 300, most=4)) == 4
-    assert pictures.wrapped("", font, 300, most=4) == []
+    assert len(pages.wrapped("word " * 500, font, 300, max_lines=4)) == 4
+    assert pages.wrapped("", font, 300, max_lines=4) == []

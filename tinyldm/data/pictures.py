@@ -1,27 +1,15 @@
-"""Picture files: a photograph of any kind becomes RGB and then a tensor, generated images become a page with a caption.
-
-Only Pillow is needed, which is imported in a tenth of the time that matplotlib takes.
-"""
+"""Picture files: a photograph of any kind becomes RGB and then a tensor, and a tensor an image that Pillow writes."""
 
 import io
-import json
-import math
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageOps, PngImagePlugin
+from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
 from tinyldm.data.pixels import channels_first, to_float, to_uint8
-from tinyldm.formats.files import write_bytes
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
-MARGIN, GAP = 12, 8  # pixels around and between the pictures of a page
-PAGE, INK, FAINT = "white", (32, 32, 36), (120, 120, 128)
-FINE_ENOUGH = 192  # pictures smaller than this are enlarged by a whole number
 DIMMEST = 1 / 16  # of white: a picture whose brightest pixel is darker has some other scale than the one assumed
 COLOURFUL = 48  # the difference between red, green and blue, of 255, from which on a pixel of a mask is no gray
 
@@ -188,96 +176,6 @@ def fitted_mask(mask: Image.Image, image: Image.Image, size: tuple[int, int]) ->
 # ── Out ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def require_place(file: Path, suffixes: tuple[str, ...]) -> None:
-    """Make the folder of a file to be written, before the long work starts.
-
-    Raises: ValueError for a suffix that is none of `suffixes`, or a place where no file can be written.
-    """
-    if file.is_dir():
-        raise ValueError(f"{file} is a folder; expected the name of a file")
-    if file.suffix.lower() not in suffixes:
-        raise ValueError(f"{str(file)!r} cannot be written; expected a name that ends in {' or '.join(suffixes)}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        probe = file.with_name(file.name + ".partial")
-        probe.touch()
-        probe.unlink()
-    except (FileExistsError, NotADirectoryError):
-        raise ValueError(f"cannot write {file}: there is a file in place of one of its folders") from None
-    except OSError as error:
-        raise ValueError(f"cannot write {file}: {error.strerror}") from None
-
-
-def save_picture(image: Image.Image, file: Path, facts: dict[str, Any]) -> None:
-    """Write a picture, through a temporary name, with `facts` in it: as JSON in the text entry "tinyldm"."""
-    buffer, text = io.BytesIO(), json.dumps(facts, ensure_ascii=False)
-    if file.suffix.lower() == ".png":
-        info = PngImagePlugin.PngInfo()
-        info.add_itxt("tinyldm", text)
-        info.add_itxt("Description", str(facts.get("caption", "")))  # the key that picture viewers show
-        image.save(buffer, "PNG", pnginfo=info, optimize=True)
-    else:
-        image.save(buffer, "JPEG", quality=95, comment=text.encode())
-    write_bytes(file, buffer.getvalue())
-
-
 def to_picture(image: Tensor) -> Image.Image:
     """(3, H, W) in [0, 1] -> a Pillow image."""
     return Image.fromarray(to_uint8(image).permute(1, 2, 0).cpu().numpy())
-
-
-def tiles(images: Tensor, *, enlarge: bool = True, gap: int = GAP) -> Image.Image:
-    """Images (B, 3, H, W) in [0, 1] in rows, `gap` pixels apart; small ones are enlarged without smoothing."""
-    count, _, height, width = images.shape
-    columns = _columns(count)
-    scale = max(1, round(FINE_ENOUGH / min(height, width))) if enlarge else 1
-    high, wide, rows = height * scale + gap, width * scale + gap, -(-count // columns)
-    page = Image.new("RGB", (columns * wide - gap, rows * high - gap), PAGE)
-    for i, image in enumerate(images):
-        tile = to_picture(image).resize((width * scale, height * scale), Image.Resampling.NEAREST)
-        page.paste(tile, (i % columns * wide, i // columns * high))
-    return page
-
-
-def _columns(count: int) -> int:
-    return count if count <= 4 else max(4, math.ceil(math.sqrt(count)))
-
-
-def captioned(picture: Image.Image, caption: str, note: str) -> Image.Image:
-    """A picture on a white page, a caption below it, and a fainter note below that."""
-    large, small = font_of(16), font_of(11)
-    width = picture.width + 2 * MARGIN
-    lines = [(line, large, INK) for line in wrapped(caption or "(no caption)", large, picture.width, most=6)]
-    lines += [(line, small, FAINT) for line in wrapped(note, small, picture.width, most=3)]
-    heights = [round(1.45 * font.size) for _, font, _ in lines]
-    page = Image.new("RGB", (width, picture.height + 2 * MARGIN + GAP + sum(heights)), PAGE)
-    page.paste(picture, (MARGIN, MARGIN))
-    pen, y = ImageDraw.Draw(page), picture.height + MARGIN + GAP
-    for (line, font, colour), height in zip(lines, heights):
-        pen.text((width / 2, y), line, fill=colour, font=font, anchor="ma")
-        y += height
-    return page
-
-
-def font_of(size: int) -> ImageFont.FreeTypeFont:
-    """A font that knows most alphabets: the one that matplotlib brings, found without importing matplotlib."""
-    package = find_spec("matplotlib")
-    file = Path(package.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf" if package else None
-    return ImageFont.truetype(file, size) if file and file.is_file() else ImageFont.load_default(size)
-
-
-def wrapped(text: str, font: ImageFont.FreeTypeFont, width: int, most: int) -> list[str]:
-    """Break a text into lines of at most `width` pixels; what does not fit into `most` lines ends in "…"."""
-    lines = [""]
-    for word in text.split():
-        while font.getlength(word) > width:  # a word longer than a line is cut
-            fits = max(1, sum(font.getlength(word[:end]) <= width for end in range(1, len(word))))
-            lines.append(word[:fits])
-            word = word[fits:]
-        longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    lines = [line for line in lines if line]
-    return lines if len(lines) <= most else [*lines[: most - 1], lines[most - 1][:-1] + "…"]

@@ -1,0 +1,288 @@
+"""The options of all commands, and the argparse types that read them. Nothing here needs PyTorch."""
+
+import argparse
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from tinyldm.cli.command import Parser
+
+SAMPLERS = {"ddim": "ddim", "ddpm": "ddpm", "euler": "euler", "dpm": "dpm_solver_pp"}  # name here -> function
+SPACINGS = ("trailing", "leading", "linspace")
+DTYPES = ("float32", "float16", "bfloat16")
+STAGES = ("clip", "vae", "unet")
+DEFAULT_COUNT = 4  # pictures
+MAX_TRAINING_SEED = 999_999  # scenes of larger seeds are kept for measuring
+MAX_SCENES = 10_000_000  # 120 GB of images
+MAX_BATCH = 65_536
+
+
+# ── Types ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def whole_number(minimum: int, maximum: float = math.inf) -> Callable[[str], int]:
+    """An argparse type: a whole number in a range."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r:.40} is not a whole number") from None
+        if not minimum <= value <= maximum:
+            expected = f"at least {minimum}" if maximum == math.inf else f"{minimum} … {maximum}"
+            raise argparse.ArgumentTypeError(f"{value} given, expected {expected}")
+        return value
+
+    return parse
+
+
+def finite_number(text: str) -> float:
+    """An argparse type: a number that is neither infinite nor NaN."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r:.40} is not a number") from None
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} given, expected a finite number")
+    return value
+
+
+def positive_number(text: str) -> float:
+    """An argparse type: a finite number above 0."""
+    value = finite_number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text} given, expected a number above 0")
+    return value
+
+
+def fraction(text: str) -> float:
+    """An argparse type: a number above 0 and at most 1."""
+    value = finite_number(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} given, expected above 0 and at most 1")
+    return value
+
+
+def size(text: str) -> tuple[int, int]:
+    """An argparse type: "512x768" is 512 pixels high and 768 wide."""
+    match = re.fullmatch(r"(\d{1,5})[x×](\d{1,5})", text)
+    if not match or not all(0 < int(side) <= 4096 for side in match.groups()):
+        raise argparse.ArgumentTypeError(f"{text!r:.40} is not a size; expected HEIGHTxWIDTH up to 4096, such as 64x64")
+    return int(match[1]), int(match[2])
+
+
+def box(text: str) -> tuple[int, int, int, int]:
+    """An argparse type: "10,20,40,50" is left, top, right, bottom."""
+    match = re.fullmatch(r"(\d{1,6}),(\d{1,6}),(\d{1,6}),(\d{1,6})", text)
+    if not match:
+        raise argparse.ArgumentTypeError(
+            f"{text!r:.40} is not a box; expected LEFT,TOP,RIGHT,BOTTOM, such as 10,20,40,50"
+        )
+    left, top, right, bottom = map(int, match.groups())
+    return left, top, right, bottom
+
+
+def caption(text: str) -> str:
+    """An argparse type: text that is valid Unicode. Python lets bytes that it cannot decode through as surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r:.80} is not valid UTF-8; expected text in the encoding of this terminal"
+        ) from None
+    return text
+
+
+# ── Groups of options that several commands have ─────────────────────────────────────────────────────
+
+
+def add_model(parser: Parser) -> None:
+    """Which model, and where it runs."""
+    parser.add_argument(
+        "--model",
+        default="tiny",
+        metavar="MODEL",
+        help='"tiny", which comes with the package; a folder in the diffusers layout; or "owner/name" on the '
+        "Hugging Face hub (default: %(default)s)",
+    )
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: the best available)")
+
+
+def add_sampling(parser: Parser) -> None:
+    """How to get from noise to a picture."""
+    parser.add_argument(
+        "--steps", type=whole_number(1), default=25, metavar="N", help="sampling steps (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--guidance",
+        type=finite_number,
+        default=3.0,
+        metavar="W",
+        help="how closely to follow the caption; 1 means no guidance (default: %(default)s; 7.5 is usual for Stable "
+        "Diffusion)",
+    )
+    parser.add_argument(
+        "--sampler", choices=tuple(SAMPLERS), default="ddim", help="the sampling method (default: %(default)s)"
+    )
+
+
+def add_seed(parser: Parser, of: str, maximum: int = 2**63 - 1) -> None:
+    """`--seed`, the seed `of` something."""
+    parser.add_argument(
+        "--seed", type=whole_number(0, maximum), default=0, metavar="N", help=f"seed of {of} (default: %(default)s)"
+    )
+
+
+def add_pictures(parser: Parser, out: str) -> None:
+    """What generate, img2img and inpaint have in common."""
+    parser.add_argument("caption", type=caption, help='what the picture shows; "" for anything')
+    parser.add_argument(
+        "-n",
+        type=whole_number(1, 1000),
+        metavar="N",
+        help=f"number of pictures (default: {DEFAULT_COUNT}, or 1 with --index)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path(out), metavar="FILE", help="file to write, .png or .jpg (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--plain", action="store_true", help="write only the pixels, side by side: not enlarged, no caption, no margins"
+    )
+    add_seed(parser, "the random numbers")
+    parser.add_argument(
+        "--index",
+        type=whole_number(0, 10**6),
+        metavar="K",
+        help="make picture K of the seed alone, counted from 0; with -n N, pictures K to K + N - 1 (default: from 0)",
+    )
+    add_sampling(parser)
+    parser.add_argument("--spacing", choices=SPACINGS, help="which timesteps to visit (default: the model's own)")
+    parser.add_argument("--negative", type=caption, metavar="CAPTION", help="what to steer away from")
+    parser.add_argument(
+        "--image-context",
+        type=Path,
+        metavar="FILE",
+        help="a picture to read along with the caption, for models with an image encoder",
+    )
+    parser.add_argument(
+        "--size", type=size, metavar="HxW", help="height and width in pixels (default: the model's own)"
+    )
+    add_model(parser)
+    parser.add_argument("--variant", help='load the files with this in their name, such as "fp16"')
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default="float32", help="number format of the networks (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the U-Net first: takes a minute, then steps are faster on a GPU"
+    )
+
+
+# ── The options of each command ──────────────────────────────────────────────────────────────────────
+
+
+def add_generate(parser: Parser) -> None:
+    """The options of `generate`."""
+    add_pictures(parser, "grid.png")
+
+
+def add_img2img(parser: Parser) -> None:
+    """The options of `img2img`."""
+    parser.add_argument("image", type=Path, help="a picture file; it is cropped around its center and resized")
+    add_pictures(parser, "img2img.png")
+    parser.add_argument(
+        "--strength",
+        type=fraction,
+        default=0.6,
+        metavar="S",
+        help="how much may change: near 0 almost nothing, 1 almost everything (default: %(default)s)",
+    )
+
+
+def add_inpaint(parser: Parser) -> None:
+    """The options of `inpaint`."""
+    parser.add_argument("image", type=Path, help="a picture file; it is cropped around its center and resized")
+    add_pictures(parser, "inpaint.png")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--mask", type=Path, metavar="FILE", help="a picture of the same size, white where to paint")
+    where.add_argument(
+        "--box", type=box, metavar="LEFT,TOP,RIGHT,BOTTOM", help="where to paint, in pixels of the picture"
+    )
+
+
+def add_train(parser: Parser) -> None:
+    """The options of `train`. A default of None means: as in the plan."""
+    parser.add_argument("stage", choices=(*STAGES, "all"), help="which part; all trains one after the other")
+    parser.add_argument(
+        "--plan", choices=("cpu", "gpu"), help="settings to start from (default: gpu with --device cuda, else cpu)"
+    )
+    parser.add_argument(
+        "--data",
+        default="scenes",
+        metavar="WHAT",
+        help='"scenes", "digits", or a folder of pictures with metadata.jsonl (default: scenes)',
+    )
+    parser.add_argument("--scenes", type=whole_number(1, MAX_SCENES), metavar="N", help="number of scenes to render")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/tiny"), metavar="FOLDER", help="folder of the run (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--model", type=Path, metavar="FOLDER", help="where to write the finished model (default: OUT/model)"
+    )
+    parser.add_argument("--steps", type=whole_number(1), metavar="N", help="end each stage after N steps")
+    parser.add_argument("--minutes", type=positive_number, metavar="M", help="end each stage after M minutes")
+    parser.add_argument("--batch", type=whole_number(1, MAX_BATCH), metavar="N", help="images a step")
+    parser.add_argument("--lr", type=positive_number, metavar="RATE", help="peak learning rate")
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: as in the plan)")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="bfloat16: mixed precision")
+    parser.add_argument(
+        "--seed", type=whole_number(0, MAX_TRAINING_SEED), metavar="N", help="of data, weights and noise (default: 0)"
+    )
+    parser.add_argument(
+        "--start-from",
+        metavar="MODEL",
+        help='train unet only: start from the weights of "tiny" or of a model folder trained here',
+    )
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", default=None, help="continue from the checkpoints in OUT")
+    again.add_argument("--overwrite", action="store_true", default=None, help="replace the run that is in OUT")
+
+
+def add_evaluate(parser: Parser) -> None:
+    """The options of `evaluate`."""
+    add_model(parser)
+    parser.add_argument(
+        "--captions",
+        type=whole_number(8),
+        default=1000,
+        metavar="N",
+        help="number of new captions to generate pictures for; more give narrower intervals (default: %(default)s)",
+    )
+    add_seed(parser, "the captions and the noise", 10**6 - 1)
+    add_sampling(parser)
+    parser.add_argument(
+        "--training-images",
+        type=whole_number(1),
+        default=30_000,
+        metavar="N",
+        help="number of training images to search for copies (default: %(default)s)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results to this file")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="plot the results, with sample pictures, here")
+
+
+def add_trace(parser: Parser) -> None:
+    """The options of `trace`."""
+    parser.add_argument("caption", type=caption, help='what the picture shows; "" for anything')
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="also write a web page that unfolds, with the line of code of each"
+    )
+    parser.add_argument("--all", action="store_true", help="show the inside of every block, not just one of each kind")
+    add_seed(parser, "the random numbers")
+    add_sampling(parser)
+    add_model(parser)
+
+
+def add_info(parser: Parser) -> None:
+    """The options of `info`."""
+    add_model(parser)
