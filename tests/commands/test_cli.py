@@ -21,6 +21,7 @@ from tinyldm import LatentDiffusion
 from tinyldm.cli import generate, options, pages
 from tinyldm.cli import main as cli
 from tinyldm.data import pictures, scenes
+from tinyldm.training import train_all
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +210,7 @@ SLOW_TO_IMPORT = ("torch", "numpy", "PIL", "transformers", "tokenizers", "matplo
         (["generate", "--help"], 0),
         (["generate", "x", "--stepz", "4"], 2),
         (["inpaint", "--help"], 0),
+        (["train", "--help"], 0),
         (["evaluate", "--captions", "x"], 2),
         (["info", "--nonsense"], 2),
         (["grade", "--help"], 0),
@@ -443,6 +445,7 @@ def test_options_that_are_as_literal_here_as_in_the_library():
     for function in [*options.SAMPLERS.values(), *options.SPACINGS]:
         assert callable(getattr(tinyldm.reverse_diffusion, function))
     assert all(isinstance(getattr(torch, name), torch.dtype) for name in options.DTYPES)
+    assert options.STAGES == train_all.STAGES and options.MAX_TRAINING_SEED == scenes.FRESH - 1
 
 
 @pytest.mark.parametrize(
