@@ -127,7 +127,15 @@ def test_no_file_names_a_room_that_is_gone():
     for room in ("tinyldm", "tinyldm_course", "sources", "benchmarks", "tests"):
         texts |= {file for kind in ("py", "md") for file in ROOT.glob(f"{room}/**/*.{kind}")}
     named = {str(file.relative_to(ROOT)) for file in texts if gone.search(file.read_text(encoding="utf-8"))}
-    assert {name for name in named if "grading" not in name} == set()
+    assert {name for name in named if "grad" not in name} == set()
+
+
+def test_contributing_names_files_that_exist():
+    named = re.findall(
+        r"`((?:tinyldm|tinyldm_course|tests|sources|exercises|benchmarks|\.ci)/[\w./]*)`", read("CONTRIBUTING.md")
+    )
+    assert len(named) > 10
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_types_ship_with_both_packages():

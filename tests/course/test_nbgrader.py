@@ -1,7 +1,7 @@
 """What nbgrader knows a course by stays: names of notebooks, ids of cells, points.
 
-nbgrader itself is not installed for the tests: it wants older versions of other packages than we do. With nbgrader
-0.9.6, `generate_assignment` and `autograde` were run on all sources by hand; CONTRIBUTING.md says how.
+nbgrader itself is not installed for the tests. With nbgrader 0.9.6, `generate_assignment` and `autograde` were run on
+all sources by hand; CONTRIBUTING.md says how.
 """
 
 import sys
@@ -54,3 +54,20 @@ def test_grade_ids_and_points_stay(source):
 
 def test_the_whole_course_is_worth_what_it_was():
     assert sum(map(len, POINTS.values())) == 81 and sum(sum(points.values()) for points in POINTS.values()) == 1350
+
+
+@pytest.mark.slow
+def test_a_submission_made_before_the_course_was_a_package_of_its_own_is_graded(tmp_path, monkeypatch):
+    if sys.platform == "win32":
+        pytest.skip("grading needs POSIX")
+    from tinyldm.cli import main as cli
+
+    solved = (ROOT / "exercises" / "solutions" / "02_forward_diffusion.ipynb").read_text(encoding="utf-8")
+    before = solved.replace("from tinyldm_course.checking import check", "from tinyldm.course.checking import check")
+    assert before != solved
+    (tmp_path / "class" / "ada").mkdir(parents=True)
+    (tmp_path / "class" / "ada" / "02_forward_diffusion.ipynb").write_text(before, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["grade", "class", "--out", "grades.csv"]) == 0
+    header, ada = (tmp_path / "grades.csv").read_text(encoding="utf-8").splitlines()
+    assert header.startswith("student,points,out of,") and ada.startswith("ada,60,60,")
