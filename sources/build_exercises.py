@@ -152,6 +152,7 @@ def stale() -> list[str]:
 
 
 def main() -> int:
+    """Do what the command line says; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; say what differs")
     if parser.parse_args().check:

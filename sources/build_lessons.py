@@ -94,6 +94,7 @@ def update_text(source: Path, folder: Path) -> None:
 
 
 def main() -> int:
+    """Do what the command line says; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--execute", nargs="+", metavar="NAME", help='lessons to run, such as 02, or "all"')
     parser.add_argument("--text", nargs="+", metavar="NAME", help="lessons of which only the text is to be updated")

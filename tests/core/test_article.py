@@ -437,8 +437,10 @@ def test_L339_the_time_embedding_is_broadcast_over_all_pixels():
 
 
 def test_L340_wrong_in_the_article_the_time_embedding_is_added_once():
-    """One projection in a block. And after the second conv no channel gets a constant from t any more:
-    with norm2 silenced, t is gone from the output."""
+    """One projection in a block. After the second conv no channel gets a constant from t any more.
+
+    With norm2 silenced, t is gone from the output.
+    """
     block, x = ResBlock(8, 16, t_emb_dim=12, groups=4), torch.randn(1, 8, 4, 4)
     assert sum(isinstance(module, nn.Linear) for module in block.modules()) == 1
     nn.init.zeros_(block.norm2.weight)

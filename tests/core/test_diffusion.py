@@ -259,8 +259,11 @@ def test_all_thousand_steps_can_be_walked(sampler, spacing, version_final, betas
 
 @pytest.mark.parametrize("prediction", [EPS, VELOCITY])
 def test_ddim_with_the_exact_score_lands_on_mean_and_variance(prediction):
-    """Started from q(z_T), not from pure noise; 1000 steps. On a Gaussian DDIM is an affine map: z = c z_T + d,
-    so two starting points tell its mean and standard deviation without any sampling error."""
+    """Started from q(z_T), not from pure noise; 1000 steps.
+
+    On a Gaussian, DDIM is an affine map: z = c z_T + d. So two starting points give its mean and standard deviation
+    without any sampling error.
+    """
     schedule, m, s = sd_schedule(prediction), 0.7, 0.5
     a = schedule.alpha_bar[999].item()
     mean_T, std_T = math.sqrt(a) * m, math.sqrt(a * s**2 + 1 - a)
@@ -494,8 +497,11 @@ def test_special_scales():
 
 
 def test_guidance_sharpens_a_gaussian_as_it_should():
-    """Closed form: both scores linear, so the guided score is that of another Gaussian, whose mean guidance
-    moves beyond the caption's, away from the null's: m_null + w (m - m_null), where both have the same width."""
+    """Closed form: both scores are linear, so the guided score is that of another Gaussian.
+
+    Guidance moves its mean beyond the caption's, away from the null's: m_null + w (m - m_null), where both have the
+    same width.
+    """
     schedule, w, s = sd_schedule(), 2.0, 0.5
 
     def model(z_t, t, context):

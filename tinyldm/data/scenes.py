@@ -115,10 +115,12 @@ def _tilt(u: np.ndarray) -> tuple[float, float]:
 
 
 def circle_distance(x, y, r):
+    """x² + y² = r²."""
     return np.sqrt(x * x + y * y) - r
 
 
 def square_distance(x, y, r):
+    """Half a side is 0.88 r."""
     return np.maximum(np.abs(x), np.abs(y)) - 0.88 * r
 
 
@@ -143,11 +145,13 @@ def star_distance(x, y, r, waist=0.45):
 
 
 def cross_distance(x, y, r):
+    """Two bars of half width 0.34 r."""
     x, y = np.abs(x), np.abs(y)
     return np.maximum(np.maximum(x, y) - r, np.minimum(x, y) - 0.34 * r)
 
 
 def ring_distance(x, y, r):
+    """From 0.52 r to r."""
     return np.abs(np.sqrt(x * x + y * y) - 0.76 * r) - 0.24 * r
 
 

@@ -97,8 +97,11 @@ def _require_earlier_stages(plan: Plan, stages: tuple[str, ...]) -> None:
 
 
 def require_start(settings: UnetSettings) -> None:
-    """Raises ValueError unless the model to start from was trained by this program and has the U-Net's sizes, and
-    the run has no CLIP or VAE of its own, in whose place it would be laid."""
+    """Raise ValueError unless training can start from the model that the settings name.
+
+    It must have been trained by this program and have the U-Net's sizes, and the run must have no CLIP or VAE of its
+    own, which it would replace.
+    """
     folder = model_folder(settings.start_from)
     if not (folder / PROJECTIONS).is_file():
         raise ValueError(

@@ -28,8 +28,10 @@ def img2img_start(z0, eps, ts, strength, alpha_bar):
 
 
 def start_cases(generator: Generator) -> list[Call]:
-    """z0, ε, timesteps, strength, ᾱ; three strengths are senseless. S · strength is nearer to the whole number above
-    it in the first and last, to the one below in the second."""
+    """z0, ε, timesteps, strength, ᾱ; three strengths are invalid.
+
+    S · strength is nearer to the whole number above it in the first and last, to the one below in the second.
+    """
     calls = [
         Call(
             (
