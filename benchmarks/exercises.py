@@ -22,8 +22,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "sources"))
 import build_exercises  # noqa: E402
 
-from tinyldm_course.checking import Here  # noqa: E402
 from tinyldm_course.checks.exercise import Exercise  # noqa: E402
+from tinyldm_course.checks.in_process import InProcessRunner  # noqa: E402
 from tinyldm_course.checks.pipeline import Result, run_check  # noqa: E402
 from tinyldm_course.exercises import find, lesson, numbers, of_lesson  # noqa: E402
 
@@ -245,7 +245,7 @@ def survives(exercise: Exercise, mutant: Mutant, namespace: dict, seed: int = 0)
     except Exception:  # it breaks before it is called
         return False
     answer = namespace[exercise.name]
-    return run_check(exercise, Here(answer if callable(answer) else lambda: answer, SECONDS), seed).passed
+    return run_check(exercise, InProcessRunner(answer if callable(answer) else lambda: answer, SECONDS), seed).passed
 
 
 def survivors(chosen: list[int]) -> tuple[int, list[Mutant]]:
@@ -266,7 +266,7 @@ def survivors(chosen: list[int]) -> tuple[int, list[Mutant]]:
 def timed(exercise: Exercise, answer, seed: int, seconds: list[float]) -> Result:
     """A check's result; its processor time goes to `seconds`: a clock would measure what else the machine does."""
     start = time.process_time()
-    result = run_check(exercise, Here(answer, seconds=60), seed)
+    result = run_check(exercise, InProcessRunner(answer, seconds=60), seed)
     seconds.append(time.process_time() - start)
     return result
 

@@ -1,12 +1,12 @@
 """One call of a learner's function as data, and what came of it.
 
-    Call (arguments, wishes) ──perform──► Outcome (value, gradients, arguments afterwards, error, seconds)
+    Call (arguments, what to look at) ──perform──► Outcome (value, gradients, arguments afterwards, error, seconds)
 
-A check never touches the learner's function itself: it makes `Call`s and judges `Outcome`s. So the function may run
-here, in the notebook's own process (`checking.py`), or in another process that the grader does not trust
-(`grading.py`): both know nothing but `perform`. Everything in a Call and in an Outcome is plain: tensors, numbers,
-strings, None, and lists, tuples and dictionaries of them. What is not plain, a generator or a model, is described
-(`Seeded`, `Made`) and only comes to life beside the learner's function.
+A check never touches the learner's function itself: it makes `Call`s and judges `Outcome`s. So the function may run in
+the notebook's own process (`in_process.py`), or in another process that the grader does not trust (`grading/`): both
+use nothing but `perform`. Everything in a Call and in an Outcome is plain: tensors, numbers, strings, None, and lists,
+tuples and dictionaries of them. What is not plain, a generator or a model, is described (`Seeded`, `Made`) and is only
+made where the learner's function runs.
 """
 
 import contextlib
@@ -36,9 +36,9 @@ class Seeded:
 
 @dataclass(frozen=True)
 class Made:
-    """Stands for an object that `maker(*args)` makes afresh for each call: a small model, a schedule.
+    """Stands for an object that `maker(*args)` makes again for each call: a small model, a schedule.
 
-    maker: a function or class at the top of a module of this package, so that another process finds it by its name.
+    maker: a function or class at the top level of a module of this package, so that another process can import it.
     """
 
     maker: Callable[..., Any]
@@ -53,13 +53,14 @@ class Call:
         args: what it is called with, by position.
         build: where the learner wrote a class: the arguments of its `__init__`. Its parameters are then filled with
             numbers that depend on `seed` and on their names only, and `args` go to the object itself.
-        gradients: also ask for d(Σ w·value)/d(argument), with fixed weights w, for each float tensor among `args`,
+        gradients: also compute d(Σ w·value)/d(argument), with fixed weights w, for each float tensor among `args`,
             and for the parameters of each Made module.
-        constants: the places in `args` of tensors for which no gradient is asked for.
-        device: "cpu", or "meta", where tensors have a shape but no numbers: what a tensor made on the wrong
-            device would break on a GPU, it breaks there too.
+        constants: the places in `args` of tensors whose gradient is not computed.
+        device: "cpu", or "meta", where tensors have a shape but no numbers. A tensor made on the wrong device raises an
+            error there, as it would on a GPU.
         seed: of torch's global random numbers, which a function that is given a generator should not touch. (Not 0
             or 42, which learners write themselves.)
+        twice: call it twice in a row with the same generators and otherwise fresh arguments; the value is both results.
     """
 
     args: tuple
@@ -68,6 +69,7 @@ class Call:
     constants: tuple[int, ...] = ()
     device: str = "cpu"
     seed: int = 190_511
+    twice: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,8 @@ class Outcome:
     Attributes:
         value: what the function returned; None with an `error`.
         gradients: one entry for each of `call.args`: a tensor, or None where none arrived or none was asked for.
-        args_after: `call.args` as they were after the call; a Made or Seeded one stays as it was in the call,
-            but for a Made `nn.Module`, which is its state_dict.
+        args_after: `call.args` as they were after the call; a Made or Seeded one stays as it was in the call, except
+            for a Made `nn.Module`, of which it is the state_dict.
         parameters: name -> shape of the object that was built; empty for functions.
     """
 
@@ -104,46 +106,53 @@ Runner = Callable[[Call], Outcome]  # the learner's function, wherever it runs
 
 
 def perform(function: Callable[..., Any], call: Call) -> Outcome:
-    """Make the call here and now. An error of the function becomes part of the outcome; only Ctrl-C goes through."""
+    """Make the call in this process. An error of the function becomes part of the outcome; only Ctrl-C goes through."""
     start = time.perf_counter()
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        if call.gradients:  # the check asks for them: float(x) is right where none are needed
+        if call.gradients:  # torch warns of float(x) where x needs a gradient; that is right in many answers
             warnings.simplefilter("ignore")
         torch.manual_seed(call.seed)
         try:
-            outcome = _performed(function, call)
+            outcome = _call_function(function, call)
         except (Exception, SystemExit) as error:
-            outcome = Outcome(error=described(error, function))
+            outcome = Outcome(error=describe_error(error, function))
     return replace(outcome, seconds=time.perf_counter() - start)
 
 
-def _performed(function: Callable[..., Any], call: Call) -> Outcome:
+def _call_function(function: Callable[..., Any], call: Call) -> Outcome:
+    """Make the arguments, call the function, and take gradients and arguments afterwards."""
     parameters = {}
     constant = replace(call, gradients=False)
-    args = tuple(_alive(arg, constant if place in call.constants else call) for place, arg in enumerate(call.args))
+    args = tuple(
+        _make_argument(arg, constant if place in call.constants else call) for place, arg in enumerate(call.args)
+    )
     if call.build is not None:
         if isinstance(function, nn.Module):
             raise TypeError("an object of your class was given; give the class itself, without brackets")
-        _require_fitting(function, call.build)
-        function = function(*(_alive(arg, call) for arg in call.build)).to(call.device)
+        _require_signature(function, call.build)
+        function = function(*(_make_argument(arg, call) for arg in call.build)).to(call.device)
         _fill(function, call.seed)
         parameters = {name: tuple(parameter.shape) for name, parameter in function.named_parameters()}
         value = function(*args)
     else:
-        _require_fitting(function, args)
-        with _GeneratorsOfTheCpu() if call.device == "meta" else contextlib.nullcontext():
+        _require_signature(function, args)
+        with _RefuseGeneratorsOfTheCpu() if call.device == "meta" else contextlib.nullcontext():
             value = function(*args)
+            if call.twice:
+                fresh = (_make_argument(arg, constant) for arg in call.args)
+                again = [arg if isinstance(arg, torch.Generator) else new for arg, new in zip(args, fresh)]
+                value = [plain(value), function(*again)]
     gradients = _gradients(value, args) if call.gradients else (None,) * len(args)
-    after = tuple(_afterwards(given, arg) for given, arg in zip(call.args, args))
+    after = tuple(_argument_after(given, arg) for given, arg in zip(call.args, args))
     return Outcome(plain(value), gradients, after, parameters)
 
 
 class GeneratorElsewhere(RuntimeError):
-    """Random numbers were to be made on one device with a generator that lives on another."""
+    """Random numbers were to be drawn on one device with a generator of another."""
 
 
-class _GeneratorsOfTheCpu(TorchFunctionMode):
-    """Refuses what a GPU refuses and "meta" does not: to draw there with a generator of the CPU."""
+class _RefuseGeneratorsOfTheCpu(TorchFunctionMode):
+    """Refuses what a GPU refuses and "meta" does not: drawing there with a generator of the CPU."""
 
     def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         made = function(*args, **(kwargs or {}))
@@ -152,8 +161,8 @@ class _GeneratorsOfTheCpu(TorchFunctionMode):
         return made
 
 
-def _alive(value: Any, call: Call) -> Any:
-    """A fresh copy of an argument: what is described is made, tensors are copied to where they are wanted."""
+def _make_argument(value: Any, call: Call) -> Any:
+    """A fresh copy of an argument: described objects are made, tensors are copied to the call's device."""
     if isinstance(value, Seeded):
         return torch.Generator().manual_seed(value.seed)
     if isinstance(value, Made):
@@ -163,20 +172,20 @@ def _alive(value: Any, call: Call) -> Any:
         copy = value.detach().clone().to(call.device)
         return copy.requires_grad_(call.gradients and copy.is_floating_point())
     if isinstance(value, (list, tuple)):
-        return type(value)(_alive(item, call) for item in value)
+        return type(value)(_make_argument(item, call) for item in value)
     if isinstance(value, dict):
-        return {key: _alive(item, call) for key, item in value.items()}
+        return {key: _make_argument(item, call) for key, item in value.items()}
     return value
 
 
-def _afterwards(given: Any, arg: Any) -> Any:
+def _argument_after(given: Any, arg: Any) -> Any:
     if isinstance(given, Made):
         return plain(dict(arg.state_dict())) if isinstance(arg, nn.Module) else given
     return given if isinstance(given, Seeded) else plain(arg)
 
 
 def plain(value: Any) -> Any:
-    """A detached copy made of plain things only. Raises WrongKind that names what is none."""
+    """A detached copy that is made of plain things only. Raises WrongKind for anything else."""
     if isinstance(value, Tensor):
         return value.detach().clone()
     if value is None or value is ... or isinstance(value, (bool, int, float, str)):
@@ -203,7 +212,7 @@ def plain(value: Any) -> Any:
 def _gradients(value: Any, args: tuple) -> tuple:
     """d(Σ w·value)/d(arg) for each argument; None where the value does not depend on it, or it is no float tensor.
 
-    Of a module: of all its parameters, one behind the other.
+    Of a module: the gradients of all its parameters, concatenated.
     """
     outputs = [item for item in tensors_in(value) if item.requires_grad]
     wanted = [_leaves(arg) for arg in args]
@@ -212,7 +221,7 @@ def _gradients(value: Any, args: tuple) -> tuple:
     # Weights of all sizes and both signs, the same for everyone: a plain sum would not see a sign that cancels.
     total = sum((item * torch.arange(1, item.numel() + 1).cos().to(item).view(item.shape)).sum() for item in outputs)
     found = iter(torch.autograd.grad(total, [leaf for leaves in wanted for leaf in leaves], allow_unused=True))
-    return tuple(_as_one([next(found) for _ in leaves], leaves, arg) for leaves, arg in zip(wanted, args))
+    return tuple(_concatenate([next(found) for _ in leaves], leaves, arg) for leaves, arg in zip(wanted, args))
 
 
 def _leaves(arg: Any) -> list[Tensor]:
@@ -221,7 +230,7 @@ def _leaves(arg: Any) -> list[Tensor]:
     return [tensor for tensor in tensors if tensor.requires_grad]
 
 
-def _as_one(gradients: list[Tensor | None], leaves: list[Tensor], arg: Any) -> Tensor | None:
+def _concatenate(gradients: list[Tensor | None], leaves: list[Tensor], arg: Any) -> Tensor | None:
     """The gradients of an argument as one tensor; None where there is none at all."""
     if all(gradient is None for gradient in gradients):
         return None
@@ -244,7 +253,7 @@ def tensors_in(value: Any) -> list[Tensor]:
 
 
 def _fill(module: nn.Module, seed: int) -> None:
-    """Give each parameter numbers that depend on its name, so that the order in which they were made is free."""
+    """Give each parameter numbers that depend on its name only, so that parameters may be made in any order."""
     for name, parameter in module.named_parameters():
         generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + seed)
         scale = 1 / math.sqrt(max(1, parameter[0].numel())) if parameter.dim() > 1 else 0.5
@@ -253,14 +262,14 @@ def _fill(module: nn.Module, seed: int) -> None:
 
 
 class WrongKind(TypeError):
-    """What was returned is nothing that could be compared."""
+    """What was returned cannot be compared with anything."""
 
 
 class WrongSignature(TypeError):
     """The function cannot be called with the arguments that the exercise gives it."""
 
 
-def _require_fitting(function: Callable[..., Any], args: tuple) -> None:
+def _require_signature(function: Callable[..., Any], args: tuple) -> None:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some built-in functions have none
@@ -271,9 +280,9 @@ def _require_fitting(function: Callable[..., Any], args: tuple) -> None:
         raise WrongSignature(f"it takes {signature}") from None
 
 
-def described(error: BaseException, function: Callable[..., Any]) -> Error:
+def describe_error(error: BaseException, function: Callable[..., Any]) -> Error:
     """An exception with the innermost line of the learner's own file that it passed through."""
-    kind = "ValueError" if isinstance(error, ValueError) else type(error).__name__  # one of their own is one, too
+    kind = "ValueError" if isinstance(error, ValueError) else type(error).__name__  # a subclass counts as ValueError
     file = _file_of(function)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     if not frames or isinstance(error, WrongSignature):

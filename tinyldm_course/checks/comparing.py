@@ -12,8 +12,9 @@ from tinyldm_course.checks.calls import Call, Outcome, tensors_in
 
 # In the order in which they are looked at: where there is an error there is no value, where the shape is wrong no
 # number can be compared.
-ASPECTS = ("error", "parameters", "kind", "length", "shape", "device", "value", "dtype", "gradient", "inputs")
-# In torch's messages about what needs numbers, and about the order in memory, which "meta" does not always know.
+ASPECTS = ("error", "parameters", "kind", "length", "shape", "device", "value", "inputs", "dtype", "gradient")
+UP_TO_VALUE = ASPECTS[: ASPECTS.index("value") + 1]
+# Parts of torch's messages about operations that "meta" cannot do: it has no numbers, and not every order in memory.
 UNDECIDABLE = (
     "on meta tensors",
     "meta tensor",
@@ -42,13 +43,20 @@ class Fault:
         return int(place), inside
 
 
-def first_difference(got: Outcome, want: Outcome, call: Call, tolerance: float) -> Fault | None:
-    """The first aspect, in the order of ASPECTS, in which two outcomes of a call differ; None if they agree."""
+def first_difference(
+    got: Outcome, want: Outcome, call: Call, tolerance: float, exact_dtype: bool = False
+) -> Fault | None:
+    """The first aspect, in the order of ASPECTS, in which two outcomes of a call differ; None if they agree.
+
+    exact_dtype: compare float dtypes even where no float tensor is among the arguments, as `Exercise.exact_dtype` says.
+    """
     if got.error or want.error:
         return _errors(got, want, call)
     if got.parameters != want.parameters:
         return Fault("parameters", "", str(got.parameters), str(want.parameters))
-    faults = [*_values(got.value, want.value, "", _loose_dtype(call), tolerance)]
+    # Without a float tensor among the arguments, one float dtype is as good as another.
+    any_float = not exact_dtype and not any(arg.is_floating_point() for arg in tensors_in(call.args))
+    faults = [*_values(got.value, want.value, "", any_float, tolerance)]
     for index, (mine, theirs) in enumerate(zip(got.gradients, want.gradients)):
         faults += _gradient_faults(mine, theirs, index, tolerance)
     for index, (mine, theirs) in enumerate(zip(got.args_after, want.args_after)):
@@ -67,12 +75,7 @@ def _errors(got: Outcome, want: Outcome, call: Call) -> Fault | None:
     return Fault("error", "", f"{mine}: {got.error.message}" if mine else shown(got.value), theirs or shown(want.value))
 
 
-def _loose_dtype(call: Call) -> bool:
-    """Without a float tensor among the arguments any float dtype is as good as another."""
-    return not any(arg.is_floating_point() for arg in tensors_in(call.args))
-
-
-def _values(got: Any, want: Any, part: str, loose: bool, tolerance: float) -> Iterator[Fault]:
+def _values(got: Any, want: Any, part: str, any_float: bool, tolerance: float) -> Iterator[Fault]:
     if isinstance(want, (list, tuple)) and isinstance(got, (list, tuple)):
         if len(got) != len(want):
             yield Fault(
@@ -83,12 +86,12 @@ def _values(got: Any, want: Any, part: str, loose: bool, tolerance: float) -> It
             )
             return
         for index, (mine, theirs) in enumerate(zip(got, want)):
-            yield from _values(mine, theirs, f"{part}[{index}]", loose, tolerance)
+            yield from _values(mine, theirs, f"{part}[{index}]", any_float, tolerance)
     elif isinstance(want, dict) and isinstance(got, dict) and got.keys() == want.keys():
         for key in want:
-            yield from _values(got[key], want[key], f"{part}[{key!r}]", loose, tolerance)
+            yield from _values(got[key], want[key], f"{part}[{key!r}]", any_float, tolerance)
     elif _numeric(got) and _numeric(want):
-        yield from _numbers(got, want, part, loose, tolerance)
+        yield from _numbers(got, want, part, any_float, tolerance)
     elif isinstance(want, str) and _spelled(got) == _spelled(want):
         return
     elif type(got) is not type(want) or got != want:
@@ -111,8 +114,7 @@ def _numeric(value: Any) -> bool:
     return isinstance(value, (Tensor, bool, int, float))
 
 
-def _numbers(got: Any, want: Any, part: str, loose: bool, tolerance: float) -> Iterator[Fault]:
-    loose = loose or not isinstance(got, Tensor) or not isinstance(want, Tensor)
+def _numbers(got: Any, want: Any, part: str, any_float: bool, tolerance: float) -> Iterator[Fault]:
     mine, theirs = torch.as_tensor(got), torch.as_tensor(want)
     if mine.is_complex() != theirs.is_complex():
         yield Fault("kind", part, _with_kind(got), _with_kind(want))
@@ -121,16 +123,22 @@ def _numbers(got: Any, want: Any, part: str, loose: bool, tolerance: float) -> I
     elif mine.device != theirs.device:
         yield Fault("device", part, f"a result on {mine.device}", f"a result on {theirs.device}")
     else:
-        # 5 is as good an answer as 5.0: where a number is asked for, or a number was given for a tensor of one
-        plain = not isinstance(want, Tensor) or isinstance(got, int) and theirs.is_floating_point()
-        same_kind = plain or loose and mine.is_floating_point() == theirs.is_floating_point()
-        if mine.dtype != theirs.dtype and not same_kind:
+        if not _dtypes_agree(got, want, any_float):
             yield Fault("dtype", part, str(mine.dtype), str(theirs.dtype))
-        if mine.device.type != "meta" and not _close(mine, theirs, tolerance).all():
+        if mine.device.type != "meta" and not close(mine, theirs, tolerance).all():
             yield _apart(mine, theirs, part, tolerance)
 
 
-def _close(got: Tensor, want: Tensor, tolerance: float) -> Tensor:
+def _dtypes_agree(got: Any, want: Any, any_float: bool) -> bool:
+    """Is the dtype right? A number has none: 5 is as good an answer as 5.0, and a float as good as a float tensor."""
+    if not isinstance(want, Tensor):
+        return True
+    if not isinstance(got, Tensor):
+        return isinstance(got, int) and want.is_floating_point() or isinstance(got, float) == want.is_floating_point()
+    return got.dtype == want.dtype or any_float and got.is_floating_point() and want.is_floating_point()
+
+
+def close(got: Tensor, want: Tensor, tolerance: float) -> Tensor:
     """Elementwise: within `tolerance` of the expected number, and of a tenth of the largest of them; NaN equals NaN."""
     if not (got.is_floating_point() or want.is_floating_point()) or got.is_complex() or want.is_complex():
         return got == want
@@ -148,7 +156,7 @@ def _apart(got: Tensor, want: Tensor, part: str, tolerance: float) -> Fault:
     distance = (got.double() - want.double()).abs()
     if got.numel() <= 8:
         return Fault("value", part, shown(got), shown(want), shown(got.double() - want.double()))
-    wrong = ~_close(got, want, tolerance)
+    wrong = ~close(got, want, tolerance)
     worst = torch.where(wrong, distance.nan_to_num(torch.inf, torch.inf), -1.0).argmax()
     index = [int(i) for i in torch.unravel_index(worst, got.shape)]
     at, count = f" at {index}", f"; {int(wrong.sum())} of {got.numel()} numbers are wrong"
@@ -170,7 +178,7 @@ def _gradient_faults(got: Tensor | None, want: Tensor | None, index: int, tolera
         yield Fault(
             "gradient", str(index), "none" if mine is None else shown(mine), "none" if theirs is None else shown(theirs)
         )
-    elif not _close(mine, theirs, 10 * tolerance).all():
+    elif not close(mine, theirs, 10 * tolerance).all():
         yield replace(_apart(mine, theirs, str(index), tolerance), aspect="gradient")
 
 
@@ -217,20 +225,3 @@ def _tensor_shown(value: Tensor) -> str:
 
 def _nested(value: Tensor) -> str:
     return number(value) if value.dim() == 0 else "[" + ", ".join(_nested(item) for item in value) + "]"
-
-
-def observation(got: Any, want: Any) -> str:
-    """What is plain to see about a wrong result: NaN, a factor, an offset. "" where nothing is."""
-    if not (isinstance(got, Tensor) and isinstance(want, Tensor)) or got.shape != want.shape or want.numel() < 4:
-        return ""
-    got, want = got.double(), want.double()
-    if not got.isfinite().all():
-        return "Your result holds NaN or infinity: something is divided by zero, or a negative number has no root."
-    if (want == want.flatten()[0]).all():
-        return ""  # equal numbers are a multiple of any others
-    factor, offset = (got * want).sum() / (want * want).sum(), (got - want).mean()
-    if _close(got, factor * want, 1e-4).all():
-        return f"Your result is {number(factor)} times the expected one." if factor else "Your result is 0 everywhere."
-    if _close(got, want + offset, 1e-4).all():
-        return f"Your result is the expected one plus {number(offset)}."
-    return ""

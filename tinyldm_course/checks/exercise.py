@@ -1,8 +1,8 @@
 """What an exercise is: a right answer, inputs to try it on, and the mistakes that people really make.
 
-An exercise is literal data: `exercises/lesson_06/group_norm.py` holds one `Exercise`, named `EXERCISE`. A
-wrong answer is written down once, as a function: the check recognises a learner's mistake by its doing the same, and
-the tests hold that the check does.
+An exercise is literal data: `exercises/lesson_06/group_norm.py` holds one `Exercise`, named `EXERCISE`. A wrong answer
+is written down once, as a function: the check recognises a learner's mistake by its doing the same, and tests hold that
+each wrong answer gets its own diagnosis.
 """
 
 from collections.abc import Callable
@@ -46,10 +46,12 @@ class Exercise:
         insight: what a right answer teaches, beyond the formula: one or two sentences.
         wrong: at least four wrong answers, each with its own diagnosis; the more specific ones first.
         right: at least two other right answers: einsum, a loop, float64 inside, another style.
-        moments: for an answer that draws normal noise: (args of a call) -> (mean, standard deviation) of its value;
-            another way of drawing from the same distribution is then right too.
+        moments: for an answer that draws normal noise: (args of a call) -> (mean, standard deviation) of its value,
+            both differentiable; any other way of drawing from the same distribution is then right too.
         tolerance: largest relative error.
-        constants: the names of arguments that nothing is ever learnt through, such as ᾱ: .item() may be called on them.
+        constants: the names of arguments through which nothing is learnt, such as ᾱ: .item() may be called on them.
+        exact_dtype: is the float dtype of the result asked for (`Returns … float32`), although no float tensor comes
+            in? (Whole numbers must always have the dtype that is asked for.)
     """
 
     name: str
@@ -65,3 +67,4 @@ class Exercise:
     moments: Callable[..., tuple] | None = None
     tolerance: float = 1e-4
     constants: tuple[str, ...] = ()
+    exact_dtype: bool = False

@@ -1,22 +1,23 @@
-"""A Result as the learner sees it: a small page in Jupyter, text elsewhere. Marks and words carry it, not colours."""
+"""A Result as the learner sees it: a small page in Jupyter, text elsewhere. Its meaning never depends on colour."""
 
 from dataclasses import dataclass
 from html import escape
 
+from tinyldm_course.checks.counter_example import CounterExample
 from tinyldm_course.checks.exercise import Exercise
-from tinyldm_course.checks.pipeline import CounterExample, Result
+from tinyldm_course.checks.pipeline import Result
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6B6B6B"  # Okabe and Ito's: safe for the colour-blind
 
 
 @dataclass(frozen=True)
 class Feedback:
-    """What `check` answers. It is true where the exercise is solved.
+    """What `check` returns. It is true if the exercise is solved.
 
     Attributes:
         hint: the next hint, "" where there is none.
         printed: what the learner's code printed in its first call.
-        note: what else to say, such as that progress could not be kept.
+        note: anything else, such as that the progress could not be kept.
     """
 
     exercise: Exercise
@@ -73,7 +74,7 @@ class Feedback:
 
 
 def _table(example: CounterExample, crashed: bool) -> list[tuple[str, str]]:
-    """The rows of a counter-example; of a crash it has been said already what was raised."""
+    """The rows of a counter-example. After a crash there is no result, and the error has been shown already."""
     rows = [*example.inputs, *([] if crashed else [("yours", example.yours)])]
     return rows + [
         (label, text) for label, text in (("expected", example.expected), ("difference", example.difference)) if text

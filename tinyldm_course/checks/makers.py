@@ -1,6 +1,7 @@
-"""What the exercises' calls are made with: small stand-ins for networks, described by `Made` and made afresh each time.
+"""Arguments of the exercises' calls: small stand-ins for networks, described by `Made` and made again for each call.
 
-No right answer is in here: where student code is graded, it sees this file, and not the folder `exercises/`.
+There is no right answer in here: where student code is graded, it can read this file, but not the folder `exercises/`.
+A stand-in is as strict about devices as a network is: it moves nothing that it is given.
 """
 
 import zlib
@@ -32,19 +33,21 @@ def toy_unet() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     def unet(z_t: Tensor, t: Tensor, context: Tensor) -> Tensor:
         weights = torch.arange(1, context[0].numel() + 1).to(context).sin().view(context.shape[1:])
         caption = (context * weights).sum((1, 2)).tanh().view(-1, 1, 1, 1)
-        time = (0.1 * t.to(z_t)).cos().view(-1, 1, 1, 1)
+        time = (0.1 * t.to(z_t.dtype)).cos().view(-1, 1, 1, 1)
         return torch.tanh(0.7 * z_t + caption * (1 + 0.5 * z_t)) + 0.2 * time
 
     return unet
 
 
 def strict_unet() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """`toy_unet`, as strict as the package's U-Net: a context and a timestep for each image, or one t without shape."""
+    """`toy_unet`, as strict as the package's U-Net: a context and a t for each image, or one t without a shape."""
     toy = toy_unet()
 
     def unet(z_t: Tensor, t: Tensor, context: Tensor) -> Tensor:
         if not isinstance(t, Tensor):
             raise TypeError("t is a number; expected a tensor (B,), one timestep for each image of z_t")
+        if t.device != z_t.device:
+            raise ValueError(f"t is on {t.device}; expected {z_t.device}, as z_t")
         if t.dim() and t.shape != z_t.shape[:1]:
             raise ValueError(f"t has shape {tuple(t.shape)}; expected (B,), one timestep for each image of z_t")
         if context.dim() != 3 or len(context) != len(z_t):
@@ -102,7 +105,7 @@ class CallersList(list):
 
 
 def _strict(width_in: int, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The function, which tells what it was given where that has not (B, width_in, H, W)."""
+    """The function, which raises an error for a tensor that is not (B, width_in, H, W)."""
 
     def strict(x: Tensor) -> Tensor:
         if x.dim() != 4 or x.shape[1] != width_in:
@@ -113,7 +116,7 @@ def _strict(width_in: int, function: Callable[[Tensor], Tensor]) -> Callable[[Te
 
 
 def block(formula: str) -> Callable[[Tensor], Tensor]:
-    """To follow by hand: "x + 2" (or another number) on one channel, or "10 * x + skip" on two, x and the skip."""
+    """A block to compute by hand: "x + 2" (or another number) on one channel, or "10 * x + skip" on two, x and skip."""
     if formula == "10 * x + skip":
         return _strict(2, lambda both: 10 * both[:, :1] + both[:, 1:])
     summand = int(formula.removeprefix("x + "))
@@ -175,7 +178,7 @@ class ToyDenoiser(nn.Module):
 
     def forward(self, z_t: Tensor, t: Tensor, context: Tensor) -> Tensor:
         k, v = (layer(context) for layer in self.cross_attention.values())  # (B, L, 6)
-        x = self.inner(z_t) + (0.1 * t.to(z_t)).cos()[:, None]  # (B, 6)
+        x = self.inner(z_t) + (0.1 * t.to(z_t.dtype)).cos()[:, None]  # (B, 6)
         weights = torch.einsum("bd,bld->bl", x, k).softmax(1)
         return self.outer(torch.tanh(x + torch.einsum("bl,bld->bd", weights, v)))
 

@@ -1,4 +1,4 @@
-"""What the learner has solved so far: one small JSON file in the home directory, or where TINYLDM_PROGRESS says."""
+"""What the learner has solved so far: one small JSON file in the home folder, or at the path in TINYLDM_PROGRESS."""
 
 import contextlib
 import json
@@ -10,7 +10,11 @@ from pathlib import Path
 
 FULL, EMPTY = "#", "."  # plain: not every terminal knows the block characters
 WIDTH = 20  # of a bar
-SECONDS = 1.0  # that a notebook waits for another one's writing
+SECONDS = 1.0  # that a notebook waits while another one writes
+
+
+class NoHome(OSError):
+    """There is no home folder to keep the file in, as for a user of a container who has no entry of their own."""
 
 
 @dataclass(frozen=True)
@@ -22,16 +26,21 @@ class Record:
 
 
 def place() -> Path:
-    """The file: TINYLDM_PROGRESS, else ~/.tinyldm/progress.json."""
+    """The file: TINYLDM_PROGRESS, else ~/.tinyldm/progress.json. Raises NoHome where there is neither."""
     named = os.environ.get("TINYLDM_PROGRESS")
-    return Path(named) if named else Path.home() / ".tinyldm" / "progress.json"
+    if named:
+        return Path(named)
+    try:
+        return Path.home() / ".tinyldm" / "progress.json"
+    except RuntimeError:
+        raise NoHome("there is no home folder; set TINYLDM_PROGRESS to a file that may be written") from None
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """In the block no other notebook changes the file, so that what is read stays true until it is written.
+def locked() -> Iterator[None]:
+    """In the block no other notebook changes the file, so that what was read is still true when it is written.
 
-    Raises: OSError where no file can be made there, or where another one keeps it for long.
+    Raises: OSError where no file can be made there, or where another notebook holds the lock for too long.
     """
     from filelock import FileLock
 
@@ -42,7 +51,7 @@ def alone() -> Iterator[None]:
 
 
 def read() -> dict[str, Record]:
-    """Name of the exercise -> its record. Nothing where there is no file yet, or none that can be read."""
+    """Name of the exercise -> its record. Empty where there is no file yet, or none that can be read."""
     try:
         return _parsed(place().read_bytes())
     except (OSError, ValueError):
@@ -50,7 +59,7 @@ def read() -> dict[str, Record]:
 
 
 def _parsed(content: bytes) -> dict[str, Record]:
-    """Raises ValueError for what is no progress file."""
+    """The records in a progress file. Raises ValueError if it is none."""
     try:
         found = {name: Record(**record) for name, record in json.loads(content)["exercises"].items()}
     except (TypeError, KeyError, AttributeError) as error:
@@ -61,7 +70,7 @@ def _parsed(content: bytes) -> dict[str, Record]:
 
 
 def write(records: dict[str, Record]) -> None:
-    """Replace the file, whole or not at all; one that cannot be read is kept beside it, with the ending .damaged.
+    """Replace the file, whole or not at all; a damaged file is kept beside it, with the ending .damaged.
 
     Raises: OSError where nothing can be written there.
     """
@@ -80,14 +89,14 @@ def write(records: dict[str, Record]) -> None:
 
 
 def after_check(record: Record, passed: bool) -> Record:
-    """The record after one more check. Once passed, an exercise stays passed and is counted no further."""
+    """The record after one more check. An exercise that has passed stays passed; further checks do not count."""
     if record.passed:
         return record
     return Record(record.attempts + 1, datetime.now(UTC).isoformat(timespec="seconds") if passed else "")
 
 
 def in_words(records: dict[str, Record], lessons: dict[int, tuple[str, tuple[str, ...]]]) -> list[str]:
-    """A bar for each lesson, and the sum.  lessons: number -> (title, names of its exercises)."""
+    """A bar for each lesson, and the total.  lessons: number -> (title, names of its exercises)."""
     lines, done, total = [], 0, 0
     longest = max((len(title) for title, _ in lessons.values()), default=0)
     for number, (title, names) in sorted(lessons.items()):

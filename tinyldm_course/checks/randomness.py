@@ -1,14 +1,20 @@
-"""Checks of answers that draw random numbers: do they come from the generator, and from a normal distribution?"""
+"""Answers that draw random numbers: do they come from the generator, and from the right normal distribution?
+
+An answer need not draw the same numbers as the right one: with the exercise's `moments` its values, over many
+generators, are compared with a normal distribution of the right mean and standard deviation.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from tinyldm_course.checks.calls import Call, Runner, Seeded, tensors_in
+from tinyldm_course.checks.calls import Call, Runner, Seeded, perform, tensors_in
+from tinyldm_course.checks.exercise import Exercise
 
-DRAWS = 40  # calls with a generator each, for the moments
+DRAWS = 40  # calls, each with a generator of its own, for the moments
 SURE = 5.0  # standard errors that a moment may be off: a right answer fails once in a million checks
 
 
@@ -22,65 +28,113 @@ def with_generator(call: Call, seed: int) -> Call:
     return replace(call, args=tuple(Seeded(seed) if isinstance(arg, Seeded) else arg for arg in call.args))
 
 
-def other_generator(runner: Runner, call: Call) -> str | None:
-    """The name of what is wrong with the use of the generator, or None; also where an error or NaN hides it."""
-    calls = (call, replace(call, seed=call.seed + 1), with_generator(call, 10**6))
-    first, again, other = (runner(one) for one in calls)
-    if first.error or again.error or other.error or any(value.isnan().any() for value in tensors_in(first.value)):
-        return None
-    if not _same(first.value, again.value):
-        return "generator-ignored"
-    return "always-the-same" if _same(first.value, other.value) else None
+# ── The generator ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _same(left, right) -> bool:
-    if isinstance(left, (list, tuple)):
-        return len(left) == len(right) and all(_same(a, b) for a, b in zip(left, right))
-    return torch.equal(left, right) if isinstance(left, Tensor) and isinstance(right, Tensor) else left == right
+def generator_fault(runner: Runner, call: Call) -> str | None:
+    """The name of what is wrong with the use of the generator, or None; also where an error or NaN hides it.
 
-
-def drawn_wrongly(moments: Callable[..., tuple] | None, runner: Runner, call: Call) -> str | None:
-    """None if values drawn with many generators are normal, of the right mean and spread; else the name of what is not.
-
-    moments: (*args of the call) -> (mean like the value, standard deviation); None where that is not known: then only
-        the use of the generator is looked at.
+    A result that depends on nothing but the generator's state, and is another one in the next call, has moved that
+    state on: so a generator that was copied, or set back to its seed, is found as well.
     """
-    if moments is None:
-        return other_generator(runner, call) or "wrong-value"
-    mean, spread = moments(*call.args)
+    calls = (
+        call,
+        replace(call, seed=call.seed + 1),  # of the global random numbers
+        with_generator(call, 10**6),
+        replace(call, twice=True),
+    )
+    first, again, other, twice = outcomes = [runner(one) for one in calls]
+    if any(outcome.error for outcome in outcomes) or any(item.isnan().any() for item in tensors_in(first.value)):
+        return None
+    if not same(first.value, again.value):
+        return "generator-ignored"
+    if same(first.value, other.value):
+        return "always-the-same"
+    return "generator-stands-still" if same(*twice.value) else None
+
+
+def same(left: Any, right: Any) -> bool:
+    """Are two results equal in every number?"""
+    if isinstance(left, Tensor) or isinstance(right, Tensor):
+        return isinstance(left, Tensor) and isinstance(right, Tensor) and torch.equal(left, right)
+    if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
+        return len(left) == len(right) and all(map(same, left, right))
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    return left == right
+
+
+# ── The noise ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def noise_fault(exercise: Exercise, runner: Runner, call: Call) -> str | None:
+    """The name of what is wrong with values that are not the expected ones; None if they are drawn as rightly.
+
+    Without the exercise's `moments`, only the use of the generator is looked at.
+    """
+    fault = generator_fault(runner, call)
+    if exercise.moments is None:
+        return fault or "wrong-value"
+    mean, spread = exercise.moments(*call.args)
     if not torch.as_tensor(spread).any():  # nothing is random here, such as in a last step
-        value = runner(call).value
-        right = isinstance(value, Tensor) and value.shape == mean.shape and torch.allclose(value, mean.to(value), 1e-3)
-        return None if right else "wrong-value"
-    diagnosis = other_generator(runner, call)
-    if diagnosis is not None:
-        return diagnosis
-    values = [runner(with_generator(call, seed)).value for seed in range(1, DRAWS + 1)]
-    if not all(isinstance(value, Tensor) and value.shape == mean.shape for value in values):
+        value = value_like(mean, runner, call)
+        return None if value is not None and torch.allclose(value, mean.double(), 1e-3) else "wrong-value"
+    if fault is not None:
+        return fault
+    if has_the_expected_noise(exercise, runner, call):
+        return "wrong-mean"
+    values = [value_like(mean, runner, with_generator(call, seed)) for seed in range(1, DRAWS + 1)]
+    if any(value is None for value in values):
         return "wrong-value"
-    z = (torch.stack(values).double() - mean) / spread  # (DRAWS, …): standard normal if all is right
-    return _not_standard_normal(z) or (None if _mean_moves_rightly(moments, runner, call) else "noise-mean")
+    z = (torch.stack(values) - mean) / spread  # (DRAWS, …): standard normal if all is right
+    fault = normal_fault(z)
+    if fault in (None, "noise-mean") and not mean_follows(exercise.moments, runner, call):
+        return "wrong-mean"
+    return fault
 
 
-def _not_standard_normal(z: Tensor) -> str | None:
+def value_like(mean: Tensor, runner: Runner, call: Call) -> Tensor | None:
+    """The value of a call in float64; None where it is no real tensor of the shape of the mean."""
+    value = runner(call).value
+    if not isinstance(value, Tensor) or value.shape != mean.shape or value.is_complex() or value.is_meta:
+        return None
+    return value.double()
+
+
+def has_the_expected_noise(exercise: Exercise, runner: Runner, call: Call) -> bool:
+    """Does the value change from one generator to another exactly as the right answer's?"""
+    mean, _ = exercise.moments(*call.args)
+    pair = (call, with_generator(call, 10**6))
+    mine = [value_like(mean, runner, one) for one in pair]
+    right = [value_like(mean, lambda one: perform(exercise.answer, one), one) for one in pair]
+    if any(value is None for value in mine + right):
+        return False
+    rounding = 1e-5 * max(value.abs().max().item() for value in mine + right)
+    moved, expected = mine[0] - mine[1], right[0] - right[1]
+    return bool((moved - expected).abs().le(1e-4 * expected.abs() + rounding).all()) and bool(
+        (expected.abs() > 100 * rounding).any()
+    )
+
+
+def normal_fault(z: Tensor) -> str | None:
     """What is wrong with (DRAWS, B, …) numbers that should be independent and standard normal; None if they are.
 
     Shape and independence are looked at first, around each number's own mean and with its own spread: a wrong mean or
     spread changes neither. The spread comes before the mean, as it is known without the mean, but not the reverse.
     """
-    n, own = z.numel(), z - z.mean(0)
-    own = own / own.square().mean(0).sqrt().clamp(min=1e-12)  # each number, over its draws, of spread 1
-    pairs = own[:, 0] * own[:, -1]  # of the first and the last item of each batch
+    n, centred = z.numel(), z - z.mean(0)
+    unit = centred / centred.square().mean(0).sqrt().clamp(min=1e-12)  # each number, over its draws, of spread 1
+    pairs = unit[:, 0] * unit[:, -1]  # of the first and the last item of each batch
     if z.dim() > 1 and z.shape[1] > 1 and pairs.mean().abs() > SURE * pairs.std() / pairs.numel() ** 0.5:
         return "noise-shared"
     # Of independent numbers the sum over a draw squares to their count, a χ² of one degree of freedom for each draw.
-    sums = own.reshape(DRAWS, -1).sum(1)
+    sums = unit.reshape(DRAWS, -1).sum(1)
     if z[0].numel() > 8 and (sums.square().mean() / z[0].numel() - 1) > 1.5 * SURE * (2 / DRAWS) ** 0.5:
         return "noise-shared"
-    usual = (own**4).mean() - 3 * (DRAWS - 1) / (DRAWS + 1)  # a uniform distribution has 1.8 instead of 3
-    if not usual.abs() < SURE * (24 / n) ** 0.5 * (1 + 60 / n):  # of few numbers it has a long tail
+    kurtosis = (unit**4).mean() - 3 * (DRAWS - 1) / (DRAWS + 1)  # a uniform distribution has 1.8 instead of 3
+    if not kurtosis.abs() < SURE * (24 / n) ** 0.5 * (1 + 60 / n):  # of few numbers it has a long tail
         return "noise-not-normal"
-    spread = (z - z.mean(0)).square().sum() / (n - z[0].numel())
+    spread = centred.square().sum() / (n - z[0].numel())
     if not (spread - 1).abs() < SURE * (2 / n) ** 0.5:
         return "noise-spread"
     # Of each number over the draws: Σ mean² · DRAWS is a χ² with as many degrees of freedom as there are numbers.
@@ -89,13 +143,13 @@ def _not_standard_normal(z: Tensor) -> str | None:
     return None if right else "noise-mean"
 
 
-def _mean_moves_rightly(moments: Callable[..., tuple], runner: Runner, call: Call) -> bool:
+def mean_follows(moments: Callable[..., tuple], runner: Runner, call: Call) -> bool:
     """Does the value move as the mean does, if one tensor changes and the noise stays the same?
 
     The noise cancels in the difference. So this is exact where a mean over draws sees large mistakes only.
     """
     mean, spread = moments(*call.args)
-    before = runner(call).value
+    before = value_like(mean, runner, call)
     for place, arg in enumerate(call.args):
         if not (isinstance(arg, Tensor) and arg.is_floating_point()):
             continue
@@ -103,11 +157,34 @@ def _mean_moves_rightly(moments: Callable[..., tuple], runner: Runner, call: Cal
         moved_mean, moved_spread = moments(*moved.args)
         if not torch.equal(torch.as_tensor(spread), torch.as_tensor(moved_spread)):
             continue  # it changes the noise as well: nothing cancels
-        after = runner(moved).value
-        if not (isinstance(after, Tensor) and after.shape == before.shape):
+        after = value_like(mean, runner, moved)
+        if before is None or after is None:
             return False
-        expected = moved_mean - mean
+        expected = (moved_mean - mean).double()
         rounding = 1e-3 * (1 + expected.abs()) + 1e-5 * spread  # large noise cancels to float32's digits only
-        if not ((after - before).to(expected) - expected).abs().le(rounding).all():
+        if not (after - before - expected).abs().le(rounding).all():
             return False
     return True
+
+
+def with_noise_of(value: Tensor, moments: Callable[..., tuple], call: Call) -> Callable[..., Tensor]:
+    """The right answer with the noise of a value: mean + spread · (value - mean) / spread, the last part held fixed.
+
+    Its value is the given one. Its gradients, dtype and shape are the right ones for that noise.
+    """
+
+    def answer(*args: Any) -> Tensor:
+        mean, spread = moments(*(mine if isinstance(mine, Tensor) else given for mine, given in zip(args, call.args)))
+        scale = torch.as_tensor(spread).detach().double()
+        noise = torch.where(scale == 0, 0.0, (value.double() - mean.detach()) / scale)
+        return mean + spread * noise.to(mean.dtype)
+
+    return answer
+
+
+def parts_of(exercise: Exercise, call: Call, got: Tensor, want: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The part without noise of a value that has the expected noise, and the right one; None without moments."""
+    if exercise.moments is None:
+        return None
+    mean = exercise.moments(*call.args)[0].double()
+    return got.double() - (want.double() - mean), mean

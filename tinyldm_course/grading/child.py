@@ -26,7 +26,7 @@ import torch
 
 import tinyldm
 import tinyldm_course
-from tinyldm_course.checks.calls import Call, Error, Made, Outcome, described, perform
+from tinyldm_course.checks.calls import Call, Error, Made, Outcome, describe_error, perform
 from tinyldm_course.grading import limits, wire
 
 PACKAGE = str(Path(tinyldm.__file__).parent) + os.sep
@@ -103,7 +103,7 @@ class Student:
         try:
             outcome = perform(function, call)
         except BaseException as error:
-            outcome = Outcome(error=described(error, function))
+            outcome = Outcome(error=describe_error(error, function))
         finally:
             sys.setprofile(None)
         if outcome.error is not None:

@@ -1,0 +1,178 @@
+"""The name of a mistake: one that the exercise knows, or else a general one.
+
+A mistake is recognised by doing the same: each wrong answer of the exercise makes the same calls, and the one whose
+outcomes are the learner's gives its name and message. Where none does, the check says what fails, and what is certain
+about the numbers (`relations.py`); it does not guess.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from tinyldm_course.checks.calls import Error, Outcome, perform, tensors_in
+from tinyldm_course.checks.comparing import ASPECTS, Fault
+from tinyldm_course.checks.counter_example import CounterExample, counter_example
+from tinyldm_course.checks.diagnoses import GENERAL
+from tinyldm_course.checks.exercise import Wrong
+from tinyldm_course.checks.relations import gradient_relation, relation
+from tinyldm_course.checks.trials import Trial, Trials, changed_in_place, changes_argument, error_diagnosis, shapes_of
+
+BY_ASPECT = {
+    "parameters": "wrong-parameters",
+    "kind": "wrong-kind",
+    "length": "wrong-length",
+    "shape": "wrong-shape",
+    "device": "wrong-device",
+    "value": "wrong-value",
+    "inputs": "inputs-changed",
+    "dtype": "wrong-dtype",
+    "gradient": "gradient-wrong",
+}
+STRUCTURE = ("kind", "length", "shape")
+WHOLE = [str(dtype) for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)]
+WITHOUT_EXAMPLE = ("not-written", "no-return", "signature")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Trials of which one fails: the first, at `index`. A fault for each trial, or None."""
+
+    trials: list[Trial]
+    faults: list[Fault | None]
+    index: int
+
+    @property
+    def trial(self) -> Trial:
+        return self.trials[self.index]
+
+    @property
+    def fault(self) -> Fault:
+        fault = self.faults[self.index]
+        assert fault is not None
+        return fault
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A mistake: its name, what to say of it, and where it shows."""
+
+    name: str
+    message: str
+    counter_example: CounterExample | None = None
+    error: Error | None = None
+
+
+def diagnose(trials: Trials, failure: Failure, values_are_right: bool = False) -> Diagnosis:
+    """The diagnosis of a failure.
+
+    values_are_right: the answer has passed the plain trials; so a mistake that fails them is none of this answer's.
+    """
+    got = failure.trial.got
+    name = error_diagnosis(got.error) or missing_result(failure.trial)
+    message = GENERAL.get(name or "", "")
+    if name is None:
+        wrong = known_mistake(trials, failure, values_are_right)
+        if wrong is not None:
+            name, message = wrong.diagnosis, wrong.message or GENERAL[wrong.diagnosis]
+        else:
+            name = general_mistake(failure)
+            message = " ".join([GENERAL[name], *observations(trials, failure, name)])
+    shown = name not in WITHOUT_EXAMPLE
+    example = counter_example(trials.exercise, failure.trial, failure.fault) if shown else None
+    return Diagnosis(name, message, example, got.error)
+
+
+def missing_result(trial: Trial) -> str | None:
+    """The name of a result that is none: no `return`, or the dots of the notebook."""
+    got, want = trial.got, trial.want
+    if got.error is None and got.value is None and want.value is not None and not trial.call.gradients:
+        return "no-return"
+    return "not-written" if got.error is None and got.value is ... else None
+
+
+# ── Mistakes that the exercise knows ─────────────────────────────────────────────────────────────────
+
+
+def known_mistake(trials: Trials, failure: Failure, values_are_right: bool) -> Wrong | None:
+    """The first wrong answer of the exercise that does what the learner's does on all trials."""
+    same, alike = [], []
+    for wrong in trials.exercise.wrong:
+        outcomes: list[Outcome] = []
+        for trial in failure.trials:
+            outcomes.append(perform(wrong.answer, trial.call))
+            if not as_far_as_it_goes(trials, trial, outcomes[-1], failure.fault):
+                break
+        else:
+            exact = all(trials.difference(trial, theirs) is None for trial, theirs in zip(failure.trials, outcomes))
+            (same if exact else alike).append(wrong)
+    for wrong in same + alike:
+        if not values_are_right or trials.would_pass(wrong.answer):
+            return wrong
+    return None
+
+
+def as_far_as_it_goes(trials: Trials, trial: Trial, theirs: Outcome, fault: Fault) -> bool:
+    """Does a wrong answer do what the learner's does, in the aspect that fails and in all before it?"""
+    apart = trials.difference(trial, theirs)
+    if apart is not None and apart.aspect == "inputs" and changed_in_place(replace(trial, got=theirs)):
+        return False  # theirs is known for changing an argument, which the learner's leaves alone
+    mine = trial.got.error
+    refused = mine is not None and "raise ValueError" in mine.code
+    if mine and theirs.error and trial.want.error is None and not refused and mine.message != theirs.error.message:
+        return False  # broken, too, but in another way; with what words a ValueError refuses is free
+    if apart is not None and fault.aspect in STRUCTURE and apart.aspect in STRUCTURE:
+        return False  # another structure of another kind
+    return apart is None or ASPECTS.index(apart.aspect) > ASPECTS.index(fault.aspect)
+
+
+# ── Mistakes that belong to no exercise ──────────────────────────────────────────────────────────────
+
+
+def general_mistake(failure: Failure) -> str:
+    """A name of `diagnoses.GENERAL`: what fails, where no wrong answer of the exercise is recognised."""
+    trial, fault = failure.trial, failure.fault
+    if fault.aspect in ("error", "shape"):
+        if trial.call.device == "meta":
+            return "wrong-device"
+        if trial.want.error is not None:
+            return "should-refuse" if trial.got.error is None else "other-error"
+        before = [shapes_of(one.call) for one in failure.trials[: failure.index]]
+        if before and shapes_of(trial.call) not in before:
+            return "one-shape-only"
+    if trial.call.gradients and (fault.aspect in ("error", "kind") or fault.yours == "none"):
+        return "gradient-cut"
+    if fault.aspect == "error":
+        return "crash"
+    if any(tensor.is_complex() for tensor in tensors_in(trial.got.value)):
+        return "complex"
+    if fault.aspect == "dtype":
+        return dtype_mistake(failure)
+    if fault.aspect == "inputs" and changes_argument(trial, fault.argument()[0]):
+        return "ends-wrong"
+    if fault.aspect == "value" and trial.noise is not None:
+        return trial.noise
+    return BY_ASPECT[fault.aspect]
+
+
+def dtype_mistake(failure: Failure) -> str:
+    """Which dtype was expected: a whole number's, the input's, or another one?"""
+    if failure.fault.expected in WHOLE:
+        return "other-whole" if failure.fault.yours in WHOLE else "not-whole"
+
+    def is_the_inputs(trial: Trial) -> bool:
+        given = {arg.dtype for arg in tensors_in(trial.call.args)}
+        return all(tensor.dtype in given for tensor in tensors_in(trial.want.value))
+
+    return "wrong-dtype" if all(map(is_the_inputs, failure.trials)) else "other-dtype"
+
+
+def observations(trials: Trials, failure: Failure, name: str) -> list[str]:
+    """What else is certain, a sentence each."""
+    words = []
+    if name in ("wrong-value", "wrong-shape", "wrong-kind", "one-shape-only"):
+        words.append(relation(trials.exercise, failure.trials))
+    if name == "gradient-wrong":
+        words.append(gradient_relation(trials.exercise, failure.trial))
+    if name == "wrong-value" and changed_in_place(failure.trial):
+        words.append(GENERAL["changed-too"])
+    return [word for word in words if word]

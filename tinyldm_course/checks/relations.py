@@ -1,0 +1,370 @@
+"""What is certain about wrong numbers: "your result is the square of the expected one", "it is right for t - 1".
+
+A relation is stated only where it holds, to float32's digits, on every input that was tried, and where enough different
+numbers are there for it not to hold by chance. `tests/course/test_relations.py` tries random answers.
+
+    of_the_numbers     got = f(want): a factor, an offset, a square, …
+    of_the_order       got = want in another order: transposed, reversed, shifted
+    of_the_parts       some rows are right, or each row is the expected one times a factor of its own
+    of_the_inputs      got = the right answer for another input: t - 1 for t, two arguments swapped
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tinyldm_course.checks.calls import Call, perform
+from tinyldm_course.checks.comparing import close, number
+from tinyldm_course.checks.counter_example import argument_names
+from tinyldm_course.checks.exercise import Exercise
+from tinyldm_course.checks.trials import Trial
+
+TOLERANCE = 1e-4
+MIN_NUMBERS = 4  # different numbers that a relation must hold for; a factor or an offset for 3, two of them different
+MIN_IN_A_ROW = 3  # of which each row has a factor of its own
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A result and the expected one, both float64."""
+
+    call: Call
+    got: Tensor
+    want: Tensor
+
+
+def relation(exercise: Exercise, trials: list[Trial], subject: str = "Your result") -> str:
+    """A sentence about the results of all trials and the expected ones; "" where nothing is certain."""
+    tried = [trial for trial in trials if trial.want.error is None and trial.call.device != "meta"]
+    if not tried or any(trial.got.error is not None for trial in tried) or not any(trial.call.args for trial in tried):
+        return ""
+    pairs = [pair for trial in tried for pair in pairs_in(trial.call, trial.got.value, trial.want.value)]
+    if not pairs or any(pair is None for pair in pairs):
+        return of_the_structure(tried)
+    found = relation_of_pairs(pairs, subject)
+    return found or of_the_inputs(exercise, tried) or how_many_are_right(tried)
+
+
+def relation_of_pairs(pairs: list[Pair], subject: str) -> str:
+    """A sentence about results of the expected shapes; "" where nothing is certain."""
+    if any(not pair.got.isfinite().all() and pair.want.isfinite().all() for pair in pairs):
+        return f"{subject} holds NaN or infinity: something is divided by zero, or a negative number has no root."
+    if not all(pair.want.isfinite().all() for pair in pairs):
+        return ""
+    words = next(itertools.chain(of_the_numbers(pairs), of_the_order(pairs), of_the_parts(pairs)), "")
+    return f"{subject} {words}." if words else ""
+
+
+def gradient_relation(exercise: Exercise, trial: Trial) -> str:
+    """A sentence about the first gradient of a trial that is wrong; "" where nothing is certain."""
+    for name, got, want in zip(argument_names(exercise, trial.call), trial.got.gradients, trial.want.gradients):
+        if isinstance(got, Tensor) and isinstance(want, Tensor) and not equal(got.double(), want.double()):
+            pairs = [Pair(trial.call, got.double(), want.double())]
+            words = next(of_the_numbers(pairs), "") if got.shape == want.shape else ""
+            return f"Your gradient of {name} {words}." if words else ""
+    return ""
+
+
+def pairs_in(call: Call, got: Any, want: Any) -> Iterator[Pair | None]:
+    """The numbers of two values of the same structure; None where the structures differ. Words are left out."""
+    if isinstance(want, (list, tuple)) and isinstance(got, (list, tuple)) and len(got) == len(want):
+        for mine, theirs in zip(got, want):
+            yield from pairs_in(call, mine, theirs)
+    elif isinstance(want, dict) and isinstance(got, dict) and got.keys() == want.keys():
+        for key in want:
+            yield from pairs_in(call, got[key], want[key])
+    elif isinstance(want, (Tensor, int, float)) and isinstance(got, (Tensor, int, float)):
+        mine, theirs = torch.as_tensor(got), torch.as_tensor(want)
+        fits = mine.shape == theirs.shape and not mine.is_complex() and not mine.is_meta
+        yield Pair(call, mine.double(), theirs.double()) if fits else None
+    elif type(got) is not type(want) or not isinstance(want, str):
+        yield None
+
+
+def equal(got: Tensor, want: Tensor) -> bool:
+    """Are all numbers equal, to float32's digits?"""
+    return got.shape == want.shape and bool(close(got, want, TOLERANCE).all())
+
+
+def enough(tensors: Any, count: int = MIN_NUMBERS) -> bool:
+    """Do they hold so many different numbers?"""
+    return len(torch.cat([tensor.flatten() for tensor in tensors]).unique()) >= count
+
+
+# ── Numbers ──────────────────────────────────────────────────────────────────────────────────────────
+
+MAPS: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
+    ("is the square of the expected one", Tensor.square),
+    ("is the square root of the expected one", Tensor.sqrt),
+    ("is 1 divided by the expected one", Tensor.reciprocal),
+    ("is the expected one without its signs", Tensor.abs),
+    ("is the logarithm of the expected one", Tensor.log),
+    ("is e to the power of the expected one", Tensor.exp),
+    ("is 1 minus the expected one", lambda want: 1 - want),
+    ("is the expected one, clipped to [-1, 1]", lambda want: want.clamp(-1, 1)),
+    ("is the expected one, clipped to [0, 1]", lambda want: want.clamp(0, 1)),
+    ("is the expected one with everything below 0 set to 0", lambda want: want.clamp(min=0)),
+    ("is the expected one, rounded down to whole numbers", Tensor.floor),
+    ("is the expected one, rounded to whole numbers", Tensor.round),
+)
+
+
+def of_the_numbers(pairs: list[Pair]) -> Iterator[str]:
+    """got = f(want), number by number, with the same f on every input."""
+    got, want = (torch.cat([getattr(pair, side).flatten() for pair in pairs]) for side in ("got", "want"))
+    if len(want) < 3 or not enough([want], 2):
+        return
+    if not got.any():
+        yield "is 0 everywhere"
+        return
+    factor, offset = (got @ want / (want @ want)).item(), (got - want).mean().item()
+    if all(equal(pair.got, factor * pair.want) for pair in pairs):
+        yield "has the opposite sign" if abs(factor + 1) < TOLERANCE else f"is {number(factor)} times the expected one"
+    elif all(equal(pair.got, pair.want + offset) for pair in pairs):
+        yield f"is the expected one plus {number(offset)}"
+    for words, function in MAPS:
+        if enough([want]) and all(equal(pair.got, function(pair.want)) for pair in pairs):
+            yield words
+    yield from by_a_size(pairs)
+
+
+def by_a_size(pairs: list[Pair]) -> Iterator[str]:
+    """got = want times a size of the input, as where a sum is taken for a mean, or the reverse."""
+    factors = [(pair.got.flatten() @ pair.want.flatten() / pair.want.square().sum()).item() for pair in pairs]
+    if not all(equal(pair.got, factor * pair.want) for pair, factor in zip(pairs, factors)):
+        return
+    for place, arg in enumerate(pairs[0].call.args):
+        tensors = [pair.call.args[place] for pair in pairs]
+        if not isinstance(arg, Tensor) or not all(isinstance(one, Tensor) for one in tensors):
+            continue
+        sizes = {"the number of entries of argument": [one.numel() for one in tensors]}
+        for dim in range(min(one.dim() for one in tensors)):
+            sizes[f"the size of dimension {dim} of argument"] = [one.shape[dim] for one in tensors]
+        for name, values in sizes.items():
+            for words, power in (("times", 1.0), ("divided by", -1.0), ("times the root of", 0.5)):
+                powers = [float(value) ** power if value else 0.0 for value in values]
+                near = all(abs(f - p) <= TOLERANCE * abs(f) for f, p in zip(factors, powers))
+                if near and len(set(values)) > 1:
+                    yield f"is the expected one {words} {name} {place + 1}"
+
+
+# ── Order ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def of_the_order(pairs: list[Pair]) -> Iterator[str]:
+    """got = want in another order, with the same change on every input."""
+    moved = [pair for pair in pairs if not equal(pair.got, pair.want)]
+    if not enough([pair.want for pair in moved]):
+        return
+    dims = min(pair.want.dim() for pair in pairs)
+    changes: list[tuple[str, Callable[[Tensor], Tensor]]] = [
+        (f"is the expected one with dimensions {i} and {j} swapped", lambda x, i=i, j=j: x.transpose(i, j))
+        for i, j in itertools.combinations(range(dims), 2)
+    ]
+    for d in range(dims):
+        where = f" along dimension {d}" if dims > 1 else ""
+        changes += [
+            (f"is the expected one in reverse order{where}", lambda x, d=d: x.flip(d)),
+            (f"is the expected one with its two halves swapped{where}", lambda x, d=d: x.roll(x.shape[d] // 2, d)),
+            (f"is the expected one, shifted by one place{where}", lambda x, d=d: x.roll(1, d)),
+            (f"is the expected one, shifted back by one place{where}", lambda x, d=d: x.roll(-1, d)),
+        ]
+    for words, change in changes:
+        if all(equal(pair.got, change(pair.want)) for pair in pairs):
+            yield words
+    yield from shifted(pairs, dims)
+    if all(equal(pair.got.flatten().sort().values, pair.want.flatten().sort().values) for pair in pairs):
+        yield "holds the right numbers in another order"
+
+
+def shifted(pairs: list[Pair], dims: int) -> Iterator[str]:
+    """All but the numbers at one border are the expected ones of the place before or after."""
+    for d in range(dims):
+        inner = [
+            (pair.got.narrow(d, 0, n - 1), pair.want.narrow(d, 1, n - 1)) for pair in pairs if (n := pair.got.shape[d])
+        ]
+        outer = [
+            (pair.got.narrow(d, 1, n - 1), pair.want.narrow(d, 0, n - 1)) for pair in pairs if (n := pair.got.shape[d])
+        ]
+        where = f" along dimension {d}" if dims > 1 else ""
+        for words, both in (("one place too early", inner), ("one place too late", outer)):
+            if enough([want for _, want in both]) and all(equal(got, want) for got, want in both):
+                yield f"has the expected numbers {words}{where}"
+
+
+# ── Parts ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def of_the_parts(pairs: list[Pair]) -> Iterator[str]:
+    """Some places along a dimension are right, or each place has a factor or an offset of its own."""
+    for d in range(min(pair.want.dim() for pair in pairs)):
+        place = "item of the batch" if d == 0 and pairs[0].want.dim() > 1 else f"place of dimension {d}"
+        yield from right_places(pairs, d, place)
+    for d in range(min(pair.want.dim() for pair in pairs)):
+        place = "item of the batch" if d == 0 else f"place of dimension {d}"
+        yield from scaled_places(pairs, d, place)
+
+
+def right_places(pairs: list[Pair], d: int, place: str) -> Iterator[str]:
+    """Which places along dimension d are right, where it is the first, all but the first, … on every input?"""
+    found = []
+    for pair in pairs:
+        n = pair.want.shape[d]
+        right = tuple(equal(pair.got.select(d, i), pair.want.select(d, i)) for i in range(n))
+        if n > 1:
+            found.append(right)
+        elif not all(right):
+            return
+    patterns: dict[str, Callable[[int], list[bool]]] = {
+        f"is right for the first {place} only": lambda n: [i == 0 for i in range(n)],
+        f"is right for the last {place} only": lambda n: [i == n - 1 for i in range(n)],
+        f"is wrong for the first {place} only": lambda n: [i > 0 for i in range(n)],
+        f"is wrong for the last {place} only": lambda n: [i < n - 1 for i in range(n)],
+        f"is right in the first half of dimension {d} only": lambda n: [i < n // 2 for i in range(n)],
+        f"is right in the second half of dimension {d} only": lambda n: [i >= n // 2 for i in range(n)],
+    }
+    for words, pattern in patterns.items():
+        telling = max((len(right) for right in found), default=0) >= (2 if "item" in words else 4)
+        if telling and all(list(right) == pattern(len(right)) for right in found):
+            yield words
+
+
+def scaled_places(pairs: list[Pair], d: int, place: str) -> Iterator[str]:
+    """Is each place along dimension d the expected one, times a factor of its own, or plus a number of its own?"""
+    rows = [(pair.got.select(d, i), pair.want.select(d, i)) for pair in pairs for i in range(pair.want.shape[d])]
+    if len(rows) <= len(pairs) or not all(enough([want], MIN_IN_A_ROW) for _, want in rows):
+        return
+    factors = [(got.flatten() @ want.flatten() / want.square().sum()).item() for got, want in rows]
+    if all(equal(got, factor * want) for (got, want), factor in zip(rows, factors)):
+        yield f"is the expected one times a factor that is another one for each {place}"
+    if all(equal(got, want + (got - want).mean()) for got, want in rows):
+        yield f"is the expected one plus a number that is another one for each {place}"
+
+
+# ── Inputs ───────────────────────────────────────────────────────────────────────────────────────────
+
+FLOAT_CHANGES: tuple[tuple[str, Callable[[Any], Any]], ...] = (
+    ("√{0}", lambda x: x**0.5),
+    ("{0}²", lambda x: x**2),
+    ("-{0}", lambda x: -x),
+    ("1 - {0}", lambda x: 1 - x),
+    ("√(1 - {0})", lambda x: (1 - x) ** 0.5),
+    ("1 / {0}", lambda x: 1 / x),
+    ("exp({0})", lambda x: x.exp() if isinstance(x, Tensor) else 2.718281828459045**x),
+    ("0", lambda x: 0 * x),
+    ("1", lambda x: 0 * x + 1),
+)
+WHOLE_CHANGES: tuple[tuple[str, Callable[[Any], Any]], ...] = (
+    ("{0} - 1", lambda x: x - 1),
+    ("{0} + 1", lambda x: x + 1),
+)
+
+
+def of_the_inputs(exercise: Exercise, trials: list[Trial]) -> str:
+    """Is it the right result for another input? Then the formula is right, and a symbol in it is not."""
+    names = argument_names(exercise, trials[0].call)
+    for words, change in input_changes(names, trials[0].call):
+        if all(equals_the_right_one(exercise, trial, change) for trial in trials):
+            return f"Your result is the right one for {words}."
+    return ""
+
+
+def input_changes(names: list[str], call: Call) -> Iterator[tuple[str, Callable[[tuple], tuple]]]:
+    """(words, args -> other args), for each argument by itself and for each two of the same kind."""
+    for place, arg in enumerate(call.args):
+        for words, function in changes_of(arg):
+            changed = words.format(names[place])
+            yield f"{changed} in place of {names[place]}", at(place, function)
+    for i, j in itertools.combinations(range(len(call.args)), 2):
+        if kind_of(call.args[i]) is not None and kind_of(call.args[i]) == kind_of(call.args[j]):
+            yield f"{names[i]} and {names[j]} swapped", swapped(i, j)
+
+
+def changes_of(arg: Any) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    """What can be done with an argument."""
+    kind = kind_of(arg)
+    return FLOAT_CHANGES if kind == "float" else WHOLE_CHANGES if kind == "whole" else ()
+
+
+def kind_of(arg: Any) -> str | None:
+    """Is an argument made of floats or of whole numbers? None for other things."""
+    if isinstance(arg, Tensor):
+        return "float" if arg.is_floating_point() else "whole" if arg.dtype == torch.int64 else None
+    if isinstance(arg, (list, tuple)):
+        kinds = {kind_of(item) for item in arg}
+        return kinds.pop() if len(kinds) == 1 else None
+    return "float" if isinstance(arg, float) else "whole" if type(arg) is int else None
+
+
+def at(place: int, function: Callable[[Any], Any]) -> Callable[[tuple], tuple]:
+    """The change of one argument, in every number of it."""
+
+    def deep(arg: Any) -> Any:
+        return type(arg)(map(deep, arg)) if isinstance(arg, (list, tuple)) else function(arg)
+
+    return lambda args: (*args[:place], deep(args[place]), *args[place + 1 :])
+
+
+def swapped(i: int, j: int) -> Callable[[tuple], tuple]:
+    """The exchange of two arguments."""
+    return lambda args: tuple(args[{i: j, j: i}.get(place, place)] for place in range(len(args)))
+
+
+def equals_the_right_one(exercise: Exercise, trial: Trial, change: Callable[[tuple], tuple]) -> bool:
+    """Is the answer's result the right one for changed arguments?"""
+    try:
+        call = replace(trial.call, args=change(trial.call.args))
+    except (ArithmeticError, ValueError, TypeError):  # 1 / 0, the root of a negative number in a list
+        return False
+    right = perform(exercise.answer, call)
+    if right.error is not None:
+        return False
+    pairs = list(pairs_in(call, trial.got.value, right.value))
+    return bool(pairs) and all(pair is not None and equal(pair.got, pair.want) for pair in pairs)
+
+
+# ── Structure ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def of_the_structure(trials: list[Trial]) -> str:
+    """Are the numbers right, and only the shape or the kind is not?"""
+    both = [(as_tensor(trial.got.value), trial.want.value) for trial in trials]
+    if any(got is None or not isinstance(want, Tensor) or got.is_complex() for got, want in both):
+        return ""
+    tensors = [(got.double(), want.double()) for got, want in both if isinstance(got, Tensor)]
+    if not enough([want for _, want in tensors]) or all(equal(got, want) for got, want in tensors):
+        return "The numbers are right." if enough([want for _, want in tensors]) else ""
+    if all(got.numel() == want.numel() and equal(got.reshape(want.shape), want) for got, want in tensors):
+        return "The numbers are right, and in the right order; only the shape is not."
+    dims = min(want.dim() for _, want in tensors)
+    for i, j in itertools.combinations(range(dims), 2):
+        if all(equal(got, want.transpose(i, j)) for got, want in tensors):
+            return f"Your result is the expected one with dimensions {i} and {j} swapped."
+    for d, keep in itertools.product([None, *range(dims)], (False, True)):
+        for words, reduce in (("mean", torch.mean), ("sum", torch.sum)):
+            if all(equal(got, reduce(want, dim=d, keepdim=keep)) for got, want in tensors):
+                over = "all of the expected numbers" if d is None else f"the expected one over dimension {d}"
+                return f"Your result is the {words} of {over}."
+    return ""
+
+
+def as_tensor(value: Any) -> Tensor | None:
+    """A tensor, or a list of numbers or of tensors of one shape, as a tensor; None for other things."""
+    if isinstance(value, (list, tuple)):
+        items = [as_tensor(item) for item in value]
+        same_shape = items and all(item is not None and item.shape == items[0].shape for item in items)
+        return torch.stack([item.double() for item in items]) if same_shape else None
+    if isinstance(value, Tensor):
+        return None if value.is_meta else value
+    return torch.tensor(float(value)) if isinstance(value, (int, float)) else None
+
+
+def how_many_are_right(trials: list[Trial]) -> str:
+    """On how many inputs the result is right, where it is on some."""
+    pairs = [list(pairs_in(trial.call, trial.got.value, trial.want.value)) for trial in trials]
+    right = sum(all(pair is not None and equal(pair.got, pair.want) for pair in all_of) for all_of in pairs)
+    return f"It is right on {right} of the {len(trials)} inputs that were tried." if right else ""
