@@ -21,10 +21,7 @@ def run_progress(options: argparse.Namespace) -> None:
     from tinyldm_course.checks import progress
     from tinyldm_course.exercises import lesson, numbers
 
-    try:
-        file = progress.place()
-    except RuntimeError:
-        raise ValueError("there is no home folder to keep progress in; set TINYLDM_PROGRESS to a file") from None
+    file = progress.place()
     course = {number: (lesson(number).TITLE, lesson(number).NAMES) for number in numbers()}
     print("\n".join(progress.in_words(progress.read(), course)))
     print(f"kept in {file}")

@@ -59,6 +59,18 @@ def relation_of_pairs(pairs: list[Pair], subject: str) -> str:
     return f"{subject} {words}." if words else ""
 
 
+def relation_without_noise(exercise: Exercise, trials: list[Trial]) -> str:
+    """A sentence about the part without noise of results that have the expected noise; "" where nothing is certain."""
+    pairs: list[Pair] = []
+    for trial in trials:
+        got, want = trial.got.value, trial.want.value
+        if exercise.moments is None or not (isinstance(got, Tensor) and isinstance(want, Tensor)):
+            return ""
+        mean = exercise.moments(*trial.call.args)[0].double()
+        pairs.append(Pair(trial.call, got.double() - (want.double() - mean), mean))
+    return relation_of_pairs(pairs, "The part without noise")
+
+
 def gradient_relation(exercise: Exercise, trial: Trial) -> str:
     """A sentence about the first gradient of a trial that is wrong; "" where nothing is certain."""
     for name, got, want in zip(argument_names(exercise, trial.call), trial.got.gradients, trial.want.gradients):
@@ -79,7 +91,8 @@ def pairs_in(call: Call, got: Any, want: Any) -> Iterator[Pair | None]:
             yield from pairs_in(call, got[key], want[key])
     elif isinstance(want, (Tensor, int, float)) and isinstance(got, (Tensor, int, float)):
         mine, theirs = torch.as_tensor(got), torch.as_tensor(want)
-        fits = mine.shape == theirs.shape and not mine.is_complex() and not mine.is_meta
+        real = not (mine.is_complex() or theirs.is_complex() or mine.is_meta)
+        fits = real and mine.shape == theirs.shape
         yield Pair(call, mine.double(), theirs.double()) if fits else None
     elif type(got) is not type(want) or not isinstance(want, str):
         yield None
@@ -150,6 +163,8 @@ def by_a_size(pairs: list[Pair]) -> Iterator[str]:
                 near = all(abs(f - p) <= TOLERANCE * abs(f) for f, p in zip(factors, powers))
                 if near and len(set(values)) > 1:
                     yield f"is the expected one {words} {name} {place + 1}"
+    if all(enough([pair.want], MIN_IN_A_ROW) and abs(factor - 1) > TOLERANCE for pair, factor in zip(pairs, factors)):
+        yield "is the expected one times a factor that is another one for each input"
 
 
 # ── Order ────────────────────────────────────────────────────────────────────────────────────────────
@@ -239,10 +254,21 @@ def scaled_places(pairs: list[Pair], d: int, place: str) -> Iterator[str]:
     if len(rows) <= len(pairs) or not all(enough([want], MIN_IN_A_ROW) for _, want in rows):
         return
     factors = [(got.flatten() @ want.flatten() / want.square().sum()).item() for got, want in rows]
-    if all(equal(got, factor * want) for (got, want), factor in zip(rows, factors)):
+    offsets = [(got - want).mean().item() for got, want in rows]
+    if differ(factors, pairs, d) and all(equal(got, factor * want) for (got, want), factor in zip(rows, factors)):
         yield f"is the expected one times a factor that is another one for each {place}"
-    if all(equal(got, want + (got - want).mean()) for got, want in rows):
+    if differ(offsets, pairs, d) and all(equal(got, want + offset) for (got, want), offset in zip(rows, offsets)):
         yield f"is the expected one plus a number that is another one for each {place}"
+
+
+def differ(numbers: list[float], pairs: list[Pair], d: int) -> bool:
+    """Is it another number for each place of dimension d, in every pair?"""
+    of_pair = iter(numbers)
+    for pair in pairs:
+        values = sorted(next(of_pair) for _ in range(pair.want.shape[d]))
+        if any(after - before < 1e-2 * abs(after) for before, after in itertools.pairwise(values)):
+            return False
+    return True
 
 
 # ── Inputs ───────────────────────────────────────────────────────────────────────────────────────────

@@ -238,6 +238,7 @@ EXERCISE = Exercise(
             padding_to_longest,
             "You padded to the longest caption only. The length is fixed: the text encoder has a position for each.",
         ),
+        Wrong("other-whole", padding_in_thirty_two_bits),
     ),
-    right=(padding_into_full, padding_by_loop, padding_in_thirty_two_bits),
+    right=(padding_into_full, padding_by_loop),
 )

@@ -139,6 +139,7 @@ EXERCISE = Exercise(
     minutes=10,
     answer=contexts_for_guidance,
     cases=negative_cases,
+    exact_dtype=True,
     hints=(
         'Guidance goes from one prediction towards another, and beyond. What if it starts at "red"?',
         "The negative captions take the place of the empty ones; nothing else changes.",

@@ -83,6 +83,7 @@ EXERCISE = Exercise(
     answer=mended_embedding,
     cases=embedding_cases,
     tolerance=1e-3,
+    exact_dtype=True,
     hints=(
         "There are two mistakes. The first: which half comes first in Stable Diffusion?",
         "The second: the highest frequency is 1; is the lowest one 1/10000, or is it left out?",
