@@ -409,8 +409,8 @@ def guide(unet, context, null_context, w):
 # the proof that your line equals the package's:
 
 # %%
-null_context = torch.randn(3, 32, 128, generator=seed).to(DEVICE)
-t = torch.tensor([999, 500, 20], device=DEVICE)
+null_context = torch.randn(1, 32, 128, generator=seed).to(DEVICE)
+t = torch.tensor([500], device=DEVICE)
 yours = guide(model.unet, context, null_context, 4.0)(z_T, t)
 print(confirm_equal(yours, tinyldm.guided(model.unet, context, null_context, 4.0)(z_T, t)))
 
