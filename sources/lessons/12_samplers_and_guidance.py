@@ -360,15 +360,16 @@ def ask(network):
     return estimate
 
 
-z_T = torch.randn(1, 4, 8, 8, generator=seed).to(DEVICE)
-context = torch.randn(1, 32, 128, generator=seed).to(DEVICE)
-network = lambda z, t: model.unet(z, t, context)     # noqa: E731  (a network with its caption built in)
+z_T = torch.randn(3, 4, 8, 8, generator=seed).to(DEVICE)
+context = torch.randn(3, 32, 128, generator=seed).to(DEVICE)
+network = lambda z, t: model.unet(z, t, context[:1])     # noqa: E731  (a network with its caption built in)
 
 for package, step in ((tinyldm.ddim, ddim_step), (tinyldm.euler, euler_step), (tinyldm.dpm_solver_pp, dpm_solver_pp()),
                       (tinyldm.ddpm, ddpm(torch.Generator().manual_seed(7)))):
-    theirs = package(network, z_T, model.schedule, tinyldm.timesteps(model.schedule, 6),
-                     generator=[torch.Generator().manual_seed(7)])     # a list: one per picture
-    print(f"{package.__name__:14}", confirm_equal(walk(ask(network), z_T, trailing(6), step), theirs, tolerance=1e-4))
+    yours = walk(ask(network), z_T[:1], trailing(6), step)
+    theirs = package(network, z_T[:1], model.schedule, tinyldm.timesteps(model.schedule, 6),
+                     generator=[torch.Generator().manual_seed(7)])     # a list: one generator per picture
+    print(f"{package.__name__:14}", confirm_equal(yours, theirs, tolerance=1e-4))
 
 # %% [markdown]
 # ## Guidance: exaggerate what the caption changes
@@ -409,8 +410,8 @@ def guide(unet, context, null_context, w):
 # the proof that your line equals the package's:
 
 # %%
-null_context = torch.randn(1, 32, 128, generator=seed).to(DEVICE)
-t = torch.tensor([500], device=DEVICE)
+null_context = torch.randn(3, 32, 128, generator=seed).to(DEVICE)
+t = torch.tensor([999, 500, 20], device=DEVICE)
 yours = guide(model.unet, context, null_context, 4.0)(z_T, t)
 print(confirm_equal(yours, tinyldm.guided(model.unet, context, null_context, 4.0)(z_T, t)))
 
