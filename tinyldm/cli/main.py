@@ -16,7 +16,14 @@ from importlib import metadata
 from tinyldm import threads
 from tinyldm.cli import options as add
 from tinyldm.cli.command import Command, Parser, imported_later
-from tinyldm.cli.output import accept_any_character, flush_stdout, one_line_warnings, to_stderr
+from tinyldm.cli.output import (
+    accept_any_character,
+    flush_stderr,
+    flush_stdout,
+    one_line_warnings,
+    reader_is_gone,
+    to_stderr,
+)
 
 COMMANDS = {
     "generate": Command(
@@ -122,6 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0 if stop.code is None else int(stop.code)
         except (Exception, KeyboardInterrupt) as error:
             return report(error)
+        finally:
+            flush_stderr()
     return 0
 
 
@@ -141,8 +150,8 @@ def run(arguments: list[str]) -> None:
 
 def report(error: BaseException) -> int:
     """Tell the user about an error, and return the exit code. What only a bug can cause is raised again."""
-    if isinstance(error, BrokenPipeError) and not flush_stdout():
-        return 0  # as in `tinyldm info | head -1`: the reader has seen enough
+    if isinstance(error, BrokenPipeError) and (reader_is_gone() or not flush_stdout()):
+        return 0  # the reader has seen enough
     explanation = explain(error)
     if explanation is None:
         raise error

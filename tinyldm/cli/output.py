@@ -3,11 +3,13 @@
 import codecs
 import errno
 import os
+import select
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 MAX_LINE = 600
 LOOKALIKES = {"×": "x", "…": "...", "─": "-", "·": "-", "→": "->", "−": "-", "–": "-", "’": "'", "ᾱ": "alpha_bar"}
@@ -83,6 +85,30 @@ def without_surrogates(text: str) -> str:
     return text.encode("utf-8", "tinyldm").decode()
 
 
+def flush_stderr() -> None:
+    """Write what is still in the buffer, or drop it: there is nowhere left to say that it cannot be written."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        discard(sys.stderr)
+
+
+def discard(stream: TextIO) -> None:
+    """Drop what is in a stream's buffer and all that follows."""
+    with suppress(OSError, ValueError):  # not a real file: a test's, a notebook's
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def reader_is_gone() -> bool:
+    """Has whoever read our output closed it, as in `tinyldm info | head -1`?"""
+    try:
+        stdout = select.poll()
+        stdout.register(sys.stdout.fileno(), select.POLLOUT)
+        return any(events & select.POLLERR for _, events in stdout.poll(0))
+    except (AttributeError, OSError, ValueError):  # Windows; a test's or a notebook's stdout
+        return False
+
+
 def flush_stdout() -> bool:
     """Write what is still in the buffer, and return whether anybody reads it. If not, it is dropped.
 
@@ -92,8 +118,7 @@ def flush_stdout() -> bool:
     try:
         sys.stdout.flush()
     except OSError as error:
-        with suppress(OSError, ValueError):  # not a real file: a test's, a notebook's
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         if error.errno in (errno.EPIPE, errno.EINVAL):  # the second is Windows's
             return False
         raise
