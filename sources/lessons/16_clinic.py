@@ -68,22 +68,22 @@ def generate_and_measure(guidance_scale):
     return images, *zip(*deviations)
 
 
-_, free_pulse, free_clarity = generate_and_measure(guidance_scale=1.0)
-healthy_images, pulse, clarity = generate_and_measure(guidance_scale=4.0)
+_, free_z_std, free_z0_hat_std = generate_and_measure(guidance_scale=1.0)
+healthy_images, z_std, z0_hat_std = generate_and_measure(guidance_scale=4.0)
 
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True)
-for ax, p, c, w in zip(axes, (free_pulse, pulse), (free_clarity, clarity), (1, 4)):
+for ax, p, c, w in zip(axes, (free_z_std, z_std), (free_z0_hat_std, z0_hat_std), (1, 4)):
     ax.plot(p, color=plots.BLUE, label=r"pulse: std of $z$")
     ax.plot(c, color=plots.ORANGE, linestyle="--", label=r"clarity: std of $\hat z_0$")
     ax.axhline(1, color=plots.GREY, linewidth=0.8)
     ax.set(xlabel="sampler step", title=f"guidance {w}", ylim=(0, 2.8))
 axes[0].set_ylabel("standard deviation")
 axes[0].legend()
-assert max(pulse + clarity) < 2.8
+assert max(z_std + z0_hat_std) < 2.8
 plots.show(fig, f"The standard deviation of z and of the estimated clean latent over the sampler's {STEPS} steps. "
-                f"Without guidance they begin at {free_pulse[0]:.2f} and {free_clarity[0]:.2f} and meet at "
-                f"{free_pulse[-1]:.2f}. With guidance 4 they begin at {pulse[0]:.2f} and {clarity[0]:.2f}; the first "
-                f"rises to {max(pulse):.2f}, the second falls, and they meet at {pulse[-1]:.2f}.")
+                f"Without guidance they begin at {free_z_std[0]:.2f} and {free_z0_hat_std[0]:.2f} and meet at "
+                f"{free_z_std[-1]:.2f}. With guidance 4 they begin at {z_std[0]:.2f} and {z0_hat_std[0]:.2f}; the "
+                f"first rises to {max(z_std):.2f}, the second falls, and they meet at {z_std[-1]:.2f}.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -112,7 +112,7 @@ real_captions = [world[i][1] for i in range(len(real))]
 
 
 @torch.no_grad()
-def blood_test(model, at=clinic.LOSS_AT):
+def loss_by_t(model, at=clinic.LOSS_AT):
     """The loss on real pictures at each t of `at`."""
     z0 = model.vae.encode(to_signed(real).to(DEVICE))
     eps = torch.randn(z0.shape, generator=torch.Generator().manual_seed(0)).to(DEVICE)
@@ -121,9 +121,9 @@ def blood_test(model, at=clinic.LOSS_AT):
     return torch.stack([diffusion_loss(model.unet, model.schedule, z0, context, t, eps) for t in ts]).cpu()
 
 
-blood = blood_test(model)
-print(confirm_equal(blood, clinic.loss_by_t(model, real, real_captions), tolerance=1e-4))
-for t, loss in zip(clinic.LOSS_AT, blood.tolist()):
+healthy_loss = loss_by_t(model)
+print(confirm_equal(healthy_loss, clinic.loss_by_t(model, real, real_captions), tolerance=1e-4))
+for t, loss in zip(clinic.LOSS_AT, healthy_loss.tolist()):
     print(f"t = {t:3d}   loss {loss:.3f}")
 
 # %% [markdown]
