@@ -1,4 +1,4 @@
-"""Is lesson 10's small world learnt on every seed? Runs the lesson's own cells, and stores what the judge reads.
+"""Is lesson 10's small world learnt on every seed? Runs the cells of the lesson, and stores what the judge reads.
 
     python benchmarks/lesson10.py                  # seeds 0, 1, 2: about 20 minutes of two CPU cores
     python benchmarks/lesson10.py --seeds 0

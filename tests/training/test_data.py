@@ -25,18 +25,18 @@ def many():
 
 
 def test_random_access_equals_sequential():
-    images, told, drawn = scenes.batch(5, range(40))
+    images, told, shown = scenes.batch(5, range(40))
     for index in (39, 0, 17, 17):
         image, caption, scene = scenes.batch(5, [index])
         assert np.array_equal(image[0], images[index])
-        assert (caption[0], scene[0]) == (told[index], drawn[index])
-        assert scenes.scene_at(5, index) == drawn[index]
+        assert (caption[0], scene[0]) == (told[index], shown[index])
+        assert scenes.scene_at(5, index) == shown[index]
 
 
 def test_golden():
     """The world is part of the published results: whoever changes it must train everything again."""
-    images, told, drawn = scenes.batch(0, range(64))
-    text = repr(drawn) + repr([caption.text for caption in told])
+    images, told, shown = scenes.batch(0, range(64))
+    text = repr(shown) + repr([caption.text for caption in told])
     assert hashlib.sha256(text.encode()).hexdigest()[:16] == "95510c65ca026c1e"
     assert hashlib.sha256(images.tobytes()).hexdigest()[:16] == "e075e79418e62edc"
 
@@ -66,15 +66,15 @@ def test_at_least_a_thousand_images_a_second():
 
 
 def test_world_is_large_enough(many):
-    _, _, drawn = many
+    _, _, shown = many
     assert len(world.COLOURS) >= 8 and len(world.SHAPES) == 6 and len(world.BACKGROUNDS) >= 4
-    things = [thing for scene in drawn for thing in scene.things]
+    things = [thing for scene in shown for thing in scene.things]
     assert {thing.colour for thing in things} == set(world.COLOURS)
     assert {thing.shape for thing in things} == set(world.SHAPES)
     assert {thing.size for thing in things} == set(world.SIZES)
-    assert {scene.background for scene in drawn} == set(world.BACKGROUNDS)
-    assert {scene.relation for scene in drawn} == {None, *world.RELATIONS}
-    assert 0.4 < np.mean([len(scene.things) == 2 for scene in drawn]) < 0.6
+    assert {scene.background for scene in shown} == set(world.BACKGROUNDS)
+    assert {scene.relation for scene in shown} == {None, *world.RELATIONS}
+    assert 0.4 < np.mean([len(scene.things) == 2 for scene in shown]) < 0.6
 
 
 def test_things_are_whole_apart_and_related(many):
@@ -103,8 +103,8 @@ def test_things_are_whole_apart_and_related(many):
 
 def test_colour_of_a_thing_is_at_its_centre(many):
     """For a ring on its band, while its centre shows the background."""
-    images, _, drawn = many
-    for image, scene in zip(images[:1000].astype(int), drawn):
+    images, _, shown = many
+    for image, scene in zip(images[:1000].astype(int), shown):
         for thing in scene.things:
             x, y = int(thing.x), int(thing.y)
             if thing.shape == "ring":
@@ -114,8 +114,8 @@ def test_colour_of_a_thing_is_at_its_centre(many):
 
 
 def test_background_is_between_its_two_colours(many):
-    images, _, drawn = many
-    for image, scene in zip(images[:500].astype(float), drawn):
+    images, _, shown = many
+    for image, scene in zip(images[:500].astype(float), shown):
         light, dark = np.array(world.BACKGROUNDS[scene.background], dtype=float)
         corners = image[[0, 0, -1, -1], [0, -1, 0, -1]]
         assert (corners <= light + 1).all() and (corners >= dark - 1).all()
@@ -167,11 +167,11 @@ def test_held_out_never_in_training(many):
 
 
 def test_held_out_split_contains_every_combination():
-    drawn = scenes.batch(1, range(1500), held_out=True)[2]
-    assert all(world.is_held_out(scene) for scene in drawn)
-    pairs = {(thing.colour, thing.shape) for scene in drawn for thing in scene.things}
+    shown = scenes.batch(1, range(1500), held_out=True)[2]
+    assert all(world.is_held_out(scene) for scene in shown)
+    pairs = {(thing.colour, thing.shape) for scene in shown for thing in scene.things}
     assert pairs >= world.HELD_OUT_PAIRS
-    shapes = {(scene.things[0].shape, scene.relation, scene.things[-1].shape) for scene in drawn}
+    shapes = {(scene.things[0].shape, scene.relation, scene.things[-1].shape) for scene in shown}
     assert {("ring", "above", "triangle"), ("triangle", "below", "ring")} <= shapes
 
 
@@ -311,17 +311,17 @@ def test_the_form_of_a_scene_by_hand():
     }
     assert description.describe(below.turned()) == description.describe(below)
     said = description.describe_stated(below, frozenset({"colour 1", "relation"}))  # of the red thing, below
-    filled = {field: option for field, option in zip(description.FIELDS, said) if option != description.UNSAID}
+    filled = {field: option for field, option in zip(description.FIELDS, said) if option != description.EMPTY}
     assert filled == {"colour 2": form["colour 2"], "relation": form["relation"]}
 
 
 def test_captions_fill_in_what_they_mean(many):
     """Two captions with one meaning fill in the same fields, and no caption fills in a wrong one."""
-    _, told, drawn = many
-    for caption, scene in zip(told, drawn):
+    _, told, shown = many
+    for caption, scene in zip(told, shown):
         whole, said = description.describe(scene), description.describe_stated(scene, caption.stated)
-        assert all(option in (known, description.UNSAID) for option, known in zip(said, whole))
-        known = sum(option != description.UNSAID for option in said)
+        assert all(option in (known, description.EMPTY) for option, known in zip(said, whole))
+        known = sum(option != description.EMPTY for option in said)
         if scene.relation is None:
             assert known == len(caption.stated) + 1  # and that there is no second thing
         elif "relation" in caption.stated:

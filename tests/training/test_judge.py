@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tinyldm.data import scenes, world
+from tinyldm.data.pixels import channels_first, to_float
 from tinyldm.evaluation import judge as judging
 from tinyldm.evaluation import train_judge
 from tinyldm.evaluation.judge import Judge, Reading, everything, verdict
@@ -21,8 +22,8 @@ def judge():
     return Judge.load()
 
 
-def _images(drawn):
-    return torch.from_numpy(scenes.render(drawn)).permute(0, 3, 1, 2).float() / 255
+def _images(shown):
+    return to_float(channels_first(scenes.render(shown)))
 
 
 # ---------------------------------------------------------------- reading
@@ -37,9 +38,9 @@ def test_reads_fresh_renders(judge, count, held_out):
 
 def test_reads_softened_renders(judge):
     """As a decoder would soften them: blur of a pixel at most, a little noise and tint."""
-    images, _, drawn = scenes.batch(55, range(512))
+    images, _, shown = scenes.batch(55, range(512))
     soft = soften(scenes.to_tensor(images) / 2 + 0.5, torch.Generator().manual_seed(0))
-    verdicts = [verdict(reading, scene, everything(scene)) for reading, scene in zip(judge.read(soft), drawn)]
+    verdicts = [verdict(reading, scene, everything(scene)) for reading, scene in zip(judge.read(soft), shown)]
     assert np.mean([verdict["strict"] for verdict in verdicts]) >= 0.97
 
 
@@ -47,10 +48,10 @@ def test_is_not_lenient(judge):
     """Lumps, blends of two shapes and stars grown to pentagons are not read as the shape that was asked for."""
     rng = np.random.default_rng(5)
     fooled, total = 0, 0
-    drawn = [scenes.scene_at(66, index).canonical() for index in range(400)]
-    made = [near_miss(rng, scene) for scene in drawn]
-    image = torch.from_numpy(np.stack([image for image, _, _ in made])).permute(0, 3, 1, 2).float() / 255
-    for reading, scene, (_, _, bad_shapes) in zip(judge.read(image), drawn, made):
+    shown = [scenes.scene_at(66, index).canonical() for index in range(400)]
+    made = [near_miss(rng, scene) for scene in shown]
+    image = to_float(channels_first(np.stack([image for image, _, _ in made])))
+    for reading, scene, (_, _, bad_shapes) in zip(judge.read(image), shown, made):
         if any(bad_shapes):
             total += 1
             fooled += verdict(reading, scene, everything(scene)).get("shape", False)
@@ -68,14 +69,14 @@ def test_polygons_are_not_stars(judge, sides):
     thing = world.Thing("red", "star", "large", 32.0, 32.0, 15.0)
     scene = world.Scene((thing,), None, "white", (0.3, 0.5))
     image = scenes.rounded(scenes.paint(scenes.ground([scene]), [thing], polygon))
-    reading = judge.read(torch.from_numpy(image).permute(0, 3, 1, 2).float() / 255)[0]
+    reading = judge.read(to_float(channels_first(image)))[0]
     assert reading.things[0]["colour"] == "red" and reading.things[0]["shape"] != "star"
 
 
 def test_empty_and_crowded_pictures_have_another_count(judge):
     rng = np.random.default_rng(1)
     image = np.stack([wrong_count(rng, scenes.scene_at(0, index)) for index in range(100)])
-    readings = judge.read(torch.from_numpy(image).permute(0, 3, 1, 2).float() / 255)
+    readings = judge.read(to_float(channels_first(image)))
     assert np.mean([reading.things == () for reading in readings]) >= 0.97
 
 
@@ -114,9 +115,9 @@ TWO = world.Scene((RED, BLUE), "above", "black", (0.0, 0.0))
 
 def _seen(scene, **changes):
     """The reading of a scene by a perfect judge."""
-    told = scene.canonical()
-    things = tuple({kind: getattr(thing, kind) for kind in ("colour", "shape", "size")} for thing in told.things)
-    return replace(Reading(things, told.relation, scene.background), **changes)
+    scene = scene.canonical()
+    things = tuple({kind: getattr(thing, kind) for kind in ("colour", "shape", "size")} for thing in scene.things)
+    return replace(Reading(things, scene.relation, scene.background), **changes)
 
 
 def test_perfect_reading_is_right():

@@ -14,7 +14,7 @@ from torch import nn
 from tinyldm.data import scenes
 from tinyldm.data.captions import VOCABULARY, words_of
 from tinyldm.data.corpus import WORDS, digits_corpus, scenes_corpus
-from tinyldm.data.description import UNSAID
+from tinyldm.data.description import EMPTY
 from tinyldm.data.pixels import to_signed_float
 from tinyldm.formats.diffusers_folder import save_tokenizer
 from tinyldm.training.checkpoints import load_checkpoint, read_facts, save_checkpoint
@@ -184,9 +184,9 @@ def test_digits_are_a_corpus_too(tokenizer):
 
 def test_contrastive_loss_by_hand():
     similarity = torch.zeros(4, 4)
-    own = torch.full((4, 4), float("-inf"))
-    own[0, :2] = 0.0
-    contrastive, binding = contrastive_losses(similarity, own)
+    hard = torch.full((4, 4), float("-inf"))
+    hard[0, :2] = 0.0
+    contrastive, binding = contrastive_losses(similarity, hard)
     to_text = (torch.tensor(6.0).log() + 3 * torch.tensor(4.0).log()) / 4  # the first has two more to choose from
     assert contrastive.item() == pytest.approx(((to_text + torch.tensor(4.0).log()) / 2).item())
     assert binding.item() == pytest.approx(torch.tensor(3.0).log().item())  # only the first has hard negatives
@@ -199,10 +199,10 @@ def test_contrastive_loss_without_any_hard_negatives():
 
 def test_describing_loss_counts_only_what_is_known():
     fields = (torch.tensor([[0.0, 0.0], [3.0, -2.0]]), torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]))
-    facts = torch.tensor([[0, UNSAID], [UNSAID, 2]])
+    facts = torch.tensor([[0, EMPTY], [EMPTY, 2]])
     # One even choice of two, one of three; the other two fields are not known.
     assert describing_loss(fields, facts).item() == pytest.approx((math.log(2) + math.log(3)) / 2)
-    assert describing_loss(fields, torch.full((2, 2), UNSAID)).item() == 0
+    assert describing_loss(fields, torch.full((2, 2), EMPTY)).item() == 0
 
 
 def test_shortened_keeps_one_end_token():

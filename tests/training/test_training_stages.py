@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from tinyldm.conditioning import ImageEncoder, TextEncoder
 from tinyldm.data.corpus import WORDS, scenes_corpus
-from tinyldm.data.description import UNSAID
+from tinyldm.data.description import EMPTY
 from tinyldm.data.pixels import to_signed_float
 from tinyldm.evaluation.statistics import psnr
 from tinyldm.formats.diffusers_folder import load_unet
@@ -178,7 +178,7 @@ def test_a_finished_stage_is_not_done_again_but_goes_on_if_given_more(corpus, tm
     settings = plan(tmp_path, steps=4).clip
     assert not is_done(replace(settings, resume=True), "clip")
     train_clip(settings, corpus)
-    assert not is_done(settings, "clip")  # without --resume it starts anew
+    assert not is_done(settings, "clip")  # without --resume it starts again
     assert is_done(replace(settings, resume=True), "clip")
     assert not is_done(replace(settings, resume=True, steps=8), "clip")
 
@@ -248,8 +248,8 @@ def test_images_of_which_only_the_caption_is_known_train_too(tmp_path):
     corpus = replace(
         corpus,
         negatives=[[[]] for _ in corpus.negatives],
-        shown=torch.full_like(corpus.shown, UNSAID),
-        said=torch.full_like(corpus.said, UNSAID),
+        image_form=torch.full_like(corpus.image_form, EMPTY),
+        caption_form=torch.full_like(corpus.caption_form, EMPTY),
     )
     train_clip(plan(tmp_path, steps=3).clip, corpus)
     assert (tmp_path / "clip" / "model.safetensors").exists() and (tmp_path / "tokenizer" / "vocab.json").exists()
@@ -345,9 +345,9 @@ def test_shares_of_captions_images_and_nothing(cache):
     """70 % of the images with their caption, 20 % with an image, 10 % with nothing."""
     index, settings, counts = torch.arange(64), UnetSettings(steps=1), {"caption": 0, "image": 0, "nothing": 0}
     for step in range(2000):
-        drawn = draw_batch(cache[0], index, 1.0, 1000, settings, step)
-        nothing = int((drawn.text == 0).sum())
-        if drawn.with_image:
+        batch = draw_batch(cache[0], index, 1.0, 1000, settings, step)
+        nothing = int((batch.text == 0).sum())
+        if batch.with_image:
             counts["image"] += 64
         else:
             counts["nothing"] += nothing

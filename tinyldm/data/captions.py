@@ -1,7 +1,7 @@
 """A scene in words: several wordings of each scene, and exactly what each of them states.
 
-A caption is *made from* attributes, so nothing ever has to be parsed. A wording may leave things out ("a
-red circle" names no size); `Caption.stated` says what was named, so that a generated image is judged on
+A caption is *made from* attributes, so nothing ever has to be parsed. A wording may leave attributes out ("a
+red circle" states no size); `Caption.stated` lists what was stated, so that a generated image is judged on
 what was asked for and on nothing else.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from tinyldm.data.world import Scene, Thing, swapped
 
-# What the world's names are called in captions; the first is said most often.
+# The words for the world's names in captions; the first is the most frequent.
 SYNONYMS = {
     "small": ("small", "tiny", "little"),
     "large": ("large", "big"),
@@ -60,18 +60,18 @@ GROUNDS = ("", " on {a}{ground} background", ", {ground} background", " on {grou
 class Caption:
     """A caption and what it states.
 
-    `stated` holds some of "colour 1", "shape 1", "size 1", "colour 2", "shape 2", "size 2" (things in the
-    scene's own order), "relation", "background". The number of things is always stated.
+    `stated` holds some of "colour 1", "shape 1", "size 1", "colour 2", "shape 2", "size 2" (things in the order
+    of the scene), "relation", "background". The number of things is always stated.
     """
 
     text: str
     stated: frozenset[str]
-    wording: "Wording"  # says other scenes in the same way: see `swapped_captions`
+    wording: "Wording"  # says other scenes in the same way, as `swapped_captions` needs
 
 
 @dataclass(frozen=True)
 class Wording:
-    """A way to speak, independent of the scene: the same wording of two scenes differs only where they do."""
+    """A way of wording, independent of the scene: two scenes in the same wording differ only where the scenes do."""
 
     opening: str  # one of OPENINGS
     article: str  # "a", "the" or "" ("red circle above blue square")
@@ -79,7 +79,7 @@ class Wording:
     says_colour: bool  # a scene of one thing may leave it out ("a star")
     order: str  # "between": a above b; "after": b with a above it; "and": a and b
     ground: str  # one of GROUNDS; "" does not name the background
-    luck: tuple[float, ...]  # eight numbers in [0, 1): which synonym is taken
+    synonyms: tuple[float, ...]  # eight random numbers in [0, 1) that choose among synonyms
 
     def say(self, scene: Scene) -> Caption:
         """Say the scene in this wording."""
@@ -89,7 +89,7 @@ class Wording:
             text = self._pair(text, phrases[1][0], scene.relation)
             stated = stated | phrases[1][1] | ({"relation"} if self.order != "and" else set())
         if self.ground:
-            name = _choose(BACKGROUND_SYNONYMS[scene.background], self.luck[7])
+            name = _choose(BACKGROUND_SYNONYMS[scene.background], self.synonyms[7])
             text += self.ground.format(a="a " if self.article else "", ground=name)
             stated = stated | {"background"}
         return Caption(self.opening + text, frozenset(stated), self)
@@ -100,20 +100,20 @@ class Wording:
             names = {"colour": thing.colour, **names}
         if self.says_size[place]:
             names = {"size": thing.size, **names}
-        luck = dict(zip(("size", "colour", "shape"), self.luck[3 * place : 3 * place + 3]))
-        words = " ".join(_choose(SYNONYMS[name], luck[kind]) for kind, name in names.items())
+        chance = dict(zip(("size", "colour", "shape"), self.synonyms[3 * place : 3 * place + 3]))
+        words = " ".join(_choose(SYNONYMS[name], chance[kind]) for kind, name in names.items())
         return _with_article(self.article, words), {f"{kind} {place + 1}" for kind in names}
 
     def _pair(self, a: str, b: str, relation: str) -> str:
         if self.order == "between":
-            return f"{a} {_choose(BETWEEN[relation], self.luck[6])} {b}"
+            return f"{a} {_choose(BETWEEN[relation], self.synonyms[6])} {b}"
         if self.order == "after":
             return f"{b} with {a} {AFTER[relation]}"
         return f"{a} and {b}"
 
 
 def random_wording(rng: np.random.Generator) -> Wording:
-    """A random way to speak; consumes exactly fifteen numbers of `rng`."""
+    """A random wording; takes exactly fifteen numbers from `rng`."""
     u = rng.random(15)
     return Wording(
         opening=OPENINGS[0] if u[0] < 0.85 else OPENINGS[1 + int((u[0] - 0.85) / 0.15 * 3)],
@@ -122,7 +122,7 @@ def random_wording(rng: np.random.Generator) -> Wording:
         says_colour=bool(u[4] < 0.95),
         order="between" if u[5] < 0.8 else "after" if u[5] < 0.92 else "and",
         ground="" if u[6] < 0.45 else _choose(GROUNDS[1:], (u[6] - 0.45) / 0.55),
-        luck=tuple(float(v) for v in u[7:15]),
+        synonyms=tuple(float(v) for v in u[7:15]),
     )
 
 
@@ -142,16 +142,16 @@ def meaning(scene: Scene, stated: frozenset[str]) -> tuple:
 
 
 def swapped_captions(scene: Scene, wording: Wording) -> dict[str, Caption]:
-    """The captions of `world.swapped(scene)` in the same wording, those only that mean something else.
+    """The captions of `world.swapped(scene)` in the same wording, if they mean something else.
 
-    Returns {"colour" | "shape" | "size" | "position": Caption}: the test of binding, and its hard negatives.
+    Returns {"colour" | "shape" | "size" | "position": Caption}: the test of binding, and hard negatives for training.
     """
-    own = wording.say(scene)
-    told = {name: (other, wording.say(other)) for name, other in swapped(scene).items()}
+    caption = wording.say(scene)
+    others = {name: (other, wording.say(other)) for name, other in swapped(scene).items()}
     return {
-        name: caption
-        for name, (other, caption) in told.items()
-        if meaning(other, caption.stated) != meaning(scene, own.stated)
+        name: swapped_caption
+        for name, (other, swapped_caption) in others.items()
+        if meaning(other, swapped_caption.stated) != meaning(scene, caption.stated)
     }
 
 
@@ -182,7 +182,7 @@ def _vocabulary() -> tuple[str, ...]:
     return tuple(sorted({word for phrase in phrases for word in words_of(phrase)}))
 
 
-VOCABULARY = _vocabulary()  # every word that the world can say, sorted
+VOCABULARY = _vocabulary()  # every word of the world's captions, sorted
 
 
 def unknown_words(text: str) -> list[str]:

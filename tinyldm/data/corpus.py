@@ -1,6 +1,6 @@
-"""Images and captions, all in memory: what the training loops draw their batches from.
+"""Images and captions, all in memory: the data set from which the training loops take their batches.
 
-The scenes are rendered once, by several processes if there are many; 12 KB an image.
+Scenes are rendered once, by several processes if there are many; 12 KB an image.
 """
 
 import os
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tinyldm.data import scenes
 from tinyldm.data.captions import VOCABULARY, random_wording, swapped_captions
-from tinyldm.data.description import FIELDS, UNSAID, describe, describe_stated
+from tinyldm.data.description import EMPTY, FIELDS, describe, describe_stated
 from tinyldm.data.digits import DIGITS, Digits
 from tinyldm.data.folder import Folder
 from tinyldm.data.pixels import channels_first, to_uint8
@@ -28,13 +28,13 @@ SWAPS = ("colour", "shape", "size", "position")  # the kinds of hard negatives
 
 @dataclass(frozen=True)
 class Corpus:
-    """N images, each with W captions; for each caption what it is not, and for both what is known of them."""
+    """N images, each with W captions, hard negatives of each caption, and the forms of both."""
 
     images: Tensor  # (N, 3, S, S) uint8
     captions: list[list[str]]  # N × W
     negatives: list[list[list[str]]]  # N × W × (0 to 4): the caption with one attribute exchanged between two things
-    shown: Tensor  # (N, F) int8, `describe` of each scene; UNSAID where nothing is known
-    said: Tensor  # (N, W, F) int8, `describe_stated` of each caption
+    image_form: Tensor  # (N, F) int8, `describe` of each scene; EMPTY where nothing is known
+    caption_form: Tensor  # (N, W, F) int8, `describe_stated` of each caption
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -55,24 +55,23 @@ def scenes_corpus(count: int, seed: int = 0, wordings: int = 2) -> Corpus:
 
 def _scenes_chunk(chunk: tuple[int, int, int, int]) -> tuple[np.ndarray, list, list, list, list]:
     seed, first, last, wordings = chunk
-    drawn = [scenes.scene_at(seed, index) for index in range(first, last)]
-    captions, negatives, said = [], [], []
-    for index, scene in enumerate(drawn, start=first):
+    shown = [scenes.scene_at(seed, index) for index in range(first, last)]
+    captions, negatives, caption_form = [], [], []
+    for index, scene in enumerate(shown, start=first):
         rng = np.random.default_rng([seed, index])
-        spoken = [random_wording(rng) for _ in range(wordings)]
-        told = [wording.say(scene) for wording in spoken]
-        captions.append([caption.text for caption in told])
-        said.append([describe_stated(scene, caption.stated) for caption in told])
-        negatives.append([[other.text for other in swapped_captions(scene, wording).values()] for wording in spoken])
-    return scenes.render(drawn), captions, negatives, [describe(scene) for scene in drawn], said
+        chosen = [random_wording(rng) for _ in range(wordings)]
+        worded = [wording.say(scene) for wording in chosen]
+        captions.append([caption.text for caption in worded])
+        caption_form.append([describe_stated(scene, caption.stated) for caption in worded])
+        negatives.append([[other.text for other in swapped_captions(scene, wording).values()] for wording in chosen])
+    return scenes.render(shown), captions, negatives, [describe(scene) for scene in shown], caption_form
 
 
 def _joined(parts: list[tuple[np.ndarray, list, list, list, list]]) -> Corpus:
     images = channels_first(np.concatenate([part[0] for part in parts]))
-    captions, negatives, shown, said = (sum((part[column] for part in parts), []) for column in range(1, 5))
-    return Corpus(
-        images, captions, negatives, torch.tensor(shown, dtype=torch.int8), torch.tensor(said, dtype=torch.int8)
-    )
+    captions, negatives, *forms = (sum((part[column] for part in parts), []) for column in range(1, 5))
+    image_form, caption_form = (torch.tensor(form, dtype=torch.int8) for form in forms)
+    return Corpus(images, captions, negatives, image_form, caption_form)
 
 
 def digits_corpus(size: int = 64) -> Corpus:
@@ -90,5 +89,5 @@ def folder_corpus(path: str | Path, size: int = 64) -> tuple[Corpus, list[tuple[
 
 def captioned_corpus(images: Tensor, captions: Sequence[str]) -> Corpus:
     """Images (N, 3, S, S) uint8 of which nothing is known but one caption each."""
-    unknown = torch.full((len(images), len(FIELDS)), UNSAID, dtype=torch.int8)
-    return Corpus(images, [[caption] for caption in captions], [[[]] for _ in captions], unknown, unknown[:, None])
+    form = torch.full((len(images), len(FIELDS)), EMPTY, dtype=torch.int8)
+    return Corpus(images, [[caption] for caption in captions], [[[]] for _ in captions], form, form[:, None])

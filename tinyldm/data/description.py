@@ -1,9 +1,9 @@
-"""A scene as a fixed form with ten fields: what CLIP learns to fill in from a picture or from a caption.
+"""A scene as a form with eight fields: what CLIP learns to fill in from a picture or from a caption.
 
     thing 1 (the left or upper one): colour, shape, size │ relation │ thing 2: colour, shape, size │ ground
 
 Every picture has exactly one form, whatever the wording of its caption: "a below b" and "b above a" fill in
-the same one. So whoever can fill it in knows *who* has which colour and *where* each thing is.
+the same one. So a network that can fill it in knows *which* thing has which colour and *where* it is.
 """
 
 from tinyldm.data.world import BACKGROUNDS, COLOURS, SHAPES, SIZES, Scene
@@ -19,30 +19,30 @@ FIELDS = {
     "shape 2": SHAPES,
     "size 2": tuple(SIZES),
 }
-UNSAID = -100  # a field that is left empty; `F.cross_entropy` ignores this number
+EMPTY = -100  # a field that is left empty; `F.cross_entropy` ignores this number
 
 
 def describe(scene: Scene) -> list[int]:
-    """The form of a picture: the number of the option in each of FIELDS, UNSAID for a second thing that is not."""
-    told = scene.canonical()
-    said = {"relation": told.relation or "none", "background": told.background}
-    for place, thing in enumerate(told.things, start=1):
-        said |= {f"{kind} {place}": getattr(thing, kind) for kind in ("colour", "shape", "size")}
-    return [options.index(said[field]) if field in said else UNSAID for field, options in FIELDS.items()]
+    """The form of a picture: the number of the option in each of FIELDS, EMPTY for a second thing that is not there."""
+    scene = scene.canonical()
+    form = {"relation": scene.relation or "none", "background": scene.background}
+    for place, thing in enumerate(scene.things, start=1):
+        form |= {f"{kind} {place}": getattr(thing, kind) for kind in ("colour", "shape", "size")}
+    return [options.index(form[field]) if field in form else EMPTY for field, options in FIELDS.items()]
 
 
 def describe_stated(scene: Scene, stated: frozenset[str]) -> list[int]:
     """The form as far as a caption fills it in.
 
-    Args: stated: as in `Caption.stated`; things are numbered in the scene's own order there, not the form's.
+    Args: stated: as in `Caption.stated`, where things are numbered in the order of the scene, not of the form.
     """
     turned = scene.canonical() is not scene
     fields = {_in_the_form(name, turned) for name in stated}
     if scene.relation is None:
         fields.add("relation")  # a caption of one thing says that there is no other
     elif "relation" not in stated:
-        fields &= {"background"}  # "a star and a ring": which of them is the left one is not said
-    return [option if field in fields else UNSAID for field, option in zip(FIELDS, describe(scene))]
+        fields &= {"background"}  # "a star and a ring": it does not say which is the left one
+    return [option if field in fields else EMPTY for field, option in zip(FIELDS, describe(scene))]
 
 
 def _in_the_form(name: str, turned: bool) -> str:

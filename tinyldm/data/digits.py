@@ -14,7 +14,7 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 @dataclass(frozen=True)
 class Digit:
-    """What there is to know about an image of a digit."""
+    """Everything there is to know about an image of a digit."""
 
     value: int  # 0 … 9
 
@@ -27,7 +27,7 @@ class Digits:
         from sklearn.datasets import load_digits  # here, as it takes a second to import
 
         if size < 8:
-            raise ValueError(f"the digits are 8×8 pixels and are only enlarged: size must be ≥ 8, got {size}")
+            raise ValueError(f"size is {size}; expected ≥ 8, as the digits have 8×8 pixels and are only enlarged")
         data = load_digits()
         gray = torch.from_numpy((data.images / 8 - 1).astype(np.float32))[:, None]  # 0 … 16 -> [-1, 1]
         self.values = data.target.tolist()

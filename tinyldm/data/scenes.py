@@ -194,7 +194,7 @@ def ground(scenes: list[Scene]) -> np.ndarray:
 def paint(image: np.ndarray, things: list[Thing], distance, colour: np.ndarray | None = None) -> np.ndarray:
     """Lay one thing of this shape over each image (B, 64, 64, 3), a little lighter towards its top.
 
-    `colour` (B, 1 or 64, 1 or 64, 3) takes the place of the things' own colours.
+    `colour` (B, 1 or 64, 1 or 64, 3) replaces the colours of the things.
     """
     x, y = (_X - _column([thing.x for thing in things])), (_Y - _column([thing.y for thing in things]))
     radius = _column([thing.radius for thing in things])

@@ -1,7 +1,7 @@
 """What can exist in the small world: its attributes, and which of their combinations are held out.
 
 The course needs images whose contents are known exactly. So a `Scene` is written down first, as plain
-attributes; `scenes.py` draws the picture of it and `captions.py` says it in words. Nothing here is random.
+attributes; `scenes.py` renders it and `captions.py` says it in words. Nothing here is random.
 """
 
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ CONVERSE = {"left of": "right of", "right of": "left of", "above": "below", "bel
 RELATIONS = tuple(CONVERSE)
 
 # Never in a training scene, so that a model's pictures of them show whether it composes or only remembers.
-# They are none of the first things that a newcomer would ask for.
+# None of them is among the first things that a newcomer would ask for.
 HELD_OUT_PAIRS = frozenset({("cyan", "cross"), ("purple", "triangle"), ("orange", "ring"), ("pink", "square")})
 HELD_OUT_RELATION = ("ring", "above", "triangle")  # and so no triangle below a ring either
 
@@ -50,7 +50,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that there is to know about one image."""
+    """Everything there is to know about one image."""
 
     things: tuple[Thing, ...]  # one, or two: (subject, object) as in "subject above object"
     relation: str | None  # one of RELATIONS; None with one thing
@@ -58,13 +58,13 @@ class Scene:
     tilt: tuple[float, float]  # the direction in which the background gets darker, each in [-1, 1]
 
     def turned(self) -> "Scene":
-        """The same picture told the other way round: "a above b" is "b below a"."""
+        """The same picture described the other way round: "a above b" is "b below a"."""
         if self.relation is None:
             return self
         return replace(self, things=self.things[::-1], relation=CONVERSE[self.relation])
 
     def canonical(self) -> "Scene":
-        """The same picture told left to right or top to bottom: the relation is "left of" or "above"."""
+        """The same picture described from left to right or from top to bottom: the relation is "left of" or "above"."""
         return self.turned() if self.relation in ("right of", "below") else self
 
 
@@ -72,17 +72,16 @@ def is_held_out(scene: Scene) -> bool:
     """Does the scene contain a held-out (colour, shape) pair or the held-out relation combination?"""
     if any((thing.colour, thing.shape) in HELD_OUT_PAIRS for thing in scene.things):
         return True
-    told = scene.canonical()
-    return (told.things[0].shape, told.relation, told.things[-1].shape) == HELD_OUT_RELATION
+    scene = scene.canonical()
+    return (scene.things[0].shape, scene.relation, scene.things[-1].shape) == HELD_OUT_RELATION
 
 
 def swapped(scene: Scene) -> dict[str, Scene]:
     """Scenes of two things with one attribute exchanged between them: what a bag of words cannot tell apart.
 
-    Returns {"colour" | "shape" | "size" | "position": scene}; an attribute that both things share is left
-    out, as exchanging it changes nothing, and so the result is empty for a scene of one thing. "position"
-    puts each thing where the other is said to be. The centres are exchanged in words only: use the
-    result for captions and for judging, not for rendering.
+    Returns {"colour" | "shape" | "size" | "position": scene}. An attribute that both things share is left out, as
+    exchanging it changes nothing; a scene of one thing gives an empty result. "position" exchanges the things in the
+    relation, but not their centres: use the result for captions and for judging, not for rendering.
     """
     if scene.relation is None:
         return {}

@@ -125,15 +125,15 @@ def verdict(reading: Reading, scene: Scene, stated: frozenset[str]) -> dict[str,
 
     Returns {"count", "colour", "shape", "size", "relation", "background", "strict"} -> bool, without what
     was not stated. A kind ("colour") is right if it is right for every thing for which it was stated; with a
-    wrong number of things, nothing said about them is. If the picture fits better with its two things
-    exchanged, they are compared exchanged, and it is the relation that is wrong. "strict": all is right.
+    wrong number of things, none is. If the picture fits better with its two things exchanged, they are compared
+    exchanged, and the relation is wrong. "strict": everything is right.
     """
-    scene_told = scene.canonical()
-    order = [1, 2] if scene_told is scene else [2, 1]  # "colour 1" may be of the lower or right thing
+    ordered = scene.canonical()
+    order = [1, 2] if ordered is scene else [2, 1]  # "colour 1" may be of the lower or right thing
     kinds = ("colour", "shape", "size")
     asked = [  # per thing, in the reading's order
         {kind: getattr(thing, kind) for kind in kinds if f"{kind} {place}" in stated}
-        for thing, place in zip(scene_told.things, order)
+        for thing, place in zip(ordered.things, order)
     ]
     result = {"count": len(reading.things) == len(asked)}
     seen, exchanged = _align(reading.things, asked) if result["count"] else ((), False)
@@ -143,7 +143,7 @@ def verdict(reading: Reading, scene: Scene, stated: frozenset[str]) -> dict[str,
                 kind not in want or have[kind] == want[kind] for have, want in zip(seen, asked)
             )
     if "relation" in stated:
-        result["relation"] = result["count"] and not exchanged and reading.relation == scene_told.relation
+        result["relation"] = result["count"] and not exchanged and reading.relation == ordered.relation
     if "background" in stated:
         result["background"] = reading.background == scene.background
     result["strict"] = all(result.values())
@@ -151,7 +151,7 @@ def verdict(reading: Reading, scene: Scene, stated: frozenset[str]) -> dict[str,
 
 
 def _align(seen, asked) -> tuple[tuple, bool]:
-    """The things seen, exchanged if that makes more of what was asked right; and whether they were."""
+    """The things seen, exchanged if more of what was asked is right then; and whether they were."""
 
     def right(things):
         return sum(have[kind] == name for have, want in zip(things, asked) for kind, name in want.items())

@@ -1,4 +1,4 @@
-"""An evaluation to read: as lines of text, and as a figure of bars and pictures."""
+"""The report of an evaluation, as lines of text and as a figure of bars and pictures."""
 
 import io
 import textwrap
@@ -24,7 +24,7 @@ COLOURS = {
 
 
 def rows(report: dict[str, Any]) -> list[tuple[str, str, dict]]:
-    """The shares of a report as (section, name, share), in reading order; what was skipped is left out."""
+    """The shares of a report as (section, name, share), in reading order, without what was skipped."""
     found = []
     for section in ("captions", "held-out captions"):
         groups = report[section]
@@ -60,7 +60,7 @@ def in_words(report: dict[str, Any]) -> list[str]:
         )
     distance, copies = report["frechet"], report["memorisation"]
     lines += [
-        "beside them",
+        "also measured",
         f"  PSNR of the VAE                    {report['reconstruction']['psnr']:6.1f} dB",
         f"  Fréchet distance to real pictures  {distance['generated']:6.2f}    (real to real: {distance['real']:.2f}, "
         f"{distance['pictures']} pictures)",
@@ -72,7 +72,7 @@ def in_words(report: dict[str, Any]) -> list[str]:
 
 
 def save_figure(report: dict[str, Any], gallery: "Gallery", file: Path) -> None:
-    """Bars with their 95 % intervals, the first pictures, and the training images nearest to them."""
+    """Bars with their 95 % intervals, the first pictures, and the training image nearest to each."""
     from matplotlib.figure import Figure  # without pyplot: no window, no global state
 
     figure = Figure(figsize=(13, 8.5), layout="constrained", dpi=110)
@@ -112,7 +112,7 @@ def _bars(figure: "SubFigure", report: dict[str, Any]) -> None:
 
 
 def _pictures(figure: "SubFigure", gallery: "Gallery") -> None:
-    figure.suptitle("the first pictures; ✗: not all is right, says the judge", fontsize=9)
+    figure.suptitle("the first pictures; ✗: the judge finds something wrong", fontsize=9)
     grid = figure.subplots(4, 4, squeeze=False).flat
     for axes, image, caption, strict in zip(grid, gallery.images, gallery.captions, gallery.strict):
         axes.imshow(image.permute(1, 2, 0).numpy())  # (3, H, W) -> (H, W, 3)

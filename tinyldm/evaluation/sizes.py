@@ -25,7 +25,7 @@ FOLDERS = {
 
 @dataclass(frozen=True)
 class Size:
-    """Of one part: its numbers, and the bytes that they take."""
+    """The size of one part: its number of parameters, and the bytes that they take."""
 
     parameters: int
     bytes: int
@@ -35,7 +35,7 @@ class Size:
 
 
 def of_version(version: Version) -> dict[str, Size]:
-    """The parts of a version in float32. Nothing is allocated: they are built on the meta device."""
+    """The parts of a version in float32. Nothing is allocated, as they are built on the meta device."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel
 
     with torch.device("meta"):
@@ -50,7 +50,7 @@ def of_version(version: Version) -> dict[str, Size]:
 
 
 def of_folder(name: str) -> dict[str, Size]:
-    """The parts in a model folder, as they are on disk; only the headers of the files are read.
+    """The parts in a model folder, as they are on disk. Only the headers of the files are read.
 
     Raises: ValueError where there is no model folder, or a file of it is broken.
     """

@@ -1,4 +1,4 @@
-"""How good is the model: shares with their uncertainty, distances between sets of images, memorisation.
+"""Statistics of an evaluation: shares with their uncertainty, distances between sets of images, memorisation.
 
 The judge (`judge.py`) reads images; here its verdicts become numbers that can be compared.
 """
@@ -11,7 +11,7 @@ import torch
 
 @dataclass(frozen=True)
 class Share:
-    """So many of so many, and the 95 % interval of the true share."""
+    """A share, counted, and the 95 % interval of the true share."""
 
     right: int
     of: int
@@ -31,7 +31,7 @@ def share(right: int, of: int, z: float = 1.959963984540054) -> Share:
 
         (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)
 
-    Unlike p ± z √(p(1-p)/n) it stays inside [0, 1] and is honest at 0 and 100 %. z = 1.96: 95 %.
+    Unlike p ± z √(p(1-p)/n) it stays within [0, 1] and has a width at 0 and 100 %, too. z = 1.96: 95 %.
     Raises ValueError unless 0 ≤ right ≤ of and of ≥ 1.
     """
     if not 0 <= right <= of or of < 1:
@@ -45,20 +45,20 @@ def share(right: int, of: int, z: float = 1.959963984540054) -> Share:
 
 
 def shares(verdicts: list[dict[str, bool]]) -> dict[str, Share]:
-    """For each attribute, how many of the verdicts that judge it find it right."""
+    """For each attribute, the share of right ones among the verdicts that judge it."""
     names = dict.fromkeys(name for verdict in verdicts for name in verdict)
     judged = {name: [verdict[name] for verdict in verdicts if name in verdict] for name in names}
     return {name: share(sum(rights), len(rights)) for name, rights in judged.items()}
 
 
 def frechet_distance(features: torch.Tensor, others: torch.Tensor) -> float:
-    """The Fréchet distance between two sets of features (N, D) and (M, D), each taken for a Gaussian.
+    """The Fréchet distance between two sets of features (N, D) and (M, D), each modelled as a Gaussian.
 
         d² = |μ₁ - μ₂|² + tr(C₁ + C₂ - 2 (C₁ C₂)^½)            (Heusel et al. 2017, equation 6)
 
-    This is the d² that papers call "FID", there in the features of an Inception network. The trace of the
-    root is the sum of the roots of the eigenvalues of C₁^½ C₂ C₁^½, which is symmetric: no complex numbers.
-    In float64, as the small difference of large traces needs it.
+    Papers call this d², in the features of an Inception network, "FID". The trace of the root is the sum of the
+    roots of the eigenvalues of C₁^½ C₂ C₁^½, which is symmetric, so no complex numbers arise.
+    In float64, as the result is a small difference of large traces.
     """
     for name, given in (("features", features), ("others", others)):
         if given.ndim != 2 or len(given) < 2:
@@ -89,7 +89,7 @@ def nearest(images: torch.Tensor, among: torch.Tensor, chunk: int = 1024) -> tup
     """The nearest of the images `among` (N, C, H, W) to each of `images` (B, C, H, W), any dtype.
 
     Returns the root mean square difference per value (B,) float32, in the unit of the images, and the
-    index (B,) int64. `among` is walked through in chunks, so it may be large, and uint8.
+    index (B,) int64. `among` is compared in chunks, so it may be large, and uint8.
     """
     if images.shape[1:] != among.shape[1:] or len(among) == 0:
         raise ValueError(f"cannot compare images {tuple(images.shape)} with {tuple(among.shape)}")
@@ -104,9 +104,9 @@ def nearest(images: torch.Tensor, among: torch.Tensor, chunk: int = 1024) -> tup
 
 
 def memorised(samples: torch.Tensor, training: torch.Tensor, fresh: torch.Tensor) -> Share:
-    """How many samples are copies: nearer to a training image than 99 % of fresh real images are.
+    """The share of samples that are copies: nearer to a training image than 99 % of fresh real images are.
 
-    A model that only repeats its training set gets near 100 %, an honest one about 1 %, as fresh images do.
+    A model that only repeats its training set gets near 100 %; one that does not, about 1 %, as fresh images do.
     All are images (N, C, H, W) of one range; `fresh` were made like the training set but are not in it.
     """
     return copies(nearest(samples, training)[0], nearest(fresh, training)[0])

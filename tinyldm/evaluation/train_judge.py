@@ -28,9 +28,9 @@ NOT_ASKED = -100  # the target of a question without an answer, e.g. the relatio
 
 def targets(scene: Scene) -> list[int]:
     """The right answer to each of QUESTIONS; NOT_ASKED where there is none."""
-    told = scene.canonical()
-    named = {"count": str(len(told.things)), "relation": told.relation, "background": told.background}
-    for place, thing in enumerate(told.things, start=1):
+    scene = scene.canonical()
+    named = {"count": str(len(scene.things)), "relation": scene.relation, "background": scene.background}
+    for place, thing in enumerate(scene.things, start=1):
         named |= {f"{kind} {place}": getattr(thing, kind) for kind in ("colour", "shape", "size")}
     return [
         names.index(named[question]) if named.get(question) is not None else NOT_ASKED
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5000, help="steps of 64 images (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
     parser.add_argument("--seed", type=int, default=20_000, help="seed (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder (default: the package's own)")
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder to write to (default: that of the package)")
     options = parser.parse_args()
     judge = train(options.steps, options.seed, options.minutes)
     measured = {

@@ -17,7 +17,7 @@ from tinyldm.formats.files import write_safetensors
 def save_checkpoint(
     path: Path, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer], facts: dict[str, Any]
 ) -> None:
-    """Write everything that a run needs to go on.
+    """Write everything that a run needs to continue.
 
     Args:
         modules: name -> weights and buffers to keep (the model, its moving average, …).
@@ -101,7 +101,7 @@ def load_checkpoint(
 
 
 def _in_memory_order_of(parameter: Tensor, value: Tensor) -> Tensor:
-    """The moments of a weight in the weight's own memory order, such as channels-last, which files do not keep.
+    """The moments of a weight in the memory order of that weight, such as channels-last, which files do not keep.
 
     The fused AdamW walks through weight and moments in memory order and ignores their strides.
     """

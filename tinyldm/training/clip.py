@@ -67,7 +67,7 @@ class Clip(nn.Module):
 
     @classmethod
     def load(cls, folder: str | Path) -> "Clip":
-        """Open what `save` wrote; in evaluation mode, float32, on the CPU. Raises ValueError if it is not there."""
+        """Open what `save` wrote; in evaluation mode, float32, on the CPU. Raises ValueError where there is none."""
         folder = Path(folder)
         if not (folder / "model.safetensors").is_file():
             raise ValueError(f"no CLIP at {folder}; train one first: tinyldm train clip")

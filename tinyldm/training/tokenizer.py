@@ -1,4 +1,4 @@
-"""A byte-pair tokenizer of CLIP's own kind, in which every word of the small world is one token.
+"""A byte-pair tokenizer like CLIP's, in which every word of the small world is one token.
 
 CLIP's tokenizer was learnt from web text and has 49,408 entries. This one is learnt from the list of words
 of the small world: 512 byte pieces (each byte inside a word, and at its end), one entry for each merge, and two

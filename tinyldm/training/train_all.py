@@ -114,7 +114,7 @@ def require_start(settings: UnetSettings) -> None:
     for stage in ("clip", "vae"):
         if _checkpoint(settings, stage).exists() and not settings.overwrite:
             raise ValueError(
-                f"{settings.out} has a {stage} of its own, which that of {settings.start_from!r} would replace; choose "
+                f"{settings.out} has a trained {stage}, which that of {settings.start_from!r} would replace; choose "
                 "another folder with --out, or say --overwrite"
             )
 

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinyldm.data.corpus import WORDS, Corpus
-from tinyldm.data.description import FIELDS, UNSAID
+from tinyldm.data.description import EMPTY, FIELDS
 from tinyldm.data.pixels import to_signed_float
 from tinyldm.formats.diffusers_folder import save_tokenizer
 from tinyldm.training.clip import Clip, new_clip, pad_tokens
@@ -130,13 +130,13 @@ def contrastive_losses(similarity: Tensor, hard: Tensor) -> tuple[Tensor, Tensor
 def describing_loss(fields: tuple[Tensor, ...], facts: Tensor) -> Tensor:
     """The cross-entropy of each field, in nats, averaged over what is known; 0 if nothing is.
 
-    Args: fields: logits (B, options) of each of the F fields; facts: (B, F) int64, UNSAID where unknown.
+    Args: fields: logits (B, options) of each of the F fields; facts: (B, F) int64, EMPTY where unknown.
     """
     losses = [
-        F.cross_entropy(logits.float(), known, ignore_index=UNSAID, reduction="sum")
+        F.cross_entropy(logits.float(), known, ignore_index=EMPTY, reduction="sum")
         for logits, known in zip(fields, facts.T)
     ]
-    return sum(losses) / (facts != UNSAID).sum().clamp(min=1)
+    return sum(losses) / (facts != EMPTY).sum().clamp(min=1)
 
 
 def clip_losses(clip: Clip, describer: Describer, batch: "Batch") -> dict[str, Tensor]:
@@ -154,8 +154,8 @@ def clip_losses(clip: Clip, describer: Describer, batch: "Batch") -> dict[str, T
         return {
             "contrastive": contrastive,
             "binding": binding,
-            "describe_image": describing_loss(describer(image), batch.shown),
-            "describe_text": describing_loss(describer(text[:B]), batch.said),
+            "describe_image": describing_loss(describer(image), batch.image_form),
+            "describe_text": describing_loss(describer(text[:B]), batch.caption_form),
         }
 
 
@@ -168,8 +168,8 @@ class Batch:
     negatives: Tensor  # (K, L) int64, the hard negatives of all …
     owner: Tensor  # (K,) … to which image each belongs …
     slot: Tensor  # (K,) … and its number there
-    shown: Tensor  # (B, F) int64, the form of the picture
-    said: Tensor  # (B, F) int64, and as far as the caption fills it in
+    image_form: Tensor  # (B, F) int64, the form of the image
+    caption_form: Tensor  # (B, F) int64, the form as far as the caption fills it in
 
 
 # ── The loop ─────────────────────────────────────────────────────────────────────────────────────────
@@ -191,8 +191,7 @@ def train_clip(settings: ClipSettings, corpus: Corpus) -> Clip:
     tokenizer = build_tokenizer(WORDS, text.max_position_embeddings)
     words = tokenized(corpus, tokenizer, text.max_position_embeddings, device)
     images, wordings = corpus.images.to(device), len(corpus.captions[0])
-
-    shown, said = corpus.shown.to(device), corpus.said.flatten(0, 1).to(device)
+    image_form, caption_form = corpus.image_form.to(device), corpus.caption_form.flatten(0, 1).to(device)
 
     modules = {"clip": clip, "describer": describer, "average": average.module}
     with Run("clip", settings, modules, {"optimizer": optimizer}, len(corpus)) as run:
@@ -204,8 +203,8 @@ def train_clip(settings: ClipSettings, corpus: Corpus) -> Clip:
                 to_signed_float(images[index]),
                 words.tokens[chosen].long(),
                 *hard_negatives(words, chosen),
-                shown[index].long(),
-                said[chosen].long(),
+                image_form[index].long(),
+                caption_form[chosen].long(),
             )
             with mixed_precision(device, settings.bf16):
                 losses = clip_losses(clip, describer, batch)

@@ -136,7 +136,7 @@ def draw_batch(cache: Cache, index: Tensor, scale: float, T: int, settings: Unet
     """Draw latents, timesteps, noise, wordings and drop-outs for the images `index` (B,) of the cache."""
     device, B = index.device, len(index)
     generator = generator_at(settings.seed, step, device)
-    # The kind of the batch is drawn on the CPU: asking a GPU for one number would make both wait.
+    # The kind of the batch is drawn on the CPU: reading one number from a GPU would make both wait.
     with_image = torch.rand(1, generator=generator_at(settings.seed, step)).item() < settings.image_context
     posterior = DiagonalGaussian(cache.moments[index].float())
     z0 = scale * posterior.reparameterize(torch.randn(posterior.mean.shape, generator=generator, device=device))

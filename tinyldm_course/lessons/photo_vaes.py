@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: %(default)s)")
     parser.add_argument("--bf16", action="store_true", help="mixed precision: faster where the processor has it")
     parser.add_argument("--work", type=Path, default=SETTINGS.out, help="for checkpoints (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=SHIPPED, help="for the results (default: the package's own)")
+    parser.add_argument("--out", type=Path, default=SHIPPED, help="for the results (default: the package)")
     given = parser.parse_args()
     settings = replace(SETTINGS, steps=given.steps, device=given.device, bf16=given.bf16, out=given.work)
     corpus = photo_corpus(seed=settings.seed)
