@@ -33,7 +33,7 @@ def choose_device(name: str | None = None) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError("this PyTorch sees no Apple GPU; without --device the best there is will be used")
     if device.type not in ("cpu", "cuda", "mps"):
-        raise ValueError(f"{name!r} is not supported; expected cpu, cuda, cuda:1 or mps")
+        raise ValueError(f"{name!r} is not a device that is supported; expected cpu, cuda, cuda:1 or mps")
     return device
 
 

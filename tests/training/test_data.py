@@ -198,6 +198,14 @@ def test_unknown_words():
     assert captions.unknown_words("a red dragon above a Dragon's cave") == ["dragon", "s", "cave"]
 
 
+def test_unknown_words_of_any_language():
+    assert captions.unknown_words("über café") == ["über", "café"]
+    assert captions.unknown_words("a cafe\u0301, 3 red circles") == ["café", "3", "circles"]  # composed
+    assert captions.unknown_words("ein roter Kreis; красный круг; हिन्दी") == [
+        "ein", "roter", "kreis", "красный", "круг", "हिन्दी",
+    ]  # fmt: skip
+
+
 def test_caption_says_the_names_it_states_and_no_others(many):
     """Every name's synonyms are looked up in the text: the parser that the library does without."""
 

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from tinyldm.data import scenes
@@ -18,6 +19,7 @@ from tinyldm.data.description import EMPTY
 from tinyldm.data.pixels import to_signed_float
 from tinyldm.formats.diffusers_folder import save_tokenizer
 from tinyldm.training.checkpoints import load_checkpoint, read_facts, save_checkpoint
+from tinyldm.training.clip import pad_tokens
 from tinyldm.training.run import MovingAverage, Run, Settings, Stopped, adamw, batch_at, generator_at, read_log
 from tinyldm.training.tokenizer import build_tokenizer, learn_merges
 from tinyldm.training.train_clip import contrastive_losses, describing_loss, hard_negatives, shortened, tokenized
@@ -136,7 +138,19 @@ def test_learning_rate_warms_up_and_decays():
     assert factors[0] == pytest.approx(0.1) and max(factors) > 0.95 and factors[100] == pytest.approx(0)
 
 
-@pytest.mark.parametrize("wrong", [{}, {"steps": 0}, {"steps": 5, "batch": -1}, {"minutes": -2.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"steps": 0},
+        {"steps": 5, "batch": -1},
+        {"minutes": -2.0},
+        {"minutes": math.nan},
+        {"steps": 1, "lr": math.inf},
+        {"steps": 1, "seed": -1},
+        {"steps": 1, "seed": 20_250_101_123},
+    ],
+)
 def test_settings_refuse_nonsense(wrong):
     with pytest.raises(ValueError, match="expected"):
         Settings(**wrong)
@@ -290,6 +304,7 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
+from safetensors.torch import save_file
 from torch import nn
 from tinyldm.training.checkpoints import save_checkpoint
 path = Path(sys.argv[1])
@@ -331,10 +346,95 @@ def test_a_full_small_disk_leaves_the_last_checkpoint_whole(tmp_path):
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run(tmp_path):
-    with pytest.raises(FloatingPointError, match="learning rate"):
+    with pytest.raises(FloatingPointError, match="loss of x is nan at step 20, .*learning rate.*no earlier checkpoint"):
         with Run("x", Settings(out=tmp_path, steps=50, progress=False), {}, {}) as run:
             for _ in run.steps():
                 run.log(loss=torch.tensor(float("nan")))
+    assert not list(tmp_path.glob("*.checkpoint.*"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("what", ["weight", "buffer", "moment"])
+def test_a_checkpoint_is_finite_or_not_written(tmp_path, what, value):
+    """Case 05: whatever is not finite, the last good checkpoint stays, and the message names it."""
+    path = tmp_path / "x.checkpoint.safetensors"
+    module = nn.BatchNorm1d(2)
+    optimizer = adamw(module.parameters(), 1e-3)
+    module(torch.randn(4, 2)).sum().backward()
+    optimizer.step()
+    tensor = {
+        "weight": module.weight.data,
+        "buffer": module.running_mean,
+        "moment": optimizer.state[module.weight]["exp_avg"],
+    }[what]
+    good = tensor[0].item()
+    tensor[0] = value
+    with pytest.raises(
+        FloatingPointError, match="NaN or infinity.*no earlier checkpoint: start again with a lower --lr"
+    ):
+        save_checkpoint(path, {"m": module}, {"o": optimizer}, {"step": 1})
+    assert not path.exists()
+    tensor[0] = good
+    save_checkpoint(path, {"m": module}, {"o": optimizer}, {"step": 2})
+    content = path.read_bytes()
+    tensor[0] = value
+    with pytest.raises(FloatingPointError, match=r"x\.checkpoint\.safetensors, of step 2: --resume with a lower --lr"):
+        save_checkpoint(path, {"m": module}, {"o": optimizer}, {"step": 3})
+    assert path.read_bytes() == content and [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_weights_that_blow_up_in_the_last_step_are_not_saved(tmp_path):
+    """The loss of the last step is finite: only the weights show it. Then training goes on from the last checkpoint."""
+
+    def train(**settings):
+        for run, model in little_run(tmp_path, 30, save_seconds=0.0, **settings):
+            if run.step == 29 and not settings:
+                model.weight.data[0, 0] = float("nan")
+
+    with pytest.raises(FloatingPointError, match="of step 29: --resume"):
+        train()
+    train(resume=True)
+    assert read_facts(tmp_path / "little.checkpoint.safetensors")["step"] == 30
+
+
+def test_a_checkpoint_that_is_not_finite_is_not_resumed(tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_file({"m/weight": torch.full((1, 3), float("nan")), "m/bias": torch.zeros(1)}, path, {"facts": "{}"})
+    with pytest.raises(ValueError, match="NaN or infinity.*--overwrite"):
+        load_checkpoint(path, {"m": nn.Linear(3, 1)}, {})
+
+
+def test_a_run_is_not_replaced_unless_asked(tmp_path):
+    finish(little_run(tmp_path, 5))
+    with pytest.raises(ValueError, match="--resume.*--overwrite"):
+        finish(little_run(tmp_path, 5))
+    assert read_facts(tmp_path / "little.checkpoint.safetensors")["step"] == 5
+    finish(little_run(tmp_path, 3, overwrite=True))
+    assert read_facts(tmp_path / "little.checkpoint.safetensors")["step"] == 3
+    assert [line["step"] for line in read_log(tmp_path / "little.log.jsonl")] == [3]
+
+
+def test_an_overwritten_run_that_blows_up_does_not_point_to_the_old_one(tmp_path):
+    finish(little_run(tmp_path, 5))
+    with pytest.raises(FloatingPointError, match="no earlier checkpoint"):
+        with Run("little", Settings(out=tmp_path, steps=50, progress=False, overwrite=True), {}, {}) as run:
+            for _ in run.steps():
+                run.log(loss=torch.tensor(float("inf")))
+
+
+def test_captions_that_are_cut_are_counted_and_one_is_shown(tokenizer):
+    captions = ["a red circle", "red " * 31 + "zebra", "a blue star", "blue " * 32]
+    with pytest.warns(
+        UserWarning, match=r"2 of 4 captions are too long, and only their first 30 .* cut off: 'red zebra'"
+    ):
+        tokens = pad_tokens(tokenizer, captions, 32)
+    expected = tokenizer(captions, padding="max_length", max_length=32, truncation=True, return_tensors="pt")
+    assert torch.equal(tokens, expected["input_ids"])
+
+
+def test_settings_refuse_contradictions():
+    with pytest.raises(ValueError, match="both resume and overwrite"):
+        Settings(steps=1, resume=True, overwrite=True)
 
 
 def test_out_of_memory_says_what_to_lower(tmp_path):

@@ -57,6 +57,7 @@ def decoded(file: Path, ground: str) -> Image.Image:
         warnings.simplefilter("ignore")  # large pictures and odd metadata are no fault of the picture's
         with Image.open(file) as image:
             _scale_key_colour(image)
+            image.info["white_is_zero"] = getattr(image, "tag_v2", {}).get(262) == 0  # a tag of TIFF
             return to_rgb(ImageOps.exif_transpose(image), ground)
 
 
@@ -122,9 +123,8 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
             f"its values run from {low:g} to {high:g}, so it is not clear what is white; expected "
             f"{' or '.join(f'0 … {white:g}' for white in whites)}: save it with 8 bits a colour"
         )
-    white_is_zero = getattr(image, "tag_v2", {}).get(262) == 0  # of TIFF; Pillow heeds it for 8 bits only
     gray = (values / white * 255).clip(0, 255).round().astype(np.uint8)
-    result = Image.fromarray(255 - gray if white_is_zero else gray)
+    result = Image.fromarray(255 - gray if image.info.get("white_is_zero") else gray)  # Pillow inverts 8 bits only
     key = image.info.get("transparency")
     if key is not None:
         result.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
