@@ -346,7 +346,9 @@ def test_a_full_small_disk_leaves_the_last_checkpoint_whole(tmp_path):
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run(tmp_path):
-    with pytest.raises(FloatingPointError, match="loss of x is nan at step 20, .*learning rate.*no earlier checkpoint"):
+    with pytest.raises(
+        FloatingPointError, match="loss of x is nan after 20 steps, .*learning rate.*no earlier checkpoint"
+    ):
         with Run("x", Settings(out=tmp_path, steps=50, progress=False), {}, {}) as run:
             for _ in run.steps():
                 run.log(loss=torch.tensor(float("nan")))

@@ -177,7 +177,7 @@ class Run:
         for name, value in means.items():
             if not math.isfinite(value):
                 raise FloatingPointError(
-                    f"{name} of {self.name} is {value} at step {self.step}, with a learning rate of "
+                    f"{name} of {self.name} is {value} after {steps} steps, with a learning rate of "
                     f"{self.settings.lr:g}; {where_to_resume(self.checkpoint)}"
                 )
         line = {"step": steps, "seconds": round(self.seconds, 1), "lr": self.settings.lr * self.lr_factor()}
