@@ -1,5 +1,6 @@
 """`tinyldm train` checks all options before any work: a mistake is one line, and no earlier run is lost."""
 
+import argparse
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_folder import save_small_folder
 
+from tinyldm.cli import options as parsing
 from tinyldm.cli import train as command
 from tinyldm.cli.main import main
 from tinyldm.data import scenes
@@ -89,8 +91,8 @@ def test_a_wrong_value_is_named_before_any_work(capsys, tmp_path, monkeypatch, n
 
 def test_every_option_is_tried():
     """A new option belongs into the tests of this file."""
-    parser = command.argparse.ArgumentParser()
-    command.add_train(parser)
+    parser = argparse.ArgumentParser()
+    parsing.add_train(parser)
     options = {action.option_strings[-1] for action in parser._actions if action.option_strings}
     tried = "plan data scenes out model steps minutes batch lr device dtype seed start-from resume overwrite help"
     assert options == {f"--{name}" for name in tried.split()}
@@ -106,7 +108,7 @@ def test_options_that_do_not_go_together(capsys, tmp_path, pictures, nothing_is_
 
 def test_a_run_that_cannot_be_written_is_told_at_once(capsys, tmp_path, nothing_is_done):
     (tmp_path / "file").touch()
-    assert "in place of one of its folders" in refusal(capsys, "clip", "--out", tmp_path / "file" / "run")
+    assert "one of its folders is a file" in refusal(capsys, "clip", "--out", tmp_path / "file" / "run")
 
 
 def test_stages_that_come_before_are_told_at_once(capsys, tmp_path, nothing_is_done):
@@ -141,6 +143,7 @@ def test_a_model_to_start_from_must_have_been_trained_here(capsys, tmp_path, pic
 def test_seeds_of_worlds_for_measuring_are_not_trained_on():
     with pytest.raises(ValueError, match="kept for measuring"):
         command.Settings(steps=1, seed=scenes.FRESH)
+    assert parsing.MAX_TRAINING_SEED == scenes.FRESH - 1
 
 
 # ── Runs that are there (case 14), captions that are cut (case 06), NaN (case 05) ────────────────────
@@ -179,12 +182,12 @@ def test_a_model_to_start_from_does_not_replace_what_was_trained(capsys, tmp_pat
 def test_nothing_to_resume_is_said(tmp_path, nothing_is_done):
     with pytest.warns(UserWarning, match="nothing to resume in .*run: starting from the beginning"):
         with pytest.raises(AssertionError, match="work was begun"):
-            command.run_train(_options("clip", "--out", tmp_path / "run", "--resume"))
+            command.run(_options("clip", "--out", tmp_path / "run", "--resume"))
 
 
 def _options(*arguments):
-    parser = command.argparse.ArgumentParser()
-    command.add_train(parser)
+    parser = argparse.ArgumentParser()
+    parsing.add_train(parser)
     return parser.parse_args(list(map(str, arguments)))
 
 
