@@ -21,13 +21,17 @@ ROOT = Path(__file__).resolve().parent.parent
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 SETUP_ID = "setup"
 SETUP = """\
-# Installs tinyldm where it is missing (on Colab, for example); elsewhere it does nothing.
+# Installs tinyldm where it is missing (on Colab, for example), and lets it choose the number of threads.
 import importlib.util, subprocess, sys
 
 if importlib.util.find_spec("tinyldm") is None:
     subprocess.run(["git", "clone", "--depth", "1", "{address}", "tinyldm-course"], check=True)
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", "tinyldm-course"], check=True)
-    sys.path.insert(0, "tinyldm-course")"""
+    sys.path.insert(0, "tinyldm-course")
+
+from tinyldm import threads
+
+threads.prepare(threads.available())     # before PyTorch is imported: see tinyldm/threads.py"""
 VIEW = "application/vnd.jupyter.widget-view+json"  # a dial without its kernel; the strip stays
 
 

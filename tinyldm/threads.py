@@ -9,7 +9,8 @@ processors, a picture took ten times as long with two threads as with one (bench
     threads.adapt()       # now and then in a long loop: give way where the processors are busy
 
 The commands and the lessons call these; `import tinyldm` alone changes nothing. Whoever sets OMP_NUM_THREADS or
-OMP_WAIT_POLICY keeps that.
+OMP_WAIT_POLICY keeps that. Sums are rounded differently with another number of threads, so only what generates
+pictures adapts on its way; a training keeps the number that it started with.
 """
 
 import math
@@ -171,16 +172,18 @@ class Decision:
 _decision = Decision(Crowd())
 
 
-def prepare(environment: MutableMapping[str, str] = os.environ) -> None:
+def prepare(initial: int = 1, environment: MutableMapping[str, str] = os.environ) -> None:
     """Let `fit` and `adapt` decide from now on, unless the user has. Call it before PyTorch is imported.
 
-    PyTorch starts with one thread, until `fit` is called. What was set before the call stays as it is. If PyTorch is
-    here already, how its threads wait is settled.
+    What is set already stays as it is. If PyTorch has been imported, the way its threads wait is settled.
+
+    Args:
+        initial: the number of threads until `fit` is called. Models load fastest with one.
     """
     if not any(name in environment for name in WAIT_SETTINGS):
         environment.update(WAIT_BRIEFLY)
     if not any(name in environment for name in NUMBER_SETTINGS):
-        environment["OMP_NUM_THREADS"] = "1"
+        environment["OMP_NUM_THREADS"] = str(initial)
         _decision.most = available()
 
 

@@ -135,15 +135,17 @@ def test_it_gives_way_to_a_crowd_and_comes_back():
 def test_prepare_respects_the_users_settings(monkeypatch):
     monkeypatch.setattr(threads, "_decision", threads.Decision(threads.Crowd()))
     environment = {"OMP_NUM_THREADS": "3"}
-    threads.prepare(environment)
+    threads.prepare(environment=environment)
     assert environment == {"OMP_NUM_THREADS": "3"} | threads.WAIT_BRIEFLY and threads._decision.most == 0
     environment = {"OMP_WAIT_POLICY": "active", "MKL_NUM_THREADS": "2"}
-    threads.prepare(environment)
+    threads.prepare(environment=environment)
     assert environment == {"OMP_WAIT_POLICY": "active", "MKL_NUM_THREADS": "2"} and threads._decision.most == 0
     environment = {"KMP_BLOCKTIME": "0"}
-    threads.prepare(environment)
+    threads.prepare(environment=environment)
     assert environment == {"KMP_BLOCKTIME": "0", "OMP_NUM_THREADS": "1"}
     assert threads._decision.most == threads.available()
+    threads.prepare(2, environment)  # again: the number is now as if the user had set it
+    assert environment["OMP_NUM_THREADS"] == "1"
 
 
 def test_threads_are_set_in_pytorch_only_after_prepare():

@@ -2,7 +2,7 @@
 
 import argparse
 
-from tinyldm import machine, versions
+from tinyldm import machine, threads, versions
 from tinyldm.evaluation import sizes
 from tinyldm.latent_diffusion import WEIGHTS
 
@@ -10,6 +10,7 @@ from tinyldm.latent_diffusion import WEIGHTS
 def run(options: argparse.Namespace) -> None:
     """Print the versions, the hardware, and the sizes of the parts."""
     device = machine.choose_device(options.device)
+    threads.fit()  # so that the number shown is that for large networks
     print("versions   " + ", ".join(f"{name} {version}" for name, version in machine.versions().items()))
     print("machine    " + ", ".join(f"{name} {value}" for name, value in machine.hardware(device).items()))
     print()

@@ -3,7 +3,6 @@
 Scenes are rendered once, by several processes if there are many; 12 KB an image.
 """
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tinyldm import threads
 from tinyldm.data import scenes
 from tinyldm.data.captions import VOCABULARY, random_wording, swapped_captions
 from tinyldm.data.description import EMPTY, FIELDS, describe, describe_stated
@@ -43,7 +43,7 @@ class Corpus:
 def scenes_corpus(count: int, seed: int = 0, wordings: int = 2) -> Corpus:
     """`count` scenes of the training split of the world `seed`, each worded `wordings` times."""
     chunks = [(seed, first, min(first + 2000, count), wordings) for first in range(0, count, 2000)]
-    workers = min(os.cpu_count() or 1, len(chunks) // 8)
+    workers = min(threads.available(), len(chunks) // 8)
     if workers > 1:
         # "spawn": a fork of a process whose threads are at work can hang.
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:

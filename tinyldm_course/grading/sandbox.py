@@ -108,6 +108,7 @@ class Sandbox:
             "MPLCONFIGDIR": str(inside),
             "OMP_NUM_THREADS": "1",
             "MKL_NUM_THREADS": "1",
+            "OMP_WAIT_POLICY": "passive",  # should a student ask for more threads
             "CUDA_VISIBLE_DEVICES": "",
             "PYTHONHASHSEED": "0",
             "PYTHONDONTWRITEBYTECODE": "1",

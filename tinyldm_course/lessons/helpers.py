@@ -6,7 +6,12 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from tinyldm import threads
 from tinyldm.data.pixels import channels_first, to_float
+
+# Every lesson imports this file. As many threads as this process may use; one, if the processors are busy.
+threads.prepare()
+threads.fit()
 
 PHOTOGRAPHS = ("flower", "china")  # scikit-learn's two, which need no download
 
