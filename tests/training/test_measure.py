@@ -1,7 +1,10 @@
 """The evaluation gives the right numbers where they are known, and says what it could not measure."""
 
+import importlib.util
 import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +34,7 @@ from tinyldm.evaluation.measure import (
     reconstruction,
 )
 from tinyldm.latent_diffusion import WEIGHTS
+from tinyldm.reverse_diffusion import ddpm
 from tinyldm.training.tokenizer import build_tokenizer
 
 QUICK = EvaluationSettings(captions=160, training_images=300, progress=False)
@@ -93,6 +97,21 @@ def test_right_pictures_are_all_right(judge, world):
     assert "relation" not in groups["one object"] and groups["two objects"]["relation"]["share"] >= 0.98
     low, high = (groups["all"]["background"][end] for end in ("low", "high"))
     assert 0 < low < groups["all"]["background"]["share"] <= high <= 1
+
+
+def test_a_picture_depends_on_the_seed_and_its_number_only(folder, world):
+    """Whatever the batches: in fives, the pictures are those of one batch of 12. (A pixel may round differently.)"""
+    model = LatentDiffusion.from_pretrained(folder)
+    some = {
+        batch: measure.generate(
+            model, world.captions[:count], replace(QUICK, steps=3, batch=batch, sampler=ddpm), "captions"
+        ).int()
+        for batch, count in ((5, 12), (12, 12), (100, 7))
+    }
+    assert (some[5] - some[12]).abs().max() <= 1 >= (some[100] - some[12][:7]).abs().max()
+    assert (some[12][0] - some[12][1]).abs().max() > 8
+    other = measure.generate(model, world.captions[:2], replace(QUICK, steps=3, seed=1, sampler=ddpm), "captions").int()
+    assert (other[0] - some[12][0]).abs().max() > 8
 
 
 def test_pictures_of_other_captions_are_wrong(judge, world):
@@ -221,6 +240,22 @@ def test_pictures_of_another_size_are_refused(small_model, tmp_path):
 def test_settings_refuse_nonsense(wrong):
     with pytest.raises(ValueError, match="expected"):
         EvaluationSettings(**wrong)
+
+
+def test_the_numbers_of_the_readme_are_written_by_their_script():
+    """With the stored report it changes nothing; with another one, all the numbers."""
+    root = Path(__file__).parents[2]
+    spec = importlib.util.spec_from_file_location("quality", root / "benchmarks" / "quality.py")
+    quality = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(quality)
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    stored = (WEIGHTS / "tiny" / "evaluation.json").read_text(encoding="utf-8")
+    assert quality.with_numbers(readme, json.loads(stored)).split() == readme.split()
+    other = quality.with_numbers(readme, json.loads(re.sub(r'"(share|psnr)": [\d.]+', r'"\1": 0.1234', stored)))
+    assert " ".join(other.split()).count("12.3 %") == 13 and "at 0.1 dB" in other
+    assert quality.with_numbers(other, json.loads(stored)).split() == readme.split()
+    with pytest.raises(ValueError, match="expected a README"):
+        quality.with_numbers("# Another", json.loads(stored))
 
 
 # ── The shipped weights ──────────────────────────────────────────────────────────────────────────────
