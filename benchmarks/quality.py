@@ -59,7 +59,8 @@ def with_numbers(readme: str, found: dict) -> str:
     if rows != 1 or paragraph is None:
         raise ValueError('expected a README with one row of eight shares, and below it "The VAE reconstructs at …"')
     _, end, rest = " ".join(paragraph[0].split()).partition("new real ones.")
-    text = textwrap.fill(sentences(found) + rest, 120, break_long_words=False, break_on_hyphens=False)
+    text = (sentences(found) + rest).replace(" %", "\N{NO-BREAK SPACE}%")  # no line begins with a sign
+    text = textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False).replace("\N{NO-BREAK SPACE}", " ")
     if not end:
         raise ValueError('expected the paragraph below the table to say "… new real ones."')
     return readme[: paragraph.start()] + text + "\n" + readme[paragraph.end() :]

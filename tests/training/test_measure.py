@@ -285,10 +285,6 @@ GOLDEN = {
 }
 
 
-@pytest.mark.skipif(
-    not (WEIGHTS / "tiny" / "model_index.json").is_file(),
-    reason="the shipped model, tinyldm/weights/tiny, is not there yet",
-)
 def test_golden_captions(judge):
     """Four pictures of each; the judge agrees with most of them, and about relation and background with nearly all."""
     model = LatentDiffusion.from_pretrained("tiny")

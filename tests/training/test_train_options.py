@@ -18,11 +18,9 @@ from tinyldm.cli import options as parsing
 from tinyldm.cli import train as command
 from tinyldm.cli.main import main
 from tinyldm.data import scenes
-from tinyldm.latent_diffusion import WEIGHTS
 from tinyldm.training.checkpoints import read_facts
 
 LONG = "a photograph of my grandmother and my grandfather walking in a park with a "
-shipped = pytest.mark.skipif(not (WEIGHTS / "tiny" / "model_index.json").is_file(), reason="no shipped model")
 
 
 @pytest.fixture
@@ -117,7 +115,6 @@ def test_stages_that_come_before_are_told_at_once(capsys, tmp_path, nothing_is_d
     assert "tinyldm train clip, then tinyldm train vae" in line
 
 
-@shipped
 @pytest.mark.parametrize("place", ["a folder of other things", "a file", "another model"])
 def test_a_wrong_place_for_the_model_is_told_at_once(capsys, tmp_path, pictures, nothing_is_done, place):
     model = {"a folder of other things": pictures, "a file": pictures / "0.png", "another model": tmp_path / "sd"}[
@@ -171,7 +168,6 @@ def test_a_run_is_not_replaced_unless_asked(capsys, tmp_path, nothing_is_done):
     assert "--overwrite" in refusal(capsys, "clip", "--out", tmp_path / "run")
 
 
-@shipped
 def test_a_model_to_start_from_does_not_replace_what_was_trained(capsys, tmp_path, pictures, nothing_is_done):
     fake_run(tmp_path / "run", "vae")
     arguments = ("unet", "--start-from", "tiny", "--data", pictures, "--out", tmp_path / "run")
@@ -191,7 +187,6 @@ def _options(*arguments):
     return parser.parse_args(list(map(str, arguments)))
 
 
-@shipped
 def test_from_the_shipped_weights_to_a_model_of_ones_pictures(capsys, tmp_path, pictures):
     """Captions that are cut are counted and shown; the run is then there; NaN leaves its checkpoint intact."""
     run = tmp_path / "run"

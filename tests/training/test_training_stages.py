@@ -208,7 +208,7 @@ def step_of(checkpoint: Path) -> int:
 @pytest.mark.slow
 def test_killed_at_a_random_step_and_resumed_to_the_same_bits(tmp_path):
     """SIGKILL, which nothing can catch, somewhere in each stage; in the end the weights are as if undisturbed."""
-    child = [sys.executable, "-c", CHILD.format(tests=str(Path(__file__).parents[1]))]
+    child = [sys.executable, "-c", CHILD.format(tests=str(Path(__file__).parent))]
     subprocess.run([*child, str(tmp_path / "whole")], check=True)
     killed = tmp_path / "killed"
     for stage in ("clip", "vae", "unet"):
