@@ -21,17 +21,10 @@ from safetensors.torch import load_file, save_file
 
 from tinyldm import VAE, LatentDiffusion, TextEncoder, UNet, ddim, guided, timesteps, versions
 from tinyldm.formats import compvis_file as compvis
-from tinyldm.formats.diffusers_folder import (
-    DIFFUSERS_UNET,
-    DIFFUSERS_VAE,
-    TRANSFORMER,
-    rename,
-    rename_all,
-    reverse,
-    schedule_to_diffusers,
-    unet_config_to_diffusers,
-    vae_config_to_diffusers,
-)
+from tinyldm.formats.diffusers_unet import DIFFUSERS_UNET, unet_config_to_diffusers
+from tinyldm.formats.diffusers_vae import DIFFUSERS_VAE, vae_config_to_diffusers
+from tinyldm.formats.schedulers import Sampling, sampling_to_diffusers
+from tinyldm.formats.weights import TRANSFORMER, rename, rename_all, reverse
 from tinyldm.reverse_diffusion import leading
 
 SD1 = versions.SD1
@@ -117,7 +110,7 @@ def cuda_rows(rounds: int) -> list:
     import diffusers
 
     schedule = SD1.schedule().to("cuda")
-    scheduler = diffusers.DDIMScheduler.from_config(schedule_to_diffusers(schedule, leading))
+    scheduler = diffusers.DDIMScheduler.from_config(sampling_to_diffusers(Sampling(schedule, leading)))
     rows = []
     for dtype in (torch.float16, torch.bfloat16):
         ours, peer = make_unets(device="cuda", dtype=dtype, memory_format=torch.channels_last)
@@ -161,7 +154,7 @@ def status(name):
 place, tokenizer, dtype = sys.argv[1], sys.argv[2], getattr(torch, sys.argv[3])
 before = status("VmRSS")
 if place.endswith(("ckpt", "safetensors")):
-    model = compvis.load(place, versions.SD1, tokenizer, dtype=dtype)
+    model = LatentDiffusion.from_single_file(place, tokenizer, version=versions.SD1, dtype=dtype)
 else:
     model = LatentDiffusion.from_pretrained(place, dtype=dtype)
 loaded = status("VmHWM") - before

@@ -12,15 +12,10 @@ import torch.nn.functional as F
 from common import compare, geometric_mean, hardware
 
 from tinyldm import VAE, UNet, ddim, guided, timesteps, versions
-from tinyldm.formats.diffusers_folder import (
-    DIFFUSERS_UNET,
-    DIFFUSERS_VAE,
-    rename,
-    reverse,
-    schedule_to_diffusers,
-    unet_config_to_diffusers,
-    vae_config_to_diffusers,
-)
+from tinyldm.formats.diffusers_unet import DIFFUSERS_UNET, unet_config_to_diffusers
+from tinyldm.formats.diffusers_vae import DIFFUSERS_VAE, vae_config_to_diffusers
+from tinyldm.formats.schedulers import Sampling, sampling_to_diffusers
+from tinyldm.formats.weights import rename, reverse
 from tinyldm.reverse_diffusion import trailing
 
 TINY = versions.TINY
@@ -102,7 +97,7 @@ def sampling_row(rounds: int):
     schedule = TINY.schedule()
     z, _, context = inputs(4)
     null = torch.randn(1, *context.shape[1:])
-    scheduler = diffusers.DDIMScheduler.from_config(schedule_to_diffusers(schedule, trailing))
+    scheduler = diffusers.DDIMScheduler.from_config(sampling_to_diffusers(Sampling(schedule, trailing)))
 
     def our_loop():
         return ddim(guided(ours, context, null, 4.0), z, schedule, timesteps(schedule, 50, trailing))

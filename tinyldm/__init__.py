@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from tinyldm.forward_diffusion import EPS, VELOCITY, NoiseSchedule, diffusion_loss
     from tinyldm.latent_diffusion import LatentDiffusion
     from tinyldm.resblock import ResBlock, timestep_embedding
-    from tinyldm.reverse_diffusion import ddim, ddpm, dpm_solver_pp, euler, guided, timesteps
+    from tinyldm.reverse_diffusion import (
+        ddim,
+        ddpm,
+        dpm_solver_pp,
+        euler,
+        euler_ancestral,
+        guided,
+        lcm,
+        pndm,
+        timesteps,
+    )
     from tinyldm.spatial_transformer import SpatialTransformer, capture_attention
     from tinyldm.unet import UNet, UNetConfig
     from tinyldm.vae import VAE, VAEConfig, to_signed, to_unit
@@ -44,7 +54,10 @@ __all__ = [
     "diffusion_loss",
     "dpm_solver_pp",
     "euler",
+    "euler_ancestral",
     "guided",
+    "lcm",
+    "pndm",
     "timestep_embedding",
     "timesteps",
     "to_signed",

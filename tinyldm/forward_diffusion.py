@@ -45,6 +45,18 @@ def cosine_betas(T: int = 1000, s: float = 0.008) -> Tensor:
     return (1 - f[1:] / f[:-1]).clamp(max=0.999)
 
 
+def zero_terminal_snr(beta: Tensor) -> Tensor:
+    """Shift and stretch √ᾱ so that it ends at exactly 0: the last z_t is pure noise. Lin et al. 2024, algorithm 1.
+
+    (T,) -> (T,) float64. All schedules above leave some signal in the last z_t, so that sampling, which starts from
+    pure noise, starts from what training never showed. The last ᾱ being 0, the network must predict a velocity.
+    """
+    root = torch.cumprod(1 - beta.double(), 0).sqrt()
+    root = (root - root[-1]) * root[0] / (root[0] - root[-1])  # ends at 0; the first keeps its value
+    alpha_bar = root**2
+    return 1 - torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
+
+
 # ── z0, ε and the velocity: with z_t known, each of the three gives the other two ─────────────────────
 # alpha_bar may be a number or a tensor that broadcasts against z_t.
 
@@ -107,7 +119,7 @@ class NoiseSchedule(nn.Module):
     """ᾱ_t for t = 0 … T-1, and what the network predicts at it.
 
     Args:
-        beta: (T,) the variance of the noise that each step adds, in (0, 1).
+        beta: (T,) the variance of the noise that each step adds, in (0, 1); the last may be 1.
         prediction: EPS or VELOCITY.
         final_alpha_bar: where DDIM stops: 1 is the clean latent, Stable Diffusion takes ᾱ_0 = 0.99915.
     Attributes:
@@ -125,7 +137,7 @@ class NoiseSchedule(nn.Module):
     def at(self, t: Tensor) -> Tensor:
         """ᾱ at any t in [0, T-1], whole or fractional, in t's shape, float32.
 
-        Between two table entries σ = √((1-ᾱ)/ᾱ) is interpolated linearly, as diffusers' Euler does.
+        Between two table entries log σ, σ = √((1-ᾱ)/ᾱ), is interpolated linearly, as k-diffusion does.
         """
         _require_timesteps(t, self.alpha_bar)
         return _interpolated(self.alpha_bar, t) if t.is_floating_point() else self.alpha_bar[t]
@@ -149,18 +161,24 @@ class NoiseSchedule(nn.Module):
         return self.at(t).to(z.dtype).view(-1, *(1 for _ in z.shape[1:]))  # (B,) -> (B, 1, 1, 1)
 
 
+def log_sigma(alpha_bar: Tensor) -> Tensor:
+    """log σ = ½ log((1-ᾱ)/ᾱ); where ᾱ is 0, of what diffusers puts in its place, 2^-24."""
+    alpha_bar = torch.where(alpha_bar > 0, alpha_bar, 2**-24)
+    return 0.5 * (torch.log1p(-alpha_bar) - alpha_bar.log())
+
+
 def _interpolated(alpha_bar: Tensor, t: Tensor) -> Tensor:
-    """ᾱ = 1 / (1 + σ²) for fractional t, between the two σ around it."""
-    sigma = ((1 - alpha_bar) / alpha_bar).sqrt()
+    """ᾱ = 1 / (1 + σ²) for fractional t, log σ lying on the line between the two around it."""
+    table = log_sigma(alpha_bar)
     below = t.long().clamp(max=max(len(alpha_bar) - 2, 0))
     above = (below + 1).clamp(max=len(alpha_bar) - 1)
-    return 1 / (1 + torch.lerp(sigma[below], sigma[above], (t - below).to(sigma.dtype)) ** 2)
+    return torch.sigmoid(-2 * torch.lerp(table[below], table[above], (t - below).to(table.dtype)))
 
 
 def _require_betas(beta: Tensor) -> None:
     if beta.dim() != 1 or not len(beta):
         raise ValueError(f"beta has shape {tuple(beta.shape)}; expected (T,), at least one step")
-    if not (beta.min() > 0 and beta.max() < 1):  # written so that NaN fails too
+    if not (beta.min() > 0 and beta.max() <= 1 and (beta[:-1] < 1).all()):  # written so that NaN fails too
         raise ValueError(f"beta runs from {beta.min():.3g} to {beta.max():.3g}; expected numbers between 0 and 1")
 
 

@@ -13,8 +13,7 @@ Source: Rombach et al. 2022, figure 3; Meng et al. 2022 (SDEdit: image-to-image)
 """
 
 import re
-import shutil
-import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,17 +22,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tinyldm.conditioning import Encoding, ImageEncoder, TextEncoder, TextEncoderXL, size_embedding
-from tinyldm.formats import diffusers_folder as checkpoints
-from tinyldm.formats.files import write_json, write_safetensors
+from tinyldm.formats.compvis_file import open_file
+from tinyldm.formats.folder import Parts, open_folder, save_folder
+from tinyldm.formats.hub import download
 from tinyldm.forward_diffusion import NoiseSchedule
 from tinyldm.reverse_diffusion import Callback, Model, ddim, guided, timesteps, trailing
 from tinyldm.seeds import Generators, children, per_picture, randn
 from tinyldm.shapes import require_multiples
 from tinyldm.unet import UNet
 from tinyldm.vae import VAE, to_signed, to_unit
+from tinyldm.versions import Version
 
 WEIGHTS = Path(__file__).parent / "weights"  # what the package ships
-IMAGE_ENCODER = "tinyldm_image_encoder"  # a folder that diffusers does not know and ignores
 
 
 def model_folder(name: str | Path) -> Path:
@@ -47,8 +47,10 @@ class LatentDiffusion:
     Args:
         unet, vae, text_encoder, schedule: the parts; each is usable, and replaceable, on its own.
         image_encoder: makes context from pictures, or None.
-        spacing: which timesteps sampling visits: `trailing`, `leading` or `linspace`.
         image_size: (height, width) of the images to make, pixels.
+        spacing: which timesteps sampling visits: `trailing`, `leading` or `linspace`.
+        sampler: the one to use where the caller names none; a folder says which.
+        scales_noise: start from noise · √(1-ᾱ), as diffusers' Euler does with linspace and trailing spacing.
     """
 
     def __init__(
@@ -61,9 +63,12 @@ class LatentDiffusion:
         image_encoder: ImageEncoder | None = None,
         image_size: tuple[int, int] = (64, 64),
         spacing: Callable[[int, int], Tensor] = trailing,
+        sampler: Callable[..., Tensor] = ddim,
+        scales_noise: bool = False,
     ):
         self.unet, self.vae, self.text_encoder, self.schedule = unet, vae, text_encoder, schedule
-        self.image_encoder, self.image_size, self.spacing = image_encoder, image_size, spacing
+        self.image_encoder, self.image_size = image_encoder, image_size
+        self.spacing, self.sampler, self.scales_noise = spacing, sampler, scales_noise
         for part in self._networks():
             part.eval().requires_grad_(False)
 
@@ -87,31 +92,38 @@ class LatentDiffusion:
         Raises: ValueError where a file is missing, broken, or describes another architecture.
         """
         folder = model_folder(name)
-        if not folder.is_dir() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
-            folder = checkpoints.download(str(name), variant)
+        if not folder.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
+            folder = download(str(name), variant)
         if str(name) == "tiny" and not folder.is_dir():
             raise ValueError(
                 "no trained weights came with this copy of tinyldm; make your own with: tinyldm train all "
                 "(then name the folder that it wrote)"
             )
-        if not (folder / "model_index.json").is_file():
-            raise ValueError(
-                f"{str(name)!r} is not a model folder: {folder / 'model_index.json'} does not exist; "
-                'expected "tiny", a folder in the diffusers layout, or "owner/name" on the hub; a single '
-                "file of CompVis is opened by tinyldm.formats.compvis_file.load"
-            )
-        unet, vae = checkpoints.load_unet(folder / "unet", variant), checkpoints.load_vae(folder / "vae", variant)
-        schedule, spacing = checkpoints.load_schedule(folder / "scheduler")
-        model = cls(
-            unet,
-            vae,
-            _load_text_encoder(folder, variant),
-            schedule,
-            spacing=spacing,
-            image_encoder=_load_image_encoder(folder, unet.config.context_dim),
-            image_size=checkpoints.image_size(folder / "unet", vae.config.factor),
-        )
-        return model.to(device, dtype)
+        if folder.is_file():
+            raise ValueError(f"{folder} is a file; a model that is one file is opened by from_single_file")
+        return cls(**vars(open_folder(folder, variant))).to(device, dtype)
+
+    @classmethod
+    def from_single_file(
+        cls,
+        file: str | Path,
+        tokenizer: str | Path,
+        *,
+        version: Version | None = None,
+        ema: bool = False,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> "LatentDiffusion":
+        """Open a model that is one file, .safetensors or .ckpt, with the names of CompVis.
+
+        Args:
+            tokenizer: a folder with CLIP's tokenizer, which such files lack; one serves all versions.
+            version: such as `versions.SD2_V`; None finds out, but for Stable Diffusion 2.
+            ema: take the U-Net's moving average, where the file has both.
+            device, dtype: as `from_pretrained`.
+        Raises: ValueError where the file is missing, broken, or holds something else.
+        """
+        return cls(**vars(open_file(file, tokenizer, version, ema=ema))).to(device, dtype)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write everything to a folder that `diffusers.StableDiffusionPipeline.from_pretrained` opens.
@@ -119,22 +131,7 @@ class LatentDiffusion:
         It is written beside its place and moved there when whole: an interruption leaves what was there.
         Raises: ValueError, and touches nothing, where the folder holds something else than a model.
         """
-        folder = Path(folder)
-        is_model = (folder / "model_index.json").is_file()
-        if folder.is_file() or folder.is_dir() and any(folder.iterdir()) and not is_model:
-            raise ValueError(f"{folder} exists and is not a model folder; expected a new or an empty one, or a model's")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        new, old = aside / "new", aside / "old"
-        try:
-            self._write(new)
-            if folder.exists():
-                folder.rename(old)
-            new.rename(folder)
-        finally:
-            if old.exists() and not folder.exists():
-                old.rename(folder)
-            shutil.rmtree(aside, ignore_errors=True)
+        save_folder(Parts(**{name: getattr(self, name) for name in Parts.__dataclass_fields__}), Path(folder))
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "LatentDiffusion":
         """Move all parts to a device, and the networks (never the schedule) to a dtype. Returns self.
@@ -178,7 +175,7 @@ class LatentDiffusion:
         *,
         steps: int = 25,
         guidance_scale: float = 3.0,
-        sampler=ddim,
+        sampler: Callable[..., Tensor] | None = None,
         negative: list[str] | None = None,
         generator: Generators = None,
         noise: Tensor | None = None,
@@ -191,7 +188,7 @@ class LatentDiffusion:
         Args:
             captions: B strings; "" asks for anything.
             steps: 1 … T model calls; guidance_scale: w, 1 is no guidance.
-            sampler: `ddim`, `ddpm`, `euler`, `dpm_solver_pp`, or any function of their form.
+            sampler: such as `ddim` or `euler`, or any function of their form; None takes the model's own.
             negative: B captions to steer away from, instead of the empty one.
             generator: one, of which each picture gets a child, or a list with one per picture: see `seeds`. A
                 picture depends on its generator alone. On the CPU it gives about the same picture on every device.
@@ -201,12 +198,15 @@ class LatentDiffusion:
             callback: called after each step with (step, z, ẑ0).
         Returns: (B, 3, H, W) in [0, 1], float32, on the model's device.
         """
+        if self._is_inpainting_unet():
+            raise ValueError("this model was trained for inpainting and needs a picture and a mask; use inpaint")
         size = self._size_of(noise) if size is None else size
         condition = self._condition(captions, negative, image_context, size)
         generators = per_picture(generator, len(captions))
-        z = self._noise(len(captions), size, generators, noise)
         ts = timesteps(self.schedule, steps, self.spacing)
+        z = self._start(self._noise(len(captions), size, generators, noise), ts)
         model = self._guided(condition, guidance_scale)
+        sampler = sampler or self.sampler
         return self._decode(sampler(model, z, self.schedule, ts, generator=generators, callback=callback))
 
     @torch.no_grad()
@@ -218,7 +218,7 @@ class LatentDiffusion:
         strength: float = 0.6,
         steps: int = 25,
         guidance_scale: float = 3.0,
-        sampler=ddim,
+        sampler: Callable[..., Tensor] | None = None,
         negative: list[str] | None = None,
         generator: Generators = None,
         noise: Tensor | None = None,
@@ -244,6 +244,7 @@ class LatentDiffusion:
         # Start at the very step that the image was noised to.
         z = self._noised(z0, ts[0], eps)
         model = self._guided(condition, guidance_scale)
+        sampler = sampler or self.sampler
         return self._decode(sampler(model, z, self.schedule, ts, generator=generators, callback=callback))
 
     @torch.no_grad()
@@ -255,7 +256,7 @@ class LatentDiffusion:
         *,
         steps: int = 25,
         guidance_scale: float = 3.0,
-        sampler=ddim,
+        sampler: Callable[..., Tensor] | None = None,
         negative: list[str] | None = None,
         generator: Generators = None,
         noise: Tensor | None = None,
@@ -294,7 +295,8 @@ class LatentDiffusion:
         else:
             callback = self._keep_known(z0, eps, latent_mask, ts, callback)
         model = self._guided(condition, guidance_scale, beside)
-        return self._decode(sampler(model, eps, self.schedule, ts, generator=generators, callback=callback))
+        z, sampler = self._start(eps, ts), sampler or self.sampler
+        return self._decode(sampler(model, z, self.schedule, ts, generator=generators, callback=callback))
 
     @torch.no_grad()
     def interpolate(
@@ -304,7 +306,7 @@ class LatentDiffusion:
         frames: int = 8,
         steps: int = 25,
         guidance_scale: float = 3.0,
-        sampler=ddim,
+        sampler: Callable[..., Tensor] | None = None,
         generator: Generators = None,
         noise: Tensor | None = None,
         callback: Callback = None,
@@ -331,9 +333,10 @@ class LatentDiffusion:
             None if pair is None else between(pair, weight)
             for pair in self._condition(list(captions), None, None, size)
         )
-        z = slerp(start, end, weight.view(-1, 1, 1, 1))
         ts = timesteps(self.schedule, steps, self.spacing)
+        z = self._start(slerp(start, end, weight.view(-1, 1, 1, 1)), ts)
         model = self._guided(mixed, guidance_scale)
+        sampler = sampler or self.sampler
         return self._decode(sampler(model, z, self.schedule, ts, generator=generators, callback=callback))
 
     # ── Inside ───────────────────────────────────────────────────────────────────────────────────────
@@ -368,6 +371,12 @@ class LatentDiffusion:
 
     def _guided(self, condition: tuple, guidance_scale: float, beside: Tensor | None = None) -> Model:
         """The U-Net under guidance, as a float32 function of (z_t, t); `beside` is concatenated to z_t."""
+        if 0 <= guidance_scale < 1:
+            warnings.warn(
+                f"guidance_scale {guidance_scale:g} weakens the caption, and 0 ignores it; no guidance, as Turbo "
+                "models want it, is 1 here (in diffusers it is everything up to 1)",
+                stacklevel=3,
+            )
         context, null_context, added, null_added = condition
 
         def unet(z_t: Tensor, t: Tensor, context: Tensor, added: Tensor | None = None) -> Tensor:
@@ -395,6 +404,10 @@ class LatentDiffusion:
         if given.shape != shape or not given.isfinite().all():
             raise ValueError(f"noise has shape {tuple(given.shape)}; expected {shape}, all numbers finite")
         return given.to(self.device, torch.float32)
+
+    def _start(self, noise: Tensor, ts: Tensor) -> Tensor:
+        """z_T made of noise alone, with its share of z_T's variance where the model's scheduler asks for it."""
+        return noise * (1 - self.schedule.at(ts[:1].to(self.device))).sqrt() if self.scales_noise else noise
 
     def _noised(self, z0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         return self.schedule.q_sample(z0, t.to(self.device).expand(len(z0)), eps)
@@ -438,41 +451,6 @@ class LatentDiffusion:
             raise ValueError(f"images run from {images.min():.3g} to {images.max():.3g}; expected 0 … 1")
         return images.to(self.device, torch.float32)
 
-    def _write(self, folder: Path) -> None:
-        height, width = (side // self.vae.config.factor for side in self.image_size)
-        checkpoints.save_unet(self.unet, folder / "unet", height if height == width else [height, width])
-        checkpoints.save_vae(self.vae, folder / "vae", max(self.image_size))
-        (folder / "scheduler").mkdir()
-        write_json(
-            folder / "scheduler" / "scheduler_config.json",
-            checkpoints.schedule_to_diffusers(self.schedule, self.spacing),
-        )
-        parts = {
-            "unet": ["diffusers", "UNet2DConditionModel"],
-            "vae": ["diffusers", "AutoencoderKL"],
-            "scheduler": ["diffusers", "DDIMScheduler"],
-        }
-        for (clip, tokenizer), ending in zip(self.text_encoder.towers, ("", "_2")):
-            checkpoints.save_text_encoder(clip, folder / f"text_encoder{ending}")
-            checkpoints.save_tokenizer(tokenizer, folder / f"tokenizer{ending}")
-            parts[f"text_encoder{ending}"] = ["transformers", type(clip).__name__]
-            parts[f"tokenizer{ending}"] = ["transformers", "CLIPTokenizer"]
-        if self.image_encoder is not None:
-            _save_image_encoder(self.image_encoder, folder / IMAGE_ENCODER)
-        write_json(folder / "model_index.json", {**self._pipeline(), **parts})
-
-    def _pipeline(self) -> dict:
-        """Which of diffusers' pipelines opens this model, and what that pipeline has and this package does not."""
-        absent = {
-            "feature_extractor": [None, None],
-            "image_encoder": [None, None],
-            "_diffusers_version": "0.35.0",
-        }  # which its inpainting pipeline asks for
-        if isinstance(self.text_encoder, TextEncoderXL):
-            return {"_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": True, **absent}
-        name = "StableDiffusionInpaintPipeline" if self._is_inpainting_unet() else "StableDiffusionPipeline"
-        return {"_class_name": name, "safety_checker": [None, None], "requires_safety_checker": False, **absent}
-
 
 def between(ends: Tensor, weight: Tensor) -> Tensor:
     """The straight way from ends[0] to ends[1]: (2, …), weight (F,) in [0, 1] -> (F, …), in the dtype of the ends."""
@@ -497,32 +475,3 @@ def slerp(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
         return torch.lerp(a, b, weight)
     angle = cosine.arccos()
     return (torch.sin((1 - weight) * angle) * a + torch.sin(weight * angle) * b) / angle.sin()
-
-
-def _load_text_encoder(folder: Path, variant: str | None) -> TextEncoder | TextEncoderXL:
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection
-
-    clip = checkpoints.load_text_encoder(folder / "text_encoder", CLIPTextModel, variant)
-    tokenizer = checkpoints.load_tokenizer(folder / "tokenizer")
-    if not (folder / "text_encoder_2").is_dir():
-        return TextEncoder(clip, tokenizer)
-    clip2 = checkpoints.load_text_encoder(folder / "text_encoder_2", CLIPTextModelWithProjection, variant)
-    return TextEncoderXL(clip, tokenizer, clip2, checkpoints.load_tokenizer(folder / "tokenizer_2"))
-
-
-def _load_image_encoder(folder: Path, context_dim: int) -> ImageEncoder | None:
-    if not (folder / IMAGE_ENCODER).is_dir():
-        return None
-    from transformers import CLIPVisionConfig, CLIPVisionModel
-
-    config = CLIPVisionConfig(**checkpoints.read_json(folder / IMAGE_ENCODER / "config.json"))
-    encoder = ImageEncoder(CLIPVisionModel(config), context_dim)
-    file = folder / IMAGE_ENCODER / "model.safetensors"
-    checkpoints.load_weights(encoder, checkpoints.read_safetensors(file), str(file))
-    return encoder
-
-
-def _save_image_encoder(encoder: ImageEncoder, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", encoder.clip.config.to_diff_dict())
-    write_safetensors(folder / "model.safetensors", encoder.state_dict())

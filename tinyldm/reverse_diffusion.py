@@ -4,7 +4,7 @@
 
 The article says that the predicted noise is "scaled down and subtracted". What happens is: estimate the
 clean latent ẑ0 (`z0_from_eps` does the subtracting), then mix it with noise again, a little less of it. The
-four samplers differ in how they mix; DDPM also adds *fresh* noise; `euler` is literally "scaled down and
+samplers differ in how they mix; DDPM also adds *fresh* noise; `euler` is literally "scaled down and
 subtracted", but from z / √ᾱ. In practice every step uses classifier-free guidance, which the article names
 once, in its version history, and does not explain.
 
@@ -19,12 +19,13 @@ Source: Ho et al. 2020 (DDPM); Song et al. 2021 (DDIM); Karras et al. 2022 (Eule
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from numbers import Integral
 
 import torch
 from torch import Tensor
 
-from tinyldm.forward_diffusion import NoiseSchedule
+from tinyldm.forward_diffusion import NoiseSchedule, log_sigma
 from tinyldm.seeds import Generators, per_picture, randn
 
 Model = Callable[[Tensor, Tensor], Tensor]  # (z_t (B, C, h, w), t (B,)) -> prediction (B, C, h, w)
@@ -125,6 +126,33 @@ def linspace(steps: int, T: int) -> Tensor:
     return torch.linspace(T - 1, 0, steps)
 
 
+@dataclass(frozen=True, eq=False)
+class Karras:
+    """Fractional timesteps at which σ^(1/ρ) falls evenly: small steps where little noise is left.
+
+    σ_i = (σ_max^(1/ρ) + i/(S-1) · (σ_min^(1/ρ) - σ_max^(1/ρ)))^ρ, ρ = 7.   Karras et al. 2022, eq. 5.
+    """
+
+    schedule: NoiseSchedule
+    ends: Callable[[int, int], Tensor] = linspace  # the spacing whose first and last timesteps give σ_max and σ_min
+
+    def __call__(self, steps: int, T: int) -> Tensor:
+        """`steps` falling timesteps in [0, T - 1]: (steps,), float32."""
+        alpha_bar = self.schedule.alpha_bar
+        first, last = log_sigma(self.schedule.at(self.ends(steps, T)[[0, -1]].to(alpha_bar.device))).cpu().double()
+        roots = torch.lerp((first / 7).exp(), (last / 7).exp(), torch.linspace(0, 1, steps, dtype=torch.float64))
+        wanted, table = 7 * roots.log(), log_sigma(alpha_bar).cpu().double()  # both log σ
+        above = torch.searchsorted(table, wanted).clamp(1, T - 1)
+        return (above - 1 + (wanted - table[above - 1]) / (table[above] - table[above - 1])).clamp(0, T - 1).float()
+
+
+def lcm_timesteps(steps: int, T: int) -> Tensor:
+    """Evenly chosen, from the last down, among the 50 that latent consistency models are distilled at."""
+    if steps > 50:
+        raise ValueError(f"{steps} steps; a latent consistency model is distilled at 50 timesteps, so expected 1 … 50")
+    return T // 50 * (50 - torch.arange(steps) * 50 // steps) - 1
+
+
 def timesteps(schedule: NoiseSchedule, steps: int, spacing: Callable[[int, int], Tensor] = trailing) -> Tensor:
     """Exactly `steps` falling timesteps inside the schedule's table: (steps,).
 
@@ -137,8 +165,9 @@ def timesteps(schedule: NoiseSchedule, steps: int, spacing: Callable[[int, int],
     ts = spacing(steps, schedule.T)
     first = schedule.at(ts[:1].to(schedule.alpha_bar.device)).item()
     if first > 0.05:
+        name = getattr(spacing, "__name__", type(spacing).__name__)
         warnings.warn(
-            f"{steps} steps with '{spacing.__name__}' spacing start at t = {ts[0].item():g}, where √ᾱ = "
+            f"{steps} steps with '{name}' spacing start at t = {ts[0].item():g}, where √ᾱ = "
             f"{math.sqrt(first):.2f} of the signal is still there; but sampling starts from pure noise: take "
             "more steps, or 'trailing' spacing",
             stacklevel=2,
@@ -229,10 +258,37 @@ def euler(
     x = z / √ᾱ and σ = √((1-ᾱ)/ᾱ) are the coordinates in which the ODE has this short form.
     In exact arithmetic it is `ddim` with eta = 0. Arguments as `ddim`; nothing is random.
     """
-    for i, t, alpha_bar, next_alpha_bar in _steps(schedule, timesteps, final_alpha_bar):
+    for i, t, alpha_bar, next_alpha_bar in _steps(schedule, timesteps, final_alpha_bar, FOR_ZERO):
         z0_hat, eps_hat = _z0_and_eps(model, z, t, schedule, alpha_bar)
         sigma, next_sigma = (math.sqrt((1 - a) / a) for a in (alpha_bar, next_alpha_bar))
         x = z / math.sqrt(alpha_bar) - (sigma - next_sigma) * eps_hat
+        z = _call_back(callback, i, math.sqrt(next_alpha_bar) * x, z0_hat)
+    return z
+
+
+def euler_ancestral(
+    model: Model,
+    z: Tensor,
+    schedule: NoiseSchedule,
+    timesteps: Tensor,
+    *,
+    generator: Generators = None,
+    final_alpha_bar: float = 1.0,
+    callback: Callback = None,
+) -> Tensor:
+    """`euler`, but each step goes too far down, to σ_down, and fresh noise brings it back up. k-diffusion.
+
+    σ_down² + σ_up² = σ_next²,  σ_down = σ_next² / σ.  Arguments as `ddim`. In exact arithmetic it is `ddpm`: the two
+    draw the same pictures from the same noise.
+    """
+    generators = per_picture(generator, len(z))
+    for i, t, alpha_bar, next_alpha_bar in _steps(schedule, timesteps, final_alpha_bar, FOR_ZERO):
+        z0_hat, eps_hat = _z0_and_eps(model, z, t, schedule, alpha_bar)
+        sigma, next_sigma = (math.sqrt((1 - a) / a) for a in (alpha_bar, next_alpha_bar))
+        sigma_down = next_sigma**2 / sigma
+        sigma_up = math.sqrt(max(next_sigma**2 - sigma_down**2, 0))
+        x = z / math.sqrt(alpha_bar) - (sigma - sigma_down) * eps_hat
+        x = x + sigma_up * randn(z.shape, generators, z.device, z.dtype) if sigma_up > 0 else x
         z = _call_back(callback, i, math.sqrt(next_alpha_bar) * x, z0_hat)
     return z
 
@@ -254,7 +310,7 @@ def dpm_solver_pp(
     Arguments as `ddim`; nothing is random.
     """
     previous_z0, previous_lambda = None, None
-    for i, t, alpha_bar, next_alpha_bar in _steps(schedule, timesteps, final_alpha_bar):
+    for i, t, alpha_bar, next_alpha_bar in _steps(schedule, timesteps, final_alpha_bar, FOR_ZERO):
         z0_hat, _ = _z0_and_eps(model, z, t, schedule, alpha_bar)
         lambda_, next_lambda = _half_log_snr(alpha_bar), _half_log_snr(next_alpha_bar)
         h = next_lambda - lambda_
@@ -270,10 +326,81 @@ def dpm_solver_pp(
     return z
 
 
-def _steps(schedule: NoiseSchedule, timesteps: Tensor, final_alpha_bar: float | None) -> Iterator[tuple]:
+def pndm(
+    model: Model,
+    z: Tensor,
+    schedule: NoiseSchedule,
+    timesteps: Tensor,
+    *,
+    generator: Generators = None,
+    final_alpha_bar: float | None = None,
+    callback: Callback = None,
+) -> Tensor:
+    """Liu et al. 2022 (PNDM), eq. 12, without Runge-Kutta steps: "PLMS", the default of Stable Diffusion 1.
+
+    Each step is `ddim`'s, along a mixture of the last four outputs that extrapolates them to the middle of the step
+    (Adams-Bashforth). The first has no history: it looks ahead, steps back and goes along the mean of both outputs,
+    which takes one more call. Arguments as `ddim`; nothing is random.
+    """
+    outputs: list[Tensor] = []
+    for i, t, alpha_bar, next_alpha_bar in _steps(schedule, timesteps, final_alpha_bar):
+        outputs = [_call(model, z, t), *outputs[:3]]
+        mixed = sum(weight * output for weight, output in zip(ADAMS_BASHFORTH[len(outputs) - 1], outputs))
+        if i == 0 and len(timesteps) > 1:
+            ahead, _ = _ddim_step(outputs[0], z, schedule, alpha_bar, next_alpha_bar)
+            mixed = (outputs[0] + _call(model, ahead, timesteps[1])) / 2
+        z, z0_hat = _ddim_step(mixed, z, schedule, alpha_bar, next_alpha_bar)
+        z = _call_back(callback, i, z, z0_hat)
+    return z
+
+
+# Of the newest output, the one before, …, where there are 1, 2, 3 or 4 of them.
+ADAMS_BASHFORTH = ((1,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
+
+
+def _ddim_step(output: Tensor, z: Tensor, schedule: NoiseSchedule, alpha_bar: float, next_alpha_bar: float) -> tuple:
+    z0_hat, eps_hat = _read(output, z, schedule, alpha_bar)
+    return math.sqrt(next_alpha_bar) * z0_hat + math.sqrt(1 - next_alpha_bar) * eps_hat, z0_hat
+
+
+def lcm(
+    model: Model,
+    z: Tensor,
+    schedule: NoiseSchedule,
+    timesteps: Tensor,
+    *,
+    generator: Generators = None,
+    final_alpha_bar: float = 1.0,
+    callback: Callback = None,
+) -> Tensor:
+    """Luo et al. 2023 (latent consistency models), algorithm 3: jump to the clean latent, noise it again, repeat.
+
+    f(z, t) = c_skip z + c_out ẑ0 is the identity at t = 0 (eq. 9); at any t that is visited it is nearly ẑ0. Only for
+    networks distilled to make that jump, in 1 to 8 steps. Arguments as `ddim`.
+    """
+    generators = per_picture(generator, len(z))
+    for i, t, alpha_bar, next_alpha_bar in _steps(schedule, timesteps, final_alpha_bar):
+        z0_hat, _ = _z0_and_eps(model, z, t, schedule, alpha_bar)
+        scaled = 10 * t.item() / 0.5  # 0.5 stands for the standard deviation of the data
+        c_skip, c_out = 1 / (scaled**2 + 1), scaled / math.sqrt(scaled**2 + 1)
+        clean = c_skip * z + c_out * z0_hat
+        z = math.sqrt(next_alpha_bar) * clean
+        if next_alpha_bar < 1:
+            z = z + math.sqrt(1 - next_alpha_bar) * randn(z.shape, generators, z.device, z.dtype)
+        z = _call_back(callback, i, z, z0_hat)
+    return z
+
+
+FOR_ZERO = 2.0**-24  # what stands for ᾱ = 0 where σ or λ would be infinite, as in diffusers
+
+
+def _steps(
+    schedule: NoiseSchedule, timesteps: Tensor, final_alpha_bar: float | None, for_zero: float = 0.0
+) -> Iterator[tuple]:
     """(step index, t, ᾱ now, ᾱ after) for each step; the ᾱ are Python floats, exact on every device."""
     final_alpha_bar = schedule.final_alpha_bar if final_alpha_bar is None else final_alpha_bar
     alpha_bars = _checked([*schedule.at(timesteps.to(schedule.alpha_bar.device)).tolist(), final_alpha_bar], timesteps)
+    alpha_bars = [alpha_bar or for_zero for alpha_bar in alpha_bars]
     yield from zip(range(len(timesteps)), timesteps, alpha_bars, alpha_bars[1:])
 
 
@@ -294,7 +421,14 @@ def _checked(alpha_bars: list[float], timesteps: Tensor) -> list[float]:
 
 def _z0_and_eps(model: Model, z: Tensor, t: Tensor, schedule: NoiseSchedule, alpha_bar: float) -> tuple[Tensor, Tensor]:
     """Ask the model once; read its prediction as (ẑ0, ε̂)."""
-    output = model(z, t.to(z.device).expand(len(z)))
+    return _read(_call(model, z, t), z, schedule, alpha_bar)
+
+
+def _call(model: Model, z: Tensor, t: Tensor) -> Tensor:
+    return model(z, t.to(z.device).expand(len(z)))
+
+
+def _read(output: Tensor, z: Tensor, schedule: NoiseSchedule, alpha_bar: float) -> tuple[Tensor, Tensor]:
     return schedule.prediction.to_z0(output, z, alpha_bar), schedule.prediction.to_eps(output, z, alpha_bar)
 
 

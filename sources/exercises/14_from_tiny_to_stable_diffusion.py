@@ -22,7 +22,7 @@ import torch
 # | `….conv_shortcut.…` | `….shortcut.…` |
 #
 # All else stays, such as `conv_norm_out`, `….time_emb_proj.…` and `….ff.net.…`: the package renames those, too
-# (`tinyldm/formats/diffusers_folder.py`), but this table is enough for the art.
+# (`tinyldm/formats/diffusers_unet.py`), but this table is enough for the art.
 
 # %% solution="package_key"
 
@@ -64,5 +64,5 @@ import torch
 # *Your explanation:*
 
 # %% [markdown]
-# **All right?** `tinyldm/formats/diffusers_folder.py` does these three for whole models. Next:
+# **All right?** `tinyldm/formats/` does these three for whole models. Next:
 # lesson 15, is it any good?

@@ -22,7 +22,7 @@ from torch import nn
 from tinyldm import NoiseSchedule, ResBlock, to_signed, to_unit
 from tinyldm import vae as package
 from tinyldm.data import scenes
-from tinyldm.formats.diffusers_folder import load_vae
+from tinyldm.formats.diffusers_vae import load_vae
 from tinyldm.forward_diffusion import scaled_linear_betas
 from tinyldm.latent_diffusion import model_folder
 from tinyldm.machine import choose_device

@@ -29,7 +29,9 @@ import transformers
 
 from tinyldm import EPS, VAE, VELOCITY, LatentDiffusion, UNet, versions
 from tinyldm.conditioning import size_embedding
-from tinyldm.formats import compvis_file, diffusers_folder
+from tinyldm.formats import compvis_file, weights
+from tinyldm.formats.diffusers_unet import DIFFUSERS_UNET
+from tinyldm.formats.diffusers_vae import DIFFUSERS_VAE
 from tinyldm.machine import choose_device
 from tinyldm.training.tokenizer import build_tokenizer
 from tinyldm_course.lessons import plots, widgets
@@ -187,9 +189,9 @@ def rename(key, rules):
 
 print(rename("down_blocks.0.resnets.1.time_emb_proj.weight", RULES))
 
-table = diffusers_folder.DIFFUSERS_UNET
+table = DIFFUSERS_UNET
 for key in state:
-    assert rename(key, table) == diffusers_folder.rename(key, table)
+    assert rename(key, table) == weights.rename(key, table)
 print(f"Yours equals tinyldm's on all {len(state)} names; the table has {len(table)} rules.")
 
 # %% [markdown]
@@ -324,8 +326,8 @@ with torch.device("meta"):
         block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, latent_channels=4)
 
-for theirs_real, ours_real, rules in ((real_unet, networks["SD 1"][0], diffusers_folder.DIFFUSERS_UNET),
-                                      (real_vae, networks["SD 1"][1], diffusers_folder.DIFFUSERS_VAE)):
+for theirs_real, ours_real, rules in ((real_unet, networks["SD 1"][0], DIFFUSERS_UNET),
+                                      (real_vae, networks["SD 1"][1], DIFFUSERS_VAE)):
     mapped = {rename(key, rules): tensor.numel() for key, tensor in theirs_real.state_dict().items()}
     here = {name: tensor.numel() for name, tensor in ours_real.state_dict().items()}
     assert mapped == here
@@ -333,9 +335,9 @@ for theirs_real, ours_real, rules in ((real_unet, networks["SD 1"][0], diffusers
           f"{len(rules)} rules: each tensor has its place, none is left over")
 
 # %%
-used = {f"{old}  →  {new}": 0 for old, new in diffusers_folder.DIFFUSERS_UNET}
+used = {f"{old}  →  {new}": 0 for old, new in DIFFUSERS_UNET}
 for key in real_unet.state_dict():
-    for rule, (old, new) in zip(used, diffusers_folder.DIFFUSERS_UNET):
+    for rule, (old, new) in zip(used, DIFFUSERS_UNET):
         renamed = rename(key, [(old, new)])
         used[rule] += renamed != key
         key = renamed
@@ -360,14 +362,13 @@ plots.show(fig, "A bar for each rename rule: how many of the U-Net's 686 names i
 # NBVAL_CHECK_OUTPUT
 name = "down.1.transformers.0.blocks.0.cross_attention.to_k.weight"
 print("here:      ", name)
-print("diffusers: ", rename(name, diffusers_folder.reverse(diffusers_folder.DIFFUSERS_UNET)))
+print("diffusers: ", rename(name, weights.reverse(DIFFUSERS_UNET)))
 print("CompVis:   ", next(
     key for key in (f"input_blocks.{i}.1.transformer_blocks.0.attn2.to_k.weight" for i in range(12))
     if rename(key, compvis_file.unet_table(versions.SD1.unet)) == name))
 
 # %% [markdown]
-# Real files hold three more traps, each handled by a line in `tinyldm/formats/diffusers_folder.py` or
-# `compvis_file.py`:
+# Real files hold three more traps, each handled by a line in `tinyldm/formats/`:
 #
 # - the VAE's attention was called `query`, `key`, `value` in older folders, and still is in those of version 1;
 # - 1 × 1 convolutions and linear layers hold the same numbers in different shapes: (C, C, 1, 1) and (C, C);

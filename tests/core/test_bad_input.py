@@ -142,7 +142,7 @@ SCHEDULE = NoiseSchedule(scaled_linear_betas())
 
 
 @table(
-    (lambda: NoiseSchedule(torch.tensor([0.1, 1.0])), "0.1", "1", "between 0 and 1"),
+    (lambda: NoiseSchedule(torch.tensor([0.1, 1.0, 0.1])), "0.1", "1", "between 0 and 1"),
     (lambda: NoiseSchedule(torch.tensor([0.0, 0.1])), "0", "between 0 and 1"),
     (lambda: NoiseSchedule(torch.tensor([0.1, NAN])), "nan", "between 0 and 1"),
     (lambda: NoiseSchedule(torch.full((2, 2), 0.1)), "(2, 2)", "(T,)"),

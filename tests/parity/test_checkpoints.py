@@ -22,9 +22,10 @@ from small_models import make_model
 
 from tinyldm import LatentDiffusion, UNetConfig, versions
 from tinyldm.formats import compvis_file as compvis
-from tinyldm.formats import diffusers_folder as checkpoints
-from tinyldm.formats.diffusers_folder import unet_config_from_diffusers, vae_config_from_diffusers
-from tinyldm.reverse_diffusion import leading_from_zero
+from tinyldm.formats.diffusers_unet import load_unet, trained_size, unet_config_from_diffusers, unet_config_to_diffusers
+from tinyldm.formats.diffusers_vae import load_vae, vae_config_from_diffusers
+from tinyldm.formats.schedulers import TEXT_TO_IMAGE, load_scheduler
+from tinyldm.reverse_diffusion import leading
 
 
 def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
@@ -64,7 +65,7 @@ def test_the_folder_decides(copy):
     config |= {"prediction_type": "v_prediction", "steps_offset": 0, "beta_end": 0.02, "set_alpha_to_one": True}
     (copy / "scheduler/scheduler_config.json").write_text(json.dumps(config))
     model = LatentDiffusion.from_pretrained(copy)
-    assert model.schedule.prediction.name == "v_prediction" and model.spacing is leading_from_zero
+    assert model.schedule.prediction.name == "v_prediction" and model.spacing is leading
     assert model.schedule.final_alpha_bar == 1 and model.image_size == (64, 64)
     theirs = diffusers.DDIMScheduler.from_pretrained(copy, subfolder="scheduler").alphas_cumprod
     torch.testing.assert_close(model.schedule.alpha_bar, theirs, rtol=1e-5, atol=1e-8)
@@ -85,7 +86,7 @@ def test_variants_and_shards(options, model, tmp_path):
 def test_half_precision_files(copy, model):
     for file in copy.glob("*/*.safetensors"):
         save_file({key: tensor.half() for key, tensor in load_file(file).items()}, file, metadata={"format": "pt"})
-    assert checkpoints.load_unet(copy / "unet").conv_in.weight.dtype == torch.float16
+    assert load_unet(copy / "unet").conv_in.weight.dtype == torch.float16
     half = LatentDiffusion.from_pretrained(copy, dtype=torch.float16)
     assert torch.equal(half.unet.conv_in.weight, model.unet.conv_in.weight.half())
     assert LatentDiffusion.from_pretrained(copy).dtype == torch.float32
@@ -116,14 +117,14 @@ def test_text_encoders_of_older_files(copy, model):
 
 
 def test_weights_are_mapped_and_training_leaves_the_file_alone(copy):
-    unet = checkpoints.load_unet(copy / "unet")
+    unet = load_unet(copy / "unet")
     file = copy / "unet/diffusion_pytorch_model.safetensors"
     before = file.read_bytes()
     with torch.no_grad():
         for parameter in unet.parameters():
             parameter.add_(1)
     assert file.read_bytes() == before
-    assert torch.equal(checkpoints.load_unet(copy / "unet").conv_in.bias + 1, unet.conv_in.bias)
+    assert torch.equal(load_unet(copy / "unet").conv_in.bias + 1, unet.conv_in.bias)
 
 
 # ── Saving ───────────────────────────────────────────────────────────────────────────────────────────
@@ -224,9 +225,7 @@ def test_image_sizes_that_are_not_square(model, tmp_path):
 
 def test_what_diffusers_cannot_express_is_refused():
     with pytest.raises(ValueError, match="middle_depth is 2 and the last level's depth 1"):
-        checkpoints.unet_config_to_diffusers(UNetConfig(transformer_depth=(1, 1, 1, 1), middle_depth=2), 8)
-    with pytest.raises(ValueError, match="spacing that diffusers does not have"):
-        checkpoints.schedule_to_diffusers(versions.SD1.schedule(), lambda steps, T: None)
+        unet_config_to_diffusers(UNetConfig(transformer_depth=(1, 1, 1, 1), middle_depth=2), 8)
 
 
 # ── CompVis single files ─────────────────────────────────────────────────────────────────────────────
@@ -312,7 +311,7 @@ def test_single_files(name, tmp_path):
     save_file({key: tensor.contiguous() for key, tensor in content(pipe).items()}, tmp_path / "one.safetensors")
     expected = LatentDiffusion.from_pretrained(sd.saved(pipe, tmp_path / "folder"))
     small = reduced(version, pipe)
-    ours = compvis.load(tmp_path / "one.safetensors", small, tmp_path / "folder/tokenizer")
+    ours = LatentDiffusion.from_single_file(tmp_path / "one.safetensors", tmp_path / "folder/tokenizer", version=small)
     assert same_model(ours, expected)
     assert ours.image_size == (64, 64) and ours.spacing is expected.spacing
     assert same_weights(compvis.load_unet(tmp_path / "one.safetensors", small.unet), expected.unet)
@@ -354,7 +353,9 @@ def test_ckpt(tmp_path, lightning, model):
     for name in [name for name in sys.modules if name.startswith("pytorch_lightning")]:
         del sys.modules[name]  # a reader does not have it
     pipe.tokenizer.save_pretrained(tmp_path / "tokenizer")
-    ours = compvis.load(tmp_path / "one.ckpt", reduced(versions.SD1, pipe), tmp_path / "tokenizer")
+    ours = LatentDiffusion.from_single_file(
+        tmp_path / "one.ckpt", tmp_path / "tokenizer", version=reduced(versions.SD1, pipe)
+    )
     assert same_model(ours, model)
     assert not any(name.startswith("pytorch_lightning") for name in sys.modules)
 
@@ -382,9 +383,9 @@ def test_a_ckpt_cannot_run_a_program(save, tmp_path):
 
 
 def test_left_over_keys_are_named(tmp_path):
-    state = {**sd1_file(sd.pipeline()), "control_model.input_hint_block.0.weight": torch.ones(1)}
+    state = {**sd1_file(sd.pipeline()), "strange_model.0.weight": torch.ones(1)}
     save_file({key: tensor.contiguous() for key, tensor in state.items()}, tmp_path / "one.safetensors")
-    with pytest.raises(ValueError, match="belong to no part .* such as control_model.input_hint_block.0.weight"):
+    with pytest.raises(ValueError, match="belong to no part .* such as strange_model.0.weight"):
         compvis.load_vae(tmp_path / "one.safetensors", versions.SD1.vae)
     with pytest.raises(ValueError, match="no table of tensors"):
         torch.save({"state_dict": [1, 2]}, tmp_path / "list.ckpt")
@@ -465,9 +466,11 @@ def test_offline_says_how_to_get_the_files(monkeypatch):
 
 
 def test_missing_files_are_named(copy):
-    with pytest.raises(ValueError, match="not a model folder.*model_index.json does not exist"):
+    with pytest.raises(ValueError, match="holds a U-Net alone; expected a whole"):
         LatentDiffusion.from_pretrained(copy / "unet")
-    with pytest.raises(ValueError, match='fp16.safetensors does not exist; .*holds config.json, .*variant="fp16"'):
+    with pytest.raises(ValueError, match="not a model folder.*model_index.json does not exist"):
+        LatentDiffusion.from_pretrained(copy / "tokenizer")
+    with pytest.raises(ValueError, match='fp16.safetensors does not exist, .*holds config.json, .*variant="bf16"'):
         LatentDiffusion.from_pretrained(copy, variant="fp16")
     shutil.rmtree(copy / "tokenizer")
     with pytest.raises(ValueError, match="tokenizer does not exist"):
@@ -545,9 +548,9 @@ def test_shards_that_lie(tmp_path):
 
 
 LOADERS = {
-    "unet": lambda folder: (checkpoints.load_unet(folder), checkpoints.image_size(folder, 8)),
-    "vae": checkpoints.load_vae,
-    "scheduler": checkpoints.load_schedule,
+    "unet": lambda folder: (load_unet(folder), trained_size(folder, 8)),
+    "vae": load_vae,
+    "scheduler": lambda folder: load_scheduler(folder, TEXT_TO_IMAGE),
 }
 
 

@@ -17,7 +17,7 @@ from tinyldm.data.captions import VOCABULARY, words_of
 from tinyldm.data.corpus import WORDS, digits_corpus, scenes_corpus
 from tinyldm.data.description import EMPTY
 from tinyldm.data.pixels import to_signed_float
-from tinyldm.formats.diffusers_folder import save_tokenizer
+from tinyldm.formats.tokenizers import save_tokenizer
 from tinyldm.training.checkpoints import load_checkpoint, read_facts, save_checkpoint
 from tinyldm.training.clip import pad_tokens
 from tinyldm.training.run import MovingAverage, Run, Settings, Stopped, adamw, batch_at, generator_at, read_log

@@ -17,7 +17,7 @@ from tinyldm.data.corpus import WORDS, scenes_corpus
 from tinyldm.data.description import EMPTY
 from tinyldm.data.pixels import to_signed_float
 from tinyldm.evaluation.statistics import psnr
-from tinyldm.formats.diffusers_folder import load_unet
+from tinyldm.formats.diffusers_unet import load_unet
 from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.training.checkpoints import load_checkpoint, read_facts, save_checkpoint
 from tinyldm.training.clip import Clip, new_clip, pad_tokens

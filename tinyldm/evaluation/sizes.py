@@ -8,7 +8,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from tinyldm.conditioning import ImageEncoder
-from tinyldm.latent_diffusion import IMAGE_ENCODER, model_folder
+from tinyldm.formats.folder import IMAGE_ENCODER
+from tinyldm.latent_diffusion import model_folder
 from tinyldm.unet import UNet
 from tinyldm.vae import VAE
 from tinyldm.versions import Version

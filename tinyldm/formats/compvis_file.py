@@ -5,64 +5,64 @@
 
 CompVis numbers the blocks of its U-Net in one row, with `conv_in` and the downsamples among them, so here the
 tables are made from a configuration; and it counts the decoder's levels from full resolution, which runs last.
-A file does not say what it is: the caller names the version, and the shapes of all weights must agree.
+A file does not say what it is: its keys tell most of it, and the shapes of all weights must agree.
 
 Source: CompVis `ldm/modules/diffusionmodules/openaimodel.py` and `model.py`; OpenCLIP `transformer.py`;
 Stability-AI `sgm/modules/encoders/modules.py` (XL).
 """
 
-import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from tinyldm.conditioning import TextEncoder, TextEncoderXL
-from tinyldm.formats import diffusers_folder as checkpoints
-from tinyldm.formats.diffusers_folder import TRANSFORMER, Table, rename
-from tinyldm.latent_diffusion import LatentDiffusion
+from tinyldm.formats.diffusers_vae import DIFFUSERS_VAE
+from tinyldm.formats.folder import Parts
+from tinyldm.formats.refusals import EXPECTED, refuse_unet, what_is
+from tinyldm.formats.text_encoders import load_clip_weights
+from tinyldm.formats.tokenizers import load_tokenizer
+from tinyldm.formats.weights import TRANSFORMER, Table, load_weights, read_safetensors, read_torch, rename, rename_all
 from tinyldm.unet import UNet, UNetConfig
 from tinyldm.vae import VAE, VAEConfig
-from tinyldm.versions import Version
+from tinyldm.versions import SD1, SDXL, Version
+
+Tensors = dict[str, Tensor]
 
 
-def load(
-    file: str | Path,
-    version: Version,
-    tokenizer: str | Path,
-    *,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> LatentDiffusion:
-    """Open the whole of a single file.
+def open_file(file: str | Path, tokenizer: str | Path, version: Version | None = None, *, ema: bool = False) -> Parts:
+    """Read the whole of a single file, in the file's dtype.
 
     Args:
         file: .safetensors or .ckpt.
-        version: what the file holds, such as `versions.SD1`; the shapes of all weights must agree.
         tokenizer: a folder with CLIP's tokenizer, which such files lack. One serves all versions.
-        device, dtype: as `LatentDiffusion.from_pretrained`.
+        version: what the file holds, such as `versions.SD2_V`; the shapes of all weights must agree. None finds out,
+            but for Stable Diffusion 2, whose weights do not tell what they predict.
+        ema: take the U-Net's moving average (`model_ema.`), where the file has both.
     Raises: ValueError where the file is missing, broken, or holds something else.
     """
     state, source, towers = read_single_file(file), str(file), []
-    for clip, sizes in zip(text_encoders_from(state, version.text, source), version.text):
-        words = checkpoints.load_tokenizer(Path(tokenizer))
+    version = version_of(state, source) if version is None else version
+    clips = text_encoders_from(state, version.text, source)
+    refuse_unet(version.unet, version.vae.latent_channels, sum(clip.config.hidden_size for clip in clips), source)
+    for clip, sizes in zip(clips, version.text):
+        words = load_tokenizer(Path(tokenizer))
         words.pad_token = words.convert_ids_to_tokens(sizes["pad_token_id"])  # all that differs between versions
         towers += [clip, words]
-    text_encoder = TextEncoder(*towers) if len(version.text) == 1 else TextEncoderXL(*towers)
-    model = LatentDiffusion(
-        unet_from(state, version.unet, source),
-        vae_from(state, version.vae, source),
-        text_encoder,
-        version.schedule(),
-        image_size=(version.image_size, version.image_size),
+    return Parts(
+        unet=unet_from(state, version.unet, source, ema=ema),
+        vae=vae_from(state, version.vae, source),
+        text_encoder=TextEncoder(*towers) if len(version.text) == 1 else TextEncoderXL(*towers),
+        schedule=version.schedule(),
         spacing=version.spacing,
+        image_size=(version.image_size, version.image_size),
     )
-    return model.to(device, dtype)
 
 
 # ── What a file holds ────────────────────────────────────────────────────────────────────────────────
 
-UNET_PREFIX, VAE_PREFIX = "model.diffusion_model.", "first_stage_model."
+UNET_PREFIX, EMA_PREFIX, VAE_PREFIX = "model.diffusion_model.", "model_ema.diffusion_model", "first_stage_model."
 TEXT = (
     ("cond_stage_model.transformer.",),  # Stable Diffusion 1: CLIP
     ("cond_stage_model.model.",),  # 2: OpenCLIP
@@ -73,11 +73,17 @@ TEXT = (
 EXTRA_GROUPS = (
     "model_ema.",  # a second U-Net, the moving average, where it was not pruned
     "cond_stage_model.model.transformer.resblocks.23.",  # Stable Diffusion 2 reads the layer before this last one
+    "loss.",  # of a VAE's training: its judges
 )
 EXTRAS = {
     "cond_stage_model.model.text_projection",  # nor does it read the pooled vector
     "cond_stage_model.model.logit_scale",  # OpenCLIP's temperature, of its own training
     "conditioner.embedders.1.model.logit_scale",
+    # Of XL's first CLIP, which ComfyUI writes and nobody reads.
+    "conditioner.embedders.0.logit_scale",
+    "conditioner.embedders.0.text_projection",
+    "conditioner.embedders.0.transformer.logit_scale",
+    "conditioner.embedders.0.transformer.text_projection.weight",
     "logvar",
     "scale_factor",  # of the training loss; of the latent: `VAEConfig.scale`
     # The noise schedule, which follows from its betas; the last one is XL's.
@@ -97,57 +103,54 @@ EXTRAS = {
 }
 
 
-def read_single_file(file: str | Path) -> dict[str, Tensor]:
-    """All tensors of a .safetensors or .ckpt file. A missing or broken file is a ValueError."""
-    file = Path(file)
-    return checkpoints.read_safetensors(file) if file.suffix == ".safetensors" else read_ckpt(file)
+def read_single_file(file: str | Path) -> Tensors:
+    """All tensors of a .safetensors or .ckpt file.
 
-
-# The one class that the .ckpt files of Stable Diffusion name, as the key of a note on the training. This stands
-# in for it, so that nothing of Lightning is imported.
-_ModelCheckpoint = type("ModelCheckpoint", (), {"__module__": "pytorch_lightning.callbacks.model_checkpoint"})
-
-
-def read_ckpt(file: Path) -> dict[str, Tensor]:
-    """All tensors of a .ckpt file: a pickle, which could hold any program, so only tensors are let through.
-
-    Raises: ValueError where the file is missing, cut off, or names anything but tensors and plain containers.
+    Raises: ValueError where the file is missing or broken, or is something else, such as a LoRA, which it then names.
     """
-    if not file.is_file():
-        raise ValueError(f"{file} does not exist")
-    try:
-        with torch.serialization.safe_globals([_ModelCheckpoint]):
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(f"{file} holds more than weights and is not opened: {str(error)[-200:]}") from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise ValueError(f"{file} is cut off or is not a torch file ({str(error)[:200]}); fetch it again") from None
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise ValueError(f"{file} holds no table of tensors under 'state_dict'; expected a CompVis checkpoint")
-    # One after the other into the layout of the networks, so that only one of them is there twice.
-    return {
-        key: tensor.to(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
-        for key, tensor in ((key, state.pop(key)) for key in list(state))
-    }
+    file = Path(file)
+    state = read_safetensors(file) if file.suffix == ".safetensors" else read_torch(file)
+    if what := what_is(state):
+        raise ValueError(f"{file} holds {what}; {EXPECTED}")
+    return state
 
 
-def part(state: dict[str, Tensor], prefix: str, source: str) -> dict[str, Tensor]:
-    """The tensors under one prefix, without it. Raises ValueError where a key of the file belongs to no part."""
+def version_of(state: Tensors, source: str) -> Version:
+    """Which version the tensors of a whole file are: 1 or XL, each for inpainting too.
+
+    Raises: ValueError for Stable Diffusion 2, of which two versions have equal shapes, and for what is none of them.
+    """
+    conv_in = state.get(UNET_PREFIX + "input_blocks.0.0.weight")
+    known = [prefixes for prefixes in TEXT if all(any(key.startswith(prefix) for key in state) for prefix in prefixes)]
+    if conv_in is None or not known or not any(key.startswith(VAE_PREFIX) for key in state):
+        parts = {"a U-Net": conv_in is not None, "text encoders": bool(known)}
+        parts["a VAE"] = any(key.startswith((VAE_PREFIX, *BARE_VAE)) for key in state)
+        found = " and ".join(name for name, is_there in parts.items() if is_there) or "nothing known"
+        raise ValueError(f"{source} holds {found}; expected a U-Net, a VAE and text encoders in one file")
+    if known[0] == TEXT[1]:
+        raise ValueError(
+            f"{source} is Stable Diffusion 2, whose weights do not tell what they predict: give version=versions.SD2 "
+            "for the 512-pixel models, which predict the noise, or versions.SD2_V for 768 pixels, the velocity"
+        )
+    version = SD1 if known[0] == TEXT[0] else SDXL
+    return replace(version, unet=replace(version.unet, in_channels=conv_in.shape[1]))
+
+
+def take(state: Tensors, prefix: str, source: str) -> Tensors:
+    """Move the tensors under one prefix out of `state`, which then needs no memory for them; without the prefix.
+
+    Raises: ValueError where a key of the file belongs to no part.
+    """
     known = (UNET_PREFIX, VAE_PREFIX, *sum(TEXT, ()), *EXTRA_GROUPS)
     if strange := [key for key in state if key not in EXTRAS and not key.startswith(known)]:
         raise ValueError(
             f"{source} holds {len(strange)} keys that belong to no part of Stable Diffusion, such as "
             f"{', '.join(sorted(strange)[:4])}; expected a CompVis checkpoint of version 1, 2 or XL"
         )
-    found = {
-        key.removeprefix(prefix): tensor
-        for key, tensor in state.items()
-        if key.startswith(prefix) and key not in EXTRAS and not key.startswith(EXTRA_GROUPS)
-    }
-    if not found:
+    keys = [key for key in state if key.startswith(prefix) and key not in EXTRAS and not key.startswith(EXTRA_GROUPS)]
+    if not keys:
         raise ValueError(f"{source} has no key that starts with {prefix!r}")
-    return found
+    return {key.removeprefix(prefix): state.pop(key) for key in keys}
 
 
 # ── U-Net ────────────────────────────────────────────────────────────────────────────────────────────
@@ -194,17 +197,26 @@ def unet_table(config: UNetConfig) -> Table:
     ]
 
 
-def load_unet(file: str | Path, config: UNetConfig) -> UNet:
+def load_unet(file: str | Path, config: UNetConfig, *, ema: bool = False) -> UNet:
     """Read the U-Net of a single file, such as `load_unet(file, versions.SDXL.unet)`, in the file's dtype."""
-    return unet_from(read_single_file(file), config, str(file))
+    return unet_from(read_single_file(file), config, str(file), ema=ema)
 
 
-def unet_from(state: dict[str, Tensor], config: UNetConfig, source: str) -> UNet:
-    """The U-Net in the tensors of a whole file; source: its name, for messages."""
+def unet_from(state: Tensors, config: UNetConfig, source: str, *, ema: bool = False) -> UNet:
+    """Take the U-Net out of the tensors of a whole file.
+
+    Args: source: the file's name, for messages; ema: take its moving average, whose names have lost their dots.
+    """
     with torch.device("meta"):
         unet = UNet(config)
-    table, weights = unet_table(config), part(state, UNET_PREFIX, source)
-    checkpoints.load_weights(unet, checkpoints.rename_all(weights, lambda key: rename(key, table)), source)
+    averages = {key: state.pop(key) for key in list(state) if key.startswith(EMA_PREFIX)}
+    table, weights = unet_table(config), take(state, UNET_PREFIX, source)
+    if ema and not averages:
+        raise ValueError(f"{source} has no moving average (no key starts with {EMA_PREFIX!r}); open it without ema")
+    if ema:
+        names = {EMA_PREFIX + key.replace(".", ""): key for key in weights}
+        weights = {names.get(key, key): tensor for key, tensor in averages.items()}
+    load_weights(unet, rename_all(weights, lambda key: rename(key, table)), source)
     return unet
 
 
@@ -234,17 +246,28 @@ def vae_table(config: VAEConfig) -> Table:
     ]
 
 
+# How the keys of a file start that holds nothing but a VAE.
+BARE_VAE = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+
+
 def load_vae(file: str | Path, config: VAEConfig) -> VAE:
-    """Read the VAE of a single file, such as `load_vae(file, versions.SD1.vae)`, in the file's dtype."""
+    """Read the VAE of a single file, such as `load_vae(file, versions.SD1.vae)`, in the file's dtype.
+
+    The file may also hold nothing but a VAE, under its bare names: those of CompVis or those of diffusers.
+    """
     return vae_from(read_single_file(file), config, str(file))
 
 
-def vae_from(state: dict[str, Tensor], config: VAEConfig, source: str) -> VAE:
-    """The VAE in the tensors of a whole file; source: its name, for messages."""
+def vae_from(state: Tensors, config: VAEConfig, source: str) -> VAE:
+    """Take the VAE out of the tensors of a file; source: its name, for messages."""
     with torch.device("meta"):
         vae = VAE(config)
-    table, weights = vae_table(config), part(state, VAE_PREFIX, source)
-    checkpoints.load_weights(vae, checkpoints.rename_all(weights, lambda key: rename(key, table)), source)
+    table = DIFFUSERS_VAE if any(".mid_block." in key for key in state) else vae_table(config)
+    if any(key.startswith(BARE_VAE) for key in state):
+        for key in [key for key in state if key.startswith(BARE_VAE)]:
+            state[VAE_PREFIX + key] = state.pop(key)
+    weights = take(state, VAE_PREFIX, source)
+    load_weights(vae, rename_all(weights, lambda key: rename(key, table)), source)
     return vae
 
 
@@ -263,8 +286,8 @@ OPEN_CLIP = [
 ]
 
 
-def text_encoders_from(state: dict[str, Tensor], text: tuple[dict, ...], source: str) -> list[nn.Module]:
-    """The text transformers in the tensors of a whole file: one for Stable Diffusion 1 and 2, two for XL.
+def text_encoders_from(state: Tensors, text: tuple[dict, ...], source: str) -> list[nn.Module]:
+    """Take the text transformers out of the tensors of a whole file: one for Stable Diffusion 1 and 2, two for XL.
 
     Args: text: arguments of CLIPTextConfig, one dict for each, such as `versions.SD1.text`.
     """
@@ -277,14 +300,14 @@ def text_encoders_from(state: dict[str, Tensor], text: tuple[dict, ...], source:
     for prefix, clip_class, sizes in zip(prefixes, (CLIPTextModel, CLIPTextModelWithProjection), text):
         with torch.device("meta"):
             clip = clip_class(CLIPTextConfig(**sizes))
-        weights = part(state, prefix, source)
+        weights = take(state, prefix, source)
         weights = from_open_clip(weights) if prefix.endswith(".model.") else weights
-        checkpoints.load_clip_weights(clip, weights, source)
+        load_clip_weights(clip, weights, source)
         clips.append(clip)
     return clips
 
 
-def from_open_clip(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def from_open_clip(state: Tensors) -> Tensors:
     """OpenCLIP's weights as transformers' CLIPTextModel has them.
 
     OpenCLIP keeps query, key and value projection in one matrix (3 D, D), and multiplies the pooled vector by

@@ -1,6 +1,7 @@
-"""Writing files that are whole or not there: after a crash, a full disk or Ctrl-C, the old file is still intact.
+"""Writing files that are whole or not there, and reading configurations that may be broken.
 
-Each is written under a temporary name beside its place, flushed to the disk, and only then renamed.
+A file is written under a temporary name beside its place, flushed to the disk, and only then renamed: after a crash, a
+full disk or Ctrl-C, the old file is still intact.
 """
 
 import errno
@@ -61,3 +62,34 @@ def write_safetensors(file: Path, state: dict[str, Tensor], metadata: dict[str, 
                 raise
             code = int(number[1]) if os.name == "posix" else errno.EIO
             raise OSError(code, os.strerror(code), str(file)) from None
+
+
+def read_json(file: Path) -> dict:
+    """A configuration file; a missing or broken one is a clear ValueError."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(f"{file} does not exist; expected a model folder in the diffusers layout") from None
+    except (ValueError, RecursionError) as error:  # of which json's and UTF-8's errors are kinds
+        raise ValueError(f"{file} is not JSON ({error}); fetch it again") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} holds {content!r:.40}; expected a configuration in braces")
+    return content
+
+
+@contextmanager
+def explained(file: Path) -> Iterator[None]:
+    """What goes wrong while the content of a configuration file is used names the file."""
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"{file} lacks {error}") from None
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise ValueError(f"{file} does not describe a model that this package knows: {error}") from None
+
+
+def refuse_others(config: dict, fixed: dict) -> None:
+    """Raise ValueError where a configuration says something else than `fixed`, in an entry that both have."""
+    for name, value in fixed.items():
+        if config.get(name, value) != value:
+            raise ValueError(f"{name} is {config[name]!r}; this package knows only {value!r}")

@@ -77,6 +77,8 @@ def in_half(model: LatentDiffusion) -> LatentDiffusion:
         image_encoder=parts[3],
         image_size=model.image_size,
         spacing=model.spacing,
+        sampler=model.sampler,
+        scales_noise=model.scales_noise,
     ).to("cpu", torch.float16)
 
 

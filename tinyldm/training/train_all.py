@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinyldm.data.corpus import WORDS, Corpus
-from tinyldm.formats.diffusers_folder import load_vae, save_vae, unet_config_from_diffusers
+from tinyldm.formats.diffusers_unet import unet_config_from_diffusers
+from tinyldm.formats.diffusers_vae import load_vae, save_vae
 from tinyldm.latent_diffusion import LatentDiffusion, model_folder
 from tinyldm.training.checkpoints import read_facts
 from tinyldm.training.clip import Clip

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from tinyldm.data.corpus import WORDS, Corpus
 from tinyldm.data.description import EMPTY, FIELDS
 from tinyldm.data.pixels import to_signed_float
-from tinyldm.formats.diffusers_folder import save_tokenizer
+from tinyldm.formats.tokenizers import save_tokenizer
 from tinyldm.training.clip import Clip, new_clip, pad_tokens
 from tinyldm.training.run import MovingAverage, Run, Settings, adamw, batch_at, generator_at, mixed_precision
 from tinyldm.training.tokenizer import build_tokenizer

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from tinyldm.conditioning import ImageEncoder, TextEncoder
 from tinyldm.data.corpus import Corpus
 from tinyldm.data.pixels import to_signed_float
-from tinyldm.formats import diffusers_folder as checkpoints
+from tinyldm.formats.diffusers_unet import save_unet
 from tinyldm.forward_diffusion import diffusion_loss
 from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.training.clip import Clip, pad_tokens
@@ -243,7 +243,7 @@ class Monitor:
         """The averaged U-Net as it is now, in half precision."""
         folder = snapshot_folder(self.settings.out, share)
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoints.save_unet(copy.deepcopy(self.model.unet).half(), folder, latent_size=8)
+        save_unet(copy.deepcopy(self.model.unet).half(), folder, latent_size=8)
 
     def save_samples(self, name: str) -> None:
         """One image for each of SAMPLE_CAPTIONS from a fixed seed, and the loss so far."""

@@ -19,7 +19,7 @@ from torch import Tensor
 import tinyldm_course
 from tinyldm.data.corpus import Corpus, captioned_corpus
 from tinyldm.data.pixels import channels_first, to_float
-from tinyldm.formats.diffusers_folder import load_vae, save_vae
+from tinyldm.formats.diffusers_vae import load_vae, save_vae
 from tinyldm.training.run import Stopped
 from tinyldm.training.train_vae import VaeSettings, train_vae
 from tinyldm.vae import VAE, VAEConfig

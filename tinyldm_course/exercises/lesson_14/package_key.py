@@ -4,7 +4,8 @@ import re
 
 from torch import Generator
 
-from tinyldm.formats import diffusers_folder as checkpoints
+from tinyldm.formats.diffusers_unet import DIFFUSERS_UNET
+from tinyldm.formats.weights import rename
 from tinyldm_course.checks.calls import Call
 from tinyldm_course.checks.exercise import Exercise, Wrong
 from tinyldm_course.exercises.inputs import integer
@@ -116,7 +117,7 @@ def key_backwards(key):
 
 
 def key_of_the_package(key):
-    return checkpoints.rename(key, checkpoints.DIFFUSERS_UNET)
+    return rename(key, DIFFUSERS_UNET)
 
 
 def key_attention_swapped(key):
@@ -179,7 +180,7 @@ def key_shortcut_kept(key):
 
 def key_by_the_package(key):
     stay = ("time_embedding", "add_embedding", "conv_norm_out", ".time_emb_proj", ".ff.")
-    return checkpoints.rename(key, [rule for rule in checkpoints.DIFFUSERS_UNET if not rule[0].startswith(stay)])
+    return rename(key, [rule for rule in DIFFUSERS_UNET if not rule[0].startswith(stay)])
 
 
 def key_by_parts(key):
