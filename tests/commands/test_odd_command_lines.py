@@ -157,3 +157,16 @@ def test_a_folder_that_is_read_only(tmp_path, capsys, places):
     for option in (["generate", "x", "--out", str(closed / "x.png")], ["trace", "x", "--html", str(closed / "x.html")]):
         assert cli.main([*option, "--model", places["FOLDER"]]) == 2
         assert "Permission denied" in capsys.readouterr().err
+
+
+def test_progress_without_a_home_folder(monkeypatch, capsys):
+    """A user without an entry in /etc/passwd and without HOME: containers, services."""
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("TINYLDM_PROGRESS", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    assert cli.main(["progress"]) == 2
+    said = capsys.readouterr()
+    assert not said.out and "no home folder" in said.err and len(said.err.splitlines()) == 1

@@ -2,12 +2,14 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import torch
 
 import tinyldm
 from tinyldm import UNet, versions
+from tinyldm.cli import main as cli
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,6 +24,14 @@ def test_ci_runs_the_readmes_test_command():
 def test_contributing_names_the_same_command():
     last_line = (ROOT / ".ci" / "run").read_text(encoding="utf-8").strip().splitlines()[-1]
     assert f"    {last_line}\n" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def test_every_command_can_be_typed_as_it_stands():
+    lines = re.findall(r"^ +(?:.*&& |\.venv/bin/)?(?:\.venv/bin/)?(tinyldm .*)$", README, re.MULTILINE)
+    commands = [shlex.split(line, comments=True)[1:] for line in lines]
+    assert {"generate", "img2img", "trace", "evaluate", "train"} <= {command[0] for command in commands}
+    for arguments in commands:
+        assert cli.parser_for(arguments).parse_args(arguments).run, arguments
 
 
 def test_linked_files_exist():
