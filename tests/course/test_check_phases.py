@@ -152,6 +152,33 @@ def test_what_is_certain_about_the_part_without_noise_is_said():
     assert result.diagnosis == "wrong-mean" and "The part without noise is 3 times the expected one" in result.message
 
 
+def test_channels_that_are_split_wrongly_are_not_called_noise_that_is_not_normal():
+    """A standard deviation of 3e-7 beside a mean of -60 shows float32's steps, and no distribution."""
+
+    def posterior_sample(moments, generator):
+        mean, logvar = moments[:, ::2], moments[:, 1::2]
+        noise = torch.randn(mean.shape, generator=generator).to(mean)
+        return mean + torch.exp(logvar.clamp(-30, 20) / 2) * noise
+
+    def flipped(moments, generator):
+        mean, logvar = moments[:, ::2], moments[:, 1::2]
+        noise = torch.randn(mean.shape, generator=generator).to(mean).flip(0, 1, 2, 3)
+        return mean + torch.exp(logvar.clamp(-30, 20) / 2) * noise
+
+    assert result_of(posterior_sample, "posterior_sample").diagnosis == "noise-spread"
+    assert result_of(flipped, "posterior_sample").diagnosis == "noise-spread"
+
+
+def test_what_is_certain_about_the_factor_of_the_noise_is_said():
+    def posterior_sample(moments, generator):
+        mean, logvar = moments.chunk(2, dim=1)
+        noise = torch.randn(mean.shape, generator=generator).to(mean)
+        return mean - 0.25 * torch.exp(logvar.clamp(-30, 20) / 2) * noise
+
+    result = result_of(posterior_sample, "posterior_sample")
+    assert result.diagnosis == "noise-spread" and "The factor of the noise is 0.25 times" in result.message
+
+
 def test_wrong_noise_is_still_blamed():
     right = find("noise_one_step").answer
 

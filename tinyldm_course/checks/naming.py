@@ -14,7 +14,7 @@ from tinyldm_course.checks.comparing import ASPECTS, Fault
 from tinyldm_course.checks.counter_example import CounterExample, counter_example
 from tinyldm_course.checks.diagnoses import GENERAL
 from tinyldm_course.checks.exercise import Wrong
-from tinyldm_course.checks.relations import gradient_relation, relation, relation_without_noise
+from tinyldm_course.checks.relations import gradient_relation, noise_relations, relation
 from tinyldm_course.checks.trials import Trial, Trials, changed_in_place, changes_argument, error_diagnosis, shapes_of
 
 BY_ASPECT = {
@@ -171,8 +171,8 @@ def observations(trials: Trials, failure: Failure, name: str) -> list[str]:
     words = []
     if name in ("wrong-value", "wrong-shape", "wrong-kind", "one-shape-only"):
         words.append(relation(trials.exercise, failure.trials))
-    if name == "wrong-mean":
-        words.append(relation_without_noise(trials.exercise, failure.trials))
+    if name in ("wrong-mean", "noise-spread"):
+        words += noise_relations(trials.exercise, trials.runner, failure.trials)
     if name == "gradient-wrong":
         words.append(gradient_relation(trials.exercise, failure.trial))
     if name == "wrong-value" and changed_in_place(failure.trial):

@@ -5,7 +5,7 @@ generators, are compared with a normal distribution of the right mean and standa
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,8 @@ from tinyldm_course.checks.exercise import Exercise
 
 DRAWS = 40  # calls, each with a generator of its own, for the moments
 SURE = 5.0  # standard errors that a moment may be off: a right answer fails once in a million checks
+FITTED = 5  # calls, each with a generator of its own, for the two parts of an answer that draws the expected numbers
+ROUNDING = 2e-6  # of float32, after a few operations
 
 
 def takes_generator(call: Call) -> bool:
@@ -82,8 +84,9 @@ def noise_fault(exercise: Exercise, runner: Runner, call: Call) -> str | None:
         return None if value is not None and torch.allclose(value, mean.double(), 1e-3) else "wrong-value"
     if fault is not None:
         return fault
-    if has_the_expected_noise(exercise, runner, call):
-        return "wrong-mean"
+    parts = noise_parts(exercise, runner, call)
+    if parts is not None:
+        return parts_fault(parts, mean, spread)
     values = [value_like(mean, runner, with_generator(call, seed)) for seed in range(1, DRAWS + 1)]
     if any(value is None for value in values):
         return "wrong-value"
@@ -102,19 +105,46 @@ def value_like(mean: Tensor, runner: Runner, call: Call) -> Tensor | None:
     return value.double()
 
 
-def has_the_expected_noise(exercise: Exercise, runner: Runner, call: Call) -> bool:
-    """Does the value change from one generator to another exactly as the right answer's?"""
-    mean, _ = exercise.moments(*call.args)
-    pair = (call, with_generator(call, 10**6))
-    mine = [value_like(mean, runner, one) for one in pair]
-    right = [value_like(mean, lambda one: perform(exercise.answer, one), one) for one in pair]
-    if any(value is None for value in mine + right):
-        return False
-    rounding = 1e-5 * max(value.abs().max().item() for value in mine + right)
-    moved, expected = mine[0] - mine[1], right[0] - right[1]
-    return bool((moved - expected).abs().le(1e-4 * expected.abs() + rounding).all()) and bool(
-        (expected.abs() > 100 * rounding).any()
-    )
+@dataclass(frozen=True)
+class Parts:
+    """An answer that draws the expected numbers ε, as mean + factor · ε; and how exactly both are known."""
+
+    mean: Tensor
+    factor: Tensor
+    mean_rounding: Tensor
+    factor_rounding: Tensor
+
+
+def noise_parts(exercise: Exercise, runner: Runner, call: Call) -> Parts | None:
+    """The two parts of the answer's value, where it is mean + factor · ε with the right answer's ε; None elsewhere."""
+    mean, spread = (torch.as_tensor(one).double() for one in exercise.moments(*call.args))
+    calls = [with_generator(call, seed) for seed in range(1, FITTED + 1)]
+    values = [value_like(mean, runner, one) for one in calls]
+    right = [value_like(mean, lambda one: perform(exercise.answer, one), one) for one in calls]
+    if any(value is None for value in values + right):
+        return None
+    got, want, spread = torch.stack(values), torch.stack(right), spread.expand(mean.shape)
+    if not got.isfinite().all():
+        return None
+    eps = torch.where(spread == 0, 0.0, (want - mean) / spread)  # (FITTED, …)
+    centred = eps - eps.mean(0)
+    varies = centred.square().sum(0).clamp(min=1e-12)
+    factor = (centred * got).sum(0) / varies  # a straight line through FITTED points, for each number
+    base = got.mean(0) - factor * eps.mean(0)
+    eps_rounding = torch.where(spread == 0, 0.0, ROUNDING * want.abs().amax(0) / spread)
+    rounding = ROUNDING * got.abs().amax(0) + factor.abs() * eps_rounding + 1e-12
+    if (got - base - factor * eps).abs().gt(rounding).any():
+        return None
+    return Parts(base, factor, 3 * rounding, 3 * rounding / varies.sqrt())
+
+
+def parts_fault(parts: Parts, mean: Tensor, spread: Any) -> str | None:
+    """What is wrong with the two parts; None if they are right. (-ε is as good as ε.)"""
+    spread = torch.as_tensor(spread).double()
+    if (parts.factor.abs() - spread).abs().gt(2e-4 * spread + parts.factor_rounding).any():
+        return "noise-spread"
+    wrong = (parts.mean - mean).abs().gt(2e-4 * mean.abs() + parts.mean_rounding).any()
+    return "wrong-mean" if wrong else None
 
 
 def normal_fault(z: Tensor) -> str | None:
@@ -124,16 +154,20 @@ def normal_fault(z: Tensor) -> str | None:
     spread changes neither. The spread comes before the mean, as it is known without the mean, but not the reverse.
     """
     n, centred = z.numel(), z - z.mean(0)
-    unit = centred / centred.square().mean(0).sqrt().clamp(min=1e-12)  # each number, over its draws, of spread 1
+    size = centred.square().mean(0).sqrt()
+    coarse = size < 100 * ROUNDING * z.abs().mean(0)  # float32's steps, beside a large mean: they have no shape to see
+    unit = torch.where(coarse, 0.0, centred / size.clamp(min=1e-12))  # each number, over its draws, of spread 1
+    count = int((~coarse).sum())
     pairs = unit[:, 0] * unit[:, -1]  # of the first and the last item of each batch
     if z.dim() > 1 and z.shape[1] > 1 and pairs.mean().abs() > SURE * pairs.std() / pairs.numel() ** 0.5:
         return "noise-shared"
     # Of independent numbers the sum over a draw squares to their count, a χ² of one degree of freedom for each draw.
     sums = unit.reshape(DRAWS, -1).sum(1)
-    if z[0].numel() > 8 and (sums.square().mean() / z[0].numel() - 1) > 1.5 * SURE * (2 / DRAWS) ** 0.5:
+    if count > 8 and (sums.square().mean() / count - 1) > 1.5 * SURE * (2 / DRAWS) ** 0.5:
         return "noise-shared"
-    kurtosis = (unit**4).mean() - 3 * (DRAWS - 1) / (DRAWS + 1)  # a uniform distribution has 1.8 instead of 3
-    if not kurtosis.abs() < SURE * (24 / n) ** 0.5 * (1 + 60 / n):  # of few numbers it has a long tail
+    seen = max(1, DRAWS * count)
+    kurtosis = (unit**4).sum() / seen - 3 * (DRAWS - 1) / (DRAWS + 1)  # a uniform distribution has 1.8 instead of 3
+    if count and not kurtosis.abs() < SURE * (24 / seen) ** 0.5 * (1 + 60 / seen):  # of few numbers it has a long tail
         return "noise-not-normal"
     spread = centred.square().sum() / (n - z[0].numel())
     if not (spread - 1).abs() < SURE * (2 / n) ** 0.5:

@@ -17,10 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tinyldm_course.checks.calls import Call, perform
+from tinyldm_course.checks.calls import Call, Runner, perform
 from tinyldm_course.checks.comparing import close, number
 from tinyldm_course.checks.counter_example import argument_names
 from tinyldm_course.checks.exercise import Exercise
+from tinyldm_course.checks.randomness import noise_parts
 from tinyldm_course.checks.trials import Trial
 
 TOLERANCE = 1e-4
@@ -59,16 +60,19 @@ def relation_of_pairs(pairs: list[Pair], subject: str) -> str:
     return f"{subject} {words}." if words else ""
 
 
-def relation_without_noise(exercise: Exercise, trials: list[Trial]) -> str:
-    """A sentence about the part without noise of results that have the expected noise; "" where nothing is certain."""
-    pairs: list[Pair] = []
+def noise_relations(exercise: Exercise, runner: Runner, trials: list[Trial]) -> list[str]:
+    """Sentences about mean and factor of results mean + factor · ε with the expected ε, as far as they are certain."""
+    means, factors = [], []
     for trial in trials:
-        got, want = trial.got.value, trial.want.value
-        if exercise.moments is None or not (isinstance(got, Tensor) and isinstance(want, Tensor)):
-            return ""
-        mean = exercise.moments(*trial.call.args)[0].double()
-        pairs.append(Pair(trial.call, got.double() - (want.double() - mean), mean))
-    return relation_of_pairs(pairs, "The part without noise")
+        parts = None if exercise.moments is None else noise_parts(exercise, runner, trial.call)
+        if parts is None:
+            return []
+        mean, spread = (torch.as_tensor(one).double() for one in exercise.moments(*trial.call.args))
+        means.append(Pair(trial.call, parts.mean, mean))
+        factors.append(Pair(trial.call, parts.factor.abs(), spread.expand(mean.shape)))
+    named = ("The part without noise", means), ("The factor of the noise", factors)
+    words = [relation_of_pairs(pairs, subject) for subject, pairs in named]
+    return [sentence for sentence in words if sentence]
 
 
 def gradient_relation(exercise: Exercise, trial: Trial) -> str:

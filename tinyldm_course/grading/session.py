@@ -1,6 +1,6 @@
 """A student's notebook in a sandbox, started again when it dies: one bad cell or function costs no other.
 
-`Session.runner(name)` is a Runner as `judging.run_check` wants it, only that the function is somewhere else.
+`Session.runner(name)` is a Runner for `pipeline.run_check`; only, the function is in another process.
 """
 
 import time
