@@ -1,8 +1,7 @@
 """tinyldm: latent diffusion models, small enough to read in an evening.
 
 Reading order is import order: shapes → seeds → resblock → vae → spatial_transformer → unet → conditioning →
-forward_diffusion → reverse_diffusion → versions →
-latent_diffusion.
+forward_diffusion → reverse_diffusion → more_samplers → versions → latent_diffusion.
 
 The classes and functions below are imported when they are first used: PyTorch takes seconds, and `tinyldm --help` needs
 none of it.
@@ -16,19 +15,11 @@ if TYPE_CHECKING:
     from tinyldm.conditioning import ClassEncoder, ImageEncoder, TextEncoder
     from tinyldm.forward_diffusion import EPS, VELOCITY, NoiseSchedule, diffusion_loss
     from tinyldm.latent_diffusion import LatentDiffusion
+    from tinyldm.more_samplers import euler_ancestral, lcm, pndm
     from tinyldm.resblock import ResBlock, timestep_embedding
-    from tinyldm.reverse_diffusion import (
-        ddim,
-        ddpm,
-        dpm_solver_pp,
-        euler,
-        euler_ancestral,
-        guided,
-        lcm,
-        pndm,
-        timesteps,
-    )
-    from tinyldm.spatial_transformer import SpatialTransformer, capture_attention
+    from tinyldm.reverse_diffusion import ddim, ddpm, dpm_solver_pp, euler, guided, timesteps
+    from tinyldm.spatial_transformer import SpatialTransformer
+    from tinyldm.trace import capture_attention
     from tinyldm.unet import UNet, UNetConfig
     from tinyldm.vae import VAE, VAEConfig, to_signed, to_unit
 
@@ -65,7 +56,7 @@ __all__ = [
     "versions",
 ]
 
-_READING_ORDER = (
+_FILES = (
     "shapes",
     "seeds",
     "resblock",
@@ -75,19 +66,21 @@ _READING_ORDER = (
     "conditioning",
     "forward_diffusion",
     "reverse_diffusion",
+    "more_samplers",
     "versions",
     "latent_diffusion",
+    "trace",
 )
 
 
 def __getattr__(name: str) -> object:
     """Import a public name, or a file of the core, when it is first used (PEP 562)."""
-    if name in _READING_ORDER:
+    if name in _FILES:
         return import_module(f"{__name__}.{name}")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # Files import only those before them, so the first that knows a name is the one that defines it.
-    files = (import_module(f"{__name__}.{file}") for file in _READING_ORDER)
+    files = (import_module(f"{__name__}.{file}") for file in _FILES)
     value = next(getattr(file, name) for file in files if hasattr(file, name))
     globals()[name] = value
     return value

@@ -4,7 +4,7 @@
     picture (B, 3, H, W) ─CLIP vision transformer─► patches ─linear───────────► context (B, N, D)
     label (B,) ─table───────────────────────────────────────────────────────► context (B, 1, D)
 
-Cross-attention reads all three alike: it neither knows nor cares where the vectors came from.
+Cross-attention reads all three in the same way: it does not know where the vectors came from.
 
 The article conditions through cross-attention only. Two other ways exist and are both supported by the
 U-Net: concatenation to z_t (Stable Diffusion's inpainting model, 9 input channels), and a vector added to
@@ -18,14 +18,14 @@ Podell et al. 2023, § 2.2 (XL).
 """
 
 import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tinyldm import shapes
 from tinyldm.resblock import timestep_embedding
-from tinyldm.shapes import require_captions, require_labels
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModel
@@ -38,17 +38,17 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 class Encoding(NamedTuple):
     """What a text encoder makes of captions."""
 
-    context: Tensor  # (B, L, D) one vector a token
-    pooled: Tensor | None  # (B, D_pooled) one vector a caption; Stable Diffusion XL only
+    context: Tensor  # (B, L, D) one vector per token
+    pooled: Tensor | None  # (B, D_pooled) one vector per caption; Stable Diffusion XL only
 
 
 def tokenize(tokenizer: "CLIPTokenizer", captions: list[str], length: int) -> Tensor:
     """Captions -> tokens (B, length) int64: start token, word pieces, end token, padding.
 
-    No padding mask is made: Stable Diffusion was trained with the vectors of the padding in view.
-    Warns: with the words that were cut off, for a caption of more than `length` - 2 pieces.
+    There is no padding mask: Stable Diffusion was trained to attend to the padding's vectors, too.
+    Warns: a caption has more than `length` - 2 pieces; names the words that were cut off.
     """
-    require_captions(captions)
+    shapes.require_captions(captions)
     for caption in captions:
         pieces = tokenizer(caption, add_special_tokens=False, verbose=False)["input_ids"]
         if len(pieces) > length - 2:
@@ -73,7 +73,7 @@ class TextEncoder(nn.Module):
         self.clip, self.tokenizer = clip, tokenizer
 
     @property
-    def towers(self) -> list[tuple]:
+    def towers(self) -> "list[tuple[CLIPTextModel | CLIPTextModelWithProjection, CLIPTokenizer]]":
         """The transformer with its tokenizer, in a list, because Stable Diffusion XL has two."""
         return [(self.clip, self.tokenizer)]
 
@@ -94,7 +94,7 @@ class TextEncoder(nn.Module):
 class TextEncoderXL(nn.Module):
     """Stable Diffusion XL's two text transformers side by side: captions -> context and pooled vector.
 
-    Of both, the layer before the last, *without* the final LayerNorm: 768 ‖ 1280 numbers a token. The
+    Of both, the layer before the last, *without* the final LayerNorm: 768 ‖ 1280 numbers per token. The
     pooled vector is the second one's end token after its last layer and LayerNorm, projected.
     """
 
@@ -109,7 +109,7 @@ class TextEncoderXL(nn.Module):
         self.clip1, self.tokenizer1, self.clip2, self.tokenizer2 = clip1, tokenizer1, clip2, tokenizer2
 
     @property
-    def towers(self) -> list[tuple]:
+    def towers(self) -> "list[tuple[CLIPTextModel | CLIPTextModelWithProjection, CLIPTokenizer]]":
         """Both transformers, each with its tokenizer."""
         return [(self.clip1, self.tokenizer1), (self.clip2, self.tokenizer2)]
 
@@ -120,7 +120,7 @@ class TextEncoderXL(nn.Module):
 
     def encode(self, captions: list[str]) -> Encoding:
         """Captions -> context (B, L, D_1 + D_2) and pooled (B, D_pooled)."""
-        # Each has a tokenizer of its own: the first pads with the end token, the second with "!".
+        # Each has its own tokenizer: the first pads with the end token, the second with "!".
         tokens1 = tokenize(self.tokenizer1, captions, self.length).to(self.clip1.device)
         tokens2 = tokenize(self.tokenizer2, captions, self.length).to(self.clip2.device)
         out1 = self.clip1(input_ids=tokens1, output_hidden_states=True)
@@ -161,19 +161,19 @@ class ImageEncoder(nn.Module):
         self.to_context = nn.Linear(clip.config.hidden_size, context_dim)
 
     def forward(self, image: Tensor) -> Tensor:
-        """image (B, 3, H, W) in [-1, 1], any size -> context (B, N, D): one vector for the whole, one a patch."""
+        """image (B, 3, H, W) in [-1, 1], any size -> context (B, N, D): one vector for the whole, one per patch."""
         return self.to_context(self.clip(pixel_values=self.preprocess(image)).last_hidden_state)
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """Resize to the tower's own square and put the colours on CLIP's scale."""
-        side = self.clip.config.image_size
+        """Resize to the square that CLIP was trained at, and normalise the colours as CLIP expects."""
+        side: Any = self.clip.config.image_size  # an int; transformers' types allow more
         if image.shape[-2:] != (side, side):
             image = F.interpolate(image, (side, side), mode="bicubic", antialias=True, align_corners=False)
         return normalize_for_clip(image)
 
 
 class ClassEncoder(nn.Module):
-    """The simplest modality: a table with one vector for each class, and one for "no class".
+    """The simplest condition: a table with one vector for each class, and one for "no class".
 
     Args: classes: number of classes; context_dim: D.
     """
@@ -184,7 +184,7 @@ class ClassEncoder(nn.Module):
 
     def forward(self, label: Tensor) -> Tensor:
         """label (B,) int64 in 0 … classes - 1 -> context (B, 1, D)."""
-        require_labels(label, classes=self.table.num_embeddings - 1)
+        shapes.require_labels(label, classes=self.table.num_embeddings - 1)
         return self.table(label)[:, None]  # (B, D) -> (B, 1, D)
 
     def null(self) -> Tensor:

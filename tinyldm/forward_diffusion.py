@@ -3,8 +3,8 @@
     z_t = √ᾱ_t · z0 + √(1-ᾱ_t) · ε,   ε ~ N(0, 1),   ᾱ_t = ∏_{s ≤ t} (1 - β_s)
 
 The article applies Gaussian noise iteratively, in a Markov chain. A chain of Gaussians is a Gaussian, so the
-T steps collapse into the one line above; training only ever uses that line, at a uniformly drawn t. (That
-both agree is a test, `tests/test_article.py`.) The chain lives on *latents*, not on images.
+T steps collapse into the one line above; training only ever uses that line, at a uniformly drawn t. (A test in
+`tests/core/test_article.py` shows that both agree.) The chain lives on *latents*, not on images.
 
 Where the article and the reference code differ, the code wins:
 
@@ -15,7 +15,7 @@ Where the article and the reference code differ, the code wins:
 * Stable Diffusion 2 at 768 pixels predicts a velocity instead of the noise.
 
 Source: Ho et al. 2020 (DDPM), eq. 4 and 14; Salimans & Ho 2022 (velocity), appendix D; Nichol & Dhariwal
-2021, eq. 17 (cosine); Hang et al. 2023 (min-SNR); CompVis `ldm/modules/diffusionmodules/util.py`.
+2021, eq. 17 (cosine); CompVis `ldm/modules/diffusionmodules/util.py`.
 """
 
 import math
@@ -24,6 +24,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from tinyldm import shapes
 
 # ── How much noise each step adds ────────────────────────────────────────────────────────────────────
 
@@ -39,7 +41,7 @@ def linear_betas(T: int = 1000, start: float = 1e-4, end: float = 0.02) -> Tenso
 
 
 def cosine_betas(T: int = 1000, s: float = 0.008) -> Tensor:
-    """ᾱ_t falls like cos²; β is what that takes, at most 0.999. (T,) float64. Nichol & Dhariwal 2021, eq. 17."""
+    """ᾱ_t falls like cos²; β follows from it, at most 0.999. (T,) float64. Nichol & Dhariwal 2021, eq. 17."""
     steps = torch.arange(T + 1, dtype=torch.float64) / T
     f = torch.cos((steps + s) / (1 + s) * math.pi / 2) ** 2  # ᾱ_t = f(t) / f(0), and f(0) cancels below
     return (1 - f[1:] / f[:-1]).clamp(max=0.999)
@@ -58,58 +60,42 @@ def zero_terminal_snr(beta: Tensor) -> Tensor:
 
 
 # ── z0, ε and the velocity: with z_t known, each of the three gives the other two ─────────────────────
-# alpha_bar may be a number or a tensor that broadcasts against z_t.
+
+Level = float | Tensor  # ᾱ: a number, or a tensor that broadcasts against z_t
 
 
-def velocity(z0: Tensor, eps: Tensor, alpha_bar) -> Tensor:
-    """v = √ᾱ ε - √(1-ᾱ) z0: which way z_t moves as the angle between signal and noise grows."""
+def velocity(z0: Tensor, eps: Tensor, alpha_bar: Level) -> Tensor:
+    """v = √ᾱ ε - √(1-ᾱ) z0: the direction in which z_t moves as the angle between signal and noise grows."""
     return alpha_bar**0.5 * eps - (1 - alpha_bar) ** 0.5 * z0
 
 
-def z0_from_eps(eps: Tensor, z_t: Tensor, alpha_bar) -> Tensor:
+def z0_from_eps(eps: Tensor, z_t: Tensor, alpha_bar: Level) -> Tensor:
     """z0 = (z_t - √(1-ᾱ) ε) / √ᾱ. At ᾱ → 0 a small error in ε becomes a large one in z0."""
     return (z_t - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
 
 
-def eps_from_z0(z0: Tensor, z_t: Tensor, alpha_bar) -> Tensor:
-    """ε = (z_t - √ᾱ z0) / √(1-ᾱ); needs some noise, ᾱ < 1."""
-    return (z_t - alpha_bar**0.5 * z0) / (1 - alpha_bar) ** 0.5
-
-
-def z0_from_velocity(v: Tensor, z_t: Tensor, alpha_bar) -> Tensor:
+def z0_from_velocity(v: Tensor, z_t: Tensor, alpha_bar: Level) -> Tensor:
     """z0 = √ᾱ z_t - √(1-ᾱ) v: no division, so well behaved at every noise level."""
     return alpha_bar**0.5 * z_t - (1 - alpha_bar) ** 0.5 * v
 
 
-def eps_from_velocity(v: Tensor, z_t: Tensor, alpha_bar) -> Tensor:
+def eps_from_velocity(v: Tensor, z_t: Tensor, alpha_bar: Level) -> Tensor:
     """ε = √ᾱ v + √(1-ᾱ) z_t."""
     return alpha_bar**0.5 * v + (1 - alpha_bar) ** 0.5 * z_t
 
 
-def velocity_from_eps(eps: Tensor, z_t: Tensor, alpha_bar) -> Tensor:
-    """v = (ε - √(1-ᾱ) z_t) / √ᾱ."""
-    return (eps - (1 - alpha_bar) ** 0.5 * z_t) / alpha_bar**0.5
-
-
-def velocity_from_z0(z0: Tensor, z_t: Tensor, alpha_bar) -> Tensor:
-    """v = (√ᾱ z_t - z0) / √(1-ᾱ)."""
-    return (alpha_bar**0.5 * z_t - z0) / (1 - alpha_bar) ** 0.5
-
-
 @dataclass(frozen=True)
 class Prediction:
-    """What a network's output *means*: a convention that its weights do not tell."""
+    """What a network's output *means*: a convention, which cannot be read from its weights."""
 
     name: str  # as scheduler_config.json calls it
-    from_z0_and_eps: Callable[[Tensor, Tensor, Tensor], Tensor]  # (z0, eps, ᾱ) -> what the network should output
-    to_z0: Callable[[Tensor, Tensor, Tensor], Tensor]  # (output, z_t, ᾱ) -> z0
-    to_eps: Callable[[Tensor, Tensor, Tensor], Tensor]  # (output, z_t, ᾱ) -> eps
+    from_z0_and_eps: Callable[[Tensor, Tensor, Level], Tensor]  # (z0, eps, ᾱ) -> what the network should output
+    to_z0: Callable[[Tensor, Tensor, Level], Tensor]  # (output, z_t, ᾱ) -> z0
+    to_eps: Callable[[Tensor, Tensor, Level], Tensor]  # (output, z_t, ᾱ) -> eps
 
 
-EPS = Prediction(
-    "epsilon", from_z0_and_eps=lambda z0, eps, alpha_bar: eps, to_z0=z0_from_eps, to_eps=lambda eps, z_t, alpha_bar: eps
-)
-VELOCITY = Prediction("v_prediction", from_z0_and_eps=velocity, to_z0=z0_from_velocity, to_eps=eps_from_velocity)
+EPS = Prediction("epsilon", lambda z0, eps, alpha_bar: eps, z0_from_eps, lambda eps, z_t, alpha_bar: eps)
+VELOCITY = Prediction("v_prediction", velocity, z0_from_velocity, eps_from_velocity)
 
 
 # ── The schedule ─────────────────────────────────────────────────────────────────────────────────────
@@ -126,9 +112,11 @@ class NoiseSchedule(nn.Module):
         alpha_bar: (T,) float32, computed in float64: the share of the signal's variance that is left.
     """
 
+    alpha_bar: Tensor
+
     def __init__(self, beta: Tensor, prediction: Prediction = EPS, final_alpha_bar: float = 1.0):
         super().__init__()
-        _require_betas(beta)
+        shapes.require_betas(beta)
         self.register_buffer("alpha_bar", torch.cumprod(1 - beta.double(), dim=0).float())
         # float32 like alpha_bar, so that a given ᾱ_0 equals alpha_bar[0] exactly.
         self.final_alpha_bar = torch.tensor(final_alpha_bar, dtype=torch.float32).item()
@@ -139,7 +127,7 @@ class NoiseSchedule(nn.Module):
 
         Between two table entries log σ, σ = √((1-ᾱ)/ᾱ), is interpolated linearly, as k-diffusion does.
         """
-        _require_timesteps(t, self.alpha_bar)
+        shapes.require_timesteps(t, self.alpha_bar)
         return _interpolated(self.alpha_bar, t) if t.is_floating_point() else self.alpha_bar[t]
 
     def q_sample(self, z0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
@@ -148,13 +136,13 @@ class NoiseSchedule(nn.Module):
         Args: z0, eps: (B, …) of one shape; t: (B,) in 0 … T-1.
         Returns: z_t (B, …), in the dtype of z0.  Ho et al. 2020, eq. 4.
         """
-        _require_alike(z0, t, eps)
+        shapes.require_alike(z0, t, eps)
         alpha_bar = self._alpha_bar_for(z0, t)
         return alpha_bar.sqrt() * z0 + (1 - alpha_bar).sqrt() * eps
 
     def target(self, z0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """What the network should output for q_sample(z0, t, eps): the noise, or the velocity. (B, …)."""
-        _require_alike(z0, t, eps)
+        shapes.require_alike(z0, t, eps)
         return self.prediction.from_z0_and_eps(z0, eps, self._alpha_bar_for(z0, t))
 
     def _alpha_bar_for(self, z: Tensor, t: Tensor) -> Tensor:
@@ -168,49 +156,15 @@ def log_sigma(alpha_bar: Tensor) -> Tensor:
 
 
 def _interpolated(alpha_bar: Tensor, t: Tensor) -> Tensor:
-    """ᾱ = 1 / (1 + σ²) for fractional t, log σ lying on the line between the two around it."""
+    """ᾱ = 1 / (1 + σ²) for fractional t, log σ interpolated linearly between the two entries around it."""
     table = log_sigma(alpha_bar)
     below = t.long().clamp(max=max(len(alpha_bar) - 2, 0))
     above = (below + 1).clamp(max=len(alpha_bar) - 1)
     return torch.sigmoid(-2 * torch.lerp(table[below], table[above], (t - below).to(table.dtype)))
 
 
-def _require_betas(beta: Tensor) -> None:
-    if beta.dim() != 1 or not len(beta):
-        raise ValueError(f"beta has shape {tuple(beta.shape)}; expected (T,), at least one step")
-    if not (beta.min() > 0 and beta.max() <= 1 and (beta[:-1] < 1).all()):  # written so that NaN fails too
-        raise ValueError(f"beta runs from {beta.min():.3g} to {beta.max():.3g}; expected numbers between 0 and 1")
-
-
-def _require_timesteps(t: Tensor, alpha_bar: Tensor) -> None:
-    if t.device != alpha_bar.device:
-        raise ValueError(f"t is on {t.device}, the schedule on {alpha_bar.device}; move one with .to()")
-    # On a GPU even this look would make each training step wait for the one before.
-    if t.device.type == "cpu" and t.numel() and not (t.min() >= 0 and t.max() <= len(alpha_bar) - 1):
-        raise ValueError(f"t runs from {t.min().item()} to {t.max().item()}; expected 0 … {len(alpha_bar) - 1}")
-
-
-def _require_alike(z0: Tensor, t: Tensor, eps: Tensor) -> None:
-    if z0.shape != eps.shape or t.shape != z0.shape[:1]:
-        raise ValueError(
-            f"z0 is {tuple(z0.shape)}, eps {tuple(eps.shape)}, t {tuple(t.shape)}; expected "
-            "z0 and eps of one shape (B, …) and t of shape (B,)"
-        )
-    if not z0.is_floating_point() or z0.dtype != eps.dtype or not z0.device == eps.device == t.device:
-        raise ValueError(
-            f"z0 is {z0.dtype} on {z0.device}, eps {eps.dtype} on {eps.device}, t on {t.device}; expected "
-            "z0 and eps of one float dtype, all on one device"
-        )
-
-
 def diffusion_loss(
-    model: Callable[..., Tensor],
-    schedule: NoiseSchedule,
-    z0: Tensor,
-    context: Tensor | None,
-    t: Tensor,
-    eps: Tensor,
-    weight: Tensor | None = None,
+    model: Callable[..., Tensor], schedule: NoiseSchedule, z0: Tensor, context: Tensor | None, t: Tensor, eps: Tensor
 ) -> Tensor:
     """The mean squared error between prediction and target: Ho et al. 2020, eq. 14 (for EPS).
 
@@ -218,19 +172,7 @@ def diffusion_loss(
         model: (z_t, t, context) -> prediction, such as a `UNet`.
         z0, eps: (B, C, h, w) clean scaled latent and fresh N(0, 1) noise.
         context: (B, L, D) or None; t: (B,) int64, drawn uniformly from 0 … T-1.
-        weight: (B,) weight of each image's error, such as `min_snr_weight`; None weighs all the same.
     Returns: a scalar.
     """
     prediction = model(schedule.q_sample(z0, t, eps), t, context)
-    error = (prediction - schedule.target(z0, t, eps)).square().flatten(1).mean(1)  # (B,)
-    return error.mean() if weight is None else (weight * error).mean()
-
-
-def min_snr_weight(alpha_bar: Tensor, prediction: Prediction, gamma: float = 5.0) -> Tensor:
-    """Hang et al. 2023: weigh each t so that its error *in z0* counts min(SNR, γ) times, SNR = ᾱ / (1-ᾱ).
-
-    For EPS this is min(SNR, γ) / SNR, for VELOCITY min(SNR, γ) / (SNR + 1).  (B,) -> (B,).
-    """
-    # An output error of 1 moves z0 by this much; the conversions are linear, so evaluate them at (1, 0).
-    z0_error = prediction.to_z0(torch.ones_like(alpha_bar), torch.zeros_like(alpha_bar), alpha_bar)
-    return (alpha_bar / (1 - alpha_bar)).clamp(max=gamma) * z0_error**2
+    return (prediction - schedule.target(z0, t, eps)).square().mean()

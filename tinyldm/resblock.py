@@ -1,7 +1,6 @@
 """§ U-Net: the ResBlock with its time embedding, and the layers that halve and double a feature map.
 
-Read this first, because every other network is made of it: the VAE stacks these blocks without a time
-embedding, the U-Net stacks them with one.
+Both large networks are stacks of these blocks: the VAE's without a time embedding, the U-Net's with one.
 
     t ──timestep_embedding──► sinusoids ──TimeMLP──► t_emb      once for the whole network
                                                        │
@@ -14,22 +13,23 @@ Where the article and the reference code differ, the code wins:
 
 * the article adds a second time embedding after the second convolution; the reference adds it **once**,
   between the two convolutions;
-* the article does not mention GroupNorm and SiLU before each convolution, nor the residual sum. They are here.
+* the article mentions neither GroupNorm and SiLU before each convolution nor the residual sum. The reference has them.
 
 Source: Ho et al. 2020 (DDPM, appendix B); CompVis `ldm/modules/diffusionmodules/openaimodel.py`, `ResBlock`.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinyldm.shapes import require_embeddable, require_t_emb
+from tinyldm import shapes
 
 
 def timestep_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
-    """Write each timestep as `dim / 2` cosines followed by `dim / 2` sines of falling frequency.
+    """Embed each timestep as `dim / 2` cosines followed by `dim / 2` sines of falling frequency.
 
     embedding(t) = [cos(t f_0), …, cos(t f_{n-1}), sin(t f_0), …, sin(t f_{n-1})],
     f_i = max_period^(-i / n), n = dim / 2.  Vaswani et al. 2017, § 3.5, but with all cosines first and then all sines.
@@ -37,13 +37,13 @@ def timestep_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Ten
     Args:
         t: (B,) timesteps, int64 or float; fractions are meaningful.
         dim: length of the embedding, even.
-        max_period: the slowest wave has a period of about 2π × this many timesteps.
+        max_period: the slowest wave's period is about 2π times this many timesteps.
     Returns:
         (B, dim) float32 in [-1, 1].
     Raises:
         ValueError: `t` is not one-dimensional, or `dim` is odd.
     """
-    require_embeddable(t, dim)
+    shapes.require_embeddable(t, dim)
     half = dim // 2
     # Always float32: in bfloat16, t = 998 and t = 999 would share an embedding.
     exponent = torch.arange(half, dtype=torch.float32, device=t.device) / half
@@ -53,7 +53,7 @@ def timestep_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Ten
 
 
 class TimeMLP(nn.Module):
-    """Turn the raw sinusoids into `t_emb`, which all ResBlocks share: linear → SiLU → linear.
+    """Turn the sinusoids into `t_emb`, which all ResBlocks share: linear → SiLU → linear.
 
     There is no activation after the second linear: each ResBlock applies its own SiLU first.
 
@@ -70,7 +70,7 @@ class TimeMLP(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """Two convolutions around a time embedding, added to what came in.
+    """Two convolutions with a time embedding between them, added to the input.
 
     Args:
         in_channels, out_channels: of the feature map; if they differ, a 1×1 convolution carries the
@@ -103,7 +103,7 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, t_emb: Tensor | None = None) -> Tensor:
         """x (B, C_in, H, W), t_emb (B, D_t) or None -> (B, C_out, H, W)."""
-        require_t_emb(t_emb, self.t_emb_dim)
+        shapes.require_t_emb(t_emb, self.t_emb_dim)
         h = self.conv1(F.silu(self.norm1(x)))  # (B, C_in, H, W) -> (B, C_out, H, W)
         if self.time_proj is not None and t_emb is not None:
             # One number for each channel, broadcast over all pixels; added here and nowhere else.
@@ -137,6 +137,6 @@ class Upsample(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
-    def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    def forward(self, x: Tensor, size: Sequence[int] | None = None) -> Tensor:
         height, width = (2 * side for side in x.shape[2:]) if size is None else size
         return self.conv(F.interpolate(x, (height, width), mode="nearest"))

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from tinyldm.shapes import require_generators
+from tinyldm import shapes
 
 Generators = Generator | Sequence[Generator] | None  # one for a batch; one per picture; PyTorch's global one
 
@@ -45,7 +45,7 @@ def per_picture(generator: Generators, count: int) -> list[Generator] | None:
         return None
     if isinstance(generator, Generator):
         return children(generator, count)
-    require_generators(generator, count)
+    shapes.require_generators(generator, count)
     return list(generator)
 
 

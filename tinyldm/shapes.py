@@ -5,8 +5,9 @@ array or a Pillow image; ValueError: the kind is right, the shape, dtype, device
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from numbers import Integral
+import warnings
+from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -19,10 +20,11 @@ def require_tensor(x: object, name: str, shape: str) -> None:
     """Raise TypeError, with the way to convert a NumPy array or a Pillow image, unless `x` is a tensor."""
     if isinstance(x, Tensor):
         return
-    hint = ""
-    if type(x).__module__.startswith(("numpy", "PIL")):
-        hint = "; convert 8-bit pixels with torch.from_numpy(numpy.array(x)).permute(2, 0, 1)[None].float() / 255"
-    raise TypeError(f"{name} is a {type(x).__module__}.{type(x).__name__}; expected a torch tensor {shape}{hint}")
+    kind, hint = type(x), ""
+    if isinstance(x, list) or kind.__module__.startswith(("numpy", "PIL")):
+        hint = "; 8-bit pixels become one by torch.from_numpy(numpy.array(x)).permute(2, 0, 1)[None].float() / 255"
+    found = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+    raise TypeError(f"{name} is a {found}; expected a torch tensor {shape}{hint}")
 
 
 def require_generators(generator: object, count: int) -> None:
@@ -51,8 +53,15 @@ def require_captions(captions: object) -> None:
 # ── Numbers ──────────────────────────────────────────────────────────────────────────────────────────
 
 
+def require_number(name: str, value: object) -> None:
+    """Raise TypeError unless `value` is a number."""
+    if not isinstance(value, (Real, Tensor)):
+        raise TypeError(f"{name} is {value!r:.60}; expected a number")
+
+
 def require_between(name: str, value: float, least: float = -math.inf, most: float = math.inf) -> None:
-    """Raise ValueError unless `value` is a finite number in [least, most]."""
+    """Raise unless `value` is a finite number in [least, most]."""
+    require_number(name, value)
     if not (math.isfinite(value) and least <= value <= most):
         wanted = "a finite number" if most == math.inf else f"{least:g} … {most:g}"
         raise ValueError(f"{name} is {value}; expected {wanted}")
@@ -65,9 +74,16 @@ def require_positive(name: str, value: float) -> None:
 
 
 def require_share(name: str, value: float) -> None:
-    """Raise ValueError unless 0 < value <= 1."""
+    """Raise unless 0 < value <= 1."""
+    require_number(name, value)
     if not 0 < value <= 1:
         raise ValueError(f"{name} is {value}; expected above 0 and at most 1")
+
+
+def require_whole(name: str, value: object, least: int) -> None:
+    """Raise ValueError unless `value` is a whole number of at least `least`."""
+    if not isinstance(value, Integral) or int(value) < least:
+        raise ValueError(f"{name} is {value}; expected a whole number of at least {least}")
 
 
 def require_steps(steps: object, T: int) -> None:
@@ -98,11 +114,10 @@ def require_levels(channels: tuple[int, ...], blocks_per_level: int, groups: int
         require_groups(width, groups)
 
 
-def require_one_per_level(channels: tuple[int, ...], **entries: tuple[int, ...]) -> None:
-    """Raise ValueError unless each of the named tuples has as many entries as `channels`."""
-    for name, values in entries.items():
-        if len(values) != len(channels):
-            raise ValueError(f"{name} has {len(values)} entries, channels has {len(channels)}; expected one per level")
+def require_one_per_level(name: str, entries: tuple[int, ...], channels: tuple[int, ...]) -> None:
+    """Raise ValueError unless `entries` are as many as `channels`."""
+    if len(entries) != len(channels):
+        raise ValueError(f"{name} has {len(entries)} entries, channels has {len(channels)}; expected one per level")
 
 
 def require_even(name: str, value: int, why: str) -> None:
@@ -220,7 +235,8 @@ def require_betas(beta: Tensor) -> None:
 
 
 def require_timesteps(t: Tensor, alpha_bar: Tensor) -> None:
-    """Raise ValueError unless every timestep is inside the schedule's table, and on its device."""
+    """Raise unless every timestep is inside the schedule's table, and on its device."""
+    require_tensor(t, "t", "of timesteps")
     if t.device != alpha_bar.device:
         raise ValueError(f"t is on {t.device}, the schedule on {alpha_bar.device}; move one with .to()")
     # On a GPU even this look would make each training step wait for the one before.
@@ -229,7 +245,9 @@ def require_timesteps(t: Tensor, alpha_bar: Tensor) -> None:
 
 
 def require_alike(z0: Tensor, t: Tensor, eps: Tensor) -> None:
-    """Raise ValueError unless z0 and eps agree in shape, dtype and device, and t has one timestep per image."""
+    """Raise unless z0 and eps agree in shape, dtype and device, and t has one timestep per image."""
+    for name, x, shape in (("z0", z0, "(B, …)"), ("t", t, "(B,)"), ("eps", eps, "(B, …)")):
+        require_tensor(x, name, shape)
     if z0.shape != eps.shape or t.shape != z0.shape[:1]:
         raise ValueError(
             f"z0 is {tuple(z0.shape)}, eps {tuple(eps.shape)}, t {tuple(t.shape)}; expected "
@@ -242,8 +260,9 @@ def require_alike(z0: Tensor, t: Tensor, eps: Tensor) -> None:
         )
 
 
-def require_a_walk(timesteps: Tensor) -> None:
-    """Raise ValueError unless `timesteps` is (S,), at least 1."""
+def require_walk(timesteps: Tensor) -> None:
+    """Raise unless `timesteps` is (S,), at least 1."""
+    require_tensor(timesteps, "timesteps", "(S,), such as tinyldm.timesteps gives")
     if timesteps.dim() != 1 or not len(timesteps):
         raise ValueError(
             f"timesteps has shape {tuple(timesteps.shape)}, {timesteps.numel()} timesteps; expected (S,), at least 1"
@@ -290,13 +309,33 @@ def require_images(images: Tensor) -> None:
         raise ValueError(f"images run from {images.min():.3g} to {images.max():.3g}; expected 0 … 1")
 
 
-def require_as_many(given: Mapping[str, Sequence[Any] | Tensor | None]) -> None:
-    """Raise ValueError unless all of these that are not None have as many entries as the first."""
-    (first, expected), *others = given.items()
-    assert expected is not None
-    for name, entries in others:
-        if entries is not None and len(entries) != len(expected):
-            raise ValueError(f"{len(entries)} {name} for {len(expected)} {first}; expected as many")
+def require_as_many(name: str, given: Sequence[Any] | Tensor | None, of: str, expected: Sequence[Any] | Tensor) -> None:
+    """Raise ValueError unless `given` is None or has as many entries as `expected`."""
+    if given is not None and len(given) != len(expected):
+        raise ValueError(f"{len(given)} {name} for {len(expected)} {of}; expected as many")
+
+
+def require_size(size: tuple[int, int], factor: int) -> None:
+    """Raise unless `size` is (height, width) of an image whose latent has whole numbers of rows and columns."""
+    if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(side, int) for side in size):
+        raise TypeError(f"size is {size!r:.60}; expected (height, width) in pixels")
+    require_multiples(size, factor, "the image's size")
+
+
+def require_originals(images: Tensor, captions: list[str], factor: int) -> None:
+    """Raise unless these images can become latents, and each has its caption."""
+    require_images(images)
+    require_captions(captions)
+    require_as_many("captions", captions, "images", images)
+    require_multiples(images.shape[2:], factor, "the images' size")
+
+
+def require_two_ends(captions: Sequence[str], frames: int) -> None:
+    """Raise ValueError unless there are two captions to walk between, and at least two frames."""
+    if isinstance(captions, str) or len(captions) != 2 or frames < 2:
+        raise ValueError(
+            f"{len(captions)} captions, {captions!r:.60}, {frames} frames; expected two captions and at least 2 frames"
+        )
 
 
 def require_mask(mask: Tensor, images: Tensor) -> None:
@@ -307,6 +346,18 @@ def require_mask(mask: Tensor, images: Tensor) -> None:
         raise ValueError(f"mask has shape {tuple(mask.shape)}; expected ({B}, 1, {H}, {W})")
     if not (mask.min() >= 0 and mask.max() <= 1):
         raise ValueError(f"mask runs from {mask.min().item():.3g} to {mask.max().item():.3g}; expected 0 … 1")
+
+
+def require_marks(latent_mask: Tensor, factor: int) -> None:
+    """Raise ValueError unless each picture's mask (B, 1, h, w) marks something. Warn where it marks everything."""
+    share = latent_mask.flatten(1).mean(1)
+    if (share == 0).any():
+        raise ValueError(
+            f"the mask marks nothing at the size of the latent: a number there is repainted if the top left pixel of "
+            f"its patch of {factor}×{factor} is marked; mark a larger area"
+        )
+    if (share == 1).any():
+        warnings.warn("the mask marks everything, so nothing of the picture guides the repainting", stacklevel=4)
 
 
 def require_noise(noise: Tensor, shape: tuple[int, ...]) -> None:

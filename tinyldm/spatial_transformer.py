@@ -8,9 +8,9 @@
 Read `SpatialTransformer.forward` first. Symbols: N = H·W pixels, C their width; L context vectors of width D;
 d = C / heads.
 
-One query a pixel: a feature map (128, 32, 32) becomes 1024 queries of 128 numbers. The context gives the
-keys and the values, through two *different* learned projections. With no context, cross-attention turns
-into self-attention, as the article says; that is possible only where both have the same width, so never in
+One query per pixel: a feature map (128, 32, 32) becomes 1024 queries of 128 numbers. The context gives the
+keys and the values, through two *different* learned projections. Without a context, cross-attention becomes
+self-attention, as the article says; that is possible only where both have the same width, so never in
 Stable Diffusion 1 (context 768; pixels 320, 640, 1280).
 
 What "essentially a standard pre-LN Transformer decoder without causal masking" leaves out: GroupNorm and
@@ -21,29 +21,24 @@ Source: Vaswani et al. 2017, eq. 1; Rombach et al. 2022, § 3.3; Shazeer 2020 (G
 `ldm/modules/attention.py`.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinyldm.shapes import require_context_width, require_heads
+from tinyldm import shapes
 
 
 class Attention(nn.Module):
     """Multi-head attention: softmax(q kᵀ / √d) v, Vaswani et al. 2017, eq. 1.
 
     Args:
-        query_dim: width of `x`, whose vectors ask.
-        context_dim: width of the context, whose vectors answer.
+        query_dim: width of `x`, which makes the queries.
+        context_dim: width of the context, which makes the keys and the values.
         heads: number of heads; must divide `query_dim`, d = query_dim / heads.
     """
 
     def __init__(self, query_dim: int, context_dim: int, heads: int):
         super().__init__()
-        require_heads(query_dim, heads)
+        shapes.require_heads(query_dim, heads)
         self.heads, self.context_dim = heads, context_dim
         self.upcast = False  # set by the U-Net of Stable Diffusion 2.1 at 768 pixels, whose q·k exceed float16's 65,504
         self.to_q = nn.Linear(query_dim, query_dim, bias=False)
@@ -61,18 +56,19 @@ class Attention(nn.Module):
         return self.to_out(mixed.transpose(1, 2).flatten(2))  # -> (B, N, C)
 
     def probabilities(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """softmax(q kᵀ / √d): how much each query listens to each key. (B, heads, N, L), rows sum to 1."""
+        """softmax(q kᵀ / √d): how much each query attends to each key. (B, heads, N, L), rows sum to 1."""
         q, k = self.split_heads(self.to_q(x)), self.split_heads(self.to_k(self.context_or_self(x, context)))
         return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
 
     def split_heads(self, x: Tensor) -> Tensor:
         """Give each head its own part of every vector: (B, N, C) -> (B, heads, N, d)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        B, N, C = x.shape
+        return x.reshape(B, N, self.heads, C // self.heads).transpose(1, 2)
 
     def context_or_self(self, x: Tensor, context: Tensor | None) -> Tensor:
         """The context, or x itself: with no context, cross-attention defaults to self-attention."""
         context = x if context is None else context
-        require_context_width(context, self.context_dim)
+        shapes.require_context_width(context, self.context_dim)
         return context
 
 
@@ -88,7 +84,7 @@ class FeedForward(nn.Module):
         self.to_out = nn.Linear(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        # The value half comes first, and the GELU is the exact one (erf): so the checkpoints store it.
+        # The value half comes first, and the GELU is the exact one (erf): the checkpoints need both.
         value, gate = self.to_value_and_gate(x).chunk(2, dim=-1)
         return self.to_out(value * F.gelu(gate))
 
@@ -134,35 +130,3 @@ class SpatialTransformer(nn.Module):
         for block in self.blocks:
             pixels = block(pixels, context)
         return x + self.proj_out(pixels).transpose(1, 2).reshape(x.shape)  # (B, HW, C) -> (B, C, H, W)
-
-
-@contextmanager
-def capture_attention(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
-    """Record the attention probabilities of every `Attention` inside `model`, while the block lasts.
-
-        with capture_attention(unet) as maps:
-            unet(z_t, t, context)
-        maps["middle.transformer.blocks.0.cross_attention"][0]   # (B, heads, N, L), on the CPU
-
-    Yields a dict: the module's name -> one tensor for each time it ran. The model itself is not changed;
-    the probabilities, which the fused kernel never forms, are computed beside it.
-    """
-    maps: dict[str, list[Tensor]] = {}
-
-    def recorder(name: str) -> Callable[..., None]:
-        def record(module: Attention, inputs: tuple[Any, ...], named_inputs: dict[str, Any], _output: Tensor) -> None:
-            with torch.no_grad():
-                maps.setdefault(name, []).append(module.probabilities(*inputs, **named_inputs).cpu())
-
-        return record
-
-    hooks = [
-        module.register_forward_hook(recorder(name), with_kwargs=True)
-        for name, module in model.named_modules()
-        if isinstance(module, Attention)
-    ]
-    try:
-        yield maps
-    finally:
-        for hook in hooks:
-            hook.remove()

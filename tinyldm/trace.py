@@ -1,11 +1,11 @@
-"""Every tensor on the way from a caption to a picture: name, shape, file and line, beside Stable Diffusion's.
+"""Every tensor on the way from a caption to a picture: name, shape, file and line, compared with Stable Diffusion's.
 
     tinyldm trace "a red circle above a blue square" --html trace.html
 
-Nothing here is written by hand. A picture is really made, while Python reports each function that returns
+Nothing here is written by hand. The model generates a picture while Python reports each function that returns
 (`sys.setprofile`). What a layer of the networks or one of SYMBOLS returns becomes a row, with the line that
 returned it; for a layer of a library, the line of this package that called it. The article's section is the one
-that the file's own first line names ("§ U-Net: …"). Stable Diffusion's shapes come from the same run through the
+named in the first line of the file ("§ U-Net: …"). Stable Diffusion's shapes come from the same run through the
 same classes on the meta device, where tensors have shapes and no numbers.
 """
 
@@ -28,12 +28,14 @@ import torch
 from torch import Tensor, nn
 
 import tinyldm
-from tinyldm import reverse_diffusion
+from tinyldm import more_samplers, reverse_diffusion
 from tinyldm.conditioning import TextEncoder, TextEncoderXL, tokenize
 from tinyldm.data.pictures import to_picture
+from tinyldm.forward_diffusion import NoiseSchedule
 from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.resblock import Downsample, ResBlock, Upsample, timestep_embedding
-from tinyldm.reverse_diffusion import ddim, guided
+from tinyldm.reverse_diffusion import Callback, Model, Sampler, ddim, guided
+from tinyldm.seeds import Generators
 from tinyldm.spatial_transformer import Attention, SpatialTransformer
 from tinyldm.unet import UNet
 from tinyldm.vae import VAE, PixelAttention, to_unit
@@ -51,27 +53,33 @@ def _inside(function: Callable, name: str) -> types.CodeType:
     return next(part for part in _code(function).co_consts if getattr(part, "co_name", "") == name)
 
 
+SAMPLERS = (
+    reverse_diffusion.ddim,
+    reverse_diffusion.ddpm,
+    reverse_diffusion.euler,
+    more_samplers.euler_ancestral,
+    reverse_diffusion.dpm_solver_pp,
+    more_samplers.pndm,
+    more_samplers.lcm,
+)
 # What a function's result is called in this course. Several names: of the parts of a tuple, or of the results of
 # one call after another.
 SYMBOLS: dict[types.CodeType, tuple[str, ...]] = {
     _code(tokenize): ("tokens",),
-    _code(LatentDiffusion._condition): ("context", "null_context", "added", "null_added"),
-    _code(LatentDiffusion._noise): ("z_T",),
+    _code(LatentDiffusion.condition): ("context", "null_context", "added", "null_added"),
+    _code(LatentDiffusion.initial_noise): ("z_T",),
     _code(reverse_diffusion.timesteps): ("timesteps",),
     _code(timestep_embedding): ("sinusoids",),
     _code(Attention.split_heads): ("q", "k", "v"),
     _inside(guided, "guided_model"): ("prediction",),
-    _code(reverse_diffusion._z0_and_eps): ("z0_hat", "eps_hat"),
-    _code(reverse_diffusion._call_back): ("z_next",),
-    **{
-        _code(sampler): ("z0",)
-        for sampler in (ddim, reverse_diffusion.ddpm, reverse_diffusion.euler, reverse_diffusion.dpm_solver_pp)
-    },
+    _code(reverse_diffusion.read_prediction): ("z0_hat", "eps_hat"),
+    _code(reverse_diffusion.finish_step): ("z_next",),
+    **{_code(sampler): ("z0",) for sampler in SAMPLERS},
     _code(VAE.decode): ("image",),
     _code(to_unit): ("image in [0, 1]",),
 }
-ARGUMENTS = {UNet: ("z_t", "t", "context", "added"), ResBlock: ("x", "t_emb")}  # what these read is shown too
-PASSES_THROUGH = (nn.Identity, nn.Dropout)  # hand on what they were given: nothing new to show
+ARGUMENTS = {UNet: ("z_t", "t", "context", "added"), ResBlock: ("x", "t_emb")}  # their inputs are shown, too
+PASSES_THROUGH = (nn.Identity, nn.Dropout)  # return their input: nothing new to show
 # In a short table the insides of these are shown once, and those of a library's blocks never.
 BLOCKS = {block.__name__ for block in (ResBlock, SpatialTransformer, PixelAttention, Downsample, Upsample)}
 FOREIGN = {"CLIPTextEmbeddings", "CLIPEncoderLayer"}
@@ -79,7 +87,7 @@ FOREIGN = {"CLIPTextEmbeddings", "CLIPEncoderLayer"}
 
 @dataclass
 class Node:
-    """One tensor, and those that were made inside the layer that it came from."""
+    """One tensor, and those that were computed inside the layer that returned it."""
 
     name: str  # "unet.down.0.resblocks.0", "context"
     kind: str  # the class of the layer, or the function: "ResBlock", "tokenize()"
@@ -87,7 +95,7 @@ class Node:
     line: int
     section: str  # of the article
     shape: tuple[int, ...] | None = None
-    times: int = 1  # how often it was made on the way to one picture
+    times: int = 1  # how often it was computed on the way to one picture
     children: list["Node"] = field(default_factory=list)
 
     @property
@@ -98,7 +106,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Pair:
-    """A tensor of one model beside the tensor of the same name in another; one of the two may be missing."""
+    """The tensors of the same name in two models; one of the two may be missing."""
 
     node: Node
     ours: tuple[int, ...] | None
@@ -110,12 +118,18 @@ class Pair:
 
 
 def trace(
-    model: LatentDiffusion, caption: str, *, steps: int = 25, guidance_scale: float = 3.0, sampler=ddim, seed: int = 0
+    model: LatentDiffusion,
+    caption: str,
+    *,
+    steps: int = 25,
+    guidance_scale: float = 3.0,
+    sampler: Sampler = ddim,
+    seed: int = 0,
 ) -> tuple[list[Node], Tensor]:
-    """Make one picture and record every tensor on the way.
+    """Generate one picture and record every tensor on the way.
 
     Args: model: also one on the meta device; the others: as `LatentDiffusion.generate` takes them.
-    Returns: the tensors in the order in which they were made, and the picture (1, 3, H, W) in [0, 1].
+    Returns: the tensors in the order in which they were computed, and the picture (1, 3, H, W) in [0, 1].
     """
     generator = None if model.device.type == "meta" else torch.Generator().manual_seed(seed)
     with recording(model) as nodes:
@@ -127,7 +141,7 @@ def trace(
 
 @contextmanager
 def recording(model: LatentDiffusion) -> Iterator[list[Node]]:
-    """While the block lasts, every tensor that `model` makes is added to the list."""
+    """While the block lasts, every tensor that `model` computes is added to the list."""
     recorder = _Recorder(model)
     usual = sys.getprofile()
     sys.setprofile(recorder)
@@ -143,7 +157,7 @@ class _Open:
 
     frame: types.FrameType | None
     node: Node | None  # of a layer; None of a function, whose node is made when it returns
-    inside: list[Node] | None  # where what is made inside goes; None: it has been seen before
+    inside: list[Node] | None  # receives what is computed inside; None: it has been seen before
     module: str = ""  # the layer we are in
 
 
@@ -238,13 +252,48 @@ def section_of(file: str) -> str:
     return found[1] if found else "outside the article"
 
 
-# ── Stable Diffusion beside it ───────────────────────────────────────────────────────────────────────
+# ── Attention ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def capture_attention(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
+    """Record the attention probabilities of every `Attention` inside `model`, while the block lasts.
+
+        with capture_attention(unet) as maps:
+            unet(z_t, t, context)
+        maps["middle.transformer.blocks.0.cross_attention"][0]   # (B, heads, N, L), on the CPU
+
+    Yields a dict: the module's name -> one tensor for each time it ran. The model's output is not changed: the
+    fused kernel never forms the probabilities, so they are computed once more.
+    """
+    maps: dict[str, list[Tensor]] = {}
+
+    def recorder(name: str) -> Callable[..., None]:
+        def record(module: Attention, inputs: tuple[Any, ...], named_inputs: dict[str, Any], _output: Tensor) -> None:
+            with torch.no_grad():
+                maps.setdefault(name, []).append(module.probabilities(*inputs, **named_inputs).cpu())
+
+        return record
+
+    hooks = [
+        module.register_forward_hook(recorder(name), with_kwargs=True)
+        for name, module in model.named_modules()
+        if isinstance(module, Attention)
+    ]
+    try:
+        yield maps
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+# ── Compared with Stable Diffusion ───────────────────────────────────────────────────────────────────
 
 
 def on_meta(version: Version, tokenizer) -> LatentDiffusion:
     """A version of Stable Diffusion with shapes and no numbers: it takes no memory, and needs no file.
 
-    tokenizer: any; tokens are padded to the version's own length, and which they are changes no shape.
+    tokenizer: any; tokens are padded to the version's own length, and their values change no shape.
     """
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -267,30 +316,39 @@ def on_meta(version: Version, tokenizer) -> LatentDiffusion:
     )
 
 
-def first_step_of(sampler: Callable) -> Callable:
+def first_step_of(sampler: Sampler) -> Sampler:
     """A sampler that stops after its first step: the others have the same shapes."""
 
-    def one_step(model, z: Tensor, schedule, timesteps: Tensor, **options) -> Tensor:
-        return sampler(model, z, schedule, timesteps[:1], **options)
+    def one_step(
+        model: Model, z: Tensor, schedule: NoiseSchedule, timesteps: Tensor, generator: Generators, callback: Callback
+    ) -> Tensor:
+        return sampler(model, z, schedule, timesteps[:1], generator=generator, callback=callback)
 
     return one_step
 
 
-def beside_stable_diffusion(
-    model: LatentDiffusion, caption: str, *, version: Version = SD1, sampler=ddim, **options
+def compare_with_stable_diffusion(
+    model: LatentDiffusion,
+    caption: str,
+    *,
+    version: Version = SD1,
+    steps: int = 25,
+    guidance_scale: float = 3.0,
+    sampler: Sampler = ddim,
+    seed: int = 0,
 ) -> tuple[list[Pair], Tensor]:
-    """`trace` a model, and `version` with it. Returns their tensors in pairs, and the model's picture."""
+    """`trace` a model, and then `version`. Returns their tensors in pairs, and the model's picture."""
+    options = {"steps": steps, "guidance_scale": guidance_scale, "seed": seed}
     ours, images = trace(model, caption, sampler=sampler, **options)
-    with warnings.catch_warnings():  # about the caption and the steps; said once already
+    large = on_meta(version, model.text_encoder.towers[0][1])
+    with warnings.catch_warnings():  # about the caption and the steps; given once already
         warnings.simplefilter("ignore")
-        theirs, _ = trace(
-            on_meta(version, model.text_encoder.towers[0][1]), caption, sampler=first_step_of(sampler), **options
-        )
+        theirs, _ = trace(large, caption, sampler=first_step_of(sampler), **options)
     return paired(ours, theirs), images
 
 
 def paired(ours: list[Node], theirs: list[Node]) -> list[Pair]:
-    """Two lists of tensors as one, by name; what only one model has stands where it belongs in that model."""
+    """Merge two lists of tensors by name; what only one model has keeps its place in that model's order."""
     mine, others = ({node.name: node for node in nodes} for nodes in (ours, theirs))
     order = list(mine)
     for before, name in zip([None, *others], others):
@@ -392,9 +450,9 @@ def page(pairs: list[Pair], caption: str, image: Tensor, name: str = "tiny") -> 
         f'<meta name="viewport" content="width=device-width"><title>{said or "(no caption)"}</title>\n'
         f"<style>{STYLE}</style></head><body>\n<h1>From caption to picture</h1>\n"
         f'<img alt="The picture that was made" src="data:image/png;base64,{data}">\n'
-        f"<p>“{said}”: {number} tensors in the order in which they were made, each with the line that made it. "
-        f"The shapes were measured while {model} drew this picture, and in a run of the same classes at Stable "
-        "Diffusion's size. A row with ▸ unfolds. ×25: made so often on the way; the first is shown.</p>\n"
+        f"<p>“{said}”: {number} tensors in the order in which they were computed, each with the line that did it. "
+        f"The shapes were measured while {model} generated this picture, and in a run of the same classes at Stable "
+        "Diffusion's size. A row with ▸ unfolds. ×25: computed 25 times; the first is shown.</p>\n"
         f"{head}\n{_sections(pairs)}</body></html>\n"
     )
 

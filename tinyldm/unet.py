@@ -5,7 +5,7 @@
                  └──────┴──────────┴────────── skips ─────────────┴──────────┘   (last in, first out)
 
 Every feature map made on the way down, the output of `conv_in` and of each downsample included, is pushed
-onto a stack; each ResBlock on the way up pops one and reads it beside its own input.
+onto a stack; each ResBlock on the way up pops one and reads it together with its own input.
 
 The article says (channel, width, height); tensors here, as in the reference, are (channel, height, width).
 It describes the output as "a predicted noise vector": whether this network predicts the noise or the
@@ -21,19 +21,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tinyldm import shapes
 from tinyldm.resblock import Downsample, ResBlock, TimeMLP, Upsample, timestep_embedding
-from tinyldm.shapes import require_conditions, require_even, require_feature_map, require_levels, require_one_per_level
 from tinyldm.spatial_transformer import Attention, SpatialTransformer
 
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """The sizes of a U-Net. The defaults are Stable Diffusion 1's. A tuple has one entry a level."""
+    """The sizes of a U-Net. The defaults are Stable Diffusion 1's. A tuple has one entry per level."""
 
     in_channels: int = 4  # 9 for Stable Diffusion's inpainting model
     out_channels: int = 4
     channels: tuple[int, ...] = (320, 640, 1280, 1280)  # feature-map width, full resolution first
-    blocks_per_level: int = 2  # ResBlocks a level down; one more on the way up
+    blocks_per_level: int = 2  # ResBlocks per level on the way down; one more on the way up
     transformer_depth: tuple[int, ...] = (1, 1, 1, 0)  # 0: no SpatialTransformer at this level
     middle_depth: int = 1  # the same for the middle
     heads: tuple[int, ...] = (8, 8, 8, 8)  # attention heads; the middle uses the last
@@ -44,13 +44,14 @@ class UNetConfig:
     upcast_attention: bool = False  # 2.1 at 768: in float16, attention is still float32
 
     def __post_init__(self) -> None:
-        require_levels(self.channels, self.blocks_per_level, self.groups)
-        require_one_per_level(self.channels, transformer_depth=self.transformer_depth, heads=self.heads)
-        require_even("channels[0]", self.channels[0], "it is also the number of sinusoids")
+        shapes.require_levels(self.channels, self.blocks_per_level, self.groups)
+        shapes.require_one_per_level("transformer_depth", self.transformer_depth, self.channels)
+        shapes.require_one_per_level("heads", self.heads, self.channels)
+        shapes.require_even("channels[0]", self.channels[0], "it is also the number of sinusoids")
 
 
 class DownLevel(nn.Module):
-    """(ResBlock, SpatialTransformer) pairs of one resolution, then a downsample (but for the last level)."""
+    """(ResBlock, SpatialTransformer) pairs of one resolution, then a downsample (except at the last level)."""
 
     def __init__(self, config: UNetConfig, i: int, t_emb_dim: int):
         super().__init__()
@@ -63,7 +64,7 @@ class DownLevel(nn.Module):
         self.downsample = None if i == len(config.channels) - 1 else Downsample(width)
 
     def forward(self, x: Tensor, t_emb: Tensor, context: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        """Return the feature map that goes on down, and those to be pushed on the skip stack."""
+        """Return the feature map for the next level, and those to be pushed onto the stack of skips."""
         skips = []
         for i, resblock in enumerate(self.resblocks):
             x = resblock(x, t_emb)
@@ -133,7 +134,7 @@ def transformers_of(config: UNetConfig, i: int, number: int) -> nn.ModuleList:
 
 
 class UNet(nn.Module):
-    """The denoiser: what is in this noisy latent, given how noisy it is and what it should show?"""
+    """The denoiser: predicts the noise in a latent, given how noisy it is and what it should show."""
 
     def __init__(self, config: UNetConfig):
         super().__init__()
@@ -147,9 +148,9 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(UpLevel(config, i, t_emb_dim) for i in reversed(range(len(widths))))
         self.norm_out = nn.GroupNorm(config.groups, widths[0], eps=1e-5)
         self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
-        # The channels of a pixel side by side in memory: the same numbers, faster convolutions, and flattening
-        # the pixels for attention needs no copy. Feature maps follow the layout of the weights.
-        self.to(memory_format=torch.channels_last)
+        # Each pixel's channels are adjacent in memory: the same numbers, faster convolutions, and flattening the
+        # pixels for attention needs no copy. Feature maps follow the layout of the weights.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch's types lack this one
         for module in self.modules():
             if isinstance(module, Attention):
                 module.upcast = config.upcast_attention
@@ -160,7 +161,7 @@ class UNet(nn.Module):
         Args:
             z_t: (B, in_channels, h, w) noisy latent.
             t: (B,) or a single timestep, int64 or float, 0 … T-1: how noisy z_t is.
-            context: (B, L, context_dim), what the picture should show; None turns cross-attention into
+            context: (B, L, context_dim), what the picture should show; without it, cross-attention becomes
                 self-attention, where the widths allow it.
             added: (B, added_dim), Stable Diffusion XL's pooled caption and image sizes; else None.
         Returns:
@@ -168,10 +169,11 @@ class UNet(nn.Module):
         Raises:
             ValueError: a shape, dtype or device that does not fit.
         """
-        t = t.expand(len(z_t)) if t.dim() == 0 else t
         config, weight = self.config, self.conv_in.weight
-        require_feature_map(z_t, "z_t", config.in_channels, 1, weight, "U-Net")
-        require_conditions(z_t, t, context, added, (config.context_dim, config.added_dim), weight)
+        shapes.require_feature_map(z_t, "z_t", config.in_channels, 1, weight, "U-Net")
+        shapes.require_tensor(t, "t", "(B,), or a single timestep")
+        t = t.expand(len(z_t)) if t.dim() == 0 else t
+        shapes.require_conditions(z_t, t, context, added, (config.context_dim, config.added_dim), weight)
         t_emb = self.time_mlp(timestep_embedding(t, config.channels[0]).to(z_t.dtype))  # (B,) -> (B, D_t)
         if self.added_mlp is not None:
             t_emb = t_emb + self.added_mlp(added)

@@ -25,9 +25,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tinyldm import shapes
 from tinyldm.resblock import ResBlock, Upsample
 from tinyldm.seeds import Generators, randn
-from tinyldm.shapes import require_feature_map, require_levels, require_positive
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class VAEConfig:
     image_channels: int = 3
     latent_channels: int = 4
     channels: tuple[int, ...] = (128, 256, 512, 512)  # feature-map width at each level, full resolution first
-    blocks_per_level: int = 2  # ResBlocks a level on the way down; one more on the way up
+    blocks_per_level: int = 2  # ResBlocks per level on the way down; one more on the way up
     groups: int = 32  # of GroupNorm; divides every width
     scale: float = 0.18215  # z0 = scale · E(image), about 1 / std of the raw latents
     force_upcast: bool = False  # XL: overflows in float16, so it then stays in float32
 
     def __post_init__(self) -> None:
-        require_levels(self.channels, self.blocks_per_level, self.groups)
-        require_positive("scale", self.scale)
+        shapes.require_levels(self.channels, self.blocks_per_level, self.groups)
+        shapes.require_positive("scale", self.scale)
 
     @property
     def factor(self) -> int:
-        """How much smaller a latent is than its image, on each side: 8 for four levels."""
-        return 2 ** (len(self.channels) - 1)
+        """By how much each side of a latent is shorter than its image's: 8 for four levels."""
+        return int(2 ** (len(self.channels) - 1))
 
 
 def to_signed(image: Tensor) -> Tensor:
@@ -231,8 +231,8 @@ class VAE(nn.Module):
         # "quant" is a name left over from a sibling of this model with a quantised latent.
         self.quant_conv = nn.Conv2d(2 * config.latent_channels, 2 * config.latent_channels, 1)
         self.post_quant_conv = nn.Conv2d(config.latent_channels, config.latent_channels, 1)
-        # The channels of a pixel side by side in memory: the same numbers, faster convolutions.
-        self.to(memory_format=torch.channels_last)
+        # Each pixel's channels are adjacent in memory: the same numbers, faster convolutions.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch's types lack this one
 
     def posterior(self, image: Tensor) -> DiagonalGaussian:
         """The distribution of **unscaled** latents of an image.
@@ -244,7 +244,7 @@ class VAE(nn.Module):
             ValueError: another shape, dtype or device.
         """
         weight = self.quant_conv.weight
-        require_feature_map(image, "image", self.config.image_channels, self.config.factor, weight, "VAE")
+        shapes.require_feature_map(image, "image", self.config.image_channels, self.config.factor, weight, "VAE")
         return DiagonalGaussian(self.quant_conv(self.encoder(image)))
 
     def encode(self, image: Tensor, generator: Generators = None) -> Tensor:
@@ -258,18 +258,18 @@ class VAE(nn.Module):
         return self.config.scale * latent
 
     def decode(self, z0: Tensor) -> Tensor:
-        """z0 (B, 4, h, w), scaled -> image (B, 3, 8h, 8w) in [-1, 1], give or take a small overshoot.
+        """z0 (B, 4, h, w), scaled -> image (B, 3, 8h, 8w), about [-1, 1].
 
-        It is not clipped here, because a clipped pixel has no gradient; `to_unit` clips.
+        A small overshoot is not clipped here, because a clipped pixel has no gradient; `to_unit` clips.
         """
-        require_feature_map(z0, "z0", self.config.latent_channels, 1, self.quant_conv.weight, "VAE")
+        shapes.require_feature_map(z0, "z0", self.config.latent_channels, 1, self.quant_conv.weight, "VAE")
         return self.decoder(self.post_quant_conv(z0 / self.config.scale))
 
     @torch.no_grad()
     def calibrate_scale(self, image: Tensor) -> float:
-        """Set the scale to 1 / std of the sampled latents of a batch, as 0.18215 was found; return it.
+        """Set the scale to 1 / std of the sampled latents of a batch, which is how 0.18215 was found; return it.
 
-        Args: image: (B, 3, H, W) in [-1, 1], a batch large enough to speak for the data.
+        Args: image: (B, 3, H, W) in [-1, 1], a batch large enough to represent the data.
         """
         generator = torch.Generator(image.device).manual_seed(0)
         latent = self.posterior(image).sample(generator)

@@ -63,15 +63,8 @@ CLIP_BIG_G = clip_text(width=1280, layers=32, heads=20, act="gelu", pad=0)
 
 SD1 = Version(
     image_size=512,
-    unet=UNetConfig(
-        channels=(320, 640, 1280, 1280),
-        blocks_per_level=2,
-        transformer_depth=(1, 1, 1, 0),
-        middle_depth=1,
-        heads=(8, 8, 8, 8),
-        context_dim=768,
-    ),
-    vae=VAEConfig(channels=(128, 256, 512, 512), blocks_per_level=2, scale=0.18215),
+    unet=UNetConfig(),  # the defaults are Stable Diffusion 1's
+    vae=VAEConfig(),
     text=(CLIP_L,),
     prediction=EPS,
     spacing=leading,
@@ -95,22 +88,19 @@ Parameters: U-Net 865,910,724 (the wider context is all the difference), text 34
 SD2_V = replace(SD2, image_size=768, unet=replace(SD2.unet, upcast_attention=True), prediction=VELOCITY)
 """Stable Diffusion 2.0 and 2.1 at 768 pixels: the network of SD2, trained on to predict the velocity."""
 
-SDXL = Version(
+SDXL = replace(
+    SD1,
     image_size=1024,
     unet=UNetConfig(
         channels=(320, 640, 1280),
-        blocks_per_level=2,
         transformer_depth=(0, 2, 10),
         middle_depth=10,
         heads=(5, 10, 20),
         context_dim=2048,
         added_dim=2816,
     ),
-    vae=VAEConfig(channels=(128, 256, 512, 512), blocks_per_level=2, scale=0.13025, force_upcast=True),
+    vae=replace(SD1.vae, scale=0.13025, force_upcast=True),
     text=(CLIP_L, CLIP_BIG_G),
-    prediction=EPS,
-    spacing=leading,
-    final_alpha_bar_is_first=True,
 )
 """Stable Diffusion XL base: three levels, most of the transformers at the lowest, two text encoders.
 
@@ -120,13 +110,7 @@ Parameters: U-Net 2,567,463,684, text 123,060,480 and 694,659,840.
 TINY = Version(
     image_size=64,
     unet=UNetConfig(
-        channels=(64, 96),
-        blocks_per_level=1,
-        transformer_depth=(1, 1),
-        middle_depth=1,
-        heads=(4, 6),
-        context_dim=128,
-        groups=16,
+        channels=(64, 96), blocks_per_level=1, transformer_depth=(1, 1), heads=(4, 6), context_dim=128, groups=16
     ),
     vae=VAEConfig(channels=(16, 32, 64, 96), blocks_per_level=1, groups=4, scale=0.5),
     text=(clip_text(width=128, layers=3, heads=4, act="gelu", pad=700, vocabulary=701, length=32),),

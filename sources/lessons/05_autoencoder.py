@@ -23,8 +23,8 @@ from tinyldm import NoiseSchedule, ResBlock, to_signed, to_unit
 from tinyldm import vae as package
 from tinyldm.data import scenes
 from tinyldm.formats.diffusers_vae import load_vae
+from tinyldm.formats.places import model_folder
 from tinyldm.forward_diffusion import scaled_linear_betas
-from tinyldm.latent_diffusion import model_folder
 from tinyldm.machine import choose_device
 from tinyldm_course.lessons import photo_vaes, plots, widgets
 from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast

@@ -30,7 +30,7 @@ from tinyldm.data import scenes
 from tinyldm.data.captions import swapped_captions
 from tinyldm.data.digits import Digits
 from tinyldm.evaluation.statistics import share
-from tinyldm.latent_diffusion import model_folder
+from tinyldm.formats.places import model_folder
 from tinyldm.machine import choose_device
 from tinyldm.reverse_diffusion import ddim, guided, timesteps
 from tinyldm.training import tokenizer as package

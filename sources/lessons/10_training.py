@@ -31,7 +31,7 @@ from tinyldm.data.world import Scene, Thing
 from tinyldm.evaluation.judge import Judge, verdict
 from tinyldm.evaluation.statistics import shares
 from tinyldm.formats.diffusers_unet import load_unet
-from tinyldm.latent_diffusion import model_folder
+from tinyldm.formats.places import model_folder
 from tinyldm.machine import choose_device
 from tinyldm.training.run import MovingAverage
 from tinyldm_course.lessons import plots, widgets

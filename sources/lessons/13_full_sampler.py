@@ -24,7 +24,7 @@ from tinyldm.data.scenes import render, to_tensor
 from tinyldm.data.world import Scene, Thing
 from tinyldm.evaluation.judge import Judge
 from tinyldm.machine import choose_device
-from tinyldm.trace import beside_stable_diffusion, every, table, written
+from tinyldm.trace import compare_with_stable_diffusion, every, table, written
 from tinyldm_course.lessons import plots, widgets
 from tinyldm_course.lessons.helpers import confirm_equal, photograph
 from tinyldm_course.lessons.model_map import show_model_map
@@ -175,7 +175,7 @@ plots.show(fig, "Four pictures made in this notebook. " + "; ".join(f"for “{c}
 # > shapes of `context`, of `z_T`, and of `q` in the first cross-attention? (8 heads, 320 channels, 64 × 64 pixels.)
 
 # %%
-pairs, _ = beside_stable_diffusion(model, caption, steps=2)
+pairs, _ = compare_with_stable_diffusion(model, caption, steps=2)
 print("\n".join(line for line in table(pairs).splitlines() if not line.startswith("    ")))     # the outermost layers
 q = next(pair for pair in every(pairs) if pair.node.name.endswith("cross_attention.q"))
 print(f"\n{q.node.name}: {written(q.ours)}; in Stable Diffusion {written(q.theirs)}")

@@ -129,7 +129,7 @@ def test_info(folder):
 
 
 def test_info_without_shipped_weights(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("tinyldm.latent_diffusion.WEIGHTS", tmp_path)
+    monkeypatch.setattr("tinyldm.formats.places.SHIPPED", tmp_path)
     assert cli.main(["info"]) == 0
     assert "tinyldm train all" in capsys.readouterr().out
     assert cli.main(["generate", "a red circle", "--out", str(tmp_path / "x.png")]) == 2
@@ -485,7 +485,7 @@ def test_unknown_words_are_named_for_tiny_only(folder, tmp_path, capsys, monkeyp
     words = "a RED zebra, flying over 2 naïve 猫 zebra"
     run(folder, "generate", words, "--steps", 1, "--out", tmp_path / "x.png")
     assert "has never seen" not in capsys.readouterr().err
-    monkeypatch.setattr(tinyldm.latent_diffusion, "WEIGHTS", Path(folder).parent)
+    monkeypatch.setattr(tinyldm.formats.places, "SHIPPED", Path(folder).parent)
     shutil.copytree(folder, Path(folder).parent / "tiny", dirs_exist_ok=True)
     run("tiny", "generate", words, "--steps", 1, "--out", tmp_path / "x.png")
     assert "has never seen 'zebra', 'flying', '2', 'naïve', '猫'; it knows" in capsys.readouterr().err

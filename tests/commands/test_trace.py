@@ -18,7 +18,7 @@ PACKAGE_ROOT = trace.PACKAGE.parent
 @pytest.fixture(scope="module")
 def traced():
     """The small model beside Stable Diffusion: (pairs, picture)."""
-    return trace.beside_stable_diffusion(make_model(), "a red circle", steps=3)
+    return trace.compare_with_stable_diffusion(make_model(), "a red circle", steps=3)
 
 
 @pytest.fixture(scope="module")
@@ -59,19 +59,18 @@ def test_every_layer_of_both_networks_is_there(found):
 
 def test_all_symbols_occur(found):
     """Nothing in the list of functions has been renamed or is no longer called."""
-    unused = {"ddpm", "euler", "dpm_solver_pp"}
+    unused = {sampler.__name__ for sampler in trace.SAMPLERS} - {"ddim"}
     made = {pair.node.kind for pair in found.values()}
     assert all(f"{code.co_name}()" in made for code in trace.SYMBOLS if code.co_name not in unused)
     kinds = made | {"CLIPTextEmbeddings", "CLIPEncoderLayer"}
     assert trace.BLOCKS | trace.FOREIGN <= kinds
 
 
-@pytest.mark.parametrize(
-    "name, sampler", [(name, getattr(reverse_diffusion, name)) for name in ("ddpm", "euler", "dpm_solver_pp")]
-)
-def test_every_sampler_can_be_traced(name, sampler):
+@pytest.mark.parametrize("sampler", trace.SAMPLERS)
+def test_every_sampler_can_be_traced(sampler):
     nodes, _ = trace.trace(make_model(), "a red circle", steps=2, sampler=sampler)
-    assert [node.kind for node in nodes if node.name == "z0"] == [f"{name}()"]
+    assert [node.kind for node in nodes if node.name == "z0"] == [f"{sampler.__name__}()"]
+    assert {"z0_hat", "eps_hat", "z_next"} <= {node.name for node in nodes}
 
 
 def test_file_and_line_are_where_it_is_made(found):

@@ -25,7 +25,8 @@ from tinyldm.forward_diffusion import (
 )
 from tinyldm.resblock import ResBlock, TimeMLP, timestep_embedding
 from tinyldm.reverse_diffusion import ddim, ddpm, guided, leading
-from tinyldm.spatial_transformer import Attention, FeedForward, SpatialTransformer, TransformerBlock, capture_attention
+from tinyldm.spatial_transformer import Attention, FeedForward, SpatialTransformer, TransformerBlock
+from tinyldm.trace import capture_attention
 from tinyldm.unet import UNet, UNetConfig
 from tinyldm.vae import VAE, DiagonalGaussian, PixelAttention, VAEConfig, to_signed, to_unit
 from tinyldm.versions import SD1, SD2, SD2_V, SDXL, TINY

@@ -8,6 +8,7 @@ import pickle
 import shutil
 from dataclasses import replace
 
+import PIL.Image
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -143,6 +144,8 @@ SCHEDULE = NoiseSchedule(scaled_linear_betas())
 
 @table(
     (lambda: NoiseSchedule(torch.tensor([0.1, 1.0, 0.1])), "0.1", "1", "between 0 and 1"),
+    (lambda: NoiseSchedule(torch.tensor([1.0, 0.1])), "0.1", "1", "between 0 and 1"),
+    (lambda: NoiseSchedule(torch.tensor([0.1, 1.1])), "0.1", "1.1", "between 0 and 1"),
     (lambda: NoiseSchedule(torch.tensor([0.0, 0.1])), "0", "between 0 and 1"),
     (lambda: NoiseSchedule(torch.tensor([0.1, NAN])), "nan", "between 0 and 1"),
     (lambda: NoiseSchedule(torch.full((2, 2), 0.1)), "(2, 2)", "(T,)"),
@@ -212,6 +215,9 @@ def test_guidance(call, parts):
 # ── The whole ────────────────────────────────────────────────────────────────────────────────────────
 
 IMAGES, MASK = torch.rand(2, 3, 32, 32), torch.ones(2, 1, 32, 32)
+MARKED = torch.cat([MASK[:, :, :16], 0 * MASK[:, :, :16]], dim=2)
+BETWEEN = torch.zeros(2, 1, 32, 32)  # marks pixels, but the top left one of no patch
+BETWEEN[:, :, 1:8, 1:8] = 1
 TWO = ["a red circle", "a blue star"]
 
 
@@ -239,7 +245,7 @@ TWO = ["a red circle", "a blue star"]
     (lambda m: m.img2img(IMAGES, TWO, strength=0.0), "0.0", "above 0"),
     (lambda m: m.img2img(IMAGES, TWO, strength=1.1), "1.1", "at most 1"),
     (lambda m: m.img2img(IMAGES, TWO, strength=NAN), "nan", "at most 1"),
-    (lambda m: m.img2img(IMAGES, TWO[:1]), "2 images", "1 caption"),
+    (lambda m: m.img2img(IMAGES, TWO[:1]), "1 captions", "2 images"),
     (lambda m: m.img2img((255 * IMAGES).to(torch.uint8), TWO), "torch.uint8", "float"),
     (lambda m: m.img2img(255 * IMAGES, TWO), "25", "0 … 1"),
     (lambda m: m.img2img(2 * IMAGES - 1, TWO), "-", "0 … 1"),
@@ -254,7 +260,12 @@ TWO = ["a red circle", "a blue star"]
     (lambda m: m.inpaint(IMAGES, MASK.expand(2, 3, -1, -1), TWO), "(2, 3, 32, 32)", "(2, 1, 32, 32)"),
     (lambda m: m.inpaint(IMAGES, 255 * MASK, TWO), "255", "0 … 1"),
     (lambda m: m.inpaint(IMAGES, MASK * NAN, TWO), "nan", "0 … 1"),
-    (lambda m: m.inpaint(IMAGES, MASK, TWO[:1]), "2 images", "1 caption"),
+    (lambda m: m.inpaint(IMAGES, MASK, TWO[:1]), "1 captions", "2 images"),
+    (lambda m: m.inpaint(IMAGES, 0 * MASK, TWO), "marks nothing", "8×8"),
+    (lambda m: m.inpaint(IMAGES, BETWEEN, TWO), "marks nothing", "8×8"),
+    (lambda m: m.inpaint(IMAGES, torch.cat([MASK[:1], 0 * MASK[:1]]), TWO), "marks nothing", "8×8"),
+    (lambda m: m.inpaint(IMAGES, MARKED, TWO, blend=0), "blend is 0", "at least 1"),
+    (lambda m: m.inpaint(IMAGES, MARKED, TWO, blend=2.5), "blend is 2.5", "whole"),
     (lambda m: m.inpaint(IMAGES, MASK, TWO, noise=torch.randn(2, 4, 2, 2)), "(2, 4, 2, 2)", "(2, 4, 4, 4)"),
     (lambda m: m.interpolate(("a",)), "1 captions", "two"),
     (lambda m: m.interpolate("ab"), "'ab'", "two"),
@@ -267,6 +278,85 @@ TWO = ["a red circle", "a blue star"]
 )
 def test_latent_diffusion(small_model, call, parts):
     refuses(lambda: call(small_model), *parts)
+
+
+AS_NUMPY = IMAGES.permute(0, 2, 3, 1).mul(255).byte().numpy()
+AS_PIL = PIL.Image.fromarray(AS_NUMPY[0])
+HOW = r"torch\.from_numpy\(numpy\.array\(x\)\)"  # the conversion to write
+
+
+@pytest.mark.parametrize(
+    "wrong", [AS_NUMPY, AS_PIL, [AS_PIL, AS_PIL], "photo.png", None], ids=lambda x: type(x).__name__
+)
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m, x: m.img2img(x, TWO),
+        lambda m, x: m.inpaint(x, MASK, TWO),
+        lambda m, x: m.inpaint(IMAGES, x, TWO),
+        lambda m, x: m.encode_image(x),
+        lambda m, x: m.vae.encode(x),
+        lambda m, x: m.vae.posterior(x),
+        lambda m, x: m.vae.decode(x),
+        lambda m, x: m.unet(x, T, CONTEXT),
+    ],
+    ids=["img2img", "inpaint", "mask", "encode_image", "vae.encode", "vae.posterior", "vae.decode", "unet"],
+)
+def test_other_libraries_pictures_are_refused_with_the_conversion(small_model, call, wrong):
+    library = type(wrong).__module__.startswith(("numpy", "PIL")) or isinstance(wrong, list)
+    with pytest.raises(TypeError, match="expected a torch tensor.*" + (HOW if library else "")):
+        call(small_model, wrong)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (
+            dict(generator=7),
+            r"generator is 7; expected a torch\.Generator, such as torch\.Generator\(\)\.manual_seed\(7\)",
+        ),
+        (dict(generator=[7, 8]), r"torch\.Generator\(\)\.manual_seed\(7\)"),
+        (dict(sampler="euler"), r"sampler is 'euler'; expected a function, such as tinyldm\.euler"),
+        (dict(sampler=7), r"sampler is 7; expected a function"),
+        (dict(callback="print"), r"callback is 'print'; expected a function"),
+        (dict(noise=Z.numpy()), "noise is a numpy.ndarray; expected a torch tensor"),
+        (dict(steps="ten"), "ten steps; expected 1 … 1000"),
+        (dict(guidance_scale="7.5"), "guidance_scale is '7.5'; expected a number"),
+        (dict(strength="0.5"), "strength is '0.5'; expected a number"),
+    ],
+)
+@pytest.mark.parametrize("name", ["generate", "img2img", "inpaint", "interpolate"])
+def test_options_of_another_kind_are_refused_with_what_to_pass(small_model, name, options, message):
+    if "strength" in options and name != "img2img":
+        pytest.skip("only img2img has it")
+    given = {"generate": [TWO], "img2img": [IMAGES, TWO], "inpaint": [IMAGES, MARKED, TWO], "interpolate": [TWO]}
+    with pytest.raises((TypeError, ValueError), match=message):
+        getattr(small_model, name)(*given[name], **options)
+
+
+@pytest.mark.parametrize("size", [64, "64x64", (64,), (64.0, 64.0), torch.tensor(64)])
+def test_a_size_of_another_kind_is_refused(small_model, size):
+    with pytest.raises(TypeError, match=r"size is .*; expected \(height, width\) in pixels"):
+        small_model.generate(TWO, size=size)
+
+
+def test_a_picture_is_no_image_context(small_model):
+    for wrong in (AS_PIL, AS_NUMPY):
+        with pytest.raises(TypeError, match="image_context is a .*; expected a torch tensor .*encode_image"):
+            small_model.generate(TWO, image_context=wrong)
+
+
+def test_numbers_where_tensors_belong():
+    for call in (
+        lambda: UNET(Z, 10, CONTEXT),
+        lambda: SCHEDULE.at(10),
+        lambda: SCHEDULE.q_sample(Z, 10, Z),
+        lambda: SCHEDULE.q_sample(Z.numpy(), T, Z),
+        lambda: ddim(predict, Z, SCHEDULE, [10, 5]),
+        lambda: VAE_.encode(IMAGES, generator=7),
+    ):
+        with pytest.raises(TypeError, match="expected a torch"):
+            call()
 
 
 def test_a_model_without_an_image_tower_says_so():

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tinyldm import forward_diffusion as forward
-from tinyldm.forward_diffusion import EPS, VELOCITY, NoiseSchedule, diffusion_loss, min_snr_weight
+from tinyldm.forward_diffusion import EPS, VELOCITY, NoiseSchedule, diffusion_loss
 from tinyldm.reverse_diffusion import ddim, ddpm, dpm_solver_pp, euler, guided, leading, linspace, timesteps, trailing
 from tinyldm.versions import SD1
 
@@ -34,7 +34,7 @@ def gaussian_model(schedule, m, s):
     def model(z_t, t):
         a = schedule.at(t).to(z_t.dtype).view(-1, 1, 1, 1)
         eps = (1 - a).sqrt() * (z_t - a.sqrt() * m) / (a * s**2 + 1 - a)
-        return eps if schedule.prediction is EPS else forward.velocity_from_eps(eps, z_t, a)
+        return eps if schedule.prediction is EPS else (eps - (1 - a).sqrt() * z_t) / a.sqrt()
 
     return model
 
@@ -120,17 +120,14 @@ def test_q_sample_keeps_unit_variance():
 
 @pytest.mark.parametrize("alpha_bar", [1e-4, 0.0047, 0.5, 0.99915])
 def test_conversions_round_trip(alpha_bar):
-    """Any one of z0, eps and velocity, with z_t, gives the other two; both ways, in float64."""
+    """With z_t, the noise gives z0, and the velocity gives both; in float64."""
     z0, eps = torch.randn(2, 4, 8, 8).double(), torch.randn(2, 4, 8, 8).double()
     z_t = math.sqrt(alpha_bar) * z0 + math.sqrt(1 - alpha_bar) * eps
     v = forward.velocity(z0, eps, alpha_bar)
     for got, expected in [
         (forward.z0_from_eps(eps, z_t, alpha_bar), z0),
-        (forward.eps_from_z0(z0, z_t, alpha_bar), eps),
         (forward.z0_from_velocity(v, z_t, alpha_bar), z0),
         (forward.eps_from_velocity(v, z_t, alpha_bar), eps),
-        (forward.velocity_from_eps(eps, z_t, alpha_bar), v),
-        (forward.velocity_from_z0(z0, z_t, alpha_bar), v),
     ]:
         # float64 has 2e-16; dividing by √ᾱ = 0.01 costs two digits, by 1-ᾱ = 8e-4 three more.
         assert torch.allclose(got, expected, atol=1e-12)
@@ -151,28 +148,6 @@ def test_velocity_has_unit_variance_at_every_t():
     schedule = sd_schedule(VELOCITY)
     v = schedule.target(torch.randn(1000, 4, 8, 8), torch.arange(1000), torch.randn(1000, 4, 8, 8))
     assert abs(v.var() - 1) < 5 * math.sqrt(2 / 256_000)
-
-
-def test_min_snr_weight():
-    alpha_bar = sd_schedule().alpha_bar.double()
-    snr = alpha_bar / (1 - alpha_bar)
-    least = torch.minimum(snr, torch.tensor(5.0))
-    assert torch.allclose(min_snr_weight(alpha_bar, EPS), least / snr)
-    assert torch.allclose(min_snr_weight(alpha_bar, VELOCITY), least / (snr + 1))
-    assert torch.allclose(min_snr_weight(alpha_bar, EPS, gamma=1.0), torch.minimum(snr, torch.tensor(1.0)) / snr)
-
-
-@pytest.mark.parametrize("prediction", [EPS, VELOCITY])
-def test_min_snr_weight_makes_the_loss_a_clipped_z0_error(prediction):
-    """What the weight is for: whatever the target, the weighted error is min(SNR, γ) × the error in z0."""
-    schedule = sd_schedule(prediction)
-    z0, eps, t = torch.randn(3, 4, 2, 2), torch.randn(3, 4, 2, 2), torch.tensor([30, 300, 990])
-    guess = torch.randn(3, 4, 2, 2)
-    a = schedule.at(t)
-    loss = diffusion_loss(lambda *_: guess, schedule, z0, None, t, eps, min_snr_weight(a, prediction))
-    z0_hat = prediction.to_z0(guess, schedule.q_sample(z0, t, eps), a.view(-1, 1, 1, 1))
-    error = (z0_hat - z0).square().flatten(1).mean(1)
-    assert torch.allclose(loss, ((a / (1 - a)).clamp(max=5) * error).mean(), rtol=1e-4)
 
 
 def test_the_loss_is_least_where_the_prediction_is_right_and_its_gradient_says_where_to_go():
@@ -322,7 +297,8 @@ def test_a_model_that_knows_the_answer_arrives_at_it(sampler):
     schedule, z0, z_T = sd_schedule(), torch.randn(2, 4, 2, 2).double(), torch.randn(2, 4, 2, 2).double()
 
     def model(z_t, t):
-        return forward.eps_from_z0(z0, z_t, schedule.at(t).double().view(-1, 1, 1, 1))
+        a = schedule.at(t).double().view(-1, 1, 1, 1)
+        return (z_t - a.sqrt() * z0) / (1 - a).sqrt()
 
     assert torch.allclose(sampler(model, z_T, schedule, timesteps(schedule, 7), generator=seeded()), z0, atol=1e-6)
 

@@ -13,7 +13,7 @@ from small_models import SMALL_UNET, make_model
 
 from tinyldm import LatentDiffusion, ddim, ddpm, dpm_solver_pp, euler, to_signed
 from tinyldm.formats import files
-from tinyldm.latent_diffusion import slerp
+from tinyldm.latent_diffusion import paste_back, slerp
 from tinyldm.reverse_diffusion import guided, leading, timesteps
 
 SAMPLERS = [ddim, ddpm, euler, dpm_solver_pp]
@@ -251,14 +251,48 @@ def test_inpaint_keeps_the_known_part_as_noisy_as_the_rest_at_every_step(small_m
         assert torch.allclose(z_t[..., :2], small_model.schedule.q_sample(z0, t, noise)[..., :2], atol=1e-5)
 
 
-def test_inpaint_everything_and_nothing(small_model, images):
+def test_inpaint_keeps_every_pixel_that_the_mask_protects(small_model, images):
+    """Bit for bit; and behind the border the old picture fades out over `blend` pixels of the marked part."""
     noise = torch.randn(2, 4, 4, 4)
-    everything = small_model.inpaint(images, torch.ones(1, 1, 32, 32), TWO, steps=4, noise=noise)
+    out = small_model.inpaint(images, half_mask(), TWO, steps=2, noise=noise)
+    raw = small_model.inpaint(images, half_mask(), TWO, steps=2, noise=noise, blend=None)
+    assert out[..., :16].equal(images[..., :16]) and not torch.allclose(raw[..., :16], images[..., :16], atol=0.01)
+    for distance, share in enumerate((0.25, 0.5, 0.75, 1.0), start=1):
+        column = 15 + distance
+        expected = torch.lerp(images[..., column], raw[..., column], share)
+        assert torch.allclose(out[..., column], expected, atol=1e-6)
+    assert torch.allclose(out[..., 20:], raw[..., 20:], atol=1e-6)
+    hard = small_model.inpaint(images, half_mask(), TWO, steps=2, noise=noise, blend=1)
+    assert torch.allclose(hard[..., 16:], raw[..., 16:], atol=1e-6) and hard[..., :16].equal(images[..., :16])
+
+
+def test_inpaint_protects_pixels_in_a_patch_that_is_repainted(small_model, images):
+    """One mark in the top left pixel repaints the latent of the whole patch; 63 of its pixels are protected."""
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., 8, 8] = 1
+    out = small_model.inpaint(images, mask, TWO, steps=2)
+    changed = (out != images).any(1, keepdim=True).float()
+    assert changed.equal(mask.expand(2, -1, -1, -1))
+
+
+def test_paste_back_reaches_one_in_the_middle_of_a_narrow_mark_in_each_picture():
+    painted, original, mask = torch.ones(2, 3, 9, 9), torch.zeros(2, 3, 9, 9), torch.zeros(2, 1, 9, 9)
+    mask[0, :, 4] = 1  # a line of one pixel
+    mask[1, :, 2:7] = 1  # five rows: the middle one is the third from the border
+    share = paste_back(painted, original, mask)[:, 0, :, 4]
+    assert torch.allclose(share[0], torch.tensor([0, 0, 0, 0, 1.0, 0, 0, 0, 0]))
+    assert torch.allclose(share[1], torch.tensor([0, 0, 1, 2, 3, 2, 1, 0, 0]) / 3)
+    # Neither depends on its batch.
+    assert paste_back(painted[:1], original[:1], mask[:1])[:, 0, :, 4].equal(share[:1])
+    # The edge of the picture is no border of the mask.
+    assert paste_back(painted, original, torch.ones(2, 1, 9, 9)).equal(painted)
+
+
+def test_inpaint_everything_is_generate_and_a_warning(small_model, images):
+    noise = torch.randn(2, 4, 4, 4)
+    with pytest.warns(UserWarning, match="the mask marks everything"):
+        everything = small_model.inpaint(images, torch.ones(1, 1, 32, 32), TWO, steps=4, noise=noise)
     assert torch.allclose(everything, small_model.generate(TWO, steps=4, noise=noise), atol=1e-5)
-    nothing = small_model.inpaint(images, torch.zeros(2, 1, 32, 32, dtype=torch.bool), TWO, steps=4, noise=noise)
-    with torch.no_grad():
-        reconstruction = small_model.vae.decode(small_model.vae.encode(to_signed(images)))
-    assert torch.allclose(nothing, ((reconstruction + 1) / 2).clamp(0, 1), atol=1e-5)
 
 
 def test_inpaint_changes_none_of_its_arguments(small_model, images):

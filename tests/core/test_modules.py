@@ -10,7 +10,8 @@ from torch import nn
 
 from tinyldm.conditioning import ClassEncoder
 from tinyldm.resblock import Downsample, ResBlock, Upsample, timestep_embedding
-from tinyldm.spatial_transformer import Attention, SpatialTransformer, capture_attention
+from tinyldm.spatial_transformer import Attention, SpatialTransformer
+from tinyldm.trace import capture_attention
 from tinyldm.unet import UNet, UNetConfig
 from tinyldm.vae import VAE, AsymmetricDownsample, DiagonalGaussian, PixelAttention, VAEConfig
 

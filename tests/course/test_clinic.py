@@ -41,7 +41,7 @@ AILMENTS = list(clinic.AILMENTS.values())
 
 @pytest.mark.parametrize("ailment", AILMENTS, ids=clinic.AILMENTS)
 def test_each_changes_the_picture_and_not_the_model(model, ailment):
-    weights = [value.clone() for part in model._networks() for value in part.state_dict().values()]
+    weights = [value.clone() for part in model.networks for value in part.state_dict().values()]
     healthy, schedule, scale = generated(model), model.schedule.alpha_bar.clone(), model.vae.config.scale
     state = torch.random.get_rng_state()
     broken = generated(ailment.breaks(model))
@@ -50,7 +50,7 @@ def test_each_changes_the_picture_and_not_the_model(model, ailment):
     assert (broken - healthy).abs().max() > 1e-3
     assert torch.equal(generated(model), healthy)
     assert torch.equal(model.schedule.alpha_bar, schedule) and model.vae.config.scale == scale
-    now = [value for part in model._networks() for value in part.state_dict().values()]
+    now = [value for part in model.networks for value in part.state_dict().values()]
     assert all(torch.equal(value, before) for value, before in zip(now, weights))
 
 

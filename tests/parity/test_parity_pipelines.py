@@ -269,15 +269,23 @@ def hole(image: Tensor) -> Tensor:
     return mask
 
 
-def inpaint_both(model, pipe, photograph: Tensor) -> None:
-    start = noise(1, 16, 24)
+def inpaint_both(model, pipe, photograph: Tensor, start: Tensor | None = None) -> None:
+    """Without `start`, both draw the noise: from each picture's own generator, in the same order."""
+    pictures = torch.cat([photograph, photograph.flip(3)])
     ours = model.inpaint(
-        photograph, hole(photograph), CAPTIONS[:1], steps=10, guidance_scale=5.0, noise=start, generator=generators(1)
+        pictures,
+        hole(photograph),
+        CAPTIONS,
+        steps=10,
+        guidance_scale=5.0,
+        noise=start,
+        generator=generators(2),
+        blend=None,
     )
     theirs = pipe(
-        CAPTIONS[:1],
-        image=photograph,
-        mask_image=hole(photograph),
+        CAPTIONS,
+        image=pictures,
+        mask_image=hole(photograph).expand(2, -1, -1, -1),
         num_inference_steps=10,
         height=128,
         width=192,
@@ -285,7 +293,7 @@ def inpaint_both(model, pipe, photograph: Tensor) -> None:
         latents=start,
         strength=1.0,
         output_type="pt",
-        generator=generators(1),
+        generator=generators(2),
     ).images
     assert (ours - theirs).abs().max() < 1 / 255
 
@@ -294,12 +302,15 @@ def test_inpainting_by_blending_latents(sd1, photograph):
     model, pipe = sd1
     pipe = diffusers.StableDiffusionInpaintPipeline.from_pipe(pipe)
     pipe.set_progress_bar_config(disable=True)
+    inpaint_both(model, pipe, photograph, noise(2, 16, 24))
     inpaint_both(model, pipe, photograph)
 
 
 def test_inpainting_with_nine_channels(photograph, tmp_path):
     pipe = sd.pipeline({**sd.UNET, "in_channels": 9})
-    inpaint_both(reopened(pipe, tmp_path), pipe, photograph)
+    model = reopened(pipe, tmp_path)
+    inpaint_both(model, pipe, photograph, noise(2, 16, 24))
+    inpaint_both(model, pipe, photograph)
 
 
 # ── Half precision ───────────────────────────────────────────────────────────────────────────────────

@@ -25,7 +25,8 @@ from tinyldm.formats.schedulers import (
     sampling_to_diffusers,
 )
 from tinyldm.forward_diffusion import EPS, VELOCITY, NoiseSchedule, linear_betas, scaled_linear_betas, zero_terminal_snr
-from tinyldm.reverse_diffusion import Karras, linspace, trailing
+from tinyldm.more_samplers import Karras
+from tinyldm.reverse_diffusion import linspace, trailing
 
 TOLERANCE = 1e-4  # of latents, relative, after all steps
 CLASSES = sorted(

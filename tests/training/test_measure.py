@@ -33,7 +33,6 @@ from tinyldm.evaluation.measure import (
     memorisation,
     reconstruction,
 )
-from tinyldm.latent_diffusion import WEIGHTS
 from tinyldm.reverse_diffusion import ddpm
 from tinyldm.training.tokenizer import build_tokenizer
 

@@ -4,7 +4,7 @@ import argparse
 
 from tinyldm import machine, threads, versions
 from tinyldm.evaluation import sizes
-from tinyldm.latent_diffusion import WEIGHTS
+from tinyldm.formats.places import SHIPPED
 
 
 def run(options: argparse.Namespace) -> None:
@@ -16,7 +16,7 @@ def run(options: argparse.Namespace) -> None:
     print()
     print("\n".join(table_of_two_sizes()))
     print()
-    if options.model == "tiny" and not (WEIGHTS / "tiny").is_dir():
+    if options.model == "tiny" and not (SHIPPED / "tiny").is_dir():
         print("this copy came without trained weights; to train your own:  tinyldm train all")
     else:
         print("\n".join(table_of_folder(options.model)))

@@ -17,7 +17,7 @@ def run(options: argparse.Namespace) -> None:
     device = machine.choose_device(options.device)
     warn_of_unknown_words(options.model, options.caption)
     model = LatentDiffusion.from_pretrained(options.model, device=device)
-    pairs, images = trace.beside_stable_diffusion(
+    pairs, images = trace.compare_with_stable_diffusion(
         model,
         options.caption,
         steps=options.steps,

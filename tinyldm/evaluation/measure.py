@@ -35,7 +35,8 @@ from tinyldm.data.pixels import channels_first, to_float, to_signed_float, to_ui
 from tinyldm.data.world import Scene
 from tinyldm.evaluation.judge import Judge, Reading, everything, verdict
 from tinyldm.evaluation.statistics import Share, copies, frechet_distance, nearest, psnr, share, shares
-from tinyldm.latent_diffusion import LatentDiffusion, model_folder
+from tinyldm.formats.places import model_folder
+from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.reverse_diffusion import ddim
 from tinyldm.training.clip import Clip, pad_tokens, prefers, retrieval
 from tinyldm.training.export import PROJECTIONS, clip_of

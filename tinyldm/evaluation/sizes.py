@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 
 from tinyldm.conditioning import ImageEncoder
 from tinyldm.formats.folder import IMAGE_ENCODER
-from tinyldm.latent_diffusion import model_folder
+from tinyldm.formats.places import model_folder
 from tinyldm.unet import UNet
 from tinyldm.vae import VAE
 from tinyldm.versions import Version

@@ -27,21 +27,17 @@ from tinyldm.forward_diffusion import (
     scaled_linear_betas,
     zero_terminal_snr,
 )
+from tinyldm.more_samplers import Karras, euler_ancestral, lcm, lcm_timesteps, pndm
 from tinyldm.reverse_diffusion import (
     Callback,
-    Karras,
     Model,
     ddim,
     ddpm,
     dpm_solver_pp,
     euler,
-    euler_ancestral,
-    lcm,
-    lcm_timesteps,
     leading,
     leading_from_zero,
     linspace,
-    pndm,
     trailing,
 )
 from tinyldm.seeds import Generators

@@ -16,7 +16,8 @@ from pathlib import Path
 from tinyldm.data.corpus import WORDS, Corpus
 from tinyldm.formats.diffusers_unet import unet_config_from_diffusers
 from tinyldm.formats.diffusers_vae import load_vae, save_vae
-from tinyldm.latent_diffusion import LatentDiffusion, model_folder
+from tinyldm.formats.places import model_folder
+from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.training.checkpoints import read_facts
 from tinyldm.training.clip import Clip
 from tinyldm.training.export import PROJECTIONS, STARTED_FROM, clip_of, export

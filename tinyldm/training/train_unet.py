@@ -218,9 +218,10 @@ def train_unet(
 
 def with_context(image_encoder: ImageEncoder, to_context: nn.Linear) -> ImageEncoder:
     """The same image tower (shared, not copied) followed by another linear layer."""
-    other = copy.copy(image_encoder)
-    other._modules = {**image_encoder._modules, "to_context": to_context}
-    return other
+    with torch.device("meta"):  # its own linear layer is replaced at once
+        other = ImageEncoder(image_encoder.clip, to_context.out_features)
+    other.to_context = to_context
+    return other.train(image_encoder.training)
 
 
 class Monitor:

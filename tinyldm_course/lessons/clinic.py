@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from tinyldm.forward_diffusion import NoiseSchedule, diffusion_loss, linear_betas
-from tinyldm.latent_diffusion import LatentDiffusion
-from tinyldm.reverse_diffusion import ddim
+from tinyldm.latent_diffusion import Condition, LatentDiffusion
+from tinyldm.reverse_diffusion import Model, ddim
 from tinyldm.unet import UNet
 from tinyldm.vae import VAE, to_signed
 from tinyldm.versions import SD1
@@ -64,7 +64,7 @@ def without_scale(vae: VAE) -> VAE:
 
 
 class _SignedImages(LatentDiffusion):
-    def _decode(self, z0: Tensor) -> Tensor:
+    def decode(self, z0: Tensor) -> Tensor:
         return self.vae.decode(z0.to(self.vae.quant_conv.weight.dtype)).float().clamp(0, 1)
 
 
@@ -102,15 +102,15 @@ class _SinesFirst(nn.Module):
 
 def sines_first(model: LatentDiffusion) -> LatentDiffusion:
     """The time embedding puts sines before cosines, although the weights were trained with cosines first."""
-    unet = copy.copy(model.unet)
-    unet._modules = {**model.unet._modules, "time_mlp": nn.Sequential(_SinesFirst(), model.unet.time_mlp)}
+    unet = copy.deepcopy(model.unet)
+    unet.time_mlp = nn.Sequential(_SinesFirst(), unet.time_mlp)
     return broken_copy(model, unet=unet)
 
 
 class _WithoutCaption(LatentDiffusion):
-    def _condition(self, *arguments) -> tuple:
-        _, null_context, _, null_added = super()._condition(*arguments)
-        return null_context, null_context, null_added, null_added
+    def condition(self, *arguments, **options) -> Condition:
+        _, null_context, _, null_added = super().condition(*arguments, **options)
+        return Condition(null_context, null_context, null_added, null_added)
 
 
 def caption_not_passed(model: LatentDiffusion) -> LatentDiffusion:
@@ -119,8 +119,8 @@ def caption_not_passed(model: LatentDiffusion) -> LatentDiffusion:
 
 
 class _NegatedGuidance(LatentDiffusion):
-    def _guided(self, condition: tuple, guidance_scale: float, beside: Tensor | None = None):
-        return super()._guided(condition, -guidance_scale, beside)
+    def denoiser(self, condition: Condition, guidance_scale: float, beside: Tensor | None = None) -> Model:
+        return super().denoiser(condition, -guidance_scale, beside)
 
 
 def guidance_backwards(model: LatentDiffusion) -> LatentDiffusion:
@@ -267,7 +267,7 @@ def loss_by_t(model: LatentDiffusion, real: Tensor, captions: list[str], seed: i
     generator = torch.Generator().manual_seed(seed)
     z0 = model.vae.encode(to_signed(real).to(model.device, model.dtype)).float()
     eps = torch.randn(z0.shape, generator=generator).to(model.device)
-    context = model._condition(captions, None, None, tuple(real.shape[2:]))[0]
+    context = model.condition(captions, size=(real.shape[2], real.shape[3])).context
     losses = []
     for t in LOSS_AT:
         at = torch.full((len(z0),), t, device=model.device)
