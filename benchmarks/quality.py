@@ -18,7 +18,7 @@ from tinyldm import LatentDiffusion
 from tinyldm.evaluation import report
 from tinyldm.evaluation.measure import EvaluationSettings, evaluate
 from tinyldm.formats.files import write_bytes, write_json
-from tinyldm.latent_diffusion import WEIGHTS
+from tinyldm.formats.places import SHIPPED
 from tinyldm.training.figures import save_grid
 from tinyldm.training.model_card import write_card
 from tinyldm.training.train_unet import SAMPLE_CAPTIONS
@@ -75,7 +75,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = EvaluationSettings(captions=options.captions, training_images=options.training_images)
     found, gallery = evaluate("tiny", settings)
-    folder = WEIGHTS / "tiny"
+    folder = SHIPPED / "tiny"
     write_json(folder / "evaluation.json", found)
     report.save_figure(found, gallery, ROOT / "docs" / "evaluation.png")
     write_card(folder)

@@ -33,6 +33,7 @@ from tinyldm.evaluation.measure import (
     memorisation,
     reconstruction,
 )
+from tinyldm.formats.places import SHIPPED
 from tinyldm.reverse_diffusion import ddpm
 from tinyldm.training.tokenizer import build_tokenizer
 
@@ -248,7 +249,7 @@ def test_the_numbers_of_the_readme_are_written_by_their_script():
     quality = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(quality)
     readme = (root / "README.md").read_text(encoding="utf-8")
-    stored = (WEIGHTS / "tiny" / "evaluation.json").read_text(encoding="utf-8")
+    stored = (SHIPPED / "tiny" / "evaluation.json").read_text(encoding="utf-8")
     assert quality.with_numbers(readme, json.loads(stored)).split() == readme.split()
     other = quality.with_numbers(readme, json.loads(re.sub(r'"(share|psnr)": [\d.]+', r'"\1": 0.1234', stored)))
     assert " ".join(other.split()).count("12.3 %") == 13 and "at 0.1 dB" in other
