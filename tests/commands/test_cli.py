@@ -437,13 +437,17 @@ def test_the_file_says_how_to_make_a_single_picture_again(folder, tmp_path):
 def test_note_of_a_page(arguments, expected, tmp_path):
     options = cli.parser_for(["generate"]).parse_args(["generate", "x", *arguments, "--out", str(tmp_path / "x.png")])
     generate.check_before_loading(options)
+    options.sampler = options.sampler or "ddim"  # as the model says, when it is open
     assert generate.note(options) == expected
 
 
 def test_options_that_are_as_literal_here_as_in_the_library():
     """`cli/options.py` imports no PyTorch, so it repeats some names."""
-    for function in [*options.SAMPLERS.values(), *options.SPACINGS]:
-        assert callable(getattr(tinyldm.reverse_diffusion, function))
+    assert all(callable(getattr(tinyldm, function)) for function in options.SAMPLERS.values())
+    assert all(callable(getattr(tinyldm.reverse_diffusion, name)) for name in options.SPACINGS)
+    assert all(
+        isinstance(getattr(tinyldm.versions, name), tinyldm.versions.Version) for name in options.SD_VERSIONS.values()
+    )
     assert all(isinstance(getattr(torch, name), torch.dtype) for name in options.DTYPES)
     assert options.STAGES == train_all.STAGES and options.MAX_TRAINING_SEED == scenes.FRESH - 1
 

@@ -140,6 +140,7 @@ def test_a_model_folder_whose_name_is_not_utf8(tmp_path):
     arguments = ["generate", "x", "--model", os.fsdecode(b"mod\xe8le"), "--out", str(tmp_path / "x.png")]
     options = cli.parser_for(arguments).parse_args(arguments)
     generate.check_before_loading(options)
+    options.sampler = "ddim"
     assert generate.note(options).startswith(r"mod\xe8le · ")
     assert generate.metadata(options, (64, 64))["model"] == r"mod\xe8le"
 

@@ -3,7 +3,8 @@
 import argparse
 import json
 
-from tinyldm import machine, reverse_diffusion, threads
+import tinyldm
+from tinyldm import machine, threads
 from tinyldm.cli.options import SAMPLERS
 from tinyldm.cli.output import require_writable
 from tinyldm.cli.pages import SUFFIXES
@@ -23,7 +24,7 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         steps=options.steps,
         guidance_scale=options.guidance,
-        sampler=getattr(reverse_diffusion, SAMPLERS[options.sampler]),
+        sampler=getattr(tinyldm, SAMPLERS[options.sampler]),
         training_images=options.training_images,
     )
     device = machine.choose_device(options.device)

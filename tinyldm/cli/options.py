@@ -8,7 +8,17 @@ from pathlib import Path
 
 from tinyldm.cli.command import Parser
 
-SAMPLERS = {"ddim": "ddim", "ddpm": "ddpm", "euler": "euler", "dpm": "dpm_solver_pp"}  # name here -> function
+SAMPLERS = {  # name here -> function in tinyldm
+    "ddim": "ddim",
+    "ddpm": "ddpm",
+    "euler": "euler",
+    "euler-a": "euler_ancestral",
+    "dpm": "dpm_solver_pp",
+    "pndm": "pndm",
+    "lcm": "lcm",
+}
+SD_VERSIONS = {"1": "SD1", "2": "SD2", "2-v": "SD2_V", "xl": "SDXL"}  # name here -> constant in tinyldm.versions
+SINGLE_FILES = (".safetensors", ".ckpt")
 SPACINGS = ("trailing", "leading", "linspace")
 DTYPES = ("float32", "float16", "bfloat16")
 STAGES = ("clip", "vae", "unet")
@@ -103,14 +113,30 @@ def add_model(parser: Parser) -> None:
         "--model",
         default="tiny",
         metavar="MODEL",
-        help='"tiny", which comes with the package; a folder in the diffusers layout; or "owner/name" on the '
-        "Hugging Face hub (default: %(default)s)",
+        help='"tiny", which comes with the package; a folder in the diffusers layout; a single file; or "owner/name" '
+        "on the Hugging Face hub (default: %(default)s)",
     )
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: the best available)")
 
 
-def add_sampling(parser: Parser) -> None:
-    """How to get from noise to a picture."""
+def add_single_file(parser: Parser) -> None:
+    """What a model needs that is one file, with the names of the original code."""
+    group = parser.add_argument_group("for a --model that is one file, .safetensors or .ckpt")
+    group.add_argument(
+        "--tokenizer", type=Path, metavar="FOLDER", help="CLIP's tokenizer, which such a file lacks; any version's"
+    )
+    group.add_argument(
+        "--ema", action="store_true", help="use the moving average of the U-Net's weights, if it is there"
+    )
+    group.add_argument(
+        "--sd-version",
+        choices=tuple(SD_VERSIONS),
+        help="what the file holds; needed for Stable Diffusion 2, whose 2 predicts the noise and 2-v the velocity",
+    )
+
+
+def add_sampling(parser: Parser, sampler: str | None) -> None:
+    """How to get from noise to a picture.  sampler: the default; None is the model's own."""
     parser.add_argument(
         "--steps", type=whole_number(1), default=25, metavar="N", help="sampling steps (default: %(default)s)"
     )
@@ -122,8 +148,9 @@ def add_sampling(parser: Parser) -> None:
         help="how closely to follow the caption; 1 means no guidance (default: %(default)s; 7.5 is usual for Stable "
         "Diffusion)",
     )
+    default = "the model's own" if sampler is None else sampler
     parser.add_argument(
-        "--sampler", choices=tuple(SAMPLERS), default="ddim", help="the sampling method (default: %(default)s)"
+        "--sampler", choices=tuple(SAMPLERS), default=sampler, help=f"the sampling method (default: {default})"
     )
 
 
@@ -156,7 +183,7 @@ def add_pictures(parser: Parser, out: str) -> None:
         metavar="K",
         help="make picture K of the seed alone, counted from 0; with -n N, pictures K to K + N - 1 (default: from 0)",
     )
-    add_sampling(parser)
+    add_sampling(parser, None)
     parser.add_argument("--spacing", choices=SPACINGS, help="which timesteps to visit (default: the model's own)")
     parser.add_argument("--negative", type=caption, metavar="CAPTION", help="what to steer away from")
     parser.add_argument(
@@ -169,6 +196,7 @@ def add_pictures(parser: Parser, out: str) -> None:
         "--size", type=size, metavar="HxW", help="height and width in pixels (default: the model's own)"
     )
     add_model(parser)
+    add_single_file(parser)
     parser.add_argument("--variant", help='load the files with this in their name, such as "fp16"')
     parser.add_argument(
         "--dtype", choices=DTYPES, default="float32", help="number format of the networks (default: %(default)s)"
@@ -207,6 +235,11 @@ def add_inpaint(parser: Parser) -> None:
     where.add_argument("--mask", type=Path, metavar="FILE", help="a picture of the same size, white where to paint")
     where.add_argument(
         "--box", type=box, metavar="LEFT,TOP,RIGHT,BOTTOM", help="where to paint, in pixels of the picture"
+    )
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="do not paste the part to keep back: show it as the model returns it, slightly changed by the VAE",
     )
 
 
@@ -259,7 +292,7 @@ def add_evaluate(parser: Parser) -> None:
         help="number of new captions to generate pictures for; more give narrower intervals (default: %(default)s)",
     )
     add_seed(parser, "the captions and the noise", 10**6 - 1)
-    add_sampling(parser)
+    add_sampling(parser, "ddim")
     parser.add_argument(
         "--training-images",
         type=whole_number(1),
@@ -279,7 +312,7 @@ def add_trace(parser: Parser) -> None:
     )
     parser.add_argument("--all", action="store_true", help="show the inside of every block, not just one of each kind")
     add_seed(parser, "the random numbers")
-    add_sampling(parser)
+    add_sampling(parser, "ddim")
     add_model(parser)
 
 

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from tinyldm import LatentDiffusion, machine, reverse_diffusion, trace
+import tinyldm
+from tinyldm import LatentDiffusion, machine, trace
 from tinyldm.cli.generate import warn_of_unknown_words
 from tinyldm.cli.options import SAMPLERS
 from tinyldm.cli.output import require_writable
@@ -23,7 +24,7 @@ def run(options: argparse.Namespace) -> None:
         steps=options.steps,
         guidance_scale=options.guidance,
         seed=options.seed,
-        sampler=getattr(reverse_diffusion, SAMPLERS[options.sampler]),
+        sampler=getattr(tinyldm, SAMPLERS[options.sampler]),
     )
     name = Path(options.model).resolve().name
     print(trace.table(pairs, name, options.all))
