@@ -99,6 +99,7 @@ def test_the_loss_goes_down(trained, stage, name):
     assert log[-1][name] < 0.97 * log[0][name]
 
 
+@pytest.mark.slow
 def test_the_adversary_joins_late(trained):
     log = read_log(trained / "vae.log.jsonl")
     assert "discriminator" not in log[0] and "discriminator" in log[-1]
@@ -229,6 +230,7 @@ def test_killed_at_a_random_step_and_resumed_to_the_same_bits(tmp_path):
 # ── Mixed precision ──────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_every_stage_runs_in_bfloat16(corpus, tmp_path):
     """The weights stay float32; the losses stay near those of float32."""
     for bf16 in (False, True):

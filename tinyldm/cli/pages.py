@@ -100,7 +100,8 @@ def captioned(picture: Image.Image, caption: str, note: str) -> Image.Image:
 def font_of_size(size: int) -> ImageFont.FreeTypeFont:
     """A font that has most alphabets: the one in matplotlib, found without importing matplotlib."""
     package = find_spec("matplotlib")
-    file = Path(package.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf" if package else None
+    home = Path(package.origin).parent if package and package.origin else None
+    file = home / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf" if home else None
     return ImageFont.truetype(file, size) if file and file.is_file() else ImageFont.load_default(size)
 
 

@@ -85,7 +85,7 @@ class Wording:
         """Say the scene in this wording."""
         phrases = [self._thing(thing, place, len(scene.things)) for place, thing in enumerate(scene.things)]
         text, stated = phrases[0]
-        if len(phrases) == 2:
+        if len(phrases) == 2 and scene.relation is not None:
             text = self._pair(text, phrases[1][0], scene.relation)
             stated = stated | phrases[1][1] | ({"relation"} if self.order != "and" else set())
         if self.ground:

@@ -69,9 +69,11 @@ def _scenes_chunk(chunk: tuple[int, int, int, int]) -> tuple[np.ndarray, list, l
 
 def _joined(parts: list[tuple[np.ndarray, list, list, list, list]]) -> Corpus:
     images = channels_first(np.concatenate([part[0] for part in parts]))
-    captions, negatives, *forms = (sum((part[column] for part in parts), []) for column in range(1, 5))
-    image_form, caption_form = (torch.tensor(form, dtype=torch.int8) for form in forms)
-    return Corpus(images, captions, negatives, image_form, caption_form)
+    captions, negatives, image_form, caption_form = (
+        [one for part in parts for one in part[column]] for column in range(1, 5)
+    )
+    forms = (torch.tensor(form, dtype=torch.int8) for form in (image_form, caption_form))
+    return Corpus(images, captions, negatives, *forms)
 
 
 def digits_corpus(size: int = 64) -> Corpus:

@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageFile, ImageOps
 from torch import Tensor
 
 from tinyldm.data.pixels import channels_first, to_float, to_uint8
@@ -73,7 +73,8 @@ def why_unreadable(error: Exception) -> str:
 def _scale_key_colour(image: Image.Image) -> None:
     """Bring the colour that a PNG calls transparent to the 8 bits to which Pillow brings all the others."""
     key = image.info.get("transparency")
-    stored = image.tile[0][3] if image.format == "PNG" and image.tile else None  # as in the file: "L;2" has 2 bits
+    tiles = image.tile if isinstance(image, ImageFile.ImageFile) and image.format == "PNG" else []
+    stored = tiles[0][3] if tiles else None  # as in the file: "L;2" has 2 bits
     if stored in ("L;2", "L;4"):
         image.info["transparency"] = None if key is None else key * (85 if stored == "L;2" else 17)
     elif stored == "RGB;16B" and key is not None:
@@ -103,7 +104,9 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     if image.info.get("icc_profile"):
         try:
             profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
-            return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            srgb = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            assert srgb is not None  # it would be, were the image changed in place
+            return srgb
         except (ImageCms.PyCMSError, OSError):
             pass  # a broken profile, or one of another kind of picture: viewers ignore it too
     return image.convert("RGB")

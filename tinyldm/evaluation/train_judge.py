@@ -4,6 +4,7 @@ python -m tinyldm.evaluation.train_judge --steps 5000
 """
 
 import argparse
+import functools
 import json
 import math
 import time
@@ -73,10 +74,11 @@ def training_batch(seed: int, step: int, size: int = 64) -> tuple[torch.Tensor, 
 
 def loss_of(logits: dict[str, torch.Tensor], answers: torch.Tensor) -> torch.Tensor:
     """The sum of the cross-entropies of all questions; answers (B, 9) int64."""
-    return sum(
+    losses = (
         F.cross_entropy(logits[question], answers[:, column], ignore_index=NOT_ASKED)
         for column, question in enumerate(QUESTIONS)
     )
+    return functools.reduce(torch.add, losses)
 
 
 def train(steps: int, seed: int, minutes: float = math.inf, progress: bool = True) -> Judge:

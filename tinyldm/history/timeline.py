@@ -193,7 +193,8 @@ def thousand_steps(name: str) -> int | None:
     """Training steps in thousands from random weights to `name`, through its ancestors; None where one is unknown."""
     family = set(lineage(name))
     steps = [stage.thousand_steps for c in CHECKPOINTS if c.name in family for stage in c.stages]
-    return None if None in steps else sum(steps)
+    known = [count for count in steps if count is not None]
+    return sum(known) if len(known) == len(steps) else None
 
 
 def events_table() -> str:

@@ -202,7 +202,7 @@ def imports(tree: ast.Module) -> list[tuple[str, str]]:
 def bindings(trees: list[ast.Module]) -> dict[str, list[ast.AST]]:
     """Name -> what is bound to it at the top of a cell, or inside its `if`, `for` and `with`; patches count as well."""
     found: dict[str, list[ast.AST]] = {}
-    waiting = [node for tree in trees for node in tree.body]
+    waiting: list[ast.AST] = [node for tree in trees for node in tree.body]
     while waiting:
         node = waiting.pop()
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):

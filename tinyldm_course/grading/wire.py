@@ -130,7 +130,7 @@ def unpack(tree: Any, tensors: dict[str, Tensor], makers: bool) -> Any:
             return torch.device(tree["name"])
         if kind == "Made" and makers:
             return Made(_maker(tree["maker"]), unpack(tree["args"], tensors, makers))
-        return CLASSES[kind](**unpack(tree["of"], tensors, makers))
+        return CLASSES[str(kind)](**unpack(tree["of"], tensors, makers))
     except BadFrame:
         raise
     except Exception as error:  # whatever a forged tree runs into

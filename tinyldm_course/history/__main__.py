@@ -13,7 +13,7 @@ from tinyldm.history import data, ddpm_2020, nonequilibrium_2015, notation, scor
 from tinyldm.history.network import Budget, Progress
 from tinyldm_course.history import compare, report
 
-DATA = {
+DATA: dict[str, Callable[[], data.GaussianMixture | data.Checkerboard]] = {
     "swiss-roll": data.swiss_roll,
     "two-moons": data.two_moons,
     "ring": data.ring_of_gaussians,

@@ -4,7 +4,7 @@ Each returns a matplotlib figure; `plots.save` writes it.  Call them under `plot
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def cloud(ax: plt.Axes, points: Tensor, color: str = plots.BLUE, view: float = V
     plots.hide_axes(ax)
 
 
-def gallery(columns: dict[str, Sequence[Tensor]], names: Sequence[str]) -> plt.Figure:
+def gallery(columns: Mapping[str, Sequence[Tensor]], names: Sequence[str]) -> plt.Figure:
     """Samples of every method on every data set: columns maps a title to one cloud (N, 2) per data set."""
     fig, axes = plt.subplots(len(names), len(columns), figsize=(1.55 * len(columns), 1.6 * len(names)))
     for j, (title, clouds) in enumerate(columns.items()):
@@ -208,7 +208,7 @@ def bits_beside_entropy(rows: Sequence[Row], entropies: dict[str, float]) -> plt
         for i, (name, entropy) in enumerate(entropies.items()):
             chosen = [r for r in rows if r.data == name and r.method == method]
             longest = max(r.calls for r in chosen)
-            mean, half = mean_and_interval([r.bits for r in chosen if r.calls == longest])
+            mean, half = mean_and_interval([r.bits for r in chosen if r.calls == longest and r.bits is not None])
             where = i + (k - 2.5) * 0.13
             ax.bar(where, mean - entropy, 0.12, yerr=half, color=color, capsize=2, label=method if i == 0 else None)
             ax.text(where, mean - entropy + half + 0.03, f"{mean - entropy:.2f}", ha="center", fontsize=7)

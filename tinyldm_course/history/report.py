@@ -55,8 +55,11 @@ def table(rows: Sequence[Row], value: Callable[[Row], float | None], digits: int
     for method in METHODS:
         cells = []
         for name in names:
-            values = [value(r) for r in longest(rows, name, method)]
-            cells.append("-" if None in values else "{0:.{2}f} ± {1:.{2}f}".format(*mean_and_interval(values), digits))
+            chosen = longest(rows, name, method)
+            values = [number for number in map(value, chosen) if number is not None]
+            cells.append(
+                "-" if len(values) < len(chosen) else "{0:.{2}f} ± {1:.{2}f}".format(*mean_and_interval(values), digits)
+            )
         calls = longest(rows, names[0], method)[0].calls
         if set(cells) != {"-"}:
             lines.append(f"| {method}{f' ({calls})' if calls else ''} | " + " | ".join(cells) + " |")

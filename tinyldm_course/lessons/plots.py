@@ -22,7 +22,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
@@ -42,7 +41,7 @@ MAX_LINE_COLOURS = 6000  # a figure with more colours than this holds a photogra
 JPEG_QUALITY = 72  # noisy pictures compress badly
 
 RC = {
-    "axes.prop_cycle": matplotlib.cycler(color=CYCLE),
+    "axes.prop_cycle": plt.cycler(color=CYCLE),
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
@@ -238,11 +237,11 @@ def heat_map(ax: plt.Axes, values: Tensor, x: str, y: str, title: str = "", sign
 
     `options`, such as extent or vmax, are passed to `ax.imshow`.
     """
-    values = values.detach().float().cpu().numpy()
+    array = values.detach().float().cpu().numpy()
     if signed:
-        limit = options.pop("vmax", None) or float(np.abs(values).max()) or 1.0
+        limit = options.pop("vmax", None) or float(np.abs(array).max()) or 1.0
         options |= {"vmin": -limit, "vmax": limit, "cmap": DIVERGING}
-    shown = ax.imshow(values, aspect=options.pop("aspect", "auto"), **options)
+    shown = ax.imshow(array, aspect=options.pop("aspect", "auto"), **options)
     ax.set(xlabel=x, ylabel=y, title=title)
     ax.figure.colorbar(shown, ax=ax, fraction=0.05, pad=0.02)
 
