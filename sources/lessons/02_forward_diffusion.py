@@ -380,7 +380,6 @@ plots.show(fig, "The flower at t = 649, where noise covers it. Averaged over blo
 # noise to destroy them than small ones. A latent is already compressed: its numbers are hardly redundant, so the noise
 # hurts at once. This is one reason why a schedule designed for pixels does not suit latents, and why later models shift
 # their schedule with the resolution (Hoogeboom et al. 2023).
-# their schedule with the resolution (Hoogeboom et al. 2023).
 
 # %% [markdown]
 # ## The last step must leave (almost) nothing

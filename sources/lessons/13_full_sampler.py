@@ -23,6 +23,7 @@ from tinyldm import LatentDiffusion, capture_attention, to_signed, to_unit
 from tinyldm.data.scenes import render, to_tensor
 from tinyldm.data.world import Scene, Thing
 from tinyldm.evaluation.judge import Judge
+from tinyldm.latent_diffusion import paste_back
 from tinyldm.machine import choose_device
 from tinyldm.trace import compare_with_stable_diffusion, every, table, written
 from tinyldm_course.lessons import plots, widgets
@@ -295,7 +296,7 @@ def inpaint(images, mask, captions, noise, steps=25, w=3.0):
 
 mask = torch.zeros(1, 1, 64, 64, device=DEVICE)
 mask[..., 8:48, 24:64] = 1
-theirs = model.inpaint(random_images, mask, two, noise=two_noises)
+theirs = model.inpaint(random_images, mask, two, noise=two_noises, blend=None)     # blend: below
 print(confirm_equal(inpaint(random_images, mask, two, two_noises), theirs, tolerance=1e-4))
 
 # %%
@@ -352,9 +353,21 @@ plots.show(fig, f"Mean change of each pixel by repainting. In the hole, below th
 # <details><summary><b>Answer</b></summary>
 #
 # No, for two reasons; look above the dashed line. The decoder's convolutions and its attention look across the edge of
-# the mask (left). And encoding and decoding alone changes every pixel a little (right). Programs therefore paste the
-# old pixels back at the end. (Below the line, all three repaintings are averaged: so star and ring overlap.)
+# the mask (left). And encoding and decoding alone changes every pixel a little (right). So `tinyldm inpaint`
+# pastes the old pixels back at the end. (Below the line, all three repaintings are averaged: so star and ring overlap.)
 # </details>
+
+# %% [markdown]
+# `paste_back` takes the old pixels where the mask is 0. Behind the border, where the mask is 1, it mixes: the share of
+# the new picture rises over a few pixels, so that no edge shows. What the mask protects does not change at all.
+
+# %%
+pasted = paste_back(results, picture.expand(3, -1, -1, -1), hole.expand(3, -1, -1, -1), blend=4)
+largest = (pasted - picture).abs()[..., keep].max().item()
+fig = plots.image_grid([*results, *pasted], [f"{name}{how}" for how in ("", ", pasted") for name in titles[2:]],
+                       columns=3, size=1.75)
+plots.show(fig, "Three repaintings as the decoder gives them, and below with the old pixels pasted back in the upper "
+                f"half. There the largest change of a pixel is now {largest:.3f}.")
 
 # %% [markdown]
 # ## Two captions, blended
@@ -363,7 +376,6 @@ plots.show(fig, f"Mean change of each pixel by repainting. In the hole, below th
 # Two *noises* cannot.
 #
 # > **Predict.** Two independent noises of 256 numbers each have a length of about $\sqrt{256} = 16$. How long is the
-# > point half-way between them?
 # > point halfway between them?
 
 # %%
@@ -633,7 +645,7 @@ plots.show(fig, "Above, two pictures for each case as they should be; below, the
 # `../exercises/13_full_sampler.ipynb`: the start of image to image, putting the known part back, the path between two
 # noises; and the capstone, everything that you have written wired together.
 #
-# To try here: paste the old pixels back after inpainting. Blend three captions (the mean of their contexts). Multiply
+# To try here: other values of `blend` in `paste_back`. Blend three captions (the mean of their contexts). Multiply
 # one word's vector in the context by 2, or by 0: `context[:, 1 + i] *= 2`, for "red", then for "square". Change the
 # caption *during* the walk, "a red circle" for the first 8 steps, "a blue square" for the rest:
 #
