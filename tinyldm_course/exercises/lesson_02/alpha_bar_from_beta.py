@@ -58,6 +58,34 @@ def alpha_bar_with_a_start(beta):
     return torch.cat([torch.ones_like(beta[:1]), torch.cumprod(1 - beta, dim=0)])
 
 
+def alpha_bar_of_continuous_time(beta):
+    return torch.exp(-torch.cumsum(beta, dim=0))
+
+
+def alpha_bar_as_noise(beta):
+    return 1 - torch.cumprod(1 - beta, dim=0)
+
+
+def alpha_bar_of_sums(beta):
+    return torch.cumsum(1 - beta, dim=0)
+
+
+def alpha_bar_of_linear_powers(beta):
+    return (1 - beta) ** torch.arange(1, len(beta) + 1)
+
+
+def alpha_bar_squared(beta):
+    return torch.cumprod((1 - beta) ** 2, dim=0)
+
+
+def alpha_bar_multiplied_twice(beta):
+    return torch.cumprod(torch.cumprod(1 - beta, dim=0), dim=0)
+
+
+def alpha_bar_of_squared_roots(beta):
+    return torch.cumprod(1 - beta.sqrt(), dim=0)
+
+
 def alpha_bar_from_list(beta):
     return torch.tensor(torch.cumprod(1 - beta, dim=0).tolist(), dtype=beta.dtype)
 
@@ -103,8 +131,8 @@ EXERCISE = Exercise(
         Wrong(
             "summed",
             alpha_bar_summed,
-            "You subtracted the sum of the β. Shares multiply: each step takes its part of what is left, not of the "
-            "whole, and your ᾱ can fall below 0.",
+            "You subtracted the sum of the β. Shares multiply: each step takes its part of what is left, not of "
+            "the whole, and your ᾱ can fall below 0.",
         ),
         Wrong("total-only", alpha_bar_total, "That is the last entry only; ᾱ has one for each t, so use cumprod."),
         Wrong(
@@ -128,8 +156,37 @@ EXERCISE = Exercise(
         Wrong(
             "one-too-many",
             alpha_bar_with_a_start,
-            "You return T + 1 numbers; there is one for each of the T steps. Entry 0 already has one step of noise: "
-            "no 1 belongs in front of it.",
+            "You return T + 1 numbers; there is one for each of the T steps. Entry 0 already has one step of "
+            "noise: no 1 belongs in front of it.",
+        ),
+        Wrong(
+            "exponential-of-the-sum",
+            alpha_bar_of_continuous_time,
+            "That is exp(-Σ β), the limit of infinitely many small steps. It is near ᾱ where β is small, but each "
+            "of these steps keeps exactly 1 - β: multiply.",
+        ),
+        Wrong(
+            "noise-for-signal",
+            alpha_bar_as_noise,
+            "That is 1 - ᾱ, the share of the noise. ᾱ is what is left of the signal.",
+        ),
+        Wrong(
+            "summed-up",
+            alpha_bar_of_sums,
+            "You added the shares 1 - β; your ᾱ grows past 1. What is kept of what was kept is a product: cumprod.",
+        ),
+        Wrong(
+            "powers",
+            alpha_bar_of_linear_powers,
+            "You raised 1 - β_t to the power t + 1, as if all steps so far had the β of the last one. Each has its "
+            "own: multiply them, cumprod.",
+        ),
+        Wrong("squared", alpha_bar_squared, "You squared each factor. 1 - β is a share of the variance already."),
+        Wrong("multiplied-again", alpha_bar_multiplied_twice, "You took the cumulative product twice."),
+        Wrong(
+            "beta-rooted",
+            alpha_bar_of_squared_roots,
+            "You took the root of β before subtracting. β is a variance, and so is 1 - β, its share that is kept.",
         ),
     ),
     right=(alpha_bar_by_logarithms, alpha_bar_by_loop, alpha_bar_from_list),

@@ -81,6 +81,34 @@ def step_drawn_around_z(z, beta, generator):
     return torch.normal((1 - beta) ** 0.5 * z, beta**0.5, generator=generator)
 
 
+def step_alpha_for_both(z, beta, generator):
+    return (1 - beta) ** 0.5 * z + (1 - beta) ** 0.5 * normal(z.shape, z, generator)
+
+
+def step_factors_swapped(z, beta, generator):
+    return beta**0.5 * z + (1 - beta) ** 0.5 * normal(z.shape, z, generator)
+
+
+def step_no_roots(z, beta, generator):
+    return (1 - beta) * z + beta * normal(z.shape, z, generator)
+
+
+def step_noise_not_scaled(z, beta, generator):
+    return (1 - beta) ** 0.5 * z + normal(z.shape, z, generator)
+
+
+def step_without_noise(z, beta, generator):
+    return (1 - beta) ** 0.5 * z
+
+
+def step_one_minus_root(z, beta, generator):
+    return (1 - beta**0.5) * z + beta**0.5 * normal(z.shape, z, generator)
+
+
+def step_noise_only(z, beta, generator):
+    return beta**0.5 * normal(z.shape, z, generator)
+
+
 def step_drawn_backwards(z, beta, generator):
     noise = torch.randn(z.numel(), generator=generator, dtype=z.dtype).flip(0).view(z.shape)
     return (1 - beta) ** 0.5 * z + beta**0.5 * noise.to(z.device)
@@ -110,8 +138,8 @@ EXERCISE = Exercise(
         "torch.randn(z.shape, generator=generator, dtype=z.dtype).to(z.device). The generator lives on the CPU: "
         "draw there, then move the noise to where z is.",
     ),
-    insight="A thousand such steps and the one jump of q_sample give the same distribution: sums of normal numbers are "
-    "normal. So training never walks the chain.",
+    insight="A thousand such steps and the one jump of q_sample give the same distribution: sums of normal numbers "
+    "are normal. So training never walks the chain.",
     wrong=(
         Wrong(
             "variance-for-deviation",
@@ -139,6 +167,27 @@ EXERCISE = Exercise(
         Wrong("always-the-same", step_seeded_inside),
         Wrong("wrong-device", step_on_cpu),
         Wrong("generator-elsewhere", step_drawn_around_z),
+        Wrong(
+            "factors-swapped",
+            step_factors_swapped,
+            "Signal and noise have each other's factor: √(1-β) belongs to z, √β to the noise.",
+        ),
+        Wrong(
+            "no-roots",
+            step_no_roots,
+            "You mixed with 1-β and β. Those are shares of variance; the tensors are scaled by their roots.",
+        ),
+        Wrong("noise-not-scaled", step_noise_not_scaled, "Your noise has variance 1. Scale it with √β."),
+        Wrong(
+            "no-noise",
+            step_without_noise,
+            "Nothing is added: that is only the signal, scaled. Add √β times normal noise.",
+        ),
+        Wrong("same-factor", step_alpha_for_both, "Your noise has the signal's factor √(1-β). Its own is √β."),
+        Wrong(
+            "one-minus-root", step_one_minus_root, "You scaled the signal with 1-√β. It is √(1-β): the root comes last."
+        ),
+        Wrong("signal-forgotten", step_noise_only, "That is the noise alone. √(1-β) z is missing."),
     ),
     right=(step_drawn_backwards, step_by_normal, step_drawn_around_z_on_cpu),
 )

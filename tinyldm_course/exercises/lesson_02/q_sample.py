@@ -146,6 +146,50 @@ def q_sample_on_cpu(z0, t, eps, alpha_bar):
     return z_t + q_sample(z0, t, eps, alpha_bar)
 
 
+def q_sample_noise_unscaled(z0, t, eps, alpha_bar):
+    return per_image(alpha_bar[t], z0).sqrt() * z0 + eps
+
+
+def q_sample_nothing_scaled(z0, t, eps, alpha_bar):
+    return z0 + eps + 0 * per_image(alpha_bar[t], z0)
+
+
+def q_sample_of_alpha(z0, t, eps, alpha_bar):
+    before = torch.cat([torch.ones_like(alpha_bar[:1]), alpha_bar[:-1]])
+    return q_sample(z0, t, eps, alpha_bar / before)
+
+
+def q_sample_squared(z0, t, eps, alpha_bar):
+    a = per_image(alpha_bar[t], z0)
+    return a**2 * z0 + (1 - a) ** 2 * eps
+
+
+def q_sample_signal_only(z0, t, eps, alpha_bar):
+    return per_image(alpha_bar[t], z0).sqrt() * z0 + 0 * eps
+
+
+def q_sample_variance_exploding(z0, t, eps, alpha_bar):
+    a = per_image(alpha_bar[t], z0)
+    return z0 + ((1 - a) / a).sqrt() * eps
+
+
+def q_sample_one_step_on(z0, t, eps, alpha_bar):
+    return q_sample(z0, (t + 1).clamp(max=len(alpha_bar) - 1), eps, alpha_bar)
+
+
+def q_sample_last_for_all(z0, t, eps, alpha_bar):
+    return q_sample(z0, t[-1:].expand_as(t), eps, alpha_bar)
+
+
+def q_sample_from_the_end(z0, t, eps, alpha_bar):
+    return q_sample(z0, len(alpha_bar) - 1 - t, eps, alpha_bar)
+
+
+def q_sample_signal_rooted_inside(z0, t, eps, alpha_bar):
+    a = per_image(alpha_bar[t], z0)
+    return a.sqrt() * z0 + (1 - a.sqrt()).sqrt() * eps
+
+
 def q_sample_by_loop(z0, t, eps, alpha_bar):
     return torch.stack([alpha_bar[i].sqrt() * z + (1 - alpha_bar[i]).sqrt() * e for z, i, e in zip(z0, t, eps)])
 
@@ -174,8 +218,8 @@ EXERCISE = Exercise(
         "dimensions .view(-1, *[1] * (z0.dim() - 1)).",
         "Signal times √ᾱ, noise times √(1-ᾱ): the squares add up to 1.",
     ),
-    insight="The squares of the two factors add up to 1, so if z0 and ε have variance 1, so has z_t at every t: the "
-    "network always sees numbers of the same size.",
+    insight="The squares of the two factors add up to 1, so if z0 and ε have variance 1, so has z_t at every t: "
+    "the network always sees numbers of the same size.",
     wrong=(
         Wrong(
             "no-roots",
@@ -221,8 +265,8 @@ EXERCISE = Exercise(
         Wrong(
             "off-by-one",
             q_sample_off_by_one,
-            "You took ᾱ[t-1], which at t = 0 is even ᾱ[-1], the last one. Index t is right as it is: entry 0 already "
-            "has one step of noise.",
+            "You took ᾱ[t-1], which at t = 0 is even ᾱ[-1], the last one. Index t is right as it is: entry 0 "
+            "already has one step of noise.",
         ),
         Wrong(
             "off-by-one-but-at-0",
@@ -273,6 +317,45 @@ EXERCISE = Exercise(
         Wrong("gradient-cut", q_sample_detached),
         Wrong("wrong-dtype", q_sample_float32),
         Wrong("wrong-device", q_sample_on_cpu),
+        Wrong(
+            "noise-not-scaled",
+            q_sample_noise_unscaled,
+            "The noise keeps its full size. Scale it with √(1-ᾱ), so that the squares of the two factors add up to 1.",
+        ),
+        Wrong(
+            "nothing-scaled",
+            q_sample_nothing_scaled,
+            "You added signal and noise as they are. Both are scaled: z0 with √ᾱ_t, ε with √(1-ᾱ_t).",
+        ),
+        Wrong(
+            "alpha-for-alpha-bar",
+            q_sample_of_alpha,
+            "You used α_t = 1 - β_t, what one step keeps. One jump to t takes ᾱ_t, what all steps up to t keep.",
+        ),
+        Wrong("squared", q_sample_squared, "You squared the factors. ᾱ and 1-ᾱ are variances: take their roots."),
+        Wrong("no-noise", q_sample_signal_only, "There is no noise in your z_t: add √(1-ᾱ_t) ε."),
+        Wrong(
+            "variance-exploding",
+            q_sample_variance_exploding,
+            "That is z_t / √ᾱ, where the signal keeps its size and the noise grows (the convention of score "
+            "models, σ = √((1-ᾱ)/ᾱ)). Here both are scaled.",
+        ),
+        Wrong("one-step-early", q_sample_one_step_on, "You took ᾱ[t+1]. Index t is right as it is."),
+        Wrong(
+            "last-t-for-all",
+            q_sample_last_for_all,
+            "Every image of the batch gets the last one's t. Each has its own: alpha_bar[t], shaped (B, 1, …, 1).",
+        ),
+        Wrong(
+            "counted-from-the-end",
+            q_sample_from_the_end,
+            "You counted t from the end: small t must mean little noise. Take alpha_bar[t].",
+        ),
+        Wrong(
+            "root-inside",
+            q_sample_signal_rooted_inside,
+            "You scaled the noise with √(1-√ᾱ). Under the root stands the variance of the noise, 1-ᾱ.",
+        ),
     ),
     right=(q_sample_by_loop, q_sample_by_einsum, q_sample_in_float64),
 )

@@ -66,6 +66,30 @@ def betas_with_own_count(T, start, end):
     return forward_diffusion.scaled_linear_betas(1000, start, end)
 
 
+def betas_of_diffusers_cosine(T, start, end):
+    return start + (end - start) * torch.sin(torch.linspace(0, math.pi / 2, T)) ** 2
+
+
+def betas_without_start(T, start, end):
+    return torch.linspace(start**0.5, end**0.5, T + 1)[1:] ** 2
+
+
+def betas_geometric(T, start, end):
+    return start * (end / start) ** (torch.arange(T) / (T - 1))
+
+
+def betas_doubled(T, start, end):
+    return torch.linspace(start**0.5, end**0.5, T) * 2
+
+
+def betas_as_alphas(T, start, end):
+    return 1 - torch.linspace(start**0.5, end**0.5, T) ** 2
+
+
+def betas_quadratic(T, start, end):
+    return start + (end - start) * torch.linspace(0, 1, T) ** 2
+
+
 def betas_by_arange(T, start, end):
     share = torch.arange(T, dtype=torch.float64) / (T - 1)
     return (math.sqrt(start) * (1 - share) + math.sqrt(end) * share).square().float()
@@ -88,8 +112,8 @@ EXERCISE = Exercise(
         "torch.linspace gives T numbers with both ends; from √start to √end.",
         "Square what linspace gives.",
     ),
-    insight="Because √β and not β rises linearly, early steps add less noise than in DDPM's own schedule: a latent is "
-    'smaller than an image and is drowned sooner. CompVis calls it "linear", diffusers "scaled_linear".',
+    insight="Because √β and not β rises linearly, early steps add less noise than in DDPM's own schedule: a latent "
+    'is smaller than an image and is drowned sooner. CompVis calls it "linear", diffusers "scaled_linear".',
     wrong=(
         Wrong(
             "beta-linear",
@@ -118,8 +142,8 @@ EXERCISE = Exercise(
         Wrong(
             "ends-not-rooted",
             betas_of_squares,
-            "You squared, but took no roots before: your first β is start² instead of start. Go from √start to √end, "
-            "then square.",
+            "You squared, but took no roots before: your first β is start² instead of start. Go from √start to "
+            "√end, then square.",
         ),
         Wrong(
             "ends-swapped",
@@ -129,10 +153,31 @@ EXERCISE = Exercise(
         Wrong(
             "own-ends",
             betas_with_own_ends,
-            "Your β go from 0.00085 to 0.012, whatever is asked for: those are Stable Diffusion's ends. Take `start` "
-            "and `end`.",
+            "Your β go from 0.00085 to 0.012, whatever is asked for: those are Stable Diffusion's ends. Take "
+            "`start` and `end`.",
         ),
         Wrong("own-T", betas_with_own_count, "You return 1000 numbers, however many are asked for. Take T."),
+        Wrong("sine", betas_of_diffusers_cosine, "Your β rise along a sine. Here their square roots rise linearly."),
+        Wrong(
+            "start-left-out",
+            betas_without_start,
+            "Your first β is not `start`: both ends are included, and T numbers lie (√end - √start) / (T - 1) apart.",
+        ),
+        Wrong(
+            "geometric",
+            betas_geometric,
+            "Your β grow by a constant factor: their *logarithms* rise linearly. Here their square roots do.",
+        ),
+        Wrong(
+            "doubled-for-squared", betas_doubled, "You multiplied by 2 at the end. The square undoes the roots: ** 2."
+        ),
+        Wrong("alphas", betas_as_alphas, "Those are α = 1 - β, what a step keeps. The β themselves are asked for."),
+        Wrong(
+            "quadratic",
+            betas_quadratic,
+            "You let β rise from start with the square of the share t / (T - 1). It is √β that goes linearly from "
+            "√start to √end; then square.",
+        ),
     ),
     right=(forward_diffusion.scaled_linear_betas, betas_by_arange, betas_by_loop),
 )

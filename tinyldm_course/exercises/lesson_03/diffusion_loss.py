@@ -42,6 +42,7 @@ def loss_cases(generator: Generator) -> list[Call]:
         z0, eps = (torch.randn(shape, generator=generator) for _ in range(2))
         t = 1 + torch.randperm(9, generator=generator)[: shape[0]]
         calls.append(Call((Made(ToyModel), z0, t, eps, random_alpha_bar(10, generator))))
+    calls[-1].args[2][-1] = 0  # where there is so little noise that weights for it, as in Min-SNR, show
     return calls
 
 
@@ -136,6 +137,64 @@ def loss_without_gradient(model, z0, t, eps, alpha_bar):
     return (prediction - eps).square().mean()
 
 
+def loss_of_min_snr(model, z0, t, eps, alpha_bar):
+    snr = per_image(alpha_bar[t] / (1 - alpha_bar[t]), z0)
+    return (snr.clamp(max=5) / snr * (model(q_sample(z0, t, eps, alpha_bar), t) - eps).square()).mean()
+
+
+def loss_weighted_by_snr(model, z0, t, eps, alpha_bar):
+    snr = per_image(alpha_bar[t] / (1 - alpha_bar[t]), z0)
+    return (snr * (model(q_sample(z0, t, eps, alpha_bar), t) - eps).square()).mean()
+
+
+def loss_huber(model, z0, t, eps, alpha_bar):
+    return torch.nn.functional.smooth_l1_loss(model(q_sample(z0, t, eps, alpha_bar), t), eps)
+
+
+def loss_halved(model, z0, t, eps, alpha_bar):
+    return diffusion_loss(model, z0, t, eps, alpha_bar) / 2
+
+
+def loss_of_noised_twice(model, z0, t, eps, alpha_bar):
+    z_t = q_sample(z0, t, eps, alpha_bar)
+    return (model(q_sample(z_t, t, eps, alpha_bar), t) - eps).square().mean()
+
+
+def loss_of_factors_swapped(model, z0, t, eps, alpha_bar):
+    return (model(q_sample(eps, t, z0, alpha_bar), t) - eps).square().mean()
+
+
+def loss_of_noise_subtracted(model, z0, t, eps, alpha_bar):
+    return (model(q_sample(z0, t, -eps, alpha_bar), t) - eps).square().mean()
+
+
+def loss_noise_not_rooted(model, z0, t, eps, alpha_bar):
+    a = per_image(alpha_bar[t], z0)
+    return (model(a.sqrt() * z0 + (1 - a) * eps, t) - eps).square().mean()
+
+
+def loss_signal_not_rooted(model, z0, t, eps, alpha_bar):
+    a = per_image(alpha_bar[t], z0)
+    return (model(a * z0 + (1 - a).sqrt() * eps, t) - eps).square().mean()
+
+
+def loss_against_z_t(model, z0, t, eps, alpha_bar):
+    z_t = q_sample(z0, t, eps, alpha_bar)
+    return (model(z_t, t) - z_t).square().mean()
+
+
+def loss_signed(model, z0, t, eps, alpha_bar):
+    return (model(q_sample(z0, t, eps, alpha_bar), t) - eps).mean()
+
+
+def loss_of_shares_of_t(model, z0, t, eps, alpha_bar):
+    return (model(q_sample(z0, t, eps, alpha_bar), t / len(alpha_bar)) - eps).square().mean()
+
+
+def loss_target_cut_sign(model, z0, t, eps, alpha_bar):
+    return (model(q_sample(z0, t, eps, alpha_bar), t) + eps).square().mean()
+
+
 def loss_by_library(model, z0, t, eps, alpha_bar):
     return torch.nn.functional.mse_loss(model(q_sample(z0, t, eps, alpha_bar), t), eps)
 
@@ -168,8 +227,7 @@ EXERCISE = Exercise(
         "The mean over all numbers of the squared difference between prediction and eps.",
     ),
     insight="The target is the total noise in z_t, not what step t added. The weights that the bound would give to "
-    "each t "
-    "are left out on purpose (Ho et al. 2020, eq. 14): pictures come out better.",
+    "each t are left out on purpose (Ho et al. 2020, eq. 14): pictures come out better.",
     wrong=(
         Wrong(
             "summed", loss_summed, "You summed; the mean is asked for, so that the size of the batch does not matter."
@@ -183,8 +241,8 @@ EXERCISE = Exercise(
         Wrong(
             "squared-at-the-end",
             loss_squared_at_the_end,
-            "You took the mean first and squared it: errors of both signs cancel. Square each difference, then take "
-            "the mean.",
+            "You took the mean first and squared it: errors of both signs cancel. Square each difference, then "
+            "take the mean.",
         ),
         Wrong("absolute", loss_absolute, "You took the absolute difference; it is squared here."),
         Wrong("rooted", loss_rooted, "You took the root of the mean. The loss is the mean squared error itself."),
@@ -235,8 +293,9 @@ EXERCISE = Exercise(
         Wrong(
             "for-images-only",
             loss_for_images,
-            "You made ᾱ_t (B, 1, 1, 1). That fits (B, C, H, W); beside points (B, 2) every image is mixed with every "
-            "ᾱ_t, without an error. Items may have any number of dimensions: .view(-1, *[1] * (z0.dim() - 1)).",
+            "You made ᾱ_t (B, 1, 1, 1). That fits (B, C, H, W); beside points (B, 2) every image is mixed with "
+            "every ᾱ_t, without an error. Items may have any number of dimensions: .view(-1, *[1] * (z0.dim() - "
+            "1)).",
         ),
         Wrong("one-number-only", loss_by_math, ONE_NUMBER),
         Wrong("own-noise", loss_own_noise, "You drew new noise. Use the eps that is given, for z_t and as the target."),
@@ -246,6 +305,59 @@ EXERCISE = Exercise(
             "You compared with √(1-ᾱ) ε, the noise as it is in z_t. The target is ε itself, of variance 1.",
         ),
         Wrong("gradient-cut", loss_without_gradient),
+        Wrong(
+            "min-snr",
+            loss_of_min_snr,
+            "You weighted each item by min(SNR, 5) / SNR (Min-SNR, Hang et al. 2023). Here all t count alike: the "
+            "plain mean.",
+        ),
+        Wrong(
+            "snr-weighted",
+            loss_weighted_by_snr,
+            "You weighted each item by its SNR, which turns the error of ε̂ into that of ẑ0. Here all t count "
+            "alike: the plain mean.",
+        ),
+        Wrong("huber", loss_huber, "You used the Huber loss (smooth L1). Here every difference is squared."),
+        Wrong("halved", loss_halved, "You halved it. The loss is the mean squared error, without ½."),
+        Wrong("noised-twice", loss_of_noised_twice, "The model was shown z0 with noise added twice."),
+        Wrong(
+            "noising-swapped",
+            loss_of_factors_swapped,
+            "In your z_t signal and noise have each other's factor: √ᾱ belongs to z0, √(1-ᾱ) to ε.",
+        ),
+        Wrong(
+            "noise-subtracted",
+            loss_of_noise_subtracted,
+            "In your z_t the noise is subtracted. It is added; then the target has its sign.",
+        ),
+        Wrong(
+            "noise-not-rooted",
+            loss_noise_not_rooted,
+            "In your z_t the noise is scaled with 1-ᾱ. It is scaled with the root √(1-ᾱ).",
+        ),
+        Wrong(
+            "signal-not-rooted",
+            loss_signal_not_rooted,
+            "In your z_t the signal is scaled with ᾱ. It is scaled with the root √ᾱ.",
+        ),
+        Wrong(
+            "target-z-t",
+            loss_against_z_t,
+            "You compared with z_t, the model's own input; this model predicts the noise, so compare with eps.",
+        ),
+        Wrong(
+            "not-squared",
+            loss_signed,
+            "You averaged the differences themselves: errors of both signs cancel. Square them first.",
+        ),
+        Wrong(
+            "t-as-a-share",
+            loss_of_shares_of_t,
+            "The model was told t / T. Its second argument is the timestep t itself.",
+        ),
+        Wrong(
+            "plus-for-minus", loss_target_cut_sign, "You added eps to the prediction. The error is their difference."
+        ),
     ),
     right=(loss_by_library, loss_by_image, loss_of_noised_without_gradient),
 )

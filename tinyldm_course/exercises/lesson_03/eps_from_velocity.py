@@ -74,8 +74,7 @@ EXERCISE = Exercise(
         "What stands before ε then is ᾱ + (1-ᾱ) = 1.",
     ),
     insight="(z0, ε) → (z_t, v) is a rotation, so its inverse has the same numbers and no division: unlike ẑ0 from "
-    "ε̂, it "
-    "is harmless at every noise level. So ε, v and z0 are three names for one prediction.",
+    "ε̂, it is harmless at every noise level. So ε, v and z0 are three names for one prediction.",
     wrong=(
         Wrong("that-is-z0", eps_is_z0, "That is z0: √ᾱ z_t - √(1-ᾱ) v. For ε the other combination is needed."),
         Wrong("swapped", eps_swapped, "The factors are swapped: √ᾱ belongs to v, √(1-ᾱ) to z_t."),

@@ -120,13 +120,12 @@ EXERCISE = Exercise(
     constants=("alpha_bar",),
     hints=(
         "Get β_t first: ᾱ_t = ᾱ_{t-1} (1-β_t).",
-        "Before the first step nothing is noised: for t = 0 take ᾱ_{t-1} = 1. (In Python, alpha_bar[-1] is the last "
-        "entry.)",
+        "Before the first step nothing is noised: for t = 0 take ᾱ_{t-1} = 1. (In Python, alpha_bar[-1] is the "
+        "last entry.)",
         "(√ᾱ_{t-1} β_t z0 + √(1-β_t) (1-ᾱ_{t-1}) z_t) / (1-ᾱ_t)",
     ),
     insight="The mean lies between z0 and z_t: at t = 0 it is z0 itself. In sampling z0 is not known, and the "
-    "network's ẑ0 "
-    "takes its place: that is all of DDPM.",
+    "network's ẑ0 takes its place: that is all of DDPM.",
     wrong=(
         Wrong(
             "last-entry-at-0",

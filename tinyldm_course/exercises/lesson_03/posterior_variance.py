@@ -97,8 +97,8 @@ EXERCISE = Exercise(
         "Knowing z0 as well makes z_{t-1} more certain than β_t alone: by the factor (1-ᾱ_{t-1}) / (1-ᾱ_t).",
         "At t = 0 the factor is 0: the last step adds no noise.",
     ),
-    insight="It is 0 at t = 0, so its logarithm is not finite there: reference code takes that of t = 1 instead. The "
-    "variance is smaller than β_t and close to it for large t; both are used in sampling.",
+    insight="It is 0 at t = 0, so its logarithm is not finite there: reference code takes that of t = 1 instead. "
+    "The variance is smaller than β_t and close to it for large t; both are used in sampling.",
     wrong=(
         Wrong(
             "last-entry-at-0",

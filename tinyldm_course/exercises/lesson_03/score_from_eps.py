@@ -86,8 +86,7 @@ EXERCISE = Exercise(
         "z_t - √ᾱ z0 = √(1-ᾱ) ε, and s² = 1-ᾱ: one root cancels.",
     ),
     insight="The score points against the noise, and its length grows without bound as the noise becomes small: so "
-    "networks "
-    "predict ε, which has the same size everywhere. The 2019 and the 2020 papers learn the same thing.",
+    "networks predict ε, which has the same size everywhere. The 2019 and the 2020 papers learn the same thing.",
     wrong=(
         Wrong("sign", score_sign, "The sign is turned round: the density rises *against* the noise."),
         Wrong(
@@ -104,8 +103,8 @@ EXERCISE = Exercise(
         Wrong(
             "variance-and-sign",
             score_by_variance_without_minus,
-            "Two things: the sign is turned round, for the density rises *against* the noise; and you divided by the "
-            "variance 1-ᾱ, of which one root cancels: √(1-ᾱ) is left.",
+            "Two things: the sign is turned round, for the density rises *against* the noise; and you divided by "
+            "the variance 1-ᾱ, of which one root cancels: √(1-ᾱ) is left.",
         ),
         Wrong(
             "halved",

@@ -80,9 +80,8 @@ EXERCISE = Exercise(
         "The derivative of cos is -sin, that of sin is cos.",
         "√ᾱ goes to ε, √(1-ᾱ) to z0 with a minus.",
     ),
-    insight="At ᾱ = 1 the velocity is the noise, at ᾱ = 0 it is minus the image: a network that predicts it is never "
-    "asked "
-    "for what it is already given. Stable Diffusion 2 at 768 pixels predicts it.",
+    insight="At ᾱ = 1 the velocity is the noise, at ᾱ = 0 it is minus the image: a network that predicts it is "
+    "never asked for what it is already given. Stable Diffusion 2 at 768 pixels predicts it.",
     wrong=(
         Wrong(
             "sign",

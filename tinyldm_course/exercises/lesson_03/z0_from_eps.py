@@ -107,8 +107,7 @@ EXERCISE = Exercise(
         "The difference of z_t and √(1-ᾱ) ε, divided by √ᾱ.",
     ),
     insight="The article says that the predicted noise is scaled down and subtracted: this is that line, and the "
-    "division "
-    "is what it leaves out. At small ᾱ the division magnifies every error of ε̂.",
+    "division is what it leaves out. At small ᾱ the division magnifies every error of ε̂.",
     wrong=(
         Wrong(
             "not-scaled",

@@ -80,8 +80,8 @@ EXERCISE = Exercise(
         "Divide x + σ ε by its standard deviation, √(1 + σ²), if x has variance 1.",
         "√ᾱ is what stands before x then: 1/√(1 + σ²).",
     ),
-    insight="And √(1-ᾱ) is σ/√(1+σ²), as it must be. The signal-to-noise ratio is 1/σ² in one language and ᾱ/(1-ᾱ) in "
-    "the other: the same number. Stable Diffusion's schedule, 0.99915 down to 0.0047, is σ from 0.029 to 14.6.",
+    insight="And √(1-ᾱ) is σ/√(1+σ²), as it must be. The signal-to-noise ratio is 1/σ² in one language and ᾱ/(1-ᾱ) "
+    "in the other: the same number. Stable Diffusion's schedule, 0.99915 down to 0.0047, is σ from 0.029 to 14.6.",
     wrong=(
         Wrong("not-squared", alpha_of_deviation, "You added σ; variances add up: 1 + σ²."),
         Wrong(

@@ -122,8 +122,8 @@ EXERCISE = Exercise(
         Wrong(
             "sign",
             matching_sign,
-            "Your target points along the noise. The slope points back to the clean point: target -ε/σ, so + ε/σ in "
-            "the difference.",
+            "Your target points along the noise. The slope points back to the clean point: target -ε/σ, so + ε/σ "
+            "in the difference.",
         ),
         Wrong(
             "not-weighted",

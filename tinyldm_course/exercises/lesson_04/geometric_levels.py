@@ -104,8 +104,8 @@ EXERCISE = Exercise(
         "The ratio r satisfies σ_1 · r^(L-1) = σ_L.",
         "σ_1 · (σ_L / σ_1) ** (torch.arange(L) / (L - 1))",
     ),
-    insight="With a constant ratio every level overlaps its neighbour equally well, so points found at one level are a "
-    "fair start for the next. Equal steps would leave a cliff at the small end: from 3 to 0.03 in 10 equal "
+    insight="With a constant ratio every level overlaps its neighbour equally well, so points found at one level "
+    "are a fair start for the next. Equal steps would leave a cliff at the small end: from 3 to 0.03 in 10 equal "
     "steps, the last two levels are 0.36 and 0.03.",
     wrong=(
         Wrong(
@@ -135,8 +135,8 @@ EXERCISE = Exercise(
         Wrong(
             "whole-ratio",
             levels_whole_ratio,
-            "Each of your levels is σ_L/σ_1 times the one before: the whole way in one step. Share it out over L - 1 "
-            "steps: the power is i / (L - 1).",
+            "Each of your levels is σ_L/σ_1 times the one before: the whole way in one step. Share it out over L - "
+            "1 steps: the power is i / (L - 1).",
         ),
         Wrong(
             "bare-powers",

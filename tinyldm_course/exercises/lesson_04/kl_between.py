@@ -107,8 +107,8 @@ EXERCISE = Exercise(
         "log of a normal density: -log σ - (x - μ)² / (2 σ²), and a constant that cancels.",
         "Under q, (x - μ_q)² is σ_q² on average, and (x - μ_p)² is σ_q² + (μ_q - μ_p)².",
     ),
-    insight="In 2015 the network learnt mean *and* spread of each step back, and the loss was a sum of these. Fix the "
-    "spread, as in 2020, and only (μ_q - μ_p)² / (2σ²) is left to learn: a mean squared error.",
+    insight="In 2015 the network learnt mean *and* spread of each step back, and the loss was a sum of these. Fix "
+    "the spread, as in 2020, and only (μ_q - μ_p)² / (2σ²) is left to learn: a mean squared error.",
     wrong=(
         Wrong(
             "directions-swapped",
@@ -145,8 +145,8 @@ EXERCISE = Exercise(
         Wrong(
             "one-number-only",
             gaussians_by_math,
-            "A function of Python's math, float(…) and the like take a single number: a tensor of one works, and one "
-            "of several breaks. torch's own take them all: .log(), .sqrt().",
+            "A function of Python's math, float(…) and the like take a single number: a tensor of one works, and "
+            "one of several breaks. torch's own take them all: .log(), .sqrt().",
         ),
         Wrong(
             "log-of-variances",

@@ -141,8 +141,8 @@ EXERCISE = Exercise(
         "x + step / 2 * score(x) + step**0.5 * noise, with noise = torch.randn(x.shape, generator=generator, "
         "dtype=x.dtype).to(x.device)",
     ),
-    insight="Without the noise all points would end on the peaks. With exactly this much, after many small steps they "
-    "are spread like p itself: the noise's √step and the slope's step/2 belong together.",
+    insight="Without the noise all points would end on the peaks. With exactly this much, after many small steps "
+    "they are spread like p itself: the noise's √step and the slope's step/2 belong together.",
     wrong=(
         Wrong(
             "variance-for-deviation",
@@ -163,8 +163,8 @@ EXERCISE = Exercise(
         Wrong(
             "other-form",
             langevin_other_convention,
-            "That is a right Langevin step of twice the size: step uphill and √(2 step) of noise. Here `step` is the "
-            "variance of the noise.",
+            "That is a right Langevin step of twice the size: step uphill and √(2 step) of noise. Here `step` is "
+            "the variance of the noise.",
         ),
         Wrong("downhill", langevin_downhill, "You went downhill. The score points to where p is larger: add it."),
         Wrong(
@@ -180,8 +180,8 @@ EXERCISE = Exercise(
         Wrong(
             "noise-with-the-slope",
             langevin_noise_in_brackets,
-            "Your noise has the factor step/2, like the slope: does it stand in the same bracket? Its own factor is "
-            "√step.",
+            "Your noise has the factor step/2, like the slope: does it stand in the same bracket? Its own factor "
+            "is √step.",
         ),
         Wrong("ten-steps", langevin_ten_steps, "You walk ten steps. Asked for is one; the loop is the caller's."),
         Wrong("x-forgotten", langevin_only_score, "x itself is missing: that is only the change."),

@@ -139,9 +139,9 @@ EXERCISE = Exercise(
         "The derivative of log Σ_k p_k is Σ_k p_k · (slope of log p_k) / Σ_k p_k: a weighted mean of the pulls.",
         "The weights are softmax over k of -‖x - m_k‖² / (2σ²).",
     ),
-    insight="If the m_k are the training images, this is the *perfect* score of the noised data, without any network. "
-    "Following it all the way leads back to a training image: that real networks make new pictures is because "
-    "they cannot learn it exactly.",
+    insight="If the m_k are the training images, this is the *perfect* score of the noised data, without any "
+    "network. Following it all the way leads back to a training image: that real networks make new pictures is "
+    "because they cannot learn it exactly.",
     wrong=(
         Wrong(
             "equal-weights",
@@ -151,8 +151,8 @@ EXERCISE = Exercise(
         Wrong(
             "summed",
             mixture_summed,
-            "You added up the slopes of the log p_k. The logarithm is taken of the *sum*, so the pulls are averaged, "
-            "by likelihood.",
+            "You added up the slopes of the log p_k. The logarithm is taken of the *sum*, so the pulls are "
+            "averaged, by likelihood.",
         ),
         Wrong(
             "nearest-only",

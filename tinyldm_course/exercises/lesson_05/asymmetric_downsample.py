@@ -95,15 +95,15 @@ EXERCISE = Exercise(
         "F.pad(x, (0, 1, 0, 1))",
     ),
     insight="padding=1 gives the same shape, but every result is moved by one pixel of its input. Over the three "
-    "downsamples of a VAE that is 1 + 2 + 4 = 7 pixels of the picture. The U-Net's own downsample does pad on "
-    "all sides: the two differ only because their checkpoints do.",
+    "downsamples of a VAE that is 1 + 2 + 4 = 7 pixels of the picture. The U-Net's own downsample does pad on all "
+    "sides: the two differ only because their checkpoints do.",
     wrong=(
         Wrong(
             "symmetric-padding",
             down_symmetric,
-            "You padded on all sides (padding=1), or left and top: with stride 2 that is the same, for the right and "
-            "bottom border is never read. The shape fits, but each result looks one pixel further up and left than "
-            "the VAE was trained with. F.pad's order is (left, right, top, bottom).",
+            "You padded on all sides (padding=1), or left and top: with stride 2 that is the same, for the right "
+            "and bottom border is never read. The shape fits, but each result looks one pixel further up and left "
+            "than the VAE was trained with. F.pad's order is (left, right, top, bottom).",
         ),
         Wrong(
             "right-and-top",

@@ -117,14 +117,13 @@ EXERCISE = Exercise(
         "Then the sum over all dimensions but the batch: .flatten(1).sum(1)",
     ),
     insight="It is 0 exactly where μ = 0 and σ = 1. Stable Diffusion weighs it with only 10⁻⁶: enough to keep the "
-    "latent from growing without bound, too little to give it variance 1. That is why a scale is needed "
-    "afterwards.",
+    "latent from growing without bound, too little to give it variance 1. That is why a scale is needed afterwards.",
     wrong=(
         Wrong(
             "averaged",
             kl_averaged,
-            "You averaged over the latent. Independent numbers' divergences add up: the sum is the KL of the image; "
-            "a mean changes its weight with the size of the latent.",
+            "You averaged over the latent. Independent numbers' divergences add up: the sum is the KL of the "
+            "image; a mean changes its weight with the size of the latent.",
         ),
         Wrong(
             "one-for-the-batch",
@@ -160,8 +159,8 @@ EXERCISE = Exercise(
         Wrong(
             "logarithm-added",
             kl_with_logarithm_added,
-            "You added the log-variance; it is subtracted. With + the result falls below 0 for a small spread, and a "
-            "divergence never does.",
+            "You added the log-variance; it is subtracted. With + the result falls below 0 for a small spread, and "
+            "a divergence never does.",
         ),
         Wrong(
             "variance-squared",
@@ -171,8 +170,8 @@ EXERCISE = Exercise(
         Wrong(
             "logarithm-of-logarithm",
             kl_with_logarithm_of_logarithm,
-            "Your result is NaN: a negative number has no logarithm (and no root). logvar *is* log σ², and negative "
-            "wherever σ < 1: take it as it is.",
+            "Your result is NaN: a negative number has no logarithm (and no root). logvar *is* log σ², and "
+            "negative wherever σ < 1: take it as it is.",
         ),
         Wrong(
             "variance-for-logarithm",

@@ -189,8 +189,8 @@ EXERCISE = Exercise(
         "mean + exp(0.5 · logvar) · noise, with noise = torch.randn(mean.shape, generator=generator).to(mean).",
     ),
     insight="μ + σ ε is the reparameterisation (Kingma & Welling 2014, § 2.4): the chance sits in ε, outside, so "
-    "gradients reach both μ and σ. A network predicts log σ², because that may be any number, while σ must "
-    "stay above 0.",
+    "gradients reach both μ and σ. A network predicts log σ², because that may be any number, while σ must stay "
+    "above 0.",
     wrong=(
         Wrong(
             "variance-for-deviation",

@@ -91,8 +91,8 @@ EXERCISE = Exercise(
         "1 / latents.std()",
     ),
     insight="0.18215 means that Stable Diffusion's raw latents had a standard deviation of about 5.5. The noise "
-    "schedule is made for variance 1: with raw latents, the signal would drown much later than the schedule "
-    "says. It is one number: it neither centres nor decorrelates.",
+    "schedule is made for variance 1: with raw latents, the signal would drown much later than the schedule says. "
+    "It is one number: it neither centres nor decorrelates.",
     wrong=(
         Wrong("deviation-itself", scale_is_deviation, "That is the standard deviation s. The scale is 1/s."),
         Wrong("by-variance", scale_by_variance, "You divided by the variance; numbers scale with its root."),

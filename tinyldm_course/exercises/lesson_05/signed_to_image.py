@@ -96,26 +96,26 @@ EXERCISE = Exercise(
         "A decoder overshoots a little: clip to [0, 1] before the numbers become whole.",
         ".round(), .to(torch.uint8), and .permute(0, 2, 3, 1).",
     ),
-    insight="Clipping belongs here, at the very end, and not into the decoder: a clipped pixel has no gradient, so in "
-    "training nothing would pull an overshooting pixel back.",
+    insight="Clipping belongs here, at the very end, and not into the decoder: a clipped pixel has no gradient, so "
+    "in training nothing would pull an overshooting pixel back.",
     wrong=(
         Wrong(
             "not-clipped",
             back_not_clipped,
-            "You did not clip, or only after .to(torch.uint8), when it is too late: 1.02 becomes 258, and in 8 bits "
-            "that wraps round to 2, black specks in white places. Clip while the numbers are floats.",
+            "You did not clip, or only after .to(torch.uint8), when it is too late: 1.02 becomes 258, and in 8 "
+            "bits that wraps round to 2, black specks in white places. Clip while the numbers are floats.",
         ),
         Wrong(
             "truncated",
             back_truncated,
-            "You cut off the fraction, as .to(torch.uint8) does: every pixel gets darker, by half a step on average. "
-            "Round before the conversion.",
+            "You cut off the fraction, as .to(torch.uint8) does: every pixel gets darker, by half a step on "
+            "average. Round before the conversion.",
         ),
         Wrong(
             "truncated-and-not-clipped",
             back_truncated_and_not_clipped,
-            "Two things. You cut off the fraction, as .to(torch.uint8) does: round before. And you did not clip, or "
-            "only after it, when 258 has become 2 already: clip while the numbers are floats.",
+            "Two things. You cut off the fraction, as .to(torch.uint8) does: round before. And you did not clip, "
+            "or only after it, when 258 has become 2 already: clip while the numbers are floats.",
         ),
         Wrong(
             "not-shifted",

@@ -28,8 +28,8 @@ EXERCISE = Exercise(
         "0.18215 / 0.18125 = 1.00497",
         "In percent: 100 · (1.00497 - 1).",
     ),
-    insight="0.5 % too large, in every picture: less than anyone sees, which is why such a slip lives long. Leave the "
-    "scale out in one place only, and the decoder gets latents 5.49 times too small or too large: that shows "
+    insight="0.5 % too large, in every picture: less than anyone sees, which is why such a slip lives long. Leave "
+    "the scale out in one place only, and the decoder gets latents 5.49 times too small or too large: that shows "
     "at once. A constant that is used both ways belongs in one place.",
     wrong=(
         Wrong(

@@ -116,8 +116,8 @@ EXERCISE = Exercise(
         "After a layer of stride 2, neighbours are 2 pixels of the input apart; after two of them, 4.",
         "Keep two numbers: field += (kernel - 1) * jump, then jump *= stride.",
     ),
-    insight="Two 3×3 convolutions see 5 pixels. Behind three layers of stride 2, each further 3×3 convolution adds 16. "
-    "So a U-Net sees far by going down, not by stacking convolutions, and attention does the rest.",
+    insight="Two 3×3 convolutions see 5 pixels. Behind three layers of stride 2, each further 3×3 convolution adds "
+    "16. So a U-Net sees far by going down, not by stacking convolutions, and attention does the rest.",
     wrong=(
         Wrong(
             "kernels-summed",
@@ -150,14 +150,14 @@ EXERCISE = Exercise(
         Wrong(
             "even-kernels-too-wide",
             field_of_halves,
-            "Right for odd kernels. An even one has no middle: kernel 2 sees 2 pixels. What a kernel adds is always "
-            "kernel - 1, and not 2 * (kernel // 2).",
+            "Right for odd kernels. An even one has no middle: kernel 2 sees 2 pixels. What a kernel adds is "
+            "always kernel - 1, and not 2 * (kernel // 2).",
         ),
         Wrong(
             "even-kernels-too-narrow",
             field_of_smaller_halves,
-            "Right for odd kernels. An even one has no middle: kernel 2 sees 2 pixels. What a kernel adds is always "
-            "kernel - 1, and not 2 * ((kernel - 1) // 2).",
+            "Right for odd kernels. An even one has no middle: kernel 2 sees 2 pixels. What a kernel adds is "
+            "always kernel - 1, and not 2 * ((kernel - 1) // 2).",
         ),
         Wrong(
             "from-the-last",

@@ -226,12 +226,12 @@ EXERCISE = Exercise(
     cases=block_cases,
     hints=(
         "Follow the diagram from left to right; keep x, you need it again at the end.",
-        "The time arrives as (B, C_out); to be added to (B, C_out, H, W) it needs two more dimensions: "
-        "[:, :, None, None].",
+        "The time arrives as (B, C_out); to be added to (B, C_out, H, W) it needs two more dimensions: [:, :, "
+        "None, None].",
         "h = conv1(silu(norm1(x))) + time; return shortcut(x) + conv2(silu(norm2(h)))",
     ),
-    insight="The time is one number for each channel, the same at every pixel. norm2 comes right after it and takes "
-    "out what all channels of a group have in common: only *differences* between channels get through. With "
+    insight="The time is one number for each channel, the same at every pixel. norm2 comes right after it and "
+    "takes out what all channels of a group have in common: only *differences* between channels get through. With "
     "one channel a group, t would have no effect at all.",
     wrong=(
         Wrong(
@@ -266,14 +266,14 @@ EXERCISE = Exercise(
         Wrong(
             "time-along-the-width",
             ResBlockTimeAlongWidth,
-            "The time's numbers lie along the *last* dimension, the width: there torch lays a (B, C_out) beside "
-            "a (B, C_out, H, W). Each belongs to a channel: the new dimensions go to the end, [:, :, None, None].",
+            "The time's numbers lie along the *last* dimension, the width: there torch lays a (B, C_out) beside a "
+            "(B, C_out, H, W). Each belongs to a channel: the new dimensions go to the end, [:, :, None, None].",
         ),
         Wrong(
             "time-along-the-height",
             ResBlockTimeAlongHeight,
-            "With one new dimension the time is (B, C_out, 1). torch counts dimensions from the end, and so lays the "
-            "channels along the height. It takes two: [:, :, None, None].",
+            "With one new dimension the time is (B, C_out, 1). torch counts dimensions from the end, and so lays "
+            "the channels along the height. It takes two: [:, :, None, None].",
         ),
         Wrong(
             "time-multiplied",

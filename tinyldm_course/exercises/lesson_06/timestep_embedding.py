@@ -127,8 +127,8 @@ def embedding_by_loop(t, dim):
 
 
 RISING = (
-    "Your frequencies rise from 1 towards 10000: the minus in the exponent is missing. Waves that turn many "
-    "times from one t to the next are as good as noise."
+    "Your frequencies rise from 1 towards 10000: the minus in the exponent is missing. Waves that turn many times "
+    "from one t to the next are as good as noise."
 )
 
 
@@ -145,15 +145,15 @@ EXERCISE = Exercise(
         "f_i = exp(-ln(10000) · i / (dim/2)); every t times every f_i is a table (B, dim/2): t[:, None] * f.",
         "torch.cat([angle.cos(), angle.sin()], dim=1), and torch.arange(…, device=t.device).",
     ),
-    insight="The fast waves tell 500 from 501, the slow ones tell early from late: with dim = 320 the slowest turns by "
-    "only 0.1 radians in 1000 steps. Cosines come first because every Stable Diffusion checkpoint was trained "
-    "so; with sines first it would read another t, and no error would be raised.",
+    insight="The fast waves tell 500 from 501, the slow ones tell early from late: with dim = 320 the slowest "
+    "turns by only 0.1 radians in 1000 steps. Cosines come first because every Stable Diffusion checkpoint was "
+    "trained so; with sines first it would read another t, and no error would be raised.",
     wrong=(
         Wrong(
             "sines-first",
             embedding_sines_first,
-            "Your sines come first. Papers differ here; the Stable Diffusion checkpoints have all cosines, then all "
-            "sines.",
+            "Your sines come first. Papers differ here; the Stable Diffusion checkpoints have all cosines, then "
+            "all sines.",
         ),
         Wrong(
             "interleaved",
@@ -169,8 +169,8 @@ EXERCISE = Exercise(
         Wrong(
             "half-minus-one",
             embedding_of_ddpm,
-            "You divided i by dim/2 - 1, as DDPM's own code does: your slowest frequency is exactly 1/10000. Stable "
-            "Diffusion divides by dim/2 and stops one step short of it.",
+            "You divided i by dim/2 - 1, as DDPM's own code does: your slowest frequency is exactly 1/10000. "
+            "Stable Diffusion divides by dim/2 and stops one step short of it.",
         ),
         Wrong(
             "divided-by-dim",

@@ -140,9 +140,9 @@ EXERCISE = Exercise(
         "Each query shares out one whole among the keys: each row of the table must add up to 1.",
         "scores = q @ k.transpose(1, 2) / d**0.5; then softmax(dim=-1), then @ v.",
     ),
-    insight="The result of a query is a weighted mean of the values: it never leaves the range they span. Why √d? A "
-    "product of d numbers of variance 1 has variance d; without the division, wide heads would listen to one "
-    "key only, and softmax would pass no gradient on.",
+    insight="The result of a query is a weighted mean of the values: it never leaves the range they span. Why √d? "
+    "A product of d numbers of variance 1 has variance d; without the division, wide heads would listen to one key "
+    "only, and softmax would pass no gradient on.",
     wrong=(
         Wrong(
             "scale-missing",
@@ -220,8 +220,8 @@ EXERCISE = Exercise(
         Wrong(
             "not-normalised",
             attention_only_exponential,
-            "You took exp of the scores, but a row of weights does not add up to 1: divide by its sum. Softmax does "
-            "both.",
+            "You took exp of the scores, but a row of weights does not add up to 1: divide by its sum. Softmax "
+            "does both.",
         ),
         Wrong(
             "keys-averaged", attention_keys_averaged, "The weights are right, but you took the mean of the keys: @ v."

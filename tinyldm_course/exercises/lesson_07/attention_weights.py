@@ -28,9 +28,9 @@ EXERCISE = Exercise(
         "In self-attention the pixels are the keys too.",
         "heads · N · N, with N = 64 · 64.",
     ),
-    insight="8 · 4096² = 134,217,728: in float32, 512 MiB for one image in one layer. The cost grows with the fourth "
-    "power of the side: at 32×32 it is a sixteenth, on the 512×512 pixels themselves 4096 times as much. That "
-    "is why diffusion moved to latents. Cross-attention has only 8 · 4096 · 77 = 2,523,136.",
+    insight="8 · 4096² = 134,217,728: in float32, 512 MiB for one image in one layer. The cost grows with the "
+    "fourth power of the side: at 32×32 it is a sixteenth, on the 512×512 pixels themselves 4096 times as much. "
+    "That is why diffusion moved to latents. Cross-attention has only 8 · 4096 · 77 = 2,523,136.",
     wrong=(
         Wrong(
             "power-of-ten",

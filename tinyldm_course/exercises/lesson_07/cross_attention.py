@@ -232,8 +232,8 @@ EXERCISE = Exercise(
         "to_q(x), to_k(context), to_v(context) → heads → F.scaled_dot_product_attention → heads side by side → to_out.",
     ),
     insight="The result has one vector for each pixel, however many words there are: so captions, class labels and "
-    "pictures all fit the same U-Net. In Stable Diffusion 1 the context is 768 wide and pixels are 320 to "
-    '1280: there "no context" cannot mean self-attention, and "no caption" is the encoding of "".',
+    "pictures all fit the same U-Net. In Stable Diffusion 1 the context is 768 wide and pixels are 320 to 1280: "
+    'there "no context" cannot mean self-attention, and "no caption" is the encoding of "".',
     wrong=(
         Wrong(
             "none-forgotten",
@@ -291,8 +291,8 @@ EXERCISE = Exercise(
             "view-after-transpose",
             CrossAttentionViewAfterTranspose,
             "`.view` cannot merge what does not lie side by side in memory, such as the heads after a transpose: "
-            "`.reshape` can, or `.contiguous()` first. On the way back it is .transpose(1, 2), then "
-            ".reshape(B, N, C).",
+            "`.reshape` can, or `.contiguous()` first. On the way back it is .transpose(1, 2), then .reshape(B, N, "
+            "C).",
         ),
         Wrong(
             "length-of-queries",

@@ -121,8 +121,8 @@ EXERCISE = Exercise(
         "Cut the last dimension into two halves: .chunk(2, dim=-1). Value first, gate second.",
         "value * F.gelu(gate)",
     ),
-    insight="Where the gate is far below 0 the value is shut out, where it is large it goes through, multiplied: so "
-    "this layer can *multiply* two features, which a linear layer with an activation can only imitate. The "
+    insight="Where the gate is far below 0 the value is shut out, where it is large it goes through, multiplied: "
+    "so this layer can *multiply* two features, which a linear layer with an activation can only imitate. The "
     "order, value first, is an accident that every checkpoint now depends on.",
     wrong=(
         Wrong(

@@ -171,15 +171,15 @@ EXERCISE = Exercise(
     answer=multi_head_attention,
     cases=heads_cases,
     hints=(
-        "A head is a slice of C / heads neighbouring numbers of every q, k and v. Within it: the attention that you "
-        "know.",
-        "(B, N, C) → (B, N, heads, d) is a view; then swap to (B, heads, N, d), so that the last two dimensions are "
-        "what attention works on. F.scaled_dot_product_attention takes it from there.",
+        "A head is a slice of C / heads neighbouring numbers of every q, k and v. Within it: the attention that "
+        "you know.",
+        "(B, N, C) → (B, N, heads, d) is a view; then swap to (B, heads, N, d), so that the last two dimensions "
+        "are what attention works on. F.scaled_dot_product_attention takes it from there.",
         "On the way back: .transpose(1, 2) first, then .reshape(B, N, C).",
     ),
     insight="Heads cost nothing: the same multiplications, only sliced. Each can listen to something else: one "
-    "softmax can point at one thing. And the scale follows the head: Stable Diffusion 1 has 8 heads of 40 to "
-    "160 numbers, Stable Diffusion 2 made all of them 64 wide.",
+    "softmax can point at one thing. And the scale follows the head: Stable Diffusion 1 has 8 heads of 40 to 160 "
+    "numbers, Stable Diffusion 2 made all of them 64 wide.",
     wrong=(
         Wrong("one-head", heads_one, "`heads` is not used: one softmax over the whole width. Slice first."),
         Wrong(
@@ -224,8 +224,8 @@ EXERCISE = Exercise(
             "view-by-luck",
             heads_view_after_torch,
             "The numbers are right, but `.view` works only where they happen to lie in the right order in memory. "
-            "Here q comes in another order (q.permute(…) makes such tensors), and it breaks. After .transpose(1, 2) "
-            "take `.reshape`, or `.contiguous()` first.",
+            "Here q comes in another order (q.permute(…) makes such tensors), and it breaks. After .transpose(1, "
+            "2) take `.reshape`, or `.contiguous()` first.",
         ),
         Wrong(
             "not-transposed-back",

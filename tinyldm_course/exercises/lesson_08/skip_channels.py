@@ -111,8 +111,8 @@ EXERCISE = Exercise(
         "conv_in pushes channels[0]; each level pushes once for every block; then its downsample pushes too.",
         "The last level has no downsample. A downsample keeps the width.",
     ),
-    insight="For Stable Diffusion 1: 320, 320, 320, 320, 640, 640, 640, 1280, 1280, 1280, 1280, 1280. Four of these 12 "
-    "are there because conv_in and the three downsamples push too: leave those out and no checkpoint fits.",
+    insight="For Stable Diffusion 1: 320, 320, 320, 320, 640, 640, 640, 1280, 1280, 1280, 1280, 1280. Four of "
+    "these 12 are there because conv_in and the three downsamples push too: leave those out and no checkpoint fits.",
     wrong=(
         Wrong(
             "nested-lists",

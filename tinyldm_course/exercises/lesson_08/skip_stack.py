@@ -212,14 +212,14 @@ EXERCISE = Exercise(
         "Push x before the first block, then the output of every block down. So there is one skip for each block up.",
         "On the way up: x = block(torch.cat([x, skips.pop()], dim=1))",
     ),
-    insight="The last map pushed has the size and the meaning of what comes up first: so the way up gets back, level "
-    "by level, the fine detail that the way down threw away. Stable Diffusion 1 pushes 12 maps and pops 12.",
+    insight="The last map pushed has the size and the meaning of what comes up first: so the way up gets back, "
+    "level by level, the fine detail that the way down threw away. Stable Diffusion 1 pushes 12 maps and pops 12.",
     wrong=(
         Wrong(
             "first-in-first-out",
             stack_as_queue,
-            "You take the *oldest* skip first. At the bottom of a real U-Net it would not even have the right size: "
-            "last in, first out.",
+            "You take the *oldest* skip first. At the bottom of a real U-Net it would not even have the right "
+            "size: last in, first out.",
         ),
         Wrong(
             "one-too-few",
@@ -277,8 +277,8 @@ EXERCISE = Exercise(
         Wrong(
             "middle-pushed",
             stack_with_middle_pushed,
-            "You pushed the middle's output too: the first block up then gets the same map twice, and all others the "
-            "skip of their neighbour.",
+            "You pushed the middle's output too: the first block up then gets the same map twice, and all others "
+            "the skip of their neighbour.",
         ),
         Wrong(
             "up-reversed",

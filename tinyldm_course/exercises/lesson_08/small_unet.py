@@ -219,14 +219,14 @@ EXERCISE = Exercise(
         "up_block1a and up_block1b pop one skip each; then upsample; then up_block0a and up_block0b pop one each.",
         "The last three: norm_out, SiLU, conv_out. All ResBlocks are called as block(x, t_emb).",
     ),
-    insight="This is Stable Diffusion's U-Net but for the SpatialTransformers, two more levels and a second block a "
-    "level. Whether what comes out is the noise or the velocity, nobody has told it: the loss decides.",
+    insight="This is Stable Diffusion's U-Net but for the SpatialTransformers, two more levels and a second block "
+    "a level. Whether what comes out is the noise or the velocity, nobody has told it: the loss decides.",
     wrong=(
         Wrong(
             "top-skips-swapped",
             SmallUNetTopSkipsSwapped,
-            "up_block0a and up_block0b have each other's skip: both fit in shape. Last in, first out: the output of "
-            "down_block0 comes first, that of conv_in last.",
+            "up_block0a and up_block0b have each other's skip: both fit in shape. Last in, first out: the output "
+            "of down_block0 comes first, that of conv_in last.",
         ),
         Wrong(
             "conv-in-twice",

@@ -155,9 +155,9 @@ EXERCISE = Exercise(
         "Run through the levels backwards with the stack of the exercise before: width_in + skips.pop(), then "
         "width_in = width.",
     ),
-    insight="For Stable Diffusion 1: 2560, 2560, 2560, 2560, 2560, 1920, 1920, 1280, 960, 960, 640, 640. The odd ones, "
-    "1920 and 960, are where a level's last skip comes from the level above it; they are in every list of its "
-    "weights' shapes.",
+    insight="For Stable Diffusion 1: 2560, 2560, 2560, 2560, 2560, 1920, 1920, 1280, 960, 960, 640, 640. The odd "
+    "ones, 1920 and 960, are where a level's last skip comes from the level above it; they are in every list of "
+    "its weights' shapes.",
     wrong=(
         Wrong("skips-not-counted", up_without_skips, "Only x is counted. The skip's channels stand beside it."),
         Wrong("only-skips", up_only_skips, "Only the skip is counted. x's own channels stand before it."),
@@ -181,8 +181,8 @@ EXERCISE = Exercise(
         Wrong(
             "downsamples-forgotten",
             up_without_downsamples,
-            "The stack runs empty as soon as there are several levels: it holds too few maps for blocks_per_level + "
-            "1 pops a level. The downsampled maps are pushed too.",
+            "The stack runs empty as soon as there are several levels: it holds too few maps for blocks_per_level "
+            "+ 1 pops a level. The downsampled maps are pushed too.",
         ),
         Wrong(
             "conv-in-forgotten",
@@ -193,8 +193,8 @@ EXERCISE = Exercise(
         Wrong(
             "twice-the-width",
             up_doubled,
-            "You doubled each level's width. But the first x comes from the level below, and the last skip from the "
-            "level above.",
+            "You doubled each level's width. But the first x comes from the level below, and the last skip from "
+            "the level above.",
         ),
         Wrong(
             "from-below-forgotten",

@@ -28,8 +28,8 @@ EXERCISE = Exercise(
         "And a block up reads x and a skip: what does that do to conv1, what to conv2?",
         "Three blocks for two make 1.5; wider first convolutions and shortcuts add about a third more.",
     ),
-    insight="2.05: 249,612,480 parameters down, 510,795,840 up. Three blocks for two make 1.5; the rest comes from the "
-    "skips, which double what conv1 and the shortcut read, but neither conv2 nor the transformers. The U is "
+    insight="2.05: 249,612,480 parameters down, 510,795,840 up. Three blocks for two make 1.5; the rest comes from "
+    "the skips, which double what conv1 and the shortcut read, but neither conv2 nor the transformers. The U is "
     "symmetrical in its sizes only.",
     wrong=(
         Wrong(
@@ -40,14 +40,14 @@ EXERCISE = Exercise(
         Wrong(
             "not-enough",
             lambda: 1.7,
-            "Nearly: it is more than the 3 blocks for 2, but the skips add more than you say. Twice the channels to "
-            "read make conv1 twice as large, and they give every block up a shortcut.",
+            "Nearly: it is more than the 3 blocks for 2, but the skips add more than you say. Twice the channels "
+            "to read make conv1 twice as large, and they give every block up a shortcut.",
         ),
         Wrong(
             "blocks-only",
             lambda: 1.5,
-            "3 blocks a level for 2 make 1.5 already, before any skip. Each block up also reads twice the channels, "
-            "so its conv1 is larger.",
+            "3 blocks a level for 2 make 1.5 already, before any skip. Each block up also reads twice the "
+            "channels, so its conv1 is larger.",
         ),
         Wrong(
             "skips-only",

@@ -162,8 +162,8 @@ EXERCISE = Exercise(
         'mask = torch.ones(L, L, dtype=torch.bool, device=q.device).triu(1); scores.masked_fill(mask, float("-inf"))',
     ),
     insight="So the first vector, that of the start token, sees nothing of the caption: it is the same for all "
-    "captions. The end token sees everything. The U-Net's own attention has no such mask: pixels have no "
-    "before and after.",
+    "captions. The end token sees everything. The U-Net's own attention has no such mask: pixels have no before "
+    "and after.",
     wrong=(
         Wrong("no-mask", causal_without_mask, "There is no mask: every word sees the whole caption."),
         Wrong(
@@ -215,9 +215,8 @@ EXERCISE = Exercise(
         Wrong(
             "true-is-kept",
             causal_true_is_kept,
-            "Your words see only what comes after them; the last sees nothing. In "
-            "F.scaled_dot_product_attention, True in attn_mask means: look there. So it is the other part, "
-            "torch.ones(…).tril().",
+            "Your words see only what comes after them; the last sees nothing. In F.scaled_dot_product_attention, "
+            "True in attn_mask means: look there. So it is the other part, torch.ones(…).tril().",
         ),
         Wrong(
             "zero-times-infinity",

@@ -162,13 +162,13 @@ EXERCISE = Exercise(
     cases=contrast_cases,
     hints=(
         "Bring all vectors to length 1 first: F.normalize(…, dim=1). Then one matrix product compares all with all.",
-        "Row i asks: which of these captions belongs to picture i? The right answer is number i: cross-entropy with "
-        "the labels 0, 1, 2, …",
+        "Row i asks: which of these captions belongs to picture i? The right answer is number i: cross-entropy "
+        "with the labels 0, 1, 2, …",
         "(F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2, with labels on the same device.",
     ),
-    insight="Guessing gives ln B: 3.47 in a batch of 32. A larger batch is a harder question, and a better teacher, "
-    "and nobody needs to write down what makes a caption wrong: the others in the batch are the wrong answers. "
-    "That is also its weakness: to tell *these* apart, a bag of words is often enough.",
+    insight="Guessing gives ln B: 3.47 in a batch of 32. A larger batch is a harder question, and a better "
+    "teacher, and nobody needs to write down what makes a caption wrong: the others in the batch are the wrong "
+    "answers. That is also its weakness: to tell *these* apart, a bag of words is often enough.",
     wrong=(
         Wrong(
             "not-normalised",
@@ -219,8 +219,8 @@ EXERCISE = Exercise(
         Wrong(
             "logits-normalised",
             contrast_logits_normalised,
-            "You normalised the logits, and the scale fell out again. Each *vector* must have length 1, before it is "
-            "multiplied.",
+            "You normalised the logits, and the scale fell out again. Each *vector* must have length 1, before it "
+            "is multiplied.",
         ),
         Wrong(
             "scale-exponential",

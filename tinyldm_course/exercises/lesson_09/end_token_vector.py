@@ -114,8 +114,8 @@ EXERCISE = Exercise(
         "You need the *first* one of each row: (tokens == end).int().argmax(dim=1).",
         "Then one vector from each row: hidden[torch.arange(B), place].",
     ),
-    insight="Why the end? The mask is causal, so only there has the whole caption been read. OpenAI's own code takes "
-    "the *largest* token of a row instead: the end token, 49407, is the last in the list. That holds until "
+    insight="Why the end? The mask is causal, so only there has the whole caption been read. OpenAI's own code "
+    "takes the *largest* token of a row instead: the end token, 49407, is the last in the list. That holds until "
     "somebody teaches the model a new word, which gets the number 49408.",
     wrong=(
         Wrong(
@@ -126,8 +126,8 @@ EXERCISE = Exercise(
         Wrong(
             "start-token",
             end_first_position,
-            "You took the first position, as BERT does; or you looked for something that is in no row: argmax of all "
-            "zeros is 0. In a causal encoder the first token has seen nothing of the caption.",
+            "You took the first position, as BERT does; or you looked for something that is in no row: argmax of "
+            "all zeros is 0. In a causal encoder the first token has seen nothing of the caption.",
         ),
         Wrong(
             "first-other-token",
@@ -158,8 +158,8 @@ EXERCISE = Exercise(
         Wrong(
             "largest-token",
             end_largest_token,
-            "You looked for the largest token. In CLIP's own list that is the end token, but not here: compare with "
-            "`end`.",
+            "You looked for the largest token. In CLIP's own list that is the end token, but not here: compare "
+            "with `end`.",
         ),
         Wrong("word-before", end_word_before, "You are one short: that is the last word, not the end token after it."),
         Wrong(

@@ -169,9 +169,9 @@ EXERCISE = Exercise(
         "Start and end need two places, so at most length - 2 pieces fit: cut before you add them.",
         "row + [pad] * (length - len(row)); then torch.tensor(rows).",
     ),
-    insight="CLIP's length is 77, so 75 pieces of a caption are read and the rest is dropped. Stable Diffusion makes "
-    "no mask for the padding: the U-Net reads those vectors too. Version 1 pads with the end token, version 2 "
-    "with token 0, and neither forgives the other's.",
+    insight="CLIP's length is 77, so 75 pieces of a caption are read and the rest is dropped. Stable Diffusion "
+    "makes no mask for the padding: the U-Net reads those vectors too. Version 1 pads with the end token, version "
+    "2 with token 0, and neither forgives the other's.",
     wrong=(
         Wrong("no-start", padding_without_start, "The start token is missing: every row begins with it."),
         Wrong("no-end", padding_without_end, "The end token is missing: it comes right after the last piece."),

@@ -120,20 +120,20 @@ EXERCISE = Exercise(
         Wrong(
             "broadcast-along-numbers",
             drop_along_numbers,
-            "chance < share is (B,). Beside (B, L, D) torch lays it along the *last* dimension, the D numbers. Each "
-            "truth belongs to an image: make it (B, 1, 1) with [:, None, None].",
+            "chance < share is (B,). Beside (B, L, D) torch lays it along the *last* dimension, the D numbers. "
+            "Each truth belongs to an image: make it (B, 1, 1) with [:, None, None].",
         ),
         Wrong(
             "broadcast-along-tokens",
             drop_along_tokens,
-            "With one [:, None] it is (B, 1). Beside (B, L, D) torch lays the B along the L tokens, since it counts "
-            "dimensions from the end. It takes two new ones: [:, None, None] makes (B, 1, 1).",
+            "With one [:, None] it is (B, 1). Beside (B, L, D) torch lays the B along the L tokens, since it "
+            "counts dimensions from the end. It takes two new ones: [:, None, None] makes (B, 1, 1).",
         ),
         Wrong(
             "equal-too",
             drop_equal_too,
-            "You also drop where chance *equals* share. chance may be 0, so a share of 0 would drop captions: it is "
-            "chance < share, strictly.",
+            "You also drop where chance *equals* share. chance may be 0, so a share of 0 would drop captions: it "
+            "is chance < share, strictly.",
         ),
         Wrong(
             "own-chance",
@@ -143,8 +143,8 @@ EXERCISE = Exercise(
         Wrong(
             "each-number",
             drop_each_number,
-            "You drew for every number of the context. That is nn.Dropout: it leaves a damaged caption. A caption is "
-            "dropped as a whole, so one chance for each image.",
+            "You drew for every number of the context. That is nn.Dropout: it leaves a damaged caption. A caption "
+            "is dropped as a whole, so one chance for each image.",
         ),
         Wrong(
             "each-token",
@@ -159,8 +159,8 @@ EXERCISE = Exercise(
         Wrong(
             "zeros-for-null",
             drop_to_zeros,
-            "You put zeros in. Dropped means the *encoded empty caption*: in sampling that is what the network gets "
-            "when there is no caption.",
+            "You put zeros in. Dropped means the *encoded empty caption*: in sampling that is what the network "
+            "gets when there is no caption.",
         ),
         Wrong(
             "whole-batch",

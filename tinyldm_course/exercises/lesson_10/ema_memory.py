@@ -55,11 +55,11 @@ EXERCISE = Exercise(
         "A thousand steps multiply a thousand times.",
         "0.9995 ** 1000, which is nearly e^-0.5.",
     ),
-    insight="0.61: after a thousand steps the random start is still more than half of the average; half of it is gone "
-    "after 1386 steps only. So it does harm where training is short: what is saved is still mostly noise, "
-    "though the trained weights beside it have learnt. In ema_update the decay starts small: (1 + n) / (10 + "
-    "n) is 0.1 at n = 0, so one step leaves a tenth of the start, and ten steps leave one part in 92,378. Only "
-    "later does the average remember for long.",
+    insight="0.61: after a thousand steps the random start is still more than half of the average; half of it is "
+    "gone after 1386 steps only. So it does harm where training is short: what is saved is still mostly noise, "
+    "though the trained weights beside it have learnt. In ema_update the decay starts small: (1 + n) / (10 + n) is "
+    "0.1 at n = 0, so one step leaves a tenth of the start, and ten steps leave one part in 92,378. Only later "
+    "does the average remember for long.",
     wrong=(
         Wrong("percent", memory_in_percent, "That is in percent; the share is asked for, a number between 0 and 1."),
         Wrong("one-step", memory_one_step, "That is what is left after one step. Each of the thousand multiplies."),

@@ -141,9 +141,9 @@ EXERCISE = Exercise(
         "{name: d * average[name] + (1 - d) * weights[name] for name in average}",
     ),
     insight="Each step follows one batch, so the weights jitter while the learning rate is large; their average is "
-    "calmer. Does it draw better? Lesson 15 measured no difference once the learning rate had fallen to 0; "
-    "before that, this course has not measured it. The average is what is saved, and it is never trained "
-    "itself: no gradient comes to it.",
+    "calmer. Does it draw better? Lesson 15 measured no difference once the learning rate had fallen to 0; before "
+    "that, this course has not measured it. The average is what is saved, and it is never trained itself: no "
+    "gradient comes to it.",
     wrong=(
         Wrong(
             "swapped",
@@ -178,20 +178,20 @@ EXERCISE = Exercise(
         Wrong(
             "one-early",
             average_one_early,
-            "Your second decay is step / (9 + step), that of the step before. `step` counts from 0 and is used as it "
-            "is: (1 + step) / (10 + step).",
+            "Your second decay is step / (9 + step), that of the step before. `step` counts from 0 and is used as "
+            "it is: (1 + step) / (10 + step).",
         ),
         Wrong(
             "weights-in-full",
             average_weights_in_full,
-            "The factor 1 - d of the new weights is missing. The two factors must add up to 1, or the average grows "
-            "and grows.",
+            "The factor 1 - d of the new weights is missing. The two factors must add up to 1, or the average "
+            "grows and grows.",
         ),
         Wrong(
             "names-ignored",
             average_by_position,
-            "You paired the tensors by their place. The two dictionaries have the same names, but perhaps in another "
-            "order: look each one up by its name, weights[name].",
+            "You paired the tensors by their place. The two dictionaries have the same names, but perhaps in "
+            "another order: look each one up by its name, weights[name].",
         ),
         Wrong(
             "never-updated",

@@ -285,8 +285,7 @@ EXERCISE = Exercise(
         "zero_grad, backward, step, in this order; losses.append(loss.item()).",
     ),
     insight="That is the whole of training: no chain of noise is walked, a step sees each image at one t. What is "
-    "missing to the real loop in workshop/train_unet.py is comfort: AdamW, clipping, a schedule of lr, the "
-    "average.",
+    "missing to the real loop in workshop/train_unet.py is comfort: AdamW, clipping, a schedule of lr, the average.",
     wrong=(
         Wrong(
             "gradients-kept",
@@ -330,15 +329,15 @@ EXERCISE = Exercise(
         Wrong(
             "target-velocity",
             train_to_velocity,
-            "You compared with the velocity, √ᾱ ε - √(1-ᾱ) z0. The tiny model of lesson 10 predicts that; the one of "
-            "this exercise predicts the noise, eps.",
+            "You compared with the velocity, √ᾱ ε - √(1-ᾱ) z0. The tiny model of lesson 10 predicts that; the one "
+            "of this exercise predicts the noise, eps.",
         ),
         Wrong("clean-input", train_on_clean, "The network sees the clean latent; it must see z_t, noised to t."),
         Wrong(
             "context-not-passed",
             train_without_context,
-            "The context does not reach the network (you gave zeros): it will learn pictures, but not captions. The "
-            "loss falls all the same, so nobody notices until sampling.",
+            "The context does not reach the network (you gave zeros): it will learn pictures, but not captions. "
+            "The loss falls all the same, so nobody notices until sampling.",
         ),
         Wrong("own-noise", train_own_noise, "You drew new noise. Use the batch's eps, in z_t and as the target."),
         Wrong(
@@ -381,8 +380,8 @@ EXERCISE = Exercise(
         Wrong(
             "summed-over-features",
             train_summed_over_features,
-            "You summed over the D numbers of an item and took the mean over the batch only. Take the mean over all "
-            "numbers.",
+            "You summed over the D numbers of an item and took the mean over the batch only. Take the mean over "
+            "all numbers.",
         ),
         Wrong(
             "absolute", train_absolute, "You took the mean of the absolute differences. The *squares* are asked for."
@@ -407,8 +406,8 @@ EXERCISE = Exercise(
         Wrong(
             "adamw",
             train_adamw,
-            "That is AdamW. It is what real training uses; but here plain SGD is asked for, so that the numbers can "
-            "be compared.",
+            "That is AdamW. It is what real training uses; but here plain SGD is asked for, so that the numbers "
+            "can be compared.",
         ),
         Wrong(
             "first-batch-only", train_first_batch_only, "Every step takes the first batch. Take one after the other."

@@ -138,8 +138,8 @@ EXERCISE = Exercise(
         Wrong(
             "hugging-face",
             rate_of_hugging_face,
-            "That is Hugging Face's get_cosine_schedule_with_warmup: it starts at 0, and the cosine begins after the "
-            "warm-up. Here the warm-up takes step + 1, and is multiplied with the cosine from the start.",
+            "That is Hugging Face's get_cosine_schedule_with_warmup: it starts at 0, and the cosine begins after "
+            "the warm-up. Here the warm-up takes step + 1, and is multiplied with the cosine from the start.",
         ),
         Wrong(
             "larger-of-the-two",
@@ -150,8 +150,8 @@ EXERCISE = Exercise(
         Wrong(
             "cosine-one-late",
             rate_one_late,
-            "Your cosine takes step + 1. Only the warm-up does; the cosine takes the step itself, so that it begins "
-            "at 1.",
+            "Your cosine takes step + 1. Only the warm-up does; the cosine takes the step itself, so that it "
+            "begins at 1.",
         ),
     ),
     right=(rate_by_square, rate_by_tensor),

@@ -178,8 +178,8 @@ EXERCISE = Exercise(
         Wrong(
             "others-zeroed",
             step_others_zeroed,
-            "The other rows are 0: all other words are forgotten. Your mask acts on the weights; only the *step* is "
-            "to be masked.",
+            "The other rows are 0: all other words are forgotten. Your mask acts on the weights; only the *step* "
+            "is to be masked.",
         ),
         Wrong(
             "given-back",
@@ -190,14 +190,14 @@ EXERCISE = Exercise(
         Wrong(
             "adamw",
             step_by_adamw,
-            "You made a step of Adam's kind: the gradient is divided by its own size, and in the first step only its "
-            "sign is left. Plain descent is asked for; of AdamW it takes the decay only.",
+            "You made a step of Adam's kind: the gradient is divided by its own size, and in the first step only "
+            "its sign is left. Plain descent is asked for; of AdamW it takes the decay only.",
         ),
         Wrong(
             "adamw-decays-all",
             step_by_adamw_decays_all,
-            "That is a step of AdamW whose gradient is 0 in the other rows: they shrink all the same, by decay. And "
-            "plain descent is asked for: the gradient itself, not its sign.",
+            "That is a step of AdamW whose gradient is 0 in the other rows: they shrink all the same, by decay. "
+            "And plain descent is asked for: the gradient itself, not its sign.",
         ),
         Wrong(
             "adamw-of-all",
@@ -208,8 +208,8 @@ EXERCISE = Exercise(
         Wrong(
             "decay-without-lr",
             step_decay_without_lr,
-            "Your decay is not multiplied with lr. In AdamW it is: lr · weight_decay, so that a smaller rate decays "
-            "less.",
+            "Your decay is not multiplied with lr. In AdamW it is: lr · weight_decay, so that a smaller rate "
+            "decays less.",
         ),
         Wrong(
             "row-only-returned", step_row_returned, "You return the new row alone; the whole embedding is asked for."

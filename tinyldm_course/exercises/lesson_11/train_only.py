@@ -260,8 +260,8 @@ EXERCISE = Exercise(
     ),
     insight="To teach a new word, the keys and values of cross-attention are a good choice: only they read the "
     "caption. All that the U-Net knows of shapes, light and edges stays where it is. There is one pair in each "
-    "transformer (down.0.transformers.0.blocks.0.cross_attention.to_k.weight), so no prefix picks them all: "
-    'ask for ".cross_attention.to_k." and ".cross_attention.to_v." *in* the name.',
+    "transformer (down.0.transformers.0.blocks.0.cross_attention.to_k.weight), so no prefix picks them all: ask "
+    'for ".cross_attention.to_k." and ".cross_attention.to_v." *in* the name.',
     wrong=(
         Wrong(
             "parameters-returned",
@@ -284,8 +284,8 @@ EXERCISE = Exercise(
         Wrong(
             "listed-as-given",
             freeze_nothing_anew,
-            "You return the names of what required a gradient already when you got the model. The prefixes say what "
-            "is trained and what is frozen, whatever it was before.",
+            "You return the names of what required a gradient already when you got the model. The prefixes say "
+            "what is trained and what is frozen, whatever it was before.",
         ),
         Wrong(
             "the-others-listed",
@@ -296,15 +296,15 @@ EXERCISE = Exercise(
         Wrong(
             "anywhere-in-the-name",
             freeze_by_containing,
-            'You looked for the text anywhere in the name. A prefix stands at its *start*: "to_k" is not the '
-            'start of "cross_attention.to_k.weight".',
+            'You looked for the text anywhere in the name. A prefix stands at its *start*: "to_k" is not the start '
+            'of "cross_attention.to_k.weight".',
         ),
         Wrong("first-prefix-only", freeze_by_first_prefix, "You used the first prefix only; any of them is enough."),
         Wrong(
             "last-prefix-only",
             freeze_by_last_prefix,
-            "Only the last prefix counts. In a loop over prefixes each one freezes again what the one before chose: "
-            "ask for all of them at once, name.startswith(tuple(prefixes)).",
+            "Only the last prefix counts. In a loop over prefixes each one freezes again what the one before "
+            "chose: ask for all of them at once, name.startswith(tuple(prefixes)).",
         ),
         Wrong(
             "whole-words-only",
@@ -325,8 +325,8 @@ EXERCISE = Exercise(
         Wrong(
             "never-thawed",
             freeze_never_thawed,
-            "Your list lacks what was frozen when you got the model: you set requires_grad to False only. It must be "
-            "set to True, too, for what is to learn; the shipped model comes frozen as a whole.",
+            "Your list lacks what was frozen when you got the model: you set requires_grad to False only. It must "
+            "be set to True, too, for what is to learn; the shipped model comes frozen as a whole.",
         ),
         Wrong(
             "listed-but-frozen",
@@ -337,8 +337,8 @@ EXERCISE = Exercise(
         Wrong(
             "frozen-in-name-only",
             freeze_in_name_only,
-            "The names are right, but others moved, too: nothing was frozen. Set requires_grad, True for these names "
-            "and False for all others, before the loss is computed.",
+            "The names are right, but others moved, too: nothing was frozen. Set requires_grad, True for these "
+            "names and False for all others, before the loss is computed.",
         ),
         Wrong(
             "frozen-too-late",
@@ -355,15 +355,15 @@ EXERCISE = Exercise(
         Wrong(
             "optimizer-only",
             freeze_in_the_optimizer_only,
-            "Only the right parameters are in the optimizer, but requires_grad is as it was. So what is not trained "
-            "still gets gradients, which cost memory and time, and what was frozen learns nothing: set it, for all "
-            "parameters.",
+            "Only the right parameters are in the optimizer, but requires_grad is as it was. So what is not "
+            "trained still gets gradients, which cost memory and time, and what was frozen learns nothing: set it, "
+            "for all parameters.",
         ),
         Wrong(
             "thawed-again",
             freeze_and_thaw,
-            "The step is right, but at the end all parameters require a gradient. Leave the others frozen: training "
-            "goes on after this step.",
+            "The step is right, but at the end all parameters require a gradient. Leave the others frozen: "
+            "training goes on after this step.",
         ),
         Wrong(
             "frozen-at-the-end",
@@ -381,14 +381,14 @@ EXERCISE = Exercise(
         Wrong(
             "model-untouched",
             freeze_a_copy,
-            "The names are right, but the model is as it was: nothing is frozen, and nothing moved. Change the model "
-            "that you were given, not a copy of it.",
+            "The names are right, but the model is as it was: nothing is frozen, and nothing moved. Change the "
+            "model that you were given, not a copy of it.",
         ),
         Wrong(
             "adam",
             freeze_with_adam,
-            "That is Adam: in its first step each number moves by lr, whatever its gradient. Here plain SGD is asked "
-            "for.",
+            "That is Adam: in its first step each number moves by lr, whatever its gradient. Here plain SGD is "
+            "asked for.",
         ),
         Wrong(
             "adamw",

@@ -99,8 +99,7 @@ EXERCISE = Exercise(
         "torch.cat([weight, weight[like].mean(0, keepdim=True)])",
     ),
     insight='The start matters more than it seems: from the mean of shape words the U-Net already reads "some '
-    'shape", and training has only to say which. From zeros it must first find out that this is a word at '
-    "all.",
+    'shape", and training has only to say which. From zeros it must first find out that this is a word at all.',
     wrong=(
         Wrong(
             "zeros",
@@ -125,8 +124,8 @@ EXERCISE = Exercise(
         Wrong(
             "before-the-end",
             row_before_the_end,
-            "The new row is before the last one. The last is the end of a text, and the tokenizer still knows it by "
-            "its old number: put the new row below all.",
+            "The new row is before the last one. The last is the end of a text, and the tokenizer still knows it "
+            "by its old number: put the new row below all.",
         ),
         Wrong(
             "last-replaced",
@@ -141,8 +140,8 @@ EXERCISE = Exercise(
         Wrong(
             "first-only",
             row_of_the_first,
-            "You copied the first of the words only. Then the new word means exactly that one; take the mean of all "
-            "that are given.",
+            "You copied the first of the words only. Then the new word means exactly that one; take the mean of "
+            "all that are given.",
         ),
         Wrong(
             "old-rows-lost",

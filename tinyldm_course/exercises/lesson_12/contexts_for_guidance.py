@@ -145,8 +145,8 @@ EXERCISE = Exercise(
         "The negative captions take the place of the empty ones; nothing else changes.",
         'torch.cat([encode(negative), encode(captions)]), with negative = [""] * B where it is None.',
     ),
-    insight='There is no negation in it: the text encoder never sees "not". A negative caption is a different point '
-    "to extrapolate *from*; at w = 1, where that point cancels, it does nothing at all.",
+    insight='There is no negation in it: the text encoder never sees "not". A negative caption is a different '
+    "point to extrapolate *from*; at w = 1, where that point cancels, it does nothing at all.",
     wrong=(
         Wrong(
             "negative-not-used",
@@ -162,14 +162,14 @@ EXERCISE = Exercise(
         Wrong(
             "written-into-the-caption",
             negative_in_words,
-            'You wrote the negation into the caption. CLIP hardly reads "no red" as less red; the word alone '
-            "makes it more likely. Guidance away from it needs its own context.",
+            'You wrote the negation into the caption. CLIP hardly reads "no red" as less red; the word alone makes '
+            "it more likely. Guidance away from it needs its own context.",
         ),
         Wrong(
             "contexts-subtracted",
             negative_subtracted,
-            "You subtracted contexts. The U-Net was never trained on differences of contexts; guidance subtracts its "
-            "predictions.",
+            "You subtracted contexts. The U-Net was never trained on differences of contexts; guidance subtracts "
+            "its predictions.",
         ),
         Wrong(
             "third-part",
@@ -203,20 +203,20 @@ EXERCISE = Exercise(
         Wrong(
             "empty-list-for-none",
             negative_empty_for_none,
-            "You took [] for None. An empty list is a list of the wrong length, and to be refused; ask `negative is "
-            "None`: `not negative` is true for both.",
+            "You took [] for None. An empty list is a list of the wrong length, and to be refused; ask `negative "
+            "is None`: `not negative` is true for both.",
         ),
         Wrong(
             "too-many-accepted",
             negative_too_many_accepted,
-            "You refuse too few negative captions, but not too many: then the two halves are not of the same length. "
-            "Any other number is to be refused: !=.",
+            "You refuse too few negative captions, but not too many: then the two halves are not of the same "
+            "length. Any other number is to be refused: !=.",
         ),
         Wrong(
             "too-few-accepted",
             negative_too_few_accepted,
-            "You refuse too many negative captions, but not too few: then the two halves are not of the same length. "
-            "Any other number is to be refused: !=.",
+            "You refuse too many negative captions, but not too few: then the two halves are not of the same "
+            "length. Any other number is to be refused: !=.",
         ),
         Wrong("should-refuse", negative_of_any_number),
     ),

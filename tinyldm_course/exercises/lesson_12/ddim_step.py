@@ -179,8 +179,8 @@ EXERCISE = Exercise(
         "ẑ0 = (z - √(1-ᾱ) ε̂) / √ᾱ, with the ᾱ of where z is.",
         "The new mixture has the ᾱ of where you land: √ᾱ' ẑ0 + √(1-ᾱ') ε̂, the same ε̂.",
     ),
-    insight="Nothing is drawn, so a noise belongs to one picture for good. And nothing asks how far the step is: 50 "
-    "steps or 5, the formula is the same, only ẑ0 is believed over a longer way.",
+    insight="Nothing is drawn, so a noise belongs to one picture for good. And nothing asks how far the step is: "
+    "50 steps or 5, the formula is the same, only ẑ0 is believed over a longer way.",
     wrong=(
         Wrong(
             "z0-not-divided",
@@ -217,8 +217,8 @@ EXERCISE = Exercise(
         Wrong(
             "back-again",
             ddim_back_again,
-            "z comes back as it was. Did you take it apart and mix it again at one and the same level? Take it apart "
-            "with the ᾱ of where it is, and mix with the ᾱ' of where it lands.",
+            "z comes back as it was. Did you take it apart and mix it again at one and the same level? Take it "
+            "apart with the ᾱ of where it is, and mix with the ᾱ' of where it lands.",
         ),
         Wrong(
             "noise-added",

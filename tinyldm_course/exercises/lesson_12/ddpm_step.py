@@ -196,8 +196,8 @@ EXERCISE = Exercise(
         "The noise is torch.randn(z.shape, generator=generator, dtype=z.dtype).to(z.device): drawn where the "
         "generator is, then moved to z. Multiply it with the *root* of the variance.",
     ),
-    insight="It is DDIM with part of ε̂ exchanged for fresh noise (η = 1). Fresh noise washes old mistakes out, and "
-    "costs: DDPM needs more steps. Onto the clean latent, ᾱ' = 1, the variance is 0 by itself: nothing to "
+    insight="It is DDIM with part of ε̂ exchanged for fresh noise (η = 1). Fresh noise washes old mistakes out, "
+    "and costs: DDPM needs more steps. Onto the clean latent, ᾱ' = 1, the variance is 0 by itself: nothing to "
     "forget.",
     wrong=(
         Wrong(
@@ -208,8 +208,8 @@ EXERCISE = Exercise(
         Wrong(
             "beta-for-variance",
             ddpm_beta_for_variance,
-            "You took the variance 1-α of the way *there*. On the way back ẑ0 is known, which leaves less to chance: "
-            "(1-ᾱ')/(1-ᾱ) of it, and nothing in the last step.",
+            "You took the variance 1-α of the way *there*. On the way back ẑ0 is known, which leaves less to "
+            "chance: (1-ᾱ')/(1-ᾱ) of it, and nothing in the last step.",
         ),
         Wrong(
             "noise-of-the-level",
@@ -220,8 +220,8 @@ EXERCISE = Exercise(
         Wrong(
             "fraction-inverted",
             ddpm_fraction_inverted,
-            "The fraction in your variance is turned round. Knowing ẑ0 leaves *less* to chance than 1-α: the factor "
-            "is (1-ᾱ')/(1-ᾱ), which is below 1.",
+            "The fraction in your variance is turned round. Knowing ẑ0 leaves *less* to chance than 1-α: the "
+            "factor is (1-ᾱ')/(1-ᾱ), which is below 1.",
         ),
         Wrong(
             "beta-missing",
@@ -261,8 +261,8 @@ EXERCISE = Exercise(
         Wrong(
             "not-a-number",
             ddpm_tensor_root_of_negative,
-            "Your result is NaN everywhere, as a root of a negative number is for torch. Is something turned round? "
-            "α = ᾱ / ᾱ' is below 1, and ᾱ, of where z is, below ᾱ'.",
+            "Your result is NaN everywhere, as a root of a negative number is for torch. Is something turned "
+            "round? α = ᾱ / ᾱ' is below 1, and ᾱ, of where z is, below ᾱ'.",
         ),
         Wrong(
             "alpha-inverted",
@@ -292,8 +292,8 @@ EXERCISE = Exercise(
         Wrong(
             "no-noise",
             ddpm_mean_only,
-            "That is the mean of the posterior. DDPM *draws* from it: fresh noise is added, or the pictures come out "
-            "washed out.",
+            "That is the mean of the posterior. DDPM *draws* from it: fresh noise is added, or the pictures come "
+            "out washed out.",
         ),
         Wrong("noise-shared", ddpm_shared_noise),
         Wrong("generator-ignored", ddpm_global_noise),

@@ -214,20 +214,20 @@ EXERCISE = Exercise(
         "D = ẑ0 + h / (2 h_before) (ẑ0 - ẑ0_before) in the place of ẑ0; but plain ẑ0 where there is none before, "
         "and where ᾱ' = 1, as λ is infinite there: e^-h = 0.",
     ),
-    insight="First order, this is DDIM once more. The second order costs no further model call, only the memory of the "
-    "last estimate; the error of a step then falls with h³ instead of h².",
+    insight="First order, this is DDIM once more. The second order costs no further model call, only the memory of "
+    "the last estimate; the error of a step then falls with h³ instead of h².",
     wrong=(
         Wrong(
             "first-order-only",
             dpm_first_order_only,
-            "You never use previous_z0: that is the first-order step, DDIM in other words. Extrapolate ẑ0 by half a "
-            "step.",
+            "You never use previous_z0: that is the first-order step, DDIM in other words. Extrapolate ẑ0 by half "
+            "a step.",
         ),
         Wrong(
             "whole-step",
             dpm_whole_step,
-            "You extrapolated ẑ0 to the *end* of the step. Half-way is right: ẑ0 stands for the whole step, and its "
-            "mean value over it is the one in the middle.",
+            "You extrapolated ẑ0 to the *end* of the step. Half-way is right: ẑ0 stands for the whole step, and "
+            "its mean value over it is the one in the middle.",
         ),
         Wrong(
             "backwards",
@@ -258,14 +258,14 @@ EXERCISE = Exercise(
         Wrong(
             "lambda-inverted",
             dpm_lambda_inverted,
-            "You have e^h for e^-h. Is your λ turned round, log √((1-ᾱ)/ᾱ)? It is signal per noise, log √(ᾱ/(1-ᾱ)), "
-            "which grows on the way, so that h is positive. Or is the sign of the exponent missing?",
+            "You have e^h for e^-h. Is your λ turned round, log √((1-ᾱ)/ᾱ)? It is signal per noise, log "
+            "√(ᾱ/(1-ᾱ)), which grows on the way, so that h is positive. Or is the sign of the exponent missing?",
         ),
         Wrong(
             "lambda-inverted-not-halved",
             dpm_lambda_inverted_not_halved,
-            "Your λ is log((1-ᾱ)/ᾱ). It is turned round, and the root is missing: log √(ᾱ/(1-ᾱ)), which grows on the "
-            "way.",
+            "Your λ is log((1-ᾱ)/ᾱ). It is turned round, and the root is missing: log √(ᾱ/(1-ᾱ)), which grows on "
+            "the way.",
         ),
         Wrong(
             "log-alpha-bar",

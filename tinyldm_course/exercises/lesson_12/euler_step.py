@@ -113,8 +113,8 @@ EXERCISE = Exercise(
         "σ = √((1-ᾱ)/ᾱ) is the size of the noise in x = z / √ᾱ, where the signal has its full size.",
         "x + (σ' - σ) ε̂, where σ' < σ; back with √ᾱ'.",
     ),
-    insight="Work it out and you find DDIM's step: the same numbers, but for rounding. Euler's way of saying it shows "
-    "what DDIM is, a straight step along the curve of an ordinary differential equation.",
+    insight="Work it out and you find DDIM's step: the same numbers, but for rounding. Euler's way of saying it "
+    "shows what DDIM is, a straight step along the curve of an ordinary differential equation.",
     wrong=(
         Wrong(
             "in-z",
@@ -162,8 +162,8 @@ EXERCISE = Exercise(
         Wrong(
             "entered-backwards",
             euler_entered_backwards,
-            "You entered x with √ᾱ z, which is z / √(σ²+1). That is the way *out* of x: in, it is z / √ᾱ, or "
-            "z √(σ²+1).",
+            "You entered x with √ᾱ z, which is z / √(σ²+1). That is the way *out* of x: in, it is z / √ᾱ, or z "
+            "√(σ²+1).",
         ),
         Wrong(
             "left-backwards",

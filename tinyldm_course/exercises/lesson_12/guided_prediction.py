@@ -179,20 +179,20 @@ EXERCISE = Exercise(
         "null_context is (1, L, D), and the model wants a context for each image: null_context.expand(len(z), -1, -1).",
         "Start at the answer without the caption and go w times the way to the answer with it.",
     ),
-    insight="At w = 1 the null prediction cancels; at w = 0 the caption does. Beyond 1 you leave everything the model "
-    "was trained to say: guidance is extrapolation, which is why too much of it burns the colours.",
+    insight="At w = 1 the null prediction cancels; at w = 0 the caption does. Beyond 1 you leave everything the "
+    "model was trained to say: guidance is extrapolation, which is why too much of it burns the colours.",
     wrong=(
         Wrong(
             "w-minus-one",
             guided_w_minus_one,
-            "You went w - 1 times the way from the null prediction. w - 1 belongs to the other form, which starts at "
-            "the caption's: ε_caption + (w-1)(ε_caption - ε_null).",
+            "You went w - 1 times the way from the null prediction. w - 1 belongs to the other form, which starts "
+            "at the caption's: ε_caption + (w-1)(ε_caption - ε_null).",
         ),
         Wrong(
             "the-papers-w",
             guided_as_in_the_paper,
-            "That is the w of Ho & Salimans' paper, (1+w) ε_caption - w ε_null, where 0 means no guidance. Here, as "
-            "in Stable Diffusion, 1 means no guidance.",
+            "That is the w of Ho & Salimans' paper, (1+w) ε_caption - w ε_null, where 0 means no guidance. Here, "
+            "as in Stable Diffusion, 1 means no guidance.",
         ),
         Wrong(
             "roles-swapped",
@@ -262,14 +262,14 @@ EXERCISE = Exercise(
         Wrong(
             "not-below-one",
             guided_not_below_one,
-            "For w below 1 you return the caption's prediction, as if w were 1. The formula holds there, too: at "
-            "w = 0 the caption plays no part, at 0.5 half of it.",
+            "For w below 1 you return the caption's prediction, as if w were 1. The formula holds there, too: at w "
+            "= 0 the caption plays no part, at 0.5 half of it.",
         ),
         Wrong(
             "caption-only",
             guided_caption_only,
-            "That is the caption's prediction, whatever w is: no guidance. Ask for the one without the caption, too, "
-            "and go on from it.",
+            "That is the caption's prediction, whatever w is: no guidance. Ask for the one without the caption, "
+            "too, and go on from it.",
         ),
         Wrong(
             "null-only",
@@ -280,8 +280,8 @@ EXERCISE = Exercise(
         Wrong(
             "caption-added",
             guided_added,
-            "You added w times the caption's whole prediction to ε_null: together 1 + w times the noise. Add w times "
-            "the *difference*, ε_caption - ε_null.",
+            "You added w times the caption's whole prediction to ε_null: together 1 + w times the noise. Add w "
+            "times the *difference*, ε_caption - ε_null.",
         ),
     ),
     right=(

@@ -103,8 +103,8 @@ EXERCISE = Exercise(
         Wrong(
             "trailing",
             leading_is_trailing,
-            'That is "trailing" spacing, which starts at T - 1. "Leading" starts where the multiples of T // '
-            "steps happen to end.",
+            'That is "trailing" spacing, which starts at T - 1. "Leading" starts where the multiples of T // steps '
+            "happen to end.",
         ),
         Wrong(
             "both-ends",
@@ -131,8 +131,8 @@ EXERCISE = Exercise(
         Wrong(
             "each-cut",
             leading_each_cut,
-            "You multiplied first and cut the fraction off each timestep, as in i * T // steps. Here the distance is "
-            "made whole first: i * (T // steps).",
+            "You multiplied first and cut the fraction off each timestep, as in i * T // steps. Here the distance "
+            "is made whole first: i * (T // steps).",
         ),
         Wrong(
             "fractions",
@@ -142,8 +142,8 @@ EXERCISE = Exercise(
         Wrong(
             "distance-rounded",
             leading_stride_rounded,
-            "You rounded the distance to the nearest whole number. It is rounded *down*, T // steps, so that all the "
-            "multiples lie inside the table.",
+            "You rounded the distance to the nearest whole number. It is rounded *down*, T // steps, so that all "
+            "the multiples lie inside the table.",
         ),
         Wrong(
             "multiples-from-one",

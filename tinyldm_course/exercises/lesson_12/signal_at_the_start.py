@@ -59,22 +59,23 @@ EXERCISE = Exercise(
         "Signal means the factor of z0 in z_t.",
         "√ᾱ of Stable Diffusion's schedule at t = 901.",
     ),
-    insight="0.118: in training, nearly 12 % of the picture's amplitude was still in z_t there, its mean brightness "
-    "above all. Sampling starts from pure noise, whose mean is near 0, and the network believes it: with few "
-    'steps all pictures come out of medium brightness (Lin et al. 2024). "Trailing" spacing starts at 0.068.',
+    insight="0.118: in training, nearly 12 % of the picture's amplitude was still in z_t there, its mean "
+    "brightness above all. Sampling starts from pure noise, whose mean is near 0, and the network believes it: "
+    'with few steps all pictures come out of medium brightness (Lin et al. 2024). "Trailing" spacing starts at '
+    "0.068.",
     wrong=(
         Wrong(
             "variance",
             signal_of_variance,
-            "That is ᾱ, the share of the *variance*, or ᾱ/(1-ᾱ), which is nearly the same here. The signal in z_t is "
-            "scaled with √ᾱ.",
+            "That is ᾱ, the share of the *variance*, or ᾱ/(1-ᾱ), which is nearly the same here. The signal in z_t "
+            "is scaled with √ᾱ.",
         ),
         Wrong(
             "nothing",
             signal_none,
-            "Nothing, or next to it. Sampling starts from pure noise, true; but the question is what the network was "
-            "*trained* on at that t, and Stable Diffusion's ᾱ never is 0. (If you computed it: √β rises linearly, "
-            "and is squared to β before 1-β is taken.)",
+            "Nothing, or next to it. Sampling starts from pure noise, true; but the question is what the network "
+            "was *trained* on at that t, and Stable Diffusion's ᾱ never is 0. (If you computed it: √β rises "
+            "linearly, and is squared to β before 1-β is taken.)",
         ),
         Wrong(
             "t-999",
@@ -85,8 +86,9 @@ EXERCISE = Exercise(
         Wrong(
             "noise-factor",
             signal_is_noise,
-            "Close to 1 there are the factor of the noise, √(1-ᾱ), its variance, 1-ᾱ, and what a single step keeps, "
-            "√(1-β); and the signal itself only at the clean end, in the *last* step. Asked is √ᾱ in the first.",
+            "Close to 1 there are the factor of the noise, √(1-ᾱ), its variance, 1-ᾱ, and what a single step "
+            "keeps, √(1-β); and the signal itself only at the clean end, in the *last* step. Asked is √ᾱ in the "
+            "first.",
         ),
         Wrong("fifty-steps", signal_of_fifty_steps, "That is where fifty steps start, at t = 981. Ten start at 901."),
     ),

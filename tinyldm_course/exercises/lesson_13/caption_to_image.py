@@ -279,8 +279,8 @@ def image_without_gradient(captions, encode, unet, decode, alpha_bar, noise, ste
 
 
 BOTH_ENDS = (
-    'You spaced the timesteps evenly from T - 1 to 0, with both ends. "Trailing" ones are T / steps apart: '
-    "round(T - i · T / steps) - 1."
+    'You spaced the timesteps evenly from T - 1 to 0, with both ends. "Trailing" ones are T / steps apart: round(T '
+    "- i · T / steps) - 1."
 )
 
 
@@ -329,21 +329,21 @@ EXERCISE = Exercise(
         Wrong(
             "one-null-context",
             image_with(contexts=one_null_context),
-            "You encoded the empty caption once for several images; tinyldm's U-Net refuses that. It wants a context "
-            'for each: encode([""] * len(captions)).',
+            "You encoded the empty caption once for several images; tinyldm's U-Net refuses that. It wants a "
+            'context for each: encode([""] * len(captions)).',
         ),
         Wrong(
             "one-null-context-in-the-batch",
             image_with(contexts=one_null_context, ask=asked_together_rightly),
-            "You ask for both contexts in one batch, but encoded the empty caption only once. It is needed for each "
-            'image: encode([""] * len(captions)).',
+            "You ask for both contexts in one batch, but encoded the empty caption only once. It is needed for "
+            'each image: encode([""] * len(captions)).',
         ),
         Wrong(
             "index-beyond-the-end",
             image_with(spacing=trailing_without_minus_one),
-            "An index lies beyond the end of a list. Either a timestep is T: the last is T - 1, so do not forget the "
-            "-1 at the end of round(…) - 1. Or you look for a timestep after the last one: there is none, and ᾱ' "
-            "is 1.",
+            "An index lies beyond the end of a list. Either a timestep is T: the last is T - 1, so do not forget "
+            "the -1 at the end of round(…) - 1. Or you look for a timestep after the last one: there is none, and "
+            "ᾱ' is 1.",
         ),
         Wrong(
             "no-guidance",
@@ -353,20 +353,20 @@ EXERCISE = Exercise(
         Wrong(
             "w-minus-one",
             image_with(guide=lambda w: times(w - 1)),
-            "You went w - 1 times the way from the null prediction to the caption's; w times is asked for, so that 1 "
-            "means no guidance.",
+            "You went w - 1 times the way from the null prediction to the caption's; w times is asked for, so that "
+            "1 means no guidance.",
         ),
         Wrong(
             "w-plus-one",
             image_with(guide=lambda w: times(w + 1)),
-            "You started at the caption's prediction and went w times the way *further*: that is w + 1. Start at the "
-            "null prediction.",
+            "You started at the caption's prediction and went w times the way *further*: that is w + 1. Start at "
+            "the null prediction.",
         ),
         Wrong(
             "guidance-sign",
             image_with(guide=lambda w: times(-w)),
-            "A sign is turned round: from the null prediction you go *away* from the caption's. "
-            "v_null + w (v_caption - v_null).",
+            "A sign is turned round: from the null prediction you go *away* from the caption's. v_null + w "
+            "(v_caption - v_null).",
         ),
         Wrong(
             "contexts-swapped",
@@ -381,14 +381,14 @@ EXERCISE = Exercise(
         Wrong(
             "eps-for-velocity",
             image_with(read=eps_read),
-            "You read the output as the noise ε̂. This U-Net predicts the velocity: ẑ0 = √ᾱ z - √(1-ᾱ) v, "
-            "ε̂ = √ᾱ v + √(1-ᾱ) z.",
+            "You read the output as the noise ε̂. This U-Net predicts the velocity: ẑ0 = √ᾱ z - √(1-ᾱ) v, ε̂ = √ᾱ "
+            "v + √(1-ᾱ) z.",
         ),
         Wrong(
             "exchanged",
             image_with(read=read_exchanged),
-            "ẑ0 and ε̂ are exchanged: the picture is ẑ0 = √ᾱ z - √(1-ᾱ) v and gets √ᾱ', the noise is "
-            "ε̂ = √ᾱ v + √(1-ᾱ) z and gets √(1-ᾱ').",
+            "ẑ0 and ε̂ are exchanged: the picture is ẑ0 = √ᾱ z - √(1-ᾱ) v and gets √ᾱ', the noise is ε̂ = √ᾱ v + "
+            "√(1-ᾱ) z and gets √(1-ᾱ').",
         ),
         Wrong(
             "velocity-sign",
@@ -413,8 +413,8 @@ EXERCISE = Exercise(
         Wrong(
             "told-the-index",
             image_with(ask=asked_with_the_index),
-            "You told the U-Net the number of the step, 0, 1, 2, … It was trained on timesteps: give it t, the same "
-            "for all images, as (B,) numbers.",
+            "You told the U-Net the number of the step, 0, 1, 2, … It was trained on timesteps: give it t, the "
+            "same for all images, as (B,) numbers.",
         ),
         Wrong(
             "timesteps-cut",
@@ -430,8 +430,8 @@ EXERCISE = Exercise(
         Wrong(
             "whole-strides",
             image_with(spacing=trailing_of_whole_strides),
-            'You went down in strides of T // steps. "Trailing" divides exactly, and rounds each timestep: '
-            "round(T - i · T / steps) - 1.",
+            'You went down in strides of T // steps. "Trailing" divides exactly, and rounds each timestep: round(T '
+            "- i · T / steps) - 1.",
         ),
         Wrong(
             "leading",
@@ -472,8 +472,8 @@ EXERCISE = Exercise(
         Wrong(
             "not-quite-clean",
             image_with(level=level_of_the_table),
-            "Your last step lands on ᾱ[0], where a little noise is left. That is Stable Diffusion's habit; here the "
-            "last step lands on ᾱ' = 1.",
+            "Your last step lands on ᾱ[0], where a little noise is left. That is Stable Diffusion's habit; here "
+            "the last step lands on ᾱ' = 1.",
         ),
         Wrong(
             "level-before-the-step",
@@ -489,14 +489,14 @@ EXERCISE = Exercise(
         Wrong(
             "fresh-noise",
             image_with(mix=mixed_with_fresh_noise),
-            "You mixed ẑ0 with new noise in each step. DDIM without chance takes ε̂, the noise that the U-Net found "
-            "in z.",
+            "You mixed ẑ0 with new noise in each step. DDIM without chance takes ε̂, the noise that the U-Net "
+            "found in z.",
         ),
         Wrong(
             "ddpm",
             image_with(mix=mixed_as_in_ddpm),
-            "You drew new noise in each step, as DDPM does. Here all chance is in the noise to start from: "
-            "√ᾱ' ẑ0 + √(1-ᾱ') ε̂.",
+            "You drew new noise in each step, as DDPM does. Here all chance is in the noise to start from: √ᾱ' ẑ0 "
+            "+ √(1-ᾱ') ε̂.",
         ),
         Wrong(
             "range-forgotten",

@@ -182,8 +182,8 @@ EXERCISE = Exercise(
         "z must be as noisy as the first of them says: the network will be told that t.",
         "left = ts[len(ts) - max(int(len(ts) * strength), 1):]; then noise z0 to left[0] as in lesson 02.",
     ),
-    insight="Nothing in the network knows about this: z_t is a state of the ordinary walk, only entered half-way. What "
-    "the noise has drowned by then, details first, is invented anew under the caption; the rest stays.",
+    insight="Nothing in the network knows about this: z_t is a state of the ordinary walk, only entered half-way. "
+    "What the noise has drowned by then, details first, is invented anew under the caption; the rest stays.",
     wrong=(
         Wrong(
             "strength-inverted",
@@ -199,8 +199,8 @@ EXERCISE = Exercise(
         Wrong(
             "rounded-up",
             start_by_rounding_up,
-            "You rounded S · strength up. ⌊ ⌋ cuts the fraction off: int(2.8) is 2. At least one step is walked all "
-            "the same.",
+            "You rounded S · strength up. ⌊ ⌋ cuts the fraction off: int(2.8) is 2. At least one step is walked "
+            "all the same.",
         ),
         Wrong(
             "minus-zero",
@@ -240,8 +240,8 @@ EXERCISE = Exercise(
         Wrong(
             "share-of-T",
             start_at_share_of_T,
-            "You noised to t = strength · T. That is near, but not a timestep of this walk: noise to ts' own entry, "
-            "the first that is left.",
+            "You noised to t = strength · T. That is near, but not a timestep of this walk: noise to ts' own "
+            "entry, the first that is left.",
         ),
         Wrong(
             "no-roots",

@@ -166,8 +166,8 @@ EXERCISE = Exercise(
         'config.get("beta_start", 0.0001): the file may leave out what is the default.',
         "Any other name: raise a ValueError, do not guess.",
     ),
-    insight="A wrong schedule raises no error: the network is told a t whose noise it does not see, and the pictures "
-    'are only somewhat bad. CompVis\' files say "linear" for what diffusers calls "scaled_linear".',
+    insight="A wrong schedule raises no error: the network is told a t whose noise it does not see, and the "
+    'pictures are only somewhat bad. CompVis\' files say "linear" for what diffusers calls "scaled_linear".',
     wrong=(
         Wrong(
             "linear-of-compvis",
@@ -198,8 +198,8 @@ EXERCISE = Exercise(
         Wrong(
             "both-linear",
             config_both_linear,
-            'Both names give β in equal steps; "scaled_linear" is √β in equal steps. If you ask whether '
-            '"linear" is *in* the name: it is in "scaled_linear", too. Compare with ==.',
+            'Both names give β in equal steps; "scaled_linear" is √β in equal steps. If you ask whether "linear" '
+            'is *in* the name: it is in "scaled_linear", too. Compare with ==.',
         ),
         Wrong(
             "squared-without-roots",
@@ -215,8 +215,8 @@ EXERCISE = Exercise(
         Wrong(
             "end-missing",
             config_end_missing,
-            "Your schedule stops one step before beta_end. Both ends are included, as in torch.linspace(start, end, "
-            "T).",
+            "Your schedule stops one step before beta_end. Both ends are included, as in torch.linspace(start, "
+            "end, T).",
         ),
         Wrong("alpha-returned", config_alpha, "You return α = 1 - β. β itself is asked for."),
         Wrong(
@@ -227,8 +227,8 @@ EXERCISE = Exercise(
         Wrong(
             "defaults-of-stable-diffusion",
             config_of_stable_diffusion,
-            "Where the file leaves the ends out you took Stable Diffusion's. The *format's* defaults are 0.0001 and "
-            "0.02; a file that means others says so.",
+            "Where the file leaves the ends out you took Stable Diffusion's. The *format's* defaults are 0.0001 "
+            "and 0.02; a file that means others says so.",
         ),
         Wrong(
             "ends-ignored",

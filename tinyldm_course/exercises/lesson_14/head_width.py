@@ -49,8 +49,8 @@ EXERCISE = Exercise(
         "1280 / 8",
     ),
     insight="160. The field is misnamed: in Stable Diffusion 1 it holds the number of heads, 8 at every level, so "
-    "heads are 40, 80 and 160 wide. Stable Diffusion 2 made all heads 64 wide, and its file says 5, 10, 20, "
-    "20: heads again.",
+    "heads are 40, 80 and 160 wide. Stable Diffusion 2 made all heads 64 wide, and its file says 5, 10, 20, 20: "
+    "heads again.",
     wrong=(
         Wrong(
             "by-its-name",

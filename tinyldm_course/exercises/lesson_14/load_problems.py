@@ -211,15 +211,15 @@ EXERCISE = Exercise(
         "A shape fits if it equals the wanted one, or if that has two numbers and the shape is these and (1, 1): "
         "len(w) == 2 and shape == (*w, 1, 1).",
     ),
-    insight='Loading "what fits" and ignoring the rest (strict=False) gives a model that runs, draws something, and '
-    "is wrong. Stable Diffusion 1 stores linear layers as 1×1 convolutions, 2 does not: same numbers, other "
+    insight='Loading "what fits" and ignoring the rest (strict=False) gives a model that runs, draws something, '
+    "and is wrong. Stable Diffusion 1 stores linear layers as 1×1 convolutions, 2 does not: same numbers, other "
     "shape.",
     wrong=(
         Wrong(
             "more-than-names",
             load_pairs,
-            "Your third list holds more than names, such as pairs of a name and a shape. Names alone are asked for, "
-            "as strings.",
+            "Your third list holds more than names, such as pairs of a name and a shape. Names alone are asked "
+            "for, as strings.",
         ),
         Wrong(
             "missing-and-unknown-swapped",
@@ -246,8 +246,8 @@ EXERCISE = Exercise(
         Wrong(
             "first-two-only",
             load_first_two,
-            "You compared the first two sizes only: a 3×3 convolution would pass for a linear layer. Only (1, 1) may "
-            "be left out.",
+            "You compared the first two sizes only: a 3×3 convolution would pass for a linear layer. Only (1, 1) "
+            "may be left out.",
         ),
         Wrong(
             "any-one-by-one",
@@ -258,8 +258,8 @@ EXERCISE = Exercise(
         Wrong(
             "both-directions",
             load_both_ways,
-            "You also let a linear layer in the *file* pass where the model wants a 1×1 convolution. Only the other "
-            "direction is allowed: a 1×1 convolution in the file, a linear layer in the model.",
+            "You also let a linear layer in the *file* pass where the model wants a 1×1 convolution. Only the "
+            "other direction is allowed: a 1×1 convolution in the file, a linear layer in the model.",
         ),
         Wrong(
             "ones-behind-any-shape",
@@ -281,8 +281,8 @@ EXERCISE = Exercise(
         Wrong(
             "both-squeezed",
             load_both_squeezed,
-            "You took *all* ones out of both shapes. So (1, C) fits (C,), and a linear layer a 1×1 convolution. Only "
-            "(1, 1) at the end of the file's shape may be left out, where the model wants two sizes.",
+            "You took *all* ones out of both shapes. So (1, C) fits (C,), and a linear layer a 1×1 convolution. "
+            "Only (1, 1) at the end of the file's shape may be left out, where the model wants two sizes.",
         ),
         Wrong("names-only", load_without_shapes, "You compared the names only; the shapes can differ, too."),
         Wrong(

@@ -220,8 +220,8 @@ EXERCISE = Exercise(
         'The order matters: "mid_block.resnets.0" must be replaced before "resnets" is.',
         'Most numbers stay. The zeros in "downsamplers.0", "upsamplers.0" and "to_out.0" go with their words.',
     ),
-    insight="Thirty such lines are all that lies between two libraries: the numbers in the tensors are the same. The "
-    "table read backwards writes files that diffusers opens.",
+    insight="Thirty such lines are all that lies between two libraries: the numbers in the tensors are the same. "
+    "The table read backwards writes files that diffusers opens.",
     wrong=(
         Wrong(
             "unchanged",
@@ -248,8 +248,8 @@ EXERCISE = Exercise(
         Wrong(
             "samplers-0-kept",
             key_samplers_counted,
-            'The 0 of "downsamplers.0" and "upsamplers.0" stays in your names. There is never more than one in '
-            "a level, so here it has no number.",
+            'The 0 of "downsamplers.0" and "upsamplers.0" stays in your names. There is never more than one in a '
+            "level, so here it has no number.",
         ),
         Wrong(
             "attention-swapped",
@@ -284,14 +284,14 @@ EXERCISE = Exercise(
         Wrong(
             "resnets-before-middle",
             key_resnets_first,
-            '"mid_block" stays before the ResBlocks: the rules for "mid_block.resnets.0" and "….1" are '
-            'missing, or come after the one for "resnets", when it is too late to find them. Put them first.',
+            '"mid_block" stays before the ResBlocks: the rules for "mid_block.resnets.0" and "….1" are missing, or '
+            'come after the one for "resnets", when it is too late to find them. Put them first.',
         ),
         Wrong(
             "attentions-before-middle",
             key_attentions_first,
-            '"mid_block" stays before the transformer: the rule for "mid_block.attentions.0" is missing, or '
-            'comes after the one for "attentions", when it is too late to find it. Put it first.',
+            '"mid_block" stays before the transformer: the rule for "mid_block.attentions.0" is missing, or comes '
+            'after the one for "attentions", when it is too late to find it. Put it first.',
         ),
         Wrong(
             "all-zeros-removed",

@@ -152,8 +152,8 @@ EXERCISE = Exercise(
         Wrong(
             "parts-averaged",
             accuracy_of_parts,
-            "You gave each picture its share of right attributes. A caption is shown or not: one wrong attribute is "
-            "enough.",
+            "You gave each picture its share of right attributes. A caption is shown or not: one wrong attribute "
+            "is enough.",
         ),
         Wrong("any", accuracy_of_any, "One right attribute is enough for you. *All* must be right."),
         Wrong(
@@ -172,14 +172,14 @@ EXERCISE = Exercise(
         Wrong(
             "absent-is-wrong",
             accuracy_absent_is_wrong,
-            "You count an attribute that a caption does not name as wrong. A verdict lists what it judges; judge by "
-            "that alone.",
+            "You count an attribute that a caption does not name as wrong. A verdict lists what it judges; judge "
+            "by that alone.",
         ),
         Wrong(
             "names-for-values",
             accuracy_of_names,
-            "all(verdict) looks at the names of the attributes, and a name that is not empty counts as true. Look at "
-            "verdict.values().",
+            "all(verdict) looks at the names of the attributes, and a name that is not empty counts as true. Look "
+            "at verdict.values().",
         ),
         Wrong(
             "wrong-ones",
@@ -195,8 +195,8 @@ EXERCISE = Exercise(
         Wrong(
             "next-attribute",
             accuracy_of_next,
-            "next(iter(…)) gives each verdict's first attribute only, and an empty verdict has none. Look at all of "
-            "them.",
+            "next(iter(…)) gives each verdict's first attribute only, and an empty verdict has none. Look at all "
+            "of them.",
         ),
         Wrong(
             "shape-only",
@@ -206,8 +206,8 @@ EXERCISE = Exercise(
         Wrong(
             "shape-and-colour-only",
             accuracy_of_shape_and_colour,
-            "You look at shape and colour only. There may be others, such as a relation: look at all that a verdict "
-            "holds.",
+            "You look at shape and colour only. There may be others, such as a relation: look at all that a "
+            "verdict holds.",
         ),
         Wrong(
             "empty-is-wrong",

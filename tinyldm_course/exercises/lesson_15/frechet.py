@@ -229,8 +229,8 @@ EXERCISE = Exercise(
         "symmetric, so torch.linalg.eigvals.",
         "torch.linalg.eigvals(C₁ @ C₂) are real and ≥ 0 but for rounding: .real.clamp(min=0).sqrt().sum()",
     ),
-    insight="It is 0 when both sets have the same mean and covariance, whatever else differs. And it depends on how "
-    "many pictures are taken: few pictures give a larger distance, so only equal numbers may be compared.",
+    insight="It is 0 when both sets have the same mean and covariance, whatever else differs. And it depends on "
+    "how many pictures are taken: few pictures give a larger distance, so only equal numbers may be compared.",
     wrong=(
         Wrong("rooted", distance_rooted, "You took the root at the end. What papers report (as FID) is d² itself."),
         Wrong(
@@ -247,8 +247,8 @@ EXERCISE = Exercise(
         Wrong(
             "not-transposed",
             distance_not_transposed,
-            "torch.cov takes each *row* for one feature, but the rows here are pictures: your matrices are N × N and "
-            "M × M. Take torch.cov(features.T).",
+            "torch.cov takes each *row* for one feature, but the rows here are pictures: your matrices are N × N "
+            "and M × M. Take torch.cov(features.T).",
         ),
         Wrong("means-left-out", distance_without_means, "The term of the means, |μ₁ - μ₂|², is missing."),
         Wrong(
@@ -285,8 +285,8 @@ EXERCISE = Exercise(
         Wrong(
             "eigenvalues-multiplied-in-any-order",
             distance_of_eigenvalues_as_they_come,
-            "You multiplied the eigenvalues of C₁ and of C₂, as they came. The eigenvalues of a product are not the "
-            "products: multiply the matrices first, C₁ @ C₂.",
+            "You multiplied the eigenvalues of C₁ and of C₂, as they came. The eigenvalues of a product are not "
+            "the products: multiply the matrices first, C₁ @ C₂.",
         ),
         Wrong(
             "singular-values",
@@ -302,14 +302,14 @@ EXERCISE = Exercise(
         Wrong(
             "elementwise-root-not-clamped",
             distance_elementwise_root_not_clamped,
-            "You took the root of each number of C₁ C₂, and some are below 0. A *matrix* root R has R R = C₁ C₂: use "
-            "eigenvalues.",
+            "You took the root of each number of C₁ C₂, and some are below 0. A *matrix* root R has R R = C₁ C₂: "
+            "use eigenvalues.",
         ),
         Wrong(
             "root-of-the-trace",
             distance_of_the_traces_root,
-            "You took the root of the trace of C₁ C₂. First the root of each eigenvalue, then their sum: tr √ is not "
-            "√ tr.",
+            "You took the root of the trace of C₁ C₂. First the root of each eigenvalue, then their sum: tr √ is "
+            "not √ tr.",
         ),
         Wrong(
             "not-centred",

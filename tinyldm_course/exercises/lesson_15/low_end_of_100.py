@@ -72,16 +72,15 @@ EXERCISE = Exercise(
         "n / (n + z²) with n = 100, z = 1.96",
     ),
     insight="0.963. So of 100 and 97 of 100 you can say little: the intervals, 96.3 to 100 % and 91.5 to 99.0 %, "
-    "overlap, and the range of the difference, -1 to 8 points (Newcombe's, in lesson 15), contains 0. The "
-    "first model may be better; to know, draw more pictures. To show 99 % it takes 381 without a single "
-    "mistake.",
+    "overlap, and the range of the difference, -1 to 8 points (Newcombe's, in lesson 15), contains 0. The first "
+    "model may be better; to know, draw more pictures. To show 99 % it takes 381 without a single mistake.",
     wrong=(
         Wrong("percent", low_in_percent, "That is in percent; a share between 0 and 1 is asked for."),
         Wrong(
             "rule-of-three",
             low_of_three,
-            "1 - 3/n, the rule of three, bounds the share on one side only, and so with a smaller z. Put p = 1 into "
-            "Wilson's formula.",
+            "1 - 3/n, the rule of three, bounds the share on one side only, and so with a smaller z. Put p = 1 "
+            "into Wilson's formula.",
         ),
         Wrong(
             "rounded",
@@ -103,8 +102,8 @@ EXERCISE = Exercise(
         Wrong(
             "surely-all",
             low_sure,
-            "That would mean that no failure is possible. A model that is right in 99 % of the cases makes a hundred "
-            "right ones in a row more than one time in three.",
+            "That would mean that no failure is possible. A model that is right in 99 % of the cases makes a "
+            "hundred right ones in a row more than one time in three.",
         ),
         Wrong(
             "confidence-for-share",

@@ -198,8 +198,8 @@ EXERCISE = Exercise(
         "Mind the brackets: both middle and half-width are divided by 1 + z²/n.",
         "half = z / (1 + z²/n) · math.sqrt(p (1-p) / n + z² / (4 n²))",
     ),
-    insight='With p ± z √(p(1-p)/n), 20 of 20 right would be "100 %, for sure". Wilson\'s interval says 84 % to 100 '
-    "%: what twenty pictures can tell.",
+    insight='With p ± z √(p(1-p)/n), 20 of 20 right would be "100 %, for sure". Wilson\'s interval says 84 % to '
+    "100 %: what twenty pictures can tell.",
     wrong=(
         Wrong(
             "wald",
@@ -244,14 +244,14 @@ EXERCISE = Exercise(
         Wrong(
             "two-slips",
             interval_two_slips,
-            "z**2 / 2 * of and z**2 / 4 * of**2 divide by 2 or 4 only and then *multiply*. Set brackets: z**2 / (2 * "
-            "of), z**2 / (4 * of**2).",
+            "z**2 / 2 * of and z**2 / 4 * of**2 divide by 2 or 4 only and then *multiply*. Set brackets: z**2 / (2 "
+            "* of), z**2 / (4 * of**2).",
         ),
         Wrong(
             "zero-refused",
             interval_zero_refused,
-            "You refuse right = 0. None right is a possible count, and its interval tells something: 0 of 20 leaves "
-            "up to 16 %. Refuse negative counts, more right than there are, and of = 0.",
+            "You refuse right = 0. None right is a possible count, and its interval tells something: 0 of 20 "
+            "leaves up to 16 %. Refuse negative counts, more right than there are, and of = 0.",
         ),
         Wrong(
             "all-refused",

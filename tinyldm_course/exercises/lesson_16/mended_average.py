@@ -154,8 +154,8 @@ EXERCISE = Exercise(
         "And read the line itself: which of the two gets the large factor?",
         "In the loop, after the step: average = decay * average + (1 - decay) * weights.",
     ),
-    insight="The two mistakes nearly cancelled. With the factors alone mended, an average that takes part once stays "
-    "where it began: at decay 0.999 it is 99.9 % day one, and so are its pictures, while the loss falls. So "
+    insight="The two mistakes nearly cancelled. With the factors alone mended, an average that takes part once "
+    "stays where it began: at decay 0.999 it is 99.9 % day one, and so are its pictures, while the loss falls. So "
     "look at pictures from both, the weights and their average.",
     wrong=(
         Wrong("still-broken", descent_broken, "That is the patient as he came in: both mistakes are still there."),
@@ -175,14 +175,14 @@ EXERCISE = Exercise(
         Wrong(
             "factors-swapped",
             descent_swapped,
-            "The average is updated in each step now. One more: the factors are still exchanged, so that it takes in "
-            "most of the newest weights at once. decay belongs to the average.",
+            "The average is updated in each step now. One more: the factors are still exchanged, so that it takes "
+            "in most of the newest weights at once. decay belongs to the average.",
         ),
         Wrong(
             "swapped-before-the-step",
             descent_swapped_before_the_step,
-            "The average is updated in each step now. Two more: the factors are still exchanged, and it takes in the "
-            "weights as they were *before* the step.",
+            "The average is updated in each step now. Two more: the factors are still exchanged, and it takes in "
+            "the weights as they were *before* the step.",
         ),
         Wrong(
             "returned-swapped",
@@ -200,8 +200,8 @@ EXERCISE = Exercise(
         Wrong(
             "one-tensor",
             descent_of_one_tensor,
-            "weights -= … changes the very tensor that `average` still names in the first step, and the caller's as "
-            "well. weights = weights - … makes a new one.",
+            "weights -= … changes the very tensor that `average` still names in the first step, and the caller's "
+            "as well. weights = weights - … makes a new one.",
         ),
         Wrong("inputs-changed", descent_in_place),
     ),

@@ -89,8 +89,8 @@ EXERCISE = Exercise(
         "The second: the highest frequency is 1; is the lowest one 1/10000, or is it left out?",
         "cos first, then sin; the exponent is -i / (dim / 2).",
     ),
-    insight="Both versions are good embeddings, and a network trained with either works. But weights trained with the "
-    "one misread the other: a convention is part of the weights, and no file tells it.",
+    insight="Both versions are good embeddings, and a network trained with either works. But weights trained with "
+    "the one misread the other: a convention is part of the weights, and no file tells it.",
     wrong=(
         Wrong("still-broken", embedding_broken, "That is the patient as he came in: both mistakes are still there."),
         Wrong(

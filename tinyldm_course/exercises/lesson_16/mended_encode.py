@@ -91,8 +91,8 @@ EXERCISE = Exercise(
         "And of which size shall the latents be? The encoder's are too large, by about 1 / scale.",
         "To the encoder in [-1, 1]: 2 x - 1. From it times scale.",
     ),
-    insight="Neither mistake raises an error: shapes are right, and the loss falls. But latents that are 5.5 times too "
-    "large (1 / 0.18215), or even that squared, are not covered by the noise: the network never learns to work "
+    insight="Neither mistake raises an error: shapes are right, and the loss falls. But latents that are 5.5 times "
+    "too large (1 / 0.18215), or even that squared, are not covered by the noise: the network never learns to work "
     "from pure noise, where sampling begins.",
     wrong=(
         Wrong("still-broken", encode_broken, "That is the patient as he came in: both mistakes are still there."),

@@ -124,8 +124,8 @@ EXERCISE = Exercise(
         Wrong(
             "guidance-removed",
             clinic_plain_caption,
-            "The caption arrives, but guidance is gone, and w has no effect. Either one prediction is left, or both "
-            "calls read the caption's context.",
+            "The caption arrives, but guidance is gone, and w has no effect. Either one prediction is left, or "
+            "both calls read the caption's context.",
         ),
         Wrong(
             "halves-swapped",

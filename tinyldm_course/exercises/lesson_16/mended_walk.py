@@ -195,21 +195,21 @@ EXERCISE = Exercise(
         "Second: the next question is asked at the next *visited* timestep. To which ᾱ must this step lead?",
         "Third: after the last timestep comes the clean latent, ᾱ = 1.",
     ),
-    insight="With all steps the second mistake is none, as the next timestep *is* t - 1. Code that was tested with all "
-    "steps only breaks when someone takes fifty.",
+    insight="With all steps the second mistake is none, as the next timestep *is* t - 1. Code that was tested with "
+    "all steps only breaks when someone takes fifty.",
     wrong=(
         Wrong("still-broken", walk_broken, "That is the patient as he came in: all three mistakes are still there."),
         Wrong(
             "only-t-mended",
             walk_t_only,
-            "The model is told the right t. Two more: each step still leads to ᾱ at t - 1, but the next question is "
-            "asked many timesteps further down; and the last step must land on the clean latent.",
+            "The model is told the right t. Two more: each step still leads to ᾱ at t - 1, but the next question "
+            "is asked many timesteps further down; and the last step must land on the clean latent.",
         ),
         Wrong(
             "only-next-mended",
             walk_next_only,
-            "Each step leads to the next visited timestep now. Two more: what the model is told, and where the last "
-            "step lands.",
+            "Each step leads to the next visited timestep now. Two more: what the model is told, and where the "
+            "last step lands.",
         ),
         Wrong(
             "only-last-mended",
@@ -225,14 +225,14 @@ EXERCISE = Exercise(
         Wrong(
             "next-still-t-minus-one",
             walk_next_still_wrong,
-            "The model is told the right t, and the last step is mended. One more: the others still lead to ᾱ at "
-            "t - 1; the next question is asked many timesteps further down, so z has too much noise for it.",
+            "The model is told the right t, and the last step is mended. One more: the others still lead to ᾱ at t "
+            "- 1; the next question is asked many timesteps further down, so z has too much noise for it.",
         ),
         Wrong(
             "last-still-t-minus-one",
             walk_last_still_wrong,
-            "The model is told the right t, and each step leads to the next one. One more: the last step still leads "
-            "to ᾱ at t - 1, where noise is left. The clean latent is ᾱ = 1.",
+            "The model is told the right t, and each step leads to the next one. One more: the last step still "
+            "leads to ᾱ at t - 1, where noise is left. The clean latent is ᾱ = 1.",
         ),
         Wrong(
             "one-step-missing",
@@ -242,8 +242,8 @@ EXERCISE = Exercise(
         Wrong(
             "step-missing-and-t",
             walk_ends_early_off_by_one,
-            "Each step leads to the next visited timestep now. Two more: the model is still told t - 1, and the last "
-            "timestep's own step, onto the clean latent, is missing.",
+            "Each step leads to the next visited timestep now. Two more: the model is still told t - 1, and the "
+            "last timestep's own step, onto the clean latent, is missing.",
         ),
         Wrong(
             "not-quite-clean",
@@ -253,8 +253,8 @@ EXERCISE = Exercise(
         Wrong(
             "not-quite-clean-and-t",
             walk_to_the_first_level_off_by_one,
-            "Each step leads to the next visited timestep now. Two more: the model is still told t - 1, and the last "
-            "step leads to ᾱ[0], where a little noise is left. The clean latent is ᾱ = 1.",
+            "Each step leads to the next visited timestep now. Two more: the model is still told t - 1, and the "
+            "last step leads to ᾱ[0], where a little noise is left. The clean latent is ᾱ = 1.",
         ),
         Wrong(
             "beyond-the-end",
@@ -265,8 +265,8 @@ EXERCISE = Exercise(
         Wrong(
             "zero-for-none",
             walk_zero_for_none,
-            'Timestep 0 is taken for "no next timestep": in Python 0 counts as false, too. Ask whether '
-            "it is the last step instead.",
+            'Timestep 0 is taken for "no next timestep": in Python 0 counts as false, too. Ask whether it is the '
+            "last step instead.",
         ),
         Wrong(
             "told-the-next",
@@ -276,8 +276,8 @@ EXERCISE = Exercise(
         Wrong(
             "one-t-for-all",
             walk_told_one_number,
-            "t has one entry, whatever the batch. The U-Net wants one timestep for each latent, (B,), as the patient "
-            "made it: torch.full((len(z),), t, …).",
+            "t has one entry, whatever the batch. The U-Net wants one timestep for each latent, (B,), as the "
+            "patient made it: torch.full((len(z),), t, …).",
         ),
         Wrong(
             "t-is-a-number",

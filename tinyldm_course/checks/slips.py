@@ -1,0 +1,273 @@
+"""One slip in the right answer: a sign, a root, another name. If a learner's result is the same, that can be said.
+
+    source of the right answer ──one change──► another program, and the change in words
+
+Most wrong answers are one slip away from right: `a` in place of `a.sqrt()`, + in place of -, `z0` in place of `z_t`.
+The banks of the exercises hold those that teach something; this holds all the others, without a text of their own.
+"""
+
+import ast
+import functools
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+OTHER: dict[type, type] = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.Pow: ast.Mult,
+    ast.Mod: ast.FloorDiv,
+    ast.FloorDiv: ast.Mod,
+    ast.MatMult: ast.Mult,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+}
+METHODS = {
+    "mean": "sum",
+    "sum": "mean",
+    "sqrt": "square",
+    "square": "sqrt",
+    "sin": "cos",
+    "cos": "sin",
+    "exp": "log",
+    "log": "exp",
+    "cumprod": "cumsum",
+    "randn": "rand",
+    "randn_like": "rand_like",
+    "amax": "amin",
+    "min": "max",
+}
+MODULES = ("torch", "math", "nn", "F")
+MAX_SLIPS = 600  # of one answer
+MAX_ROUNDS = 10_000  # of a loop: one slip, and a list grows while it is walked through
+MAX_SHOWN = 60  # characters of an expression around a change
+AT_MOST = "_at_most"
+
+
+@dataclass(frozen=True)
+class Slip:
+    """The right answer with one change."""
+
+    change: str  # "`a` in place of `a.sqrt()`"
+    answer: Callable[..., Any]
+
+
+@functools.cache
+def slips_of(answer: Callable[..., Any]) -> tuple[Slip, ...]:
+    """All slips of an answer whose source is known; none of a value, or of what was written at a prompt."""
+    try:
+        source = textwrap.dedent(inspect.getsource(answer))
+        tree = ast.parse(source)
+    except (OSError, TypeError, SyntaxError):
+        return ()
+    module = sys.modules.get(answer.__module__)
+    if module is None or not isinstance(tree.body[0], (ast.FunctionDef, ast.ClassDef)):
+        return ()
+    found: dict[str, Slip] = {}
+    for change, program in changed_programs(tree, solution_lines(source)):
+        if change not in found and len(found) < MAX_SLIPS:
+            space = dict(vars(module)) | {AT_MOST: at_most}
+            try:
+                exec(program, space)
+            except Exception:  # a class that cannot even be made
+                continue
+            found[change] = Slip(change, space[answer.__name__])
+    return tuple(sorted(found.values(), key=lambda slip: len(slip.change)))  # the plainest words first
+
+
+def solution_lines(source: str) -> range:
+    """The numbers of the lines that the learner writes; all of them where nothing is marked."""
+    lines = [line.strip() for line in source.splitlines()]
+    return range(lines.index(BEGIN) + 1, lines.index(END) + 2) if BEGIN in lines else range(1, len(lines) + 1)
+
+
+def changed_programs(tree: ast.Module, inside: range) -> Iterator[tuple[str, Any]]:
+    """(change in words, program with it) for each place of a tree. The tree is as before afterwards."""
+    names = names_in(tree, inside)
+    places = [
+        (parent, field, index, child)
+        for parent in ast.walk(tree)
+        for field, value in ast.iter_fields(parent)
+        for index, child in (enumerate(value) if isinstance(value, list) else [(None, value)])
+        if isinstance(child, ast.AST) and getattr(child, "lineno", 0) in inside
+    ]
+    for parent, field, index, child in places:
+        changes = [*alternatives(child), *without_call(child)]
+        changes += other_names(child, names) if field != "func" else ()
+        changes += roots(child, names) if isinstance(parent, (ast.BinOp, ast.UnaryOp)) or field == "value" else ()
+        for new in changes:
+            put(parent, field, index, new)
+            text = in_words(parent, child, new) if isinstance(child, ast.expr) else ""
+            program = compiled(tree)
+            put(parent, field, index, child)
+            if program is not None and text:
+                yield text, program
+        if field == "body" and isinstance(child, (ast.Assign, ast.AugAssign, ast.Expr, ast.If)):
+            put(parent, field, index, ast.Pass(lineno=child.lineno, col_offset=0))
+            program = compiled(tree)
+            put(parent, field, index, child)
+            if program is not None:
+                yield f"without the line `{ast.unparse(child).splitlines()[0]}`", program
+
+
+def put(parent: ast.AST, field: str, index: int | None, node: ast.AST) -> None:
+    """Let `node` stand in this place of the tree."""
+    if index is None:
+        setattr(parent, field, node)
+    else:
+        getattr(parent, field)[index] = node
+
+
+def compiled(tree: ast.Module) -> Any:
+    """The program of a tree, in which no loop goes on for ever; None where there is none."""
+    loops = [(node, node.iter) for node in ast.walk(tree) if isinstance(node, ast.For)]
+    for loop, over in loops:
+        loop.iter = ast.Call(ast.Name(AT_MOST, ast.Load()), [over], [])
+    try:
+        return compile(ast.fix_missing_locations(tree), "<slip>", "exec")
+    except (SyntaxError, ValueError, TypeError):
+        return None
+    finally:
+        for loop, over in loops:
+            loop.iter = over
+
+
+def at_most(items: Iterable) -> Iterator:
+    """The items, up to a number of them that no right answer needs."""
+    for count, item in enumerate(items):
+        if count > MAX_ROUNDS:
+            raise RuntimeError("a loop that does not end")
+        yield item
+
+
+KEPT = {  # operator -> what is missing where only its left side, or only its right side, is left
+    ast.Add: ("without what is added to it", "without that to which it is added"),
+    ast.Sub: ("without what is subtracted from it", "without that from which it is subtracted"),
+    ast.Mult: ("without its factor", "without its factor"),
+    ast.Div: ("not divided", "without what it divides"),
+    ast.Pow: ("without its exponent", "without its base"),
+}
+
+
+def in_words(parent: ast.AST, old: ast.expr, new: ast.AST) -> str:
+    """ "`a` in place of `a.sqrt()`". `new` stands in the place of `old` when this is called.
+
+    Of an expression of which one side is left, the other is not told: it may be half of the answer. A single name or
+    number is shown with the expression around it, unless that is long.
+    """
+    before, after = ast.unparse(old), ast.unparse(new)
+    if isinstance(old, ast.BinOp) and type(old.op) in KEPT and new in (old.left, old.right):
+        return f"`{after}` {KEPT[type(old.op)][new is old.right]}"
+    if isinstance(old, (ast.Name, ast.Constant)) and isinstance(parent, ast.expr):
+        around = ast.unparse(parent)
+        if len(around) <= MAX_SHOWN and around.count(after) == 1:
+            return f"`{around}`, where `{after}` stands in place of `{before}`"
+    return "" if before == after else f"`{after}` in place of `{before}`"
+
+
+# ── What may stand in a place ────────────────────────────────────────────────────────────────────────
+
+
+def alternatives(node: ast.AST) -> Iterator[ast.AST]:
+    """What one node may be replaced by: another operator, one operand, a number beside it, another method."""
+    if isinstance(node, ast.BinOp):
+        yield from (node.left, node.right)
+        if type(node.op) in OTHER:
+            yield ast.BinOp(node.left, OTHER[type(node.op)](), node.right)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.Not)):
+        yield node.operand
+    elif isinstance(node, ast.Compare):
+        yield from other_comparisons(node)
+    elif isinstance(node, ast.Constant) and type(node.value) in (bool, int, float):
+        yield from (ast.Constant(value) for value in other_constants(node.value))
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        yield from other_calls(node)
+    elif isinstance(node, ast.IfExp):
+        yield from (node.body, node.orelse)
+
+
+def other_constants(value: bool | int | float) -> list:
+    """Neighbours of a number; the opposite of a truth."""
+    if isinstance(value, bool):
+        return [not value]
+    return [value + 1, value - 1] if isinstance(value, int) else [value * 2, value + 1, -value]
+
+
+def other_comparisons(node: ast.Compare) -> Iterator[ast.AST]:
+    """One operator is another one; `a < b < c` has two."""
+    for index, operator in enumerate(node.ops):
+        if type(operator) in OTHER:
+            changed = [*node.ops[:index], OTHER[type(operator)](), *node.ops[index + 1 :]]
+            yield ast.Compare(node.left, changed, node.comparators)
+
+
+def other_calls(node: ast.Call) -> Iterator[ast.AST]:
+    """A method that is left out or is another one; two arguments that are swapped."""
+    assert isinstance(node.func, ast.Attribute)
+    method = node.func.attr
+    if not of_module(node.func.value):
+        yield node.func.value
+    if method in METHODS:
+        yield ast.Call(ast.Attribute(node.func.value, METHODS[method], ast.Load()), node.args, node.keywords)
+    if len(node.args) == 2:
+        yield ast.Call(node.func, node.args[::-1], node.keywords)
+
+
+def of_module(node: ast.AST) -> bool:
+    """Is this `torch`, `math`, …?"""
+    return isinstance(node, ast.Name) and node.id in MODULES
+
+
+def names_in(tree: ast.Module, inside: range) -> tuple[list[str], list[str]]:
+    """The arguments and variables of an answer; the layers of a class, as in `self.norm1`."""
+    variables, layers = {}, {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg) and node.arg != "self":
+            variables[node.arg] = None
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.lineno in inside:
+            variables[node.id] = None
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            layers[node.attr] = None
+    return list(variables), list(layers)
+
+
+def other_names(node: ast.AST, names: tuple[list[str], list[str]]) -> Iterator[ast.AST]:
+    """Another variable, or another layer."""
+    variables, layers = names
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in variables:
+        yield from (ast.Name(name, ast.Load()) for name in variables if name != node.id)
+    elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and node.attr in layers:
+        alike = [name for name in layers if name[:2] == node.attr[:2] and name != node.attr]  # norm1, norm2
+        yield from (ast.Attribute(node.value, name, ast.Load()) for name in alike)
+
+
+def roots(node: ast.AST, names: tuple[list[str], list[str]]) -> Iterator[ast.AST]:
+    """A root, a square or a minus too many; 1 - a for a; another power; a difference or a fraction turned round."""
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names[0]:
+        yield from (ast.BinOp(node, ast.Pow(), ast.Constant(power)) for power in (0.5, 2))
+        yield ast.UnaryOp(ast.USub(), node)
+        yield ast.BinOp(ast.Constant(1), ast.Sub(), node)
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+        yield from (ast.BinOp(node.left, ast.Pow(), ast.Constant(power)) for power in (-0.5, -1, 2, 1.5))
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Sub, ast.Div, ast.FloorDiv)):
+        yield ast.BinOp(node.right, node.op, node.left)
+        if isinstance(node.op, ast.FloorDiv):
+            yield ast.BinOp(node.left, ast.Div(), node.right)
+
+
+def without_call(node: ast.AST) -> Iterator[ast.AST]:
+    """The argument itself, where a function of it is asked for: `x` for `F.silu(x)` or `self.norm(x)`."""
+    if isinstance(node, ast.Call) and node.args and not isinstance(node.args[0], ast.Starred):
+        yield node.args[0]
