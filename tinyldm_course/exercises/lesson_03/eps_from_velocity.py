@@ -50,6 +50,42 @@ def eps_by_math(velocity, z_t, alpha_bar):
     return math.sqrt(alpha_bar) * velocity + math.sqrt(1 - alpha_bar) * z_t
 
 
+def eps_velocity_not_rooted(velocity, z_t, alpha_bar):
+    return alpha_bar * velocity + (1 - alpha_bar).sqrt() * z_t
+
+
+def eps_z_t_not_rooted(velocity, z_t, alpha_bar):
+    return alpha_bar.sqrt() * velocity + (1 - alpha_bar) * z_t
+
+
+def eps_of_z0_formula(velocity, z_t, alpha_bar):
+    return (z_t - alpha_bar.sqrt() * velocity) / (1 - alpha_bar).sqrt()
+
+
+def eps_negated(velocity, z_t, alpha_bar):
+    return -alpha_bar.sqrt() * velocity - (1 - alpha_bar).sqrt() * z_t
+
+
+def eps_velocity_negated(velocity, z_t, alpha_bar):
+    return (1 - alpha_bar).sqrt() * z_t - alpha_bar.sqrt() * velocity
+
+
+def eps_divided(velocity, z_t, alpha_bar):
+    return velocity / alpha_bar.sqrt() + (1 - alpha_bar).sqrt() * z_t
+
+
+def eps_unscaled_z_t(velocity, z_t, alpha_bar):
+    return alpha_bar.sqrt() * velocity + z_t
+
+
+def eps_unscaled_velocity(velocity, z_t, alpha_bar):
+    return velocity + (1 - alpha_bar).sqrt() * z_t
+
+
+def eps_one_minus_root(velocity, z_t, alpha_bar):
+    return alpha_bar.sqrt() * velocity + (1 - alpha_bar.sqrt()) * z_t
+
+
 def eps_by_z0(velocity, z_t, alpha_bar):
     z0 = alpha_bar.sqrt() * z_t - (1 - alpha_bar).sqrt() * velocity
     return (z_t - alpha_bar.sqrt() * z0) / (1 - alpha_bar).sqrt()
@@ -87,6 +123,19 @@ EXERCISE = Exercise(
             "one.",
         ),
         Wrong("one-number-only", eps_by_math, ONE_NUMBER),
+        Wrong("velocity-not-rooted", eps_velocity_not_rooted, "You scaled v with ᾱ; it is the root √ᾱ."),
+        Wrong("z-t-not-rooted", eps_z_t_not_rooted, "You scaled z_t with 1-ᾱ; it is the root √(1-ᾱ)."),
+        Wrong(
+            "velocity-for-z0",
+            eps_of_z0_formula,
+            "You took v for z0 and solved z_t = √ᾱ z0 + √(1-ᾱ) ε for ε. Take √ᾱ v + √(1-ᾱ) z_t: z0 cancels.",
+        ),
+        Wrong("negated", eps_negated, "All signs are turned round."),
+        Wrong("velocity-negated", eps_velocity_negated, "The sign of v is turned round: √ᾱ v + √(1-ᾱ) z_t."),
+        Wrong("divided", eps_divided, "You divided v by √ᾱ. Multiply: √ᾱ v = ᾱ ε - √ᾱ√(1-ᾱ) z0."),
+        Wrong("z-t-not-scaled", eps_unscaled_z_t, "z_t has no factor in your result. It is √(1-ᾱ)."),
+        Wrong("velocity-not-scaled", eps_unscaled_velocity, "v has no factor in your result. It is √ᾱ."),
+        Wrong("one-minus-root", eps_one_minus_root, "You scaled z_t with 1-√ᾱ. It is √(1-ᾱ): the root comes last."),
     ),
     right=(eps_by_the_package, eps_by_z0, eps_by_matrix),
 )

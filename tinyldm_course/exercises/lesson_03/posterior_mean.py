@@ -95,6 +95,55 @@ def mean_of_the_jump(z0, z_t, t, alpha_bar):
     return levels(t, alpha_bar)[1].sqrt() * z0 + 0 * z_t
 
 
+def mean_minus(z0, z_t, t, alpha_bar):
+    now, before, beta = levels(t, alpha_bar)
+    return (before.sqrt() * beta * z0 - (1 - beta).sqrt() * (1 - before) * z_t) / (1 - now)
+
+
+def mean_with_alpha_not_rooted(z0, z_t, t, alpha_bar):
+    now, before, beta = levels(t, alpha_bar)
+    return (before.sqrt() * beta * z0 + (1 - beta) * (1 - before) * z_t) / (1 - now)
+
+
+def mean_with_signal_not_rooted(z0, z_t, t, alpha_bar):
+    now, before, beta = levels(t, alpha_bar)
+    return (before * beta * z0 + (1 - beta).sqrt() * (1 - before) * z_t) / (1 - now)
+
+
+def mean_divided_by_before(z0, z_t, t, alpha_bar):
+    if t == 0:
+        return z0 + 0 * z_t
+    now, before, beta = levels(t, alpha_bar)
+    return (before.sqrt() * beta * z0 + (1 - beta).sqrt() * (1 - before) * z_t) / (1 - before)
+
+
+def mean_of_the_next(z0, z_t, t, alpha_bar):
+    now, after = alpha_bar[t], alpha_bar[min(t + 1, len(alpha_bar) - 1)]
+    beta = 1 - after / now
+    return (now.sqrt() * beta * z0 + (1 - beta).sqrt() * (1 - now) * z_t) / (1 - after)
+
+
+def mean_with_signal_for_noise(z0, z_t, t, alpha_bar):
+    now, before, beta = levels(t, alpha_bar)
+    return (before.sqrt() * beta * z0 + (1 - beta).sqrt() * before * z_t) / (1 - now)
+
+
+def mean_with_beta_rooted(z0, z_t, t, alpha_bar):
+    now, before, beta = levels(t, alpha_bar)
+    return (before.sqrt() * beta.sqrt() * z0 + (1 - beta).sqrt() * (1 - before) * z_t) / (1 - now)
+
+
+def mean_with_alpha_for_beta(z0, z_t, t, alpha_bar):
+    now, before, beta = levels(t, alpha_bar)
+    return (before.sqrt() * (1 - beta) * z0 + beta.sqrt() * (1 - before) * z_t) / (1 - now)
+
+
+def mean_with_inverted_alpha(z0, z_t, t, alpha_bar):
+    now, before, _ = levels(t, alpha_bar)
+    beta = 1 - before / now
+    return (before.sqrt() * beta * z0 + (1 - beta).sqrt() * (1 - before) * z_t) / (1 - now)
+
+
 def mean_by_eps(z0, z_t, t, alpha_bar):
     now, _, beta = levels(t, alpha_bar)
     eps = (z_t - now.sqrt() * z0) / (1 - now).sqrt()
@@ -178,6 +227,35 @@ EXERCISE = Exercise(
             "prior-only",
             mean_of_the_jump,
             "That is the mean of q(z_{t-1} | z0), which does not know z_t. The posterior knows both.",
+        ),
+        Wrong("minus", mean_minus, "You subtracted the two parts. The mean lies *between* z0 and z_t: add them."),
+        Wrong("alpha-not-rooted", mean_with_alpha_not_rooted, "z_t has α_t in your result. It is the root, √α_t."),
+        Wrong(
+            "signal-not-rooted", mean_with_signal_not_rooted, "z0 has ᾱ_{t-1} in your result. It is the root, √ᾱ_{t-1}."
+        ),
+        Wrong(
+            "divided-by-noise-before",
+            mean_divided_by_before,
+            "You divided by 1-ᾱ_{t-1}, the noise before the step. It is 1-ᾱ_t.",
+        ),
+        Wrong(
+            "one-late", mean_of_the_next, "Everything is one step late: you took ᾱ_{t+1} and ᾱ_t for ᾱ_t and ᾱ_{t-1}."
+        ),
+        Wrong(
+            "signal-for-noise",
+            mean_with_signal_for_noise,
+            "z_t has ᾱ_{t-1} where it needs 1-ᾱ_{t-1}, the noise that was there before the step.",
+        ),
+        Wrong("beta-rooted", mean_with_beta_rooted, "You took the root of β_t. In the mean β_t stands as it is."),
+        Wrong(
+            "alpha-and-beta-swapped",
+            mean_with_alpha_for_beta,
+            "α_t and β_t = 1 - α_t have each other's place: β_t belongs to z0, √α_t to z_t.",
+        ),
+        Wrong(
+            "alpha-inverted",
+            mean_with_inverted_alpha,
+            "Your α_t is ᾱ_{t-1} / ᾱ_t, above 1. It is ᾱ_t / ᾱ_{t-1}, what step t keeps.",
         ),
     ),
     right=(mean_by_eps, mean_by_precisions),

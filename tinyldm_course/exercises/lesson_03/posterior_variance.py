@@ -72,6 +72,31 @@ def variance_floored(t, alpha_bar):
     return posterior_variance(max(t, 1), alpha_bar)
 
 
+def variance_not_times_beta(t, alpha_bar):
+    now, before, _ = levels(t, alpha_bar)
+    return (1 - before) / (1 - now)
+
+
+def variance_times_alpha(t, alpha_bar):
+    now, before, beta = levels(t, alpha_bar)
+    return (1 - before) / (1 - now) * (1 - beta)
+
+
+def variance_not_divided(t, alpha_bar):
+    _, before, beta = levels(t, alpha_bar)
+    return (1 - before) * beta
+
+
+def variance_of_the_next(t, alpha_bar):
+    now, after = alpha_bar[t], alpha_bar[min(t + 1, len(alpha_bar) - 1)]
+    return (1 - now) / (1 - after) * (1 - after / now)
+
+
+def variance_with_inverted_alpha(t, alpha_bar):
+    now, before, _ = levels(t, alpha_bar)
+    return (1 - before) / (1 - now) * (1 - before / now)
+
+
 def variance_by_precisions(t, alpha_bar):
     if t == 0:
         return alpha_bar[0] * 0
@@ -143,6 +168,23 @@ EXERCISE = Exercise(
             "that-of-1-at-0",
             variance_floored,
             "At t = 0 you return the value of t = 1: that is done for the logarithm only. The variance itself is 0.",
+        ),
+        Wrong("beta-missing", variance_not_times_beta, "That is the factor before β_t alone: multiply by β_t."),
+        Wrong(
+            "alpha-for-beta",
+            variance_times_alpha,
+            "You multiplied by α_t, what step t keeps. It is β_t = 1 - α_t, what it adds.",
+        ),
+        Wrong("not-divided", variance_not_divided, "The division by 1-ᾱ_t is missing."),
+        Wrong(
+            "one-late",
+            variance_of_the_next,
+            "Everything is one step late: you took ᾱ_{t+1} and ᾱ_t for ᾱ_t and ᾱ_{t-1}.",
+        ),
+        Wrong(
+            "alpha-inverted",
+            variance_with_inverted_alpha,
+            "Your α_t is ᾱ_{t-1} / ᾱ_t, above 1. It is ᾱ_t / ᾱ_{t-1}, what step t keeps.",
         ),
     ),
     right=(variance_by_precisions, variance_by_padding),

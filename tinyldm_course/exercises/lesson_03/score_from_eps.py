@@ -58,6 +58,42 @@ def score_by_math(eps, alpha_bar):
     return -eps / math.sqrt(1 - alpha_bar)
 
 
+def score_of_noise_to_signal(eps, alpha_bar):
+    return -eps * (1 - alpha_bar).sqrt() / alpha_bar.sqrt()
+
+
+def score_not_negated_and_multiplied(eps, alpha_bar):
+    return eps * (1 - alpha_bar).sqrt()
+
+
+def score_one_minus_root(eps, alpha_bar):
+    return -eps / (1 - alpha_bar.sqrt())
+
+
+def score_times_variance(eps, alpha_bar):
+    return -eps * (1 - alpha_bar)
+
+
+def score_by_sigma_of_ve(eps, alpha_bar):
+    return -eps / ((1 - alpha_bar) / alpha_bar).sqrt()
+
+
+def score_by_signal_variance(eps, alpha_bar):
+    return -eps / alpha_bar
+
+
+def score_is_eps(eps, alpha_bar):
+    return eps + 0 * alpha_bar
+
+
+def score_by_signal_without_minus(eps, alpha_bar):
+    return eps / alpha_bar.sqrt()
+
+
+def score_doubled(eps, alpha_bar):
+    return -2 * eps / (1 - alpha_bar).sqrt()
+
+
 def score_by_power(eps, alpha_bar):
     return eps * -((1 - alpha_bar) ** -0.5)
 
@@ -113,6 +149,49 @@ EXERCISE = Exercise(
             "log-density.",
         ),
         Wrong("one-number-only", score_by_math, ONE_NUMBER),
+        Wrong(
+            "multiplied-and-sign",
+            score_not_negated_and_multiplied,
+            "Two things: the sign is turned round, and you multiplied by √(1-ᾱ) where it divides.",
+        ),
+        Wrong("one-minus-root", score_one_minus_root, "You divided by 1-√ᾱ. It is √(1-ᾱ): the root comes last."),
+        Wrong(
+            "times-variance",
+            score_times_variance,
+            "You multiplied by the variance 1-ᾱ. Divide by its root: less noise is a steeper density.",
+        ),
+        Wrong(
+            "sigma-of-score-models",
+            score_by_sigma_of_ve,
+            "You divided by σ = √((1-ᾱ)/ᾱ), the noise level of z_t / √ᾱ. The noise in z_t itself has size √(1-ᾱ).",
+        ),
+        Wrong(
+            "signal-variance",
+            score_by_signal_variance,
+            "You divided by ᾱ, the variance of the signal; it is √(1-ᾱ), the size of the noise.",
+        ),
+        Wrong(
+            "is-eps",
+            score_is_eps,
+            "That is ε itself. The score points *against* the noise, and its length depends on ᾱ: divide by √(1-ᾱ).",
+        ),
+        Wrong(
+            "signal-and-sign",
+            score_by_signal_without_minus,
+            "Two things: the sign is turned round, and you divided by √ᾱ, the signal's factor, where it is the "
+            "noise's, √(1-ᾱ).",
+        ),
+        Wrong(
+            "doubled",
+            score_doubled,
+            "It is twice the score. The square brings a 2 when it is differentiated, and the log-density has ½: "
+            "they cancel.",
+        ),
+        Wrong(
+            "noise-to-signal",
+            score_of_noise_to_signal,
+            "You multiplied by √((1-ᾱ)/ᾱ). The score is -ε divided by √(1-ᾱ).",
+        ),
     ),
     right=(score_by_power, score_by_autograd),
 )

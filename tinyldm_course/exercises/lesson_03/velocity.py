@@ -57,6 +57,38 @@ def velocity_by_math(z0, eps, alpha_bar):
     return math.sqrt(alpha_bar) * eps - math.sqrt(1 - alpha_bar) * z0
 
 
+def velocity_noise_not_rooted(z0, eps, alpha_bar):
+    return alpha_bar.sqrt() * eps - (1 - alpha_bar) * z0
+
+
+def velocity_signal_not_rooted(z0, eps, alpha_bar):
+    return alpha_bar * eps - (1 - alpha_bar).sqrt() * z0
+
+
+def velocity_one_minus_root(z0, eps, alpha_bar):
+    return alpha_bar.sqrt() * eps - (1 - alpha_bar.sqrt()) * z0
+
+
+def velocity_noise_only(z0, eps, alpha_bar):
+    return alpha_bar.sqrt() * eps + 0 * z0
+
+
+def velocity_signal_only(z0, eps, alpha_bar):
+    return 0 * eps - (1 - alpha_bar).sqrt() * z0
+
+
+def velocity_unscaled_noise(z0, eps, alpha_bar):
+    return eps - (1 - alpha_bar).sqrt() * z0
+
+
+def velocity_unscaled_signal(z0, eps, alpha_bar):
+    return alpha_bar.sqrt() * eps - z0
+
+
+def velocity_same_factor(z0, eps, alpha_bar):
+    return alpha_bar.sqrt() * (eps - z0)
+
+
 def velocity_by_angle(z0, eps, alpha_bar):
     angle = torch.acos(alpha_bar.sqrt())
     return angle.cos() * eps - angle.sin() * z0
@@ -109,6 +141,14 @@ EXERCISE = Exercise(
             "Your angle has the cosine ᾱ. It is √ᾱ that is cos φ: torch.acos(alpha_bar.sqrt()).",
         ),
         Wrong("one-number-only", velocity_by_math, ONE_NUMBER),
+        Wrong("signal-not-rooted", velocity_noise_not_rooted, "You scaled z0 with 1-ᾱ; it is the root √(1-ᾱ) = sin φ."),
+        Wrong("noise-not-rooted", velocity_signal_not_rooted, "You scaled ε with ᾱ; it is the root √ᾱ = cos φ."),
+        Wrong("one-minus-root", velocity_one_minus_root, "You scaled z0 with 1-√ᾱ. It is √(1-ᾱ): the root comes last."),
+        Wrong("noise-only", velocity_noise_only, "Only the noise's term is there: subtract √(1-ᾱ) z0."),
+        Wrong("signal-only", velocity_signal_only, "Only the signal's term is there: add √ᾱ ε."),
+        Wrong("noise-not-scaled", velocity_unscaled_noise, "ε has no factor in your result. It is √ᾱ = cos φ."),
+        Wrong("signal-not-scaled", velocity_unscaled_signal, "z0 has no factor in your result. It is √(1-ᾱ) = sin φ."),
+        Wrong("same-factor", velocity_same_factor, "z0 has the noise's factor √ᾱ. Its own is √(1-ᾱ) = sin φ."),
     ),
     right=(forward_diffusion.velocity, velocity_by_angle, velocity_by_z_t),
 )

@@ -78,6 +78,34 @@ def z0_in_place(eps, z_t, alpha_bar):
     return z_t / alpha_bar.sqrt()
 
 
+def z0_noise_unscaled(eps, z_t, alpha_bar):
+    return (z_t - eps) / alpha_bar.sqrt()
+
+
+def z0_only_divided(eps, z_t, alpha_bar):
+    return z_t / alpha_bar.sqrt() + 0 * eps
+
+
+def z0_of_velocity(eps, z_t, alpha_bar):
+    return alpha_bar.sqrt() * z_t - (1 - alpha_bar).sqrt() * eps
+
+
+def z0_noise_of_signal(eps, z_t, alpha_bar):
+    return (z_t - alpha_bar.sqrt() * eps) / alpha_bar.sqrt()
+
+
+def z0_clipped(eps, z_t, alpha_bar):
+    return ((z_t - (1 - alpha_bar).sqrt() * eps) / alpha_bar.sqrt()).clamp(-1, 1)
+
+
+def z0_one_minus_root(eps, z_t, alpha_bar):
+    return (z_t - (1 - alpha_bar.sqrt()) * eps) / alpha_bar.sqrt()
+
+
+def z0_divided_by_noise(eps, z_t, alpha_bar):
+    return (z_t - (1 - alpha_bar).sqrt() * eps) / (1 - alpha_bar).sqrt()
+
+
 def z0_by_sigma(eps, z_t, alpha_bar):
     return z_t / alpha_bar.sqrt() - (1 / alpha_bar - 1).sqrt() * eps
 
@@ -150,6 +178,31 @@ EXERCISE = Exercise(
         ),
         Wrong("one-number-only", z0_by_math, ONE_NUMBER),
         Wrong("inputs-changed", z0_in_place),
+        Wrong("noise-not-scaled", z0_noise_unscaled, "You subtracted ε as it is. In z_t it is scaled by √(1-ᾱ)."),
+        Wrong(
+            "noise-not-removed",
+            z0_only_divided,
+            "You undid the scaling of the signal, but the noise is still in it: subtract √(1-ᾱ) ε first.",
+        ),
+        Wrong(
+            "from-velocity",
+            z0_of_velocity,
+            "√ᾱ z_t - √(1-ᾱ) v gives z0 from the *velocity*. From the noise: subtract √(1-ᾱ) ε, then divide by √ᾱ.",
+        ),
+        Wrong(
+            "signal-factor-twice",
+            z0_noise_of_signal,
+            "You scaled ε with √ᾱ, the signal's factor. In z_t the noise has √(1-ᾱ).",
+        ),
+        Wrong(
+            "clipped", z0_clipped, "You clipped the result to [-1, 1]. That is for pixels; a latent has no such limits."
+        ),
+        Wrong("one-minus-root", z0_one_minus_root, "You scaled ε with 1-√ᾱ. It is √(1-ᾱ): the root comes last."),
+        Wrong(
+            "divided-by-noise",
+            z0_divided_by_noise,
+            "You divided by √(1-ᾱ), the noise's factor. The signal is scaled by √ᾱ.",
+        ),
     ),
     right=(forward_diffusion.z0_from_eps, z0_by_sigma, z0_by_addcmul, z0_by_image),
 )

@@ -59,6 +59,38 @@ def alpha_by_math(sigma):
     return 1 / math.sqrt(1 + sigma**2) ** 2
 
 
+def alpha_one_over_root(sigma):
+    return 1 / (1 + sigma**0.5)
+
+
+def alpha_squared(sigma):
+    return 1 / (1 + sigma**2) ** 2
+
+
+def alpha_of_noise_factor(sigma):
+    return sigma / (1 + sigma**2).sqrt()
+
+
+def alpha_ratio_of_sigma(sigma):
+    return sigma / (1 + sigma)
+
+
+def alpha_inverted(sigma):
+    return 1 + sigma**2
+
+
+def alpha_of_variance_one_minus(sigma):
+    return 1 / (1 - sigma**2)
+
+
+def alpha_of_half_exponential(sigma):
+    return torch.exp(-(sigma**2) / 2)
+
+
+def alpha_one_minus_sigma(sigma):
+    return 1 - sigma
+
+
 def alpha_by_sigmoid(sigma):
     return torch.sigmoid(-2 * sigma.log())
 
@@ -102,6 +134,31 @@ EXERCISE = Exercise(
             alpha_by_math,
             "A function of Python's math, float(…) and the like take a single number, and sigma holds several. "
             "torch's own take them all: .sqrt(), .square().",
+        ),
+        Wrong("root-for-square", alpha_one_over_root, "You took the root of σ; variances add up: 1 + σ²."),
+        Wrong("squared-again", alpha_squared, "You squared once too often: 1/(1 + σ²) is ᾱ, not √ᾱ."),
+        Wrong("noise-factor", alpha_of_noise_factor, "That is √(1-ᾱ), what stands before ε."),
+        Wrong(
+            "not-squared-noise-share",
+            alpha_ratio_of_sigma,
+            "You took σ/(1 + σ). ᾱ is the *signal's* share of the *variance*: 1/(1 + σ²).",
+        ),
+        Wrong("inverted", alpha_inverted, "That is the total variance. The signal's share of it is 1 divided by that."),
+        Wrong(
+            "minus-below",
+            alpha_of_variance_one_minus,
+            "The variances of signal and noise add up: 1 + σ² below the fraction.",
+        ),
+        Wrong(
+            "half-exponential",
+            alpha_of_half_exponential,
+            "exp(-σ²/2) is the shape of a Gaussian. The share of the signal is 1/(1 + σ²).",
+        ),
+        Wrong(
+            "one-minus-sigma",
+            alpha_one_minus_sigma,
+            "You took 1 - σ. The noise comes on top of the signal: the "
+            "total variance is 1 + σ², and ᾱ is the signal's share.",
         ),
     ),
     right=(alpha_by_sigmoid, alpha_by_angle),

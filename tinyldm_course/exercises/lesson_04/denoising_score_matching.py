@@ -82,6 +82,50 @@ def matching_own_noise(score, x, sigma, eps):
     return denoising_score_matching(score, x, sigma, torch.randn_like(eps))
 
 
+def matching_weighted_twice(score, x, sigma, eps):
+    s = sigma[:, None]
+    return 0.5 * sigma**4 * (score(x + s * eps, sigma) + eps / s).square().sum(1)
+
+
+def matching_noise_not_scaled(score, x, sigma, eps):
+    s = sigma[:, None]
+    return 0.5 * sigma**2 * (score(x + eps, sigma) + eps / s).square().sum(1)
+
+
+def matching_not_squared(score, x, sigma, eps):
+    s = sigma[:, None]
+    return 0.5 * sigma**2 * (score(x + s * eps, sigma) + eps / s).norm(dim=1)
+
+
+def matching_absolute(score, x, sigma, eps):
+    s = sigma[:, None]
+    return 0.5 * sigma**2 * (score(x + s * eps, sigma) + eps / s).abs().sum(1)
+
+
+def matching_elementwise(score, x, sigma, eps):
+    s = sigma[:, None]
+    return 0.5 * s**2 * (score(x + s * eps, sigma) + eps / s).square()
+
+
+def matching_summed(score, x, sigma, eps):
+    return denoising_score_matching(score, x, sigma, eps).sum()
+
+
+def matching_noise_times_sigma(score, x, sigma, eps):
+    s = sigma[:, None]
+    return 0.5 * sigma**2 * (score(x + s * eps, sigma) + s * eps).square().sum(1)
+
+
+def matching_weighted_inversely(score, x, sigma, eps):
+    s = sigma[:, None]
+    return 0.5 / sigma**2 * (score(x + s * eps, sigma) + eps / s).square().sum(1)
+
+
+def matching_noise_subtracted(score, x, sigma, eps):
+    s = sigma[:, None]
+    return 0.5 * sigma**2 * (score(x - s * eps, sigma) + eps / s).square().sum(1)
+
+
 def matching_data_without_gradients(score, x, sigma, eps):
     with torch.no_grad():
         noisy = x + sigma[:, None] * eps
@@ -158,6 +202,33 @@ EXERCISE = Exercise(
             "You scaled the noise with √σ. σ is the standard deviation already.",
         ),
         Wrong("own-noise", matching_own_noise, "You drew new noise. Use the eps that is given."),
+        Wrong("weighted-twice", matching_weighted_twice, "The weight σ² is applied twice."),
+        Wrong(
+            "noise-not-scaled", matching_noise_not_scaled, "The network was shown x + ε. The noise has size σ: x + σ ε."
+        ),
+        Wrong(
+            "length-not-squared",
+            matching_not_squared,
+            "You took the length of the difference; it is the *squared* length.",
+        ),
+        Wrong("absolute", matching_absolute, "You summed absolute differences; they are squared."),
+        Wrong("not-summed", matching_elementwise, "You return one number for each coordinate. Sum the two: (B,)."),
+        Wrong("summed-over-batch", matching_summed, "Return one number for each point, (B,), not their sum."),
+        Wrong(
+            "multiplied",
+            matching_noise_times_sigma,
+            "You took -σ ε as the target. The slope is steeper for small σ: -ε/σ.",
+        ),
+        Wrong(
+            "weighted-inversely",
+            matching_weighted_inversely,
+            "You divided by σ². The target has size 1/σ: the weight σ² takes that out again.",
+        ),
+        Wrong(
+            "noise-subtracted",
+            matching_noise_subtracted,
+            "The network was shown x - σ ε. The noise is added; then the slope is -ε/σ.",
+        ),
     ),
     right=(matching_in_eps, matching_by_points, matching_data_without_gradients),
 )

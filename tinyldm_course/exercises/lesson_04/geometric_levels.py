@@ -80,6 +80,34 @@ def levels_without_first(sigma_1, sigma_L, L):
     return sigma_1 * (sigma_L / sigma_1) ** (torch.arange(1, L + 1) / L)
 
 
+def levels_inverted_ratio(sigma_1, sigma_L, L):
+    return sigma_1 * (sigma_1 / sigma_L) ** (torch.arange(L) / (L - 1))
+
+
+def levels_of_inverses(sigma_1, sigma_L, L):
+    return 1 / torch.linspace(1 / sigma_1, 1 / sigma_L, L)
+
+
+def levels_harmonic(sigma_1, sigma_L, L):
+    return sigma_1 / torch.arange(1, L + 1)
+
+
+def levels_of_karras(sigma_1, sigma_L, L):
+    return (torch.linspace(sigma_1 ** (1 / 7), sigma_L ** (1 / 7), L)) ** 7
+
+
+def levels_squared(sigma_1, sigma_L, L):
+    return geometric_levels(sigma_1, sigma_L, L) ** 2
+
+
+def levels_from_the_smallest(sigma_1, sigma_L, L):
+    return sigma_L * (sigma_L / sigma_1) ** (torch.arange(L) / (L - 1))
+
+
+def levels_one_less(sigma_1, sigma_L, L):
+    return geometric_levels(sigma_1, sigma_L, L)[:-1]
+
+
 def levels_by_logspace(sigma_1, sigma_L, L):
     return torch.logspace(math.log10(sigma_1), math.log10(sigma_L), L)
 
@@ -161,6 +189,33 @@ EXERCISE = Exercise(
             "the first power is 0.",
         ),
         Wrong("one-too-many", levels_one_more, "You return L + 1 levels; asked for are L, both ends included."),
+        Wrong(
+            "ratio-inverted",
+            levels_inverted_ratio,
+            "Your ratio is σ_1/σ_L, above 1: the levels grow beyond σ_1. It is σ_L/σ_1.",
+        ),
+        Wrong("inverses-linear", levels_of_inverses, "You let 1/σ rise linearly. Here the *logarithms* fall linearly."),
+        Wrong(
+            "harmonic",
+            levels_harmonic,
+            "You divided σ_1 by 1, 2, 3, …. The ratio of neighbours is to be constant, and the last level σ_L.",
+        ),
+        Wrong(
+            "karras",
+            levels_of_karras,
+            "Those are the levels of Karras et al. 2022 (ρ = 7). Here the ratio of neighbours is constant.",
+        ),
+        Wrong(
+            "variances",
+            levels_squared,
+            "You squared the levels: those are variances. The standard deviations σ themselves are asked for.",
+        ),
+        Wrong(
+            "factor-is-the-smallest",
+            levels_from_the_smallest,
+            "Your levels start at σ_L and fall from there. The first is σ_1.",
+        ),
+        Wrong("one-too-few", levels_one_less, "You return L - 1 levels; both ends are included."),
     ),
     right=(levels_by_logspace, levels_by_loop),
 )

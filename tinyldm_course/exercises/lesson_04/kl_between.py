@@ -85,6 +85,50 @@ def gaussians_in_place(mean_q, std_q, mean_p, std_p):
     return value
 
 
+def gaussians_sign(mean_q, std_q, mean_p, std_p):
+    return -kl_between(mean_q, std_q, mean_p, std_p)
+
+
+def gaussians_summed(mean_q, std_q, mean_p, std_p):
+    return kl_between(mean_q, std_q, mean_p, std_p).sum()
+
+
+def gaussians_averaged(mean_q, std_q, mean_p, std_p):
+    return kl_between(mean_q, std_q, mean_p, std_p).mean()
+
+
+def gaussians_two_missing(mean_q, std_q, mean_p, std_p):
+    return (std_p / std_q).log() + (std_q**2 + (mean_q - mean_p) ** 2) / std_p**2 - 0.5
+
+
+def gaussians_doubled(mean_q, std_q, mean_p, std_p):
+    return 2 * kl_between(mean_q, std_q, mean_p, std_p)
+
+
+def gaussians_by_deviation(mean_q, std_q, mean_p, std_p):
+    return (std_p / std_q).log() + (std_q**2 + (mean_q - mean_p) ** 2) / (2 * std_p) - 0.5
+
+
+def gaussians_minus_one(mean_q, std_q, mean_p, std_p):
+    return (std_p / std_q).log() + (std_q**2 + (mean_q - mean_p) ** 2) / (2 * std_p**2) - 1
+
+
+def gaussians_distance_missing(mean_q, std_q, mean_p, std_p):
+    return (std_p / std_q).log() + std_q**2 / (2 * std_p**2) - 0.5 + 0 * (mean_q - mean_p)
+
+
+def gaussians_without_log(mean_q, std_q, mean_p, std_p):
+    return (std_q**2 + (mean_q - mean_p) ** 2) / (2 * std_p**2) - 0.5
+
+
+def gaussians_means_added(mean_q, std_q, mean_p, std_p):
+    return (std_p / std_q).log() + (std_q**2 + (mean_q + mean_p) ** 2) / (2 * std_p**2) - 0.5
+
+
+def gaussians_variances_subtracted(mean_q, std_q, mean_p, std_p):
+    return (std_p / std_q).log() + (std_q**2 - (mean_q - mean_p) ** 2) / (2 * std_p**2) - 0.5
+
+
 def gaussians_by_library(mean_q, std_q, mean_p, std_p):
     q, p = (torch.distributions.Normal(*pair, validate_args=False) for pair in ((mean_q, std_q), (mean_p, std_p)))
     return torch.distributions.kl_divergence(q, p)
@@ -161,6 +205,39 @@ EXERCISE = Exercise(
         ),
         Wrong("divided-by-q", gaussians_over_q, "You divided by σ_q². Distances are measured with p's ruler: σ_p²."),
         Wrong("inputs-changed", gaussians_in_place),
+        Wrong("sign", gaussians_sign, "The sign is turned round: a divergence is never below 0."),
+        Wrong(
+            "summed-over-all",
+            gaussians_summed,
+            "You summed. The result has the shape of the inputs, one divergence for each number.",
+        ),
+        Wrong(
+            "averaged-over-all",
+            gaussians_averaged,
+            "You averaged. The result has the shape of the inputs, one divergence for each number.",
+        ),
+        Wrong("two-missing", gaussians_two_missing, "The 2 below the fraction is missing: … / (2 σ_p²)."),
+        Wrong("doubled", gaussians_doubled, "It is twice the divergence."),
+        Wrong("divided-by-deviation", gaussians_by_deviation, "You divided by 2 σ_p; it is 2 σ_p²."),
+        Wrong(
+            "one-for-half",
+            gaussians_minus_one,
+            "You subtracted 1. It is ½: for two equal Gaussians the result must be 0.",
+        ),
+        Wrong(
+            "means-ignored",
+            gaussians_distance_missing,
+            "The distance of the means is missing: (μ_q - μ_p)² is added to σ_q².",
+        ),
+        Wrong("log-missing", gaussians_without_log, "The logarithm is missing: log σ_p/σ_q."),
+        Wrong(
+            "means-added", gaussians_means_added, "You added the means. It is their distance that counts: μ_q - μ_p."
+        ),
+        Wrong(
+            "distance-subtracted",
+            gaussians_variances_subtracted,
+            "You subtracted the squared distance of the means; it is added to σ_q².",
+        ),
     ),
     right=(gaussians_by_library, gaussians_by_ratio),
 )

@@ -102,6 +102,34 @@ def langevin_left_on_cpu(x, score, step, generator):
     return x + step / 2 * score(x) + step**0.5 * torch.randn(x.shape, generator=generator, dtype=x.dtype)
 
 
+def langevin_noise_not_scaled(x, score, step, generator):
+    return x + step / 2 * score(x) + noise_like(x, generator)
+
+
+def langevin_noise_of_half_step(x, score, step, generator):
+    return x + step / 2 * score(x) + (step / 2) ** 0.5 * noise_like(x, generator)
+
+
+def langevin_slope_rooted(x, score, step, generator):
+    return x + step**0.5 * score(x) + step**0.5 * noise_like(x, generator)
+
+
+def langevin_slope_not_scaled(x, score, step, generator):
+    return x + score(x) + step**0.5 * noise_like(x, generator)
+
+
+def langevin_double_step(x, score, step, generator):
+    return x + 2 * step * score(x) + step**0.5 * noise_like(x, generator)
+
+
+def langevin_quarter(x, score, step, generator):
+    return x + step**2 / 2 * score(x) + step * noise_like(x, generator)
+
+
+def langevin_only_noise(x, score, step, generator):
+    return x + step**0.5 * noise_like(x, generator)
+
+
 def langevin_by_add(x, score, step, generator):
     return torch.add(x, score(x), alpha=step / 2).add(noise_like(x, generator), alpha=math.sqrt(step))
 
@@ -198,6 +226,26 @@ EXERCISE = Exercise(
             "This breaks on a GPU. The generator lives on the CPU, so draw the noise there, and then move it: "
             ".to(x.device).",
         ),
+        Wrong("noise-not-scaled", langevin_noise_not_scaled, "Your noise has variance 1. Scale it with √step."),
+        Wrong(
+            "noise-halved",
+            langevin_noise_of_half_step,
+            "Your noise has variance step/2. The half belongs to the slope; the noise has √step.",
+        ),
+        Wrong(
+            "slope-rooted",
+            langevin_slope_rooted,
+            "You scaled the slope with √step. That is the noise's factor; the slope's is step/2.",
+        ),
+        Wrong("slope-not-scaled", langevin_slope_not_scaled, "You added the whole slope. Its factor is step/2."),
+        Wrong("doubled", langevin_double_step, "You multiplied by 2 where it is divided: step/2."),
+        Wrong(
+            "step-is-deviation",
+            langevin_quarter,
+            "You took `step` for the standard deviation of the noise, as Hamiltonian samplers do. Here it is the "
+            "variance: step/2 uphill, √step of noise.",
+        ),
+        Wrong("slope-forgotten", langevin_only_noise, "The slope is missing: that is a random walk."),
     ),
     right=(
         langevin_by_add,

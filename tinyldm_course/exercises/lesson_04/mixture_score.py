@@ -97,6 +97,47 @@ def mixture_log_density(x, means, sigma):
     return (-(means - x[:, None]).square().sum(-1) / (2 * sigma**2)).logsumexp(1).sum()
 
 
+def mixture_underflow_hidden(x, means, sigma):
+    pull = pulls(x, means)
+    likelihood = (-pull.square().sum(-1) / (2 * sigma**2)).exp()
+    weight = likelihood / (likelihood.sum(1, keepdim=True) + 1e-8)
+    return (weight[..., None] * pull).sum(1) / sigma**2
+
+
+def mixture_underflow_less_hidden(x, means, sigma):
+    pull = pulls(x, means)
+    likelihood = (-pull.square().sum(-1) / (2 * sigma**2)).exp() + 1e-8
+    weight = likelihood / likelihood.sum(1, keepdim=True)
+    return (weight[..., None] * pull).sum(1) / sigma**2
+
+
+def mixture_exponent_not_scaled(x, means, sigma):
+    pull = pulls(x, means)
+    weight = (-pull.square().sum(-1) / 2).softmax(dim=1)
+    return (weight[..., None] * pull).sum(1) / sigma**2
+
+
+def mixture_exponent_by_deviation(x, means, sigma):
+    pull = pulls(x, means)
+    weight = (-pull.square().sum(-1) / (2 * sigma)).softmax(dim=1)
+    return (weight[..., None] * pull).sum(1) / sigma**2
+
+
+def mixture_farthest(x, means, sigma):
+    pull = pulls(x, means)
+    weight = (pull.square().sum(-1) / (2 * sigma**2)).softmax(dim=1)
+    return (weight[..., None] * pull).sum(1) / sigma**2
+
+
+def mixture_averaged(x, means, sigma):
+    return mixture_score(x, means, sigma) / len(means)
+
+
+def mixture_weighted_mean_only(x, means, sigma):
+    weight = (-pulls(x, means).square().sum(-1) / (2 * sigma**2)).softmax(dim=1)
+    return weight @ means / sigma**2
+
+
 def mixture_by_func(x, means, sigma):
     return torch.func.grad(mixture_log_density)(x, means, sigma)
 
@@ -182,6 +223,33 @@ EXERCISE = Exercise(
             "NaN: many σ away from all means every exp(-…) is 0 in float32, and 0 / 0 is no number. softmax takes "
             "the largest exponent out first, so that one term is always there; for log p, logsumexp does.",
         ),
+        Wrong(
+            "underflow-hidden",
+            mixture_underflow_hidden,
+            "You added a small number to the sum, so there is no NaN; but many σ away from all means every exp(-…) "
+            "is 0 in float32, and so is your slope, where it should be steepest. softmax takes the largest "
+            "exponent out first.",
+        ),
+        Wrong(
+            "underflow-evened-out",
+            mixture_underflow_less_hidden,
+            "You added a small number to each likelihood, so there is no NaN; but many σ away from all means only "
+            "that number is left, and all means pull alike. softmax takes the largest exponent out first.",
+        ),
+        Wrong("exponent-not-divided", mixture_exponent_not_scaled, "σ² is missing in the exponent: -‖x - m‖² / (2σ²)."),
+        Wrong("exponent-by-deviation", mixture_exponent_by_deviation, "You divided by 2σ in the exponent; it is 2σ²."),
+        Wrong(
+            "farthest-most",
+            mixture_farthest,
+            "The minus is missing in the exponent: your weights are largest for the farthest mean.",
+        ),
+        Wrong(
+            "averaged",
+            mixture_averaged,
+            "You divided by the number of means. It stands above and below the fraction and cancels: the weights "
+            "add up to 1 already.",
+        ),
+        Wrong("x-not-subtracted", mixture_weighted_mean_only, "x is not subtracted: each mean pulls by m_k - x."),
     ),
     right=(mixture_by_func, mixture_by_autograd, mixture_by_backward, mixture_by_loop, mixture_without_gradients),
 )

@@ -72,6 +72,30 @@ def down_pooled(x, weight, bias):
     return F.avg_pool2d(F.conv2d(x, weight, bias, padding=1), 2)
 
 
+def down_reflected(x, weight, bias):
+    return F.conv2d(F.pad(x, (0, 1, 0, 1), mode="reflect"), weight, bias, stride=2)
+
+
+def down_padded_in_height_only(x, weight, bias):
+    return F.conv2d(F.pad(x, (0, 0, 0, 1)), weight, bias, stride=2)
+
+
+def down_left_and_bottom(x, weight, bias):
+    return F.conv2d(F.pad(x, (1, 0, 0, 1)), weight, bias, stride=2)
+
+
+def down_padded_with_one(x, weight, bias):
+    return F.conv2d(F.pad(x, (0, 1, 0, 1), value=1.0), weight, bias, stride=2)
+
+
+def down_true_convolution(x, weight, bias):
+    return F.conv2d(F.pad(x, (0, 1, 0, 1)), weight.flip(2, 3), bias, stride=2)
+
+
+def down_interpolated(x, weight, bias):
+    return F.conv2d(F.interpolate(x, scale_factor=0.5), weight, bias, padding=1)
+
+
 def down_by_every_second(x, weight, bias):
     return F.conv2d(x, weight, bias, padding=1)[:, :, 1::2, 1::2]
 
@@ -137,6 +161,28 @@ EXERCISE = Exercise(
         ),
         Wrong("pooled", down_pooled, "You averaged 2×2 pixels. Here the convolution itself takes every second place."),
         Wrong("no-bias", down_without_bias, "The bias is missing."),
+        Wrong("reflected", down_reflected, "You mirrored the border. The reference pads with zeros."),
+        Wrong(
+            "height-only",
+            down_padded_in_height_only,
+            "You padded the height only. F.pad takes two numbers for each dimension, the last dimension first.",
+        ),
+        Wrong(
+            "left-and-bottom",
+            down_left_and_bottom,
+            "You padded *left* and bottom. F.pad's order is (left, right, top, bottom): (0, 1, 0, 1).",
+        ),
+        Wrong("padded-with-ones", down_padded_with_one, "You padded with ones. The reference pads with zeros."),
+        Wrong(
+            "kernel-turned",
+            down_true_convolution,
+            "You turned the kernel round, as mathematicians' convolution does. torch's conv2d does not.",
+        ),
+        Wrong(
+            "resized-first",
+            down_interpolated,
+            "You resized the picture, then convolved. Here the convolution itself takes every second place.",
+        ),
     ),
     right=(down_by_every_second, down_by_layers),
 )

@@ -69,6 +69,43 @@ def signed_turned(pixels):
     return 2 * (pixels.float() / 255).permute(0, 3, 2, 1) - 1
 
 
+def signed_shifted_only(pixels):
+    return (pixels.float() / 255).permute(0, 3, 1, 2) - 1
+
+
+def signed_doubled_only(pixels):
+    return 2 * (pixels.float() / 255).permute(0, 3, 1, 2)
+
+
+def signed_bracket_early(pixels):
+    return 2 * ((pixels.float() / 255).permute(0, 3, 1, 2) - 1)
+
+
+def signed_negated(pixels):
+    return 1 - 2 * (pixels.float() / 255).permute(0, 3, 1, 2)
+
+
+def signed_not_divided(pixels):
+    return 2 * pixels.float().permute(0, 3, 1, 2) - 1
+
+
+def signed_channels_second_to_last(pixels):
+    return 2 * (pixels.float() / 255).permute(0, 1, 3, 2) - 1
+
+
+def signed_bgr(pixels):
+    return image_to_signed(pixels).flip(1)
+
+
+def signed_by_128(pixels):
+    return (pixels.float() - 128).permute(0, 3, 1, 2) / 127
+
+
+def signed_of_imagenet(pixels):
+    x = (pixels.float() / 255).permute(0, 3, 1, 2)
+    return (x - x.new_tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / x.new_tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+
+
 def signed_by_movedim(pixels):
     return torch.movedim(pixels, -1, 1).to(torch.float32).sub(127.5).div(127.5)
 
@@ -140,6 +177,31 @@ EXERCISE = Exercise(
         ),
         Wrong(
             "turned", signed_turned, "Height and width are swapped: the picture lies on its side. permute(0, 3, 1, 2)."
+        ),
+        Wrong("shifted-only", signed_shifted_only, "Your image lies in [-1, 0]: multiply by 2 before subtracting 1."),
+        Wrong("doubled-only", signed_doubled_only, "Your image lies in [0, 2]: subtract 1."),
+        Wrong(
+            "bracket",
+            signed_bracket_early,
+            "Your image lies in [-2, 0]: you subtracted 1 before doubling. Double first, then subtract 1.",
+        ),
+        Wrong("negated", signed_negated, "Your image is a negative: white is -1 and black is 1."),
+        Wrong("not-divided", signed_not_divided, "The division by 255 is missing."),
+        Wrong(
+            "colours-third",
+            signed_channels_second_to_last,
+            "The colours are the third dimension now. Convolutions want (B, 3, H, W): permute(0, 3, 1, 2).",
+        ),
+        Wrong("colours-reversed", signed_bgr, "Red and blue are exchanged. The order of the colours stays."),
+        Wrong(
+            "centred-on-128",
+            signed_by_128,
+            "You subtracted 128 and divided by 127. 0 must become -1 and 255 must become 1: the middle is 127.5.",
+        ),
+        Wrong(
+            "imagenet",
+            signed_of_imagenet,
+            "You standardised with ImageNet's means and deviations, as classifiers do. A VAE wants [-1, 1].",
         ),
     ),
     right=(signed_by_movedim, signed_in_float64),

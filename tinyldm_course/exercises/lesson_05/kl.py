@@ -94,6 +94,46 @@ def kl_backwards(mean, logvar):
     return 0.5 * ((mean**2 + 1) / logvar.exp() - 1 + logvar).flatten(1).sum(1)
 
 
+def kl_of_log_deviation(mean, logvar):
+    return 0.5 * (mean**2 + (2 * logvar).exp() - 1 - 2 * logvar).flatten(1).sum(1)
+
+
+def kl_of_channels_only(mean, logvar):
+    return 0.5 * (mean**2 + logvar.exp() - 1 - logvar).sum(1)
+
+
+def kl_over_the_batch(mean, logvar):
+    return 0.5 * (mean**2 + logvar.exp() - 1 - logvar).sum(0)
+
+
+def kl_mean_of_images(mean, logvar):
+    return 0.5 * (mean**2 + logvar.exp() - 1 - logvar).flatten(1).sum(1).mean()
+
+
+def kl_mean_of_all(mean, logvar):
+    return 0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean()
+
+
+def kl_in_bits(mean, logvar):
+    return 0.5 * (mean**2 + logvar.exp() - 1 - logvar).flatten(1).sum(1) / 0.6931471805599453
+
+
+def kl_with_one_added(mean, logvar):
+    return 0.5 * (mean**2 + logvar.exp() + 1 - logvar).flatten(1).sum(1)
+
+
+def kl_without_mean(mean, logvar):
+    return 0.5 * (logvar.exp() - 1 - logvar + 0 * mean).flatten(1).sum(1)
+
+
+def kl_without_logarithm(mean, logvar):
+    return 0.5 * (mean**2 + logvar.exp() - 1).flatten(1).sum(1)
+
+
+def kl_mean_subtracted(mean, logvar):
+    return 0.5 * (-(mean**2) + logvar.exp() - 1 - logvar).flatten(1).sum(1)
+
+
 def kl_by_library(mean, logvar):
     q = torch.distributions.Normal(mean, (0.5 * logvar).exp(), validate_args=False)
     p = torch.distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean), validate_args=False)
@@ -189,6 +229,44 @@ EXERCISE = Exercise(
             kl_backwards,
             "That is KL(N(0, 1) ‖ q), the other direction. Asked for is KL(q ‖ N(0, 1)): the two differ.",
         ),
+        Wrong(
+            "logvar-as-log-deviation",
+            kl_of_log_deviation,
+            "You took logvar for log σ. It is log σ²: σ² = exp(logvar), and log σ² is logvar itself.",
+        ),
+        Wrong(
+            "summed-over-channels",
+            kl_of_channels_only,
+            "You summed over the channels only. Sum over all dimensions but the batch.",
+        ),
+        Wrong(
+            "summed-over-batch",
+            kl_over_the_batch,
+            "You summed over the batch. Sum over all dimensions *but* the batch: (B,).",
+        ),
+        Wrong(
+            "averaged-over-batch",
+            kl_mean_of_images,
+            "You averaged over the batch. One number for each image is asked for: (B,).",
+        ),
+        Wrong(
+            "averaged-over-all",
+            kl_mean_of_all,
+            "You averaged over everything. One sum for each image is asked for: (B,).",
+        ),
+        Wrong("bits", kl_in_bits, "That is in bits; nats are asked for: the natural logarithm."),
+        Wrong(
+            "one-added",
+            kl_with_one_added,
+            "You added the 1; it is subtracted. For μ = 0 and σ = 1 the result must be 0.",
+        ),
+        Wrong("mean-missing", kl_without_mean, "μ² is missing: a mean far from 0 costs, too."),
+        Wrong(
+            "logarithm-missing",
+            kl_without_logarithm,
+            "log σ² is missing: without it, σ = 0 would be no further from 1 than σ = √2.",
+        ),
+        Wrong("mean-subtracted", kl_mean_subtracted, "You subtracted μ²; it is added: a mean far from 0 costs."),
     ),
     right=(kl_by_library, kl_by_image),
 )

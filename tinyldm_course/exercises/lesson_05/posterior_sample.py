@@ -157,6 +157,44 @@ def sample_spread_cut(moments, generator):
     return mean + (0.5 * logvar).exp().detach() * normal_like(mean, generator)
 
 
+def sample_of_even_channels(moments, generator):
+    return posterior_sample(torch.cat([moments[:, ::2], moments[:, 1::2]], 1), generator)
+
+
+def sample_of_even_channels_swapped(moments, generator):
+    return posterior_sample(torch.cat([moments[:, 1::2], moments[:, ::2]], 1), generator)
+
+
+def sample_with_small_number(moments, generator):
+    mean, logvar = halves(moments)
+    return mean + ((0.5 * logvar).exp() + 1e-6) * normal_like(mean, generator)
+
+
+def sample_with_root_of_log(moments, generator):
+    mean, logvar = halves(moments)
+    return mean + logvar.abs().sqrt() * normal_like(mean, generator)
+
+
+def sample_with_negative_half(moments, generator):
+    mean, logvar = halves(moments)
+    return mean + (-0.5 * logvar).exp() * normal_like(mean, generator)
+
+
+def sample_noise_only(moments, generator):
+    mean, logvar = halves(moments)
+    return (0.5 * logvar).exp() * normal_like(mean, generator)
+
+
+def sample_mean_times_noise(moments, generator):
+    mean, logvar = halves(moments)
+    return mean * normal_like(mean, generator) + (0.5 * logvar).exp()
+
+
+def sample_with_softplus(moments, generator):
+    mean, logvar = halves(moments)
+    return mean + torch.nn.functional.softplus(logvar) * normal_like(mean, generator)
+
+
 def sample_by_addcmul(moments, generator):
     C = moments.shape[1] // 2
     std = torch.exp(torch.clamp(moments[:, C:], min=-30.0, max=20.0)) ** 0.5
@@ -290,6 +328,41 @@ EXERCISE = Exercise(
             ".to(mean).",
         ),
         Wrong("gradient-wrong", sample_spread_cut),
+        Wrong(
+            "every-second-channel",
+            sample_of_even_channels,
+            "You took every second channel for the mean. Mean "
+            "and log-variance are halves: the first C channels, then the last C.",
+        ),
+        Wrong(
+            "every-second-channel-swapped",
+            sample_of_even_channels_swapped,
+            "You took every second channel for "
+            "the log-variance, the others for the mean. They are halves: the first C channels are the mean, the last C "
+            "the log-variance.",
+        ),
+        Wrong(
+            "small-number-added",
+            sample_with_small_number,
+            "You added a small number to σ. exp() is never 0, and the log-variance is clamped: nothing needs it.",
+        ),
+        Wrong(
+            "root-of-logarithm",
+            sample_with_root_of_log,
+            "You took the root of the log-variance. First exp(), then the root: exp(½ logvar).",
+        ),
+        Wrong(
+            "exponent-negative", sample_with_negative_half, "The minus is too much: σ = exp(½ logvar). Yours is 1/σ."
+        ),
+        Wrong("mean-forgotten", sample_noise_only, "The mean is missing: μ + σ ε."),
+        Wrong(
+            "factors-exchanged", sample_mean_times_noise, "You multiplied the noise by μ and added σ. It is μ + σ ε."
+        ),
+        Wrong(
+            "softplus",
+            sample_with_softplus,
+            "You took softplus for σ, as some networks do. This encoder gives log σ²: σ = exp(½ logvar).",
+        ),
     ),
     right=(sample_by_addcmul, sample_drawn_backwards, sample_drawn_in_the_dtype),
 )

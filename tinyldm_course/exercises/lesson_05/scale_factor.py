@@ -15,11 +15,13 @@ def scale_factor(latents):
 
 
 def latent_cases(generator: Generator) -> list[Call]:
-    """(B, C, h, w) with a mean, and spreads that differ from channel to channel and from image to image."""
+    """(B, C, h, w); means and spreads differ from channel to channel and from image to image."""
     calls = []
     for B, C, h, w in ((2, 4, 4, 4), (3, 4, 6, 5), (5, 4, 8, 8)):
         size = 1 + 5 * torch.rand(1, C, 1, 1, generator=generator)
-        shift = 1.5 + 2 * torch.arange(B).view(B, 1, 1, 1) + torch.rand(1, C, 1, 1, generator=generator)
+        shift = 1.5 + 2 * torch.arange(B).view(B, 1, 1, 1) + 3 * torch.arange(C).view(1, C, 1, 1)
+        shift = shift + torch.rand(1, C, 1, 1, generator=generator)
+        size = size * (1 + torch.arange(B).view(B, 1, 1, 1) / 2)
         calls.append(Call((size * torch.randn(B, C, h, w, generator=generator) + shift,)))
     return calls
 
@@ -66,6 +68,50 @@ def scale_by_range(latents):
 
 def scale_of_first(latents):
     return 1 / latents[0].std().item()
+
+
+def scale_by_mean_variance_of_images(latents):
+    return 1 / latents.var(dim=(1, 2, 3)).mean().sqrt().item()
+
+
+def scale_by_mean_variance_of_channels(latents):
+    return 1 / latents.var(dim=(0, 2, 3)).mean().sqrt().item()
+
+
+def scale_by_mean_deviation_of_channels(latents):
+    return 1 / latents.std(dim=(0, 2, 3)).mean().item()
+
+
+def scale_by_mean_of_inverses(latents):
+    return (1 / latents.std(dim=(0, 2, 3))).mean().item()
+
+
+def scale_by_mean_of_pixels(latents):
+    return 1 / latents.std(dim=0).mean().item()
+
+
+def scale_by_maps(latents):
+    return 1 / latents.std(dim=(2, 3)).mean().item()
+
+
+def scale_by_absolute(latents):
+    return 1 / latents.abs().mean().item()
+
+
+def scale_by_mean(latents):
+    return 1 / latents.mean().item()
+
+
+def scale_root_of_deviation(latents):
+    return 1 / latents.std().sqrt().item()
+
+
+def scale_is_variance(latents):
+    return latents.var().item()
+
+
+def scale_by_first_channel(latents):
+    return 1 / latents[:, 0].std().item()
 
 
 def scale_as_tensor(latents):
@@ -133,6 +179,55 @@ EXERCISE = Exercise(
             "You scaled the whole range to a width of 2, as for pixels. The standard deviation must become 1.",
         ),
         Wrong("first-image-only", scale_of_first, "You measured the first image only; it does not speak for all."),
+        Wrong(
+            "mean-variance-of-images",
+            scale_by_mean_variance_of_images,
+            "You averaged the variances of the "
+            "single images: how much images differ from each other is then left out. Take the standard deviation over "
+            "everything.",
+        ),
+        Wrong(
+            "mean-variance-of-channels",
+            scale_by_mean_variance_of_channels,
+            "You averaged the variances of the "
+            "channels: how much channels differ from each other is then left out. Take the standard deviation over "
+            "everything.",
+        ),
+        Wrong(
+            "mean-of-channels",
+            scale_by_mean_deviation_of_channels,
+            "You averaged the standard deviations of the channels. Take one over everything.",
+        ),
+        Wrong(
+            "mean-of-inverses",
+            scale_by_mean_of_inverses,
+            "You averaged one scale for each channel. Take one standard deviation over everything, then its inverse.",
+        ),
+        Wrong(
+            "mean-of-places",
+            scale_by_mean_of_pixels,
+            "You measured each place over the batch and averaged. Take one standard deviation over everything.",
+        ),
+        Wrong(
+            "mean-of-maps",
+            scale_by_maps,
+            "You averaged the standard deviations of single maps. Take one over everything.",
+        ),
+        Wrong(
+            "mean-of-sizes",
+            scale_by_absolute,
+            "You divided by the mean of |z|. It is the standard deviation that must become 1.",
+        ),
+        Wrong("by-mean", scale_by_mean, "You divided by the mean. It is the standard deviation that must become 1."),
+        Wrong(
+            "rooted", scale_root_of_deviation, "You took the root of the standard deviation, which is a root already."
+        ),
+        Wrong("variance-itself", scale_is_variance, "That is the variance. The scale is 1 / standard deviation."),
+        Wrong(
+            "first-channel-only",
+            scale_by_first_channel,
+            "You measured the first channel only. One number for all of them.",
+        ),
     ),
     right=(scale_as_tensor, scale_by_sums),
 )

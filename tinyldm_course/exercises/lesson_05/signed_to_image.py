@@ -75,6 +75,42 @@ def back_in_place(image):
     return ((image.clamp_(-1, 1) + 1) / 2 * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
+def back_not_halved(image):
+    return ((image + 1).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def back_not_scaled(image):
+    return ((image + 1) / 2).clamp(0, 1).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def back_rounded_up(image):
+    return (((image + 1) / 2).clamp(0, 1) * 255).ceil().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def back_shifted_after(image):
+    return ((image / 2 + 1).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def back_rounded_too_early(image):
+    return (((image + 1) / 2).clamp(0, 1).round() * 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def back_by_128(image):
+    return (image * 127 + 128).clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def back_bgr(image):
+    return signed_to_image(image).flip(-1)
+
+
+def back_by_255_and_half_truncated(image):
+    return (((image + 1) / 2).clamp(0, 1) * 255.999).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def back_absolute(image):
+    return (image.abs().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
 def back_at_once(image):
     return torch.einsum("bchw->bhwc", image).mul(127.5).add(127.5).clamp(0, 255).round().byte()
 
@@ -140,6 +176,39 @@ EXERCISE = Exercise(
             "turned", back_turned, "Height and width are swapped: the picture lies on its side. permute(0, 2, 3, 1)."
         ),
         Wrong("inputs-changed", back_in_place),
+        Wrong(
+            "not-halved",
+            back_not_halved,
+            "The division by 2 is missing: [-1, 1] + 1 is [0, 2], and everything lighter than mid-grey turns white.",
+        ),
+        Wrong("not-scaled", back_not_scaled, "The factor 255 is missing: your pixels are 0 or 1."),
+        Wrong("rounded-up", back_rounded_up, "You rounded up. Round to the nearest whole number: .round()."),
+        Wrong(
+            "shifted-too-late",
+            back_shifted_after,
+            "A pair of parentheses is missing: image / 2 + 1 lies in [0.5, 1.5]. It is (image + 1) / 2.",
+        ),
+        Wrong(
+            "rounded-too-early",
+            back_rounded_too_early,
+            "You rounded before multiplying by 255: only black and white are left.",
+        ),
+        Wrong(
+            "centred-on-128",
+            back_by_128,
+            "You multiplied by 127 and added 128. -1 must become 0 and 1 must become 255: the middle is 127.5.",
+        ),
+        Wrong("colours-reversed", back_bgr, "Red and blue are exchanged. The order of the colours stays."),
+        Wrong(
+            "not-quite-256",
+            back_by_255_and_half_truncated,
+            "You multiplied by nearly 256 and cut off the fraction. Multiply by 255 and round.",
+        ),
+        Wrong(
+            "absolute",
+            back_absolute,
+            "You took absolute values: black and white become the same. Shift: (image + 1) / 2.",
+        ),
     ),
     right=(back_at_once, back_by_floor),
 )

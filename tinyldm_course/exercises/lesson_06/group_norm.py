@@ -25,7 +25,7 @@ def group_norm(x, groups, weight, bias, eps):
 def norm_cases(generator: Generator) -> list[Call]:
     """x with channels of different means and spreads, groups, weight, bias, eps (a large one too).
 
-    W is never C, so that no shapes fit by chance.
+    W is never C, so that no shapes fit by chance; B is never the number of groups: an image is no group.
     """
     x, ones = torch.tensor([[[[1.0, 3.0, 5.0]], [[5.0, 7.0, 9.0]]]]), torch.ones(2)
     calls = [
@@ -33,7 +33,7 @@ def norm_cases(generator: Generator) -> list[Call]:
         Call((x, 1, ones, 0 * ones, 0.1)),
         Call((x, 1, torch.tensor([1.0, 2.0]), torch.tensor([0.5, -1.0]), 1e-5)),
     ]
-    for (B, C, H, W), groups, eps in (((2, 4, 3, 5), 2, 0.1), ((3, 6, 4, 4), 3, 1e-6), ((2, 8, 6, 6), 2, 1e-5)):
+    for (B, C, H, W), groups, eps in (((3, 4, 3, 5), 2, 0.1), ((2, 6, 4, 4), 3, 1e-6), ((3, 8, 6, 6), 2, 1e-5)):
         mean, weight, bias = (torch.randn(C, generator=generator) for _ in range(3))
         spread = 0.5 + torch.rand(C, 1, 1, generator=generator)
         x = mean.view(C, 1, 1) + spread * torch.randn(B, C, H, W, generator=generator)
@@ -124,6 +124,61 @@ def group_norm_with_fixed_statistics(x, groups, weight, bias, eps):
     grouped = x.unflatten(1, (groups, -1))
     variance, mean = torch.var_mean(grouped.detach(), (2, 3, 4), correction=0, keepdim=True)
     return affine(((grouped - mean) / (variance + eps).sqrt()).view(x.shape), weight, bias)
+
+
+def group_norm_viewed_over_the_batch(x, groups, weight, bias, eps):
+    return affine(normalised(x.reshape(groups, -1), (1,), eps).view(x.shape), weight, bias)
+
+
+
+
+def group_norm_mean_only(x, groups, weight, bias, eps):
+    grouped = x.unflatten(1, (groups, -1))
+    return affine((grouped - grouped.mean((2, 3, 4), keepdim=True)).view(x.shape), weight, bias)
+
+
+def group_norm_eps_added_after(x, groups, weight, bias, eps):
+    grouped = x.unflatten(1, (groups, -1))
+    variance, mean = torch.var_mean(grouped, (2, 3, 4), correction=0, keepdim=True)
+    return affine(((grouped - mean) / variance.sqrt() + eps).view(x.shape), weight, bias)
+
+
+def group_norm_bias_inside(x, groups, weight, bias, eps):
+    y = normalised(x.unflatten(1, (groups, -1)), (2, 3, 4), eps).view(x.shape)
+    return (y + bias.view(-1, 1, 1)) * weight.view(-1, 1, 1)
+
+
+def group_norm_one_plus_weight(x, groups, weight, bias, eps):
+    return group_norm(x, groups, 1 + weight, bias, eps)
+
+
+def group_norm_of_all(x, groups, weight, bias, eps):
+    return affine(normalised(x, (0, 1, 2, 3), eps), weight, bias)
+
+
+def group_norm_of_batch_norm(x, groups, weight, bias, eps):
+    return affine(normalised(x, (0, 2, 3), eps), weight, bias)
+
+
+def group_norm_variance_summed(x, groups, weight, bias, eps):
+    grouped = x.unflatten(1, (groups, -1))
+    centred = grouped - grouped.mean((2, 3, 4), keepdim=True)
+    return affine((centred / (centred.square().sum((2, 3, 4), keepdim=True) + eps).sqrt()).view(x.shape), weight, bias)
+
+
+def group_norm_affine_swapped(x, groups, weight, bias, eps):
+    return group_norm(x, groups, bias, weight, eps)
+
+
+def group_norm_of_transposed_channels(x, groups, weight, bias, eps):
+    y = normalised(x.unflatten(1, (groups, -1)), (2, 3, 4), eps)
+    return affine(y.transpose(1, 2).reshape(x.shape), weight, bias)
+
+
+def group_norm_unbiased_outside(x, groups, weight, bias, eps):
+    grouped = x.unflatten(1, (groups, -1))
+    variance, mean = torch.var_mean(grouped, (2, 3, 4), keepdim=True)
+    return affine(((grouped - mean) / (variance.sqrt() + eps)).view(x.shape), weight, bias)
 
 
 def group_norm_of_torch(x, groups, weight, bias, eps):
@@ -237,6 +292,62 @@ EXERCISE = Exercise(
             "You divided by the root of the mean square and left the mean in (RMSNorm). Subtract the mean first.",
         ),
         Wrong("gradient-wrong", group_norm_with_fixed_statistics),
+        Wrong(
+            "viewed-over-the-batch",
+            group_norm_viewed_over_the_batch,
+            "Your view(groups, -1) cuts the whole "
+            "batch into `groups` parts. Each *image* has that many: x.view(B, groups, …).",
+        ),
+        Wrong(
+            "not-divided",
+            group_norm_mean_only,
+            "You subtracted the mean, but did not divide by the standard deviation.",
+        ),
+        Wrong(
+            "eps-added-after",
+            group_norm_eps_added_after,
+            "You added eps to the result of the division. It is added to the variance, under the root.",
+        ),
+        Wrong(
+            "bias-inside",
+            group_norm_bias_inside,
+            "You added bias first and multiplied by weight then. Multiply first: y · weight + bias.",
+        ),
+        Wrong(
+            "one-plus-weight",
+            group_norm_one_plus_weight,
+            "You multiplied by 1 + weight, as adaptive layers do. Here it is weight itself.",
+        ),
+        Wrong(
+            "everything-together",
+            group_norm_of_all,
+            "You took one mean and variance over everything. Each group of each image has its own.",
+        ),
+        Wrong(
+            "batch-norm",
+            group_norm_of_batch_norm,
+            "That is BatchNorm: each channel over the whole batch. A "
+            "group belongs to one image and holds several channels.",
+        ),
+        Wrong("variance-summed", group_norm_variance_summed, "You summed the squares. The variance is their *mean*."),
+        Wrong(
+            "weight-and-bias-swapped",
+            group_norm_affine_swapped,
+            "weight and bias have each other's place: y · weight + bias.",
+        ),
+        Wrong(
+            "channels-mixed-up",
+            group_norm_of_transposed_channels,
+            "The channels come back in another order: "
+            "view (B, groups, C/groups, H, W) as (B, C, H, W) again, without a transposition.",
+        ),
+        Wrong(
+            "unbiased-and-eps-outside",
+            group_norm_unbiased_outside,
+            "Two things: you divided the sum of squares "
+            "by n - 1 (take correction=0), and you added eps to the standard deviation (add it to the variance, under "
+            "the root).",
+        ),
     ),
     right=(group_norm_of_torch, group_norm_by_loop),
 )

@@ -93,6 +93,42 @@ def field_reversed(layers):
     return receptive_field(layers[::-1])
 
 
+def field_kernels_multiplied(layers):
+    return math.prod(kernel for kernel, _ in layers)
+
+
+def field_of_largest(layers):
+    return max((kernel for kernel, _ in layers), default=1)
+
+
+def field_strides_multiplied(layers):
+    return receptive_field(layers) * math.prod(stride for _, stride in layers)
+
+
+def field_kernel_times_stride(layers):
+    return 1 + sum((kernel - 1) * stride for kernel, stride in layers)
+
+
+def field_squared(layers):
+    return receptive_field(layers) ** 2
+
+
+def field_of_half(layers):
+    return (receptive_field(layers) - 1) // 2
+
+
+def field_without_first(layers):
+    return receptive_field(layers[1:])
+
+
+def field_without_last(layers):
+    return receptive_field(layers[:-1])
+
+
+def field_of_three(layers):
+    return receptive_field([(3, stride) for _, stride in layers])
+
+
 def field_backwards(layers):
     field = 1
     for kernel, stride in reversed(layers):
@@ -165,6 +201,31 @@ EXERCISE = Exercise(
             "You went from the last layer to the first. What spreads a kernel out are the strides of the layers "
             "*before* it.",
         ),
+        Wrong(
+            "kernels-multiplied",
+            field_kernels_multiplied,
+            "You multiplied the kernels. Each layer *adds* kernel - 1 of its own steps.",
+        ),
+        Wrong(
+            "largest-kernel",
+            field_of_largest,
+            "You took the largest kernel. Layers build on each other: what each adds is summed.",
+        ),
+        Wrong(
+            "multiplied-by-strides",
+            field_strides_multiplied,
+            "You multiplied by all strides at the end. A stride only spreads out the layers after it.",
+        ),
+        Wrong(
+            "own-stride-only",
+            field_kernel_times_stride,
+            "You multiplied each kernel by its own stride. It is the product of the strides *before* it.",
+        ),
+        Wrong("area", field_squared, "That is the number of pixels in the square. The width is asked for, in a row."),
+        Wrong("radius", field_of_half, "That is how far it sees to one side. The whole width is asked for."),
+        Wrong("first-layer-skipped", field_without_first, "The first layer is left out."),
+        Wrong("last-layer-skipped", field_without_last, "The last layer is left out."),
+        Wrong("kernel-3-assumed", field_of_three, "You took 3 for every kernel. Take the kernel of each layer."),
     ),
     right=(field_backwards, field_by_products),
 )

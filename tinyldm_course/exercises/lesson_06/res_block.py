@@ -186,6 +186,56 @@ class ResBlockInPlace(ResBlockInParts):
         return new
 
 
+class ResBlockTimeSubtracted(ResBlockInParts):
+    def time(self, t_emb):
+        return -super().time(t_emb)
+
+
+class ResBlockShortcutSubtracted(ResBlockInParts):
+    def forward(self, x, t_emb):
+        h = self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)
+        return self.conv2(F.silu(self.norm2(h))) - self.shortcut(x)
+
+
+class ResBlockAveraged(ResBlockInParts):
+    def forward(self, x, t_emb):
+        return super().forward(x, t_emb) / 2**0.5
+
+
+class ResBlockSigmoid(ResBlockInParts):
+    def forward(self, x, t_emb):
+        h = self.conv1(self.norm1(x).sigmoid()) + self.time_proj(t_emb.sigmoid())[:, :, None, None]
+        return self.shortcut(x) + self.conv2(self.norm2(h).sigmoid())
+
+
+class ResBlockGelu(ResBlockInParts):
+    def forward(self, x, t_emb):
+        h = self.conv1(F.gelu(self.norm1(x))) + self.time_proj(F.gelu(t_emb))[:, :, None, None]
+        return self.shortcut(x) + self.conv2(F.gelu(self.norm2(h)))
+
+
+class ResBlockActivatedEnd(ResBlockInParts):
+    def forward(self, x, t_emb):
+        return F.silu(super().forward(x, t_emb))
+
+
+class ResBlockSecondConvMissing(ResBlockInParts):
+    def forward(self, x, t_emb):
+        h = self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)
+        return self.shortcut(x) + F.silu(self.norm2(h))
+
+
+class ResBlockShortcutAdded(ResBlockInParts):
+    def forward(self, x, t_emb):
+        h = self.shortcut(x) + self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)
+        return self.conv2(F.silu(self.norm2(h)))
+
+
+class ResBlockTimeOnceForAll(ResBlockInParts):
+    def time(self, t_emb):
+        return super().time(t_emb[:1])
+
+
 class ResBlockByStages(ResBlockInParts):
     def forward(self, x, t_emb):
         stages = [self.norm1, nn.SiLU(), self.conv1, lambda h: h + self.time(t_emb), self.norm2, nn.SiLU(), self.conv2]
@@ -342,6 +392,32 @@ EXERCISE = Exercise(
         Wrong("shortcut-not-used", ResBlockWithoutShortcut, NO_SHORTCUT),
         Wrong("shortcut-not-used-behind", ResBlockWithoutShortcutBehind, NO_SHORTCUT),
         Wrong("inputs-changed", ResBlockInPlace),
+        Wrong("time-subtracted", ResBlockTimeSubtracted, "You subtracted the time. It is added."),
+        Wrong("shortcut-subtracted", ResBlockShortcutSubtracted, "You subtracted the input. It is added."),
+        Wrong(
+            "divided-by-root-2",
+            ResBlockAveraged,
+            "You divided the sum by √2, as some later networks do. Stable Diffusion leaves it as it is.",
+        ),
+        Wrong("sigmoid", ResBlockSigmoid, "You used the sigmoid σ(x). SiLU is x · σ(x)."),
+        Wrong("gelu", ResBlockGelu, "You used GELU, which the transformer blocks use. Here it is SiLU: x · σ(x)."),
+        Wrong(
+            "sum-activated",
+            ResBlockActivatedEnd,
+            "You applied SiLU to the sum, as the first ResNets did with "
+            "ReLU. Here nothing comes after it: the shortcut stays untouched.",
+        ),
+        Wrong("second-convolution-missing", ResBlockSecondConvMissing, "conv2 is missing: norm2 → SiLU → conv2."),
+        Wrong(
+            "shortcut-too-early",
+            ResBlockShortcutAdded,
+            "You added the input before norm2. It is added at the very end, so that nothing touches it.",
+        ),
+        Wrong(
+            "one-time-for-all",
+            ResBlockTimeOnceForAll,
+            "Every image of the batch gets the first one's time. Each has its own.",
+        ),
     ),
     right=(ResBlockInParts, ResBlockByStages, ResBlockByImage, ResBlockByHand),
 )

@@ -109,6 +109,43 @@ def embedding_on_cpu(t, dim):
     return embedding_of(t, torch.exp(-math.log(10_000) * torch.arange(dim // 2) / (dim // 2)))
 
 
+def embedding_of_sines_only(t, dim):
+    angle = angles(t, dim, dim)
+    return angle.sin()
+
+
+def embedding_in_periods(t, dim):
+    angle = 2 * math.pi * angles(t, dim // 2, dim / 2)
+    return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+def embedding_base_1000(t, dim):
+    return embedding_of(t, torch.exp(-math.log(1000) * torch.arange(dim // 2) / (dim // 2)))
+
+
+def embedding_linear_frequencies(t, dim):
+    return embedding_of(t, 1 - torch.arange(dim // 2) / (dim // 2))
+
+
+def embedding_along_batch(t, dim):
+    angle = angles(t, dim // 2, dim / 2)
+    return torch.cat([angle.cos(), angle.sin()], dim=0)
+
+
+def embedding_cosines_twice(t, dim):
+    angle = angles(t, dim // 2, dim / 2)
+    return torch.cat([angle.cos(), angle.cos()], dim=1)
+
+
+def embedding_falling_index(t, dim):
+    return embedding_of(t, torch.exp(-math.log(10_000) * torch.arange(dim // 2).flip(0) / (dim // 2)))
+
+
+def embedding_of_ddpm_sines_first(t, dim):
+    angle = angles(t, dim // 2, dim // 2 - 1)
+    return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
 def embedding_by_power(t, dim):
     frequency = 10_000 ** (-torch.arange(dim // 2, device=t.device) / (dim // 2))
     angle = torch.einsum("b,f->bf", t.float(), frequency)
@@ -209,6 +246,35 @@ EXERCISE = Exercise(
             "You divided t by 1000. These waves are made for whole steps: t goes in as it is.",
         ),
         Wrong("wrong-device", embedding_on_cpu),
+        Wrong(
+            "sines-only",
+            embedding_of_sines_only,
+            "These are sines only. Half of the numbers are cosines, half sines, of the same dim/2 angles.",
+        ),
+        Wrong("full-turns", embedding_in_periods, "You multiplied by 2π. The angle is t · f itself, in radians."),
+        Wrong("other-base", embedding_base_1000, "Your frequencies fall towards 1/1000. The base is 10000."),
+        Wrong(
+            "linear-frequencies",
+            embedding_linear_frequencies,
+            "Your frequencies fall in equal steps. They fall by a constant *ratio*: 10000^(-i/n).",
+        ),
+        Wrong(
+            "along-the-batch",
+            embedding_along_batch,
+            "You put cosines and sines one below the other: (2B, dim/2). They stand side by side: dim=1.",
+        ),
+        Wrong("cosines-twice", embedding_cosines_twice, "The second half are cosines again. They are sines."),
+        Wrong(
+            "frequencies-reversed",
+            embedding_falling_index,
+            "Your frequencies come in the opposite order: the fastest wave, f = 1, comes first.",
+        ),
+        Wrong(
+            "half-minus-one-sines-first",
+            embedding_of_ddpm_sines_first,
+            "That is DDPM's own code: sines first, "
+            "and i divided by dim/2 - 1. Stable Diffusion has the cosines first and divides by dim/2.",
+        ),
     ),
     right=(embedding_by_power, embedding_in_float64, embedding_by_loop),
 )
