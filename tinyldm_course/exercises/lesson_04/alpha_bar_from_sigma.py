@@ -157,8 +157,8 @@ EXERCISE = Exercise(
         Wrong(
             "one-minus-sigma",
             alpha_one_minus_sigma,
-            "You took 1 - σ. The noise comes on top of the signal: the "
-            "total variance is 1 + σ², and ᾱ is the signal's share.",
+            "You took 1 - σ. The noise comes on top of the signal: the total variance is 1 + σ², and ᾱ is the "
+            "signal's share.",
         ),
     ),
     right=(alpha_by_sigmoid, alpha_by_angle),

@@ -331,15 +331,14 @@ EXERCISE = Exercise(
         Wrong(
             "every-second-channel",
             sample_of_even_channels,
-            "You took every second channel for the mean. Mean "
-            "and log-variance are halves: the first C channels, then the last C.",
+            "You took every second channel for the mean. Mean and log-variance are halves: the first C channels, "
+            "then the last C.",
         ),
         Wrong(
             "every-second-channel-swapped",
             sample_of_even_channels_swapped,
-            "You took every second channel for "
-            "the log-variance, the others for the mean. They are halves: the first C channels are the mean, the last C "
-            "the log-variance.",
+            "You took every second channel for the log-variance, the others for the mean. They are halves: the "
+            "first C channels are the mean, the last C the log-variance.",
         ),
         Wrong(
             "small-number-added",

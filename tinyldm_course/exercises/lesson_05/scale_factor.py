@@ -182,16 +182,14 @@ EXERCISE = Exercise(
         Wrong(
             "mean-variance-of-images",
             scale_by_mean_variance_of_images,
-            "You averaged the variances of the "
-            "single images: how much images differ from each other is then left out. Take the standard deviation over "
-            "everything.",
+            "You averaged the variances of the single images: how much images differ from each other is then left "
+            "out. Take the standard deviation over everything.",
         ),
         Wrong(
             "mean-variance-of-channels",
             scale_by_mean_variance_of_channels,
-            "You averaged the variances of the "
-            "channels: how much channels differ from each other is then left out. Take the standard deviation over "
-            "everything.",
+            "You averaged the variances of the channels: how much channels differ from each other is then left "
+            "out. Take the standard deviation over everything.",
         ),
         Wrong(
             "mean-of-channels",

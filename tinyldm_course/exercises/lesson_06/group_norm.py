@@ -130,8 +130,6 @@ def group_norm_viewed_over_the_batch(x, groups, weight, bias, eps):
     return affine(normalised(x.reshape(groups, -1), (1,), eps).view(x.shape), weight, bias)
 
 
-
-
 def group_norm_mean_only(x, groups, weight, bias, eps):
     grouped = x.unflatten(1, (groups, -1))
     return affine((grouped - grouped.mean((2, 3, 4), keepdim=True)).view(x.shape), weight, bias)
@@ -295,8 +293,8 @@ EXERCISE = Exercise(
         Wrong(
             "viewed-over-the-batch",
             group_norm_viewed_over_the_batch,
-            "Your view(groups, -1) cuts the whole "
-            "batch into `groups` parts. Each *image* has that many: x.view(B, groups, …).",
+            "Your view(groups, -1) cuts the whole batch into `groups` parts. Each *image* has that many: x.view(B, "
+            "groups, …).",
         ),
         Wrong(
             "not-divided",
@@ -326,8 +324,8 @@ EXERCISE = Exercise(
         Wrong(
             "batch-norm",
             group_norm_of_batch_norm,
-            "That is BatchNorm: each channel over the whole batch. A "
-            "group belongs to one image and holds several channels.",
+            "That is BatchNorm: each channel over the whole batch. A group belongs to one image and holds several "
+            "channels.",
         ),
         Wrong("variance-summed", group_norm_variance_summed, "You summed the squares. The variance is their *mean*."),
         Wrong(
@@ -338,15 +336,14 @@ EXERCISE = Exercise(
         Wrong(
             "channels-mixed-up",
             group_norm_of_transposed_channels,
-            "The channels come back in another order: "
-            "view (B, groups, C/groups, H, W) as (B, C, H, W) again, without a transposition.",
+            "The channels come back in another order: view (B, groups, C/groups, H, W) as (B, C, H, W) again, "
+            "without a transposition.",
         ),
         Wrong(
             "unbiased-and-eps-outside",
             group_norm_unbiased_outside,
-            "Two things: you divided the sum of squares "
-            "by n - 1 (take correction=0), and you added eps to the standard deviation (add it to the variance, under "
-            "the root).",
+            "Two things: you divided the sum of squares by n - 1 (take correction=0), and you added eps to the "
+            "standard deviation (add it to the variance, under the root).",
         ),
     ),
     right=(group_norm_of_torch, group_norm_by_loop),

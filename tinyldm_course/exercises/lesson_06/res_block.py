@@ -404,8 +404,8 @@ EXERCISE = Exercise(
         Wrong(
             "sum-activated",
             ResBlockActivatedEnd,
-            "You applied SiLU to the sum, as the first ResNets did with "
-            "ReLU. Here nothing comes after it: the shortcut stays untouched.",
+            "You applied SiLU to the sum, as the first ResNets did with ReLU. Here nothing comes after it: the "
+            "shortcut stays untouched.",
         ),
         Wrong("second-convolution-missing", ResBlockSecondConvMissing, "conv2 is missing: norm2 → SiLU → conv2."),
         Wrong(

@@ -272,8 +272,8 @@ EXERCISE = Exercise(
         Wrong(
             "half-minus-one-sines-first",
             embedding_of_ddpm_sines_first,
-            "That is DDPM's own code: sines first, "
-            "and i divided by dim/2 - 1. Stable Diffusion has the cosines first and divides by dim/2.",
+            "That is DDPM's own code: sines first, and i divided by dim/2 - 1. Stable Diffusion has the cosines "
+            "first and divides by dim/2.",
         ),
     ),
     right=(embedding_by_power, embedding_in_float64, embedding_by_loop),

@@ -110,6 +110,40 @@ def attention_with_weights_cut(q, k, v):
     return (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(dim=-1).detach() @ v
 
 
+def attention_scaled_by_square(q, k, v):
+    return (q @ k.transpose(1, 2) / q.shape[-1] ** 2).softmax(dim=-1) @ v
+
+
+def attention_by_sigmoid(q, k, v):
+    return (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).sigmoid() @ v
+
+
+def attention_normalised_by_sum(q, k, v):
+    scores = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5
+    return scores / scores.sum(-1, keepdim=True) @ v
+
+
+def attention_by_cosine(q, k, v):
+    return (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(1, 2)).softmax(dim=-1) @ v
+
+
+def attention_negative(q, k, v):
+    return (-q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(dim=-1) @ v
+
+
+def attention_hard(q, k, v):
+    best = (q @ k.transpose(1, 2)).argmax(-1)
+    return v.gather(1, best[..., None].expand(-1, -1, v.shape[-1])) + 0 * q
+
+
+def attention_averaged(q, k, v):
+    return v.mean(1, keepdim=True).expand(-1, q.shape[1], -1) + 0 * q
+
+
+def attention_with_residual(q, k, v):
+    return q + (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(dim=-1) @ v
+
+
 def attention_of_torch(q, k, v):
     return F.scaled_dot_product_attention(q, k, v)
 
@@ -229,6 +263,36 @@ EXERCISE = Exercise(
         Wrong("weights-only", attention_weights_only, "These are the weights. Now take the mean of the values: @ v."),
         Wrong("inputs-changed", attention_in_place),
         Wrong("gradient-cut", attention_with_weights_cut),
+        Wrong("scaled-by-square", attention_scaled_by_square, "You divided by d². It is the root, √d."),
+        Wrong(
+            "sigmoid",
+            attention_by_sigmoid,
+            "You took a sigmoid of each score: the weights of a query do not add up to 1. Take softmax.",
+        ),
+        Wrong(
+            "divided-by-sum",
+            attention_normalised_by_sum,
+            "You divided the scores by their sum, which may be near 0 or negative. Take softmax: exp first.",
+        ),
+        Wrong(
+            "cosine",
+            attention_by_cosine,
+            "You normalised q and k to length 1 (cosine attention). Here the plain products are divided by √d.",
+        ),
+        Wrong(
+            "sign", attention_negative, "The sign of the scores is turned round: each query reads what fits it *least*."
+        ),
+        Wrong(
+            "hard",
+            attention_hard,
+            "You took the best value only (argmax). Softmax mixes all of them, so that gradients reach each.",
+        ),
+        Wrong("all-alike", attention_averaged, "Your weights are all alike: the result is the mean of the values."),
+        Wrong(
+            "residual-inside",
+            attention_with_residual,
+            "You added q. The residual belongs to the block around; here only the mix of the values is asked for.",
+        ),
     ),
     right=(attention_of_torch, attention_by_einsum, attention_by_loop),
 )

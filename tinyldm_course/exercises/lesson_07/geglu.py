@@ -95,6 +95,44 @@ def geglu_in_place(x, weight, bias):
     return value
 
 
+def geglu_exp_gate(x, weight, bias):
+    value, gate = F.linear(x, weight, bias).chunk(2, dim=-1)
+    return value * gate.exp()
+
+
+def geglu_tanh_gate(x, weight, bias):
+    value, gate = F.linear(x, weight, bias).chunk(2, dim=-1)
+    return value * gate.tanh()
+
+
+def geglu_added(x, weight, bias):
+    value, gate = F.linear(x, weight, bias).chunk(2, dim=-1)
+    return value + F.gelu(gate)
+
+
+def geglu_gate_only(x, weight, bias):
+    return F.gelu(F.linear(x, weight, bias).chunk(2, dim=-1)[1])
+
+
+def geglu_value_only(x, weight, bias):
+    return F.linear(x, weight, bias).chunk(2, dim=-1)[0]
+
+
+def geglu_bias_outside(x, weight, bias):
+    value, gate = F.linear(x, weight).chunk(2, dim=-1)
+    return value * F.gelu(gate) + bias.chunk(2)[0]
+
+
+def geglu_softmax_gate(x, weight, bias):
+    value, gate = F.linear(x, weight, bias).chunk(2, dim=-1)
+    return value * gate.softmax(-1)
+
+
+def geglu_plus_one(x, weight, bias):
+    value, gate = F.linear(x, weight, bias).chunk(2, dim=-1)
+    return value * (1 + F.gelu(gate))
+
+
 def geglu_by_halves(x, weight, bias):
     h = len(bias) // 2
     value = x @ weight[:h].T + bias[:h]
@@ -178,6 +216,24 @@ EXERCISE = Exercise(
             geglu_of_positions,
             "You cut dimension 1, the positions, in half. Cut the last one, the numbers of each position.",
         ),
+        Wrong("exponential-gate", geglu_exp_gate, "You took exp for the activation. It is GELU."),
+        Wrong("tanh-gate", geglu_tanh_gate, "You took tanh for the activation. It is GELU."),
+        Wrong("added", geglu_added, "You added value and gate. They are multiplied."),
+        Wrong(
+            "gate-alone", geglu_gate_only, "That is the activated gate alone. Multiply it by the value, the first half."
+        ),
+        Wrong(
+            "value-alone",
+            geglu_value_only,
+            "That is the value alone. Multiply it by GELU of the gate, the second half.",
+        ),
+        Wrong(
+            "bias-outside",
+            geglu_bias_outside,
+            "You added the bias after the product. It belongs to the linear layer, before the two halves.",
+        ),
+        Wrong("softmax-gate", geglu_softmax_gate, "You took softmax of the gate. Each number has its own gate: GELU."),
+        Wrong("one-plus-gate", geglu_plus_one, "You multiplied by 1 + GELU(gate). It is GELU(gate) itself."),
     ),
     right=(geglu_by_halves, geglu_by_erf),
 )

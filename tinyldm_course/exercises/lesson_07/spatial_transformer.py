@@ -143,6 +143,36 @@ class SpatialNotTransposed(SpatialTransformerInParts):
         return x + self.inside(self.norm(x).flatten(2), context).reshape(x.shape)
 
 
+class SpatialTransformerContextAsks(SpatialTransformerInParts):
+    def inside(self, pixels, context):
+        return self.proj_out(self.block(context, self.proj_in(pixels)))
+
+
+class SpatialTransformerSubtracted(SpatialTransformerInParts):
+    def forward(self, x, context):
+        return 2 * x - super().forward(x, context)
+
+
+class SpatialTransformerTwice(SpatialTransformerInParts):
+    def inside(self, pixels, context):
+        return self.proj_out(self.block(self.block(self.proj_in(pixels), context), context))
+
+
+class SpatialTransformerResidualOfPixels(SpatialTransformerInParts):
+    def inside(self, pixels, context):
+        return self.proj_out(pixels + self.block(self.proj_in(pixels), context))
+
+
+class SpatialTransformerDoubled(SpatialTransformerInParts):
+    def forward(self, x, context):
+        return x + super().forward(x, context)
+
+
+class SpatialTransformerFirstContext(SpatialTransformerInParts):
+    def forward(self, x, context):
+        return super().forward(x, context[:1].expand_as(context))
+
+
 class SpatialColumnByColumn(SpatialTransformerInParts):
     """Pixels in another order, there and back: attention does not mind."""
 
@@ -236,6 +266,25 @@ EXERCISE = Exercise(
             SpatialNotTransposed,
             ".flatten(2) makes (B, C, HW), and a Linear works on the last dimension: that is HW now, and not C. "
             ".transpose(1, 2) brings the channels to the end.",
+        ),
+        Wrong(
+            "context-asks",
+            SpatialTransformerContextAsks,
+            "The two arguments of the block are exchanged: the "
+            "pixels ask, the context answers: self.block(pixels, context).",
+        ),
+        Wrong("subtracted", SpatialTransformerSubtracted, "You subtracted what the block makes from x. It is added."),
+        Wrong("block-twice", SpatialTransformerTwice, "The block runs twice."),
+        Wrong(
+            "residual-inside",
+            SpatialTransformerResidualOfPixels,
+            "You added the pixels before proj_out. The sum comes at the very end, with x itself.",
+        ),
+        Wrong("added-twice", SpatialTransformerDoubled, "x is added twice."),
+        Wrong(
+            "one-context-for-all",
+            SpatialTransformerFirstContext,
+            "Every image of the batch reads the first one's context. Each has its own.",
         ),
     ),
     right=(SpatialTransformerInParts, SpatialColumnByColumn, SpatialByEinsum),

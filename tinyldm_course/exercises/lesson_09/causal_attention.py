@@ -117,6 +117,31 @@ def causal_on_cpu(q, k, v):
     return torch.where(mask, torch.full_like(scores_of(q, k), float("-inf")), scores_of(q, k)).softmax(-1) @ v
 
 
+def causal_window_of_two(q, k, v):
+    L, d = q.shape[1:]
+    hidden = ~torch.ones(L, L, dtype=torch.bool, device=q.device).tril().triu(-1)
+    return (q @ k.transpose(1, 2) / d**0.5).masked_fill(hidden, float("-inf")).softmax(dim=-1) @ v
+
+
+def causal_mask_divided(q, k, v):
+    L, d = q.shape[1:]
+    scores = q @ k.transpose(1, 2) + torch.ones(L, L, device=q.device, dtype=q.dtype).triu(1) * -1
+    return (scores / d**0.5).softmax(dim=-1) @ v
+
+
+def causal_first_hidden(q, k, v):
+    L, d = q.shape[1:]
+    hidden = torch.ones(L, L, dtype=torch.bool, device=q.device).triu(1)
+    hidden[1:, 0] = True
+    return (q @ k.transpose(1, 2) / d**0.5).masked_fill(hidden, float("-inf")).softmax(dim=-1) @ v
+
+
+def causal_averaged(q, k, v):
+    L = q.shape[1]
+    seen = torch.ones(L, L, dtype=q.dtype, device=q.device).tril()
+    return seen / seen.sum(1, keepdim=True) @ v + 0 * q
+
+
 def causal_of_torch(q, k, v):
     return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
@@ -239,6 +264,26 @@ EXERCISE = Exercise(
         ),
         Wrong("itself-only", causal_itself_only, "Each word sees only itself. It sees all that come before it, too."),
         Wrong("wrong-device", causal_on_cpu),
+        Wrong(
+            "two-only",
+            causal_window_of_two,
+            "Each position sees itself and the one before only. It sees *all* earlier ones.",
+        ),
+        Wrong(
+            "minus-one",
+            causal_mask_divided,
+            "You lowered the scores of the future by 1. They must not count at all: -∞.",
+        ),
+        Wrong(
+            "first-hidden",
+            causal_first_hidden,
+            "The first position is hidden, too. It is earlier than all others: everyone sees it.",
+        ),
+        Wrong(
+            "all-alike",
+            causal_averaged,
+            "Your weights are all alike: the mean of what may be seen. The scores q kᵀ decide.",
+        ),
     ),
     right=(
         causal_of_torch,

@@ -23,7 +23,7 @@ def label_cases(generator: Generator) -> list[Call]:
     """Labels (B,), a table (K + 1, D), which to drop (B,)."""
     calls = [Call((torch.tensor([0, 1]), torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([False, True])))]
     for B, K, D in ((3, 4, 5), (6, 3, 4), (5, 7, 8)):
-        label = torch.randint(0, K, (B,), generator=generator)
+        label = torch.randint(0, K - 1, (B,), generator=generator)  # the largest label is not the last class
         drop = torch.arange(B) % 2 == int(torch.randint(2, (), generator=generator))
         calls.append(Call((label, torch.randn(K + 1, D, generator=generator), drop)))
     return calls
@@ -76,6 +76,22 @@ def label_in_place(label, table, drop):
 
 def label_table_cut(label, table, drop):
     return class_context(label, table.detach(), drop)
+
+
+def label_dropped_behind_the_largest(label, table, drop):
+    return table[torch.where(drop, label.max() + 1, label)][:, None]
+
+
+def label_shifted(label, table, drop):
+    return table[torch.where(drop, 0, label + 1)][:, None]
+
+
+def label_at_random(label, table, drop):
+    return table[torch.where(drop, (label + 1) % (len(table) - 1), label)][:, None]
+
+
+def label_repeated(label, table, drop):
+    return class_context(label, table, drop).expand(-1, 2, -1)
 
 
 def label_by_one_hot(label, table, drop):
@@ -145,6 +161,24 @@ EXERCISE = Exercise(
         Wrong("removed", label_removed, "You removed the dropped ones: the batch must keep its size."),
         Wrong("inputs-changed", label_in_place),
         Wrong("gradient-cut", label_table_cut),
+        Wrong(
+            "behind-the-largest-label",
+            label_dropped_behind_the_largest,
+            "You took the row behind the largest "
+            'label of this batch. "No label" is the last row of the table, whatever the batch holds: len(table) - 1.',
+        ),
+        Wrong(
+            "rows-shifted",
+            label_shifted,
+            'You gave "no label" the first row and moved the others down by one. '
+            "Here it is the last row, and label k is row k.",
+        ),
+        Wrong(
+            "another-label",
+            label_at_random,
+            'Where drop is True you took another label. It is the last row, for "no label".',
+        ),
+        Wrong("repeated", label_repeated, "The sequence is too long: one vector for each image, (B, 1, D)."),
     ),
     right=(label_by_one_hot, label_by_choice),
 )

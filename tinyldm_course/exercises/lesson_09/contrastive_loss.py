@@ -139,6 +139,29 @@ def contrast_text_cut(image, text, scale):
     return contrastive_loss(image, text.detach(), scale)
 
 
+def contrast_squared(image, text, scale):
+    return (F.normalize(image, dim=1) - F.normalize(text, dim=1)).square().sum(1).mean()
+
+
+def contrast_quartered(image, text, scale):
+    return contrastive_loss(image, text, scale) / 2
+
+
+def contrast_rooted_scale(image, text, scale):
+    return contrastive_loss(image, text, scale**0.5)
+
+
+def contrast_reversed_labels(image, text, scale):
+    logits = scale * F.normalize(image, dim=1) @ F.normalize(text, dim=1).T
+    labels = torch.arange(len(logits), device=logits.device).flip(0)
+    return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+
+
+def contrast_by_sigmoid(image, text, scale):
+    logits = scale * F.normalize(image, dim=1) @ F.normalize(text, dim=1).T
+    return F.binary_cross_entropy_with_logits(logits, torch.eye(len(logits), dtype=logits.dtype))
+
+
 def contrast_by_logsumexp(image, text, scale):
     image, text = (x / x.norm(dim=1, keepdim=True) for x in (image, text))
     logits = torch.einsum("id,td->it", image, text) * scale
@@ -266,6 +289,27 @@ EXERCISE = Exercise(
         ),
         Wrong("wrong-device", contrast_on_cpu),
         Wrong("gradient-wrong", contrast_text_cut),
+        Wrong(
+            "distance",
+            contrast_squared,
+            "You took the distance of the pairs only. The loss compares each "
+            "picture with *all* captions: cross-entropy over the batch.",
+        ),
+        Wrong("halved-twice", contrast_quartered, "You halved once too often: the mean of the two cross-entropies."),
+        Wrong(
+            "scale-rooted",
+            contrast_rooted_scale,
+            "You took the root of the scale. The products are multiplied by the scale itself.",
+        ),
+        Wrong(
+            "labels-reversed", contrast_reversed_labels, "Your labels run backwards: picture i belongs to caption i."
+        ),
+        Wrong(
+            "sigmoid",
+            contrast_by_sigmoid,
+            "You judged each pair by itself with a sigmoid, as SigLIP does. "
+            "CLIP's loss is a softmax over the batch, both ways.",
+        ),
     ),
     right=(contrast_by_logsumexp, contrast_by_loop),
 )

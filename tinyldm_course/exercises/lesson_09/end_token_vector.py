@@ -88,6 +88,21 @@ def end_words_counted(hidden, tokens, end):
     return at(hidden, (tokens != end).sum(1))
 
 
+def end_after(hidden, tokens, end):
+    place = ((tokens == end).int().argmax(dim=1) + 1).clamp(max=tokens.shape[1] - 1)
+    return at(hidden, place)
+
+
+def end_smallest_token(hidden, tokens, end):
+    return at(hidden, tokens.argmin(dim=1))
+
+
+def end_mean_until(hidden, tokens, end):
+    place = (tokens == end).int().argmax(dim=1)
+    seen = (torch.arange(tokens.shape[1], device=tokens.device) <= place[:, None])[..., None]
+    return (hidden * seen).sum(1) / seen.sum(1)
+
+
 def end_by_loop(hidden, tokens, end):
     return torch.stack([vectors[row.tolist().index(end)] for vectors, row in zip(hidden, tokens)])
 
@@ -171,6 +186,17 @@ EXERCISE = Exercise(
             "You took the first caption's place for all. Each caption ends elsewhere.",
         ),
         Wrong("largest-values", end_largest_values, "You took the largest number of each column (max pooling)."),
+        Wrong("one-too-late", end_after, "You took the position after the end token."),
+        Wrong(
+            "smallest-token",
+            end_smallest_token,
+            "You looked for the smallest token. Compare with `end`: (tokens == end).",
+        ),
+        Wrong(
+            "averaged-to-the-end",
+            end_mean_until,
+            "You averaged up to the end token. Its own vector is asked for: it has read all words before it.",
+        ),
     ),
     right=(end_by_loop, end_by_index, end_by_mask),
 )

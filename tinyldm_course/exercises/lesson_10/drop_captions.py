@@ -92,6 +92,34 @@ def drop_in_place(context, null_context, chance, share):
     return context + 0
 
 
+def drop_inverted(context, null_context, chance, share):
+    return torch.where((chance < share)[:, None, None], context, null_context)
+
+
+def drop_by_one_minus_share(context, null_context, chance, share):
+    return torch.where((chance < 1 - share)[:, None, None], null_context, context)
+
+
+def drop_by_half(context, null_context, chance, share):
+    return torch.where((chance < 0.5)[:, None, None], null_context, context)
+
+
+def drop_always_a_tenth(context, null_context, chance, share):
+    return torch.where((chance < 0.1)[:, None, None], null_context, context)
+
+
+def drop_added(context, null_context, chance, share):
+    return context + (chance < share)[:, None, None] * null_context
+
+
+def drop_never(context, null_context, chance, share):
+    return context + 0 * null_context
+
+
+def drop_always(context, null_context, chance, share):
+    return null_context.expand_as(context) + 0 * context
+
+
 def drop_by_stack(context, null_context, chance, share):
     return torch.stack([null_context[0] if c < share else one for one, c in zip(context, chance)])
 
@@ -185,6 +213,36 @@ EXERCISE = Exercise(
             "You dropped a fixed number from the start of the batch. Let each one's own number in `chance` decide.",
         ),
         Wrong("inputs-changed", drop_in_place),
+        Wrong(
+            "kept-for-dropped",
+            drop_inverted,
+            "What you drop is kept, and the reverse: torch.where takes its "
+            "second argument where the condition is true, and there stands the null context.",
+        ),
+        Wrong(
+            "one-minus-share",
+            drop_by_one_minus_share,
+            "You dropped where chance < 1 - share: that is the share to *keep*.",
+        ),
+        Wrong(
+            "half-for-share",
+            drop_by_half,
+            "You dropped half of the captions, whatever is asked for. Compare with share.",
+        ),
+        Wrong(
+            "a-tenth",
+            drop_always_a_tenth,
+            "You dropped with 0.1, the usual share, whatever is asked for. Compare with share.",
+        ),
+        Wrong(
+            "added", drop_added, "You added the null context where a caption is dropped. It takes the caption's place."
+        ),
+        Wrong(
+            "never-dropped",
+            drop_never,
+            "Nothing is dropped: the null context takes the place of a caption where chance < share.",
+        ),
+        Wrong("all-dropped", drop_always, "Everything is dropped. A caption whose chance is at least share is kept."),
     ),
     right=(drop_by_stack, drop_by_product),
 )

@@ -115,6 +115,23 @@ def average_in_place(average, weights, decay, step):
     return average
 
 
+def average_of_inverted_ramp(average, weights, decay, step):
+    return moved(average, weights, min(decay, (10 + step) / (1 + step)))
+
+
+def average_of_one_over_step(average, weights, decay, step):
+    return moved(average, weights, min(decay, step / (1 + step)))
+
+
+def average_of_ramp_times_decay(average, weights, decay, step):
+    return moved(average, weights, decay * (1 + step) / (10 + step))
+
+
+def average_by_difference_with_sign(average, weights, decay, step):
+    d = warmed(decay, step)
+    return {name: average[name] - (1 - d) * (weights[name] - average[name]) for name in average}
+
+
 def average_by_lerp(average, weights, decay, step):
     share = max(1 - decay, 9 / (10 + step))
     return {name: torch.lerp(average[name], weights[name], share) for name in weights}
@@ -212,6 +229,18 @@ EXERCISE = Exercise(
             "limited to `decay` so that it does.",
         ),
         Wrong("inputs-changed", average_in_place),
+        Wrong(
+            "ramp-inverted",
+            average_of_inverted_ramp,
+            "The fraction is upside down: (1 + n) / (10 + n), which is small at first.",
+        ),
+        Wrong("another-ramp", average_of_one_over_step, "Your decay starts at n / (1 + n). It is (1 + n) / (10 + n)."),
+        Wrong(
+            "ramp-times-decay",
+            average_of_ramp_times_decay,
+            "You multiplied decay by (1 + n) / (10 + n). The *smaller* of the two is taken: min(…).",
+        ),
+        Wrong("sign", average_by_difference_with_sign, "The average moves away from the weights: θ̄ + (1-d) (θ - θ̄)."),
     ),
     right=(average_by_lerp, average_by_difference),
 )

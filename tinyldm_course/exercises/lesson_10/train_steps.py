@@ -246,6 +246,82 @@ def train_first_batch_only(model, batches, alpha_bar, lr):
     return train_steps(model, batches[:1] * len(batches), alpha_bar, lr)
 
 
+def train_one_step_on_the_sum(model, batches, alpha_bar, lr):
+    optimizer = sgd(model, lr)
+    losses = [loss_of(model, batch, alpha_bar) for batch in batches]
+    optimizer.zero_grad()
+    sum(losses).backward()
+    optimizer.step()
+    return [loss.item() for loss in losses]
+
+
+def train_one_step_on_the_mean(model, batches, alpha_bar, lr):
+    optimizer = sgd(model, lr)
+    losses = [loss_of(model, batch, alpha_bar) for batch in batches]
+    (sum(losses) / len(losses)).backward()
+    optimizer.step()
+    return [loss.item() for loss in losses]
+
+
+def train_new_loss_returned(model, batches, alpha_bar, lr):
+    optimizer, losses = sgd(model, lr), []
+    for batch in batches:
+        optimizer.zero_grad()
+        loss_of(model, batch, alpha_bar).backward()
+        optimizer.step()
+        losses.append(loss_of(model, batch, alpha_bar).item())
+    return losses
+
+
+def train_in_the_opposite_order(model, batches, alpha_bar, lr):
+    return train_steps(model, batches[::-1], alpha_bar, lr)[::-1]
+
+
+def train_twice(model, batches, alpha_bar, lr):
+    losses = train_steps(model, batches, alpha_bar, lr)
+    train_steps(model, batches, alpha_bar, lr)
+    return losses
+
+
+def train_never(model, batches, alpha_bar, lr):
+    return [loss_of(model, batch, alpha_bar).item() for batch in batches]
+
+
+def train_mean_returned(model, batches, alpha_bar, lr):
+    losses = train_steps(model, batches, alpha_bar, lr)
+    return sum(losses) / len(losses)
+
+
+def train_last_returned(model, batches, alpha_bar, lr):
+    return train_steps(model, batches, alpha_bar, lr)[-1]
+
+
+def train_loss_summed_up(model, batches, alpha_bar, lr):
+    losses, total = train_steps(model, batches, alpha_bar, lr), 0.0
+    return [total := total + loss for loss in losses]
+
+
+def train_with_decay(model, batches, alpha_bar, lr):
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, weight_decay=0.01)
+    return trained(model, batches, optimizer, lambda batch: loss_of(model, batch, alpha_bar))
+
+
+def train_gradients_normed(model, batches, alpha_bar, lr):
+    optimizer, losses = sgd(model, lr), []
+    for batch in batches:
+        loss = loss_of(model, batch, alpha_bar)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def train_halved(model, batches, alpha_bar, lr):
+    return trained(model, batches, sgd(model, lr), lambda batch: loss_of(model, batch, alpha_bar) / 2)
+
+
 def train_by_hand(model, batches, alpha_bar, lr):
     losses = []
     for batch in batches:
@@ -412,6 +488,50 @@ EXERCISE = Exercise(
         Wrong(
             "first-batch-only", train_first_batch_only, "Every step takes the first batch. Take one after the other."
         ),
+        Wrong(
+            "one-step-on-the-sum",
+            train_one_step_on_the_sum,
+            "You added up the losses of all batches and took a "
+            "single step. Each batch has its own step: backward() and step() inside the loop.",
+        ),
+        Wrong(
+            "one-step-on-the-mean",
+            train_one_step_on_the_mean,
+            "You averaged the losses of all batches and took "
+            "a single step. Each batch has its own step: backward() and step() inside the loop.",
+        ),
+        Wrong(
+            "loss-after-the-step",
+            train_new_loss_returned,
+            "You return the losses *after* each step. Those before it, which gave the gradients, are asked for.",
+        ),
+        Wrong(
+            "opposite-order", train_in_the_opposite_order, "You went through the batches from the last to the first."
+        ),
+        Wrong("twice", train_twice, "Each batch is trained on twice. Once is asked for."),
+        Wrong(
+            "never-trained",
+            train_never,
+            "The losses are computed, but the model is never changed: backward(), then optimizer.step().",
+        ),
+        Wrong(
+            "mean-returned",
+            train_mean_returned,
+            "You return one number. One loss for each batch is asked for, in a list.",
+        ),
+        Wrong(
+            "last-returned",
+            train_last_returned,
+            "You return the last loss only. One for each batch is asked for, in a list.",
+        ),
+        Wrong(
+            "summed-up",
+            train_loss_summed_up,
+            "You return running sums of the losses. One loss for each batch is asked for.",
+        ),
+        Wrong("weight-decay", train_with_decay, "Your optimizer decays the weights, too. Plain SGD is asked for."),
+        Wrong("gradients-clipped", train_gradients_normed, "You clipped the gradients. Plain SGD is asked for."),
+        Wrong("halved", train_halved, "You halved the loss. It is the mean squared error, without ½."),
     ),
     right=(train_in_parts, train_by_hand, train_by_the_package),
 )

@@ -22,6 +22,8 @@ def rate_cases(generator: Generator) -> list[Call]:
     calls = [Call((0, 4, 100, 1.0)), Call((3, 4, 100, 1.0))]
     for low, high in ((1, 90), (100, 400), (500, 999)):
         calls.append(Call((integer(low, high, generator), 100, 1000, uniform(1e-4, 1e-2, generator))))
+    # Warm-up as long as a good part of all: there the product of the two is less than either.
+    calls.append(Call((integer(8, 12, generator), 16, 24, uniform(1e-4, 1e-2, generator))))
     return calls
 
 
@@ -76,6 +78,66 @@ def rate_of_hugging_face(step, warmup, total, peak):
 
 def rate_one_or_other(step, warmup, total, peak):
     return peak * (step + 1) / warmup if step < warmup else peak * cosine(step - warmup, total - warmup)
+
+
+def rate_smaller_of_the_two(step, warmup, total, peak):
+    return peak * min(1.0, (step + 1) / warmup, cosine(step, total))
+
+
+def rate_cosine_after_warmup_only(step, warmup, total, peak):
+    return peak * (step + 1) / warmup if step < warmup else peak * cosine(step, total)
+
+
+def rate_without_pi(step, warmup, total, peak):
+    return peak * min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(step / total))
+
+
+def rate_of_two_pi(step, warmup, total, peak):
+    return peak * min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(2 * math.pi * step / total))
+
+
+def rate_in_degrees(step, warmup, total, peak):
+    return peak * min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(180 * step / total))
+
+
+def rate_of_sine(step, warmup, total, peak):
+    return peak * min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.sin(math.pi * step / total))
+
+
+def rate_rising_cosine(step, warmup, total, peak):
+    return peak * min(1.0, (step + 1) / warmup) * 0.5 * (1 - math.cos(math.pi * step / total))
+
+
+def rate_past_warmup(step, warmup, total, peak):
+    return peak * min(1.0, (step + 1) / warmup) * cosine(max(step - warmup, 0), total - warmup)
+
+
+def rate_past_warmup_of_all(step, warmup, total, peak):
+    return peak * min(1.0, (step + 1) / warmup) * cosine(max(step - warmup, 0), total)
+
+
+def rate_over_total_minus_one(step, warmup, total, peak):
+    return peak * min(1.0, (step + 1) / warmup) * cosine(step, total - 1)
+
+
+def rate_over_warmup_plus_one(step, warmup, total, peak):
+    return peak * min(1.0, (step + 1) / (warmup + 1)) * cosine(step, total)
+
+
+def rate_without_peak(step, warmup, total, peak):
+    return min(1.0, (step + 1) / warmup) * cosine(step, total)
+
+
+def rate_whole_number_division(step, warmup, total, peak):
+    return peak * min(1.0, (step + 1) // warmup) * cosine(step, total)
+
+
+def rate_warmup_squared(step, warmup, total, peak):
+    return peak * min(1.0, (step + 1) / warmup) ** 2 * cosine(step, total)
+
+
+def rate_inverse_root(step, warmup, total, peak):
+    return peak * min((step + 1) / warmup, (warmup / (step + 1)) ** 0.5)
 
 
 def rate_by_square(step, warmup, total, peak):
@@ -152,6 +214,52 @@ EXERCISE = Exercise(
             rate_one_late,
             "Your cosine takes step + 1. Only the warm-up does; the cosine takes the step itself, so that it "
             "begins at 1.",
+        ),
+        Wrong(
+            "smaller-of-the-two",
+            rate_smaller_of_the_two,
+            "You took the smaller of warm-up and cosine. They are multiplied, at every step.",
+        ),
+        Wrong(
+            "no-cosine-in-warm-up",
+            rate_cosine_after_warmup_only,
+            "During the warm-up your cosine is left out. Both factors count at every step.",
+        ),
+        Wrong(
+            "pi-missing", rate_without_pi, "π is missing in the cosine: at the end its angle must be π, where it is -1."
+        ),
+        Wrong(
+            "whole-turn",
+            rate_of_two_pi,
+            "Your cosine makes a whole turn: at the end the rate is back at its peak. Half a turn: π · step / total.",
+        ),
+        Wrong("degrees", rate_in_degrees, "math.cos takes radians: π where you wrote 180."),
+        Wrong("sine", rate_of_sine, "You took the sine. The cosine starts at 1 and falls."),
+        Wrong("rising", rate_rising_cosine, "Your cosine rises from 0 to 1. It is 1 *plus* the cosine, which falls."),
+        Wrong(
+            "cosine-after-warm-up",
+            rate_past_warmup,
+            "Your cosine begins when the warm-up ends. Here it begins at step 0: cos(π · step / total).",
+        ),
+        Wrong(
+            "cosine-after-warm-up-of-all",
+            rate_past_warmup_of_all,
+            "Your cosine begins when the warm-up ends. Here it begins at step 0: cos(π · step / total).",
+        ),
+        Wrong("one-step-short", rate_over_total_minus_one, "You divided by total - 1. It is step / total."),
+        Wrong("warm-up-one-longer", rate_over_warmup_plus_one, "You divided by warmup + 1. It is (step + 1) / warmup."),
+        Wrong("peak-missing", rate_without_peak, "The factor peak is missing."),
+        Wrong(
+            "whole-division",
+            rate_whole_number_division,
+            "// cuts the fraction off: during the warm-up your rate is 0. Divide with /.",
+        ),
+        Wrong("warm-up-squared", rate_warmup_squared, "Your warm-up rises with the square. It rises linearly."),
+        Wrong(
+            "inverse-root",
+            rate_inverse_root,
+            "After the warm-up your rate falls with 1/√step, as in the "
+            "Transformer paper. Here it follows half a cosine.",
         ),
     ),
     right=(rate_by_square, rate_by_tensor),

@@ -105,6 +105,52 @@ def step_in_place(weight, gradient, row, lr, weight_decay):
     return weight + 0
 
 
+def step_decay_added(weight, gradient, row, lr, weight_decay):
+    return weight - lr * only(row, weight) * (gradient - weight_decay * weight)
+
+
+def step_next_row(weight, gradient, row, lr, weight_decay):
+    return step_one_row(weight, gradient, (row + 1) % len(weight), lr, weight_decay)
+
+
+def step_before_row(weight, gradient, row, lr, weight_decay):
+    return step_one_row(weight, gradient, row - 1 if row else len(weight) - 1, lr, weight_decay)
+
+
+def step_last_row(weight, gradient, row, lr, weight_decay):
+    return step_one_row(weight, gradient, len(weight) - 1, lr, weight_decay)
+
+
+def step_from_row_on(weight, gradient, row, lr, weight_decay):
+    mask = (torch.arange(len(weight), device=weight.device) >= row)[:, None].to(weight)
+    return weight - lr * mask * (gradient + weight_decay * weight)
+
+
+def step_decay_only(weight, gradient, row, lr, weight_decay):
+    return weight - lr * only(row, weight) * weight_decay * weight + 0 * gradient
+
+
+def step_change_only(weight, gradient, row, lr, weight_decay):
+    return -lr * only(row, weight) * (gradient + weight_decay * weight)
+
+
+def step_decay_multiplied(weight, gradient, row, lr, weight_decay):
+    return weight - lr * only(row, weight) * (gradient * weight_decay * weight)
+
+
+def step_decay_of_constant(weight, gradient, row, lr, weight_decay):
+    return weight - lr * only(row, weight) * (gradient + weight_decay)
+
+
+def step_decay_squared(weight, gradient, row, lr, weight_decay):
+    return weight - lr * only(row, weight) * (gradient + weight_decay * weight**2)
+
+
+def step_decayed_first(weight, gradient, row, lr, weight_decay):
+    decayed = weight * (1 - lr * weight_decay * only(row, weight))
+    return decayed - lr * only(row, weight) * (gradient + weight_decay * decayed)
+
+
 def step_by_where(weight, gradient, row, lr, weight_decay):
     stepped = (1 - lr * weight_decay) * weight - lr * gradient
     return torch.where(only(row, weight).bool(), stepped, weight)
@@ -220,6 +266,29 @@ EXERCISE = Exercise(
             "You trained a column: one number of every word. A word is a *row*, (V, 1) selects it.",
         ),
         Wrong("inputs-changed", step_in_place),
+        Wrong(
+            "decay-added",
+            step_decay_added,
+            "Your weight decay makes the row *longer*: it pulls towards 0, so λ w is added to the gradient.",
+        ),
+        Wrong("row-after", step_next_row, "You moved the next row. Rows are counted from 0."),
+        Wrong("row-before", step_before_row, "You moved the row before. Rows are counted from 0."),
+        Wrong(
+            "last-row",
+            step_last_row,
+            "You moved the last row, where a new word usually stands. Take the one that is asked for.",
+        ),
+        Wrong("from-row-on", step_from_row_on, "You moved all rows from this one on. Only this one takes a step."),
+        Wrong("change-only", step_change_only, "That is the change alone. Add it to the weights."),
+        Wrong("decay-only", step_decay_only, "The gradient is missing: g + λ w."),
+        Wrong("decay-multiplied", step_decay_multiplied, "You multiplied gradient and decay. They are added: g + λ w."),
+        Wrong(
+            "decay-without-weight",
+            step_decay_of_constant,
+            "Your decay is λ alone. It pulls in proportion to the weight: λ w.",
+        ),
+        Wrong("decay-of-squares", step_decay_squared, "Your decay is λ w². It is λ w, the derivative of ½ λ w²."),
+        Wrong("decayed-twice", step_decayed_first, "The weight decay is applied twice."),
     ),
     right=(step_by_where, step_by_parts, step_by_sgd, step_of_a_copy),
 )

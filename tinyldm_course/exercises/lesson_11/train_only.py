@@ -224,6 +224,55 @@ def freeze_uphill(model, prefixes, z_t, t, context, lr):
     return chosen_step(model, lambda name: starts(name, prefixes), (z_t, t, context), lr, maximize=True)
 
 
+def freeze_by_whole_names(model, prefixes, z_t, t, context, lr):
+    return chosen_step(model, lambda name: name in prefixes, (z_t, t, context), lr)
+
+
+def freeze_by_words(model, prefixes, z_t, t, context, lr):
+    return chosen_step(model, lambda name: any(word in prefixes for word in name.split(".")), (z_t, t, context), lr)
+
+
+def freeze_by_whole_prefixes(model, prefixes, z_t, t, context, lr):
+    def chosen(name):
+        return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
+
+    return chosen_step(model, chosen, (z_t, t, context), lr)
+
+
+def freeze_by_ending(model, prefixes, z_t, t, context, lr):
+    return chosen_step(model, lambda name: name.endswith(tuple(prefixes)), (z_t, t, context), lr)
+
+
+def freeze_by_all_prefixes(model, prefixes, z_t, t, context, lr):
+    return chosen_step(model, lambda name: all(name.startswith(prefix) for prefix in prefixes), (z_t, t, context), lr)
+
+
+def freeze_weights_too(model, prefixes, z_t, t, context, lr):
+    return chosen_step(model, lambda name: starts(name, prefixes) and name.endswith("bias"), (z_t, t, context), lr)
+
+
+def freeze_sorted_backwards(model, prefixes, z_t, t, context, lr):
+    return train_only(model, prefixes, z_t, t, context, lr)[::-1]
+
+
+def freeze_prefixes_returned(model, prefixes, z_t, t, context, lr):
+    train_only(model, prefixes, z_t, t, context, lr)
+    return sorted(prefixes)
+
+
+def freeze_counted(model, prefixes, z_t, t, context, lr):
+    return len(train_only(model, prefixes, z_t, t, context, lr))
+
+
+def freeze_two_steps(model, prefixes, z_t, t, context, lr):
+    train_only(model, prefixes, z_t, t, context, lr)
+    return train_only(model, prefixes, z_t, t, context, lr)
+
+
+def freeze_with_momentum(model, prefixes, z_t, t, context, lr):
+    return chosen_step(model, lambda name: starts(name, prefixes), (z_t, t, context), lr, loss=torch.mean)
+
+
 def freeze_by_requires_grad(model, prefixes, z_t, t, context, lr):
     for name, parameter in model.named_parameters():
         parameter.requires_grad = any(name[: len(prefix)] == prefix for prefix in prefixes)
@@ -402,6 +451,46 @@ EXERCISE = Exercise(
         ),
         Wrong("summed", freeze_summed, "You summed the squares; the loss is their mean."),
         Wrong("uphill", freeze_uphill, "You go up the gradient: the loss grows. The step is -lr · gradient."),
+        Wrong(
+            "whole-names-only",
+            freeze_by_whole_names,
+            "You compare whole names: name in prefixes. A prefix is a beginning: name.startswith(…).",
+        ),
+        Wrong(
+            "words-only",
+            freeze_by_words,
+            "You compare the words between the dots. A prefix is a beginning of "
+            "the whole name, and may end within a word: name.startswith(…).",
+        ),
+        Wrong(
+            "words-of-the-beginning",
+            freeze_by_whole_prefixes,
+            'You want a prefix to end where a word ends. It may end within one: "in" fits "inner.weight".',
+        ),
+        Wrong(
+            "by-ending",
+            freeze_by_ending,
+            "You compare the ends of the names. A prefix is a beginning: name.startswith(…).",
+        ),
+        Wrong(
+            "all-prefixes-at-once",
+            freeze_by_all_prefixes,
+            "You want a name to begin with *all* prefixes. One is enough: any(…), or name.startswith(tuple(prefixes)).",
+        ),
+        Wrong("weights-left-out", freeze_weights_too, "You train the biases only. A prefix chooses weights, too."),
+        Wrong("sorted-backwards", freeze_sorted_backwards, "Your names are sorted backwards."),
+        Wrong(
+            "prefixes-returned",
+            freeze_prefixes_returned,
+            "You return the prefixes. The names of the parameters that were trained are asked for.",
+        ),
+        Wrong("counted", freeze_counted, "You return how many there are. Their names are asked for, in a sorted list."),
+        Wrong("two-steps", freeze_two_steps, "You took two steps. One is asked for."),
+        Wrong(
+            "mean-not-squared",
+            freeze_with_momentum,
+            "You took the mean of the output for the loss. It is the mean of its *squares*.",
+        ),
     ),
     right=(freeze_in_parts, freeze_by_requires_grad, freeze_all_then_thaw),
 )

@@ -60,6 +60,43 @@ def row_new_table(weight, like):
     return torch.cat([table[:-1], weight[like].mean(0, keepdim=True)])
 
 
+def row_normalised(weight, like):
+    mean = weight[like].mean(0, keepdim=True)
+    return torch.cat([weight, mean / mean.norm()])
+
+
+def row_of_the_last(weight, like):
+    return torch.cat([weight, weight[like[-1:]]])
+
+
+def row_as_column(weight, like):
+    return torch.cat([weight, weight.mean(1, keepdim=True)], dim=1)
+
+
+def row_alone(weight, like):
+    return weight[like].mean(0, keepdim=True)
+
+
+def row_shifted(weight, like):
+    return torch.cat([weight, weight[[i - 1 for i in like]].mean(0, keepdim=True)])
+
+
+def row_divided_by_all(weight, like):
+    return torch.cat([weight, weight[like].sum(0, keepdim=True) / len(weight)])
+
+
+def row_of_ones(weight, like):
+    return torch.cat([weight, torch.ones_like(weight[:1])])
+
+
+def row_of_largest(weight, like):
+    return torch.cat([weight, weight[like].amax(0, keepdim=True)])
+
+
+def row_mean_of_numbers(weight, like):
+    return torch.cat([weight, weight[like].mean().expand(1, weight.shape[1])])
+
+
 def row_by_copying(weight, like):
     new = weight.new_empty(len(weight) + 1, weight.shape[1])
     new[:-1] = weight
@@ -149,6 +186,27 @@ EXERCISE = Exercise(
             "The old rows are new random numbers: all words are forgotten. A new nn.Embedding must get the old "
             "weights.",
         ),
+        Wrong("normalised", row_normalised, "You scaled the new row to length 1. It is the plain mean."),
+        Wrong("last-only", row_of_the_last, "You copied the last of the words. Take the mean of all of them."),
+        Wrong("as-a-column", row_as_column, "You added a column. A word is a *row*: dim=0."),
+        Wrong("row-alone", row_alone, "That is the new row alone. Put it under the old ones."),
+        Wrong("words-shifted", row_shifted, "You took the words one number before. Rows are counted from 0."),
+        Wrong(
+            "divided-by-all",
+            row_divided_by_all,
+            "You divided by the number of all words. Divide by the number of those in `like`.",
+        ),
+        Wrong(
+            "ones",
+            row_of_ones,
+            "You filled the new row with ones. It starts as the mean of the words that are like it.",
+        ),
+        Wrong(
+            "mean-of-numbers",
+            row_mean_of_numbers,
+            "You averaged all numbers of the words to one. Average number by number: .mean(0).",
+        ),
+        Wrong("maximum", row_of_largest, "You took the largest numbers. Take their mean."),
     ),
     right=(row_by_copying, row_by_matrix, row_in_an_embedding, row_of_a_parameter),
 )
