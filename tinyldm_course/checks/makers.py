@@ -79,11 +79,11 @@ def toy_text_encoder() -> Callable[[list[str]], Tensor]:
     return encode
 
 
-def toy_decoder() -> Callable[[Tensor], Tensor]:
+def toy_decoder(gain: float = 1.3) -> Callable[[Tensor], Tensor]:
     """Latents (B, C, h, w) -> "images" (B, C, 2h, 2w), about [-1, 1] with some overshoot, as a VAE's decoder gives."""
 
     def decode(z0: Tensor) -> Tensor:
-        return 1.3 * z0.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        return gain * z0.repeat_interleave(2, 2).repeat_interleave(2, 3)
 
     return decode
 

@@ -270,8 +270,8 @@ EXERCISE = Exercise(
         Wrong(
             "context-asks",
             SpatialTransformerContextAsks,
-            "The two arguments of the block are exchanged: the "
-            "pixels ask, the context answers: self.block(pixels, context).",
+            "The two arguments of the block are exchanged: the pixels ask, the context answers: self.block(pixels, "
+            "context).",
         ),
         Wrong("subtracted", SpatialTransformerSubtracted, "You subtracted what the block makes from x. It is added."),
         Wrong("block-twice", SpatialTransformerTwice, "The block runs twice."),

@@ -164,14 +164,14 @@ EXERCISE = Exercise(
         Wrong(
             "behind-the-largest-label",
             label_dropped_behind_the_largest,
-            "You took the row behind the largest "
-            'label of this batch. "No label" is the last row of the table, whatever the batch holds: len(table) - 1.',
+            'You took the row behind the largest label of this batch. "No label" is the last row of the table, '
+            "whatever the batch holds: len(table) - 1.",
         ),
         Wrong(
             "rows-shifted",
             label_shifted,
-            'You gave "no label" the first row and moved the others down by one. '
-            "Here it is the last row, and label k is row k.",
+            'You gave "no label" the first row and moved the others down by one. Here it is the last row, and '
+            "label k is row k.",
         ),
         Wrong(
             "another-label",

@@ -292,8 +292,8 @@ EXERCISE = Exercise(
         Wrong(
             "distance",
             contrast_squared,
-            "You took the distance of the pairs only. The loss compares each "
-            "picture with *all* captions: cross-entropy over the batch.",
+            "You took the distance of the pairs only. The loss compares each picture with *all* captions: "
+            "cross-entropy over the batch.",
         ),
         Wrong("halved-twice", contrast_quartered, "You halved once too often: the mean of the two cross-entropies."),
         Wrong(
@@ -307,8 +307,8 @@ EXERCISE = Exercise(
         Wrong(
             "sigmoid",
             contrast_by_sigmoid,
-            "You judged each pair by itself with a sigmoid, as SigLIP does. "
-            "CLIP's loss is a softmax over the batch, both ways.",
+            "You judged each pair by itself with a sigmoid, as SigLIP does. CLIP's loss is a softmax over the "
+            "batch, both ways.",
         ),
     ),
     right=(contrast_by_logsumexp, contrast_by_loop),

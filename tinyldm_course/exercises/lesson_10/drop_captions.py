@@ -26,7 +26,13 @@ def dropout_cases(generator: Generator) -> list[Call]:
     context, null = torch.tensor([[[1.0, 2.0, 3.0]], [[4.0, 5.0, 6.0]]]), torch.tensor([[[0.5, 0.0, -0.5]]])
     calls = [
         Call((context, null, torch.tensor(chance), share))
-        for chance, share in (([0.05, 0.9], 0.1), ([0.25, 0.125], 0.25), ([0.0, 0.5], 0.0))
+        for chance, share in (
+            ([0.05, 0.9], 0.1),
+            ([0.25, 0.125], 0.25),
+            ([0.0, 0.5], 0.0),
+            ([0.45, 0.6], 0.2),
+            ([0.55, 0.95], 0.7),
+        )
     ]
     for B, L, D in ((3, 2, 4), (6, 5, 8)):
         context, null = (torch.randn(n, L, D, generator=generator) for n in (B, 1))
@@ -216,8 +222,8 @@ EXERCISE = Exercise(
         Wrong(
             "kept-for-dropped",
             drop_inverted,
-            "What you drop is kept, and the reverse: torch.where takes its "
-            "second argument where the condition is true, and there stands the null context.",
+            "What you drop is kept, and the reverse: torch.where takes its second argument where the condition is "
+            "true, and there stands the null context.",
         ),
         Wrong(
             "one-minus-share",

@@ -115,10 +115,6 @@ def average_in_place(average, weights, decay, step):
     return average
 
 
-def average_of_inverted_ramp(average, weights, decay, step):
-    return moved(average, weights, min(decay, (10 + step) / (1 + step)))
-
-
 def average_of_one_over_step(average, weights, decay, step):
     return moved(average, weights, min(decay, step / (1 + step)))
 
@@ -229,11 +225,6 @@ EXERCISE = Exercise(
             "limited to `decay` so that it does.",
         ),
         Wrong("inputs-changed", average_in_place),
-        Wrong(
-            "ramp-inverted",
-            average_of_inverted_ramp,
-            "The fraction is upside down: (1 + n) / (10 + n), which is small at first.",
-        ),
         Wrong("another-ramp", average_of_one_over_step, "Your decay starts at n / (1 + n). It is (1 + n) / (10 + n)."),
         Wrong(
             "ramp-times-decay",

@@ -283,10 +283,6 @@ def train_twice(model, batches, alpha_bar, lr):
     return losses
 
 
-def train_never(model, batches, alpha_bar, lr):
-    return [loss_of(model, batch, alpha_bar).item() for batch in batches]
-
-
 def train_mean_returned(model, batches, alpha_bar, lr):
     losses = train_steps(model, batches, alpha_bar, lr)
     return sum(losses) / len(losses)
@@ -491,14 +487,14 @@ EXERCISE = Exercise(
         Wrong(
             "one-step-on-the-sum",
             train_one_step_on_the_sum,
-            "You added up the losses of all batches and took a "
-            "single step. Each batch has its own step: backward() and step() inside the loop.",
+            "You added up the losses of all batches and took a single step. Each batch has its own step: "
+            "backward() and step() inside the loop.",
         ),
         Wrong(
             "one-step-on-the-mean",
             train_one_step_on_the_mean,
-            "You averaged the losses of all batches and took "
-            "a single step. Each batch has its own step: backward() and step() inside the loop.",
+            "You averaged the losses of all batches and took a single step. Each batch has its own step: "
+            "backward() and step() inside the loop.",
         ),
         Wrong(
             "loss-after-the-step",
@@ -509,11 +505,6 @@ EXERCISE = Exercise(
             "opposite-order", train_in_the_opposite_order, "You went through the batches from the last to the first."
         ),
         Wrong("twice", train_twice, "Each batch is trained on twice. Once is asked for."),
-        Wrong(
-            "never-trained",
-            train_never,
-            "The losses are computed, but the model is never changed: backward(), then optimizer.step().",
-        ),
         Wrong(
             "mean-returned",
             train_mean_returned,

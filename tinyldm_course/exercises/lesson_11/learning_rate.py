@@ -108,10 +108,6 @@ def rate_rising_cosine(step, warmup, total, peak):
     return peak * min(1.0, (step + 1) / warmup) * 0.5 * (1 - math.cos(math.pi * step / total))
 
 
-def rate_past_warmup(step, warmup, total, peak):
-    return peak * min(1.0, (step + 1) / warmup) * cosine(max(step - warmup, 0), total - warmup)
-
-
 def rate_past_warmup_of_all(step, warmup, total, peak):
     return peak * min(1.0, (step + 1) / warmup) * cosine(max(step - warmup, 0), total)
 
@@ -237,11 +233,6 @@ EXERCISE = Exercise(
         Wrong("sine", rate_of_sine, "You took the sine. The cosine starts at 1 and falls."),
         Wrong("rising", rate_rising_cosine, "Your cosine rises from 0 to 1. It is 1 *plus* the cosine, which falls."),
         Wrong(
-            "cosine-after-warm-up",
-            rate_past_warmup,
-            "Your cosine begins when the warm-up ends. Here it begins at step 0: cos(π · step / total).",
-        ),
-        Wrong(
             "cosine-after-warm-up-of-all",
             rate_past_warmup_of_all,
             "Your cosine begins when the warm-up ends. Here it begins at step 0: cos(π · step / total).",
@@ -258,8 +249,8 @@ EXERCISE = Exercise(
         Wrong(
             "inverse-root",
             rate_inverse_root,
-            "After the warm-up your rate falls with 1/√step, as in the "
-            "Transformer paper. Here it follows half a cosine.",
+            "After the warm-up your rate falls with 1/√step, as in the Transformer paper. Here it follows half a "
+            "cosine.",
         ),
     ),
     right=(rate_by_square, rate_by_tensor),

@@ -239,10 +239,6 @@ def freeze_by_whole_prefixes(model, prefixes, z_t, t, context, lr):
     return chosen_step(model, chosen, (z_t, t, context), lr)
 
 
-def freeze_by_ending(model, prefixes, z_t, t, context, lr):
-    return chosen_step(model, lambda name: name.endswith(tuple(prefixes)), (z_t, t, context), lr)
-
-
 def freeze_by_all_prefixes(model, prefixes, z_t, t, context, lr):
     return chosen_step(model, lambda name: all(name.startswith(prefix) for prefix in prefixes), (z_t, t, context), lr)
 
@@ -452,25 +448,21 @@ EXERCISE = Exercise(
         Wrong("summed", freeze_summed, "You summed the squares; the loss is their mean."),
         Wrong("uphill", freeze_uphill, "You go up the gradient: the loss grows. The step is -lr · gradient."),
         Wrong(
-            "whole-names-only",
+            "nothing-chosen",
             freeze_by_whole_names,
-            "You compare whole names: name in prefixes. A prefix is a beginning: name.startswith(…).",
+            "For the prefix 'outer' you choose no parameter at all, so nothing has a gradient. Do you compare "
+            "whole names, or their ends? A prefix is a beginning: name.startswith(…).",
         ),
         Wrong(
             "words-only",
             freeze_by_words,
-            "You compare the words between the dots. A prefix is a beginning of "
-            "the whole name, and may end within a word: name.startswith(…).",
+            "You compare the words between the dots. A prefix is a beginning of the whole name, and may end within "
+            "a word: name.startswith(…).",
         ),
         Wrong(
             "words-of-the-beginning",
             freeze_by_whole_prefixes,
             'You want a prefix to end where a word ends. It may end within one: "in" fits "inner.weight".',
-        ),
-        Wrong(
-            "by-ending",
-            freeze_by_ending,
-            "You compare the ends of the names. A prefix is a beginning: name.startswith(…).",
         ),
         Wrong(
             "all-prefixes-at-once",

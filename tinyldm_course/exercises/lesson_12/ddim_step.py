@@ -155,6 +155,35 @@ def ddim_in_place(z, eps_hat, alpha_bar, next_alpha_bar):
     return (next_alpha_bar / alpha_bar) ** 0.5 * z + (1 - next_alpha_bar) ** 0.5 * eps_hat
 
 
+def ddim_clamped_to_three(z, eps_hat, alpha_bar, next_alpha_bar):
+    z0_hat = clean_latent(z, eps_hat, alpha_bar).clamp(-3, 3)
+    return next_alpha_bar**0.5 * z0_hat + (1 - next_alpha_bar) ** 0.5 * eps_hat
+
+
+def ddim_with_eps_read_again(z, eps_hat, alpha_bar, next_alpha_bar):
+    z0_hat = clean_latent(z, eps_hat, alpha_bar).clamp(-1, 1)
+    eps_hat = (z - alpha_bar**0.5 * z0_hat) / (1 - alpha_bar) ** 0.5
+    return next_alpha_bar**0.5 * z0_hat + (1 - next_alpha_bar) ** 0.5 * eps_hat
+
+
+def ddim_noise_minus(z, eps_hat, alpha_bar, next_alpha_bar):
+    return next_alpha_bar**0.5 * clean_latent(z, eps_hat, alpha_bar) - (1 - next_alpha_bar) ** 0.5 * eps_hat
+
+
+def ddim_ratio_only(z, eps_hat, alpha_bar, next_alpha_bar):
+    return (next_alpha_bar / alpha_bar) ** 0.5 * z
+
+
+def ddim_of_ratio(z, eps_hat, alpha_bar, next_alpha_bar):
+    a = alpha_bar / next_alpha_bar
+    return (z - (1 - a) ** 0.5 * eps_hat) / a**0.5
+
+
+def ddim_of_velocity(z, eps_hat, alpha_bar, next_alpha_bar):
+    z0_hat = alpha_bar**0.5 * z - (1 - alpha_bar) ** 0.5 * eps_hat
+    return next_alpha_bar**0.5 * z0_hat + (1 - next_alpha_bar) ** 0.5 * eps_hat
+
+
 def ddim_by_two_factors(z, eps_hat, alpha_bar, next_alpha_bar):
     ratio = math.sqrt(next_alpha_bar / alpha_bar)
     return ratio * z + (math.sqrt(1 - next_alpha_bar) - ratio * math.sqrt(1 - alpha_bar)) * eps_hat
@@ -300,6 +329,33 @@ EXERCISE = Exercise(
             "You mixed ẑ0 with z. z is signal and noise together; the noise alone is eps_hat.",
         ),
         Wrong("inputs-changed", ddim_in_place),
+        Wrong(
+            "clamped-to-three",
+            ddim_clamped_to_three,
+            "You clipped ẑ0. That is for pixels; a latent has no such limits.",
+        ),
+        Wrong(
+            "clamped-and-read-again",
+            ddim_with_eps_read_again,
+            "You clipped ẑ0 to [-1, 1] and computed ε̂ anew from it. That is for pixels; a latent has no such limits.",
+        ),
+        Wrong("noise-subtracted", ddim_noise_minus, "You subtracted the noise of the new level. It is added."),
+        Wrong(
+            "noise-of-one-step-removed",
+            ddim_of_ratio,
+            "You took α = ᾱ/ᾱ' and inverted one noising step with ε̂ for its noise. First estimate ẑ0, then mix it "
+            "at ᾱ' with √(1-ᾱ') ε̂.",
+        ),
+        Wrong(
+            "read-as-velocity",
+            ddim_of_velocity,
+            "You read ε̂ as a velocity: √ᾱ z - √(1-ᾱ) v. From the noise: (z - √(1-ᾱ) ε̂) / √ᾱ.",
+        ),
+        Wrong(
+            "noise-not-removed",
+            ddim_ratio_only,
+            "You only rescaled z: the noise in it grew along. Estimate ẑ0 first, then mix it with less noise.",
+        ),
     ),
     right=(ddim_by_two_factors, ddim_by_rotation, torch.no_grad()(ddim_step)),
 )

@@ -32,14 +32,20 @@ def dpm_solver_pp_step(z, z0_hat, previous_z0, previous_alpha_bar, alpha_bar, ne
 
 
 def multistep_cases(generator: Generator) -> list[Call]:
-    """z, ẑ0, the ẑ0 before, and three ᾱ; once the first step, once the last."""
+    """z, ẑ0, the ẑ0 before, and three ᾱ; once the first step, once the last, and steps to nearly clean latents."""
     calls = [Call((torch.tensor([1.0]), torch.tensor([0.5]), torch.tensor([0.3]), 0.1, 0.36, 0.9216))]
-    for shape, first, clean in (((3, 5), True, False), ((1, 2, 4, 4), False, True), ((2, 4, 8, 8), False, False)):
+    for shape, first, end in (
+        ((3, 5), True, None),
+        ((1, 2, 4, 4), False, 1.0),
+        ((2, 4, 8, 8), False, None),
+        ((2, 3), False, uniform(0.96, 0.98, generator)),
+        ((2, 3), False, uniform(0.9992, 0.9998, generator)),
+    ):
         z, z0_hat, before = (torch.randn(shape, generator=generator) for _ in range(3))
         levels = (
             uniform(0.05, 0.2, generator),
             uniform(0.3, 0.5, generator),
-            1.0 if clean else uniform(0.6, 0.95, generator),
+            uniform(0.6, 0.9, generator) if end is None else end,
         )
         calls.append(Call((z, z0_hat, None if first else before, None if first else levels[0], *levels[1:])))
     return calls
@@ -182,6 +188,27 @@ def dpm_sign(z, z0_hat, previous_z0, previous_alpha_bar, alpha_bar, next_alpha_b
     return 2 * kept - dpm_solver_pp_step(z, z0_hat, previous_z0, previous_alpha_bar, alpha_bar, next_alpha_bar)
 
 
+def dpm_first_order_above(limit):
+    """A wrong answer that is of first order near the clean end."""
+
+    def answer(z, z0_hat, previous_z0, previous_alpha_bar, alpha_bar, next_alpha_bar):
+        if previous_z0 is None or next_alpha_bar > limit:
+            return first_order(z, z0_hat, alpha_bar, next_alpha_bar)
+        return dpm_solver_pp_step(z, z0_hat, previous_z0, previous_alpha_bar, alpha_bar, next_alpha_bar)
+
+    return answer
+
+
+def dpm_previous_only(z, z0_hat, previous_z0, previous_alpha_bar, alpha_bar, next_alpha_bar):
+    return first_order(z, z0_hat if previous_z0 is None else previous_z0, alpha_bar, next_alpha_bar)
+
+
+def dpm_averaged(z, z0_hat, previous_z0, previous_alpha_bar, alpha_bar, next_alpha_bar):
+    if previous_z0 is None or next_alpha_bar == 1:
+        return first_order(z, z0_hat, alpha_bar, next_alpha_bar)
+    return first_order(z, (z0_hat + previous_z0) / 2, alpha_bar, next_alpha_bar)
+
+
 def dpm_by_ddim(z, z0_hat, previous_z0, previous_alpha_bar, alpha_bar, next_alpha_bar):
     if previous_z0 is not None and next_alpha_bar != 1:
         h, before = lambda_steps(previous_alpha_bar, alpha_bar, next_alpha_bar)
@@ -321,6 +348,29 @@ EXERCISE = Exercise(
             dpm_sign,
             "The part of ẑ0 has the wrong sign: the factor is √ᾱ' (1 - e^-h), which is positive. (expm1(-h) is "
             "e^-h - 1, negative.)",
+        ),
+        Wrong(
+            "first-order-near-the-end",
+            dpm_first_order_above(0.95),
+            "You leave the second order out wherever ᾱ' is near 1. Only ᾱ' = 1 itself, the last step, is of first "
+            "order.",
+        ),
+        Wrong(
+            "first-order-at-the-very-end",
+            dpm_first_order_above(0.999),
+            "You leave the second order out wherever ᾱ' is near 1. Only ᾱ' = 1 itself, the last step, is of first "
+            "order.",
+        ),
+        Wrong(
+            "previous-only",
+            dpm_previous_only,
+            "You used the ẑ0 of the step before in place of the new one. Both count: ẑ0 + h / (2 h_before) (ẑ0 - "
+            "ẑ0_before).",
+        ),
+        Wrong(
+            "averaged",
+            dpm_averaged,
+            "You averaged the two ẑ0. The line through them is followed *further*, by half a step: extrapolate.",
         ),
     ),
     right=(dpm_by_ddim, dpm_by_weights, torch.no_grad()(dpm_solver_pp_step)),

@@ -94,6 +94,38 @@ def euler_along_z0(z, eps_hat, alpha_bar, next_alpha_bar):
     return euler_of(z, z0_hat, alpha_bar**-0.5, sigma_of(next_alpha_bar) - sigma_of(alpha_bar), next_alpha_bar**0.5)
 
 
+def euler_of_half(z, eps_hat, alpha_bar, next_alpha_bar):
+    step = 0.5 * (sigma_of(next_alpha_bar) - sigma_of(alpha_bar))
+    return euler_of(z, eps_hat, alpha_bar**-0.5, step, next_alpha_bar**0.5)
+
+
+def euler_of_levels(z, eps_hat, alpha_bar, next_alpha_bar):
+    return euler_of(z, eps_hat, alpha_bar**-0.5, next_alpha_bar - alpha_bar, next_alpha_bar**0.5)
+
+
+def euler_to_zero(z, eps_hat, alpha_bar, next_alpha_bar):
+    return euler_of(z, eps_hat, alpha_bar**-0.5, -sigma_of(alpha_bar), next_alpha_bar**0.5)
+
+
+def euler_of_ratio(z, eps_hat, alpha_bar, next_alpha_bar):
+    step = sigma_of(next_alpha_bar) / sigma_of(alpha_bar)
+    return euler_of(z, eps_hat, alpha_bar**-0.5, step, next_alpha_bar**0.5)
+
+
+def euler_of_sum(z, eps_hat, alpha_bar, next_alpha_bar):
+    step = sigma_of(next_alpha_bar) + sigma_of(alpha_bar)
+    return euler_of(z, eps_hat, alpha_bar**-0.5, step, next_alpha_bar**0.5)
+
+
+def euler_to_next_sigma(z, eps_hat, alpha_bar, next_alpha_bar):
+    return euler_of(z, eps_hat, alpha_bar**-0.5, sigma_of(next_alpha_bar), next_alpha_bar**0.5)
+
+
+def euler_along_slope_of_x(z, eps_hat, alpha_bar, next_alpha_bar):
+    step = (sigma_of(next_alpha_bar) - sigma_of(alpha_bar)) / sigma_of(alpha_bar)
+    return euler_of(z, eps_hat, alpha_bar**-0.5, step, next_alpha_bar**0.5)
+
+
 def euler_by_karras_scale(z, eps_hat, alpha_bar, next_alpha_bar):
     sigma, next_sigma = sigma_of(alpha_bar), sigma_of(next_alpha_bar)
     x = z * math.sqrt(1 + sigma**2)
@@ -179,6 +211,23 @@ EXERCISE = Exercise(
             "left-by-old-level",
             euler_left_by_old_level,
             "You left x with the √ᾱ by which you entered. After the step the level is ᾱ': multiply with √ᾱ'.",
+        ),
+        Wrong("half-a-step", euler_of_half, "You went half the way. The step is σ' - σ."),
+        Wrong(
+            "step-in-alpha-bar",
+            euler_of_levels,
+            "Your step is ᾱ' - ᾱ. The slope is dx/dσ, so it is σ' - σ, with σ = √((1-ᾱ)/ᾱ).",
+        ),
+        Wrong("all-the-way", euler_to_zero, "You went all the way to σ = 0. The step ends at σ'."),
+        Wrong("sigmas-divided", euler_of_ratio, "You divided the two σ. The step is their difference, σ' - σ."),
+        Wrong("sigmas-added", euler_of_sum, "You added the two σ. The step is their difference, σ' - σ."),
+        Wrong(
+            "sigma-for-step", euler_to_next_sigma, "Your step is σ'. It is the difference σ' - σ, which is negative."
+        ),
+        Wrong(
+            "slope-divided-by-sigma",
+            euler_along_slope_of_x,
+            "You divided the slope by σ. ε̂ itself is the slope: dx/dσ = ε̂.",
         ),
     ),
     right=(ddim_step, euler_by_karras_scale, torch.no_grad()(euler_step)),

@@ -144,6 +144,20 @@ def guided_added(model, z, t, context, null_context, guidance_scale):
     return without + guidance_scale * with_caption
 
 
+def guided_sum(model, z, t, context, null_context, guidance_scale):
+    without, with_caption = asked_twice(model, z, t, context, null_context)
+    return without + guidance_scale * (with_caption + without)
+
+
+def guided_divided(model, z, t, context, null_context, guidance_scale):
+    without, with_caption = asked_twice(model, z, t, context, null_context)
+    return without + (with_caption - without) / guidance_scale if guidance_scale else without
+
+
+def guided_at_most(model, z, t, context, null_context, guidance_scale):
+    return guided_prediction(model, z, t, context, null_context, min(guidance_scale, 1.0))
+
+
 def guided_with_shortcuts(model, z, t, context, null_context, guidance_scale):
     if guidance_scale == 1:
         return model(z, t, context)
@@ -282,6 +296,18 @@ EXERCISE = Exercise(
             guided_added,
             "You added w times the caption's whole prediction to ε_null: together 1 + w times the noise. Add w "
             "times the *difference*, ε_caption - ε_null.",
+        ),
+        Wrong(
+            "plus-for-minus",
+            guided_sum,
+            "You added the two predictions inside the bracket. The direction is their *difference*: ε_caption - "
+            "ε_null.",
+        ),
+        Wrong("divided-by-w", guided_divided, "You divided the difference by w. It is multiplied."),
+        Wrong(
+            "w-at-most-one",
+            guided_at_most,
+            "You limited w to 1. Guidance goes *beyond* the caption's prediction where w is above 1.",
         ),
     ),
     right=(

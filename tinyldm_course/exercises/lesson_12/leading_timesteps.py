@@ -65,6 +65,42 @@ def leading_from_one_stride(steps, T):
     return torch.arange(steps, 0, -1) * (T // steps) + 1
 
 
+def leading_minus_one(steps, T):
+    return torch.arange(steps, 0, -1) * (T // steps) - 1
+
+
+def leading_one_too_few(steps, T):
+    return torch.arange(steps - 2, -1, -1) * (T // steps) + 1
+
+
+def leading_offset_multiplied(steps, T):
+    return (torch.arange(steps - 1, -1, -1) + 1) * (T // steps)
+
+
+def leading_remainder(steps, T):
+    return torch.arange(steps - 1, -1, -1) * (T % steps) + 1
+
+
+def leading_stride_rounded_up(steps, T):
+    return torch.arange(steps - 1, -1, -1) * -(-T // steps) + 1
+
+
+def leading_two(steps, T):
+    return torch.arange(steps - 1, -1, -1) * (T // steps) + 2
+
+
+def leading_stride_of_intervals(steps, T):
+    return torch.arange(steps - 1, -1, -1) * (T // (steps - 1)) + 1
+
+
+def leading_consecutive(steps, T):
+    return torch.arange(steps, 0, -1)
+
+
+def leading_last_ones(steps, T):
+    return torch.arange(T - 1, T - 1 - steps, -1)
+
+
 def leading_by_list(steps, T):
     return torch.tensor([i * (T // steps) + 1 for i in range(steps)][::-1])
 
@@ -149,6 +185,36 @@ EXERCISE = Exercise(
             "multiples-from-one",
             leading_from_one_stride,
             "Your multiples are 1 … steps; they are 0 … steps - 1. Yours can step over the end of the table.",
+        ),
+        Wrong(
+            "multiples-minus-one",
+            leading_minus_one,
+            "Your timesteps are multiples of the distance, minus 1. They are the multiples 0 … steps - 1, *plus* 1.",
+        ),
+        Wrong("one-too-few", leading_one_too_few, "You return steps - 1 timesteps. Exactly `steps` are asked for."),
+        Wrong(
+            "one-added-too-early",
+            leading_offset_multiplied,
+            "You added 1 before multiplying. Multiply first, then add 1 to all.",
+        ),
+        Wrong("remainder", leading_remainder, "% is the remainder. The distance is T // steps."),
+        Wrong(
+            "distance-rounded-up",
+            leading_stride_rounded_up,
+            "You rounded the distance up. It is rounded *down*, T // steps, so that all the multiples lie inside "
+            "the table.",
+        ),
+        Wrong("two-added", leading_two, "You added 2. It is 1."),
+        Wrong(
+            "one-interval-less",
+            leading_stride_of_intervals,
+            "You divided by steps - 1, as for both ends. Here the distance is T // steps.",
+        ),
+        Wrong("neighbours", leading_consecutive, "Your timesteps are neighbours. They are T // steps apart."),
+        Wrong(
+            "last-ones",
+            leading_last_ones,
+            "Your timesteps are the last `steps` of the table. They are T // steps apart.",
         ),
     ),
     right=(reverse_diffusion.leading, leading_by_list, leading_by_range),

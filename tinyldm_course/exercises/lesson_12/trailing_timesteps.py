@@ -21,13 +21,15 @@ def trailing_timesteps(steps, T):
 def trailing_cases(generator: Generator) -> list[Call]:
     """Numbers of steps, and T. Odd ones, so that nothing lies halfway between two whole numbers.
 
-    But for 3.5, from which both "half to even" and "half up" go to 4: only who subtracts 1 first is led astray.
+    But for 3.5, from which both "half to even" and "half up" go to 4: only an answer that subtracts 1 first is led
+    astray. And for the fifth pair T / steps, as a float, fits into T once more than `steps` times.
     """
     return [
         Call((3, 10)),
         Call((2, 7)),
         Call((2 * integer(2, 6, generator) + 1, 100)),
         Call((7, 1000)),
+        Call(((29, 100), (31, 100), (97, 100), (61, 1000))[integer(0, 4, generator)]),
         Call((25, 1000)),
     ]
 
@@ -66,6 +68,34 @@ def trailing_stride_cut(steps, T):
 
 def trailing_not_rounded(steps, T):
     return T - torch.arange(steps) * (T / steps) - 1
+
+
+def trailing_by_bare_arange(steps, T):
+    return torch.arange(T, 0, -T / steps).round().long() - 1
+
+
+def trailing_rounded_up(steps, T):
+    return torch.tensor([math.ceil(T - i * T / steps) - 1 for i in range(steps)])
+
+
+def trailing_from_T_minus_one_twice(steps, T):
+    return torch.tensor([round((T - 1) * (1 - i / steps)) for i in range(steps)])
+
+
+def trailing_to_zero(steps, T):
+    return torch.tensor([round(T - (i + 1) * T / steps) for i in range(steps)])
+
+
+def trailing_one_too_many(steps, T):
+    return torch.tensor([max(round(T - i * T / steps) - 1, 0) for i in range(steps + 1)])
+
+
+def trailing_stride_rounded(steps, T):
+    return T - 1 - torch.arange(steps) * round(T / steps)
+
+
+def trailing_two_below(steps, T):
+    return reverse_diffusion.trailing(steps, T) - 1
 
 
 def trailing_by_arange(steps, T):
@@ -140,6 +170,34 @@ EXERCISE = Exercise(
             trailing_not_rounded,
             "These are fractions. The schedule is a table, so round each timestep to a whole number.",
         ),
+        Wrong(
+            "one-too-many-by-rounding",
+            trailing_by_bare_arange,
+            "Right for most numbers, and one timestep too many for some: T / steps is rounded to a float, and "
+            "torch.arange(T, 0, -T / steps) may just get one more in. Take exactly `steps` of them.",
+        ),
+        Wrong("rounded-up", trailing_rounded_up, "You rounded up; the nearest whole number is asked for: round()."),
+        Wrong(
+            "distance-of-T-minus-one",
+            trailing_from_T_minus_one_twice,
+            "You divided T - 1 by steps. The distance is T / steps: count down from T, round, then subtract 1.",
+        ),
+        Wrong(
+            "one-distance-late",
+            trailing_to_zero,
+            "You start one distance too late: i counts from 0, and the first timestep is T - 1.",
+        ),
+        Wrong(
+            "one-too-many",
+            trailing_one_too_many,
+            "You return steps + 1 timesteps. Exactly `steps` are asked for: i = 0 … steps - 1.",
+        ),
+        Wrong(
+            "distance-rounded",
+            trailing_stride_rounded,
+            "You rounded the distance, T / steps, before counting down. The rest adds up: round each timestep instead.",
+        ),
+        Wrong("minus-one-twice", trailing_two_below, "You subtracted 1 twice: the first timestep is T - 1."),
     ),
     right=(reverse_diffusion.trailing, trailing_by_arange, trailing_by_counting_up, trailing_half_up),
 )

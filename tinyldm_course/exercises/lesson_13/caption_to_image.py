@@ -45,6 +45,10 @@ def capstone_cases(generator: Generator) -> list[Call]:
         noise, alpha_bar = torch.randn(B, 4, 4, 4, generator=generator), random_alpha_bar(20, generator)
         captions = [f"a {word} {integer(0, 99, generator)}" for word in ("star", "ring", "moon")[:B]]
         calls.append(Call((captions, *parts, alpha_bar, noise, steps, w)))
+    # Latents far beyond ±3, and a decoder so weak that its pictures show them: who clips ẑ0 is seen.
+    far = 3 * torch.randn(2, 4, 8, 8, generator=generator)
+    weak = (*parts[:2], Made(makers.toy_decoder, (0.1,)))
+    calls.append(Call((["a boat", "a kite"], *weak, random_alpha_bar(20, generator), far, 4, uniform(1.2, 1.6, generator))))
     return calls
 
 
@@ -243,6 +247,110 @@ def finished_without_clipping(decode, z0):
 
 def finished_unscaled_again(decode, z0):
     return finished(decode, z0 / 0.18215)
+
+
+# ẑ0 and ε̂ are read nearly right.
+
+
+def read_clipped(low, high):
+    """ẑ0 within limits."""
+
+    def read(v, z, alpha_bar):
+        z0_hat, eps_hat = velocity_read(v, z, alpha_bar)
+        return z0_hat.clamp(low, high), eps_hat
+
+    return read
+
+
+def read_clipped_with_its_noise(v, z, alpha_bar):
+    z0_hat = velocity_read(v, z, alpha_bar)[0].clamp(-1, 1)
+    return z0_hat, (z - alpha_bar**0.5 * z0_hat) / (1 - alpha_bar) ** 0.5
+
+
+def read_plus(v, z, alpha_bar):
+    return alpha_bar**0.5 * z + (1 - alpha_bar) ** 0.5 * v, alpha_bar**0.5 * v + (1 - alpha_bar) ** 0.5 * z
+
+
+def read_minus(v, z, alpha_bar):
+    return alpha_bar**0.5 * z - (1 - alpha_bar) ** 0.5 * v, alpha_bar**0.5 * v - (1 - alpha_bar) ** 0.5 * z
+
+
+def read_overwritten(v, z, alpha_bar):
+    z = alpha_bar**0.5 * z - (1 - alpha_bar) ** 0.5 * v
+    return z, alpha_bar**0.5 * v + (1 - alpha_bar) ** 0.5 * z
+
+
+def read_noise_is_velocity(v, z, alpha_bar):
+    return velocity_read(v, z, alpha_bar)[0], v
+
+
+def read_as_z0(z0, z, alpha_bar):
+    return z0, (z - alpha_bar**0.5 * z0) / (1 - alpha_bar) ** 0.5
+
+
+def image_read_one_below(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
+    z, both, ts = noise, contexts_of(encode, captions), reverse_diffusion.trailing(steps, len(alpha_bar))
+    for i, t in enumerate(ts):
+        v = times(guidance_scale)(*asked(unet, z, i, t, both))
+        z = noised(*velocity_read(v, z, alpha_bar[t - 1]), following(ts, i, alpha_bar))
+    return finished(decode, z)
+
+
+def mixed_with_noise_subtracted(z0_hat, eps_hat, before, after):
+    return noised(z0_hat, -eps_hat, after)
+
+
+def mixed_noise_not_rooted(z0_hat, eps_hat, before, after):
+    return after**0.5 * z0_hat + (1 - after) * eps_hat
+
+
+def mixed_at_both(z0_hat, eps_hat, before, after):
+    return after**0.5 * z0_hat + (1 - before) ** 0.5 * eps_hat
+
+
+def mixed_swapped(z0_hat, eps_hat, before, after):
+    return noised(eps_hat, z0_hat, after)
+
+
+def mixed_z0_only(z0_hat, eps_hat, before, after):
+    return z0_hat
+
+
+def spaced_one_less(steps, T):
+    return reverse_diffusion.trailing(steps, T)[:-1]
+
+
+def finished_divided_only(decode, z0):
+    return (decode(z0) / 2).clamp(0, 1)
+
+
+def finished_shifted_only(decode, z0):
+    return (decode(z0) + 1).clamp(0, 1)
+
+
+def finished_clipped_first(decode, z0):
+    return (decode(z0.clamp(-1, 1)) + 1).div(2).clamp(0, 1)
+
+
+def finished_by_sigmoid(decode, z0):
+    return decode(z0).sigmoid()
+
+
+def finished_as_bytes(decode, z0):
+    return finished(decode, z0) * 255
+
+
+def finished_stretched(decode, z0):
+    image = decode(z0)
+    return (image - image.min()) / (image.max() - image.min())
+
+
+def finished_scaled(decode, z0):
+    return finished(decode, z0 * 0.18215)
+
+
+def finished_without_decoder(decode, z0):
+    return ((z0 + 1) / 2).clamp(0, 1)
 
 
 # Other right answers.
@@ -517,6 +625,109 @@ EXERCISE = Exercise(
             "scaled-twice",
             image_with(finish=finished_unscaled_again),
             "You divided by 0.18215. The scale lives inside the VAE: decode takes z0 as the U-Net leaves it.",
+        ),
+        Wrong(
+            "z0-clipped",
+            image_with(read=read_clipped(-1, 1)),
+            "You clipped ẑ0 to [-1, 1]. That is for pixels; a latent has no such limits, and the picture is ruined.",
+        ),
+        Wrong(
+            "z0-clipped-to-three",
+            image_with(read=read_clipped(-3, 3)),
+            "You clipped ẑ0. That is for pixels; a latent has no such limits.",
+        ),
+        Wrong(
+            "z0-clipped-from-above",
+            image_with(read=read_clipped(None, 1)),
+            "You clipped ẑ0 from above. That is for pixels; a latent has no such limits.",
+        ),
+        Wrong(
+            "z0-clipped-and-read-again",
+            image_with(read=read_clipped_with_its_noise),
+            "You clipped ẑ0 to [-1, 1] and computed ε̂ anew from it. That is for pixels; a latent has no such limits.",
+        ),
+        Wrong("z0-plus", image_with(read=read_plus), "A sign is wrong in ẑ0: √ᾱ z *minus* √(1-ᾱ) v."),
+        Wrong("eps-minus", image_with(read=read_minus), "A sign is wrong in ε̂: √ᾱ v *plus* √(1-ᾱ) z."),
+        Wrong(
+            "z-overwritten",
+            image_with(read=read_overwritten),
+            "ε̂ is computed from ẑ0 where it needs z: was z overwritten by ẑ0 before? Give ẑ0 a name of its own.",
+        ),
+        Wrong(
+            "eps-is-velocity",
+            image_with(read=read_noise_is_velocity),
+            "You mixed ẑ0 with the velocity itself. The noise is ε̂ = √ᾱ v + √(1-ᾱ) z.",
+        ),
+        Wrong(
+            "z0-for-velocity",
+            image_with(read=read_as_z0),
+            "You read the output as the clean latent ẑ0. This U-Net predicts the velocity: ẑ0 = √ᾱ z - √(1-ᾱ) v, "
+            "ε̂ = √ᾱ v + √(1-ᾱ) z.",
+        ),
+        Wrong(
+            "level-of-t-minus-one",
+            image_read_one_below,
+            "You read the velocity with ᾱ[t - 1]. z has the noise of t: alpha_bar[t].",
+        ),
+        Wrong(
+            "noise-subtracted",
+            image_with(mix=mixed_with_noise_subtracted),
+            "You subtracted ε̂ when mixing. It is added: √ᾱ' ẑ0 + √(1-ᾱ') ε̂.",
+        ),
+        Wrong(
+            "noise-not-rooted",
+            image_with(mix=mixed_noise_not_rooted),
+            "You mixed with 1-ᾱ'. The noise has the root, √(1-ᾱ').",
+        ),
+        Wrong(
+            "noise-of-the-old-level",
+            image_with(mix=mixed_at_both),
+            "You mixed ẑ0 at the new level with the noise of the old one: both have ᾱ', the *next* timestep's.",
+        ),
+        Wrong(
+            "not-mixed",
+            image_with(mix=mixed_z0_only),
+            "You went on with ẑ0 itself. Mix it with the noise of the next level: √ᾱ' ẑ0 + √(1-ᾱ') ε̂.",
+        ),
+        Wrong(
+            "one-step-too-few",
+            image_with(spacing=spaced_one_less),
+            "The last timestep is missing: exactly `steps` of them are visited.",
+        ),
+        Wrong(
+            "halved-only",
+            image_with(finish=finished_divided_only),
+            "[-1, 1] / 2 is [-0.5, 0.5]: add 1 before you divide.",
+        ),
+        Wrong("shifted-only", image_with(finish=finished_shifted_only), "[-1, 1] + 1 is [0, 2]: divide by 2."),
+        Wrong(
+            "latent-clipped",
+            image_with(finish=finished_clipped_first),
+            "You clipped the latent before decoding. It has no limits; clip the *picture*.",
+        ),
+        Wrong(
+            "sigmoid",
+            image_with(finish=finished_by_sigmoid),
+            "You took a sigmoid of the picture. Its range is shifted, (y + 1) / 2, and clipped.",
+        ),
+        Wrong(
+            "bytes", image_with(finish=finished_as_bytes), "You multiplied by 255. The picture is asked for in [0, 1]."
+        ),
+        Wrong(
+            "stretched",
+            image_with(finish=finished_stretched),
+            "You stretched the pictures to their own darkest and brightest number. The range is fixed: (y + 1) / "
+            "2, then clip.",
+        ),
+        Wrong(
+            "multiplied-by-the-scale",
+            image_with(finish=finished_scaled),
+            "You multiplied by 0.18215. The scale lives inside the VAE: decode takes z0 as the U-Net leaves it.",
+        ),
+        Wrong(
+            "not-decoded",
+            image_with(finish=finished_without_decoder),
+            "You did not decode: a latent is no picture yet.",
         ),
     ),
     right=(image_in_parts, image_by_the_package, image_one_batch, image_without_gradient),

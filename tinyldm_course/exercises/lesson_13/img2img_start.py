@@ -54,6 +54,8 @@ def start_cases(generator: Generator) -> list[Call]:
     ):
         z0, eps = (torch.randn(shape, generator=generator) for _ in range(2))
         calls.append(Call((z0, eps, reverse_diffusion.trailing(5, 20), strength, random_alpha_bar(20, generator))))
+    uneven = torch.tensor([19, 17, 15, 13, 3])  # of which the share of T says something else than the share of steps
+    calls.append(Call((z0, eps, uneven, uniform(0.55, 0.59, generator), random_alpha_bar(20, generator))))
     return calls
 
 
@@ -145,6 +147,82 @@ def start_of_none(z0, eps, ts, strength, alpha_bar):
 
 def start_unchecked(z0, eps, ts, strength, alpha_bar):
     left = ts[max(len(ts) - max(int(len(ts) * strength), 1), 0) :]
+    return noised(z0, eps, alpha_bar[left[0]]), left
+
+
+def start_by_level_of_T(z0, eps, ts, strength, alpha_bar):
+    require_strength(strength)
+    left = ts[ts <= len(alpha_bar) * strength]
+    left = left if len(left) else ts[-1:]
+    return noised(z0, eps, alpha_bar[left[0]]), left
+
+
+def start_below_level_of_T(z0, eps, ts, strength, alpha_bar):
+    require_strength(strength)
+    left = ts[ts < int(len(alpha_bar) * strength)]
+    left = left if len(left) else ts[-1:]
+    return noised(z0, eps, alpha_bar[left[0]]), left
+
+
+def start_at_level_of_T(z0, eps, ts, strength, alpha_bar):
+    require_strength(strength)
+    t = max(int(len(alpha_bar) * strength) - 1, 0)
+    return noised(z0, eps, alpha_bar[t]), last_of(ts, strength)
+
+
+def start_one_more(z0, eps, ts, strength, alpha_bar):
+    require_strength(strength)
+    left = ts[max(len(ts) - max(int(len(ts) * strength), 1) - 1, 0) :]
+    return noised(z0, eps, alpha_bar[left[0]]), left
+
+
+def start_skipping_by_strength(z0, eps, ts, strength, alpha_bar):
+    require_strength(strength)
+    left = ts[min(int(len(ts) * strength), len(ts) - 1) :]
+    return noised(z0, eps, alpha_bar[left[0]]), left
+
+
+def start_swapped(z0, eps, ts, strength, alpha_bar):
+    require_strength(strength)
+    left = last_of(ts, strength)
+    return noised(eps, z0, alpha_bar[left[0]]), left
+
+
+def start_at_last(z0, eps, ts, strength, alpha_bar):
+    require_strength(strength)
+    left = last_of(ts, strength)
+    return noised(z0, eps, alpha_bar[left[-1]]), left
+
+
+def start_all_left(z0, eps, ts, strength, alpha_bar):
+    require_strength(strength)
+    left = last_of(ts, strength)
+    return noised(z0, eps, alpha_bar[left[0]]), ts.clone()
+
+
+def start_first_dropped(z0, eps, ts, strength, alpha_bar):
+    require_strength(strength)
+    left = last_of(ts, strength)
+    return noised(z0, eps, alpha_bar[left[0]]), left[1:]
+
+
+def start_noise_added(z0, eps, ts, strength, alpha_bar):
+    require_strength(strength)
+    left = last_of(ts, strength)
+    return z0 + (1 - alpha_bar[left[0]]) ** 0.5 * eps, left
+
+
+def start_zero_allowed(z0, eps, ts, strength, alpha_bar):
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength is {strength}")
+    left = last_of(ts, strength)
+    return noised(z0, eps, alpha_bar[left[0]]), left
+
+
+def start_one_refused(z0, eps, ts, strength, alpha_bar):
+    if not 0 < strength < 1:
+        raise ValueError(f"strength is {strength}")
+    left = last_of(ts, strength)
     return noised(z0, eps, alpha_bar[left[0]]), left
 
 
@@ -260,6 +338,58 @@ EXERCISE = Exercise(
             "With a small strength no timestep is left, and [0] of nothing fails. At least one step is walked.",
         ),
         Wrong("should-refuse", start_unchecked),
+        Wrong(
+            "by-share-of-T",
+            start_by_level_of_T,
+            "You kept the timesteps up to T · strength. The *number* of steps decides: the last int(S · strength) "
+            "of ts, at least one.",
+        ),
+        Wrong(
+            "below-share-of-T",
+            start_below_level_of_T,
+            "You kept the timesteps below T · strength. The *number* of steps decides: the last int(S · strength) "
+            "of ts, at least one.",
+        ),
+        Wrong(
+            "noised-to-share-of-T",
+            start_at_level_of_T,
+            "You noised to T · strength. Noise to the first timestep that is left: the U-Net is asked about that one.",
+        ),
+        Wrong(
+            "one-too-many",
+            start_one_more,
+            "One timestep too many is left: the last int(S · strength) of ts, at least one.",
+        ),
+        Wrong(
+            "strength-skipped",
+            start_skipping_by_strength,
+            "You *skipped* int(S · strength) timesteps. So many are left.",
+        ),
+        Wrong(
+            "signal-and-noise-swapped",
+            start_swapped,
+            "Picture and noise have each other's factor: √ᾱ belongs to z0, √(1-ᾱ) to ε.",
+        ),
+        Wrong("noised-to-the-last", start_at_last, "You noised to the last timestep. It is the *first* of those left."),
+        Wrong("nothing-skipped", start_all_left, "You return all timesteps. Those before the start are left out."),
+        Wrong(
+            "first-left-out",
+            start_first_dropped,
+            "The first timestep is missing: z has its noise, and the U-Net is asked about it first.",
+        ),
+        Wrong(
+            "signal-not-scaled", start_noise_added, "The picture keeps its full size. Scale it with √ᾱ, as in q_sample."
+        ),
+        Wrong(
+            "zero-accepted",
+            start_zero_allowed,
+            "A strength of 0 makes no sense, nothing would be left: refuse it with a ValueError.",
+        ),
+        Wrong(
+            "one-refused",
+            start_one_refused,
+            "A strength of 1 makes sense: all steps are left. Only more than 1 is refused.",
+        ),
     ),
     right=(start_by_slicing_from_behind, start_by_schedule, start_without_gradient),
 )

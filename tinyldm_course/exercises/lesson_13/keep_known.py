@@ -78,6 +78,38 @@ def known_in_place(z, z0, eps, mask, alpha_bar, next_alpha_bar):
     return z + (1 - mask) * noised(z0, eps, next_alpha_bar)
 
 
+def known_only_multiplied(z, z0, eps, mask, alpha_bar, next_alpha_bar):
+    return mask * z
+
+
+def known_swapped_factors(z, z0, eps, mask, alpha_bar, next_alpha_bar):
+    return mask * z + (1 - mask) * noised(eps, z0, next_alpha_bar)
+
+
+def known_everywhere(z, z0, eps, mask, alpha_bar, next_alpha_bar):
+    return noised(z0, eps, next_alpha_bar)
+
+
+def known_nowhere(z, z0, eps, mask, alpha_bar, next_alpha_bar):
+    return z + 0
+
+
+def known_of_ratio(z, z0, eps, mask, alpha_bar, next_alpha_bar):
+    return keep_known(z, z0, eps, mask, alpha_bar, alpha_bar / next_alpha_bar)
+
+
+def known_noise_not_rooted(z, z0, eps, mask, alpha_bar, next_alpha_bar):
+    return mask * z + (1 - mask) * (next_alpha_bar**0.5 * z0 + (1 - next_alpha_bar) * eps)
+
+
+def known_signal_not_scaled(z, z0, eps, mask, alpha_bar, next_alpha_bar):
+    return mask * z + (1 - mask) * (z0 + (1 - next_alpha_bar) ** 0.5 * eps)
+
+
+def known_subtracted(z, z0, eps, mask, alpha_bar, next_alpha_bar):
+    return mask * z - (1 - mask) * noised(z0, eps, next_alpha_bar)
+
+
 def known_by_where(z, z0, eps, mask, alpha_bar, next_alpha_bar):
     return torch.where(mask.bool(), z, noised(z0, eps, next_alpha_bar))
 
@@ -150,6 +182,34 @@ EXERCISE = Exercise(
             "You noised the repainted part as well: it has its noise already. Noise z0 only, then blend.",
         ),
         Wrong("inputs-changed", known_in_place),
+        Wrong(
+            "known-zeroed",
+            known_only_multiplied,
+            "Where the mask is 0 your result is 0. The known picture belongs there, as noisy as z is now.",
+        ),
+        Wrong(
+            "signal-and-noise-swapped",
+            known_swapped_factors,
+            "Picture and noise have each other's factor: √ᾱ' belongs to z0, √(1-ᾱ') to ε.",
+        ),
+        Wrong("known-everywhere", known_everywhere, "The known picture is everywhere. Where the mask is 1, z stays."),
+        Wrong(
+            "nothing-kept",
+            known_nowhere,
+            "That is z as it was. Where the mask is 0, the known picture takes its place.",
+        ),
+        Wrong(
+            "alpha-for-alpha-bar",
+            known_of_ratio,
+            "You noised with ᾱ/ᾱ'. The known picture has all the noise of the level after the step: ᾱ'.",
+        ),
+        Wrong("noise-not-rooted", known_noise_not_rooted, "You scaled the noise with 1-ᾱ'. It is the root √(1-ᾱ')."),
+        Wrong(
+            "signal-not-scaled",
+            known_signal_not_scaled,
+            "The known picture keeps its full size. Scale it with √ᾱ', as in q_sample.",
+        ),
+        Wrong("subtracted", known_subtracted, "You subtracted the known part. It is added."),
     ),
     right=(known_by_where, known_by_lerp, known_by_difference, known_without_gradient),
 )

@@ -19,11 +19,21 @@ def slerp(a, b, weight):
 
 
 def slerp_cases(generator: Generator) -> list[Call]:
-    """Two tensors of one shape, a weight."""
+    """Two tensors of one shape, a weight. Some are nearly parallel or opposite: there a straight line shows."""
     calls = [Call((torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 2.0], [1.0, 0.0]]), 0.25))]
     for shape in ((3, 5), (1, 4, 8, 8)):
         a, b = (torch.randn(shape, generator=generator) for _ in range(2))
         calls.append(Call((a, b, uniform(0.1, 0.4, generator))))
+    for cosine in (
+        uniform(0.6, 0.8, generator),
+        uniform(0.93, 0.97, generator),
+        0.997,
+        uniform(-0.97, -0.93, generator),
+    ):
+        a, b = (torch.randn(2, 4, 4, generator=generator) for _ in range(2))
+        b = b - (a * b).sum() / a.square().sum() * a  # now at right angles to a
+        b = cosine * a / a.norm() + (1 - cosine**2) ** 0.5 * b / b.norm()
+        calls.append(Call((a, uniform(3, 6, generator) * b, uniform(0.2, 0.4, generator))))
     return calls
 
 
@@ -83,6 +93,60 @@ def slerp_by_row(a, b, weight):
 
 def slerp_quarter_circle(a, b, weight):
     return math.cos(weight * math.pi / 2) * a + math.sin(weight * math.pi / 2) * b
+
+
+def slerp_straight_above(limit, size=lambda cosine: cosine):
+    """A wrong answer that goes straight where the cosine, or its size, is above a limit."""
+
+    def answer(a, b, weight):
+        cosine = (a * b).sum() / (a.norm() * b.norm())
+        return slerp_straight(a, b, weight) if size(cosine) > limit else slerp(a, b, weight)
+
+    return answer
+
+
+def slerp_of_squared_norms(a, b, weight):
+    return turned_by(((a * b).sum() / (a.square().sum() * b.square().sum())).arccos(), a, b, weight)
+
+
+def slerp_of_mean_product(a, b, weight):
+    return turned_by(((a * b).mean() / (a.norm() * b.norm())).arccos(), a, b, weight)
+
+
+def slerp_by_cosines(a, b, weight):
+    angle = angle_between(a, b)
+    return (torch.cos((1 - weight) * angle) * a + torch.cos(weight * angle) * b) / angle.cos()
+
+
+def slerp_divided_by_angle(a, b, weight):
+    angle = angle_between(a, b)
+    return (torch.sin((1 - weight) * angle) * a + torch.sin(weight * angle) * b) / angle
+
+
+def slerp_halved(a, b, weight):
+    return turned_by(angle_between(a, b) / 2, a, b, weight)
+
+
+def slerp_root_weights(a, b, weight):
+    return (1 - weight) ** 0.5 * a + weight**0.5 * b
+
+
+def slerp_middle(a, b, weight):
+    return slerp(a, b, 0.5)
+
+
+def slerp_in_degrees(a, b, weight):
+    return turned_by(angle_between(a, b).rad2deg(), a, b, weight)
+
+
+def slerp_straight_to_unit_length(a, b, weight):
+    mixed = (1 - weight) * a + weight * b
+    return mixed / mixed.norm()
+
+
+def slerp_minus(a, b, weight):
+    angle = angle_between(a, b)
+    return (torch.sin((1 - weight) * angle) * a - torch.sin(weight * angle) * b) / angle.sin()
 
 
 def slerp_by_math(a, b, weight):
@@ -169,6 +233,60 @@ EXERCISE = Exercise(
             slerp_quarter_circle,
             "You took θ = 90°. Independent noises are close to it, but not there; compute θ.",
         ),
+        Wrong(
+            "straight-where-near",
+            slerp_straight_above(0.9),
+            "You go straight where the two are near each other. The sphere's formula holds there, too; only for "
+            "vectors that are parallel, within rounding, it divides by 0.",
+        ),
+        Wrong(
+            "straight-where-nearer",
+            slerp_straight_above(0.5),
+            "You go straight where the two are near each other. The sphere's formula holds there, too; only for "
+            "vectors that are parallel, within rounding, it divides by 0.",
+        ),
+        Wrong(
+            "straight-where-nearest",
+            slerp_straight_above(0.99),
+            "You go straight where the two are near each other. The sphere's formula holds there, too; only for "
+            "vectors that are parallel, within rounding, it divides by 0.",
+        ),
+        Wrong(
+            "straight-where-parallel",
+            slerp_straight_above(0.9, abs),
+            "You go straight where the two are near each other, or nearly opposite. The sphere's formula holds "
+            "there, too; only for vectors that are parallel, within rounding, it divides by 0.",
+        ),
+        Wrong(
+            "straight-where-parallel-or-so",
+            slerp_straight_above(0.5, abs),
+            "You go straight where the two are near each other, or nearly opposite. The sphere's formula holds "
+            "there, too; only for vectors that are parallel, within rounding, it divides by 0.",
+        ),
+        Wrong(
+            "norms-squared",
+            slerp_of_squared_norms,
+            "You divided by the squares of the lengths: cos θ = a·b / (|a| |b|).",
+        ),
+        Wrong("product-averaged", slerp_of_mean_product, "You averaged the products. a·b is their *sum*."),
+        Wrong("cosines", slerp_by_cosines, "You took cosines for sines."),
+        Wrong("divided-by-angle", slerp_divided_by_angle, "You divided by θ. It is sin θ."),
+        Wrong("angle-halved", slerp_halved, "You took half the angle."),
+        Wrong(
+            "roots",
+            slerp_root_weights,
+            "You mixed with √(1-w) and √w. That is right for variances of independent noises; here you turn by "
+            "equal angles.",
+        ),
+        Wrong("middle", slerp_middle, "You ignore the weight: yours is the middle."),
+        Wrong("degrees", slerp_in_degrees, "Your angle is in degrees. torch's sine takes radians, which arccos gives."),
+        Wrong(
+            "straight-and-unit-length",
+            slerp_straight_to_unit_length,
+            "You went straight and scaled the result to length 1. Turn by equal angles, and keep the lengths of a "
+            "and b.",
+        ),
+        Wrong("minus", slerp_minus, "You subtracted b's part. It is added."),
     ),
     right=(slerp_by_library, slerp_by_tangent, slerp_by_math),
 )
