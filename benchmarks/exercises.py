@@ -25,6 +25,7 @@ import build_exercises  # noqa: E402
 from tinyldm_course.checks.exercise import Exercise  # noqa: E402
 from tinyldm_course.checks.in_process import InProcessRunner  # noqa: E402
 from tinyldm_course.checks.pipeline import Result, run_check  # noqa: E402
+from tinyldm_course.checks.slips import alternatives
 from tinyldm_course.exercises import find, lesson, numbers, of_lesson  # noqa: E402
 
 # (exercise, what was changed) -> why it is no mistake
@@ -96,40 +97,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("frechet", "return means + cov_a.trace() + cov_b.trace() - 2 * values.sqrt().sum()"): NUMBER,
 }
 
-OTHER = {
-    ast.Add: ast.Sub,
-    ast.Sub: ast.Add,
-    ast.Mult: ast.Div,
-    ast.Div: ast.Mult,
-    ast.Pow: ast.Mult,
-    ast.Mod: ast.FloorDiv,
-    ast.FloorDiv: ast.Mod,
-    ast.MatMult: ast.Mult,
-    ast.Lt: ast.LtE,
-    ast.LtE: ast.Lt,
-    ast.Gt: ast.GtE,
-    ast.GtE: ast.Gt,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.Is: ast.IsNot,
-    ast.IsNot: ast.Is,
-}
 SECONDS = 20  # for an answer: a busy machine must not make a right one "too slow"
-METHODS = {
-    "mean": "sum",
-    "sum": "mean",
-    "sqrt": "square",
-    "square": "sqrt",
-    "sin": "cos",
-    "cos": "sin",
-    "exp": "log",
-    "log": "exp",
-    "cumprod": "cumsum",
-    "randn": "rand",
-    "randn_like": "rand_like",
-    "amax": "amin",
-    "min": "max",
-}
 
 
 @dataclass(frozen=True)
@@ -142,51 +110,6 @@ class Mutant:
 
 
 # ── Mutants ──────────────────────────────────────────────────────────────────────────────────────────
-
-
-def alternatives(node: ast.AST) -> Iterator[ast.AST]:
-    """What one node may be replaced by."""
-    if isinstance(node, ast.BinOp):
-        yield from (node.left, node.right)
-        if type(node.op) in OTHER:
-            yield ast.BinOp(node.left, OTHER[type(node.op)](), node.right)
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.Not)):
-        yield node.operand
-    elif isinstance(node, ast.Compare):
-        yield from other_comparisons(node)
-    elif isinstance(node, ast.Constant) and type(node.value) in (bool, int, float):
-        yield from (ast.Constant(value) for value in other_constants(node.value))
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        yield from other_calls(node)
-    elif isinstance(node, ast.IfExp):
-        yield from (node.body, node.orelse)
-
-
-def other_constants(value: bool | int | float) -> list:
-    """Neighbours of a number; the opposite of a truth."""
-    if isinstance(value, bool):
-        return [not value]
-    return [value + 1, value - 1] if isinstance(value, int) else [value * 2, value + 1, -value]
-
-
-def other_comparisons(node: ast.Compare) -> Iterator[ast.AST]:
-    """One operator is another one; `a < b < c` has two."""
-    for index, operator in enumerate(node.ops):
-        if type(operator) in OTHER:
-            changed = [*node.ops[:index], OTHER[type(operator)](), *node.ops[index + 1 :]]
-            yield ast.Compare(node.left, changed, node.comparators)
-
-
-def other_calls(node: ast.Call) -> Iterator[ast.AST]:
-    """A method that is left out or is another one; two arguments that are swapped."""
-    method = node.func.attr
-    of_module = isinstance(node.func.value, ast.Name) and node.func.value.id in ("torch", "math", "nn", "F")
-    if not of_module:
-        yield node.func.value
-    if method in METHODS:
-        yield ast.Call(ast.Attribute(node.func.value, METHODS[method], ast.Load()), node.args, node.keywords)
-    if len(node.args) == 2:
-        yield ast.Call(node.func, node.args[::-1], node.keywords)
 
 
 def mutants(name: str, source: str) -> list[Mutant]:

@@ -76,5 +76,6 @@ GENERAL = {
         "shape."
     ),
     "wrong-mean": "The noise in your result is right; the part without noise is not.",
+    "one-slip": "One slip away from right.",
     "wrong-value": "Not right yet, and it is not one of the mistakes that this check knows by name.",
 }

@@ -1,10 +1,11 @@
 """The name of a mistake: one that the exercise knows, or else a general one.
 
 A mistake is recognised by doing the same: each wrong answer of the exercise makes the same calls, and the one whose
-outcomes are the learner's gives its name and message. Where none does, the check says what fails, and what is certain
-about the numbers (`relations.py`); it does not guess.
+outcomes are the learner's gives its name and message. Where none does, the right answer is tried with one change
+(`slips.py`). Else the check says what fails, and what is certain about the numbers (`relations.py`); it does not guess.
 """
 
+import warnings
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,6 +16,7 @@ from tinyldm_course.checks.counter_example import CounterExample, counter_exampl
 from tinyldm_course.checks.diagnoses import GENERAL
 from tinyldm_course.checks.exercise import Wrong
 from tinyldm_course.checks.relations import gradient_relation, noise_relations, relation
+from tinyldm_course.checks.slips import Slip, slips_of
 from tinyldm_course.checks.trials import Trial, Trials, changed_in_place, changes_argument, error_diagnosis, shapes_of
 
 BY_ASPECT = {
@@ -75,8 +77,9 @@ def diagnose(trials: Trials, failure: Failure, values_are_right: bool = False) -
         if wrong is not None:
             name, message = wrong.diagnosis, wrong.message or GENERAL[wrong.diagnosis]
         else:
-            name = general_mistake(failure)
-            message = " ".join([GENERAL[name], *observations(trials, failure, name)])
+            slip, general = None if values_are_right else one_slip(trials, failure), general_mistake(failure)
+            name, slipped = ("one-slip", [f"Yours is {slip.change}."]) if slip else (general, [])
+            message = " ".join([GENERAL[name], *observations(trials, failure, general), *slipped])
     shown = name not in WITHOUT_EXAMPLE
     example = counter_example(trials.exercise, failure.trial, failure.fault) if shown else None
     return Diagnosis(name, message, example, got.error)
@@ -108,6 +111,21 @@ def known_mistake(trials: Trials, failure: Failure, values_are_right: bool) -> W
     for wrong in same + alike:
         if not values_are_right or trials.would_pass(wrong.answer):
             return wrong
+    return None
+
+
+def one_slip(trials: Trials, failure: Failure) -> Slip | None:
+    """The right answer with one change, where that gives the learner's results on all trials."""
+    numbers = [tensor.double() for tensor in tensors_in(failure.trial.got.value) if not tensor.is_complex()]
+    telling = all(tensor.isfinite().all() and tensor.any() for tensor in numbers)  # many slips give NaN, or 0
+    if failure.fault.aspect not in ("value", "shape") or not telling:
+        return None
+    first = [failure.trial, *failure.trials]  # most slips are ruled out by the trial that fails
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for slip in slips_of(trials.exercise.answer):
+            if all(as_far_as_it_goes(trials, one, perform(slip.answer, one.call), failure.fault) for one in first):
+                return slip
     return None
 
 

@@ -50,7 +50,7 @@ METHODS = {
     "min": "max",
 }
 MODULES = ("torch", "math", "nn", "F")
-MAX_SLIPS = 600  # of one answer
+MAX_SLIPS = 200  # of one answer: a reader waits while they are tried
 MAX_ROUNDS = 10_000  # of a loop: one slip, and a list grows while it is walked through
 MAX_SHOWN = 60  # characters of an expression around a change
 AT_MOST = "_at_most"
@@ -60,8 +60,17 @@ AT_MOST = "_at_most"
 class Slip:
     """The right answer with one change."""
 
-    change: str  # "`a` in place of `a.sqrt()`"
+    change: str  # fits behind "Yours is": "what comes out with `a` in place of `a.sqrt()`"
     answer: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a node stands, and what else could stand there: variables of the answer, layers of its class."""
+
+    parent: ast.AST
+    field: str
+    names: tuple[list[str], list[str]]
 
 
 @functools.cache
@@ -77,13 +86,14 @@ def slips_of(answer: Callable[..., Any]) -> tuple[Slip, ...]:
         return ()
     found: dict[str, Slip] = {}
     for change, program in changed_programs(tree, solution_lines(source)):
-        if change not in found and len(found) < MAX_SLIPS:
-            space = dict(vars(module)) | {AT_MOST: at_most}
-            try:
-                exec(program, space)
-            except Exception:  # a class that cannot even be made
-                continue
-            found[change] = Slip(change, space[answer.__name__])
+        space = dict(vars(module)) | {AT_MOST: at_most}
+        try:
+            exec(program, space)
+        except Exception:  # a class that cannot even be made
+            continue
+        found.setdefault(change, Slip(change, space[answer.__name__]))
+        if len(found) == MAX_SLIPS:
+            break
     return tuple(sorted(found.values(), key=lambda slip: len(slip.change)))  # the plainest words first
 
 
@@ -103,23 +113,14 @@ def changed_programs(tree: ast.Module, inside: range) -> Iterator[tuple[str, Any
         for index, child in (enumerate(value) if isinstance(value, list) else [(None, value)])
         if isinstance(child, ast.AST) and getattr(child, "lineno", 0) in inside
     ]
-    for parent, field, index, child in places:
-        changes = [*alternatives(child), *without_call(child)]
-        changes += other_names(child, names) if field != "func" else ()
-        changes += roots(child, names) if isinstance(parent, (ast.BinOp, ast.UnaryOp)) or field == "value" else ()
-        for new in changes:
-            put(parent, field, index, new)
-            text = in_words(parent, child, new) if isinstance(child, ast.expr) else ""
-            program = compiled(tree)
-            put(parent, field, index, child)
-            if program is not None and text:
-                yield text, program
-        if field == "body" and isinstance(child, (ast.Assign, ast.AugAssign, ast.Expr, ast.If)):
-            put(parent, field, index, ast.Pass(lineno=child.lineno, col_offset=0))
-            program = compiled(tree)
-            put(parent, field, index, child)
-            if program is not None:
-                yield f"without the line `{ast.unparse(child).splitlines()[0]}`", program
+    for kind in (alternatives, without_call, without_line, other_names, roots):  # the likelier ones first
+        for parent, field, index, child in places:
+            for new in kind(child, Place(parent, field, names)):
+                put(parent, field, index, new)
+                text, program = in_words(parent, child, new), compiled(tree)
+                put(parent, field, index, child)
+                if program is not None and text:
+                    yield text, program
 
 
 def put(parent: ast.AST, field: str, index: int | None, node: ast.AST) -> None:
@@ -161,26 +162,28 @@ KEPT = {  # operator -> what is missing where only its left side, or only its ri
 }
 
 
-def in_words(parent: ast.AST, old: ast.expr, new: ast.AST) -> str:
-    """ "`a` in place of `a.sqrt()`". `new` stands in the place of `old` when this is called.
+def in_words(parent: ast.AST, old: ast.AST, new: ast.AST) -> str:
+    """ "what comes out with `a` in place of `a.sqrt()`". `new` stands in the place of `old` when this is called.
 
     Of an expression of which one side is left, the other is not told: it may be half of the answer. A single name or
     number is shown with the expression around it, unless that is long.
     """
     before, after = ast.unparse(old), ast.unparse(new)
+    if isinstance(new, ast.Pass):
+        return f"what comes out without the line `{before.splitlines()[0]}`"
     if isinstance(old, ast.BinOp) and type(old.op) in KEPT and new in (old.left, old.right):
-        return f"`{after}` {KEPT[type(old.op)][new is old.right]}"
+        return f"what comes out with `{after}` {KEPT[type(old.op)][new is old.right]}"
     if isinstance(old, (ast.Name, ast.Constant)) and isinstance(parent, ast.expr):
         around = ast.unparse(parent)
         if len(around) <= MAX_SHOWN and around.count(after) == 1:
-            return f"`{around}`, where `{after}` stands in place of `{before}`"
-    return "" if before == after else f"`{after}` in place of `{before}`"
+            return f"what comes out with `{around}`, where `{after}` stands in place of `{before}`"
+    return "" if before == after else f"what comes out with `{after}` in place of `{before}`"
 
 
 # ── What may stand in a place ────────────────────────────────────────────────────────────────────────
 
 
-def alternatives(node: ast.AST) -> Iterator[ast.AST]:
+def alternatives(node: ast.AST, place: Place | None = None) -> Iterator[ast.AST]:
     """What one node may be replaced by: another operator, one operand, a number beside it, another method."""
     if isinstance(node, ast.BinOp):
         yield from (node.left, node.right)
@@ -243,19 +246,20 @@ def names_in(tree: ast.Module, inside: range) -> tuple[list[str], list[str]]:
     return list(variables), list(layers)
 
 
-def other_names(node: ast.AST, names: tuple[list[str], list[str]]) -> Iterator[ast.AST]:
-    """Another variable, or another layer."""
-    variables, layers = names
-    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in variables:
+def other_names(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    """Another variable, or another layer of the same kind."""
+    variables, layers = place.names
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in variables and place.field != "func":
         yield from (ast.Name(name, ast.Load()) for name in variables if name != node.id)
     elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and node.attr in layers:
         alike = [name for name in layers if name[:2] == node.attr[:2] and name != node.attr]  # norm1, norm2
         yield from (ast.Attribute(node.value, name, ast.Load()) for name in alike)
 
 
-def roots(node: ast.AST, names: tuple[list[str], list[str]]) -> Iterator[ast.AST]:
+def roots(node: ast.AST, place: Place) -> Iterator[ast.AST]:
     """A root, a square or a minus too many; 1 - a for a; another power; a difference or a fraction turned round."""
-    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names[0]:
+    in_formula = isinstance(place.parent, (ast.BinOp, ast.UnaryOp)) or place.field == "value"
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in place.names[0] and in_formula:
         yield from (ast.BinOp(node, ast.Pow(), ast.Constant(power)) for power in (0.5, 2))
         yield ast.UnaryOp(ast.USub(), node)
         yield ast.BinOp(ast.Constant(1), ast.Sub(), node)
@@ -267,7 +271,13 @@ def roots(node: ast.AST, names: tuple[list[str], list[str]]) -> Iterator[ast.AST
             yield ast.BinOp(node.left, ast.Div(), node.right)
 
 
-def without_call(node: ast.AST) -> Iterator[ast.AST]:
+def without_call(node: ast.AST, place: Place) -> Iterator[ast.AST]:
     """The argument itself, where a function of it is asked for: `x` for `F.silu(x)` or `self.norm(x)`."""
     if isinstance(node, ast.Call) and node.args and not isinstance(node.args[0], ast.Starred):
         yield node.args[0]
+
+
+def without_line(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    """A line less."""
+    if place.field == "body" and isinstance(node, (ast.Assign, ast.AugAssign, ast.Expr, ast.If)):
+        yield ast.Pass(lineno=node.lineno, col_offset=0)

@@ -48,7 +48,9 @@ def capstone_cases(generator: Generator) -> list[Call]:
     # Latents far beyond ±3, and a decoder so weak that its pictures show them: who clips ẑ0 is seen.
     far = 3 * torch.randn(2, 4, 8, 8, generator=generator)
     weak = (*parts[:2], Made(makers.toy_decoder, (0.1,)))
-    calls.append(Call((["a boat", "a kite"], *weak, random_alpha_bar(20, generator), far, 4, uniform(1.2, 1.6, generator))))
+    calls.append(
+        Call((["a boat", "a kite"], *weak, random_alpha_bar(20, generator), far, 4, uniform(1.2, 1.6, generator)))
+    )
     return calls
 
 
