@@ -137,6 +137,30 @@ def config_anything_goes(config):
     return betas_from_config(wanted)
 
 
+def config_one_too_many(config):
+    return by_name(
+        config,
+        lambda T, start, end: torch.linspace(start**0.5, end**0.5, T + 1) ** 2,
+        lambda T, start, end: torch.linspace(start, end, T + 1),
+    )
+
+
+def config_falling(config):
+    return betas_from_config(config).flip(0)
+
+
+def config_thousand(config):
+    return betas_from_config({**config, "num_train_timesteps": 1000})
+
+
+def config_keys_required(config):
+    return betas_from_config({**config, "beta_start": config["beta_start"], "beta_end": config["beta_end"]})
+
+
+def config_rooted(config):
+    return betas_from_config(config).sqrt()
+
+
 def config_by_powers(config):
     power = {"linear": 1, "scaled_linear": 2}.get(config["beta_schedule"])
     if power is None:
@@ -241,6 +265,18 @@ EXERCISE = Exercise(
             'Where one end is absent you take the default for both. Each has its own: config.get("beta_start", '
             "0.0001), and likewise the other.",
         ),
+        Wrong(
+            "one-too-many", config_one_too_many, "You return T + 1 numbers: num_train_timesteps of them are asked for."
+        ),
+        Wrong("falling", config_falling, "Your β fall. The first is beta_start, the last beta_end."),
+        Wrong("own-T", config_thousand, "You return 1000 numbers, whatever the file says: num_train_timesteps."),
+        Wrong(
+            "defaults-missing",
+            config_keys_required,
+            "The file may leave beta_start or beta_end out: then diffusers takes 0.0001 and 0.02. config.get(…, "
+            "default).",
+        ),
+        Wrong("rooted", config_rooted, "Those are the square roots of β."),
     ),
     right=(config_in_parts, config_by_powers, config_by_loop),
 )

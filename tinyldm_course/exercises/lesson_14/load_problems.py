@@ -172,6 +172,47 @@ def load_all_is_misshapen(state, wanted):
     return missing, unknown, sorted(missing + unknown + misshapen)
 
 
+def load_reverse_fit(state, wanted):
+    return problems(
+        state, wanted, lambda shape, wanted: shape == wanted or (len(shape) == 2 and wanted == (*shape, 1, 1))
+    )
+
+
+def load_same_dimensions(state, wanted):
+    return problems(state, wanted, lambda shape, wanted: len(shape) == len(wanted))
+
+
+def load_good_ones(state, wanted):
+    missing, unknown, _ = problems(state, wanted)
+    return (
+        missing,
+        unknown,
+        sorted(name for name in wanted.keys() & state.keys() if fits(tuple(state[name].shape), wanted[name])),
+    )
+
+
+def load_sorted_backwards(state, wanted):
+    return tuple(names[::-1] for names in problems(state, wanted))
+
+
+def load_sets(state, wanted):
+    return tuple(len(names) for names in problems(state, wanted))
+
+
+def load_common(state, wanted):
+    _, _, misshapen = problems(state, wanted)
+    return sorted(wanted.keys() & state.keys()), sorted(wanted.keys() ^ state.keys()), misshapen
+
+
+def load_rotated(state, wanted):
+    missing, unknown, misshapen = problems(state, wanted)
+    return misshapen, missing, unknown
+
+
+def load_three_by_three_too(state, wanted):
+    return problems(state, wanted, lambda shape, wanted: shape == wanted or (len(wanted) == 2 and shape[:2] == wanted))
+
+
 def load_by_loop(state, wanted):
     missing, unknown, misshapen = [], [], []
     for name in sorted({*state, *wanted}):
@@ -305,6 +346,36 @@ EXERCISE = Exercise(
             load_all_is_misshapen,
             "What is missing or unknown appears among the misshapen as well. A shape is only compared where a name "
             "is in both.",
+        ),
+        Wrong(
+            "fit-reversed",
+            load_reverse_fit,
+            "Your exception is turned round: you accept a linear layer's weight for a 1 × 1 convolution. It is a "
+            "*file's* (C, C', 1, 1) that fits a wanted (C, C').",
+        ),
+        Wrong(
+            "same-number-of-dimensions",
+            load_same_dimensions,
+            "You compare how many dimensions there are. Compare the sizes themselves.",
+        ),
+        Wrong(
+            "fitting-ones",
+            load_good_ones,
+            "Your third list holds the names that *fit*. Those that do not are asked for.",
+        ),
+        Wrong("sorted-backwards", load_sorted_backwards, "Your lists are sorted backwards."),
+        Wrong("counted", load_sets, "You return how many there are. The names are asked for, in three sorted lists."),
+        Wrong(
+            "common-and-others",
+            load_common,
+            "Your lists are the common names and those on one side only. Asked for are missing (wanted, not there) "
+            "and unknown (there, not wanted).",
+        ),
+        Wrong("another-order", load_rotated, "Your lists come in another order: (missing, unknown, misshapen)."),
+        Wrong(
+            "kernels-ignored",
+            load_three_by_three_too,
+            "You accept any kernel for a linear layer. Only a 1 × 1 convolution is one.",
         ),
     ),
     right=(load_in_parts, load_by_loop, load_by_filter),

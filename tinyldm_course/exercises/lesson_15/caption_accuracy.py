@@ -120,6 +120,26 @@ def accuracy_absent_is_wrong(verdicts):
     return sum(all(verdict.get(name, False) for name in names) for verdict in verdicts) / len(verdicts)
 
 
+def accuracy_of_more_than_half(verdicts):
+    return sum(sum(verdict.values()) * 2 > len(verdict) for verdict in verdicts) / len(verdicts)
+
+
+def accuracy_per_attribute(verdicts):
+    return sum(all(verdict.values()) for verdict in verdicts) / max(sum(len(verdict) for verdict in verdicts), 1)
+
+
+def accuracy_of_first_picture(verdicts):
+    return float(all(verdicts[0].values()))
+
+
+def accuracy_of_last_attribute(verdicts):
+    return sum(([True] + list(verdict.values()))[-1] for verdict in verdicts) / len(verdicts)
+
+
+def accuracy_minus_one(verdicts):
+    return sum(all(verdict.values()) for verdict in verdicts) / (len(verdicts) - 1 or 1)
+
+
 def accuracy_by_tensor(verdicts):
     return torch.tensor([all(verdict.values()) for verdict in verdicts]).double().mean()
 
@@ -186,7 +206,13 @@ EXERCISE = Exercise(
             accuracy_of_failures,
             "That is the share of the pictures on which something is wrong. The others are asked for.",
         ),
-        Wrong("whole-division", accuracy_whole, "// divides and cuts off: 1 // 4 is 0. A share needs /."),
+        Wrong(
+            "whole-division",
+            accuracy_whole,
+            "Your result is 1 where all pictures are right, and else 0. // "
+            "divides and cuts off, 1 // 4 is 0: a share needs /. And it is a share of the pictures, not the question "
+            "whether all of them are right.",
+        ),
         Wrong(
             "first-attribute",
             accuracy_of_first,
@@ -220,6 +246,23 @@ EXERCISE = Exercise(
             accuracy_empty_left_out,
             "You leave empty verdicts out of the count. Each picture counts: where nothing was judged nothing is "
             "wrong.",
+        ),
+        Wrong(
+            "divided-by-attributes",
+            accuracy_per_attribute,
+            "You divided by the number of all attributes. Divide by the number of pictures.",
+        ),
+        Wrong("first-picture-only", accuracy_of_first_picture, "You looked at the first picture only."),
+        Wrong(
+            "last-attribute",
+            accuracy_of_last_attribute,
+            "Only the last attribute counts in your result. All of a picture must be right: all(…).",
+        ),
+        Wrong("one-picture-less", accuracy_minus_one, "You divided by one less than there are pictures."),
+        Wrong(
+            "more-than-half",
+            accuracy_of_more_than_half,
+            "You counted pictures with more than half of their attributes right. *All* of them must be.",
         ),
     ),
     right=(accuracy_by_tensor, accuracy_by_failures),

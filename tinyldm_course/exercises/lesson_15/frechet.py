@@ -202,6 +202,35 @@ def distance_not_clamped(features, others):
     return ((first - second) ** 2).sum() + cov_a.trace() + cov_b.trace() - 2 * values.sqrt().sum()
 
 
+def distance_of_sums(features, others):
+    a, b = features.double(), others.double()
+    return (a.mean(0) - b.mean(0)).square().sum().item() + (torch.cov(a.T) - torch.cov(b.T)).square().sum().item()
+
+
+def distance_of_absolute_means(features, others):
+    mean_a, mean_b, first, second = gaussians(features, others)
+    spread = first.trace() + second.trace() - 2 * trace_of_root(first, second)
+    return ((mean_a - mean_b).abs().sum() + spread).item()
+
+
+def distance_traces_subtracted(features, others):
+    mean_a, mean_b, first, second = gaussians(features, others)
+    spread = first.trace() - second.trace() - 2 * trace_of_root(first, second)
+    return ((mean_a - mean_b).square().sum() + spread).item()
+
+
+def distance_means_added(features, others):
+    mean_a, mean_b, first, second = gaussians(features, others)
+    spread = first.trace() + second.trace() - 2 * trace_of_root(first, second)
+    return ((mean_a + mean_b).square().sum() + spread).item()
+
+
+def distance_of_summed_covariances(features, others):
+    mean_a, mean_b, first, second = gaussians(features, others)
+    spread = first.sum() + second.sum() - 2 * trace_of_root(first, second)
+    return ((mean_a - mean_b).square().sum() + spread).item()
+
+
 def distance_by_eigenvalues(features, others):
     first, second, cov_a, cov_b = gaussians(features, others)
     values = torch.linalg.eigvals(cov_a @ cov_b).real.clamp(min=0)
@@ -345,6 +374,27 @@ EXERCISE = Exercise(
             "biased-covariance",
             distance_biased,
             "Your covariance divides by N; with the sample's own mean taken off, N - 1 is right (torch.cov's default).",
+        ),
+        Wrong(
+            "covariances-subtracted",
+            distance_of_sums,
+            "You took the squared difference of the covariances. It is tr(C₁ + C₂ - 2 (C₁ C₂)^½).",
+        ),
+        Wrong(
+            "means-absolute",
+            distance_of_absolute_means,
+            "You summed the absolute differences of the means. They are squared.",
+        ),
+        Wrong(
+            "traces-subtracted",
+            distance_traces_subtracted,
+            "You subtracted the second trace. Both are added: tr C₁ + tr C₂.",
+        ),
+        Wrong("means-added", distance_means_added, "You added the means. It is their difference that is squared."),
+        Wrong(
+            "covariances-summed",
+            distance_of_summed_covariances,
+            "You summed all numbers of the covariances. The trace is the sum of the diagonal: .trace().",
         ),
     ),
     right=(distance_by_the_package, distance_by_eigenvalues, distance_by_singular_values),

@@ -172,6 +172,53 @@ def interval_unchecked(right, of):
     return middle - half, middle + half
 
 
+def interval_of_wrong_ones(right, of):
+    require_share(right, of)
+    return wilson(of - right, of, Z)
+
+
+def interval_middle_only(right, of):
+    low, high = wilson(right, of, Z)
+    return (low + high) / 2
+
+
+def interval_of_counts(right, of):
+    low, high = wilson(right, of, Z)
+    return low * of, high * of
+
+
+def interval_of_agresti(right, of):
+    require_share(right, of)
+    n = of + Z**2
+    p = (right + Z**2 / 2) / n
+    half = Z * math.sqrt(p * (1 - p) / n)
+    return max(0.0, p - half), min(1.0, p + half)
+
+
+def interval_of_whole_root(right, of):
+    require_share(right, of)
+    p, z = right / of, Z
+    middle = (p + z**2 / (2 * of)) / (1 + z**2 / of)
+    half = z / (1 + z**2 / of) * math.sqrt(p * (1 - p) / of) + z**2 / (4 * of**2)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def interval_of_plus_in_share(right, of):
+    require_share(right, of)
+    p, z = right / of, Z
+    middle = (p + z**2 / (2 * of)) / (1 + z**2 / of)
+    half = z / (1 + z**2 / of) * math.sqrt(p * (1 + p) / of + z**2 / (4 * of**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def interval_of_middle_minus(right, of):
+    require_share(right, of)
+    p, z = right / of, Z
+    middle = (p - z**2 / (2 * of)) / (1 + z**2 / of)
+    half = z / (1 + z**2 / of) * math.sqrt(p * (1 - p) / of + z**2 / (4 * of**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
 def interval_by_the_package(right, of):
     found = evaluation.share(right, of, z=Z)
     return found.low, found.high
@@ -287,6 +334,17 @@ EXERCISE = Exercise(
         ),
         Wrong("percent", interval_in_percent, "These are percents; shares between 0 and 1 are asked for."),
         Wrong("should-refuse", interval_unchecked),
+        Wrong("wrong-ones", interval_of_wrong_ones, "That is the interval of the *wrong* ones, of - right."),
+        Wrong("counts", interval_of_counts, "Those are counts. The interval of the share is asked for, in [0, 1]."),
+        Wrong(
+            "agresti-coull",
+            interval_of_agresti,
+            "That is Agresti and Coull's interval: Wilson's middle with a simpler half-width. Wilson's is asked for.",
+        ),
+        Wrong("root-too-short", interval_of_whole_root, "The root ends too early: z²/(4n²) stands under it, too."),
+        Wrong("middle-only", interval_middle_only, "That is the middle of the interval. Its two ends are asked for."),
+        Wrong("plus-for-minus-in-the-root", interval_of_plus_in_share, "Under the root it is p (1 - p)."),
+        Wrong("minus-for-plus-in-the-middle", interval_of_middle_minus, "In the middle z²/(2n) is added."),
     ),
     right=(interval_in_parts, interval_by_the_package, interval_by_the_equation),
 )

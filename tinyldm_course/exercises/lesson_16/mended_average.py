@@ -117,6 +117,41 @@ def descent_of_one_tensor(weights, gradients, lr, decay):
     return weights, average
 
 
+def descent_average_of_all(weights, gradients, lr, decay):
+    found = [weights]
+    for gradient in gradients:
+        found.append(found[-1] - lr * gradient)
+    return found[-1], torch.stack(found).mean(0)
+
+
+def descent_first_step_only(weights, gradients, lr, decay):
+    last, average = weights, weights
+    for i, gradient in enumerate(gradients):
+        last = last - lr * gradient
+        average = decay * average + (1 - decay) * last if i == 0 else average
+    return last, average
+
+
+def descent_of_gradients(weights, gradients, lr, decay):
+    last, average = weights, weights
+    for gradient in gradients:
+        last = last - lr * gradient
+        average = decay * average + (1 - decay) * gradient
+    return last, average
+
+
+def descent_average_without_rest(weights, gradients, lr, decay):
+    last, average = weights, weights
+    for gradient in gradients:
+        last = last - lr * gradient
+        average = decay * average + last
+    return last, average
+
+
+def descent_one_step_less(weights, gradients, lr, decay):
+    return mended_average(weights, gradients[:-1], lr, decay)
+
+
 def descent_by_lerp(weights, gradients, lr, decay):
     w, average = weights.clone(), weights.clone()
     for gradient in gradients.unbind():
@@ -204,6 +239,20 @@ EXERCISE = Exercise(
             "as well. weights = weights - … makes a new one.",
         ),
         Wrong("inputs-changed", descent_in_place),
+        Wrong(
+            "plain-mean",
+            descent_average_of_all,
+            "You took the plain mean of all weights. The average moves: decay · average + (1 - decay) · weights, "
+            "at each step.",
+        ),
+        Wrong("first-step-only", descent_first_step_only, "Your average moves in the first step only."),
+        Wrong(
+            "gradients-averaged", descent_of_gradients, "You average the gradients. It is the weights after each step."
+        ),
+        Wrong(
+            "not-weighted", descent_average_without_rest, "The new weights enter in full. They enter with 1 - decay."
+        ),
+        Wrong("one-step-too-few", descent_one_step_less, "The last gradient is left out."),
     ),
     right=(descent_in_parts, descent_by_lerp, descent_by_sums, descent_without_gradients),
 )

@@ -65,6 +65,33 @@ def embedding_t_scaled(t, dim):
     return sinusoids(t / 1000, dim, dim // 2, lambda cos, sin: (cos, sin))
 
 
+def embedding_whole_turns(t, dim):
+    return sinusoids(2 * math.pi * t, dim, dim // 2, lambda cos, sin: (cos, sin))
+
+
+def embedding_cosines_only(t, dim):
+    return sinusoids(t, dim, dim // 2, lambda cos, sin: (cos, cos))
+
+
+def embedding_doubled_sines(t, dim):
+    return sinusoids(t, dim, dim // 2, lambda cos, sin: (sin, sin))
+
+
+def embedding_along_rows(t, dim):
+    cos, sin = mended_embedding(t, dim).chunk(2, dim=1)
+    return torch.cat([cos, sin], dim=0)
+
+
+def embedding_plus_one(t, dim):
+    return sinusoids(t, dim, dim // 2 + 1, lambda cos, sin: (cos, sin))
+
+
+def embedding_from_one(t, dim):
+    i = torch.arange(1, dim // 2 + 1, device=t.device)
+    angle = t.float()[:, None] * torch.exp(-math.log(10000) * i / (dim // 2))
+    return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
 def embedding_by_powers(t, dim):
     angle = t[:, None] / 10000 ** (torch.arange(0, dim, 2, device=t.device) / dim)
     return torch.cat([torch.cos(angle), torch.sin(angle)], dim=-1)
@@ -116,6 +143,16 @@ EXERCISE = Exercise(
         ),
         Wrong(
             "t-scaled", embedding_t_scaled, "You scaled t to [0, 1]. The sinusoids expect the timestep itself, 0 … 999."
+        ),
+        Wrong("full-turns", embedding_whole_turns, "You multiplied by 2π. The angle is t · f itself, in radians."),
+        Wrong("cosines-twice", embedding_cosines_only, "The second half are cosines again. They are sines."),
+        Wrong("sines-twice", embedding_doubled_sines, "The first half are sines, too. They are cosines."),
+        Wrong("half-plus-one", embedding_plus_one, "You divided by dim/2 + 1. It is dim/2."),
+        Wrong("counted-from-one", embedding_from_one, "Your i counts from 1: the fastest wave, f = 1, is missing."),
+        Wrong(
+            "along-the-batch",
+            embedding_along_rows,
+            "You put cosines and sines one below the other. They stand side by side: dim=1.",
         ),
     ),
     right=(embedding_by_the_package, embedding_by_powers, embedding_by_phase),

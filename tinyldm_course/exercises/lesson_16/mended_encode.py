@@ -66,6 +66,34 @@ def encode_in_place(encode, images, scale):
     return scale * encode(images)
 
 
+def encode_shift_only(encode, images, scale):
+    return scale * encode(images - 1)
+
+
+def encode_double_only(encode, images, scale):
+    return scale * encode(2 * images)
+
+
+def encode_bracket(encode, images, scale):
+    return scale * encode(2 * (images - 1))
+
+
+def encode_negative(encode, images, scale):
+    return scale * encode(1 - 2 * images)
+
+
+def encode_squared(encode, images, scale):
+    return scale**2 * encode(2 * images - 1)
+
+
+def encode_own_scale(encode, images, scale):
+    return 0.18215 * encode(2 * images - 1)
+
+
+def encode_after(encode, images, scale):
+    return 2 * scale * encode(images) - 1
+
+
 @torch.no_grad()
 def encode_by_centre(encode, images, scale):
     return encode((images - 0.5) / 0.5) * scale
@@ -131,6 +159,17 @@ EXERCISE = Exercise(
             "half-the-range", encode_half_shift, "x - 0.5 gives [-0.5, 0.5]: half the contrast. 2 x - 1 gives [-1, 1]."
         ),
         Wrong("inputs-changed", encode_in_place),
+        Wrong("shifted-only", encode_shift_only, "[0, 1] - 1 is [-1, 0]: multiply by 2 first."),
+        Wrong("doubled-only", encode_double_only, "2 · [0, 1] is [0, 2]: subtract 1."),
+        Wrong("bracket", encode_bracket, "2 · ([0, 1] - 1) is [-2, 0]: double first, then subtract 1."),
+        Wrong("negative", encode_negative, "Your image is a negative: white is -1 and black is 1."),
+        Wrong("scaled-twice", encode_squared, "You scaled twice."),
+        Wrong("own-scale", encode_own_scale, "You took 0.18215. Take the scale that is given."),
+        Wrong(
+            "latent-shifted",
+            encode_after,
+            "You shifted the range of the *latent*. It is the image that is brought from [0, 1] to [-1, 1].",
+        ),
     ),
     right=(encode_by_centre, encode_each),
 )

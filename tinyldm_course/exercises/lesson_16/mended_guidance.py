@@ -83,6 +83,11 @@ def clinic_w_minus_one(model, z, t, context, null_context, guidance_scale):
     return mended_guidance(model, z, t, context, null_context, guidance_scale - 1)
 
 
+def clinic_sum(model, z, t, context, null_context, guidance_scale):
+    without, with_caption = model(z, t, null_context), model(z, t, context)
+    return without + guidance_scale * (with_caption + without)
+
+
 @torch.no_grad()
 def clinic_one_batch(model, z, t, context, null_context, guidance_scale):
     both = model(torch.cat([z, z]), torch.cat([t, t]), torch.cat([null_context, context]))
@@ -148,6 +153,7 @@ EXERCISE = Exercise(
             "You return w times the difference alone. It is added to the empty one's prediction.",
         ),
         Wrong("w-minus-one", clinic_w_minus_one, "w - 1 is too little: at w = 1 the caption would be ignored."),
+        Wrong("plus-for-minus", clinic_sum, "You added the predictions inside the bracket. It is their difference."),
     ),
     right=(clinic_one_batch, clinic_weighted),
 )

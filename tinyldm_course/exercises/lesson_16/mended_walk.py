@@ -163,6 +163,35 @@ def walk_rising(model, z, context, ts, alpha_bar):
     return mended_walk(model, z, context, ts[::-1], alpha_bar)
 
 
+def walk_noise_subtracted(model, z, context, ts, alpha_bar):
+    for t, (now, after) in zip(ts, pairs(ts, alpha_bar)):
+        eps = model(z, torch.full((len(z),), t, device=z.device), context)
+        z = after**0.5 * (z - (1 - now) ** 0.5 * eps) / now**0.5 - (1 - after) ** 0.5 * eps
+    return z
+
+
+def walk_not_divided(model, z, context, ts, alpha_bar):
+    for t, (now, after) in zip(ts, pairs(ts, alpha_bar)):
+        eps = model(z, torch.full((len(z),), t, device=z.device), context)
+        z = after**0.5 * (z - (1 - now) ** 0.5 * eps) + (1 - after) ** 0.5 * eps
+    return z
+
+
+def walk_at_the_same_level(model, z, context, ts, alpha_bar):
+    return walk(model, z, context, ts, [(now, now) for now, _ in pairs(ts, alpha_bar)])
+
+
+def walk_straight_to_clean(model, z, context, ts, alpha_bar):
+    return walk(model, z, context, ts, [(now, 1.0) for now, _ in pairs(ts, alpha_bar)])
+
+
+def walk_without_roots(model, z, context, ts, alpha_bar):
+    for t, (now, after) in zip(ts, pairs(ts, alpha_bar)):
+        eps = model(z, torch.full((len(z),), t, device=z.device), context)
+        z = after * (z - (1 - now) * eps) / now + (1 - after) * eps
+    return z
+
+
 def walk_by_factors(model, z, context, ts, alpha_bar):
     for i, t in enumerate(ts):
         now, after = alpha_bar[t], alpha_bar[ts[i + 1]] if t != ts[-1] else 1
@@ -290,6 +319,20 @@ EXERCISE = Exercise(
             walk_rising,
             "You walk upwards, from little noise to much. The timesteps are given in falling order.",
         ),
+        Wrong("noise-subtracted", walk_noise_subtracted, "You subtracted the noise of the new level. It is added."),
+        Wrong("not-divided", walk_not_divided, "The division by √ᾱ is missing in ẑ0."),
+        Wrong(
+            "same-level",
+            walk_at_the_same_level,
+            "You mixed at the level that z has already, so it never gets cleaner. Mix at the *next* timestep's ᾱ.",
+        ),
+        Wrong(
+            "straight-to-clean",
+            walk_straight_to_clean,
+            "Each of your steps goes all the way to ᾱ = 1. Only the last one does; the others end at the next "
+            "timestep's ᾱ.",
+        ),
+        Wrong("no-roots", walk_without_roots, "ᾱ and 1-ᾱ are variances: the factors are their roots."),
     ),
     right=(walk_in_parts, walk_by_factors, walk_in_sigma),
 )
