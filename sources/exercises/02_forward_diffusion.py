@@ -4,8 +4,8 @@
 # A clean latent $z_0$ is drowned in noise, in one jump to any step $t$. You write the noise schedule, what it leaves
 # of the signal, the jump, and the single step that the jump replaces.
 #
-# Write each function, then run the cell below it: it says at once what is right, or which mistake it sees. Hints are
-# folded; open them one by one.
+# Write each function, then run the cell below it: it tells you at once what is right, or which mistake it sees. Hints
+# are folded; open them one at a time.
 
 # %%
 import torch
@@ -50,10 +50,10 @@ import torch
 #
 # $$z_t = \sqrt{1 - \beta}\, z_{t-1} + \sqrt{\beta}\, \varepsilon, \qquad \varepsilon \sim \mathcal N(0, 1)$$
 #
-# Draw $\varepsilon$ from the generator that is given, so that the same seed gives the same result. The generator lives
-# on the CPU, $z$ perhaps on a GPU: draw on the CPU, then move the noise to where $z$ is, with `.to(z.device)`.
+# Draw $\varepsilon$ from the given generator, so that the same seed gives the same result. The generator lives on the
+# CPU, $z$ perhaps on a GPU: draw on the CPU, then move the noise to where $z$ is, with `.to(z.device)`.
 
 # %% solution="noise_one_step"
 
 # %% [markdown]
-# **All right?** `tinyldm progress` in a terminal shows how far you are. Next: lesson 03, the way back.
+# **Done?** `tinyldm progress` in a terminal shows how far you are. Next: lesson 03, the way back.

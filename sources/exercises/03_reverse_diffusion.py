@@ -23,7 +23,7 @@ import torch
 #
 # $$v = \frac{d z_t}{d\varphi}$$
 #
-# (Salimans & Ho 2022, appendix D). Write it with $z_0$, $\varepsilon$ and $\bar\alpha$.
+# (Salimans & Ho 2022, appendix D). Write it in terms of $z_0$, $\varepsilon$ and $\bar\alpha$.
 
 # %% solution="velocity"
 
@@ -39,7 +39,7 @@ import torch
 # $$s(z_t) = \nabla_{z_t} \log q(z_t \mid z_0)$$
 #
 # where $q(z_t \mid z_0)$ is the normal distribution with mean $\sqrt{\bar\alpha}\, z_0$ and variance $1-\bar\alpha$.
-# Write it with $\varepsilon$ instead of $z_t$ and $z_0$.
+# Write it in terms of $\varepsilon$ instead of $z_t$ and $z_0$.
 
 # %% solution="score_from_eps"
 
@@ -66,10 +66,10 @@ import torch
 #
 # $$L = \operatorname{mean}\Big(\big(\text{model}(z_t, t) - \varepsilon\big)^2\Big)$$
 #
-# Each difference is squared; then comes the mean over all numbers of the batch. Noise with `alpha_bar` as in `q_sample`
-# of exercises 02, for items of any number of dimensions.
+# Square each difference, then take the mean over all numbers of the batch. Noise with `alpha_bar` as in `q_sample` of
+# exercises 02, for items of any number of dimensions.
 
 # %% solution="diffusion_loss"
 
 # %% [markdown]
-# **All right?** Then you have written everything that training needs but the network. Next: lesson 04.
+# **Done?** Then you have written everything that training needs except the network. Next: lesson 04.

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Exercises 04: three ancestors
 #
-# Three papers, three ways to say it. 2015 (Sohl-Dickstein et al.): undo each noising step; the loss is a sum of KL
-# terms. 2019 (Song & Ermon): learn the slope of $\log p$ and walk uphill with noise. 2020 (Ho et al.): predict the
-# noise. You write a piece of each, and the two lines that make them one thing.
+# Three papers, three ways to say the same thing. 2015 (Sohl-Dickstein et al.): undo each noising step; the loss is a
+# sum of KL terms. 2019 (Song & Ermon): learn the slope of $\log p$ and walk uphill with noise. 2020 (Ho et al.):
+# predict the noise. You write a piece of each, and the two lines that show they are one.
 
 # %%
 import torch
@@ -17,14 +17,14 @@ import torch
 # %% solution="kl_between"
 
 # %% [markdown] exercise="geometric_levels"
-# 2019 noises the data with $L$ standard deviations at once, from a large $\sigma_1$ to a small $\sigma_L$. Each is the
-# same fraction of the one before.
+# 2019 noises the data at $L$ standard deviations, from a large $\sigma_1$ to a small $\sigma_L$. Each is the same
+# fraction of the one before.
 
 # %% solution="geometric_levels"
 
 # %% [markdown] exercise="mixture_score"
-# $K$ points, noised with $\sigma$, have the density $p(x) = \frac1K \sum_k \mathcal N(x;\, m_k, \sigma^2)$. Its *score*
-# is $\nabla_x \log p(x)$: where is more? Work it out:
+# $K$ points, noised with $\sigma$, have the density $p(x) = \frac1K \sum_k \mathcal N(x;\, m_k, \sigma^2)$. Its
+# *score* is $\nabla_x \log p(x)$: which way does the density rise? Work it out:
 #
 # $$\nabla_x \log p(x) = \sum_k w_k(x)\, \frac{m_k - x}{\sigma^2}$$
 #
@@ -42,20 +42,20 @@ import torch
 # %% solution="denoising_score_matching"
 
 # %% [markdown] exercise="langevin_step"
-# With a score, points are drawn by walking (Song & Ermon 2019, eq. 4):
+# With a score you sample points by walking (Song & Ermon 2019, eq. 4):
 #
 # $$x \leftarrow x + \frac{\text{step}}{2}\, \nabla \log p(x) + \sqrt{\text{step}}\; \varepsilon,
 #   \qquad \varepsilon \sim \mathcal N(0, 1)$$
 #
-# Draw $\varepsilon$ from the generator that is given.
+# Draw $\varepsilon$ from the given generator.
 
 # %% solution="langevin_step"
 
 # %% [markdown] exercise="alpha_bar_from_sigma"
-# 2019 noises with $x + \sigma\varepsilon$, 2020 with $\sqrt{\bar\alpha}\, x + \sqrt{1-\bar\alpha}\, \varepsilon$. Up to
-# a factor they are the same picture. Which $\bar\alpha$ belongs to $\sigma$?
+# 2019 noises with $x + \sigma\varepsilon$, 2020 with $\sqrt{\bar\alpha}\, x + \sqrt{1-\bar\alpha}\, \varepsilon$. Up
+# to a factor these are the same picture. Which $\bar\alpha$ belongs to $\sigma$?
 
 # %% solution="alpha_bar_from_sigma"
 
 # %% [markdown]
-# **All right?** Then the three are one to you. Next: lesson 05, which makes pictures small.
+# **Done?** Then you know that the three are one. Next: lesson 05, which makes pictures small.

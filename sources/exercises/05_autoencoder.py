@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Exercises 05: the autoencoder
 #
-# An image becomes a latent an eighth of its size on each side, and comes back. You write both ends (pixels to what the
-# encoder expects, and back), the layer that halves, the posterior with its draw and its KL, and the scale.
+# An image becomes a latent an eighth of its size on each side, and comes back. You write both ends (pixels to what
+# the encoder expects, and back), the layer that halves the size, a sample from the posterior and its KL, and the
+# scale.
 
 # %%
 import torch
@@ -20,19 +21,19 @@ import torch.nn.functional as F
 # %% solution="signed_to_image"
 
 # %% [markdown] exercise="asymmetric_downsample"
-# The encoder halves height and width with a 3×3 convolution of stride 2. In Stable Diffusion's VAE the zeros are
-# padded on two sides only: one column on the **right** and one row at the **bottom**.
+# The encoder halves height and width with a 3×3 convolution of stride 2. Stable Diffusion's VAE pads zeros on two
+# sides only: one column on the **right** and one row at the **bottom**.
 
 # %% solution="asymmetric_downsample"
 
 # %% [markdown] exercise="posterior_sample"
 # The encoder does not give a latent but a distribution: for each number of the latent a mean $\mu$ and a
-# *log-variance* $\log \sigma^2$, side by side as channels. Clamp the log-variance, and it alone, to $[-30, 20]$ and
-# draw
+# *log-variance* $\log \sigma^2$, side by side as channels. Clamp the log-variance (and only that) to $[-30, 20]$, and
+# sample
 #
 # $$z = \mu + \sigma\, \varepsilon, \qquad \varepsilon \sim \mathcal N(0, 1)$$
 #
-# with $\varepsilon$ from the generator that is given. Gradients must reach both halves.
+# with $\varepsilon$ from the given generator. Gradients must reach both halves.
 
 # %% solution="posterior_sample"
 
@@ -53,8 +54,8 @@ import torch.nn.functional as F
 # %% solution="scale_factor"
 
 # %% [markdown] exercise="slip_in_percent"
-# No code here. Suppose that latents are encoded with the scale 0.18215 and decoded with 0.18125, two digits swapped (it
-# has happened in print). By how many percent is what the decoder gets too large (or, with a minus, too small)?
+# No code here. Suppose that latents are encoded with the scale 0.18215 and decoded with 0.18125, two digits swapped
+# (it has happened in print). By how many percent is the decoder's input too large (or, with a minus, too small)?
 #
 # Guess first whether you would see it. Then work it out, and say in a sentence: which slip with the scale *would* you
 # see at once? The check shows a model answer.
@@ -65,4 +66,5 @@ import torch.nn.functional as F
 # *Your explanation:*
 
 # %% [markdown]
-# **All right?** Then you can go between pixels and latents. Next: lesson 06, the block that all networks are made of.
+# **Done?** Then you can move between pixels and latents. Next: lesson 06, the block that all the networks are made
+# of.

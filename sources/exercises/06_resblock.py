@@ -2,10 +2,10 @@
 # # Exercises 06: the ResBlock
 #
 # How does a network know how noisy its input is? You write a timestep as waves, normalise groups of channels by hand,
-# put the ResBlock together that every other part is made of, and count how far it sees.
+# assemble the ResBlock that every other part is made of, and count how far it sees.
 #
-# Write each piece, then run the cell below it: it says at once what is right, or which mistake it sees. Hints are
-# folded; open them one by one.
+# Write each piece, then run the cell below it: it tells you at once what is right, or which mistake it sees. Hints
+# are folded; open them one at a time.
 
 # %%
 import math
@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import nn
 
 # %% [markdown] exercise="timestep_embedding"
-# A network reads $t = 500$ badly as one number. So it is written as `dim` waves (Vaswani et al. 2017, § 3.5; here with
-# all cosines first):
+# A network cannot read $t = 500$ well as a single number. So it is written as `dim` waves (Vaswani et al. 2017, §
+# 3.5; here with all cosines first):
 #
 # $$[\cos(t f_0), \dots, \cos(t f_{n-1}), \sin(t f_0), \dots, \sin(t f_{n-1})], \qquad f_i = 10000^{-i/n}, \quad
 #   n = \text{dim} / 2$$
@@ -26,8 +26,8 @@ from torch import nn
 # %% solution="timestep_embedding"
 
 # %% [markdown] exercise="group_norm"
-# GroupNorm splits the $C$ channels into `groups` parts of neighbours. In each part of each image, with its mean $\mu$
-# and its variance $\sigma^2$ over channels *and* pixels,
+# GroupNorm splits the $C$ channels into `groups` groups of neighbours. In each group of each image, with its mean
+# $\mu$ and its variance $\sigma^2$ over channels *and* pixels,
 #
 # $$y = \text{weight}_c \, \frac{x - \mu}{\sqrt{\sigma^2 + \text{eps}}} + \text{bias}_c$$
 #
@@ -44,17 +44,16 @@ from torch import nn
 # └─────────────────────────────── shortcut ──────────────────────────────────┘
 # ```
 #
-# The layers are there; you write `forward`. (The article adds the time twice. The reference code, and you, add it
-# once.)
+# The layers are there; you write `forward`. (The article adds the time twice. The reference code adds it once, and so
+# do you.)
 
 # %% solution="ResBlock"
 
 # %% [markdown] exercise="receptive_field"
 # A stack of convolutions; each is given as (kernel, stride). How many pixels of the input, in a row, can one pixel of
-# the last output see? One layer of kernel 3 sees 3; two of them, 5. Kernels may be even. Padding plays
-# no part.
+# the last output see? One layer of kernel 3 sees 3; two of them, 5. Kernels may be even. Padding plays no role.
 
 # %% solution="receptive_field"
 
 # %% [markdown]
-# **All right?** `tinyldm progress` in a terminal shows how far you are. Next: lesson 07, where pixels read words.
+# **Done?** `tinyldm progress` in a terminal shows how far you are. Next: lesson 07, where pixels read words.

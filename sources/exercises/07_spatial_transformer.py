@@ -48,11 +48,11 @@ from tinyldm.spatial_transformer import TransformerBlock
 # %% solution="geglu"
 
 # %% [markdown] exercise="SpatialTransformer"
-# A feature map is not a sequence, so: normalise, turn it into one vector a pixel, `proj_in`, `block`, `proj_out`, turn
-# it back, add the input.
+# A feature map is not a sequence, so: normalise, turn it into one vector per pixel, `proj_in`, `block`, `proj_out`,
+# turn it back, add the input.
 #
-# The block is the package's: self-attention, cross-attention, feed-forward, each pre-norm with a sum around it. Call it
-# as `self.block(pixels, context)`.
+# The block is the package's: self-attention, cross-attention, feed-forward, each pre-norm with a residual around it.
+# Call it as `self.block(pixels, context)`.
 
 # %% solution="SpatialTransformer"
 
@@ -71,4 +71,4 @@ from tinyldm.spatial_transformer import TransformerBlock
 # *Your explanation:*
 
 # %% [markdown]
-# **All right?** Then pixels can read words. Next: lesson 08, where blocks become a U-Net.
+# **Done?** Then pixels can read words. Next: lesson 08, where blocks become a U-Net.

@@ -18,14 +18,14 @@ from tinyldm.resblock import Downsample, ResBlock, Upsample
 
 # %% [markdown] exercise="skip_stack"
 # The heart of every U-Net, without sizes. `x` comes from the first convolution. Push it; then push the output of each
-# block on the way down. After the middle, each block on the way up pops one map and reads it beside its own input,
-# along the channels: first $x$, then the skip.
+# block on the way down. After the middle, each block on the way up pops one map and reads it together with its own
+# input, concatenated along the channels: first $x$, then the skip.
 
 # %% solution="skip_stack"
 
 # %% [markdown] exercise="skip_channels"
 # A real U-Net has levels. Level $i$ works with `channels[i]` channels, level 0 at full resolution. How many channels
-# have the maps on the stack, in the order of pushing?
+# do the maps on the stack have, in the order in which they are pushed?
 #
 # - `conv_in` gives `channels[0]` channels, and its output is pushed.
 # - A level has `blocks_per_level` blocks; each output is pushed. The first block changes the width to the level's.
@@ -55,18 +55,18 @@ from tinyldm.resblock import Downsample, ResBlock, Upsample
 # %% solution="SmallUNet"
 
 # %% [markdown] exercise="resblock_parameters"
-# How many parameters has a ResBlock? Count: `norm1` and `norm2` (GroupNorm), `conv1` and `conv2` (3×3), `time_proj` (a
-# linear layer from `t_emb_dim`), and the shortcut: a 1×1 convolution if the widths differ, nothing if they are equal.
-# All layers have biases.
+# How many parameters does a ResBlock have? Count: `norm1` and `norm2` (GroupNorm), `conv1` and `conv2` (3×3),
+# `time_proj` (a linear layer from `t_emb_dim`), and the shortcut: a 1×1 convolution if the widths differ, nothing if
+# they are equal. All layers have biases.
 
 # %% solution="resblock_parameters"
 
 # %% [markdown] exercise="up_to_down"
-# No code here. A U looks the same on both sides. How many times as many parameters has the way up of Stable Diffusion
-# 1's U-Net as its way down? (Levels only; the middle is neither.)
+# No code here. A U looks the same on both sides. In Stable Diffusion 1's U-Net, how many times as many parameters
+# does the way up have as the way down? (Levels only; the middle belongs to neither.)
 #
-# Guess first: 1, less, more? The exercises above hold all you need for a good estimate: within a tenth of the true
-# number is near enough. Say in two sentences what makes the difference. The check shows a model answer.
+# Guess first: 1, less, more? The exercises above give you all you need for a good estimate: within a tenth of the
+# true number is near enough. Say in two sentences what makes the difference. The check shows a model answer.
 
 # %% solution="up_to_down"
 
@@ -74,4 +74,4 @@ from tinyldm.resblock import Downsample, ResBlock, Upsample
 # *Your explanation:*
 
 # %% [markdown]
-# **All right?** Then you have a U-Net. Next: lesson 09, where its context comes from.
+# **Done?** Then you have a U-Net. Next: lesson 09, where its context comes from.

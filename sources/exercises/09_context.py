@@ -1,18 +1,18 @@
 # %% [markdown]
 # # Exercises 09: words, pictures and labels as context
 #
-# The U-Net reads a sequence of vectors. Where do they come from? You bring captions to one length, keep words from
-# seeing the next, find the vector that stands for a whole caption, write the loss that brings pictures and captions
-# together, and make a label into a context.
+# The U-Net reads a sequence of vectors. Where do they come from? You pad captions to one length, keep words from
+# seeing later ones, find the vector that stands for a whole caption, write the loss that brings pictures and captions
+# together, and turn a label into a context.
 
 # %%
 import torch
 import torch.nn.functional as F
 
 # %% [markdown] exercise="pad_tokens"
-# A tokenizer has cut captions into word pieces, each a number. A text encoder wants rows of one length: `start`, the
-# pieces, `end`, then `pad` as often as needed. Of a caption that is too long, only the first pieces are kept; `start`
-# and `end` are never lost.
+# A tokenizer has cut captions into word pieces, each a number. A text encoder needs rows of one length: `start`, the
+# pieces, `end`, then `pad` as often as needed. If a caption is too long, only the first pieces are kept; `start` and
+# `end` are never lost.
 
 # %% solution="pad_tokens"
 
@@ -39,10 +39,10 @@ import torch.nn.functional as F
 # %% solution="contrastive_loss"
 
 # %% [markdown] exercise="class_context"
-# The simplest context: a class label picks a row of a table. The table has one row more than there are classes, the
-# last: it stands for "no label". Where `drop` is True, give that row instead.
+# The simplest context: a class label picks a row of a table. The table has one more row than there are classes; the
+# last row stands for "no label". Where `drop` is True, give that row instead.
 
 # %% solution="class_context"
 
 # %% [markdown]
-# **All right?** Then you have every part. Next: lesson 10, where they learn.
+# **Done?** Then you have every part. Next: lesson 10, where they learn.

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Exercises 10: training
 #
-# Noise a latent, ask, compare, learn: that is all. Around it stand two habits: some captions are dropped, so that
-# guidance works, and an average of the weights is kept. You write the three.
+# Noise a latent, predict, compare, learn: that is all. Two habits surround it: some captions are dropped, so that
+# guidance works, and an average of the weights is kept. You write all three.
 
 # %%
 import torch
@@ -11,13 +11,14 @@ import torch
 # Guidance needs a network that also knows what to do *without* a caption (Ho & Salimans 2022). So in training some
 # captions, each with the probability `share`, are replaced by the empty one, whose context is `null_context`.
 #
-# Chance is given: `chance` holds a uniform number from $[0, 1)$ for each caption. Drop where `chance < share`,
-# strictly: a share of 0 drops none.
+# The random numbers are given: `chance` holds a uniform number from $[0, 1)$ for each caption. Drop where `chance <
+# share`, strictly: a share of 0 drops none.
 
 # %% solution="drop_captions"
 
 # %% [markdown] exercise="ema_update"
-# Beside the weights $\theta$, training keeps their moving average $\bar\theta$. After step number $n = 0, 1, \dots$:
+# Along with the weights $\theta$, training keeps their moving average $\bar\theta$. After step number $n = 0, 1,
+# \dots$:
 #
 # $$\bar\theta \leftarrow d\,\bar\theta + (1 - d)\,\theta, \qquad
 # d = \min\!\left(\text{decay},\ \frac{1 + n}{10 + n}\right)$$
@@ -28,8 +29,8 @@ import torch
 # %% solution="ema_update"
 
 # %% [markdown] exercise="train_steps"
-# Now the loop (Ho et al. 2020, algorithm 1). Chance is given again: each batch is a tuple `(z0, context, t, eps)`. For
-# each of them
+# Now the loop (Ho et al. 2020, algorithm 1). The random numbers are given again: each batch is a tuple `(z0, context,
+# t, eps)`. For each of them
 #
 # - noise $z_0$ to $t$ with $\varepsilon$, each item with its own $\bar\alpha_t$;
 # - `model(z_t, t, context)` predicts the noise;
@@ -54,4 +55,4 @@ import torch
 # *Your explanation:*
 
 # %% [markdown]
-# **All right?** Next: lesson 11, where you train the shipped model further on something of your own.
+# **Done?** Next: lesson 11, where you train the shipped model further on something of your own.

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Exercises 12: samplers and guidance
 #
-# The network is trained; now it is asked, step by step. You write which timesteps are visited, one step of each of four
-# samplers, guidance, and what a negative caption is.
+# The network is trained; now it is used, step by step. You write which timesteps are visited, one step of each of
+# four samplers, guidance, and what a negative caption is.
 #
 # In all of them $\bar\alpha$ (`alpha_bar`) belongs to the latent `z` that you have, and $\bar\alpha'$
 # (`next_alpha_bar`, larger) to the one that you return. Both are numbers.
@@ -13,8 +13,8 @@ import math
 import torch
 
 # %% [markdown] exercise="leading_timesteps"
-# Training knew $T$ timesteps; sampling visits only some. Stable Diffusion's choice, "leading": the multiples
-# $0, d, 2d, \dots$ of the whole number $d = \lfloor T / \text{steps} \rfloor$, plus 1, in falling order.
+# Training used $T$ timesteps; sampling visits only some. Stable Diffusion's choice, "leading": the multiples $0, d,
+# 2d, \dots$ of the whole number $d = \lfloor T / \text{steps} \rfloor$, plus 1, in falling order.
 #
 # Three steps of $T = 10$: $7, 4, 1$.
 
@@ -45,7 +45,7 @@ import torch
 #
 # $$\frac{dx}{d\sigma} = \hat\varepsilon \qquad\Longrightarrow\qquad x' = x + (\sigma' - \sigma)\,\hat\varepsilon$$
 #
-# Go into $x$, make this step, and come back to $z'$ at the new level.
+# Change to $x$, take this step, and return to $z'$ at the new level.
 
 # %% solution="euler_step"
 
@@ -76,26 +76,26 @@ import torch
 #
 # $$\hat\varepsilon = \varepsilon_\text{null} + w\,(\varepsilon_\text{caption} - \varepsilon_\text{null})$$
 #
-# `model(z, t, context)` gives a prediction (B, C, h, w). It wants a context and a timestep for each image of `z`, as
-# the U-Net does. Ask it twice, or once with twice the batch.
+# `model(z, t, context)` gives a prediction (B, C, h, w). It needs a context and a timestep for each image of `z`, as
+# the U-Net does. Call it twice, or once with a batch of twice the size.
 
 # %% solution="guided_prediction"
 
 # %% [markdown] exercise="contexts_for_guidance"
-# A *negative caption* says what the picture shall not show. The U-Net knows no "not"; but guidance walks from one
-# prediction away to another. So let it start somewhere else than at the empty caption.
+# A *negative caption* says what the picture should not show. The U-Net does not understand "not"; but guidance walks
+# away from one prediction towards another. So let it start somewhere other than at the empty caption.
 #
 # Write what the U-Net reads in a step with guidance, both halves in one batch: (2B, L, D). First the B contexts to
-# walk away from, then those of the captions. `negative` is a list of B strings, or `None`: then the empty caption `""`
-# is encoded. Another number of them is a mistake: raise a `ValueError`.
+# walk away from, then those of the captions. `negative` is a list of B strings, or `None`: then the empty caption
+# `""` is encoded. Any other number of them is a mistake: raise a `ValueError`.
 
 # %% solution="contexts_for_guidance"
 
 # %% [markdown] exercise="signal_at_the_start"
-# **Predict**, before you compute: Stable Diffusion samples with ten "leading" steps. What the sampler gives to the
-# network in the first of them is pure noise. How much *signal*, as a factor of $z_0$, was in $z_t$ when the network was
-# trained at that $t$? ($\sqrt{\beta}$ rises linearly from $\sqrt{0.00085}$ to $\sqrt{0.012}$ over 1000 steps.) 0.005
-# more or less is near enough; write down your guess first, then compute.
+# **Predict**, before you compute: Stable Diffusion samples with ten "leading" steps. In the first of them the network
+# gets pure noise. How much *signal*, as a factor of $z_0$, was in $z_t$ when the network was trained at that $t$?
+# ($\sqrt{\beta}$ rises linearly from $\sqrt{0.00085}$ to $\sqrt{0.012}$ over 1000 steps.) Within 0.005 is near
+# enough; write down your guess first, then compute.
 #
 # **Then explain**, in two sentences of your own: what does this do to the pictures? Compare with what the check says.
 
@@ -105,7 +105,7 @@ import torch
 # *Your explanation:*
 
 # %% [markdown]
-# **All right?** Try a step of yours in lesson 12. Its loop `walk` calls each as `step(z, z0_hat, eps_hat, now, after)`;
-# yours take less. So copy your `ddim_step` there under the name `mine`, and give `walk`, in the place of `ddim_step`,
-# `lambda z, z0_hat, eps_hat, now, after: mine(z, eps_hat, now, after)`. The strip of pictures should not change. Next:
-# lesson 13, everything together.
+# **Done?** Try your own step in lesson 12. Its loop `walk` calls each as `step(z, z0_hat, eps_hat, now, after)`;
+# yours take fewer arguments. So copy your `ddim_step` there under the name `mine`, and give `walk`, in place of
+# `ddim_step`, `lambda z, z0_hat, eps_hat, now, after: mine(z, eps_hat, now, after)`. The strip of pictures should not
+# change. Next: lesson 13, everything together.

@@ -1,26 +1,27 @@
 # %% [markdown]
 # # Exercises 13: the full sampler
 #
-# A picture as the start of another, a picture with a hole, a way between two noises. And the capstone: everything that
-# you have written, wired together, makes a picture from a caption with the weights that the package ships.
+# A picture as the start of another, a picture with a hole, a path between two noises. And the capstone: everything
+# that you have written, wired together, makes a picture from a caption with the shipped weights.
 
 # %%
 import torch
 
 # %% [markdown] exercise="img2img_start"
-# Image-to-image (Meng et al. 2022, "SDEdit") noises a picture part of the way and walks back under a caption. `ts` are
-# the $S$ falling timesteps of a full walk. Of them the last $\lfloor S \cdot \text{strength} \rfloor$ are walked, at
-# least one. With a strength of 0.7, of the four timesteps 3, 2, 1, 0 the last $\lfloor 2.8 \rfloor = 2$ are left: 1, 0.
+# Image-to-image (Meng et al. 2022, "SDEdit") noises a picture part of the way and walks back, guided by a caption.
+# `ts` are the $S$ falling timesteps of a full walk. Only the last $\lfloor S \cdot \text{strength} \rfloor$ of them
+# are used, at least one. With a strength of 0.7, of the four timesteps 3, 2, 1, 0 the last $\lfloor 2.8 \rfloor = 2$
+# are left: 1, 0.
 #
-# Return `z`, where the walk starts, and the timesteps that are left. A strength outside of $(0, 1]$ is a mistake: raise
+# Return `z`, where the walk starts, and the timesteps that are left. A strength outside $(0, 1]$ is a mistake: raise
 # a `ValueError`.
 
 # %% solution="img2img_start"
 
 # %% [markdown] exercise="keep_known"
-# Inpainting with an ordinary U-Net: let the sampler step the whole latent, and after each step put back what is known.
-# The step led from the noise level $\bar\alpha$ to $\bar\alpha'$. `mask` is 1 where to repaint, 0 where to keep the
-# picture, whose clean latent is `z0`; `eps` is one noise for all steps.
+# Inpainting with an ordinary U-Net: let the sampler step the whole latent, and after each step put the known part
+# back. The step led from the noise level $\bar\alpha$ to $\bar\alpha'$. `mask` is 1 where to repaint, 0 where to keep
+# the picture, whose clean latent is `z0`; `eps` is one noise for all steps.
 
 # %% solution="keep_known"
 
@@ -34,15 +35,15 @@ import torch
 # %% solution="slerp"
 
 # %% [markdown] exercise="caption_to_image"
-# Everything together. Use what you wrote before: "trailing" timesteps (`trailing_timesteps` in notebook 12:
-# $t_i = \operatorname{round}(T - i\,T/\text{steps}) - 1$), guidance with the empty caption `""`, DDIM without chance,
-# and the velocity, which is what the tiny model predicts:
+# Everything together. Use what you wrote before: "trailing" timesteps (`trailing_timesteps` in notebook 12: $t_i =
+# \operatorname{round}(T - i\,T/\text{steps}) - 1$), guidance with the empty caption `""`, deterministic DDIM, and the
+# velocity, which is what the tiny model predicts:
 #
 # $$\hat z_0 = \sqrt{\bar\alpha}\,z - \sqrt{1-\bar\alpha}\,v, \qquad
 # \hat\varepsilon = \sqrt{\bar\alpha}\,v + \sqrt{1-\bar\alpha}\,z$$
 #
-# Guide first, then read the guided $v$. The last step lands on $\bar\alpha' = 1$. The U-Net wants one timestep and one
-# context for *each* image. The check uses small stand-ins for the three networks; below it the real ones wait.
+# Guide first, then read the guided $v$. The last step lands on $\bar\alpha' = 1$. The U-Net wants one timestep and
+# one context for *each* image. The check uses small stand-ins for the three networks; the real ones follow below.
 
 # %% solution="caption_to_image"
 
@@ -72,5 +73,5 @@ if WITH_THE_SHIPPED_WEIGHTS:
     plt.show()
 
 # %% [markdown]
-# **All right?** Then a caption became a picture by your own hands. Next: lesson 14, the same classes at the size of
+# **Done?** Then you have turned a caption into a picture yourself. Next: lesson 14, the same classes at the size of
 # Stable Diffusion.

@@ -2,7 +2,7 @@
 # # Exercises 14: from tiny to Stable Diffusion
 #
 # The classes are the same at every size; what differs is what other people call things. You write a table of names, a
-# load that hides nothing, and a schedule from its file.
+# load that hides no problems, and a schedule from its file.
 
 # %%
 import torch
@@ -22,7 +22,7 @@ import torch
 # | `….conv_shortcut.…` | `….shortcut.…` |
 #
 # All else stays, such as `conv_norm_out`, `….time_emb_proj.…` and `….ff.net.…`: the package renames those, too
-# (`tinyldm/formats/diffusers_unet.py`), but this table is enough for the art.
+# (`tinyldm/formats/diffusers_unet.py`), but this table is enough to see how it works.
 
 # %% solution="package_key"
 
@@ -35,16 +35,16 @@ import torch
 # - *misshapen*: in both, but of another shape.
 #
 # One other shape fits: a 1×1 convolution `(C_out, C_in, 1, 1)` in the *file* where the *model* wants a linear layer
-# `(C_out, C_in)`. It holds the same numbers. Nothing else fits, not the reverse either; a 1 elsewhere is a size like
+# `(C_out, C_in)`. It holds the same numbers. Nothing else fits, not even the reverse; a 1 elsewhere is a size like
 # any other.
 
 # %% solution="load_problems"
 
 # %% [markdown] exercise="betas_from_config"
-# `scheduler_config.json` tells which noise a network was trained with. Return its $\beta$: (T,), both ends included.
+# `scheduler_config.json` says which noise a network was trained with. Return its $\beta$: (T,), both ends included.
 #
 # - `"beta_schedule"`: `"linear"` is $\beta$ in equal steps, `"scaled_linear"` is $\sqrt\beta$ in equal steps. For any
-#   other name raise a `ValueError`, also for one that diffusers knows, such as `"squaredcos_cap_v2"`: a guess would
+#   other name raise a `ValueError`, also for those that diffusers knows, such as `"squaredcos_cap_v2"`: a guess would
 #   give bad pictures and no error.
 # - `"num_train_timesteps"` is T. `"beta_start"` may be absent, then it is 0.0001; so may `"beta_end"`, then it is 0.02.
 # - Other entries do not matter here.
@@ -55,7 +55,7 @@ import torch
 # **Predict**: the file `unet/config.json` of Stable Diffusion 1 says `"attention_head_dim": 8`, and
 # `"block_out_channels": [320, 640, 1280, 1280]`. How many numbers wide is one head at 1280 channels?
 #
-# **Then explain**, in two sentences of your own, what a program would do that believes the name, and why it would not
+# **Then explain**, in two sentences of your own, what a program that believes the name would do, and why it would not
 # stop with an error.
 
 # %% solution="head_width"
@@ -64,5 +64,4 @@ import torch
 # *Your explanation:*
 
 # %% [markdown]
-# **All right?** `tinyldm/formats/` does these three for whole models. Next:
-# lesson 15, is it any good?
+# **Done?** `tinyldm/formats/` does these three for whole models. Next: lesson 15, is it any good?

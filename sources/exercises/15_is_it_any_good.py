@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Exercises 15: is it any good?
 #
-# Pictures are judged, counted and compared. You write the share of captions that come true, how sure that share is, and
-# a distance between two sets of pictures.
+# Pictures are judged, counted and compared. You write the share of captions that come true, how certain that share
+# is, and a distance between two sets of pictures.
 
 # %%
 import math
@@ -19,7 +19,7 @@ import torch
 # %% solution="caption_accuracy"
 
 # %% [markdown] exercise="wilson_interval"
-# Of $n$ pictures a share $p$ is right. Between which ends does the model's *true* share lie, with 95 % confidence?
+# Of $n$ pictures a share $p$ is right. Between which limits does the model's *true* share lie, with 95 % confidence?
 # Wilson (1927), $z = 1.96$:
 #
 # $$\frac{1}{1 + z^2/n}\left(p + \frac{z^2}{2n} \pm z\sqrt{\frac{p(1-p)}{n} + \frac{z^2}{4n^2}}\right)$$
@@ -30,18 +30,18 @@ import torch
 # %% solution="wilson_interval"
 
 # %% [markdown] exercise="frechet"
-# A network describes each picture by $D$ numbers, its features. Take the features of real and of made pictures each for
-# a Gaussian, with mean $\mu$ and covariance $C$ (divided by $N - 1$). How far apart are the two (Heusel et al. 2017,
-# eq. 6)?
+# A network describes each picture by $D$ numbers, its features. Treat the features of real and of generated pictures
+# each as a Gaussian, with mean $\mu$ and covariance $C$ (divided by $N - 1$). How far apart are the two (Heusel et
+# al. 2017, eq. 6)?
 #
 # $$d^2 = \lVert\mu_1 - \mu_2\rVert^2 + \operatorname{tr}\!\left(C_1 + C_2 - 2\,(C_1 C_2)^{1/2}\right)$$
 #
-# The trace of a matrix's root is the sum of the roots of its eigenvalues.
+# The trace of a matrix's square root is the sum of the square roots of its eigenvalues.
 
 # %% solution="frechet"
 
 # %% [markdown] exercise="low_end_of_100"
-# **Predict**, before you compute: of a hundred pictures a model made a hundred right. Where is the *lower* end of
+# **Predict**, before you compute: a model got a hundred of a hundred pictures right. Where is the *lower* end of
 # Wilson's 95 % interval of its true share ($z = 1.96$)? Give a number between 0 and 1, to three decimals.
 #
 # **Then explain**, in two sentences of your own: two models have 100 of 100 and 97 of 100. What can you say? The check
@@ -53,5 +53,4 @@ import torch
 # *Your explanation:*
 
 # %% [markdown]
-# **All right?** `tinyldm evaluate` counts like this; see `tinyldm/evaluation/statistics.py`. Next: lesson 16,
-# the clinic.
+# **Done?** `tinyldm evaluate` counts like this; see `tinyldm/evaluation/statistics.py`. Next: lesson 16, the clinic.

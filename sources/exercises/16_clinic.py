@@ -2,7 +2,8 @@
 # # Exercises 16: the clinic
 #
 # Five patients: pieces of a pipeline that run without an error and make bad pictures. Each has more than one mistake.
-# Read the code, find them, and write the piece as it should be. Then five symptoms, to be told apart without any code.
+# Read the code, find them, and write the piece as it should be. Then match five symptoms to their faults, without any
+# code.
 
 # %%
 import math
@@ -24,10 +25,9 @@ import torch
 # %% solution="mended_encode"
 
 # %% [markdown] exercise="mended_embedding"
-# **Complaint**: own code, and weights that others trained as Stable Diffusion's were. The shapes fit, but the pictures
-# are spotted and frayed. Stable Diffusion embeds a timestep as
-# $[\cos(t f_0), \dots, \cos(t f_{n-1}), \sin(t f_0), \dots, \sin(t f_{n-1})]$ with $n$ = dim/2 and
-# $f_i = 10000^{-i/n}$.
+# **Complaint**: my own code, with weights that others trained the way Stable Diffusion was. The shapes fit, but the
+# pictures are spotted and frayed. Stable Diffusion embeds a timestep as $[\cos(t f_0), \dots, \cos(t f_{n-1}), \sin(t
+# f_0), \dots, \sin(t f_{n-1})]$ with $n$ = dim/2 and $f_i = 10000^{-i/n}$.
 #
 # ```python
 # def mended_embedding(t, dim):
@@ -56,7 +56,7 @@ import torch
 # %% solution="mended_guidance"
 
 # %% [markdown] exercise="mended_average"
-# **Complaint**: the average brings nothing. Saved after this step or the next, it differs as much as the weights do.
+# **Complaint**: the average does not help. Saved after this step or the next, it differs as much as the weights do.
 # To look at the loop alone, the gradients are given, one row for each step.
 #
 # ```python
@@ -94,8 +94,8 @@ import torch
 #
 # 1. good pictures, the same for every caption
 # 2. pictures from the saved weights look as on the first day
-# 3. who asks for red gets anything but red
-# 4. whatever should be dark is pure black
+# 3. ask for red, and you get anything but red
+# 4. everything that should be dark is pure black
 # 5. right pictures, with a fine grain all over
 
 # %% [markdown]
@@ -118,4 +118,4 @@ import torch
 # *Your explanation:*
 
 # %% [markdown]
-# **All right?** Then you can mend what others built. `tinyldm progress` shows what is left.
+# **Done?** Then you can mend what others have built. `tinyldm progress` shows what is left.

@@ -133,7 +133,7 @@ EXERCISE = Exercise(
     moments=step_moments,
     constants=("z",),
     hints=(
-        "β is a variance. By what do you multiply numbers of variance 1 so that their variance becomes β?",
+        "β is a variance. By which factor do you multiply numbers of variance 1 to get variance β?",
         "The signal shrinks so that the total variance stays 1: by √(1-β).",
         "torch.randn(z.shape, generator=generator, dtype=z.dtype).to(z.device). The generator lives on the CPU: "
         "draw there, then move the noise to where z is.",
@@ -144,17 +144,17 @@ EXERCISE = Exercise(
         Wrong(
             "variance-for-deviation",
             step_without_root_of_beta,
-            "You scaled the noise with β. β is its *variance*: multiply with the standard deviation √β.",
+            "You scaled the noise by β. β is its *variance*: multiply by the standard deviation √β.",
         ),
         Wrong(
             "signal-not-scaled",
             step_signal_kept,
-            "The signal keeps its size, so the variance grows with every step. Scale z with √(1-β).",
+            "The signal keeps its size, so the variance grows with every step. Scale z by √(1-β).",
         ),
         Wrong(
             "signal-not-rooted",
             step_signal_not_rooted,
-            "You scaled the signal with 1-β; the variance stays 1 with √(1-β).",
+            "You scaled the signal by 1-β; the variance stays 1 with √(1-β).",
         ),
         Wrong(
             "uniform-noise",
@@ -170,14 +170,14 @@ EXERCISE = Exercise(
         Wrong(
             "factors-swapped",
             step_factors_swapped,
-            "Signal and noise have each other's factor: √(1-β) belongs to z, √β to the noise.",
+            "The factors of signal and noise are swapped: √(1-β) belongs to z, √β to the noise.",
         ),
         Wrong(
             "no-roots",
             step_no_roots,
             "You mixed with 1-β and β. Those are shares of variance; the tensors are scaled by their roots.",
         ),
-        Wrong("noise-not-scaled", step_noise_not_scaled, "Your noise has variance 1. Scale it with √β."),
+        Wrong("noise-not-scaled", step_noise_not_scaled, "Your noise has variance 1. Scale it by √β."),
         Wrong(
             "no-noise",
             step_without_noise,
@@ -185,7 +185,7 @@ EXERCISE = Exercise(
         ),
         Wrong("same-factor", step_alpha_for_both, "Your noise has the signal's factor √(1-β). Its own is √β."),
         Wrong(
-            "one-minus-root", step_one_minus_root, "You scaled the signal with 1-√β. It is √(1-β): the root comes last."
+            "one-minus-root", step_one_minus_root, "You scaled the signal by 1-√β. It is √(1-β): the root comes last."
         ),
         Wrong("signal-forgotten", step_noise_only, "That is the noise alone. √(1-β) z is missing."),
     ),

@@ -229,23 +229,22 @@ EXERCISE = Exercise(
         Wrong(
             "root-beta",
             q_sample_with_beta,
-            "You scaled the noise with √β_t, what the last step adds. In one jump it is all the noise up to t: "
-            "√(1-ᾱ_t).",
+            "You scaled the noise by √β_t, what the last step adds. In one jump it is all the noise up to t: √(1-ᾱ_t).",
         ),
         Wrong(
             "swapped",
             q_sample_swapped,
-            "Signal and noise have each other's factor: at small t, where ᾱ is near 1, almost all should be signal.",
+            "The factors of signal and noise are swapped: at small t, where ᾱ is near 1, almost all should be signal.",
         ),
         Wrong(
             "noise-not-rooted",
             q_sample_variance_of_noise,
-            "You scaled the noise with its variance 1-ᾱ; it needs the standard deviation √(1-ᾱ).",
+            "You scaled the noise by its variance 1-ᾱ; it needs the standard deviation √(1-ᾱ).",
         ),
         Wrong(
             "signal-not-rooted",
             q_sample_signal_not_rooted,
-            "You scaled the signal with ᾱ, its share of the variance; z0 itself is scaled by the root √ᾱ.",
+            "You scaled the signal by ᾱ, its share of the variance; z0 itself is scaled by the root √ᾱ.",
         ),
         Wrong(
             "minus",
@@ -255,12 +254,12 @@ EXERCISE = Exercise(
         Wrong(
             "one-minus-root",
             q_sample_one_minus_root,
-            "You scaled the noise with 1-√ᾱ. It is √(1-ᾱ): the root comes last.",
+            "You scaled the noise by 1-√ᾱ. It is √(1-ᾱ): the root comes last.",
         ),
         Wrong(
             "signal-not-scaled",
             q_sample_signal_unscaled,
-            "The signal keeps its full size while noise is added, so z_t grows with t. Scale z0 with √ᾱ.",
+            "The signal keeps its full size while noise is added, so z_t grows with t. Scale z0 by √ᾱ.",
         ),
         Wrong(
             "off-by-one",
@@ -292,19 +291,19 @@ EXERCISE = Exercise(
         Wrong(
             "broadcast-along-last",
             q_sample_not_shaped,
-            "alpha_bar[t] is (B,). Beside (B, …) torch lays it along the *last* dimension: if that has length B, "
-            "too, there is not even an error. Each ᾱ_t belongs to an image: make it (B, 1, …, 1).",
+            "alpha_bar[t] is (B,). Against (B, …) torch broadcasts it along the *last* dimension: if that has "
+            "length B as well, there is not even an error. Each ᾱ_t belongs to an image: make it (B, 1, …, 1).",
         ),
         Wrong(
             "for-points-only",
             q_sample_for_points,
-            "You made ᾱ_t (B, 1). That fits points (B, 2); beside (B, C, H, W) torch lays the B along the height. "
-            "Items may have any number of dimensions: .view(-1, *[1] * (z0.dim() - 1)).",
+            "You made ᾱ_t (B, 1). That fits points (B, 2); against (B, C, H, W) torch broadcasts B along the "
+            "height. Items may have any number of dimensions: .view(-1, *[1] * (z0.dim() - 1)).",
         ),
         Wrong(
             "for-images-only",
             q_sample_for_images,
-            "You made ᾱ_t (B, 1, 1, 1). That fits (B, C, H, W); beside points (B, 2) it makes a result of four "
+            "You made ᾱ_t (B, 1, 1, 1). That fits (B, C, H, W); against points (B, 2) it gives a result of four "
             "dimensions. Items may have any number of them: .view(-1, *[1] * (z0.dim() - 1)).",
         ),
         Wrong("one-number-only", q_sample_by_math, ONE_NUMBER),
@@ -320,7 +319,7 @@ EXERCISE = Exercise(
         Wrong(
             "noise-not-scaled",
             q_sample_noise_unscaled,
-            "The noise keeps its full size. Scale it with √(1-ᾱ), so that the squares of the two factors add up to 1.",
+            "The noise keeps its full size. Scale it by √(1-ᾱ), so that the squares of the two factors add up to 1.",
         ),
         Wrong(
             "nothing-scaled",
@@ -354,7 +353,7 @@ EXERCISE = Exercise(
         Wrong(
             "root-inside",
             q_sample_signal_rooted_inside,
-            "You scaled the noise with √(1-√ᾱ). Under the root stands the variance of the noise, 1-ᾱ.",
+            "You scaled the noise by √(1-√ᾱ). The variance of the noise, 1-ᾱ, goes under the root.",
         ),
     ),
     right=(q_sample_by_loop, q_sample_by_einsum, q_sample_in_float64),

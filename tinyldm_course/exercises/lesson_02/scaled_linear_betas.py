@@ -171,7 +171,9 @@ EXERCISE = Exercise(
         Wrong(
             "doubled-for-squared", betas_doubled, "You multiplied by 2 at the end. The square undoes the roots: ** 2."
         ),
-        Wrong("alphas", betas_as_alphas, "Those are α = 1 - β, what a step keeps. The β themselves are asked for."),
+        Wrong(
+            "alphas", betas_as_alphas, "Those are α = 1 - β, what a step keeps. The exercise asks for the β themselves."
+        ),
         Wrong(
             "quadratic",
             betas_quadratic,

@@ -131,9 +131,13 @@ EXERCISE = Exercise(
             snr_of_roots,
             "That is the ratio of the standard deviations; SNR is the ratio of the variances.",
         ),
-        Wrong("inverted", snr_inverted, "That is noise to signal: it grows with the noise. Turn the fraction round."),
-        Wrong("logarithm", snr_logarithm, "That is log SNR, which is useful too; here the ratio itself is asked for."),
-        Wrong("decibel", snr_decibel, "That is the ratio in decibels; here the ratio itself is asked for."),
+        Wrong("inverted", snr_inverted, "That is noise to signal: it grows with the noise. Invert the fraction."),
+        Wrong(
+            "logarithm",
+            snr_logarithm,
+            "That is log SNR, which is useful too; here the exercise asks for the ratio itself.",
+        ),
+        Wrong("decibel", snr_decibel, "That is the ratio in decibels; here the exercise asks for the ratio itself."),
         Wrong(
             "root-in-the-wrong-place",
             snr_root_then_minus,
@@ -169,12 +173,12 @@ EXERCISE = Exercise(
             snr_of_variance_to_root,
             "You divided the signal's variance by the noise's factor √(1-ᾱ). The variance of the noise is 1-ᾱ.",
         ),
-        Wrong("difference", snr_difference, "You subtracted the variances. A ratio is asked for."),
-        Wrong("product", snr_product, "You multiplied the variances. A ratio is asked for: divide."),
+        Wrong("difference", snr_difference, "You subtracted the variances. The exercise asks for a ratio."),
+        Wrong("product", snr_product, "You multiplied the variances. The exercise asks for a ratio: divide."),
         Wrong(
             "half-logarithm",
             snr_half_logarithm,
-            "That is λ, half the logarithm of the ratio. The ratio itself is asked for.",
+            "That is λ, half the logarithm of the ratio. The exercise asks for the ratio itself.",
         ),
         Wrong(
             "limited",

@@ -222,15 +222,17 @@ EXERCISE = Exercise(
     cases=loss_cases,
     constants=("z0", "eps", "alpha_bar"),
     hints=(
-        "Three lines: noise z0 to t, ask the model, compare.",
-        "The model is asked with the noised latent and with t: model(z_t, t).",
+        "Three lines: noise z0 to t, call the model, compare.",
+        "Call the model with the noised latent and t: model(z_t, t).",
         "The mean over all numbers of the squared difference between prediction and eps.",
     ),
-    insight="The target is the total noise in z_t, not what step t added. The weights that the bound would give to "
-    "each t are left out on purpose (Ho et al. 2020, eq. 14): pictures come out better.",
+    insight="The target is the total noise in z_t, not what step t added. The weights that the bound gives to each "
+    "t are left out on purpose (Ho et al. 2020, eq. 14): pictures come out better.",
     wrong=(
         Wrong(
-            "summed", loss_summed, "You summed; the mean is asked for, so that the size of the batch does not matter."
+            "summed",
+            loss_summed,
+            "You summed; the exercise asks for the mean, so that the size of the batch does not matter.",
         ),
         Wrong(
             "summed-over-items",
@@ -281,19 +283,19 @@ EXERCISE = Exercise(
         Wrong(
             "broadcast-along-last",
             loss_not_shaped,
-            "alpha_bar[t] is (B,). Beside (B, …) torch lays it along the *last* dimension: if that has length B, "
-            "too, there is not even an error. Each ᾱ_t belongs to an image: make it (B, 1, …, 1).",
+            "alpha_bar[t] is (B,). Against (B, …) torch broadcasts it along the *last* dimension: if that has "
+            "length B as well, there is not even an error. Each ᾱ_t belongs to an image: make it (B, 1, …, 1).",
         ),
         Wrong(
             "for-points-only",
             loss_for_points,
-            "You made ᾱ_t (B, 1). That fits points (B, 2); beside (B, C, H, W) torch lays the B along the height. "
-            "Items may have any number of dimensions: .view(-1, *[1] * (z0.dim() - 1)).",
+            "You made ᾱ_t (B, 1). That fits points (B, 2); against (B, C, H, W) torch broadcasts B along the "
+            "height. Items may have any number of dimensions: .view(-1, *[1] * (z0.dim() - 1)).",
         ),
         Wrong(
             "for-images-only",
             loss_for_images,
-            "You made ᾱ_t (B, 1, 1, 1). That fits (B, C, H, W); beside points (B, 2) every image is mixed with "
+            "You made ᾱ_t (B, 1, 1, 1). That fits (B, C, H, W); against points (B, 2) every image is mixed with "
             "every ᾱ_t, without an error. Items may have any number of dimensions: .view(-1, *[1] * (z0.dim() - "
             "1)).",
         ),
@@ -308,14 +310,14 @@ EXERCISE = Exercise(
         Wrong(
             "min-snr",
             loss_of_min_snr,
-            "You weighted each item by min(SNR, 5) / SNR (Min-SNR, Hang et al. 2023). Here all t count alike: the "
-            "plain mean.",
+            "You weighted each item by min(SNR, 5) / SNR (Min-SNR, Hang et al. 2023). Here all t have the same "
+            "weight: the plain mean.",
         ),
         Wrong(
             "snr-weighted",
             loss_weighted_by_snr,
-            "You weighted each item by its SNR, which turns the error of ε̂ into that of ẑ0. Here all t count "
-            "alike: the plain mean.",
+            "You weighted each item by its SNR, which turns the error of ε̂ into that of ẑ0. Here all t have the "
+            "same weight: the plain mean.",
         ),
         Wrong("huber", loss_huber, "You used the Huber loss (smooth L1). Here every difference is squared."),
         Wrong("halved", loss_halved, "You halved it. The loss is the mean squared error, without ½."),
@@ -323,7 +325,7 @@ EXERCISE = Exercise(
         Wrong(
             "noising-swapped",
             loss_of_factors_swapped,
-            "In your z_t signal and noise have each other's factor: √ᾱ belongs to z0, √(1-ᾱ) to ε.",
+            "In your z_t the factors of signal and noise are swapped: √ᾱ belongs to z0, √(1-ᾱ) to ε.",
         ),
         Wrong(
             "noise-subtracted",
@@ -333,12 +335,12 @@ EXERCISE = Exercise(
         Wrong(
             "noise-not-rooted",
             loss_noise_not_rooted,
-            "In your z_t the noise is scaled with 1-ᾱ. It is scaled with the root √(1-ᾱ).",
+            "In your z_t the noise is scaled by 1-ᾱ. It is scaled with the root √(1-ᾱ).",
         ),
         Wrong(
             "signal-not-rooted",
             loss_signal_not_rooted,
-            "In your z_t the signal is scaled with ᾱ. It is scaled with the root √ᾱ.",
+            "In your z_t the signal is scaled by ᾱ. It is scaled with the root √ᾱ.",
         ),
         Wrong(
             "target-z-t",

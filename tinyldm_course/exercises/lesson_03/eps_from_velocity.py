@@ -107,7 +107,7 @@ EXERCISE = Exercise(
     hints=(
         "Two equations, two unknowns: z_t = √ᾱ z0 + √(1-ᾱ) ε and v = √ᾱ ε - √(1-ᾱ) z0. Get rid of z0.",
         "Multiply the first by √(1-ᾱ) and the second by √ᾱ, and add them.",
-        "What stands before ε then is ᾱ + (1-ᾱ) = 1.",
+        "The factor of ε is then ᾱ + (1-ᾱ) = 1.",
     ),
     insight="(z0, ε) → (z_t, v) is a rotation, so its inverse has the same numbers and no division: unlike ẑ0 from "
     "ε̂, it is harmless at every noise level. So ε, v and z0 are three names for one prediction.",
@@ -119,8 +119,7 @@ EXERCISE = Exercise(
         Wrong(
             "z-t-for-z0",
             eps_as_if_z_t_were_z0,
-            "You solved v = √ᾱ ε - √(1-ᾱ) z0 for ε with z_t in the place of z0. The noised latent is not the clean "
-            "one.",
+            "You solved v = √ᾱ ε - √(1-ᾱ) z0 for ε with z_t in place of z0. The noised latent is not the clean one.",
         ),
         Wrong("one-number-only", eps_by_math, ONE_NUMBER),
         Wrong("velocity-not-rooted", eps_velocity_not_rooted, "You scaled v with ᾱ; it is the root √ᾱ."),
@@ -130,8 +129,8 @@ EXERCISE = Exercise(
             eps_of_z0_formula,
             "You took v for z0 and solved z_t = √ᾱ z0 + √(1-ᾱ) ε for ε. Take √ᾱ v + √(1-ᾱ) z_t: z0 cancels.",
         ),
-        Wrong("negated", eps_negated, "All signs are turned round."),
-        Wrong("velocity-negated", eps_velocity_negated, "The sign of v is turned round: √ᾱ v + √(1-ᾱ) z_t."),
+        Wrong("negated", eps_negated, "All signs are flipped."),
+        Wrong("velocity-negated", eps_velocity_negated, "The sign of v is flipped: √ᾱ v + √(1-ᾱ) z_t."),
         Wrong("divided", eps_divided, "You divided v by √ᾱ. Multiply: √ᾱ v = ᾱ ε - √ᾱ√(1-ᾱ) z0."),
         Wrong("z-t-not-scaled", eps_unscaled_z_t, "z_t has no factor in your result. It is √(1-ᾱ)."),
         Wrong("velocity-not-scaled", eps_unscaled_velocity, "v has no factor in your result. It is √ᾱ."),

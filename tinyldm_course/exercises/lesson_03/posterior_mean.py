@@ -174,14 +174,14 @@ EXERCISE = Exercise(
         "(√ᾱ_{t-1} β_t z0 + √(1-β_t) (1-ᾱ_{t-1}) z_t) / (1-ᾱ_t)",
     ),
     insight="The mean lies between z0 and z_t: at t = 0 it is z0 itself. In sampling z0 is not known, and the "
-    "network's ẑ0 takes its place: that is all of DDPM.",
+    "network's ẑ0 takes its place: that is all there is to DDPM.",
     wrong=(
         Wrong(
             "last-entry-at-0",
             mean_from_the_end_at_0,
             "At t = 0 your alpha_bar[t - 1] is alpha_bar[-1], the *last* entry. Before the first step ᾱ is 1.",
         ),
-        Wrong("swapped", mean_swapped, "z0 and z_t have each other's factor."),
+        Wrong("swapped", mean_swapped, "The factors of z0 and z_t are swapped."),
         Wrong("no-roots", mean_without_roots, "√ᾱ_{t-1} and √α_t are roots: they scale tensors, not variances."),
         Wrong(
             "not-divided",
@@ -191,7 +191,7 @@ EXERCISE = Exercise(
         Wrong(
             "level-of-t",
             mean_with_this_level,
-            "You took ᾱ_t where ᾱ_{t-1} stands: the posterior is about the step *before* t.",
+            "You took ᾱ_t in place of ᾱ_{t-1}: the posterior is about the step *before* t.",
         ),
         Wrong(
             "alpha-bar-for-alpha",
@@ -212,16 +212,16 @@ EXERCISE = Exercise(
         Wrong(
             "start-at-1",
             mean_from_the_start_at_1,
-            "At t = 1 your result is z0, as if ᾱ_{t-1} were 1. That is so at t = 0; at t = 1 it is alpha_bar[0].",
+            "At t = 1 your result is z0, as if ᾱ_{t-1} were 1. That holds at t = 0; at t = 1 it is alpha_bar[0].",
         ),
         Wrong(
-            "signal-of-t", mean_with_this_signal, "You scaled z0 with √ᾱ_t. It is √ᾱ_{t-1}: the mean is a place at t-1."
+            "signal-of-t", mean_with_this_signal, "You scaled z0 by √ᾱ_t. It is √ᾱ_{t-1}: the mean is a point at t-1."
         ),
         Wrong("divisor-rooted", mean_divisor_rooted, "You divided by √(1-ᾱ_t). It is 1-ᾱ_t, without a root."),
         Wrong(
             "z-t-at-0",
             mean_is_z_t_at_0,
-            "At t = 0 you return z_t. There 1-ᾱ_{t-1} is 0, so z_t counts for nothing: the mean is z0.",
+            "At t = 0 you return z_t. There 1-ᾱ_{t-1} is 0, so z_t has no weight: the mean is z0.",
         ),
         Wrong(
             "prior-only",
@@ -246,11 +246,11 @@ EXERCISE = Exercise(
             mean_with_signal_for_noise,
             "z_t has ᾱ_{t-1} where it needs 1-ᾱ_{t-1}, the noise that was there before the step.",
         ),
-        Wrong("beta-rooted", mean_with_beta_rooted, "You took the root of β_t. In the mean β_t stands as it is."),
+        Wrong("beta-rooted", mean_with_beta_rooted, "You took the root of β_t. In the mean β_t has no root."),
         Wrong(
             "alpha-and-beta-swapped",
             mean_with_alpha_for_beta,
-            "α_t and β_t = 1 - α_t have each other's place: β_t belongs to z0, √α_t to z_t.",
+            "α_t and β_t = 1 - α_t are swapped: β_t belongs to z0, √α_t to z_t.",
         ),
         Wrong(
             "alpha-inverted",

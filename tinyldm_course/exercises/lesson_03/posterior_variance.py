@@ -122,8 +122,8 @@ EXERCISE = Exercise(
         "Knowing z0 as well makes z_{t-1} more certain than β_t alone: by the factor (1-ᾱ_{t-1}) / (1-ᾱ_t).",
         "At t = 0 the factor is 0: the last step adds no noise.",
     ),
-    insight="It is 0 at t = 0, so its logarithm is not finite there: reference code takes that of t = 1 instead. "
-    "The variance is smaller than β_t and close to it for large t; both are used in sampling.",
+    insight="It is 0 at t = 0, so its logarithm is not finite there: reference code takes the value at t = 1 "
+    "instead. The variance is smaller than β_t and close to it for large t; both are used in sampling.",
     wrong=(
         Wrong(
             "last-entry-at-0",
@@ -135,13 +135,21 @@ EXERCISE = Exercise(
             variance_is_beta,
             "That is β_t, the upper choice of the DDPM paper. The posterior knows z0 too, and is narrower.",
         ),
-        Wrong("is-deviation", variance_is_deviation, "You returned the standard deviation; the variance is asked for."),
+        Wrong(
+            "is-deviation",
+            variance_is_deviation,
+            "You returned the standard deviation; the exercise asks for the variance.",
+        ),
         Wrong(
             "is-clamped-logarithm",
             variance_is_clamped_logarithm,
-            "You returned the logarithm, kept finite at t = 0; the variance itself is asked for.",
+            "You returned the logarithm, kept finite at t = 0; the exercise asks for the variance itself.",
         ),
-        Wrong("is-logarithm", variance_is_logarithm, "You returned the logarithm; the variance itself is asked for."),
+        Wrong(
+            "is-logarithm",
+            variance_is_logarithm,
+            "You returned the logarithm; the exercise asks for the variance itself.",
+        ),
         Wrong("inverted", variance_inverted, "The fraction is upside down: the factor must be below 1."),
         Wrong(
             "beta-of-all-steps",
@@ -157,7 +165,7 @@ EXERCISE = Exercise(
         Wrong(
             "start-at-1",
             variance_from_the_start_at_1,
-            "At t = 1 your result is 0, as if ᾱ_{t-1} were 1. That is so at t = 0; at t = 1 it is alpha_bar[0].",
+            "At t = 1 your result is 0, as if ᾱ_{t-1} were 1. That holds at t = 0; at t = 1 it is alpha_bar[0].",
         ),
         Wrong(
             "signal-for-noise",
@@ -167,7 +175,8 @@ EXERCISE = Exercise(
         Wrong(
             "that-of-1-at-0",
             variance_floored,
-            "At t = 0 you return the value of t = 1: that is done for the logarithm only. The variance itself is 0.",
+            "At t = 0 you return the value of t = 1: reference code does that for the logarithm only. The variance "
+            "itself is 0.",
         ),
         Wrong("beta-missing", variance_not_times_beta, "That is the factor before β_t alone: multiply by β_t."),
         Wrong(

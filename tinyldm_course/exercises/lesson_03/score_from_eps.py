@@ -124,22 +124,22 @@ EXERCISE = Exercise(
     insight="The score points against the noise, and its length grows without bound as the noise becomes small: so "
     "networks predict ε, which has the same size everywhere. The 2019 and the 2020 papers learn the same thing.",
     wrong=(
-        Wrong("sign", score_sign, "The sign is turned round: the density rises *against* the noise."),
+        Wrong("sign", score_sign, "The sign is flipped: the density rises *against* the noise."),
         Wrong(
             "variance-for-deviation",
             score_by_variance,
-            "You divided by the variance 1-ᾱ. One root of it cancels against the size of the noise in z_t: √(1-ᾱ) "
-            "is left.",
+            "You divided by the variance 1-ᾱ. One root of it cancels with the size of the noise in z_t: √(1-ᾱ) is "
+            "left.",
         ),
         Wrong(
             "signal-for-noise", score_by_signal, "You divided by √ᾱ, the signal's factor; it is the noise's, √(1-ᾱ)."
         ),
-        Wrong("multiplied", score_multiplied, "You multiplied by √(1-ᾱ); divide: less noise is a steeper density."),
+        Wrong("multiplied", score_multiplied, "You multiplied by √(1-ᾱ); divide: less noise means a steeper density."),
         Wrong("is-minus-eps", score_is_minus_eps, "The direction is right, the length is not: it depends on ᾱ."),
         Wrong(
             "variance-and-sign",
             score_by_variance_without_minus,
-            "Two things: the sign is turned round, for the density rises *against* the noise; and you divided by "
+            "Two things: the sign is flipped, because the density rises *against* the noise; and you divided by "
             "the variance 1-ᾱ, of which one root cancels: √(1-ᾱ) is left.",
         ),
         Wrong(
@@ -152,13 +152,13 @@ EXERCISE = Exercise(
         Wrong(
             "multiplied-and-sign",
             score_not_negated_and_multiplied,
-            "Two things: the sign is turned round, and you multiplied by √(1-ᾱ) where it divides.",
+            "Two things: the sign is flipped, and you multiplied by √(1-ᾱ) where it divides.",
         ),
         Wrong("one-minus-root", score_one_minus_root, "You divided by 1-√ᾱ. It is √(1-ᾱ): the root comes last."),
         Wrong(
             "times-variance",
             score_times_variance,
-            "You multiplied by the variance 1-ᾱ. Divide by its root: less noise is a steeper density.",
+            "You multiplied by the variance 1-ᾱ. Divide by its root: less noise means a steeper density.",
         ),
         Wrong(
             "sigma-of-score-models",
@@ -178,8 +178,8 @@ EXERCISE = Exercise(
         Wrong(
             "signal-and-sign",
             score_by_signal_without_minus,
-            "Two things: the sign is turned round, and you divided by √ᾱ, the signal's factor, where it is the "
-            "noise's, √(1-ᾱ).",
+            "Two things: the sign is flipped, and you divided by √ᾱ, the signal's factor, where it is the noise's, "
+            "√(1-ᾱ).",
         ),
         Wrong(
             "doubled",

@@ -110,17 +110,17 @@ EXERCISE = Exercise(
     hints=(
         "With √ᾱ = cos φ and √(1-ᾱ) = sin φ, z_t = cos φ z0 + sin φ ε. The velocity is dz_t/dφ.",
         "The derivative of cos is -sin, that of sin is cos.",
-        "√ᾱ goes to ε, √(1-ᾱ) to z0 with a minus.",
+        "√ᾱ belongs to ε, and √(1-ᾱ) to z0, with a minus.",
     ),
     insight="At ᾱ = 1 the velocity is the noise, at ᾱ = 0 it is minus the image: a network that predicts it is "
     "never asked for what it is already given. Stable Diffusion 2 at 768 pixels predicts it.",
     wrong=(
         Wrong(
-            "sign",
-            velocity_negated,
-            "All signs are turned round: as the angle grows, z_t moves towards ε, away from z0.",
+            "sign", velocity_negated, "All signs are flipped: as the angle grows, z_t moves towards ε, away from z0."
         ),
-        Wrong("swapped", velocity_swapped, "The factors are swapped: z_t has √ᾱ at z0; in its derivative √ᾱ is at ε."),
+        Wrong(
+            "swapped", velocity_swapped, "The factors are swapped: in z_t, √ᾱ belongs to z0; in its derivative, to ε."
+        ),
         Wrong("no-minus", velocity_summed, "The minus is missing: the derivative of the cosine is minus the sine."),
         Wrong(
             "straight-line",
@@ -129,11 +129,15 @@ EXERCISE = Exercise(
             "circle.",
         ),
         Wrong("no-roots", velocity_without_roots, "ᾱ and 1-ᾱ are variances; the factors are their roots."),
-        Wrong("is-z-t", velocity_is_z_t, "That is z_t, the place. The velocity is its derivative by the angle."),
+        Wrong(
+            "is-z-t",
+            velocity_is_z_t,
+            "That is z_t, the position. The velocity is its derivative with respect to the angle.",
+        ),
         Wrong(
             "arguments-swapped",
             velocity_arguments_swapped,
-            "z0 and ε have each other's place: the derivative of cos φ z0 is -sin φ z0, so the minus is at z0.",
+            "z0 and ε are swapped: the derivative of cos φ z0 is -sin φ z0, so the minus belongs to z0.",
         ),
         Wrong(
             "angle-not-rooted",
@@ -141,9 +145,9 @@ EXERCISE = Exercise(
             "Your angle has the cosine ᾱ. It is √ᾱ that is cos φ: torch.acos(alpha_bar.sqrt()).",
         ),
         Wrong("one-number-only", velocity_by_math, ONE_NUMBER),
-        Wrong("signal-not-rooted", velocity_noise_not_rooted, "You scaled z0 with 1-ᾱ; it is the root √(1-ᾱ) = sin φ."),
+        Wrong("signal-not-rooted", velocity_noise_not_rooted, "You scaled z0 by 1-ᾱ; it is the root √(1-ᾱ) = sin φ."),
         Wrong("noise-not-rooted", velocity_signal_not_rooted, "You scaled ε with ᾱ; it is the root √ᾱ = cos φ."),
-        Wrong("one-minus-root", velocity_one_minus_root, "You scaled z0 with 1-√ᾱ. It is √(1-ᾱ): the root comes last."),
+        Wrong("one-minus-root", velocity_one_minus_root, "You scaled z0 by 1-√ᾱ. It is √(1-ᾱ): the root comes last."),
         Wrong("noise-only", velocity_noise_only, "Only the noise's term is there: subtract √(1-ᾱ) z0."),
         Wrong("signal-only", velocity_signal_only, "Only the signal's term is there: add √ᾱ ε."),
         Wrong("noise-not-scaled", velocity_unscaled_noise, "ε has no factor in your result. It is √ᾱ = cos φ."),

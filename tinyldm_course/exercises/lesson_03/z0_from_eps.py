@@ -131,7 +131,7 @@ EXERCISE = Exercise(
     constants=("alpha_bar",),
     hints=(
         "Write down z_t = √ᾱ z0 + √(1-ᾱ) ε and solve it for z0.",
-        "First take the noise away, then undo the scaling of the signal.",
+        "First subtract the noise, then undo the scaling of the signal.",
         "The difference of z_t and √(1-ᾱ) ε, divided by √ᾱ.",
     ),
     insight="The article says that the predicted noise is scaled down and subtracted: this is that line, and the "
@@ -154,11 +154,11 @@ EXERCISE = Exercise(
             "Only the noise is divided by √ᾱ; a pair of parentheses is missing: divide the whole difference.",
         ),
         Wrong("only-signal-divided", z0_only_signal_divided, "Only z_t is divided by √ᾱ: divide the whole difference."),
-        Wrong("noise-added", z0_noise_added, "You added the noise once more. Take it away."),
+        Wrong("noise-added", z0_noise_added, "You added the noise once more. Subtract it."),
         Wrong(
             "noise-not-rooted",
             z0_noise_not_rooted,
-            "You scaled the noise with its variance 1-ᾱ; in z_t it is scaled by the root √(1-ᾱ).",
+            "You scaled the noise by its variance 1-ᾱ; in z_t it is scaled by the root √(1-ᾱ).",
         ),
         Wrong(
             "divisor-not-rooted",
@@ -168,13 +168,13 @@ EXERCISE = Exercise(
         Wrong(
             "arguments-swapped",
             z0_arguments_swapped,
-            "z_t and ε have each other's place: the noise is taken away from z_t, not z_t from the noise.",
+            "z_t and ε are swapped: subtract the noise from z_t, not z_t from the noise.",
         ),
         Wrong(
             "one-level-for-all",
             z0_of_first_level,
-            "Every image of the batch gets the first one's ᾱ. Each has its own: alpha_bar is shaped so that it "
-            "multiplies as it is.",
+            "Every image of the batch gets the first one's ᾱ. Each has its own: alpha_bar is shaped so that you "
+            "can multiply by it as it is.",
         ),
         Wrong("one-number-only", z0_by_math, ONE_NUMBER),
         Wrong("inputs-changed", z0_in_place),

@@ -110,7 +110,7 @@ EXERCISE = Exercise(
     hints=(
         "2020 scales signal and noise so that their squares add up to 1. 2019 leaves the signal alone.",
         "Divide x + σ ε by its standard deviation, √(1 + σ²), if x has variance 1.",
-        "√ᾱ is what stands before x then: 1/√(1 + σ²).",
+        "Then √ᾱ is the factor of x: 1/√(1 + σ²).",
     ),
     insight="And √(1-ᾱ) is σ/√(1+σ²), as it must be. The signal-to-noise ratio is 1/σ² in one language and ᾱ/(1-ᾱ) "
     "in the other: the same number. Stable Diffusion's schedule, 0.99915 down to 0.0047, is σ from 0.029 to 14.6.",
@@ -123,7 +123,7 @@ EXERCISE = Exercise(
             "and ᾱ is the signal's share of it.",
         ),
         Wrong("noise-share", alpha_of_noise, "That is the noise's share, 1-ᾱ. ᾱ is the signal's."),
-        Wrong("rooted", alpha_rooted, "That is √ᾱ, what stands before x. ᾱ is its square."),
+        Wrong("rooted", alpha_rooted, "That is √ᾱ, the factor of x. ᾱ is its square."),
         Wrong("snr", alpha_ratio, "That is the signal-to-noise ratio, ᾱ/(1-ᾱ); ᾱ is a share of the whole."),
         Wrong(
             "exponential", alpha_exponential, "exp(-σ²) agrees for small σ only. The share of the signal is 1/(1 + σ²)."
@@ -137,7 +137,7 @@ EXERCISE = Exercise(
         ),
         Wrong("root-for-square", alpha_one_over_root, "You took the root of σ; variances add up: 1 + σ²."),
         Wrong("squared-again", alpha_squared, "You squared once too often: 1/(1 + σ²) is ᾱ, not √ᾱ."),
-        Wrong("noise-factor", alpha_of_noise_factor, "That is √(1-ᾱ), what stands before ε."),
+        Wrong("noise-factor", alpha_of_noise_factor, "That is √(1-ᾱ), the factor of ε."),
         Wrong(
             "not-squared-noise-share",
             alpha_ratio_of_sigma,

@@ -178,7 +178,7 @@ EXERCISE = Exercise(
         Wrong(
             "weighted-by-sigma",
             matching_weighted_by_sigma,
-            "You weighed with σ. The *squared* error has size 1/σ², so the weight is σ².",
+            "You weighted by σ. The *squared* error has size 1/σ², so the weight is σ².",
         ),
         Wrong("clean-input", matching_clean, "The network was shown the clean points: it must see x + σ ε."),
         Wrong("half-missing", matching_without_half, "The ½ is missing."),
@@ -199,7 +199,7 @@ EXERCISE = Exercise(
         Wrong(
             "sigma-as-variance",
             matching_sigma_as_variance,
-            "You scaled the noise with √σ. σ is the standard deviation already.",
+            "You scaled the noise by √σ. σ is the standard deviation already.",
         ),
         Wrong("own-noise", matching_own_noise, "You drew new noise. Use the eps that is given."),
         Wrong("weighted-twice", matching_weighted_twice, "The weight σ² is applied twice."),

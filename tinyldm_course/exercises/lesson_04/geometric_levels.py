@@ -133,7 +133,7 @@ EXERCISE = Exercise(
         "σ_1 · (σ_L / σ_1) ** (torch.arange(L) / (L - 1))",
     ),
     insight="With a constant ratio every level overlaps its neighbour equally well, so points found at one level "
-    "are a fair start for the next. Equal steps would leave a cliff at the small end: from 3 to 0.03 in 10 equal "
+    "are a good start for the next. Equal steps would leave a cliff at the small end: from 3 to 0.03 in 10 equal "
     "steps, the last two levels are 0.36 and 0.03.",
     wrong=(
         Wrong(
@@ -145,7 +145,7 @@ EXERCISE = Exercise(
         Wrong(
             "last-left-out",
             levels_without_last,
-            "Your last level is not σ_L: L levels with both ends are L - 1 ratios apart.",
+            "Your last level is not σ_L: L levels with both ends have L - 1 ratios between them.",
         ),
         Wrong(
             "roots-linear",
@@ -163,14 +163,14 @@ EXERCISE = Exercise(
         Wrong(
             "whole-ratio",
             levels_whole_ratio,
-            "Each of your levels is σ_L/σ_1 times the one before: the whole way in one step. Share it out over L - "
-            "1 steps: the power is i / (L - 1).",
+            "Each of your levels is σ_L/σ_1 times the one before: the whole way in one step. Spread it over L - 1 "
+            "steps: the exponent is i / (L - 1).",
         ),
         Wrong(
             "bare-powers",
             levels_bare_powers,
             "You start at 1, and each level is σ_L/σ_1 times the one before: the whole way in one step. The factor "
-            "σ_1 is missing, and the power is i / (L - 1).",
+            "σ_1 is missing, and the exponent is i / (L - 1).",
         ),
         Wrong(
             "factor-missing",
@@ -185,10 +185,10 @@ EXERCISE = Exercise(
         Wrong(
             "first-left-out",
             levels_without_first,
-            "Your last level is σ_L, but the first is not σ_1: L levels with both ends are L - 1 ratios apart, and "
-            "the first power is 0.",
+            "Your last level is σ_L, but the first is not σ_1: L levels with both ends have L - 1 ratios between "
+            "them, and the first exponent is 0.",
         ),
-        Wrong("one-too-many", levels_one_more, "You return L + 1 levels; asked for are L, both ends included."),
+        Wrong("one-too-many", levels_one_more, "You return L + 1 levels; the exercise asks for L, both ends included."),
         Wrong(
             "ratio-inverted",
             levels_inverted_ratio,
@@ -208,7 +208,7 @@ EXERCISE = Exercise(
         Wrong(
             "variances",
             levels_squared,
-            "You squared the levels: those are variances. The standard deviations σ themselves are asked for.",
+            "You squared the levels: those are variances. The exercise asks for the standard deviations σ themselves.",
         ),
         Wrong(
             "factor-is-the-smallest",

@@ -151,8 +151,8 @@ EXERCISE = Exercise(
         "log of a normal density: -log σ - (x - μ)² / (2 σ²), and a constant that cancels.",
         "Under q, (x - μ_q)² is σ_q² on average, and (x - μ_p)² is σ_q² + (μ_q - μ_p)².",
     ),
-    insight="In 2015 the network learnt mean *and* spread of each step back, and the loss was a sum of these. Fix "
-    "the spread, as in 2020, and only (μ_q - μ_p)² / (2σ²) is left to learn: a mean squared error.",
+    insight="In 2015 the network learnt the mean *and* the spread of each reverse step, and the loss was a sum of "
+    "these. Fix the spread, as in 2020, and only (μ_q - μ_p)² / (2σ²) is left to learn: a mean squared error.",
     wrong=(
         Wrong(
             "directions-swapped",
@@ -164,7 +164,7 @@ EXERCISE = Exercise(
             gaussians_log_turned,
             "The fraction in the logarithm is upside down. It is log σ_p/σ_q: KL must grow where p is far too wide.",
         ),
-        Wrong("half-missing", gaussians_without_half, "The -½ is missing: of two equal Gaussians KL must be 0."),
+        Wrong("half-missing", gaussians_without_half, "The -½ is missing: for two equal Gaussians KL must be 0."),
         Wrong(
             "not-squared",
             gaussians_not_squared,
@@ -179,7 +179,7 @@ EXERCISE = Exercise(
         Wrong(
             "bracket-missing",
             gaussians_bracket_missing,
-            "You multiplied by σ_p²: in … / 2 * std_p**2 only the 2 divides. Write a bracket: … / (2 * std_p**2).",
+            "You multiplied by σ_p²: in … / 2 * std_p**2 only the 2 divides. Use brackets: … / (2 * std_p**2).",
         ),
         Wrong(
             "distance-not-squared",
@@ -197,7 +197,7 @@ EXERCISE = Exercise(
             gaussians_log_of_variances,
             "Your logarithm counts twice: log σ_p²/σ_q² needs a ½ before it.",
         ),
-        Wrong("bits", gaussians_in_bits, "That is in bits; asked for is nats: the natural logarithm."),
+        Wrong("bits", gaussians_in_bits, "That is in bits; the exercise asks for nats: the natural logarithm."),
         Wrong(
             "means-only",
             gaussians_means_only,
@@ -205,7 +205,7 @@ EXERCISE = Exercise(
         ),
         Wrong("divided-by-q", gaussians_over_q, "You divided by σ_q². Distances are measured with p's ruler: σ_p²."),
         Wrong("inputs-changed", gaussians_in_place),
-        Wrong("sign", gaussians_sign, "The sign is turned round: a divergence is never below 0."),
+        Wrong("sign", gaussians_sign, "The sign is flipped: a divergence is never below 0."),
         Wrong(
             "summed-over-all",
             gaussians_summed,

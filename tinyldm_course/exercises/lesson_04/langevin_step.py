@@ -175,7 +175,7 @@ EXERCISE = Exercise(
         Wrong(
             "variance-for-deviation",
             langevin_variance,
-            "You scaled the noise with step. That is its *variance*: multiply by √step.",
+            "You scaled the noise by step. That is its *variance*: multiply by √step.",
         ),
         Wrong(
             "half-missing",
@@ -186,12 +186,13 @@ EXERCISE = Exercise(
         Wrong(
             "noise-of-the-other-form",
             langevin_strong_noise,
-            "You mixed two conventions: with step/2 uphill goes √step of noise; √(2 step) goes with a whole step.",
+            "You mixed two conventions: step/2 uphill belongs with √step of noise; √(2 step) belongs with a whole "
+            "step.",
         ),
         Wrong(
             "other-form",
             langevin_other_convention,
-            "That is a right Langevin step of twice the size: step uphill and √(2 step) of noise. Here `step` is "
+            "That is a correct Langevin step of twice the size: step uphill and √(2 step) of noise. Here `step` is "
             "the variance of the noise.",
         ),
         Wrong("downhill", langevin_downhill, "You went downhill. The score points to where p is larger: add it."),
@@ -211,7 +212,9 @@ EXERCISE = Exercise(
             "Your noise has the factor step/2, like the slope: does it stand in the same bracket? Its own factor "
             "is √step.",
         ),
-        Wrong("ten-steps", langevin_ten_steps, "You walk ten steps. Asked for is one; the loop is the caller's."),
+        Wrong(
+            "ten-steps", langevin_ten_steps, "You walk ten steps. The exercise asks for one; the loop is the caller's."
+        ),
         Wrong("x-forgotten", langevin_only_score, "x itself is missing: that is only the change."),
         Wrong(
             "uniform-noise",
@@ -226,7 +229,7 @@ EXERCISE = Exercise(
             "This breaks on a GPU. The generator lives on the CPU, so draw the noise there, and then move it: "
             ".to(x.device).",
         ),
-        Wrong("noise-not-scaled", langevin_noise_not_scaled, "Your noise has variance 1. Scale it with √step."),
+        Wrong("noise-not-scaled", langevin_noise_not_scaled, "Your noise has variance 1. Scale it by √step."),
         Wrong(
             "noise-halved",
             langevin_noise_of_half_step,

@@ -181,27 +181,27 @@ EXERCISE = Exercise(
         "The weights are softmax over k of -‖x - m_k‖² / (2σ²).",
     ),
     insight="If the m_k are the training images, this is the *perfect* score of the noised data, without any "
-    "network. Following it all the way leads back to a training image: that real networks make new pictures is "
-    "because they cannot learn it exactly.",
+    "network. Following it all the way leads back to a training image: real networks make new pictures because "
+    "they cannot learn it exactly.",
     wrong=(
         Wrong(
             "equal-weights",
             mixture_equal_weights,
-            "All means pull equally hard. A mean counts by how likely x is to have come from it.",
+            "All means pull equally hard. The weight of a mean is how likely x is to have come from it.",
         ),
         Wrong(
             "summed",
             mixture_summed,
-            "You added up the slopes of the log p_k. The logarithm is taken of the *sum*, so the pulls are "
-            "averaged, by likelihood.",
+            "You added up the slopes of the log p_k. It is the logarithm of the *sum*, so the pulls are averaged, "
+            "weighted by likelihood.",
         ),
         Wrong(
             "nearest-only",
             mixture_nearest,
             "Only the nearest mean pulls. Between two means both do; the nearest alone is right only for small σ.",
         ),
-        Wrong("sign", mixture_sign, "The sign is turned round: the density rises *towards* the means."),
-        Wrong("divided-by-deviation", mixture_by_deviation, "You divided by σ; the slope has σ² below it."),
+        Wrong("sign", mixture_sign, "The sign is flipped: the density rises *towards* the means."),
+        Wrong("divided-by-deviation", mixture_by_deviation, "You divided by σ; divide by σ²."),
         Wrong("not-divided", mixture_not_divided, "The direction is right; the division by σ² is missing."),
         Wrong(
             "softmax-over-points",
@@ -220,21 +220,21 @@ EXERCISE = Exercise(
         Wrong(
             "underflow",
             mixture_underflow,
-            "NaN: many σ away from all means every exp(-…) is 0 in float32, and 0 / 0 is no number. softmax takes "
-            "the largest exponent out first, so that one term is always there; for log p, logsumexp does.",
+            "NaN: many σ away from all means every exp(-…) is 0 in float32, and 0 / 0 is NaN. softmax subtracts "
+            "the largest exponent first, so that one term is always there; for log p, logsumexp does.",
         ),
         Wrong(
             "underflow-hidden",
             mixture_underflow_hidden,
             "You added a small number to the sum, so there is no NaN; but many σ away from all means every exp(-…) "
-            "is 0 in float32, and so is your slope, where it should be steepest. softmax takes the largest "
-            "exponent out first.",
+            "is 0 in float32, and so is your slope, where it should be steepest. softmax subtracts the largest "
+            "exponent first.",
         ),
         Wrong(
             "underflow-evened-out",
             mixture_underflow_less_hidden,
             "You added a small number to each likelihood, so there is no NaN; but many σ away from all means only "
-            "that number is left, and all means pull alike. softmax takes the largest exponent out first.",
+            "that number is left, and all means pull equally. softmax subtracts the largest exponent first.",
         ),
         Wrong("exponent-not-divided", mixture_exponent_not_scaled, "σ² is missing in the exponent: -‖x - m‖² / (2σ²)."),
         Wrong("exponent-by-deviation", mixture_exponent_by_deviation, "You divided by 2σ in the exponent; it is 2σ²."),
@@ -246,7 +246,7 @@ EXERCISE = Exercise(
         Wrong(
             "averaged",
             mixture_averaged,
-            "You divided by the number of means. It stands above and below the fraction and cancels: the weights "
+            "You divided by the number of means. It appears above and below the fraction and cancels: the weights "
             "add up to 1 already.",
         ),
         Wrong("x-not-subtracted", mixture_weighted_mean_only, "x is not subtracted: each mean pulls by m_k - x."),

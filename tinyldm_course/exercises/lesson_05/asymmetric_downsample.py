@@ -125,9 +125,9 @@ EXERCISE = Exercise(
         Wrong(
             "symmetric-padding",
             down_symmetric,
-            "You padded on all sides (padding=1), or left and top: with stride 2 that is the same, for the right "
-            "and bottom border is never read. The shape fits, but each result looks one pixel further up and left "
-            "than the VAE was trained with. F.pad's order is (left, right, top, bottom).",
+            "You padded on all sides (padding=1), or left and top: with stride 2 that is the same, because the "
+            "right and bottom borders are never read. The shape fits, but each result looks one pixel further up "
+            "and left than the VAE was trained with. F.pad's order is (left, right, top, bottom).",
         ),
         Wrong(
             "right-and-top",
@@ -137,7 +137,7 @@ EXERCISE = Exercise(
         Wrong(
             "not-padded",
             down_not_padded,
-            "Without padding the last row and column get lost: H/2 - 1 rows instead of H/2.",
+            "Without padding the last row and column are lost: H/2 - 1 rows instead of H/2.",
         ),
         Wrong(
             "width-only",
@@ -176,7 +176,7 @@ EXERCISE = Exercise(
         Wrong(
             "kernel-turned",
             down_true_convolution,
-            "You turned the kernel round, as mathematicians' convolution does. torch's conv2d does not.",
+            "You flipped the kernel, as a mathematical convolution does. torch's conv2d does not.",
         ),
         Wrong(
             "resized-first",

@@ -124,21 +124,21 @@ EXERCISE = Exercise(
     hints=(
         "Make floats first: whole numbers of 8 bits cannot hold 2 · 200.",
         "0 … 255 → 0 … 1 → 0 … 2 → -1 … 1.",
-        ".permute(0, 3, 1, 2) brings the colours to the front; reshape would only rename the dimensions.",
+        ".permute(0, 3, 1, 2) moves the colours to the front; reshape would only rename the dimensions.",
     ),
-    insight="0 is now mid-grey, so zeros padded around a picture are grey, not black. A wrong range is the "
-    "commonest silent bug of all: the encoder takes any numbers, and pictures come out pale or burnt.",
+    insight="0 is now mid-grey, so zeros padded around a picture are grey, not black. A wrong range is the most "
+    "common silent bug of all: the encoder takes any numbers, and pictures come out pale or burnt.",
     wrong=(
         Wrong(
             "only-to-one",
             signed_only_to_one,
-            "Your image lies in [0, 1]. The encoder was trained on [-1, 1]: to it, yours has no dark half.",
+            "Your image lies in [0, 1]. The encoder was trained on [-1, 1]: for the encoder, yours has no dark half.",
         ),
         Wrong(
             "image-maximum",
             signed_by_maximum,
-            "You divided by the image's own maximum. A dark picture would become as bright as a light one: it is "
-            "always 255.",
+            "You divided by the image's own maximum. Then a dark picture becomes as bright as a light one. Always "
+            "divide by 255.",
         ),
         Wrong(
             "by-256",
@@ -150,19 +150,19 @@ EXERCISE = Exercise(
         Wrong(
             "overflow",
             signed_overflowing,
-            "You doubled while the numbers were still uint8: above 127 they wrap round, 2 · 200 = 144. Convert to "
+            "You doubled while the numbers were still uint8: above 127 they wrap around, 2 · 200 = 144. Convert to "
             "float first.",
         ),
         Wrong(
             "overflow-below",
             signed_overflowing_below,
-            "You computed 2 · pixels - 255 while the numbers were still uint8, which know no minus: 2 · 100 - 255 "
-            "became 201 instead of -55. Convert to float first.",
+            "You computed 2 · pixels - 255 while the numbers were still uint8, which cannot be negative: 2 · 100 - "
+            "255 became 201 instead of -55. Convert to float first.",
         ),
         Wrong(
             "standardised",
             signed_normalised,
-            "You subtracted the mean and divided by the spread of this batch: one image changes with the others. "
+            "You subtracted the mean and divided by the spread of this batch: each image changes with the others. "
             "The range is fixed: 0 … 255 to -1 … 1.",
         ),
         Wrong(
@@ -192,7 +192,7 @@ EXERCISE = Exercise(
             signed_channels_second_to_last,
             "The colours are the third dimension now. Convolutions want (B, 3, H, W): permute(0, 3, 1, 2).",
         ),
-        Wrong("colours-reversed", signed_bgr, "Red and blue are exchanged. The order of the colours stays."),
+        Wrong("colours-reversed", signed_bgr, "Red and blue are swapped. The order of the colours stays."),
         Wrong(
             "centred-on-128",
             signed_by_128,

@@ -156,14 +156,14 @@ EXERCISE = Exercise(
         "First ½ (μ² + σ² - 1 - log σ²) for each number of the latent.",
         "Then the sum over all dimensions but the batch: .flatten(1).sum(1)",
     ),
-    insight="It is 0 exactly where μ = 0 and σ = 1. Stable Diffusion weighs it with only 10⁻⁶: enough to keep the "
+    insight="It is 0 exactly where μ = 0 and σ = 1. Stable Diffusion weights it with only 10⁻⁶: enough to keep the "
     "latent from growing without bound, too little to give it variance 1. That is why a scale is needed afterwards.",
     wrong=(
         Wrong(
             "averaged",
             kl_averaged,
-            "You averaged over the latent. Independent numbers' divergences add up: the sum is the KL of the "
-            "image; a mean changes its weight with the size of the latent.",
+            "You averaged over the latent. The divergences of independent numbers add up: the sum is the KL of the "
+            "image; with a mean, its weight would depend on the size of the latent.",
         ),
         Wrong(
             "one-for-the-batch",
@@ -175,7 +175,7 @@ EXERCISE = Exercise(
         Wrong(
             "sign",
             kl_negated,
-            "The sign is turned round: a divergence is never below 0. (The bound of the papers has -KL in it.)",
+            "The sign is flipped: a divergence is never below 0. (The bound of the papers has -KL in it.)",
         ),
         Wrong("one-missing", kl_without_one, "The -1 is missing: for μ = 0, σ = 1 it must be 0."),
         Wrong(
@@ -223,11 +223,11 @@ EXERCISE = Exercise(
             kl_logvar_as_deviation,
             "You took logvar for σ. It is log σ²: so σ² is exp(logvar), and log σ² is logvar itself.",
         ),
-        Wrong("mean-not-squared", kl_mean_not_squared, "The mean is not squared: a negative mean is as far off."),
+        Wrong("mean-not-squared", kl_mean_not_squared, "The mean is not squared: a negative mean is just as far off."),
         Wrong(
             "directions-swapped",
             kl_backwards,
-            "That is KL(N(0, 1) ‖ q), the other direction. Asked for is KL(q ‖ N(0, 1)): the two differ.",
+            "That is KL(N(0, 1) ‖ q), the other direction. The exercise asks for KL(q ‖ N(0, 1)): the two differ.",
         ),
         Wrong(
             "logvar-as-log-deviation",
@@ -247,14 +247,14 @@ EXERCISE = Exercise(
         Wrong(
             "averaged-over-batch",
             kl_mean_of_images,
-            "You averaged over the batch. One number for each image is asked for: (B,).",
+            "You averaged over the batch. The exercise asks for one number for each image: (B,).",
         ),
         Wrong(
             "averaged-over-all",
             kl_mean_of_all,
-            "You averaged over everything. One sum for each image is asked for: (B,).",
+            "You averaged over everything. The exercise asks for one sum for each image: (B,).",
         ),
-        Wrong("bits", kl_in_bits, "That is in bits; nats are asked for: the natural logarithm."),
+        Wrong("bits", kl_in_bits, "That is in bits; the exercise asks for nats: the natural logarithm."),
         Wrong(
             "one-added",
             kl_with_one_added,

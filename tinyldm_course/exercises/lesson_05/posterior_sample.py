@@ -222,12 +222,12 @@ EXERCISE = Exercise(
     cases=posterior_cases,
     moments=sample_moments,
     hints=(
-        "Cut the channels in two: .chunk(2, dim=1). Clamp the second half.",
+        "Split the channels in two: .chunk(2, dim=1). Clamp the second half.",
         "log σ² = 2 log σ. So what is σ?",
         "mean + exp(0.5 · logvar) · noise, with noise = torch.randn(mean.shape, generator=generator).to(mean).",
     ),
-    insight="μ + σ ε is the reparameterisation (Kingma & Welling 2014, § 2.4): the chance sits in ε, outside, so "
-    "gradients reach both μ and σ. A network predicts log σ², because that may be any number, while σ must stay "
+    insight="μ + σ ε is the reparameterisation (Kingma & Welling 2014, § 2.4): the randomness sits outside, in ε, "
+    "so gradients reach both μ and σ. A network predicts log σ², because that may be any number, while σ must stay "
     "above 0.",
     wrong=(
         Wrong(
@@ -249,8 +249,8 @@ EXERCISE = Exercise(
         Wrong(
             "not-clamped",
             sample_not_clamped,
-            "Right but for the clamp: log-variances are kept in [-30, 20], so that exp() can neither overflow nor "
-            "vanish.",
+            "Right except for the clamp: log-variances are kept in [-30, 20], so that exp() can neither overflow "
+            "nor vanish.",
         ),
         Wrong(
             "not-clamped-below",
@@ -282,7 +282,7 @@ EXERCISE = Exercise(
             "mean-clamped",
             sample_of_clamped_moments,
             "You clamped the mean as well. The limits are for the log-variance, which goes into exp(); a mean may "
-            "be any number. Cut in two first.",
+            "be any number. Split first.",
         ),
         Wrong(
             "half-clamped",
@@ -306,7 +306,11 @@ EXERCISE = Exercise(
             sample_of_unit_spread,
             "You added noise of variance 1 everywhere. The encoder says how sure it is: multiply by σ.",
         ),
-        Wrong("mean-only", sample_mean_only, "That is the mean, the deterministic choice. Here a sample is asked for."),
+        Wrong(
+            "mean-only",
+            sample_mean_only,
+            "That is the mean, the deterministic choice. Here the exercise asks for a sample.",
+        ),
         Wrong("mean-scaled", sample_noise_scaled_mean, "You multiplied the mean by σ too. Only the noise is scaled."),
         Wrong(
             "uniform-noise",
@@ -351,7 +355,9 @@ EXERCISE = Exercise(
             "You took the root of the log-variance. First exp(), then the root: exp(½ logvar).",
         ),
         Wrong(
-            "exponent-negative", sample_with_negative_half, "The minus is too much: σ = exp(½ logvar). Yours is 1/σ."
+            "exponent-negative",
+            sample_with_negative_half,
+            "There is one minus too many: σ = exp(½ logvar). Yours is 1/σ.",
         ),
         Wrong("mean-forgotten", sample_noise_only, "The mean is missing: μ + σ ε."),
         Wrong(

@@ -132,7 +132,7 @@ EXERCISE = Exercise(
     cases=latent_cases,
     tolerance=0.01,
     hints=(
-        "By what must numbers of standard deviation s be multiplied to have standard deviation 1?",
+        "By which factor must you multiply numbers of standard deviation s to get standard deviation 1?",
         "One number for all: the standard deviation over batch, channels and pixels together.",
         "1 / latents.std()",
     ),
@@ -141,7 +141,7 @@ EXERCISE = Exercise(
     "It is one number: it neither centres nor decorrelates.",
     wrong=(
         Wrong("deviation-itself", scale_is_deviation, "That is the standard deviation s. The scale is 1/s."),
-        Wrong("by-variance", scale_by_variance, "You divided by the variance; numbers scale with its root."),
+        Wrong("by-variance", scale_by_variance, "You divided by the variance; numbers scale by its root."),
         Wrong(
             "mean-not-removed",
             scale_by_root_mean_square,
@@ -156,7 +156,8 @@ EXERCISE = Exercise(
         Wrong(
             "per-channel-in-a-row",
             scale_by_channel_in_a_row,
-            "You made one scale for each channel. One number is asked for: the standard deviation over all of them.",
+            "You made one scale for each channel. The exercise asks for one number: the standard deviation over "
+            "all of them.",
         ),
         Wrong(
             "applied", scale_applied, "These are the latents, scaled already. Return the number they are multiplied by."
@@ -169,8 +170,8 @@ EXERCISE = Exercise(
         Wrong(
             "per-image",
             scale_by_image,
-            "You averaged the standard deviations of the single images: how much images differ from each other is "
-            "then left out.",
+            "You averaged the standard deviations of the single images: this leaves out how much images differ "
+            "from each other.",
         ),
         Wrong("by-largest", scale_by_largest, "You scaled the largest number to 1. It is the *spread* that must be 1."),
         Wrong(
@@ -178,18 +179,18 @@ EXERCISE = Exercise(
             scale_by_range,
             "You scaled the whole range to a width of 2, as for pixels. The standard deviation must become 1.",
         ),
-        Wrong("first-image-only", scale_of_first, "You measured the first image only; it does not speak for all."),
+        Wrong("first-image-only", scale_of_first, "You measured the first image only; the others may differ."),
         Wrong(
             "mean-variance-of-images",
             scale_by_mean_variance_of_images,
-            "You averaged the variances of the single images: how much images differ from each other is then left "
-            "out. Take the standard deviation over everything.",
+            "You averaged the variances of the single images: this leaves out how much images differ from each "
+            "other. Take the standard deviation over everything.",
         ),
         Wrong(
             "mean-variance-of-channels",
             scale_by_mean_variance_of_channels,
-            "You averaged the variances of the channels: how much channels differ from each other is then left "
-            "out. Take the standard deviation over everything.",
+            "You averaged the variances of the channels: this leaves out how much channels differ from each other. "
+            "Take the standard deviation over everything.",
         ),
         Wrong(
             "mean-of-channels",
@@ -224,7 +225,7 @@ EXERCISE = Exercise(
         Wrong(
             "first-channel-only",
             scale_by_first_channel,
-            "You measured the first channel only. One number for all of them.",
+            "You measured the first channel only. The exercise asks for one number for all of them.",
         ),
     ),
     right=(scale_as_tensor, scale_by_sums),

@@ -139,7 +139,7 @@ EXERCISE = Exercise(
             "not-clipped",
             back_not_clipped,
             "You did not clip, or only after .to(torch.uint8), when it is too late: 1.02 becomes 258, and in 8 "
-            "bits that wraps round to 2, black specks in white places. Clip while the numbers are floats.",
+            "bits that wraps around to 2, black specks in white places. Clip while the numbers are floats.",
         ),
         Wrong(
             "truncated",
@@ -163,7 +163,11 @@ EXERCISE = Exercise(
             back_clipped_too_early,
             "You clipped to [0, 1] before shifting, so everything darker than mid-grey is lost.",
         ),
-        Wrong("by-256", back_by_256, "You multiplied by 256; 1 must become 255, so that the way there and back fits."),
+        Wrong(
+            "by-256",
+            back_by_256,
+            "You multiplied by 256; 1 must become 255, so that the two directions fit each other.",
+        ),
         Wrong(
             "stretched",
             back_stretched,
@@ -198,7 +202,7 @@ EXERCISE = Exercise(
             back_by_128,
             "You multiplied by 127 and added 128. -1 must become 0 and 1 must become 255: the middle is 127.5.",
         ),
-        Wrong("colours-reversed", back_bgr, "Red and blue are exchanged. The order of the colours stays."),
+        Wrong("colours-reversed", back_bgr, "Red and blue are swapped. The order of the colours stays."),
         Wrong(
             "not-quite-256",
             back_by_255_and_half_truncated,

@@ -9,7 +9,7 @@ from tinyldm_course.checks.exercise import Exercise, Wrong
 
 
 def group_norm(x, groups, weight, bias, eps):
-    """Normalise each group of channels of each image; then one factor and one summand a channel.
+    """Normalise each group of channels of each image; then one scale and one shift for each channel.
 
     x: (B, C, H, W); groups: divides C; weight, bias: (C,); eps: a small number.  Returns (B, C, H, W).
     """
@@ -42,13 +42,13 @@ def norm_cases(generator: Generator) -> list[Call]:
 
 
 def normalised(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
-    """Less its mean, over the root of its variance, both over some dimensions."""
+    """(x − mean) / √(variance + eps), both over some dimensions."""
     centred = x - x.mean(dims, keepdim=True)
     return centred / (centred.square().mean(dims, keepdim=True) + eps).sqrt()
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """One factor and one summand for each channel."""
+    """One scale and one shift for each channel."""
     return x * weight.view(-1, 1, 1) + bias.view(-1, 1, 1)
 
 
@@ -206,7 +206,7 @@ EXERCISE = Exercise(
         "(x - mean) / (variance + eps).sqrt(), back to (B, C, H, W), then weight.view(-1, 1, 1) and bias.",
     ),
     insight="The numbers of one image never touch those of another: unlike BatchNorm it works with a batch of 1, "
-    "and is the same in training and in use. One group is LayerNorm over the image, one group a channel is "
+    "and is the same in training and in use. One group is LayerNorm over the image, one group per channel is "
     "InstanceNorm; Stable Diffusion has 32 groups.",
     wrong=(
         Wrong(
@@ -223,7 +223,7 @@ EXERCISE = Exercise(
         Wrong(
             "over-the-batch",
             group_norm_of_batches,
-            "Your mean and variance are taken over the batch too, so one image changes with what else is in the "
+            "Your mean and variance are taken over the batch too, so each image changes with the rest of the "
             "batch. Each image stands alone.",
         ),
         Wrong(
@@ -260,17 +260,17 @@ EXERCISE = Exercise(
         Wrong(
             "no-weight-and-bias",
             group_norm_without_weight,
-            "Normalised right, but weight and bias are not applied: one of each for every channel.",
+            "The normalisation is right, but weight and bias are not applied: one of each for every channel.",
         ),
         Wrong(
             "weight-missing",
             group_norm_without_the_weight,
-            "Normalised right, and bias is added, but weight is not applied: each channel has its own factor, too.",
+            "The normalisation is right, and bias is added, but weight is not applied: each channel has its own scale.",
         ),
         Wrong(
             "bias-missing",
             group_norm_without_bias,
-            "Normalised right, and weight is applied, but bias is not added: each channel has its own summand, too.",
+            "The normalisation is right, and weight is applied, but bias is not added: each channel has its own shift.",
         ),
         Wrong(
             "eps-not-used",
@@ -281,8 +281,8 @@ EXERCISE = Exercise(
         Wrong(
             "along-the-width",
             group_norm_along_width,
-            "weight is (C,). Beside (B, C, H, W) torch lays it along the *last* dimension, the width. Each number "
-            "belongs to a channel: weight.view(-1, 1, 1), and bias alike.",
+            "weight is (C,). Against (B, C, H, W) torch broadcasts it along the *last* dimension, the width. Each "
+            "number belongs to a channel: weight.view(-1, 1, 1), and bias alike.",
         ),
         Wrong(
             "mean-kept",
@@ -328,11 +328,7 @@ EXERCISE = Exercise(
             "channels.",
         ),
         Wrong("variance-summed", group_norm_variance_summed, "You summed the squares. The variance is their *mean*."),
-        Wrong(
-            "weight-and-bias-swapped",
-            group_norm_affine_swapped,
-            "weight and bias have each other's place: y · weight + bias.",
-        ),
+        Wrong("weight-and-bias-swapped", group_norm_affine_swapped, "weight and bias are swapped: y · weight + bias."),
         Wrong(
             "channels-mixed-up",
             group_norm_of_transposed_channels,

@@ -152,7 +152,7 @@ EXERCISE = Exercise(
         "After a layer of stride 2, neighbours are 2 pixels of the input apart; after two of them, 4.",
         "Keep two numbers: field += (kernel - 1) * jump, then jump *= stride.",
     ),
-    insight="Two 3×3 convolutions see 5 pixels. Behind three layers of stride 2, each further 3×3 convolution adds "
+    insight="Two 3×3 convolutions see 5 pixels. After three layers of stride 2, each further 3×3 convolution adds "
     "16. So a U-Net sees far by going down, not by stacking convolutions, and attention does the rest.",
     wrong=(
         Wrong(
@@ -221,8 +221,12 @@ EXERCISE = Exercise(
             field_kernel_times_stride,
             "You multiplied each kernel by its own stride. It is the product of the strides *before* it.",
         ),
-        Wrong("area", field_squared, "That is the number of pixels in the square. The width is asked for, in a row."),
-        Wrong("radius", field_of_half, "That is how far it sees to one side. The whole width is asked for."),
+        Wrong(
+            "area",
+            field_squared,
+            "That is the number of pixels in the square. The exercise asks for the width, in a row.",
+        ),
+        Wrong("radius", field_of_half, "That is how far it sees to one side. The exercise asks for the whole width."),
         Wrong("first-layer-skipped", field_without_first, "The first layer is left out."),
         Wrong("last-layer-skipped", field_without_last, "The last layer is left out."),
         Wrong("kernel-3-assumed", field_of_three, "You took 3 for every kernel. Take the kernel of each layer."),

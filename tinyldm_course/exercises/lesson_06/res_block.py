@@ -281,7 +281,7 @@ EXERCISE = Exercise(
         "h = conv1(silu(norm1(x))) + time; return shortcut(x) + conv2(silu(norm2(h)))",
     ),
     insight="The time is one number for each channel, the same at every pixel. norm2 comes right after it and "
-    "takes out what all channels of a group have in common: only *differences* between channels get through. With "
+    "removes what all channels of a group have in common: only *differences* between channels get through. With "
     "one channel a group, t would have no effect at all.",
     wrong=(
         Wrong(
@@ -300,7 +300,7 @@ EXERCISE = Exercise(
         Wrong(
             "time-activated-after",
             ResBlockTimeActivatedAfter,
-            "You applied SiLU after time_proj. It comes before: what is added may be negative without a limit.",
+            "You applied SiLU after time_proj. It comes before: the sum may then be as negative as it likes.",
         ),
         Wrong(
             "time-twice",
@@ -316,14 +316,15 @@ EXERCISE = Exercise(
         Wrong(
             "time-along-the-width",
             ResBlockTimeAlongWidth,
-            "The time's numbers lie along the *last* dimension, the width: there torch lays a (B, C_out) beside a "
-            "(B, C_out, H, W). Each belongs to a channel: the new dimensions go to the end, [:, :, None, None].",
+            "The time's numbers lie along the *last* dimension, the width: torch broadcasts (B, C_out) against (B, "
+            "C_out, H, W) that way. Each belongs to a channel: the new dimensions go to the end, [:, :, None, "
+            "None].",
         ),
         Wrong(
             "time-along-the-height",
             ResBlockTimeAlongHeight,
-            "With one new dimension the time is (B, C_out, 1). torch counts dimensions from the end, and so lays "
-            "the channels along the height. It takes two: [:, :, None, None].",
+            "With one new dimension the time is (B, C_out, 1). torch counts dimensions from the end, so the "
+            "channels end up along the height. It takes two: [:, :, None, None].",
         ),
         Wrong(
             "time-multiplied",
@@ -354,7 +355,7 @@ EXERCISE = Exercise(
         Wrong(
             "first-norm-missing",
             ResBlockFirstNormMissing,
-            "norm1 is missing: x comes in at any size, and SiLU and conv1 are to see numbers of size 1.",
+            "norm1 is missing: x may have any size, but SiLU and conv1 should see numbers of size 1.",
         ),
         Wrong(
             "second-norm-missing",

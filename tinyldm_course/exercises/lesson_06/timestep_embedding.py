@@ -184,7 +184,7 @@ EXERCISE = Exercise(
     ),
     insight="The fast waves tell 500 from 501, the slow ones tell early from late: with dim = 320 the slowest "
     "turns by only 0.1 radians in 1000 steps. Cosines come first because every Stable Diffusion checkpoint was "
-    "trained so; with sines first it would read another t, and no error would be raised.",
+    "trained that way; with sines first it would read a different t, without any error.",
     wrong=(
         Wrong(
             "sines-first",
@@ -226,8 +226,7 @@ EXERCISE = Exercise(
         Wrong(
             "other-logarithm",
             embedding_of_other_logarithm,
-            "Your frequencies fall towards e^-4 = 1/55 instead of 1/10000: with exp goes the natural logarithm, "
-            "math.log.",
+            "Your frequencies fall towards e^-4 = 1/55 instead of 1/10000: exp needs the natural logarithm, math.log.",
         ),
         Wrong(
             "one-number-only",
@@ -243,7 +242,7 @@ EXERCISE = Exercise(
         Wrong(
             "t-as-a-share",
             embedding_of_shares,
-            "You divided t by 1000. These waves are made for whole steps: t goes in as it is.",
+            "You divided t by 1000. These waves are made for whole steps: use t as it is.",
         ),
         Wrong("wrong-device", embedding_on_cpu),
         Wrong(

@@ -171,11 +171,11 @@ EXERCISE = Exercise(
     cases=attention_cases,
     hints=(
         "First a table of scores: every query with every key, (B, N, L). It is one matrix product.",
-        "Each query shares out one whole among the keys: each row of the table must add up to 1.",
+        "Each query distributes a total weight of 1 among the keys: each row of the table must add up to 1.",
         "scores = q @ k.transpose(1, 2) / d**0.5; then softmax(dim=-1), then @ v.",
     ),
     insight="The result of a query is a weighted mean of the values: it never leaves the range they span. Why √d? "
-    "A product of d numbers of variance 1 has variance d; without the division, wide heads would listen to one key "
+    "A product of d numbers of variance 1 has variance d; without the division, wide heads would attend to one key "
     "only, and softmax would pass no gradient on.",
     wrong=(
         Wrong(
@@ -187,7 +187,7 @@ EXERCISE = Exercise(
         Wrong(
             "scaled-by-d",
             attention_scaled_by_d,
-            "You divided by d. The scores have *variance* d, so it is their standard deviation √d that must go.",
+            "You divided by d. The scores have *variance* d, so divide by their standard deviation, √d.",
         ),
         Wrong("scale-multiplied", attention_multiplied, "You multiplied by √d; divide: the scores are too large."),
         Wrong(
@@ -205,8 +205,8 @@ EXERCISE = Exercise(
         Wrong(
             "softmax-over-queries",
             attention_over_queries,
-            "Your softmax runs over the queries: each *key* shares itself out. Each query must share out one whole "
-            "among the keys: dim=-1.",
+            "Your softmax runs over the queries: each *key* distributes its weight. Each query must distribute a "
+            "total of 1 among the keys: dim=-1.",
         ),
         Wrong(
             "softmax-over-the-batch",
@@ -216,7 +216,8 @@ EXERCISE = Exercise(
         Wrong(
             "no-softmax",
             attention_without_softmax,
-            "There is no softmax: weights may be negative and add up to anything, so this is no mean of the values.",
+            "There is no softmax: weights may be negative and add up to anything, so the result is not a mean of "
+            "the values.",
         ),
         Wrong(
             "scaled-after-softmax",
@@ -237,18 +238,18 @@ EXERCISE = Exercise(
             "keys-reshaped",
             attention_keys_reshaped,
             "You reshaped k to (B, d, L). The shape fits, but numbers of several keys get mixed: transpose(1, 2) "
-            "turns the table over, reshape only reads it in another width.",
+            "flips the table, reshape only reads it with a different width.",
         ),
         Wrong(
             "divided-by-2d",
             attention_divided_by_two_d,
-            "Your scores are divided by 2 d. Did you write / d**1/2? ** goes first, then from left to right: by "
+            "Your scores are divided by 2 d. Did you write / d**1/2? ** binds first, then / from left to right: by "
             "d**1, then by 2. The root is d**0.5.",
         ),
         Wrong(
             "divided-by-half-d",
             attention_divided_by_half_d,
-            "Your scores are divided by d / 2. Did you write d**1/2? ** goes before /, so that is half of d. The "
+            "Your scores are divided by d / 2. Did you write d**1/2? ** binds before /, so that is half of d. The "
             "root is d**0.5.",
         ),
         Wrong(
@@ -279,9 +280,7 @@ EXERCISE = Exercise(
             attention_by_cosine,
             "You normalised q and k to length 1 (cosine attention). Here the plain products are divided by √d.",
         ),
-        Wrong(
-            "sign", attention_negative, "The sign of the scores is turned round: each query reads what fits it *least*."
-        ),
+        Wrong("sign", attention_negative, "The sign of the scores is flipped: each query reads what fits it *least*."),
         Wrong(
             "hard",
             attention_hard,
@@ -291,7 +290,8 @@ EXERCISE = Exercise(
         Wrong(
             "residual-inside",
             attention_with_residual,
-            "You added q. The residual belongs to the block around; here only the mix of the values is asked for.",
+            "You added q. The residual belongs to the block around; here the exercise asks for only the mix of the "
+            "values.",
         ),
     ),
     right=(attention_of_torch, attention_by_einsum, attention_by_loop),

@@ -24,7 +24,7 @@ EXERCISE = Exercise(
     cases=one_number,
     tolerance=0.036,  # of 1.1 times the number
     hints=(
-        "How many queries are there? One a pixel of the *feature map*.",
+        "How many queries are there? One per pixel of the *feature map*.",
         "In self-attention the pixels are the keys too.",
         "heads · N · N, with N = 64 · 64.",
     ),
@@ -55,12 +55,12 @@ EXERCISE = Exercise(
         Wrong(
             "side-for-pixels",
             lambda: 8.0 * 64,
-            "You took the side, 64, for the number of queries. It is one query a pixel: 64 · 64 of them.",
+            "You took the side, 64, for the number of queries. It is one query per pixel: 64 · 64 of them.",
         ),
         Wrong(
             "channels-counted",
             lambda: 320.0 * 4096,
-            "That is the size of the feature map. Weights stand between pixels: channels do not matter.",
+            "That is the size of the feature map. The weights are between pixels: channels do not matter.",
         ),
         Wrong(
             "channels-for-heads",

@@ -250,8 +250,8 @@ EXERCISE = Exercise(
         Wrong(
             "condition-turned",
             CrossAttentionConditionTurned,
-            "Your condition is turned round: x takes the place of a context that is there, and None stays None. It "
-            "is: if context is None: context = x.",
+            "Your condition is inverted: x takes the place of a context that is there, and None stays None. It is: "
+            "if context is None: context = x.",
         ),
         Wrong(
             "truth-of-a-tensor",
@@ -279,7 +279,8 @@ EXERCISE = Exercise(
         Wrong(
             "softmax-over-queries",
             CrossAttentionOverQueries,
-            "Your softmax runs over the queries. Each query must share out one whole among the keys: dim=-1.",
+            "Your softmax runs over the queries. Each query must distribute a total weight of 1 among the keys: "
+            "dim=-1.",
         ),
         Wrong(
             "viewed-both-ways",
@@ -318,7 +319,7 @@ EXERCISE = Exercise(
         Wrong(
             "one-projection-for-both",
             CrossAttentionSharedProjection,
-            "Keys and values come from one projection, to_k. What a word is found by and what it tells are two "
+            "Keys and values come from one projection, to_k. How a word is found and what it says are two "
             "different things: the values come from to_v.",
         ),
         Wrong(

@@ -159,7 +159,7 @@ EXERCISE = Exercise(
         "Cut the last dimension into two halves: .chunk(2, dim=-1). Value first, gate second.",
         "value * F.gelu(gate)",
     ),
-    insight="Where the gate is far below 0 the value is shut out, where it is large it goes through, multiplied: "
+    insight="Where the gate is far below 0, the value is blocked; where it is large, the value passes, multiplied: "
     "so this layer can *multiply* two features, which a linear layer with an activation can only imitate. The "
     "order, value first, is an accident that every checkpoint now depends on.",
     wrong=(
@@ -185,7 +185,7 @@ EXERCISE = Exercise(
         Wrong(
             "gate-factor-missing",
             geglu_without_factor,
-            "You multiplied with Φ(gate), a share between 0 and 1. GELU is gate · Φ(gate): the factor gate is missing.",
+            "You multiplied by Φ(gate), a share between 0 and 1. GELU is gate · Φ(gate): the factor gate is missing.",
         ),
         Wrong(
             "product-activated",
@@ -196,9 +196,9 @@ EXERCISE = Exercise(
             "changed-in-place",
             geglu_in_place,
             "The values are right, but one half was changed in place (*=, mul_). Both halves are views of one "
-            "tensor, and autograd refuses that: value * F.gelu(gate) makes a new one.",
+            "tensor, and autograd does not allow that: value * F.gelu(gate) makes a new one.",
         ),
-        Wrong("gate-not-activated", geglu_not_activated, "The gate is not activated: it would never shut."),
+        Wrong("gate-not-activated", geglu_not_activated, "The gate is not activated: it never closes."),
         Wrong(
             "both-activated",
             geglu_both_activated,

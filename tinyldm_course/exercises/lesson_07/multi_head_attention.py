@@ -171,13 +171,12 @@ EXERCISE = Exercise(
     answer=multi_head_attention,
     cases=heads_cases,
     hints=(
-        "A head is a slice of C / heads neighbouring numbers of every q, k and v. Within it: the attention that "
-        "you know.",
+        "A head is a slice of C / heads neighbouring numbers of every q, k and v. Within it: ordinary attention.",
         "(B, N, C) → (B, N, heads, d) is a view; then swap to (B, heads, N, d), so that the last two dimensions "
         "are what attention works on. F.scaled_dot_product_attention takes it from there.",
         "On the way back: .transpose(1, 2) first, then .reshape(B, N, C).",
     ),
-    insight="Heads cost nothing: the same multiplications, only sliced. Each can listen to something else: one "
+    insight="Heads cost nothing: the same multiplications, only sliced. Each can attend to something else: one "
     "softmax can point at one thing. And the scale follows the head: Stable Diffusion 1 has 8 heads of 40 to 160 "
     "numbers, Stable Diffusion 2 made all of them 64 wide.",
     wrong=(
@@ -206,13 +205,14 @@ EXERCISE = Exercise(
         Wrong(
             "softmax-over-queries",
             heads_over_queries,
-            "Your softmax runs over the queries. Each query must share out one whole among the keys: dim=-1.",
+            "Your softmax runs over the queries. Each query must distribute a total weight of 1 among the keys: "
+            "dim=-1.",
         ),
         Wrong(
             "softmax-over-heads",
             heads_over_heads,
-            "Your softmax runs over the heads: dimension 1 of (B, heads, N, L). Each query of each head shares out "
-            "one whole among the keys: dim=-1.",
+            "Your softmax runs over the heads: dimension 1 of (B, heads, N, L). Each query of each head "
+            "distributes a total weight of 1 among the keys: dim=-1.",
         ),
         Wrong(
             "view-after-transpose",

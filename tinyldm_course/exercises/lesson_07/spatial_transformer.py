@@ -198,7 +198,7 @@ EXERCISE = Exercise(
     cases=spatial_cases,
     hints=(
         "A transformer reads (B, N, C): N = H · W pixels, each a vector of its C channels.",
-        ".flatten(2) makes (B, C, HW); .transpose(1, 2) brings the channels to the end.",
+        ".flatten(2) makes (B, C, HW); .transpose(1, 2) moves the channels to the end.",
         "norm → flatten, transpose → proj_in → block(pixels, context) → proj_out → transpose(1, 2), "
         ".reshape(x.shape), and + x.",
     ),
@@ -237,19 +237,19 @@ EXERCISE = Exercise(
         Wrong(
             "rows-and-columns-swapped",
             SpatialTurned,
-            "You flattened column by column and un-flattened row by row: the result is turned over its diagonal. "
-            "Either order will do, but the same both ways.",
+            "You flattened column by column and un-flattened row by row: the result is mirrored along its "
+            "diagonal. Either order works, but it must be the same both ways.",
         ),
         Wrong(
-            "no-context", SpatialWithoutContext, "The context is not handed to the block: the caption has no effect."
+            "no-context", SpatialWithoutContext, "The context is not passed to the block: the caption has no effect."
         ),
         Wrong("no-projections", SpatialWithoutProjections, "proj_in and proj_out are missing."),
         Wrong("no-output-projection", SpatialWithoutProjectionOut, "proj_out is missing."),
-        Wrong("no-input-projection", SpatialWithoutProjectionIn, "proj_in is missing: it stands before the block."),
+        Wrong("no-input-projection", SpatialWithoutProjectionIn, "proj_in is missing: it comes before the block."),
         Wrong(
             "projections-exchanged",
             SpatialProjectionsExchanged,
-            "proj_in and proj_out are exchanged: proj_in comes before the block, proj_out after it.",
+            "proj_in and proj_out are swapped: proj_in comes before the block, proj_out after it.",
         ),
         Wrong(
             "block-added",
@@ -259,18 +259,18 @@ EXERCISE = Exercise(
         Wrong(
             "normalised-after-proj_in",
             SpatialNormalisedLater,
-            "You normalised what comes out of proj_in. The GroupNorm stands first, before proj_in.",
+            "You normalised what comes out of proj_in. The GroupNorm comes first, before proj_in.",
         ),
         Wrong(
             "not-transposed",
             SpatialNotTransposed,
             ".flatten(2) makes (B, C, HW), and a Linear works on the last dimension: that is HW now, and not C. "
-            ".transpose(1, 2) brings the channels to the end.",
+            ".transpose(1, 2) moves the channels to the end.",
         ),
         Wrong(
             "context-asks",
             SpatialTransformerContextAsks,
-            "The two arguments of the block are exchanged: the pixels ask, the context answers: self.block(pixels, "
+            "The two arguments of the block are swapped: the pixels ask, the context answers: self.block(pixels, "
             "context).",
         ),
         Wrong("subtracted", SpatialTransformerSubtracted, "You subtracted what the block makes from x. It is added."),

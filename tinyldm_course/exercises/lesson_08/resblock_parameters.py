@@ -156,8 +156,8 @@ EXERCISE = Exercise(
         Wrong(
             "two-out-missing",
             count_two_less,
-            "2 · out numbers are missing: either the biases of conv1 and conv2, or norm2, which has a factor and a "
-            "summand for each channel.",
+            "2 · out numbers are missing: either the biases of conv1 and conv2, or norm2, which has a scale and a "
+            "shift for each channel.",
         ),
         Wrong(
             "convolutions-without-biases",
@@ -182,7 +182,7 @@ EXERCISE = Exercise(
             "You counted the shortcut where the widths are *equal*. It is there to change the width, so it exists "
             "where they differ.",
         ),
-        Wrong("no-norms", count_without_norms, "The norms have parameters too: a factor and a summand a channel."),
+        Wrong("no-norms", count_without_norms, "The norms have parameters too: a scale and a shift for each channel."),
         Wrong("norms-once", count_norms_once, "A norm has two numbers for each channel: weight and bias."),
         Wrong(
             "shortcut-always",
@@ -195,9 +195,11 @@ EXERCISE = Exercise(
             "The shortcut's 1×1 convolution is missing, where the widths differ.",
         ),
         Wrong(
-            "shortcut-3x3", count_shortcut_of_three, "You counted 9 weights a channel pair in the shortcut: it is 1×1."
+            "shortcut-3x3",
+            count_shortcut_of_three,
+            "You counted 9 weights per pair of channels in the shortcut: it is 1×1.",
         ),
-        Wrong("kernel-3", count_kernels_of_three, "You counted 3 weights a channel pair. A 3×3 kernel has 9."),
+        Wrong("kernel-3", count_kernels_of_three, "You counted 3 weights per pair of channels. A 3×3 kernel has 9."),
         Wrong("no-time", count_without_time, "time_proj is missing: t_emb_dim · out weights, and out biases."),
         Wrong(
             "conv2-from-input", count_conv2_of_input, "conv2 goes from out to out channels: conv1 changed the width."

@@ -107,7 +107,7 @@ EXERCISE = Exercise(
     answer=skip_channels,
     cases=width_cases,
     hints=(
-        "Follow the diagram with a pencil for channels = [1, 2] and one block a level. Four numbers.",
+        "Follow the diagram with a pencil for channels = [1, 2] and one block per level. Four numbers.",
         "conv_in pushes channels[0]; each level pushes once for every block; then its downsample pushes too.",
         "The last level has no downsample. A downsample keeps the width.",
     ),
@@ -153,7 +153,9 @@ EXERCISE = Exercise(
             "first block changes it.",
         ),
         Wrong(
-            "popping-order", skips_popped, "That is the order in which they are popped; asked for is that of pushing."
+            "popping-order",
+            skips_popped,
+            "That is the order in which they are popped; the exercise asks for the order of pushing.",
         ),
         Wrong("middle-pushed", skips_with_middle, "The middle's blocks push nothing: their way is not left and right."),
         Wrong("one-a-level", skips_one_a_level, "Each *block* pushes its output, not each level."),

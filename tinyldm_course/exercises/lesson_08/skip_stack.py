@@ -224,7 +224,7 @@ EXERCISE = Exercise(
         Wrong(
             "one-too-few",
             stack_without_input,
-            "The stack runs empty before the last block up: it held a map too few. Either one was not pushed (x "
+            "The stack runs empty before the last block up: it held one map too few. Either one was not pushed (x "
             "itself and the output of *every* block down are), or one was popped too early: the middle reads the "
             "last map and leaves it there, so not middle(skips.pop()).",
         ),
@@ -242,14 +242,14 @@ EXERCISE = Exercise(
         Wrong(
             "not-side-by-side",
             stack_added,
-            "A block up reads twice the channels: x and the skip side by side (dim=1). What you give it has those "
-            "of one map: the two are not to be added, and neither is to be left out.",
+            "A block on the way up reads twice the channels: x and the skip side by side (dim=1). What you give it "
+            "has those of one map: the two are not to be added, and neither is to be left out.",
         ),
         Wrong(
             "along-the-batch",
             stack_along_batch,
-            "You put x and skip one behind the other in the batch: torch.cat joins along dim 0 if it is not told "
-            "otherwise. The channels are dim=1.",
+            "You put x and skip one behind the other in the batch: torch.cat joins along dim 0 by default. The "
+            "channels are dim=1.",
         ),
         Wrong(
             "along-the-height",

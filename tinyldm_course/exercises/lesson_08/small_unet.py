@@ -220,12 +220,12 @@ EXERCISE = Exercise(
         "The last three: norm_out, SiLU, conv_out. All ResBlocks are called as block(x, t_emb).",
     ),
     insight="This is Stable Diffusion's U-Net but for the SpatialTransformers, two more levels and a second block "
-    "a level. Whether what comes out is the noise or the velocity, nobody has told it: the loss decides.",
+    "per level. Nothing in it says whether its output is the noise or the velocity: the loss decides.",
     wrong=(
         Wrong(
             "top-skips-swapped",
             SmallUNetTopSkipsSwapped,
-            "up_block0a and up_block0b have each other's skip: both fit in shape. Last in, first out: the output "
+            "The skips of up_block0a and up_block0b are swapped: both fit in shape. Last in, first out: the output "
             "of down_block0 comes first, that of conv_in last.",
         ),
         Wrong(
@@ -246,7 +246,7 @@ EXERCISE = Exercise(
         Wrong(
             "sizes-differ",
             SmallUNetHalvedNotPushed,
-            "A skip is larger than the x beside it. Is the output of downsample pushed too (to forget it is the "
+            "A skip is larger than the x beside it. Is the output of downsample pushed too (forgetting it is the "
             "usual mistake)? Is the *last* map popped, not the first? Is x upsampled before up_block0a?",
         ),
         Wrong(
@@ -271,8 +271,8 @@ EXERCISE = Exercise(
         Wrong(
             "along-the-batch",
             SmallUNetAlongBatch,
-            "You put x and skip one behind the other in the batch: torch.cat joins along dim 0 if it is not told "
-            "otherwise. The channels are dim=1.",
+            "You put x and skip one behind the other in the batch: torch.cat joins along dim 0 by default. The "
+            "channels are dim=1.",
         ),
         Wrong(
             "not-side-by-side",

@@ -159,8 +159,8 @@ EXERCISE = Exercise(
     "ones, 1920 and 960, are where a level's last skip comes from the level above it; they are in every list of "
     "its weights' shapes.",
     wrong=(
-        Wrong("skips-not-counted", up_without_skips, "Only x is counted. The skip's channels stand beside it."),
-        Wrong("only-skips", up_only_skips, "Only the skip is counted. x's own channels stand before it."),
+        Wrong("skips-not-counted", up_without_skips, "Only x is counted. The channels of the skip come on top."),
+        Wrong("only-skips", up_only_skips, "Only the skip is counted. The channels of x itself come on top."),
         Wrong(
             "width-never-updated",
             up_never_updated,
@@ -170,8 +170,8 @@ EXERCISE = Exercise(
         Wrong(
             "width-updated-late",
             up_updated_late,
-            "Within a level your x keeps the width that came from below. Already its first block turns it into the "
-            "level's own: width_in = width after every block, not after every level.",
+            "Within a level your x keeps the width that came from below. The first block of the level already "
+            "changes it to the level's own width: width_in = width after every block, not after every level.",
         ),
         Wrong(
             "levels-not-reversed",
@@ -182,7 +182,7 @@ EXERCISE = Exercise(
             "downsamples-forgotten",
             up_without_downsamples,
             "The stack runs empty as soon as there are several levels: it holds too few maps for blocks_per_level "
-            "+ 1 pops a level. The downsampled maps are pushed too.",
+            "+ 1 pops per level. The downsampled maps are pushed too.",
         ),
         Wrong(
             "conv-in-forgotten",
@@ -210,9 +210,9 @@ EXERCISE = Exercise(
         Wrong(
             "one-block-too-few",
             up_as_many_as_down,
-            "You counted blocks_per_level blocks a level. On the way up there is one more: one for each skip.",
+            "You counted blocks_per_level blocks per level. On the way up there is one more: one for each skip.",
         ),
-        Wrong("from-the-top", up_from_the_top, "The order is turned round: the way up starts at the lowest level."),
+        Wrong("from-the-top", up_from_the_top, "The order is reversed: the way up starts at the lowest level."),
         Wrong(
             "widths-grow",
             up_grown,

@@ -24,7 +24,7 @@ EXERCISE = Exercise(
     cases=one_number,
     tolerance=0.0911,
     hints=(
-        "Count blocks first: 2 a level down, 3 a level up.",
+        "Count blocks first: 2 per level down, 3 per level up.",
         "And a block up reads x and a skip: what does that do to conv1, what to conv2?",
         "Three blocks for two make 1.5; wider first convolutions and shortcuts add about a third more.",
     ),
@@ -46,14 +46,14 @@ EXERCISE = Exercise(
         Wrong(
             "blocks-only",
             lambda: 1.5,
-            "3 blocks a level for 2 make 1.5 already, before any skip. Each block up also reads twice the "
-            "channels, so its conv1 is larger.",
+            "3 blocks per level in place of 2 make 1.5 already, before any skip. Each block up also reads twice "
+            "the channels, so its conv1 is larger.",
         ),
         Wrong(
             "skips-only",
             lambda: 4 / 3,
             "It is more. The skips alone, with a wider conv1 and shortcuts, add about a third; and there are 3 "
-            "blocks a level for the 2 on the way down.",
+            "blocks per level for the 2 on the way down.",
         ),
         Wrong(
             "transformers-forgotten",
@@ -67,7 +67,7 @@ EXERCISE = Exercise(
             "Too much: 1.5 · 2 would double whole blocks. Only conv1 and the shortcut read the skip; conv2 and the "
             "transformer have the same size as on the way down.",
         ),
-        Wrong("upside-down", lambda: 249_612_480 / 510_795_840, "Turn the fraction round: up over down."),
+        Wrong("upside-down", lambda: 249_612_480 / 510_795_840, "Invert the fraction: up over down."),
         Wrong(
             "squared",
             lambda: 4.0,

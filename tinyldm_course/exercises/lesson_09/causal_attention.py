@@ -194,8 +194,7 @@ EXERCISE = Exercise(
         Wrong(
             "mask-turned",
             causal_turned,
-            "The mask is turned round: your words see the future and not the past. Hide what lies *above* the "
-            "diagonal.",
+            "The mask is flipped: your words see the future and not the past. Hide what lies *above* the diagonal.",
         ),
         Wrong(
             "itself-hidden",
@@ -217,19 +216,19 @@ EXERCISE = Exercise(
         Wrong(
             "softmax-over-queries",
             causal_over_queries,
-            "Your softmax runs over the queries. Each query shares out one whole among its keys: dim=-1.",
+            "Your softmax runs over the queries. Each query distributes a total weight of 1 among its keys: dim=-1.",
         ),
         Wrong(
             "not-minus-infinity",
             causal_lowered_by_hundred,
-            "You lowered the hidden scores by 100. Where scores are large, a hidden word still shines through: add "
+            "You lowered the hidden scores by 100. Where scores are large, a hidden word still gets through: add "
             '-∞, float("-inf"), or fill it in.',
         ),
         Wrong(
             "filled-with-minus-100",
             causal_filled_with_minus_hundred,
             "You gave what is hidden the score -100. Where the other scores are that low too, a hidden word still "
-            'shines through: fill in -∞, float("-inf").',
+            'gets through: fill in -∞, float("-inf").',
         ),
         Wrong(
             "mask-inverted",
@@ -241,7 +240,7 @@ EXERCISE = Exercise(
             "true-is-kept",
             causal_true_is_kept,
             "Your words see only what comes after them; the last sees nothing. In F.scaled_dot_product_attention, "
-            "True in attn_mask means: look there. So it is the other part, torch.ones(…).tril().",
+            "True in attn_mask means: look there. So use the other part, torch.ones(…).tril().",
         ),
         Wrong(
             "zero-times-infinity",

@@ -118,8 +118,8 @@ EXERCISE = Exercise(
         "The context is a *sequence* of vectors; yours has length 1: [:, None].",
     ),
     insight="Cross-attention never learns where its vectors come from: 77 words, 65 parts of a picture or one "
-    'label, the U-Net is the same. The last row, for "no label", is trained by dropping some labels; guidance will '
-    "later push away from what it gives.",
+    'label, the U-Net stays the same. The last row, for "no label", is trained by dropping some labels; guidance '
+    "will later push away from what it gives.",
     wrong=(
         Wrong(
             "no-sequence",

@@ -190,13 +190,13 @@ EXERCISE = Exercise(
         "(F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2, with labels on the same device.",
     ),
     insight="Guessing gives ln B: 3.47 in a batch of 32. A larger batch is a harder question, and a better "
-    "teacher, and nobody needs to write down what makes a caption wrong: the others in the batch are the wrong "
+    "teacher, and nobody has to write down what makes a caption wrong: the others in the batch are the wrong "
     "answers. That is also its weakness: to tell *these* apart, a bag of words is often enough.",
     wrong=(
         Wrong(
             "not-normalised",
             contrast_not_normalised,
-            "The vectors are not of length 1: a long one then wins every comparison. The cosine is asked for.",
+            "The vectors are not of length 1: a long one then wins every comparison. The exercise asks for the cosine.",
         ),
         Wrong(
             "normalised-over-batch",
@@ -206,12 +206,14 @@ EXERCISE = Exercise(
         Wrong(
             "pictures-only",
             contrast_one_way,
-            "You asked one way only, picture → caption. The other way counts as well: take the mean of both.",
+            "You asked in one direction only, picture → caption. The other direction counts as well: take the mean "
+            "of both.",
         ),
         Wrong(
             "captions-only",
             contrast_other_way,
-            "You asked one way only, caption → picture. The other way counts as well: take the mean of both.",
+            "You asked in one direction only, caption → picture. The other direction counts as well: take the mean "
+            "of both.",
         ),
         Wrong("both-summed", contrast_both_summed, "You added the two directions; take their mean."),
         Wrong(
@@ -227,12 +229,12 @@ EXERCISE = Exercise(
         Wrong(
             "wrong-sign",
             contrast_negative,
-            "The sign is turned round: cross-entropy is already -log p, and is to become small.",
+            "The sign is flipped: cross-entropy is already -log p, and training makes it small.",
         ),
         Wrong(
             "scaled-twice",
             contrast_scaled_twice,
-            "The scale comes in twice. Multiply the cosines with it, once; not both kinds of vectors.",
+            "The scale is applied twice. Multiply the cosines by it once, not both kinds of vectors.",
         ),
         Wrong(
             "products-normalised",
@@ -250,7 +252,7 @@ EXERCISE = Exercise(
             contrast_scale_exponential,
             "You took exp(scale). CLIP stores the logarithm, but here the scale itself is given.",
         ),
-        Wrong("summed", contrast_summed, "You summed over the batch; the mean is asked for."),
+        Wrong("summed", contrast_summed, "You summed over the batch; the exercise asks for the mean."),
         Wrong(
             "label-0-for-all",
             contrast_first_label,

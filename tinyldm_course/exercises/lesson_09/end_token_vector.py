@@ -195,7 +195,7 @@ EXERCISE = Exercise(
         Wrong(
             "averaged-to-the-end",
             end_mean_until,
-            "You averaged up to the end token. Its own vector is asked for: it has read all words before it.",
+            "You averaged up to the end token. The exercise asks for its own vector: it has read all words before it.",
         ),
     ),
     right=(end_by_loop, end_by_index, end_by_mask),

@@ -171,15 +171,15 @@ EXERCISE = Exercise(
     ),
     insight="CLIP's length is 77, so 75 pieces of a caption are read and the rest is dropped. Stable Diffusion "
     "makes no mask for the padding: the U-Net reads those vectors too. Version 1 pads with the end token, version "
-    "2 with token 0, and neither forgives the other's.",
+    "2 with token 0, and neither works with the padding of the other.",
     wrong=(
         Wrong("no-start", padding_without_start, "The start token is missing: every row begins with it."),
         Wrong("no-end", padding_without_end, "The end token is missing: it comes right after the last piece."),
         Wrong(
             "end-cut-off",
             padding_end_cut_off,
-            "You cut after adding the end token, so a long caption loses it. CLIP reads the whole caption off that "
-            "very token: cut the pieces to length - 2 first.",
+            "You cut after adding the end token, so a long caption loses it. CLIP reads the whole caption from "
+            "that token: cut the pieces to length - 2 first.",
         ),
         Wrong(
             "not-cut",
@@ -203,7 +203,7 @@ EXERCISE = Exercise(
         Wrong(
             "end-at-the-end",
             padding_before_end,
-            "Your end token stands behind the padding. It comes right after the last piece.",
+            "Your end token comes after the padding. It comes right after the last piece.",
         ),
         Wrong(
             "two-too-long", padding_two_longer, "Your rows have length + 2 tokens: start and end are included in it."
@@ -216,12 +216,12 @@ EXERCISE = Exercise(
         Wrong(
             "first-caption-only",
             padding_of_the_first,
-            "You return the row of the first caption only. Does `return` stand inside the loop?",
+            "You return the row of the first caption only. Is `return` inside the loop?",
         ),
         Wrong(
             "start-and-end-exchanged",
             padding_start_for_end,
-            "Start and end are exchanged: a row begins with `start`, and `end` comes after the last piece.",
+            "Start and end are swapped: a row begins with `start`, and `end` comes after the last piece.",
         ),
         Wrong(
             "one-piece-too-few",

@@ -143,7 +143,7 @@ EXERCISE = Exercise(
     answer=drop_captions,
     cases=dropout_cases,
     hints=(
-        "Which captions are dropped? chance < share: one truth for each of the B.",
+        "Which captions are dropped? chance < share: one truth value for each of the B.",
         "To choose between (B, L, D) tensors it must become (B, 1, 1): [:, None, None].",
         "torch.where(dropped[:, None, None], null_context, context)",
     ),
@@ -154,13 +154,13 @@ EXERCISE = Exercise(
         Wrong(
             "broadcast-along-numbers",
             drop_along_numbers,
-            "chance < share is (B,). Beside (B, L, D) torch lays it along the *last* dimension, the D numbers. "
-            "Each truth belongs to an image: make it (B, 1, 1) with [:, None, None].",
+            "chance < share is (B,). Against (B, L, D) torch broadcasts it along the *last* dimension, the D "
+            "numbers. Each truth value belongs to an image: make it (B, 1, 1) with [:, None, None].",
         ),
         Wrong(
             "broadcast-along-tokens",
             drop_along_tokens,
-            "With one [:, None] it is (B, 1). Beside (B, L, D) torch lays the B along the L tokens, since it "
+            "With one [:, None] it is (B, 1). Against (B, L, D) torch broadcasts B along the L tokens, because it "
             "counts dimensions from the end. It takes two new ones: [:, None, None] makes (B, 1, 1).",
         ),
         Wrong(
@@ -183,7 +183,8 @@ EXERCISE = Exercise(
         Wrong(
             "each-token",
             drop_each_token,
-            "You drew for each token. Then captions lose words, and none is ever absent. Drop a caption as a whole.",
+            "You drew for each token. Then captions lose words, and no caption is ever absent. Drop a caption as a "
+            "whole.",
         ),
         Wrong(
             "the-others",
@@ -193,19 +194,20 @@ EXERCISE = Exercise(
         Wrong(
             "zeros-for-null",
             drop_to_zeros,
-            "You put zeros in. Dropped means the *encoded empty caption*: in sampling that is what the network "
-            "gets when there is no caption.",
+            "You put zeros in. Dropped means the *encoded empty caption*: during sampling the network gets that "
+            "when there is no caption.",
         ),
         Wrong(
             "whole-batch",
             drop_the_whole_batch,
-            "One draw decides for the whole batch. Each caption has its own chance, so that each step sees both kinds.",
+            "One random number decides for the whole batch. Each caption has its own chance, so that each step "
+            "sees both kinds.",
         ),
         Wrong(
             "kept-are-scaled",
             drop_and_scale,
-            "You divided what is kept by 1 - share, as nn.Dropout does. Captions are not to be compensated: leave "
-            "the others as they are.",
+            "You divided what is kept by 1 - share, as nn.Dropout does. Captions need no compensation: leave the "
+            "others as they are.",
         ),
         Wrong(
             "mixed",

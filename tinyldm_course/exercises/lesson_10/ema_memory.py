@@ -51,17 +51,21 @@ EXERCISE = Exercise(
     cases=no_inputs,
     tolerance=0.01,
     hints=(
-        "Each step multiplies what is there with 0.9995.",
+        "Each step multiplies what is there by 0.9995.",
         "A thousand steps multiply a thousand times.",
         "0.9995 ** 1000, which is nearly e^-0.5.",
     ),
     insight="0.61: after a thousand steps the random start is still more than half of the average; half of it is "
-    "gone after 1386 steps only. So it does harm where training is short: what is saved is still mostly noise, "
+    "gone only after 1386 steps. So it does harm where training is short: what is saved is still mostly noise, "
     "though the trained weights beside it have learnt. In ema_update the decay starts small: (1 + n) / (10 + n) is "
     "0.1 at n = 0, so one step leaves a tenth of the start, and ten steps leave one part in 92,378. Only later "
     "does the average remember for long.",
     wrong=(
-        Wrong("percent", memory_in_percent, "That is in percent; the share is asked for, a number between 0 and 1."),
+        Wrong(
+            "percent",
+            memory_in_percent,
+            "That is in percent; the exercise asks for the share, a number between 0 and 1.",
+        ),
         Wrong("one-step", memory_one_step, "That is what is left after one step. Each of the thousand multiplies."),
         Wrong(
             "linear",
@@ -70,7 +74,9 @@ EXERCISE = Exercise(
             "more slowly.",
         ),
         Wrong(
-            "what-is-new", memory_of_the_new, "That is the share of what was learnt since. The question is the rest."
+            "what-is-new",
+            memory_of_the_new,
+            "That is the share of what was learnt since. The exercise asks for the rest.",
         ),
         Wrong(
             "forgotten",

@@ -154,22 +154,22 @@ EXERCISE = Exercise(
         "{name: d * average[name] + (1 - d) * weights[name] for name in average}",
     ),
     insight="Each step follows one batch, so the weights jitter while the learning rate is large; their average is "
-    "calmer. Does it draw better? Lesson 15 measured no difference once the learning rate had fallen to 0; before "
-    "that, this course has not measured it. The average is what is saved, and it is never trained itself: no "
-    "gradient comes to it.",
+    "calmer. Does it give better pictures? Lesson 15 measured no difference once the learning rate had fallen to "
+    "0; before that, this course has not measured it. The average is what is saved, and it is never trained "
+    "itself: it gets no gradient.",
     wrong=(
         Wrong(
             "swapped",
             average_swapped,
-            'Average and weights have each other\'s factor: with d near 1 your "average" is nearly the newest '
+            'The factors of average and weights are swapped: with d near 1 your "average" is nearly the newest '
             "weights and forgets everything before.",
         ),
         Wrong(
             "no-warm-up",
             average_without_warmup,
             "The decay is the full one from the first step on: the random starting weights stay in the average for "
-            "thousands of steps. Take min(decay, (1 + step) / (10 + step)). If you did: are both brackets there? "
-            "Without them the second number is 1 or more, and never the smaller one.",
+            "thousands of steps. Take min(decay, (1 + step) / (10 + step)). If you did: are both pairs of brackets "
+            "there? Without them the second number is 1 or more, and never the smaller one.",
         ),
         Wrong(
             "bracket-missing",
@@ -198,7 +198,7 @@ EXERCISE = Exercise(
             "weights-in-full",
             average_weights_in_full,
             "The factor 1 - d of the new weights is missing. The two factors must add up to 1, or the average "
-            "grows and grows.",
+            "keeps growing.",
         ),
         Wrong(
             "names-ignored",

@@ -352,18 +352,19 @@ EXERCISE = Exercise(
     cases=training_cases,
     tolerance=1e-3,
     hints=(
-        "For each batch: noise z0 to t, ask the model, compare with eps, note the loss, learn from it.",
+        "For each batch: noise z0 to t, call the model, compare with eps, record the loss, take a step.",
         "torch.optim.SGD(model.parameters(), lr=lr), made once, before the loop.",
         "zero_grad, backward, step, in this order; losses.append(loss.item()).",
     ),
-    insight="That is the whole of training: no chain of noise is walked, a step sees each image at one t. What is "
-    "missing to the real loop in workshop/train_unet.py is comfort: AdamW, clipping, a schedule of lr, the average.",
+    insight="That is the whole of training: no chain of noise is walked, a step sees each image at one t. What the "
+    "real loop has in addition, in tinyldm/training/train_unet.py is for comfort: AdamW, clipping, a schedule of "
+    "lr, the average.",
     wrong=(
         Wrong(
             "gradients-kept",
             train_gradients_kept,
-            "zero_grad is missing: PyTorch *adds* each gradient to the one before, so later steps follow old ones "
-            "again.",
+            "zero_grad is missing: PyTorch *adds* each gradient to the one before, so later steps follow old "
+            "gradients again.",
         ),
         Wrong(
             "gradients-lost",
@@ -385,12 +386,12 @@ EXERCISE = Exercise(
         Wrong(
             "returned-too-early",
             train_returned_too_early,
-            "You return after the first batch. Is the `return` inside of the loop? It belongs behind it.",
+            "You return after the first batch. Is the `return` inside the loop? It belongs after it.",
         ),
         Wrong(
             "step-before-backward",
             train_step_first,
-            "You step before backward: each step follows the gradient of the *last* batch, the first one none.",
+            "You step before backward: each step follows the gradient of the *last* batch, the first one follows none.",
         ),
         Wrong("uphill", train_uphill, "You go up the gradient: the loss grows. The step is -lr · gradient."),
         Wrong(
@@ -409,7 +410,7 @@ EXERCISE = Exercise(
             "context-not-passed",
             train_without_context,
             "The context does not reach the network (you gave zeros): it will learn pictures, but not captions. "
-            "The loss falls all the same, so nobody notices until sampling.",
+            "The loss still falls, so nobody notices until sampling.",
         ),
         Wrong("own-noise", train_own_noise, "You drew new noise. Use the batch's eps, in z_t and as the target."),
         Wrong(
@@ -441,7 +442,7 @@ EXERCISE = Exercise(
         Wrong(
             "not-broadcast",
             train_not_broadcast,
-            "alpha_bar[t] is (B,), and beside (B, D) torch lays it along the D numbers. Make it (B, 1): "
+            "alpha_bar[t] is (B,), and against (B, D) torch broadcasts it along the D numbers. Make it (B, 1): "
             "alpha_bar[t][:, None].",
         ),
         Wrong(
@@ -456,7 +457,9 @@ EXERCISE = Exercise(
             "all numbers.",
         ),
         Wrong(
-            "absolute", train_absolute, "You took the mean of the absolute differences. The *squares* are asked for."
+            "absolute",
+            train_absolute,
+            "You took the mean of the absolute differences. The exercise asks for the *squares*.",
         ),
         Wrong(
             "rooted",
@@ -472,14 +475,14 @@ EXERCISE = Exercise(
         Wrong(
             "another-optimizer",
             train_adam,
-            "That is Adam. Real training uses it, or AdamW; but here SGD is asked for, so that the numbers can be "
-            "compared.",
+            "That is Adam. Real training uses it, or AdamW; but here the exercise asks for SGD, so that the "
+            "numbers can be compared.",
         ),
         Wrong(
             "adamw",
             train_adamw,
-            "That is AdamW. It is what real training uses; but here plain SGD is asked for, so that the numbers "
-            "can be compared.",
+            "That is AdamW. It is what real training uses; but here the exercise asks for plain SGD, so that the "
+            "numbers can be compared.",
         ),
         Wrong(
             "first-batch-only", train_first_batch_only, "Every step takes the first batch. Take one after the other."
@@ -504,24 +507,28 @@ EXERCISE = Exercise(
         Wrong(
             "opposite-order", train_in_the_opposite_order, "You went through the batches from the last to the first."
         ),
-        Wrong("twice", train_twice, "Each batch is trained on twice. Once is asked for."),
+        Wrong("twice", train_twice, "Each batch is trained on twice. Train on it once."),
         Wrong(
             "mean-returned",
             train_mean_returned,
-            "You return one number. One loss for each batch is asked for, in a list.",
+            "You return one number. The exercise asks for one loss for each batch, in a list.",
         ),
         Wrong(
             "last-returned",
             train_last_returned,
-            "You return the last loss only. One for each batch is asked for, in a list.",
+            "You return the last loss only. The exercise asks for one for each batch, in a list.",
         ),
         Wrong(
             "summed-up",
             train_loss_summed_up,
-            "You return running sums of the losses. One loss for each batch is asked for.",
+            "You return running sums of the losses. The exercise asks for one loss for each batch.",
         ),
-        Wrong("weight-decay", train_with_decay, "Your optimizer decays the weights, too. Plain SGD is asked for."),
-        Wrong("gradients-clipped", train_gradients_normed, "You clipped the gradients. Plain SGD is asked for."),
+        Wrong(
+            "weight-decay", train_with_decay, "Your optimizer decays the weights, too. The exercise asks for plain SGD."
+        ),
+        Wrong(
+            "gradients-clipped", train_gradients_normed, "You clipped the gradients. The exercise asks for plain SGD."
+        ),
         Wrong("halved", train_halved, "You halved the loss. It is the mean squared error, without ½."),
     ),
     right=(train_in_parts, train_by_hand, train_by_the_package),

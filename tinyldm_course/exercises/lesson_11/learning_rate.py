@@ -164,10 +164,10 @@ EXERCISE = Exercise(
         Wrong(
             "from-zero",
             rate_from_zero,
-            "Your first step has rate 0: it costs a batch and learns nothing. Steps count from 0, so the warm-up "
+            "Your first step has rate 0: it costs a batch and teaches nothing. Steps count from 0, so the warm-up "
             "takes step + 1.",
         ),
-        Wrong("no-warm-up", rate_without_warmup, "The warm-up is missing: the first step goes with the full rate."),
+        Wrong("no-warm-up", rate_without_warmup, "The warm-up is missing: the first step uses the full rate."),
         Wrong("no-cooling", rate_without_decay, "The cosine is missing: at the end the rate must come near 0."),
         Wrong(
             "whole-cosine",
@@ -181,7 +181,7 @@ EXERCISE = Exercise(
             rate_quarter_wave,
             "You took a quarter of the wave. It arrives at 0 at full slope; half a wave, lifted, arrives gently.",
         ),
-        Wrong("linear", rate_linear, "You cool down linearly; half a cosine is asked for."),
+        Wrong("linear", rate_linear, "Your rate falls linearly; the exercise asks for half a cosine."),
         Wrong(
             "warm-up-without-end",
             rate_grows_on,
@@ -191,19 +191,19 @@ EXERCISE = Exercise(
             "one-after-the-other",
             rate_one_or_other,
             "You let the cosine begin after the warm-up. That is used, too; here the two are multiplied from the "
-            "start, as in workshop/training.py.",
+            "start, as in tinyldm's own training.",
         ),
         Wrong(
             "hugging-face",
             rate_of_hugging_face,
             "That is Hugging Face's get_cosine_schedule_with_warmup: it starts at 0, and the cosine begins after "
-            "the warm-up. Here the warm-up takes step + 1, and is multiplied with the cosine from the start.",
+            "the warm-up. Here the warm-up takes step + 1, and is multiplied by the cosine from the start.",
         ),
         Wrong(
             "larger-of-the-two",
             rate_larger_of_the_two,
-            "You took the larger of 1 and (step + 1) / warmup: early steps go with the full rate, later ones with "
-            "ever more. Take the smaller: min.",
+            "You took the larger of 1 and (step + 1) / warmup: early steps use the full rate, later ones even "
+            "more. Take the smaller: min.",
         ),
         Wrong(
             "cosine-one-late",

@@ -202,7 +202,7 @@ EXERCISE = Exercise(
         Wrong(
             "all-rows",
             step_of_all,
-            "All rows move. The other words are to keep their meaning to the last digit: mask the step.",
+            "All rows move. The other words must keep their meaning to the last digit: mask the step.",
         ),
         Wrong("the-others", step_of_the_others, "Your mask is the wrong way round: only the new row may move."),
         Wrong(
@@ -219,7 +219,7 @@ EXERCISE = Exercise(
         Wrong(
             "rate-left-out",
             step_without_lr,
-            "The learning rate is missing: multiply the whole step with lr, the gradient's part and the decay's.",
+            "The learning rate is missing: multiply the whole step by lr, the gradient's part and the decay's.",
         ),
         Wrong(
             "others-zeroed",
@@ -231,34 +231,36 @@ EXERCISE = Exercise(
             "given-back",
             step_given_back,
             "You moved all rows and gave the others their step back. Floats are rounded in between, so the others "
-            "end a little beside where they were; far beside, where the step is large. Mask the step itself.",
+            "end slightly off, and far off where the step is large. Mask the step itself.",
         ),
         Wrong(
             "adamw",
             step_by_adamw,
             "You made a step of Adam's kind: the gradient is divided by its own size, and in the first step only "
-            "its sign is left. Plain descent is asked for; of AdamW it takes the decay only.",
+            "its sign is left. The exercise asks for plain descent; of AdamW it takes the decay only.",
         ),
         Wrong(
             "adamw-decays-all",
             step_by_adamw_decays_all,
             "That is a step of AdamW whose gradient is 0 in the other rows: they shrink all the same, by decay. "
-            "And plain descent is asked for: the gradient itself, not its sign.",
+            "And the exercise asks for plain descent: the gradient itself, not its sign.",
         ),
         Wrong(
             "adamw-of-all",
             step_by_adamw_of_all,
-            "That is a step of AdamW for the whole embedding: all rows move. And plain descent is asked for: the "
-            "gradient itself, not its sign.",
+            "That is a step of AdamW for the whole embedding: all rows move. And the exercise asks for plain "
+            "descent: the gradient itself, not its sign.",
         ),
         Wrong(
             "decay-without-lr",
             step_decay_without_lr,
-            "Your decay is not multiplied with lr. In AdamW it is: lr · weight_decay, so that a smaller rate "
-            "decays less.",
+            "Your decay is not multiplied by lr. In AdamW it is: lr · weight_decay, so that a smaller rate decays "
+            "less.",
         ),
         Wrong(
-            "row-only-returned", step_row_returned, "You return the new row alone; the whole embedding is asked for."
+            "row-only-returned",
+            step_row_returned,
+            "You return the new row alone; the exercise asks for the whole embedding.",
         ),
         Wrong(
             "column",

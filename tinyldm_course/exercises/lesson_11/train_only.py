@@ -311,13 +311,13 @@ EXERCISE = Exercise(
         Wrong(
             "parameters-returned",
             freeze_parameters_returned,
-            "Your list holds the parameters themselves. Their *names* are asked for, as strings: "
+            "Your list holds the parameters themselves. The exercise asks for their *names*, as strings: "
             "model.named_parameters() gives both.",
         ),
         Wrong(
             "pairs-returned",
             freeze_pairs_returned,
-            "Your list holds pairs of a name and a parameter. The *names* alone are asked for, as strings.",
+            "Your list holds pairs of a name and a parameter. The exercise asks for the *names* alone, as strings.",
         ),
         Wrong("not-sorted", freeze_unsorted, "The names are right, but not sorted: return sorted(…)."),
         Wrong(
@@ -330,7 +330,7 @@ EXERCISE = Exercise(
             "listed-as-given",
             freeze_nothing_anew,
             "You return the names of what required a gradient already when you got the model. The prefixes say "
-            "what is trained and what is frozen, whatever it was before.",
+            "what is trained and what is frozen, whatever they were before.",
         ),
         Wrong(
             "the-others-listed",
@@ -371,7 +371,7 @@ EXERCISE = Exercise(
             "never-thawed",
             freeze_never_thawed,
             "Your list lacks what was frozen when you got the model: you set requires_grad to False only. It must "
-            "be set to True, too, for what is to learn; the shipped model comes frozen as a whole.",
+            "be set to True, too, for what is to learn; the shipped model comes completely frozen.",
         ),
         Wrong(
             "listed-but-frozen",
@@ -419,8 +419,8 @@ EXERCISE = Exercise(
         Wrong(
             "nothing-trained",
             freeze_without_training,
-            "The names are right and the others are frozen, but no parameter moved. One step of SGD is to be made: "
-            "loss.backward() gives the gradients (an optimizer passes over a parameter without one), "
+            "The names are right and the others are frozen, but no parameter moved. The exercise asks for one step "
+            "of SGD: loss.backward() gives the gradients (an optimizer skips a parameter without one), "
             "optimizer.step() takes the step.",
         ),
         Wrong(
@@ -432,13 +432,14 @@ EXERCISE = Exercise(
         Wrong(
             "adam",
             freeze_with_adam,
-            "That is Adam: in its first step each number moves by lr, whatever its gradient. Here plain SGD is "
-            "asked for.",
+            "That is Adam: in its first step each number moves by lr, whatever its gradient. Here the exercise "
+            "asks for plain SGD.",
         ),
         Wrong(
             "adamw",
             freeze_with_adamw,
-            "That is AdamW: each number moves by lr, whatever its gradient, and shrinks. Here plain SGD is asked for.",
+            "That is AdamW: each number moves by lr, whatever its gradient, and shrinks. Here the exercise asks "
+            "for plain SGD.",
         ),
         Wrong(
             "weight-decay",
@@ -474,10 +475,14 @@ EXERCISE = Exercise(
         Wrong(
             "prefixes-returned",
             freeze_prefixes_returned,
-            "You return the prefixes. The names of the parameters that were trained are asked for.",
+            "You return the prefixes. The exercise asks for the names of the parameters that were trained.",
         ),
-        Wrong("counted", freeze_counted, "You return how many there are. Their names are asked for, in a sorted list."),
-        Wrong("two-steps", freeze_two_steps, "You took two steps. One is asked for."),
+        Wrong(
+            "counted",
+            freeze_counted,
+            "You return how many there are. The exercise asks for their names, in a sorted list.",
+        ),
+        Wrong("two-steps", freeze_two_steps, "You took two steps. The exercise asks for one."),
         Wrong(
             "mean-not-squared",
             freeze_with_momentum,

@@ -131,7 +131,7 @@ EXERCISE = Exercise(
     cases=row_cases,
     constants=("weight",),
     hints=(
-        "weight[like] are the rows of these words: (len(like), D). Which row lies in their middle?",
+        "weight[like] are the rows of these words: (len(like), D). Which row lies in the middle of them?",
         "The new row goes *below* the others, so that no word gets another number.",
         "torch.cat([weight, weight[like].mean(0, keepdim=True)])",
     ),
@@ -162,12 +162,12 @@ EXERCISE = Exercise(
             "before-the-end",
             row_before_the_end,
             "The new row is before the last one. The last is the end of a text, and the tokenizer still knows it "
-            "by its old number: put the new row below all.",
+            "by its old number: put the new row below all others.",
         ),
         Wrong(
             "last-replaced",
             row_replaces_the_last,
-            "You overwrote the last row: the end of a text is lost. There is to be one row more.",
+            "You overwrote the last row: the end of a text is lost. There must be one more row.",
         ),
         Wrong(
             "summed",

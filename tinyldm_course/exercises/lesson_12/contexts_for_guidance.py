@@ -191,32 +191,32 @@ EXERCISE = Exercise(
         Wrong(
             "none-refused",
             negative_none_refused,
-            "Where `negative` is None, several captions are refused. None is welcome and stands for as many empty "
+            "Where `negative` is None, several captions are refused. None is allowed and stands for as many empty "
             'captions as there are captions: [""] * len(captions).',
         ),
         Wrong(
             "interleaved",
             negative_interleaved,
-            "You put each caption beside its negative one, by turns. Two halves are asked for: first all B to walk "
+            "You interleaved captions and negative captions. The exercise asks for two halves: first all B to walk "
             "away from, then all B captions.",
         ),
         Wrong(
             "empty-list-for-none",
             negative_empty_for_none,
-            "You took [] for None. An empty list is a list of the wrong length, and to be refused; ask `negative "
-            "is None`: `not negative` is true for both.",
+            "You took [] for None. An empty list has the wrong length and must be refused; ask `negative is None`: "
+            "`not negative` is true for both.",
         ),
         Wrong(
             "too-many-accepted",
             negative_too_many_accepted,
             "You refuse too few negative captions, but not too many: then the two halves are not of the same "
-            "length. Any other number is to be refused: !=.",
+            "length. Refuse any other number: !=.",
         ),
         Wrong(
             "too-few-accepted",
             negative_too_few_accepted,
             "You refuse too many negative captions, but not too few: then the two halves are not of the same "
-            "length. Any other number is to be refused: !=.",
+            "length. Refuse any other number: !=.",
         ),
         Wrong("should-refuse", negative_of_any_number),
     ),

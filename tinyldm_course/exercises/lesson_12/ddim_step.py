@@ -11,7 +11,7 @@ from tinyldm_course.exercises.inputs import uniform
 
 
 def ddim_step(z, eps_hat, alpha_bar, next_alpha_bar):
-    """From noise level ᾱ to ᾱ', without chance.
+    """From noise level ᾱ to ᾱ', without randomness.
 
     z, eps_hat: (B, …) float; alpha_bar, next_alpha_bar: numbers, 0 < ᾱ < ᾱ' ≤ 1.  Returns z' (B, …).
     """
@@ -39,7 +39,7 @@ def clean_latent(z, eps_hat, alpha_bar):
     return (z - (1 - alpha_bar) ** 0.5 * eps_hat) / alpha_bar**0.5
 
 
-def mixed_anew(z, eps_hat, signal, noise, next_signal, next_noise):
+def mixed_again(z, eps_hat, signal, noise, next_signal, next_noise):
     """A step of DDIM with any four factors."""
     return next_signal * (z - noise * eps_hat) / signal + next_noise * eps_hat
 
@@ -112,27 +112,27 @@ def ddim_mixed_with_z(z, eps_hat, alpha_bar, next_alpha_bar):
 
 
 def ddim_signal_by_variance(z, eps_hat, alpha_bar, next_alpha_bar):
-    return mixed_anew(z, eps_hat, alpha_bar**0.5, (1 - alpha_bar) ** 0.5, next_alpha_bar, (1 - next_alpha_bar) ** 0.5)
+    return mixed_again(z, eps_hat, alpha_bar**0.5, (1 - alpha_bar) ** 0.5, next_alpha_bar, (1 - next_alpha_bar) ** 0.5)
 
 
 def ddim_mixed_by_variances(z, eps_hat, alpha_bar, next_alpha_bar):
-    return mixed_anew(z, eps_hat, alpha_bar**0.5, (1 - alpha_bar) ** 0.5, next_alpha_bar, 1 - next_alpha_bar)
+    return mixed_again(z, eps_hat, alpha_bar**0.5, (1 - alpha_bar) ** 0.5, next_alpha_bar, 1 - next_alpha_bar)
 
 
 def ddim_z0_divided_by_variance(z, eps_hat, alpha_bar, next_alpha_bar):
-    return mixed_anew(z, eps_hat, alpha_bar, (1 - alpha_bar) ** 0.5, next_alpha_bar**0.5, (1 - next_alpha_bar) ** 0.5)
+    return mixed_again(z, eps_hat, alpha_bar, (1 - alpha_bar) ** 0.5, next_alpha_bar**0.5, (1 - next_alpha_bar) ** 0.5)
 
 
 def ddim_variance_taken_off(z, eps_hat, alpha_bar, next_alpha_bar):
-    return mixed_anew(z, eps_hat, alpha_bar**0.5, 1 - alpha_bar, next_alpha_bar**0.5, (1 - next_alpha_bar) ** 0.5)
+    return mixed_again(z, eps_hat, alpha_bar**0.5, 1 - alpha_bar, next_alpha_bar**0.5, (1 - next_alpha_bar) ** 0.5)
 
 
 def ddim_z0_by_variances(z, eps_hat, alpha_bar, next_alpha_bar):
-    return mixed_anew(z, eps_hat, alpha_bar, 1 - alpha_bar, next_alpha_bar**0.5, (1 - next_alpha_bar) ** 0.5)
+    return mixed_again(z, eps_hat, alpha_bar, 1 - alpha_bar, next_alpha_bar**0.5, (1 - next_alpha_bar) ** 0.5)
 
 
 def ddim_z0_multiplied(z, eps_hat, alpha_bar, next_alpha_bar):
-    return mixed_anew(
+    return mixed_again(
         z, eps_hat, alpha_bar**-0.5, (1 - alpha_bar) ** 0.5, next_alpha_bar**0.5, (1 - next_alpha_bar) ** 0.5
     )
 
@@ -208,13 +208,13 @@ EXERCISE = Exercise(
         "ẑ0 = (z - √(1-ᾱ) ε̂) / √ᾱ, with the ᾱ of where z is.",
         "The new mixture has the ᾱ of where you land: √ᾱ' ẑ0 + √(1-ᾱ') ε̂, the same ε̂.",
     ),
-    insight="Nothing is drawn, so a noise belongs to one picture for good. And nothing asks how far the step is: "
-    "50 steps or 5, the formula is the same, only ẑ0 is believed over a longer way.",
+    insight="Nothing is drawn, so each noise belongs to one picture for good. And nothing asks how far the step "
+    "is: 50 steps or 5, the formula is the same, only ẑ0 has to hold over a longer distance.",
     wrong=(
         Wrong(
             "z0-not-divided",
             ddim_z0_not_divided,
-            "What is left when the noise is taken off is √ᾱ ẑ0, the signal as it is *in z*. Divide by √ᾱ to get ẑ0.",
+            "What is left after removing the noise is √ᾱ ẑ0, the signal as it is *in z*. Divide by √ᾱ to get ẑ0.",
         ),
         Wrong(
             "no-roots",
@@ -229,13 +229,13 @@ EXERCISE = Exercise(
         Wrong(
             "stops-at-z0",
             ddim_stops_at_z0,
-            "You return ẑ0, and with it jump to the end. It is a blurred guess at first; go back to the next noise "
+            "You return ẑ0, which jumps to the end. It is a blurred guess at first; go back to the next noise "
             "level, so that the model can be asked again.",
         ),
         Wrong(
             "levels-swapped",
             ddim_levels_swapped,
-            "The two ᾱ are exchanged: z has the noise of alpha_bar, and the result that of next_alpha_bar.",
+            "The two ᾱ are swapped: z has the noise of alpha_bar, and the result that of next_alpha_bar.",
         ),
         Wrong(
             "fresh-noise",
@@ -291,7 +291,7 @@ EXERCISE = Exercise(
         Wrong(
             "z0-multiplied",
             ddim_z0_multiplied,
-            "On the way to ẑ0 you multiplied with √ᾱ, which makes the signal smaller still. *Divide* by it.",
+            "On the way to ẑ0 you multiplied by √ᾱ, which makes the signal smaller still. *Divide* by it.",
         ),
         Wrong(
             "noise-forgotten",
@@ -337,7 +337,7 @@ EXERCISE = Exercise(
         Wrong(
             "clamped-and-read-again",
             ddim_with_eps_read_again,
-            "You clipped ẑ0 to [-1, 1] and computed ε̂ anew from it. That is for pixels; a latent has no such limits.",
+            "You clipped ẑ0 to [-1, 1] and recomputed ε̂ from it. That is for pixels; a latent has no such limits.",
         ),
         Wrong("noise-subtracted", ddim_noise_minus, "You subtracted the noise of the new level. It is added."),
         Wrong(
@@ -354,7 +354,8 @@ EXERCISE = Exercise(
         Wrong(
             "noise-not-removed",
             ddim_ratio_only,
-            "You only rescaled z: the noise in it grew along. Estimate ẑ0 first, then mix it with less noise.",
+            "You only rescaled z: the noise in it grew along with the signal. Estimate ẑ0 first, then mix it with "
+            "less noise.",
         ),
     ),
     right=(ddim_by_two_factors, ddim_by_rotation, torch.no_grad()(ddim_step)),

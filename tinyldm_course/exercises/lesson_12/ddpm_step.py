@@ -194,16 +194,16 @@ EXERCISE = Exercise(
         "Lesson 03's posterior, where α is now what *all* the steps jumped over keep together.",
         "α = ᾱ / ᾱ'. The mean takes both z and ẑ0 in; the variance is (1-ᾱ')/(1-ᾱ) · (1-α).",
         "The noise is torch.randn(z.shape, generator=generator, dtype=z.dtype).to(z.device): drawn where the "
-        "generator is, then moved to z. Multiply it with the *root* of the variance.",
+        "generator is, then moved to z. Multiply it by the *root* of the variance.",
     ),
-    insight="It is DDIM with part of ε̂ exchanged for fresh noise (η = 1). Fresh noise washes old mistakes out, "
-    "and costs: DDPM needs more steps. Onto the clean latent, ᾱ' = 1, the variance is 0 by itself: nothing to "
-    "forget.",
+    insight="It is DDIM with part of ε̂ replaced by fresh noise (η = 1). Fresh noise washes old mistakes out, and "
+    "costs: DDPM needs more steps. Onto the clean latent, ᾱ' = 1, the variance is 0 by itself: nothing to forget.",
     wrong=(
         Wrong(
             "variance-for-deviation",
             ddpm_variance_for_deviation,
-            "You multiplied the noise with its variance. Numbers of variance 1 get another by its root.",
+            "You multiplied the noise by its variance. To give numbers of variance 1 another variance, multiply by "
+            "its root.",
         ),
         Wrong(
             "beta-for-variance",
@@ -220,8 +220,8 @@ EXERCISE = Exercise(
         Wrong(
             "fraction-inverted",
             ddpm_fraction_inverted,
-            "The fraction in your variance is turned round. Knowing ẑ0 leaves *less* to chance than 1-α: the "
-            "factor is (1-ᾱ')/(1-ᾱ), which is below 1.",
+            "The fraction in your variance is upside down. Knowing ẑ0 leaves *less* to chance than 1-α: the factor "
+            "is (1-ᾱ')/(1-ᾱ), which is below 1.",
         ),
         Wrong(
             "beta-missing",
@@ -231,7 +231,7 @@ EXERCISE = Exercise(
         Wrong(
             "noise-not-scaled",
             ddpm_noise_not_scaled,
-            "The noise is added as it is drawn, of variance 1. Multiply it with the root of the posterior's variance.",
+            "The noise is added with variance 1, as drawn. Multiply it by the root of the posterior's variance.",
         ),
         Wrong(
             "mean-z0-by-variance",
@@ -249,25 +249,23 @@ EXERCISE = Exercise(
             "In the mean both roots are missing: it is √ᾱ' (1-α) ẑ0 + √α (1-ᾱ') z, divided by 1-ᾱ.",
         ),
         Wrong("not-divided", ddpm_not_divided, "The mean is not divided by 1-ᾱ, so z and ẑ0 are far too faint in it."),
-        Wrong(
-            "half-divided", ddpm_half_divided, "Only the part of z is divided by 1-ᾱ. Brackets: (… ẑ0 + … z) / (1-ᾱ)."
-        ),
+        Wrong("half-divided", ddpm_half_divided, "Only the z part is divided by 1-ᾱ. Brackets: (… ẑ0 + … z) / (1-ᾱ)."),
         Wrong(
             "root-of-negative",
             ddpm_root_of_negative,
-            "A function of `math` got a number that it is not made for, such as math.sqrt a negative one. Is "
-            "something turned round? α = ᾱ / ᾱ' is below 1, and ᾱ, of where z is, below ᾱ'.",
+            "A function of `math` got a number outside its domain, such as a negative one for math.sqrt. Is "
+            "something inverted? α = ᾱ / ᾱ' is below 1, and ᾱ, of where z is, below ᾱ'.",
         ),
         Wrong(
             "not-a-number",
             ddpm_tensor_root_of_negative,
-            "Your result is NaN everywhere, as a root of a negative number is for torch. Is something turned "
-            "round? α = ᾱ / ᾱ' is below 1, and ᾱ, of where z is, below ᾱ'.",
+            "Your result is NaN everywhere: torch gives NaN for the root of a negative number. Is something "
+            "inverted? α = ᾱ / ᾱ' is below 1, and ᾱ, of where z is, below ᾱ'.",
         ),
         Wrong(
             "alpha-inverted",
             ddpm_alpha_inverted_in_the_mean,
-            "In your mean α is turned round, ᾱ' / ᾱ. What the steps jumped over *keep* is below 1: α = ᾱ / ᾱ'.",
+            "In your mean α is inverted: ᾱ' / ᾱ. What the steps jumped over *keep* is below 1: α = ᾱ / ᾱ'.",
         ),
         Wrong(
             "alpha-bar-for-alpha",
@@ -282,7 +280,7 @@ EXERCISE = Exercise(
         Wrong(
             "mean-swapped",
             ddpm_mean_swapped,
-            "z and ẑ0 have each other's factor: ẑ0 goes with √ᾱ' (1-α), z with √α (1-ᾱ').",
+            "The factors of z and ẑ0 are swapped: ẑ0 goes with √ᾱ' (1-α), z with √α (1-ᾱ').",
         ),
         Wrong(
             "uniform-noise",

@@ -237,11 +237,11 @@ EXERCISE = Exercise(
     constants=("z", "z0_hat", "previous_z0"),
     hints=(
         "Write λ(ᾱ) first, then the step of first order with plain ẑ0; check that. Extrapolate afterwards.",
-        "In λ's time the estimate moved by ẑ0 - ẑ0_before while λ moved by h_before. Half of this step is h / 2.",
-        "D = ẑ0 + h / (2 h_before) (ẑ0 - ẑ0_before) in the place of ẑ0; but plain ẑ0 where there is none before, "
-        "and where ᾱ' = 1, as λ is infinite there: e^-h = 0.",
+        "Measured in λ, the estimate moved by ẑ0 - ẑ0_before while λ moved by h_before. Half of this step is h / 2.",
+        "D = ẑ0 + h / (2 h_before) (ẑ0 - ẑ0_before) in place of ẑ0; but plain ẑ0 where there is none before, and "
+        "where ᾱ' = 1, as λ is infinite there: e^-h = 0.",
     ),
-    insight="First order, this is DDIM once more. The second order costs no further model call, only the memory of "
+    insight="At first order this is DDIM again. The second order costs no further model call, only the memory of "
     "the last estimate; the error of a step then falls with h³ instead of h².",
     wrong=(
         Wrong(
@@ -264,12 +264,12 @@ EXERCISE = Exercise(
         Wrong(
             "ratio-inverted",
             dpm_ratio_inverted,
-            "The ratio of the two steps is turned round: the longer *this* step is, the further ẑ0 will move.",
+            "The ratio of the two steps is inverted: the longer *this* step is, the further ẑ0 will move.",
         ),
         Wrong(
             "steps-taken-as-equal",
             dpm_equal_steps,
-            "3/2 ẑ0 - 1/2 ẑ0_before is right for steps of equal length in λ. These are not: weigh with h / h_before.",
+            "3/2 ẑ0 - 1/2 ẑ0_before is right for steps of equal length in λ. These are not: weight by h / h_before.",
         ),
         Wrong(
             "extrapolated-at-the-end",
@@ -285,24 +285,23 @@ EXERCISE = Exercise(
         Wrong(
             "lambda-inverted",
             dpm_lambda_inverted,
-            "You have e^h for e^-h. Is your λ turned round, log √((1-ᾱ)/ᾱ)? It is signal per noise, log "
-            "√(ᾱ/(1-ᾱ)), which grows on the way, so that h is positive. Or is the sign of the exponent missing?",
+            "You have e^h for e^-h. Is your λ inverted, log √((1-ᾱ)/ᾱ)? It is signal over noise, log √(ᾱ/(1-ᾱ)), "
+            "which grows on the way, so that h is positive. Or is the sign of the exponent missing?",
         ),
         Wrong(
             "lambda-inverted-not-halved",
             dpm_lambda_inverted_not_halved,
-            "Your λ is log((1-ᾱ)/ᾱ). It is turned round, and the root is missing: log √(ᾱ/(1-ᾱ)), which grows on "
-            "the way.",
+            "Your λ is log((1-ᾱ)/ᾱ). It is inverted, and the root is missing: log √(ᾱ/(1-ᾱ)), which grows on the way.",
         ),
         Wrong(
             "log-alpha-bar",
             dpm_log_alpha_bar,
-            "Your λ is log ᾱ, of the signal alone. It is signal per noise: log √(ᾱ/(1-ᾱ)).",
+            "Your λ is log ᾱ, of the signal alone. It is signal over noise: log √(ᾱ/(1-ᾱ)).",
         ),
         Wrong(
             "log-alpha-bar-to-the-end",
             dpm_log_alpha_bar_to_the_end,
-            "Your λ is log ᾱ, of the signal alone, and 0 at ᾱ = 1. It is signal per noise, log √(ᾱ/(1-ᾱ)), and "
+            "Your λ is log ᾱ, of the signal alone, and 0 at ᾱ = 1. It is signal over noise, log √(ᾱ/(1-ᾱ)), and "
             "infinite there.",
         ),
         Wrong(
@@ -313,8 +312,8 @@ EXERCISE = Exercise(
         Wrong(
             "exponent-positive",
             dpm_exponent_positive,
-            "The sign in the exponent is wrong: it is e^-h, which is below 1. e^h grows beyond all bounds towards "
-            "the clean latent.",
+            "The sign in the exponent is wrong: it is e^-h, which is below 1. e^h grows without bound towards the "
+            "clean latent.",
         ),
         Wrong(
             "z-by-variance",

@@ -141,12 +141,12 @@ EXERCISE = Exercise(
     cases=step_cases,
     constants=("z", "eps_hat"),
     hints=(
-        "Three lines: into the coordinate x, the step, out of it again.",
+        "Three lines: enter the coordinate x, take the step, leave it again.",
         "σ = √((1-ᾱ)/ᾱ) is the size of the noise in x = z / √ᾱ, where the signal has its full size.",
         "x + (σ' - σ) ε̂, where σ' < σ; back with √ᾱ'.",
     ),
-    insight="Work it out and you find DDIM's step: the same numbers, but for rounding. Euler's way of saying it "
-    "shows what DDIM is, a straight step along the curve of an ordinary differential equation.",
+    insight="Work it out and you get DDIM's step: the same numbers, except for rounding. Euler's form shows what "
+    "DDIM is, a straight step along the curve of an ordinary differential equation.",
     wrong=(
         Wrong(
             "in-z",
@@ -157,7 +157,7 @@ EXERCISE = Exercise(
         Wrong(
             "x-not-left",
             euler_not_left,
-            "That is x after the step. The model expects z, of variance about 1: multiply with √ᾱ'.",
+            "That is x after the step. The model expects z, of variance about 1: multiply by √ᾱ'.",
         ),
         Wrong(
             "sign",
@@ -173,7 +173,7 @@ EXERCISE = Exercise(
         Wrong(
             "sigma-inverted",
             euler_sigma_inverted,
-            "Your σ is turned round: √(ᾱ/(1-ᾱ)) is signal per noise, and grows as the noise goes. σ is noise per "
+            "Your σ is inverted: √(ᾱ/(1-ᾱ)) is signal over noise, and grows as the noise goes. σ is noise over "
             "signal, √((1-ᾱ)/ᾱ).",
         ),
         Wrong(
@@ -184,7 +184,7 @@ EXERCISE = Exercise(
         Wrong(
             "left-by-variance",
             euler_left_by_variance,
-            "You left x with ᾱ'. The signal's factor in z' is the root: multiply with √ᾱ'.",
+            "You left x with ᾱ'. The signal's factor in z' is the root: multiply by √ᾱ'.",
         ),
         Wrong(
             "both-by-variance",
@@ -200,7 +200,7 @@ EXERCISE = Exercise(
         Wrong(
             "left-backwards",
             euler_left_backwards,
-            "You left x by dividing by √ᾱ', or multiplying with √(σ'²+1). That is the way *into* x: out, it is √ᾱ' x'.",
+            "You left x by dividing by √ᾱ', or multiplying by √(σ'²+1). That is the way *into* x: out, it is √ᾱ' x'.",
         ),
         Wrong(
             "along-z0",
@@ -210,7 +210,7 @@ EXERCISE = Exercise(
         Wrong(
             "left-by-old-level",
             euler_left_by_old_level,
-            "You left x with the √ᾱ by which you entered. After the step the level is ᾱ': multiply with √ᾱ'.",
+            "You left x with the √ᾱ by which you entered. After the step the level is ᾱ': multiply by √ᾱ'.",
         ),
         Wrong("half-a-step", euler_of_half, "You went half the way. The step is σ' - σ."),
         Wrong(

@@ -211,7 +211,7 @@ EXERCISE = Exercise(
         Wrong(
             "roles-swapped",
             guided_sign,
-            "The two predictions are exchanged: you start at the caption's and go towards *no* caption. Was the "
+            "The two predictions are swapped: you start at the caption's and go towards *no* caption. Was the "
             "batch split in another order than it was put together?",
         ),
         Wrong(
@@ -222,14 +222,14 @@ EXERCISE = Exercise(
         Wrong(
             "prediction-scaled",
             guided_scaled_only,
-            "You scaled the whole prediction with w, all of its noise too. Only what the caption *changes* is "
+            "You scaled the whole prediction by w, all of its noise too. Only what the caption *changes* is "
             "exaggerated.",
         ),
         Wrong(
             "context-extrapolated",
             guided_context_mixed,
-            "You extrapolated the context and asked once. The model has never seen such a context; it is its two "
-            "*answers* that are extrapolated.",
+            "You extrapolated the context and asked once. The model has never seen such a context; guidance "
+            "extrapolates its two *answers*.",
         ),
         Wrong(
             "zeros-for-null",
@@ -237,7 +237,7 @@ EXERCISE = Exercise(
             'You took zeros for the null context. In training "no caption" was the encoded empty caption; zeros '
             "mean nothing to this model.",
         ),
-        Wrong("start-missing", guided_difference_only, "That is only the w-fold difference. It is added to ε_null."),
+        Wrong("start-missing", guided_difference_only, "That is only w times the difference. It is added to ε_null."),
         Wrong(
             "null-not-expanded",
             guided_null_not_expanded,
@@ -270,8 +270,8 @@ EXERCISE = Exercise(
         Wrong(
             "split-by-parity",
             guided_split_by_parity,
-            "The batch was two halves, first without, then with the captions, but you split the predictions by "
-            "turns. Take the halves: .chunk(2).",
+            "The batch was two halves, first without, then with the captions, but you split the predictions "
+            "alternately. Take the halves: .chunk(2).",
         ),
         Wrong(
             "not-below-one",

@@ -134,7 +134,7 @@ EXERCISE = Exercise(
         Wrong(
             "rising",
             leading_rising,
-            "The order is turned round: sampling goes from much noise to little, so the largest comes first.",
+            "The order is reversed: sampling goes from much noise to little, so the largest comes first.",
         ),
         Wrong(
             "trailing",
@@ -184,14 +184,16 @@ EXERCISE = Exercise(
         Wrong(
             "multiples-from-one",
             leading_from_one_stride,
-            "Your multiples are 1 … steps; they are 0 … steps - 1. Yours can step over the end of the table.",
+            "Your multiples are 1 … steps; they are 0 … steps - 1. Yours can go past the end of the table.",
         ),
         Wrong(
             "multiples-minus-one",
             leading_minus_one,
             "Your timesteps are multiples of the distance, minus 1. They are the multiples 0 … steps - 1, *plus* 1.",
         ),
-        Wrong("one-too-few", leading_one_too_few, "You return steps - 1 timesteps. Exactly `steps` are asked for."),
+        Wrong(
+            "one-too-few", leading_one_too_few, "You return steps - 1 timesteps. The exercise asks for exactly `steps`."
+        ),
         Wrong(
             "one-added-too-early",
             leading_offset_multiplied,

@@ -68,7 +68,7 @@ EXERCISE = Exercise(
             "variance",
             signal_of_variance,
             "That is ᾱ, the share of the *variance*, or ᾱ/(1-ᾱ), which is nearly the same here. The signal in z_t "
-            "is scaled with √ᾱ.",
+            "is scaled by √ᾱ.",
         ),
         Wrong(
             "nothing",
@@ -87,8 +87,8 @@ EXERCISE = Exercise(
             "noise-factor",
             signal_is_noise,
             "Close to 1 there are the factor of the noise, √(1-ᾱ), its variance, 1-ᾱ, and what a single step "
-            "keeps, √(1-β); and the signal itself only at the clean end, in the *last* step. Asked is √ᾱ in the "
-            "first.",
+            "keeps, √(1-β); and the signal itself only at the clean end, in the *last* step. The exercise asks for "
+            "√ᾱ in the first.",
         ),
         Wrong("fifty-steps", signal_of_fifty_steps, "That is where fifty steps start, at t = 981. Ten start at 901."),
     ),

@@ -134,7 +134,7 @@ EXERCISE = Exercise(
         Wrong(
             "cut-not-rounded",
             trailing_cut,
-            "int() cuts the fraction off; the nearest whole number is asked for: round().",
+            "int() cuts the fraction off; the exercise asks for the nearest whole number: round().",
         ),
         Wrong(
             "both-ends",
@@ -157,7 +157,7 @@ EXERCISE = Exercise(
         Wrong(
             "rising",
             trailing_rising,
-            "The order is turned round: sampling goes from much noise to little, so T - 1 comes first.",
+            "The order is reversed: sampling goes from much noise to little, so T - 1 comes first.",
         ),
         Wrong(
             "distance-cut",
@@ -174,9 +174,13 @@ EXERCISE = Exercise(
             "one-too-many-by-rounding",
             trailing_by_bare_arange,
             "Right for most numbers, and one timestep too many for some: T / steps is rounded to a float, and "
-            "torch.arange(T, 0, -T / steps) may just get one more in. Take exactly `steps` of them.",
+            "torch.arange(T, 0, -T / steps) may fit in one more. Take exactly `steps` of them.",
         ),
-        Wrong("rounded-up", trailing_rounded_up, "You rounded up; the nearest whole number is asked for: round()."),
+        Wrong(
+            "rounded-up",
+            trailing_rounded_up,
+            "You rounded up; the exercise asks for the nearest whole number: round().",
+        ),
         Wrong(
             "distance-of-T-minus-one",
             trailing_from_T_minus_one_twice,
@@ -190,7 +194,7 @@ EXERCISE = Exercise(
         Wrong(
             "one-too-many",
             trailing_one_too_many,
-            "You return steps + 1 timesteps. Exactly `steps` are asked for: i = 0 … steps - 1.",
+            "You return steps + 1 timesteps. The exercise asks for exactly `steps`: i = 0 … steps - 1.",
         ),
         Wrong(
             "distance-rounded",

@@ -451,9 +451,9 @@ EXERCISE = Exercise(
         Wrong(
             "index-beyond-the-end",
             image_with(spacing=trailing_without_minus_one),
-            "An index lies beyond the end of a list. Either a timestep is T: the last is T - 1, so do not forget "
-            "the -1 at the end of round(…) - 1. Or you look for a timestep after the last one: there is none, and "
-            "ᾱ' is 1.",
+            "An index is past the end of a list. Either a timestep is T: the last is T - 1, so do not forget the "
+            "-1 at the end of round(…) - 1. Or you look for a timestep after the last one: there is none, and ᾱ' "
+            "is 1.",
         ),
         Wrong(
             "no-guidance",
@@ -463,8 +463,8 @@ EXERCISE = Exercise(
         Wrong(
             "w-minus-one",
             image_with(guide=lambda w: times(w - 1)),
-            "You went w - 1 times the way from the null prediction to the caption's; w times is asked for, so that "
-            "1 means no guidance.",
+            "You went w - 1 times the way from the null prediction to the caption's; the exercise asks for w "
+            "times, so that 1 means no guidance.",
         ),
         Wrong(
             "w-plus-one",
@@ -475,13 +475,13 @@ EXERCISE = Exercise(
         Wrong(
             "guidance-sign",
             image_with(guide=lambda w: times(-w)),
-            "A sign is turned round: from the null prediction you go *away* from the caption's. v_null + w "
-            "(v_caption - v_null).",
+            "A sign is flipped: from the null prediction you go *away* from the caption's. v_null + w (v_caption - "
+            "v_null).",
         ),
         Wrong(
             "contexts-swapped",
             image_with(contexts=contexts_swapped),
-            "The two predictions are exchanged: you guide *away* from the caption, from it to the empty one.",
+            "The two predictions are swapped: you guide *away* from the caption, from it to the empty one.",
         ),
         Wrong(
             "zeros-for-null",
@@ -497,7 +497,7 @@ EXERCISE = Exercise(
         Wrong(
             "exchanged",
             image_with(read=read_exchanged),
-            "ẑ0 and ε̂ are exchanged: the picture is ẑ0 = √ᾱ z - √(1-ᾱ) v and gets √ᾱ', the noise is ε̂ = √ᾱ v + "
+            "ẑ0 and ε̂ are swapped: the picture is ẑ0 = √ᾱ z - √(1-ᾱ) v and gets √ᾱ', the noise is ε̂ = √ᾱ v + "
             "√(1-ᾱ) z and gets √(1-ᾱ').",
         ),
         Wrong(
@@ -508,7 +508,7 @@ EXERCISE = Exercise(
         Wrong(
             "no-roots",
             image_with(read=read_without_roots, mix=mixed_without_roots),
-            "You reckoned with ᾱ and 1-ᾱ. Those are shares of variance; the tensors are scaled by their roots.",
+            "You computed with ᾱ and 1-ᾱ. Those are shares of variance; the tensors are scaled by their roots.",
         ),
         Wrong(
             "no-roots-in-reading",
@@ -565,7 +565,7 @@ EXERCISE = Exercise(
         Wrong(
             "all-timesteps",
             image_with(spacing=all_timesteps),
-            "You visited all T timesteps. Only `steps` of them are asked for.",
+            "You visited all T timesteps. The exercise asks for only `steps` of them.",
         ),
         Wrong(
             "last-step-forgotten",
@@ -599,19 +599,19 @@ EXERCISE = Exercise(
         Wrong(
             "fresh-noise",
             image_with(mix=mixed_with_fresh_noise),
-            "You mixed ẑ0 with new noise in each step. DDIM without chance takes ε̂, the noise that the U-Net "
-            "found in z.",
+            "You mixed ẑ0 with new noise in each step. Deterministic DDIM takes ε̂, the noise that the U-Net found "
+            "in z.",
         ),
         Wrong(
             "ddpm",
             image_with(mix=mixed_as_in_ddpm),
-            "You drew new noise in each step, as DDPM does. Here all chance is in the noise to start from: √ᾱ' ẑ0 "
-            "+ √(1-ᾱ') ε̂.",
+            "You drew new noise in each step, as DDPM does. Here all randomness is in the starting noise: √ᾱ' ẑ0 + "
+            "√(1-ᾱ') ε̂.",
         ),
         Wrong(
             "range-forgotten",
             image_with(finish=finished_in_signed_range),
-            "The decoder gives [-1, 1]; the picture is asked for in [0, 1]: (y + 1) / 2, then clip.",
+            "The decoder gives [-1, 1]; the exercise asks for the picture in [0, 1]: (y + 1) / 2, then clip.",
         ),
         Wrong(
             "dark-half-black",
@@ -646,7 +646,7 @@ EXERCISE = Exercise(
         Wrong(
             "z0-clipped-and-read-again",
             image_with(read=read_clipped_with_its_noise),
-            "You clipped ẑ0 to [-1, 1] and computed ε̂ anew from it. That is for pixels; a latent has no such limits.",
+            "You clipped ẑ0 to [-1, 1] and recomputed ε̂ from it. That is for pixels; a latent has no such limits.",
         ),
         Wrong("z0-plus", image_with(read=read_plus), "A sign is wrong in ẑ0: √ᾱ z *minus* √(1-ᾱ) v."),
         Wrong("eps-minus", image_with(read=read_minus), "A sign is wrong in ε̂: √ᾱ v *plus* √(1-ᾱ) z."),
@@ -713,7 +713,9 @@ EXERCISE = Exercise(
             "You took a sigmoid of the picture. Its range is shifted, (y + 1) / 2, and clipped.",
         ),
         Wrong(
-            "bytes", image_with(finish=finished_as_bytes), "You multiplied by 255. The picture is asked for in [0, 1]."
+            "bytes",
+            image_with(finish=finished_as_bytes),
+            "You multiplied by 255. The exercise asks for the picture in [0, 1].",
         ),
         Wrong(
             "stretched",

@@ -256,17 +256,17 @@ EXERCISE = Exercise(
     cases=start_cases,
     constants=("z0", "eps"),
     hints=(
-        "Of S timesteps the last int(S · strength) are walked, at least one. Which slice of ts is that?",
+        "Of S timesteps the last int(S · strength) are used, at least one. Which slice of ts is that?",
         "z must be as noisy as the first of them says: the network will be told that t.",
         "left = ts[len(ts) - max(int(len(ts) * strength), 1):]; then noise z0 to left[0] as in lesson 02.",
     ),
-    insight="Nothing in the network knows about this: z_t is a state of the ordinary walk, only entered half-way. "
-    "What the noise has drowned by then, details first, is invented anew under the caption; the rest stays.",
+    insight="The network knows nothing about this: z_t is a state of the ordinary walk, entered half-way. What the "
+    "noise has drowned by then, details first, is reinvented from the caption; the rest stays.",
     wrong=(
         Wrong(
             "strength-inverted",
             start_inverted,
-            "You walk 1 - strength of the steps. Strength is how much is *changed*: 1 walks all steps and keeps "
+            "You take 1 - strength of the steps. Strength is how much is *changed*: 1 takes all steps and keeps "
             "almost nothing of the picture.",
         ),
         Wrong(
@@ -277,8 +277,7 @@ EXERCISE = Exercise(
         Wrong(
             "rounded-up",
             start_by_rounding_up,
-            "You rounded S · strength up. ⌊ ⌋ cuts the fraction off: int(2.8) is 2. At least one step is walked "
-            "all the same.",
+            "You rounded S · strength up. ⌊ ⌋ cuts the fraction off: int(2.8) is 2. At least one step is still taken.",
         ),
         Wrong(
             "minus-zero",
@@ -329,13 +328,13 @@ EXERCISE = Exercise(
         Wrong(
             "mixed-by-strength",
             start_mixed_by_strength,
-            "You mixed with strength itself. It says how many steps are walked; the mixture follows from ᾱ at the "
+            "You mixed with strength itself. It says how many steps are taken; the mixture follows from ᾱ at the "
             "first of them.",
         ),
         Wrong(
             "none-left",
             start_of_none,
-            "With a small strength no timestep is left, and [0] of nothing fails. At least one step is walked.",
+            "With a small strength no timestep is left, and [0] of nothing fails. At least one step is taken.",
         ),
         Wrong("should-refuse", start_unchecked),
         Wrong(
@@ -363,12 +362,12 @@ EXERCISE = Exercise(
         Wrong(
             "strength-skipped",
             start_skipping_by_strength,
-            "You *skipped* int(S · strength) timesteps. So many are left.",
+            "You *skipped* int(S · strength) timesteps. That many are *left*.",
         ),
         Wrong(
             "signal-and-noise-swapped",
             start_swapped,
-            "Picture and noise have each other's factor: √ᾱ belongs to z0, √(1-ᾱ) to ε.",
+            "The factors of picture and noise are swapped: √ᾱ belongs to z0, √(1-ᾱ) to ε.",
         ),
         Wrong("noised-to-the-last", start_at_last, "You noised to the last timestep. It is the *first* of those left."),
         Wrong("nothing-skipped", start_all_left, "You return all timesteps. Those before the start are left out."),
@@ -378,7 +377,7 @@ EXERCISE = Exercise(
             "The first timestep is missing: z has its noise, and the U-Net is asked about it first.",
         ),
         Wrong(
-            "signal-not-scaled", start_noise_added, "The picture keeps its full size. Scale it with √ᾱ, as in q_sample."
+            "signal-not-scaled", start_noise_added, "The picture keeps its full size. Scale it by √ᾱ, as in q_sample."
         ),
         Wrong(
             "zero-accepted",

@@ -137,7 +137,7 @@ EXERCISE = Exercise(
     cases=known_cases,
     constants=("z", "z0", "eps"),
     hints=(
-        "Where the mask is 1, z stays as the sampler made it. Where it is 0 belongs the given picture.",
+        "Where the mask is 1, z stays as the sampler made it. Where it is 0, the given picture belongs.",
         "But a clean picture does not fit a noisy z: noise z0 to the level that z has *now*.",
         "After the step that level is next_alpha_bar.",
     ),
@@ -147,7 +147,7 @@ EXERCISE = Exercise(
         Wrong(
             "mask-inverted",
             known_inverted,
-            "The mask is read the other way round: 1 marks what is repainted, so z; 0 what is kept, so z0.",
+            "The mask is read the wrong way round: 1 marks what is repainted, so z; 0 what is kept, so z0.",
         ),
         Wrong(
             "known-not-noised",
@@ -164,7 +164,7 @@ EXERCISE = Exercise(
         Wrong(
             "added",
             known_added,
-            "You added the known part everywhere. Multiply it with 1 - mask, so that each number comes from one side.",
+            "You added the known part everywhere. Multiply it by 1 - mask, so that each number comes from one side.",
         ),
         Wrong(
             "fresh-noise",
@@ -190,7 +190,7 @@ EXERCISE = Exercise(
         Wrong(
             "signal-and-noise-swapped",
             known_swapped_factors,
-            "Picture and noise have each other's factor: √ᾱ' belongs to z0, √(1-ᾱ') to ε.",
+            "The factors of picture and noise are swapped: √ᾱ' belongs to z0, √(1-ᾱ') to ε.",
         ),
         Wrong("known-everywhere", known_everywhere, "The known picture is everywhere. Where the mask is 1, z stays."),
         Wrong(
@@ -203,11 +203,11 @@ EXERCISE = Exercise(
             known_of_ratio,
             "You noised with ᾱ/ᾱ'. The known picture has all the noise of the level after the step: ᾱ'.",
         ),
-        Wrong("noise-not-rooted", known_noise_not_rooted, "You scaled the noise with 1-ᾱ'. It is the root √(1-ᾱ')."),
+        Wrong("noise-not-rooted", known_noise_not_rooted, "You scaled the noise by 1-ᾱ'. It is the root √(1-ᾱ')."),
         Wrong(
             "signal-not-scaled",
             known_signal_not_scaled,
-            "The known picture keeps its full size. Scale it with √ᾱ', as in q_sample.",
+            "The known picture keeps its full size. Scale it by √ᾱ', as in q_sample.",
         ),
         Wrong("subtracted", known_subtracted, "You subtracted the known part. It is added."),
     ),

@@ -185,16 +185,16 @@ EXERCISE = Exercise(
         Wrong(
             "straight",
             slerp_straight,
-            "That is the straight line (lerp). Its middle is shorter than both ends: the way leaves the sphere on "
+            "That is the straight line (lerp). Its middle is shorter than both ends: the path leaves the sphere on "
             "which all Gaussian noise lies.",
         ),
         Wrong(
             "straight-rescaled",
             slerp_straight_rescaled,
-            "You went straight and stretched the result. Its length is right then, but not its place: it moves "
-            "slowly at the ends and fast in the middle. Turn by equal angles instead.",
+            "You went straight and stretched the result. Then its length is right, but not its position: it moves "
+            "slowly at the ends and fast in the middle. Rotate by equal angles instead.",
         ),
-        Wrong("ends-swapped", slerp_ends_swapped, "The ends are exchanged: weight 0 is a, weight 1 is b."),
+        Wrong("ends-swapped", slerp_ends_swapped, "The ends are swapped: weight 0 is a, weight 1 is b."),
         Wrong(
             "not-divided",
             slerp_not_divided,
@@ -203,24 +203,24 @@ EXERCISE = Exercise(
         Wrong(
             "length-lost",
             slerp_unit_length,
-            "You made both of length 1 and left them so. Only the *angle* needs unit vectors; noise of N numbers "
-            "has a length of about √N, and the U-Net expects it.",
+            "You scaled both to length 1 and left them there. Only the *angle* needs unit vectors; noise of N "
+            "numbers has a length of about √N, and the U-Net expects it.",
         ),
         Wrong(
             "norms-forgotten",
             slerp_norms_forgotten,
-            "Your result is NaN: a·b is not yet a cosine, it may lie far outside of [-1, 1], where arccos is not "
+            "Your result is NaN: a·b is not yet a cosine, it may lie far outside [-1, 1], where arccos is not "
             "defined. Divide by both lengths, |a| |b|.",
         ),
         Wrong(
             "norms-forgotten-in-python",
             slerp_norms_forgotten_in_python,
-            "math.acos refuses a number outside of [-1, 1]: a·b is not yet a cosine. Divide by both lengths, |a| |b|.",
+            "math.acos refuses a number outside [-1, 1]: a·b is not yet a cosine. Divide by both lengths, |a| |b|.",
         ),
         Wrong(
             "cosine-not-normalised",
             slerp_cosine_not_normalised,
-            "a·b is not yet a cosine: divide by both lengths, |a| |b|. (To clamp it only hides that.)",
+            "a·b is not yet a cosine: divide by both lengths, |a| |b|. (Clamping only hides that.)",
         ),
         Wrong("arccos-forgotten", slerp_arccos_forgotten, "You took cos θ for θ: the arccos is missing."),
         Wrong(
@@ -275,7 +275,7 @@ EXERCISE = Exercise(
         Wrong(
             "roots",
             slerp_root_weights,
-            "You mixed with √(1-w) and √w. That is right for variances of independent noises; here you turn by "
+            "You mixed with √(1-w) and √w. That is right for variances of independent noises; here you rotate by "
             "equal angles.",
         ),
         Wrong("middle", slerp_middle, "You ignore the weight: yours is the middle."),
@@ -283,8 +283,8 @@ EXERCISE = Exercise(
         Wrong(
             "straight-and-unit-length",
             slerp_straight_to_unit_length,
-            "You went straight and scaled the result to length 1. Turn by equal angles, and keep the lengths of a "
-            "and b.",
+            "You went straight and scaled the result to length 1. Rotate by equal angles, and keep the lengths of "
+            "a and b.",
         ),
         Wrong("minus", slerp_minus, "You subtracted b's part. It is added."),
     ),

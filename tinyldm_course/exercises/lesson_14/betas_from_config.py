@@ -200,14 +200,14 @@ EXERCISE = Exercise(
             "is β itself.",
         ),
         Wrong(
-            "names-swapped", config_swapped, 'The two names are exchanged: "scaled_linear" is where √β rises linearly.'
+            "names-swapped", config_swapped, 'The two names are swapped: "scaled_linear" is where √β rises linearly.'
         ),
         Wrong("should-refuse", config_anything_goes),
         Wrong(
             "cosine-made",
             config_cosine_made,
-            'You accept "squaredcos_cap_v2". diffusers knows it, but this function is to know the two linear ones '
-            "only: raise a ValueError for any other name.",
+            'You accept "squaredcos_cap_v2". diffusers knows it, but this function should know only the two linear '
+            "ones: raise a ValueError for any other name.",
         ),
         Wrong(
             "name-ignored",
@@ -242,11 +242,11 @@ EXERCISE = Exercise(
             "Your schedule stops one step before beta_end. Both ends are included, as in torch.linspace(start, "
             "end, T).",
         ),
-        Wrong("alpha-returned", config_alpha, "You return α = 1 - β. β itself is asked for."),
+        Wrong("alpha-returned", config_alpha, "You return α = 1 - β. The exercise asks for β itself."),
         Wrong(
             "alpha-bar-returned",
             config_alpha_bar,
-            "You return ᾱ, the product of all 1 - β so far. β itself is asked for.",
+            "You return ᾱ, the product of all 1 - β so far. The exercise asks for β itself.",
         ),
         Wrong(
             "defaults-of-stable-diffusion",
@@ -266,7 +266,9 @@ EXERCISE = Exercise(
             "0.0001), and likewise the other.",
         ),
         Wrong(
-            "one-too-many", config_one_too_many, "You return T + 1 numbers: num_train_timesteps of them are asked for."
+            "one-too-many",
+            config_one_too_many,
+            "You return T + 1 numbers: the exercise asks for num_train_timesteps of them.",
         ),
         Wrong("falling", config_falling, "Your β fall. The first is beta_start, the last beta_end."),
         Wrong("own-T", config_thousand, "You return 1000 numbers, whatever the file says: num_train_timesteps."),

@@ -55,8 +55,8 @@ EXERCISE = Exercise(
         Wrong(
             "by-its-name",
             width_by_name,
-            "So it is called, but the name is wrong, and kept for the sake of old files. With heads 8 wide there "
-            "would be 160 of them.",
+            "So it is called, but the name is wrong, and is kept for the sake of old files. With heads 8 wide "
+            "there would be 160 of them.",
         ),
         Wrong("stable-diffusion-2", width_of_two, "64 is the width of a head in Stable Diffusion 2; this is 1."),
         Wrong(

@@ -252,20 +252,20 @@ EXERCISE = Exercise(
         "A shape fits if it equals the wanted one, or if that has two numbers and the shape is these and (1, 1): "
         "len(w) == 2 and shape == (*w, 1, 1).",
     ),
-    insight='Loading "what fits" and ignoring the rest (strict=False) gives a model that runs, draws something, '
-    "and is wrong. Stable Diffusion 1 stores linear layers as 1×1 convolutions, 2 does not: same numbers, other "
-    "shape.",
+    insight='Loading "what fits" and ignoring the rest (strict=False) gives a model that runs, generates '
+    "something, and is wrong. Stable Diffusion 1 stores linear layers as 1×1 convolutions, 2 does not: same "
+    "numbers, different shape.",
     wrong=(
         Wrong(
             "more-than-names",
             load_pairs,
-            "Your third list holds more than names, such as pairs of a name and a shape. Names alone are asked "
-            "for, as strings.",
+            "Your third list holds more than names, such as pairs of a name and a shape. The exercise asks for "
+            "names alone, as strings.",
         ),
         Wrong(
             "missing-and-unknown-swapped",
             load_swapped,
-            "Missing and unknown are exchanged: missing is what the model wants and the file lacks.",
+            "Missing and unknown are swapped: missing is what the model wants and the file lacks.",
         ),
         Wrong(
             "one-by-one-refused",
@@ -276,7 +276,8 @@ EXERCISE = Exercise(
         Wrong(
             "numbers-counted",
             load_by_count,
-            "You compared the count of numbers only. A transposed weight has as many, and would be loaded as nonsense.",
+            "You compared only how many numbers there are. A transposed weight has as many, and would be loaded as "
+            "nonsense.",
         ),
         Wrong(
             "transposed-accepted",
@@ -350,8 +351,8 @@ EXERCISE = Exercise(
         Wrong(
             "fit-reversed",
             load_reverse_fit,
-            "Your exception is turned round: you accept a linear layer's weight for a 1 × 1 convolution. It is a "
-            "*file's* (C, C', 1, 1) that fits a wanted (C, C').",
+            "Your exception works the wrong way round: you accept a linear layer's weight for a 1 × 1 convolution. "
+            "It is a *file's* (C, C', 1, 1) that fits a wanted (C, C').",
         ),
         Wrong(
             "same-number-of-dimensions",
@@ -361,15 +362,19 @@ EXERCISE = Exercise(
         Wrong(
             "fitting-ones",
             load_good_ones,
-            "Your third list holds the names that *fit*. Those that do not are asked for.",
+            "Your third list holds the names that *fit*. The exercise asks for those that do not.",
         ),
         Wrong("sorted-backwards", load_sorted_backwards, "Your lists are sorted backwards."),
-        Wrong("counted", load_sets, "You return how many there are. The names are asked for, in three sorted lists."),
+        Wrong(
+            "counted",
+            load_sets,
+            "You return how many there are. The exercise asks for the names, in three sorted lists.",
+        ),
         Wrong(
             "common-and-others",
             load_common,
-            "Your lists are the common names and those on one side only. Asked for are missing (wanted, not there) "
-            "and unknown (there, not wanted).",
+            "Your lists are the common names and those on one side only. The exercise asks for missing (wanted, "
+            "not there) and unknown (there, not wanted).",
         ),
         Wrong("another-order", load_rotated, "Your lists come in another order: (missing, unknown, misshapen)."),
         Wrong(

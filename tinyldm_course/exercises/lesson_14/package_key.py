@@ -220,8 +220,8 @@ EXERCISE = Exercise(
         'The order matters: "mid_block.resnets.0" must be replaced before "resnets" is.',
         'Most numbers stay. The zeros in "downsamplers.0", "upsamplers.0" and "to_out.0" go with their words.',
     ),
-    insight="Thirty such lines are all that lies between two libraries: the numbers in the tensors are the same. "
-    "The table read backwards writes files that diffusers opens.",
+    insight="Thirty such lines are all that separates two libraries: the numbers in the tensors are the same. The "
+    "table read backwards writes files that diffusers opens.",
     wrong=(
         Wrong(
             "unchanged",
@@ -232,7 +232,7 @@ EXERCISE = Exercise(
         Wrong(
             "first-match-only",
             key_first_match_only,
-            "You stop after the first rule that fits. Several apply to one name: return behind the loop.",
+            "You stop after the first rule that fits. Several apply to one name: return after the loop.",
         ),
         Wrong(
             "backwards",
@@ -254,7 +254,7 @@ EXERCISE = Exercise(
         Wrong(
             "attention-swapped",
             key_attention_swapped,
-            "attn1 and attn2 are exchanged. attn1 comes first in a block: it is the pixels' self-attention; attn2 "
+            "attn1 and attn2 are swapped. attn1 comes first in a block: it is the pixels' self-attention; attn2 "
             "reads the caption.",
         ),
         Wrong(

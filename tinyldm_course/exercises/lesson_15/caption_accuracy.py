@@ -167,7 +167,7 @@ EXERCISE = Exercise(
             "attributes-counted",
             accuracy_of_attributes,
             "You counted single attributes. A picture with the right shape in the wrong colour is not half right: "
-            "its caption is not shown.",
+            "it does not show its caption.",
         ),
         Wrong(
             "parts-averaged",
@@ -187,7 +187,7 @@ EXERCISE = Exercise(
             accuracy_of_worst,
             "That is the share of the worst attribute: an upper bound, as different pictures fail in different ones.",
         ),
-        Wrong("percent", accuracy_in_percent, "That is in percent; a share between 0 and 1 is asked for."),
+        Wrong("percent", accuracy_in_percent, "That is in percent; the exercise asks for a share between 0 and 1."),
         Wrong("count", accuracy_count, "That is their number. Divide by the number of pictures."),
         Wrong(
             "absent-is-wrong",
@@ -204,14 +204,13 @@ EXERCISE = Exercise(
         Wrong(
             "wrong-ones",
             accuracy_of_failures,
-            "That is the share of the pictures on which something is wrong. The others are asked for.",
+            "That is the share of the pictures on which something is wrong. The exercise asks for the others.",
         ),
         Wrong(
             "whole-division",
             accuracy_whole,
-            "Your result is 1 where all pictures are right, and else 0. // "
-            "divides and cuts off, 1 // 4 is 0: a share needs /. And it is a share of the pictures, not the question "
-            "whether all of them are right.",
+            "Your result is 1 where all pictures are right, and else 0. // divides and cuts off, 1 // 4 is 0: a "
+            "share needs /. And it is a share of the pictures, not the question whether all of them are right.",
         ),
         Wrong(
             "first-attribute",

@@ -265,7 +265,8 @@ EXERCISE = Exercise(
         Wrong(
             "means-only",
             distance_of_means,
-            "You compared the means only. Pictures that are all alike have the right mean, too; the spread must count.",
+            "You compared the means only. Pictures that are all alike can have the right mean, too; the spread "
+            "must count.",
         ),
         Wrong("mean-not-squared", distance_mean_not_squared, "The distance of the means comes in squared: |μ₁ - μ₂|²."),
         Wrong(
@@ -283,7 +284,7 @@ EXERCISE = Exercise(
         Wrong(
             "two-left-out",
             distance_without_two,
-            "The root is taken off *twice*: 2 (C₁ C₂)^½. Otherwise a set is not at distance 0 from itself.",
+            "The root is subtracted *twice*: 2 (C₁ C₂)^½. Otherwise the distance of a set from itself is not 0.",
         ),
         Wrong(
             "root-term-left-out",
@@ -293,12 +294,12 @@ EXERCISE = Exercise(
         Wrong(
             "plus-two",
             distance_plus_two,
-            "You added 2 (C₁ C₂)^½; it is taken off. Otherwise a set is not at distance 0 from itself.",
+            "You added 2 (C₁ C₂)^½; it is subtracted. Otherwise the distance of a set from itself is not 0.",
         ),
         Wrong(
             "root-missing",
             distance_without_root,
-            "You took off 2 tr (C₁ C₂), without a root. Take the root of each eigenvalue of C₁ C₂, then their sum.",
+            "You subtracted 2 tr (C₁ C₂), without a root. Take the root of each eigenvalue of C₁ C₂, then their sum.",
         ),
         Wrong(
             "elementwise-product",
@@ -337,14 +338,14 @@ EXERCISE = Exercise(
         Wrong(
             "root-of-the-trace",
             distance_of_the_traces_root,
-            "You took the root of the trace of C₁ C₂. First the root of each eigenvalue, then their sum: tr √ is "
-            "not √ tr.",
+            "You took the root of the trace of C₁ C₂. First the root of each eigenvalue, then their sum: the trace "
+            "of a root is not the root of the trace.",
         ),
         Wrong(
             "not-centred",
             distance_uncentred,
-            "Your covariances are made of the features as they are. Take each feature's mean off first; torch.cov "
-            "does.",
+            "Your covariances are made of the features as they are. Subtract the mean of each feature first; "
+            "torch.cov does.",
         ),
         Wrong(
             "eigenvalues-of-a-symmetric-matrix",
@@ -356,7 +357,7 @@ EXERCISE = Exercise(
             "variances-only",
             distance_of_variances,
             "You compared variances only, as if the features were uncorrelated. Use the whole covariance matrices; "
-            "and multiply them with @, as * leaves no more than variances on the diagonal.",
+            "and multiply them by @, as * leaves no more than variances on the diagonal.",
         ),
         Wrong(
             "roots-taken-apart",
@@ -373,7 +374,8 @@ EXERCISE = Exercise(
         Wrong(
             "biased-covariance",
             distance_biased,
-            "Your covariance divides by N; with the sample's own mean taken off, N - 1 is right (torch.cov's default).",
+            "Your covariance divides by N; after subtracting the mean of the sample, N - 1 is right (torch.cov's "
+            "default).",
         ),
         Wrong(
             "covariances-subtracted",

@@ -68,24 +68,24 @@ EXERCISE = Exercise(
     tolerance=0.0005,
     hints=(
         "Not 1: a model that fails once in a hundred often makes a hundred right ones in a row.",
-        "Put p = 1 into Wilson's formula: the root becomes z / (2n).",
+        "Insert p = 1 into Wilson's formula: the root becomes z / (2n).",
         "n / (n + z²) with n = 100, z = 1.96",
     ),
     insight="0.963. So of 100 and 97 of 100 you can say little: the intervals, 96.3 to 100 % and 91.5 to 99.0 %, "
     "overlap, and the range of the difference, -1 to 8 points (Newcombe's, in lesson 15), contains 0. The first "
-    "model may be better; to know, draw more pictures. To show 99 % it takes 381 without a single mistake.",
+    "model may be better; to know, generate more pictures. To show 99 % it takes 381 without a single mistake.",
     wrong=(
-        Wrong("percent", low_in_percent, "That is in percent; a share between 0 and 1 is asked for."),
+        Wrong("percent", low_in_percent, "That is in percent; the exercise asks for a share between 0 and 1."),
         Wrong(
             "rule-of-three",
             low_of_three,
-            "1 - 3/n, the rule of three, bounds the share on one side only, and so with a smaller z. Put p = 1 "
+            "1 - 3/n, the rule of three, bounds the share on one side only, and so with a smaller z. Insert p = 1 "
             "into Wilson's formula.",
         ),
         Wrong(
             "rounded",
             low_rounded,
-            "Near, but three decimals are asked for. Put p = 1 into Wilson's formula, with z = 1.96.",
+            "Near, but three decimals are asked for. Insert p = 1 into Wilson's formula, with z = 1.96.",
         ),
         Wrong(
             "not-divided",
@@ -95,10 +95,10 @@ EXERCISE = Exercise(
         Wrong(
             "clopper-pearson",
             low_exact_binomial,
-            "That is the end of Clopper and Pearson's interval, the p with pⁿ = 2.5 %. It is a good one; but "
-            "Wilson's is asked for.",
+            "That is the end of Clopper and Pearson's interval, the p with pⁿ = 2.5 %. It is a good one; but the "
+            "exercise asks for Wilson's.",
         ),
-        Wrong("middle", low_middle, "That is the middle of the interval. Take the half-width off."),
+        Wrong("middle", low_middle, "That is the middle of the interval. Subtract the half-width."),
         Wrong(
             "surely-all",
             low_sure,
@@ -108,7 +108,7 @@ EXERCISE = Exercise(
         Wrong(
             "confidence-for-share",
             low_confidence,
-            "0.95 is how sure the interval is, not where it ends. Where it ends depends on n.",
+            "0.95 is the confidence of the interval, not its end. Where it ends depends on n.",
         ),
         Wrong(
             "one-in-a-hundred",

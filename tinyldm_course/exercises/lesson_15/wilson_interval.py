@@ -246,7 +246,7 @@ EXERCISE = Exercise(
         "half = z / (1 + z²/n) · math.sqrt(p (1-p) / n + z² / (4 n²))",
     ),
     insight='With p ± z √(p(1-p)/n), 20 of 20 right would be "100 %, for sure". Wilson\'s interval says 84 % to '
-    "100 %: what twenty pictures can tell.",
+    "100 %: which is what twenty pictures can tell.",
     wrong=(
         Wrong(
             "wald",
@@ -275,23 +275,25 @@ EXERCISE = Exercise(
         Wrong(
             "root-missing",
             interval_without_root,
-            "The root is missing: what stands under it is a variance, and the half-width is z times its root.",
+            "The root is missing: the term under it is a variance, and the half-width is z times its root.",
         ),
-        Wrong("n-not-squared", interval_n_not_squared, "Under the root stands z²/(4n²); your n there is not squared."),
+        Wrong(
+            "n-not-squared", interval_n_not_squared, "The term under the root is z²/(4n²); your n is not squared there."
+        ),
         Wrong(
             "slip-in-the-middle",
             interval_slip_in_the_middle,
-            "z**2 / 2 * of divides by 2 and then *multiplies* by of. Set brackets: z**2 / (2 * of).",
+            "z**2 / 2 * of divides by 2 and then *multiplies* by of. Use brackets: z**2 / (2 * of).",
         ),
         Wrong(
             "slip-in-the-root",
             interval_slip_in_the_root,
-            "z**2 / 4 * of**2 divides by 4 and then *multiplies* by of². Set brackets: z**2 / (4 * of**2).",
+            "z**2 / 4 * of**2 divides by 4 and then *multiplies* by of². Use brackets: z**2 / (4 * of**2).",
         ),
         Wrong(
             "two-slips",
             interval_two_slips,
-            "z**2 / 2 * of and z**2 / 4 * of**2 divide by 2 or 4 only and then *multiply*. Set brackets: z**2 / (2 "
+            "z**2 / 2 * of and z**2 / 4 * of**2 divide by 2 or 4 only and then *multiply*. Use brackets: z**2 / (2 "
             "* of), z**2 / (4 * of**2).",
         ),
         Wrong(
@@ -320,11 +322,11 @@ EXERCISE = Exercise(
             interval_half_divided,
             "The half-width is right, but the middle is not: divide it by 1 + z²/n, too.",
         ),
-        Wrong("high-first", interval_high_first, "The ends are exchanged: the low one comes first."),
+        Wrong("high-first", interval_high_first, "The ends are swapped: the low one comes first."),
         Wrong(
             "around-the-share",
             interval_around_the_share,
-            "The width is right, but it does not lie around p: its middle is drawn towards 1/2, the more the fewer "
+            "The width is right, but it does not lie around p: its middle is pulled towards 1/2, more so the fewer "
             "pictures there are.",
         ),
         Wrong(
@@ -332,17 +334,26 @@ EXERCISE = Exercise(
             interval_middle_and_half,
             "These are the middle and the half-width. Return the ends: middle - half, middle + half.",
         ),
-        Wrong("percent", interval_in_percent, "These are percents; shares between 0 and 1 are asked for."),
+        Wrong("percent", interval_in_percent, "These are percents; the exercise asks for shares between 0 and 1."),
         Wrong("should-refuse", interval_unchecked),
         Wrong("wrong-ones", interval_of_wrong_ones, "That is the interval of the *wrong* ones, of - right."),
-        Wrong("counts", interval_of_counts, "Those are counts. The interval of the share is asked for, in [0, 1]."),
+        Wrong(
+            "counts",
+            interval_of_counts,
+            "Those are counts. The exercise asks for the interval of the share, in [0, 1].",
+        ),
         Wrong(
             "agresti-coull",
             interval_of_agresti,
-            "That is Agresti and Coull's interval: Wilson's middle with a simpler half-width. Wilson's is asked for.",
+            "That is Agresti and Coull's interval: Wilson's middle with a simpler half-width. The exercise asks "
+            "for Wilson's.",
         ),
-        Wrong("root-too-short", interval_of_whole_root, "The root ends too early: z²/(4n²) stands under it, too."),
-        Wrong("middle-only", interval_middle_only, "That is the middle of the interval. Its two ends are asked for."),
+        Wrong("root-too-short", interval_of_whole_root, "The root ends too early: z²/(4n²) belongs under it, too."),
+        Wrong(
+            "middle-only",
+            interval_middle_only,
+            "That is the middle of the interval. The exercise asks for its two ends.",
+        ),
         Wrong("plus-for-minus-in-the-root", interval_of_plus_in_share, "Under the root it is p (1 - p)."),
         Wrong("minus-for-plus-in-the-middle", interval_of_middle_minus, "In the middle z²/(2n) is added."),
     ),

@@ -189,7 +189,7 @@ EXERCISE = Exercise(
         "And read the line itself: which of the two gets the large factor?",
         "In the loop, after the step: average = decay * average + (1 - decay) * weights.",
     ),
-    insight="The two mistakes nearly cancelled. With the factors alone mended, an average that takes part once "
+    insight="The two mistakes nearly cancelled. With the factors alone mended, an average that is updated once "
     "stays where it began: at decay 0.999 it is 99.9 % day one, and so are its pictures, while the loss falls. So "
     "look at pictures from both, the weights and their average.",
     wrong=(
@@ -210,14 +210,14 @@ EXERCISE = Exercise(
         Wrong(
             "factors-swapped",
             descent_swapped,
-            "The average is updated in each step now. One more: the factors are still exchanged, so that it takes "
-            "in most of the newest weights at once. decay belongs to the average.",
+            "The average is updated in each step now. One more: the factors are still swapped, so that it takes in "
+            "most of the newest weights at once. decay belongs to the average.",
         ),
         Wrong(
             "swapped-before-the-step",
             descent_swapped_before_the_step,
-            "The average is updated in each step now. Two more: the factors are still exchanged, and it takes in "
-            "the weights as they were *before* the step.",
+            "The average is updated in each step now. Two more: the factors are still swapped, and it takes in the "
+            "weights as they were *before* the step.",
         ),
         Wrong(
             "returned-swapped",
@@ -229,7 +229,7 @@ EXERCISE = Exercise(
         Wrong(
             "average-is-trained",
             descent_trains_the_average,
-            "You step from the average. Training goes on from the weights; the average only watches.",
+            "You step from the average. Training goes on from the weights; the average only follows.",
         ),
         Wrong("uphill", descent_uphill, "The sign of the step is wrong: w - lr · gradient goes down."),
         Wrong(

@@ -117,7 +117,7 @@ EXERCISE = Exercise(
         "cos first, then sin; the exponent is -i / (dim / 2).",
     ),
     insight="Both versions are good embeddings, and a network trained with either works. But weights trained with "
-    "the one misread the other: a convention is part of the weights, and no file tells it.",
+    "one misread the other: a convention is part of the weights, and no file states it.",
     wrong=(
         Wrong("still-broken", embedding_broken, "That is the patient as he came in: both mistakes are still there."),
         Wrong(

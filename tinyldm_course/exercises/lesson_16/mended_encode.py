@@ -116,7 +116,7 @@ EXERCISE = Exercise(
     constants=("images",),
     hints=(
         "There are two mistakes. Which range do images have here, and which does the encoder expect?",
-        "And of which size shall the latents be? The encoder's are too large, by about 1 / scale.",
+        "And which size should the latents have? The encoder's are too large, by about 1 / scale.",
         "To the encoder in [-1, 1]: 2 x - 1. From it times scale.",
     ),
     insight="Neither mistake raises an error: shapes are right, and the loss falls. But latents that are 5.5 times "
@@ -143,7 +143,7 @@ EXERCISE = Exercise(
         Wrong(
             "scale-removed",
             encode_unscaled,
-            "The scale is gone altogether: the latents are as large as they leave the encoder. Multiply with it.",
+            "The scale is gone altogether: the latents are as large as the encoder makes them. Multiply by it.",
         ),
         Wrong(
             "image-scaled",

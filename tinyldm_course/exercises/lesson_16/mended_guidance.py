@@ -112,14 +112,14 @@ EXERCISE = Exercise(
         "With the same context twice, the difference is 0, whatever its sign.",
         "The caption's context in the second call; then plus w times the difference.",
     ),
-    insight="While the context did not arrive, the wrong sign did no harm: w times nothing is nothing. Mending one "
+    insight="As long as the context did not arrive, the wrong sign did no harm: w times 0 is 0. Mending one "
     "mistake can make a patient look worse; that is no reason to undo it.",
     wrong=(
         Wrong(
             "still-broken",
             clinic_broken,
             "The caption's context still does not reach the model: both calls read the empty one, and their "
-            "difference is 0. So the sign cannot show yet, to no check: if you have mended it already, leave it so.",
+            "difference is 0. So no check can see the sign yet: if you have already mended it, leave it.",
         ),
         Wrong(
             "sign-still-wrong",
@@ -135,7 +135,7 @@ EXERCISE = Exercise(
         Wrong(
             "halves-swapped",
             clinic_halves_swapped,
-            "The two predictions are exchanged: from the caption's you go w times the way to the empty one's.",
+            "The two predictions are swapped: from the caption's you go w times the way to the empty one's.",
         ),
         Wrong(
             "started-at-the-caption",

@@ -221,11 +221,11 @@ EXERCISE = Exercise(
     constants=("z", "context"),
     hints=(
         "There are three mistakes. First: which t belongs to a z with the noise of alpha_bar[t]?",
-        "Second: the next question is asked at the next *visited* timestep. To which ᾱ must this step lead?",
+        "Second: the next question is asked at the next *visited* timestep. To which ᾱ should this step lead?",
         "Third: after the last timestep comes the clean latent, ᾱ = 1.",
     ),
-    insight="With all steps the second mistake is none, as the next timestep *is* t - 1. Code that was tested with "
-    "all steps only breaks when someone takes fifty.",
+    insight="With all steps the second mistake does nothing, as the next timestep *is* t - 1. Code that was tested "
+    "with all steps only breaks when someone takes fifty.",
     wrong=(
         Wrong("still-broken", walk_broken, "That is the patient as he came in: all three mistakes are still there."),
         Wrong(
@@ -288,7 +288,7 @@ EXERCISE = Exercise(
         Wrong(
             "beyond-the-end",
             walk_beyond_the_end,
-            "In the last step there is no next timestep: ts[i + 1] lies beyond the end of the list. After the last "
+            "In the last step there is no next timestep: ts[i + 1] is past the end of the list. After the last "
             "comes the clean latent, ᾱ = 1.",
         ),
         Wrong(

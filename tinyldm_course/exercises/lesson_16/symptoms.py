@@ -43,7 +43,7 @@ EXERCISE = Exercise(
         "Begin with the surest: with one of the faults even the final latent is right, to the last bit. Which one, "
         "and what does it do to pixels?",
         "Two faults concern the caption. Ask of each what *another* caption, from the same noise, would change. A "
-        "third concerns neither captions nor sampling, but which weights draw.",
+        "third concerns neither captions nor sampling, but which weights generate the picture.",
         "Symptom 4 is A, symptom 5 is C.",
     ),
     insight="Only the pictures tell: in all five cases the training loss falls. So look at pictures early, with a "
@@ -52,24 +52,24 @@ EXERCISE = Exercise(
         Wrong(
             "context-and-average",
             letters_deaf_and_average,
-            "1 and 2 are exchanged. A network that never reads its captions still makes good pictures; an average "
+            "1 and 2 are swapped. A network that never reads its captions still makes good pictures; an average "
             "that never moved makes none.",
         ),
         Wrong(
             "context-and-sign",
             letters_deaf_and_sign,
-            "1 and 3 are exchanged. Without context the caption has *no* effect; with the wrong sign it has the "
+            "1 and 3 are swapped. Without context the caption has *no* effect; with the wrong sign it has the "
             "opposite one.",
         ),
         Wrong(
             "range-and-last-step",
             letters_range_and_clean,
-            "4 and 5 are exchanged. Grain is noise that is left; a black half is a matter of range.",
+            "4 and 5 are swapped. Grain is noise that is left; a black half is a matter of range.",
         ),
         Wrong(
             "average-and-last-step",
             letters_average_and_clean,
-            "2 and 5 are exchanged. A walk that stops a little early leaves a little noise; it does not depend on "
+            "2 and 5 are swapped. A walk that stops a little early leaves a little noise; it does not depend on "
             "which weights are used.",
         ),
     ),
