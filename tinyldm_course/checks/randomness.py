@@ -140,11 +140,14 @@ def noise_parts(exercise: Exercise, runner: Runner, call: Call) -> Parts | None:
 
 def parts_fault(parts: Parts, mean: Tensor, spread: Any) -> str | None:
     """What is wrong with the two parts; None if they are right. (-ε is as good as ε.)"""
-    spread = torch.as_tensor(spread).double()
+    spread = torch.as_tensor(spread).double().expand(mean.shape)
     if (parts.factor.abs() - spread).abs().gt(2e-4 * spread + parts.factor_rounding).any():
         return "noise-spread"
-    wrong = (parts.mean - mean).abs().gt(2e-4 * mean.abs() + parts.mean_rounding).any()
-    return "wrong-mean" if wrong else None
+    off = parts.mean - mean
+    if off.abs().le(2e-4 * mean.abs() + parts.mean_rounding).all():
+        return None
+    shift = (off * spread).sum() / spread.square().sum().clamp(min=1e-30)  # the same multiple of each deviation?
+    return "noise-mean" if (off - shift * spread).abs().le(parts.mean_rounding).all() else "wrong-mean"
 
 
 def normal_fault(z: Tensor) -> str | None:
