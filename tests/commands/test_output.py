@@ -109,7 +109,7 @@ def test_a_message_is_one_line_without_control_characters(capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["a caf\udce9 circle"], ["x", "--negative", "\udcff"], ["\ud800 lone half of a pair"]]
+    "arguments", [["a \udce9 circle"], ["x", "--negative", "\udcff"], ["\ud800 lone half of a pair"]]
 )
 @pytest.mark.parametrize("command", ["generate", "img2img", "trace"])
 def test_a_caption_that_is_not_utf8_is_refused(capsys, command, arguments):
@@ -123,14 +123,14 @@ def test_a_caption_that_is_not_utf8_is_refused(capsys, command, arguments):
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are Unicode there")
 def test_file_names_that_are_not_utf8(folder, tmp_path, capfd):
     """A picture of such a name is read and written, and named in the metadata."""
-    name = os.fsdecode(b"caf\xe9.png")
+    name = os.fsdecode(b"\xe9.png")
     common = ["-n", "1", "--steps", "2", "--model", folder, "--device", "cpu"]
     assert cli.main(["generate", "a ring", "--plain", "--out", str(tmp_path / name), *common]) == 0
     assert (tmp_path / name).is_file()
     for out in ("b.png", "b.jpg"):
         assert cli.main(["img2img", str(tmp_path / name), "a ring", "--out", str(tmp_path / out), *common]) == 0
     metadata = json.loads(Image.open(tmp_path / "b.png").text["tinyldm"])
-    assert metadata["image"].endswith(r"caf\xe9.png")
+    assert metadata["image"].endswith(r"\xe9.png")
     assert json.loads(Image.open(tmp_path / "b.jpg").info["comment"]) == metadata
     assert cli.main(["img2img", str(tmp_path / os.fsdecode(b"\xff.png")), "x"]) == 2
     assert "does not exist" in capfd.readouterr().err

@@ -92,14 +92,14 @@ def open_model(options: argparse.Namespace) -> LatentDiffusion:
     warn_of_unknown_words(options.model, f"{options.caption} {options.negative or ''}")
     if sys.stderr.isatty():
         to_stderr(f"loading {options.model} …")
-    where = {"device": machine.choose_device(options.device), "dtype": getattr(torch, options.dtype)}
+    device, dtype = machine.choose_device(options.device), getattr(torch, options.dtype)
     if is_single_file(options.model):
         version = None if options.sd_version is None else getattr(versions, SD_VERSIONS[options.sd_version])
         model = LatentDiffusion.from_single_file(
-            options.model, options.tokenizer, version=version, ema=options.ema, **where
+            options.model, options.tokenizer, version=version, ema=options.ema, device=device, dtype=dtype
         )
     else:
-        model = LatentDiffusion.from_pretrained(options.model, variant=options.variant, **where)
+        model = LatentDiffusion.from_pretrained(options.model, device=device, dtype=dtype, variant=options.variant)
     if options.sampler is not None:
         model.sampler = getattr(tinyldm, SAMPLERS[options.sampler])
     options.sampler = name_of_sampler(model.sampler)  # for the note and the metadata
