@@ -25,6 +25,8 @@ LARGE_ENOUGH = 192  # pixels; smaller pictures are enlarged by a whole number
 MAX_JPEG_COMMENT = 65_533  # bytes; a segment of a JPEG is at most 65,535 long, two of which are its length
 MAX_CAPTION = 5000  # characters that are laid out on a page, of which a few hundred fit
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 
 # ── Files ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -81,31 +83,37 @@ def tiles(images: Tensor, *, enlarge: bool = True, gap: int = GAP) -> Image.Imag
 
 def captioned(picture: Image.Image, caption: str, note: str) -> Image.Image:
     """A picture on a white page, with a caption below it and a fainter note below that."""
-    large, small = font_of_size(16), font_of_size(11)
-    lines = [
-        (line, large, INK) for line in wrapped(caption.strip() or "(no caption)", large, picture.width, max_lines=6)
-    ]
-    lines += [(line, small, FAINT) for line in wrapped(note, small, picture.width, max_lines=4)]
-    heights = [round(1.45 * font.size) for _, font, _ in lines]
+    texts = (
+        (caption.strip() or "(no caption)", 16, INK, 6),
+        (note, 11, FAINT, 4),
+    )  # size, colour, at most so many lines
+    lines = []
+    for text, size, colour, max_lines in texts:
+        font = font_of_size(size)
+        lines += [(line, font, colour, round(1.45 * size)) for line in wrapped(text, font, picture.width, max_lines)]
     width = picture.width + 2 * MARGIN
-    page = Image.new("RGB", (width, picture.height + 2 * MARGIN + GAP + sum(heights)), BACKGROUND)
+    page = Image.new(
+        "RGB", (width, picture.height + 2 * MARGIN + GAP + sum(height for *_, height in lines)), BACKGROUND
+    )
     page.paste(picture, (MARGIN, MARGIN))
     pen, y = ImageDraw.Draw(page), picture.height + MARGIN + GAP
-    for (line, font, colour), height in zip(lines, heights):
+    for line, font, colour, height in lines:
         pen.text((width / 2, y), line, fill=colour, font=font, anchor="ma")
         y += height
     return page
 
 
-def font_of_size(size: int) -> ImageFont.FreeTypeFont:
+def font_of_size(size: int) -> Font:
     """A font that has most alphabets: the one in matplotlib, found without importing matplotlib."""
     package = find_spec("matplotlib")
-    home = Path(package.origin).parent if package and package.origin else None
-    file = home / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf" if home else None
-    return ImageFont.truetype(file, size) if file and file.is_file() else ImageFont.load_default(size)
+    if package is not None and package.origin is not None:
+        file = Path(package.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+        if file.is_file():
+            return ImageFont.truetype(file, size)
+    return ImageFont.load_default(size)
 
 
-def wrapped(text: str, font: ImageFont.FreeTypeFont, width: int, max_lines: int) -> list[str]:
+def wrapped(text: str, font: Font, width: int, max_lines: int) -> list[str]:
     """Break a text into lines of at most `width` pixels; what does not fit into `max_lines` of them ends in "…"."""
     lines = [""]
     for word in text[:MAX_CAPTION].split():
@@ -125,6 +133,6 @@ def wrapped(text: str, font: ImageFont.FreeTypeFont, width: int, max_lines: int)
     return [*lines[: max_lines - 1], last[: fitting(last, font, width - font.getlength("…"))] + "…"]
 
 
-def fitting(text: str, font: ImageFont.FreeTypeFont, width: float) -> int:
+def fitting(text: str, font: Font, width: float) -> int:
     """How many of the first characters of a text fit into `width` pixels; at least 1."""
     return max(1, bisect_right(range(1, len(text) + 1), width, key=lambda end: font.getlength(text[:end])))

@@ -3,6 +3,7 @@
 import argparse
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -49,12 +50,12 @@ def require_matching(options: argparse.Namespace, stages: tuple[str, ...]) -> No
 def plan_of(options: argparse.Namespace) -> Plan:
     """The plan with what the command line says in place of its own settings."""
     plan = GPU if options.plan == "gpu" or (options.plan is None and str(options.device).startswith("cuda")) else CPU
-    given = {field.name: getattr(options, field.name, None) for field in fields(Settings)}
+    given: dict[str, Any] = {field.name: getattr(options, field.name, None) for field in fields(Settings)}
     given["bf16"] = None if options.dtype is None else options.dtype == "bfloat16"
     given = {name: value for name, value in given.items() if value is not None}
     if "steps" in given and "minutes" not in given:  # the plan's minutes could end the training earlier
         given["minutes"] = None
-    unet = {} if options.start_from is None else {"start_from": options.start_from}
+    unet: dict[str, Any] = {} if options.start_from is None else {"start_from": options.start_from}
     return Plan(
         options.scenes or plan.scenes,
         replace(plan.clip, **given),
