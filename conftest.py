@@ -17,6 +17,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 EVERYTHING = ("tests", "notebooks")
+PROCESSES = 2  # of bare `pytest`; `pytest -n 0` runs it in one
 CELL_TIMEOUT = 900.0  # seconds; a lesson's longest cell trains a network
 
 
@@ -25,9 +26,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="run all tests, slow ones too, and every cell of the notebooks")
 
 
+def paths_are_named(config: pytest.Config) -> bool:
+    """Does the command line say which tests to run?"""
+    return config.args_source is pytest.Config.ArgsSource.ARGS
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the option in the same hook
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Share the core between two processes, unless somebody wants to watch or to stop in one."""
+    option = config.option
+    watched = option.usepdb or option.capture == "no" or option.collectonly
+    if paths_are_named(config) or option.all or watched or hasattr(config, "workerinput"):
+        return
+    if getattr(option, "numprocesses", 0) is None:
+        option.numprocesses = PROCESSES
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Choose what runs. Workers of pytest-xdist read the same command line, and choose the same."""
-    named = config.args_source is pytest.Config.ArgsSource.ARGS
+    named = paths_are_named(config)
     if config.option.all:
         run_everything(config, named)
     elif not named and not config.option.markexpr:

@@ -66,6 +66,12 @@ def test_bare_pytest_runs_the_core_without_what_is_slow(project):
     assert collected(project) == {FAST}
 
 
+def test_bare_pytest_shares_the_core_between_two_processes(project):
+    assert "2 workers [1 item]" in run(project).stdout
+    assert "workers" not in run(project, "-n", "0").stdout and "workers" not in run(project, "-s").stdout
+    assert "workers" not in run(project, "tests/core").stdout
+
+
 def test_what_is_named_runs_whole(project):
     assert collected(project, "tests/core") == {FAST, SLOW}
     assert collected(project, SLOW) == {SLOW}
@@ -85,7 +91,7 @@ def test_all_reaches_the_workers_of_xdist(project):
     assert done.returncode == 0 and "5 passed" in done.stdout, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("parallel", [(), ("-n", "1")], ids=["alone", "xdist"])
+@pytest.mark.parametrize("parallel", [("-n", "0"), ()], ids=["alone", "xdist"])
 def test_a_skip_that_nobody_listed_fails_a_ci_run(project, parallel):
     (project / "tests" / "core" / "test_skips.py").write_text(SKIPS)
     (project / "tests" / "core" / "test_no_module.py").write_text("import pytest\npytest.importorskip('no_module')\n")
