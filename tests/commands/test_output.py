@@ -111,13 +111,16 @@ def test_a_message_is_one_line_without_control_characters(capsys):
 @pytest.mark.parametrize(
     "arguments", [["a \udce9 circle"], ["x", "--negative", "\udcff"], ["\ud800 lone half of a pair"]]
 )
-@pytest.mark.parametrize("command", ["generate", "img2img", "trace"])
+@pytest.mark.parametrize("command", [["generate"], ["img2img", "photo.png"]], ids=lambda command: command[0])
 def test_a_caption_that_is_not_utf8_is_refused(capsys, command, arguments):
-    if command == "trace" and len(arguments) > 1:
-        pytest.skip("trace has no --negative")
-    assert cli.main([command, *(["photo.png"] if command == "img2img" else []), *arguments]) == 2
+    assert cli.main([*command, *arguments]) == 2
     said = capsys.readouterr().err
     assert "is not valid UTF-8" in said and len(said.splitlines()) == 1
+
+
+def test_a_traced_caption_that_is_not_utf8_is_refused(capsys):
+    assert cli.main(["trace", "a caf\udce9 circle"]) == 2
+    assert "is not valid UTF-8" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are Unicode there")

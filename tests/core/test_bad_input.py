@@ -322,16 +322,18 @@ def test_other_libraries_pictures_are_refused_with_the_conversion(small_model, c
         (dict(noise=Z.numpy()), "noise is a numpy.ndarray; expected a torch tensor"),
         (dict(steps="ten"), "ten steps; expected 1 … 1000"),
         (dict(guidance_scale="7.5"), "guidance_scale is '7.5'; expected a number"),
-        (dict(strength="0.5"), "strength is '0.5'; expected a number"),
     ],
 )
 @pytest.mark.parametrize("name", ["generate", "img2img", "inpaint", "interpolate"])
 def test_options_of_another_kind_are_refused_with_what_to_pass(small_model, name, options, message):
-    if "strength" in options and name != "img2img":
-        pytest.skip("only img2img has it")
     given = {"generate": [TWO], "img2img": [IMAGES, TWO], "inpaint": [IMAGES, MARKED, TWO], "interpolate": [TWO]}
     with pytest.raises((TypeError, ValueError), match=message):
         getattr(small_model, name)(*given[name], **options)
+
+
+def test_a_strength_of_another_kind_is_refused(small_model):
+    with pytest.raises(TypeError, match="strength is '0.5'; expected a number"):
+        small_model.img2img(IMAGES, TWO, strength="0.5")
 
 
 @pytest.mark.parametrize("size", [64, "64x64", (64,), (64.0, 64.0), torch.tensor(64)])
