@@ -100,7 +100,8 @@ def nearest(images: torch.Tensor, among: torch.Tensor, chunk: int = 1024) -> tup
         distance, place = torch.cdist(flat, among[first : first + chunk].flatten(1).float()).min(1)
         closer = distance < best
         best, index = torch.where(closer, distance, best), torch.where(closer, place + first, index)
-    return best / math.sqrt(flat.shape[1]), index
+    # cdist multiplies matrices, which rounds: a copy would be a little way off. So the distance is taken once more.
+    return (flat - among[index].flatten(1).float()).square().mean(1).sqrt(), index
 
 
 def memorised(samples: torch.Tensor, training: torch.Tensor, fresh: torch.Tensor) -> Share:
