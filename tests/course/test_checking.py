@@ -303,7 +303,9 @@ def test_another_way_to_draw_the_same_noise_passes_and_bad_noise_does_not():
 
     assert result_of(drawn(right), "noise_one_step").passed
     assert result_of(drawn(uneven), "noise_one_step").diagnosis == "noise-not-normal"
-    assert result_of(drawn(lambda z, g: right(z, g) + 1), "noise_one_step").diagnosis == "noise-mean"
+    shifted = result_of(drawn(lambda z, g: right(z, g) + 1), "noise_one_step")
+    assert shifted.diagnosis == "one-slip" and "`1 - noise` stands in place of `noise`" in shifted.message
+    assert result_of(drawn(lambda z, g: right(z, g) + 3), "noise_one_step").diagnosis == "noise-mean"
     assert result_of(drawn(lambda z, g: right(z, g) * 2), "noise_one_step").diagnosis == "noise-spread"
     assert result_of(drawn(lambda z, g: -torch.randn_like(z)), "noise_one_step").diagnosis == "generator-ignored"
     one = result_of(drawn(lambda z, g: torch.randn(1, generator=g).to(z)), "noise_one_step")
