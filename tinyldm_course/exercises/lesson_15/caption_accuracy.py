@@ -45,6 +45,7 @@ def verdict_cases(generator: Generator) -> list[Call]:
     for n in (5, 12):
         verdicts = [verdict() for _ in range(n)]
         verdicts[:2] = [{"shape": True, "relation": False}, {"colour": True, "shape": True}]
+        verdicts[2] = {"shape": True, "colour": True, "relation": False}  # most of it is right, and that is not all
         calls.append(Call((verdicts,)))
     return calls
 
