@@ -56,7 +56,8 @@ __all__ = [
     "versions",
 ]
 
-_FILES = (
+# In reading order: a file imports only those before it.
+CORE_FILES = (
     "shapes",
     "seeds",
     "resblock",
@@ -69,18 +70,17 @@ _FILES = (
     "more_samplers",
     "versions",
     "latent_diffusion",
-    "trace",
 )
 
 
 def __getattr__(name: str) -> object:
     """Import a public name, or a file of the core, when it is first used (PEP 562)."""
-    if name in _FILES:
+    if name in (*CORE_FILES, "trace"):
         return import_module(f"{__name__}.{name}")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # Files import only those before them, so the first that knows a name is the one that defines it.
-    files = (import_module(f"{__name__}.{file}") for file in _FILES)
+    files = (import_module(f"{__name__}.{file}") for file in (*CORE_FILES, "trace"))
     value = next(getattr(file, name) for file in files if hasattr(file, name))
     globals()[name] = value
     return value

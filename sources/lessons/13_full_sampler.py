@@ -600,9 +600,9 @@ plots.show(fig, "Above, two pictures for each case as they should be; below, the
 # <details><summary><b>Answer</b></summary>
 #
 # The mask shows at once (2): the blue square, which was to go, stays; no star appears; and the circle, which was to
-# stay, is drawn again, with a dent. With a fifth of the steps there is no time to decide what is where, so background,
-# colours and shapes are muddled (3). The straight line does not show (1): its start is far from what the U-Net knows,
-# and this forgiving little world hides it. No eye finds such a mistake; one printed number does.
+# stay, is drawn again, once with a bulge. With a fifth of the steps there is no time to decide what is where, so
+# background, colours and shapes are muddled (3). The straight line does not show (1): its start is far from what the
+# U-Net knows, and this forgiving little world hides it. No eye finds such a mistake; one printed number does.
 # </details>
 
 # %% [markdown]

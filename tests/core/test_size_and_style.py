@@ -17,20 +17,7 @@ CORE = sorted(PACKAGE.glob("*.py"))
 LIBRARY = sorted(PACKAGE.rglob("*.py"))
 BOTH = [*LIBRARY, *sorted(COURSE.rglob("*.py"))]
 # Reading order. A file imports only what stands before it, or in its own room.
-CORE_ORDER = (
-    "shapes",
-    "seeds",
-    "resblock",
-    "vae",
-    "spatial_transformer",
-    "unet",
-    "conditioning",
-    "forward_diffusion",
-    "reverse_diffusion",
-    "more_samplers",
-    "versions",
-    "latent_diffusion",
-)
+CORE_ORDER = tinyldm.CORE_FILES
 ROOMS = (
     *CORE_ORDER[:-1],
     "formats",
