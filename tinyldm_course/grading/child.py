@@ -9,6 +9,9 @@ Nothing that is said here is believed, see the package's docstring. So it needs 
 runs, in its own memory; what it must defend is the rest of the machine, and that it does before the first cell.
 """
 
+import ast
+import asyncio
+import inspect
 import json
 import linecache
 import os
@@ -18,6 +21,7 @@ import sys
 import types
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +63,16 @@ class Student:
     """One student's notebook, as far as it has run.
 
     Attributes:
-        answers: exercise -> what the student gave to `check`.
+        checked: exercise -> what the student gave to `check`, and what the exercise's name meant at that moment.
     """
 
     def __init__(self):
         self.module = types.ModuleType("submission")  # not "__main__", whose demonstrations stay unasked for
         sys.modules["submission"] = self.module
-        self.answers: dict[str, Any] = {}
-        replace_checks(self.answers)
+        self.module.__dict__.update(notebook_names())
+        self.checked: dict[str, tuple[Any, Any]] = {}
+        self.loop: asyncio.AbstractEventLoop | None = None
+        replace_checks(lambda name, answer: self.checked.update({name: (answer, self.named(name))}))
         random.seed(0)
         numpy.random.seed(0)
         torch.manual_seed(0)
@@ -85,18 +91,35 @@ class Student:
         name = f"<cell {number}>"
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)  # for error messages
         try:
-            exec(compile(source, name, "exec"), self.module.__dict__)
+            code = compile(source, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            running = eval(code, self.module.__dict__)
+            if code.co_flags & inspect.CO_COROUTINE:
+                self.loop = self.loop or asyncio.new_event_loop()
+                self.loop.run_until_complete(running)
         except BaseException as error:  # SystemExit and KeyboardInterrupt are raised by students, too
             return {"error": short(in_cell(error, name))}
         return {"error": None}
 
     def find(self, name: str) -> dict:
         """Is there an answer to this exercise?"""
-        return {"found": name in self.answers or hasattr(self.module, name)}
+        return {"found": name in self.checked or hasattr(self.module, name)}
+
+    def named(self, name: str) -> Any:
+        """What a name means in the notebook now; None where it means nothing."""
+        return getattr(self.module, name, None)
+
+    def answer_to(self, exercise: str) -> Any:
+        """What was given to `check`; or what has the exercise's name, where that was mended since the last check."""
+        now = self.named(exercise)
+        if exercise not in self.checked:
+            return now
+        answer, then = self.checked[exercise]
+        mended = now is not None and now is not then and callable(now) >= callable(answer)
+        return now if mended else answer
 
     def call(self, name: str, call: Call, watched: bool) -> dict:
         """Make one call of an answer; if watched, note which of the package's functions it calls."""
-        answer = self.answers[name] if name in self.answers else getattr(self.module, name)
+        answer = self.answer_to(name)
         function = answer if callable(answer) else lambda: answer
         used: set[str] = set()
         sys.setprofile(watcher(used) if watched else None)
@@ -144,17 +167,32 @@ def short(error: Error) -> Error:
     return replace(error, message=error.message[:MOST_MESSAGE], code=error.code[:MOST_MESSAGE])
 
 
-def replace_checks(answers: dict[str, Any]) -> None:
-    """In a notebook, `check(name, answer)` tells the learner. Here it notes the answer: the parent judges."""
+class Silent(types.ModuleType):
+    """A module in which every name is a function that does nothing."""
 
-    class Silent(types.ModuleType):
-        def __getattr__(self, name: str) -> Any:
-            if name.startswith("__"):
-                raise AttributeError(name)
-            return lambda *args, **kwargs: None
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *args, **kwargs: None
+
+
+def notebook_names() -> dict[str, Any]:
+    """What every notebook has without an import: `display`, and IPython's own `get_ipython`."""
+    if find_spec("IPython") is None:  # a notebook that imports it is no worse for that
+        sys.modules["IPython"], sys.modules["IPython.display"] = Silent("IPython"), Silent("IPython.display")
+        sys.modules["IPython"].display = sys.modules["IPython.display"]
+
+    def display(*values: Any, **settings: Any) -> None:
+        print(*map(repr, values), sep="\n")
+
+    return {"display": display, "get_ipython": lambda: Silent("ipython")}
+
+
+def replace_checks(note: Callable[[str, Any], None]) -> None:
+    """In a notebook, `check(name, answer)` tells the learner. Here the answer is only noted: the parent judges."""
 
     def check(name: str, answer: Any) -> None:
-        answers[name] = answer
+        note(name, answer)
 
     # Notebooks written before the course was a package of its own import it as "tinyldm.course".
     tinyldm.course = sys.modules["tinyldm.course"] = Silent("tinyldm.course")

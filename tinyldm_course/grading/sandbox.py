@@ -113,6 +113,7 @@ class Sandbox:
             "PYTHONHASHSEED": "0",
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONSAFEPATH": "1",
+            "PYTHONUNBUFFERED": "1",  # what was printed is kept when the process is killed
             "PYTHONNOUSERSITE": "1",
             "HF_HUB_OFFLINE": "1",
         }
