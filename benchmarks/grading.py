@@ -19,9 +19,9 @@ from common import hardware
 from tqdm import tqdm
 
 from tinyldm_course.grading.classroom import Terms, grade_class, seed_of
+from tinyldm_course.grading.collecting import read_class
 from tinyldm_course.grading.isolation import best_isolation
 from tinyldm_course.grading.limits import Limits
-from tinyldm_course.grading.submissions import read_class
 
 EXERCISES = Path(__file__).parents[1] / "exercises"
 LESSONS = ("02_forward_diffusion", "07_spatial_transformer")
@@ -50,7 +50,7 @@ def processor_seconds() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--students", type=int, default=100)
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         hand_in(Path(folder), options.students)
@@ -59,13 +59,13 @@ def main() -> None:
         isolation = best_isolation()
         terms = Terms(isolation, Limits(), None, seed_of(submissions))
         with tqdm(total=len(submissions), desc="grading") as bar:
-            graded = grade_class(submissions, terms, options.processes, bar.update)
+            graded = grade_class(submissions, terms, options.jobs, bar.update)
         seconds, processor = time.perf_counter() - start, processor_seconds() - used
     marks = [mark for one in graded for mark in one.marks]
     print(f"{hardware()}; load {os.getloadavg()[0]:.1f}; {isolation.statements()[0]}")
     print(
         f"{options.students} students, {len(submissions)} notebooks, {len(marks)} exercises, "
-        f"{sum(mark.points > 0 for mark in marks)} right, on {options.processes} processes: "
+        f"{sum(mark.points > 0 for mark in marks)} right, on {options.jobs} processes: "
         f"{seconds / 60:.1f} minutes on the clock, {processor / 60:.1f} of processor time; a hundred students: "
         f"{seconds / 60 * 100 / options.students:.1f} and {processor / 60 * 100 / options.students:.1f}"
     )

@@ -51,7 +51,7 @@ def add_grade(parser: Parser) -> None:
         help="time limit for a cell, and for an exercise (default: %(default)s)",
     )
     parser.add_argument(
-        "--processes",
+        "--jobs",
         type=whole_number(1, 256),
         metavar="N",
         help="submissions to grade at the same time (default: one for each processor this program may use)",
@@ -72,22 +72,31 @@ def run_grade(options: argparse.Namespace) -> None:
 
     from tinyldm_course.grading import reports
     from tinyldm_course.grading.classroom import Terms, grade_class, seed_of
+    from tinyldm_course.grading.collecting import read_class
     from tinyldm_course.grading.isolation import best_isolation
+    from tinyldm_course.grading.journal import Journal
     from tinyldm_course.grading.limits import Limits
-    from tinyldm_course.grading.submissions import read_class
+    from tinyldm_course.grading.submissions import WHOLE
 
     require_writable(options.out, (".csv",))
-    submissions = read_class(options.folder)
+    pages, journal = options.out.with_suffix(""), Journal(options.out.with_suffix(".journal.jsonl"))
+    submissions = read_class(options.folder, ignored=(options.out, pages, journal.file))
     seed = seed_of(submissions) if options.seed is None else options.seed
     terms = Terms(best_isolation(), Limits(seconds=options.seconds), options.hidden, seed)
     for statement in terms.isolation.statements():
         to_stderr(statement)
+    if kept := len(journal.read()):
+        to_stderr(f"going on with a run that was interrupted: {journal.file} holds {kept} results")
     with tqdm(total=len(submissions), desc="grading", unit="file", delay=0.2) as bar:
-        graded = grade_class(submissions, terms, options.processes or threads.available(), bar.update)
-    pages = reports.write(options.out, graded, terms)
+        graded = grade_class(submissions, terms, options.jobs or threads.available(), bar.update, journal)
+    reports.write(options.out, graded, terms)
+    again = [one.problem for one in graded if one.again]
+    if again:
+        raise OSError(f"{len(again)} of {len(graded)} submissions are without a grade in {options.out}: {again[0]}")
+    journal.remove()
     print(
-        f"wrote {options.out} and the pages in {pages}: {len(submissions)} submissions of "
-        f"{len({one.student for one in submissions})} students, seed {seed}"
+        f"wrote {options.out} and the pages in {pages}: {sum(one.lesson != WHOLE for one in graded)} submissions of "
+        f"{len({one.student for one in graded})} students, seed {seed}"
     )
 
 
@@ -95,7 +104,7 @@ COMMANDS = {
     "progress": Command("show which exercises you have solved", ("tinyldm progress",), add_progress, run_progress),
     "grade": Command(
         "grade a folder of submissions",
-        ("tinyldm grade class --out grades.csv", "tinyldm grade class --hidden my_checks --processes 4"),
+        ("tinyldm grade class --out grades.csv", "tinyldm grade class --hidden my_checks --jobs 4"),
         add_grade,
         run_grade,
     ),

@@ -112,7 +112,7 @@ ODD = [
     ["grade", "."],
     ["grade", "PHOTO"],
     ["grade", "", "--out", "x.csv"],
-    ["grade", ".", "--processes", "0"],
+    ["grade", ".", "--jobs", "0"],
     ["progress", "everything"],
 ]
 

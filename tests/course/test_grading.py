@@ -16,10 +16,10 @@ pytest.importorskip("resource", reason="grading needs POSIX")
 
 from tinyldm.cli import main as cli
 from tinyldm_course.grading import classroom, reports
+from tinyldm_course.grading.collecting import read_class
 from tinyldm_course.grading.isolation import Isolation, best_isolation, without_bubblewrap
 from tinyldm_course.grading.limits import Limits, landlock_version
 from tinyldm_course.grading.marking import Graded, Mark, checks_of
-from tinyldm_course.grading.submissions import read_class
 
 BOUNDS = Limits(seconds=4)
 OTHERS = """

@@ -1,5 +1,7 @@
 """The parts of grading that need no student's process: files, frames, reports, and what is said about a machine."""
 
+import csv
+import io
 import json
 import math
 import random
@@ -22,13 +24,16 @@ from tinyldm_course.checks.pipeline import run_check
 from tinyldm_course.exercises import lessons
 from tinyldm_course.grading import reports, wire
 from tinyldm_course.grading.classroom import Terms, seed_of
+from tinyldm_course.grading.collecting import read_class
 from tinyldm_course.grading.isolation import ANSWERS, Isolation, readable, without
+from tinyldm_course.grading.journal import Journal, key_of
 from tinyldm_course.grading.limits import Limits
 from tinyldm_course.grading.marking import Graded, Mark, checks_of, read_hidden, require_sendable
 from tinyldm_course.grading.session import sound
-from tinyldm_course.grading.submissions import read_class, suspicions, without_magics
+from tinyldm_course.grading.submissions import WHOLE, Submission, suspicions, without_magics
 
 README = Path(__file__).parents[2] / "exercises" / "README.md"
+TERMS = Terms(Isolation(None, "it is not installed"), Limits(), None, 5)
 
 # ── Submissions ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -57,20 +62,20 @@ def test_a_corrupt_notebook_is_a_problem_of_its_own(tmp_path, name):
 def test_files_that_are_none(tmp_path):
     (tmp_path / "ada").mkdir()
     (tmp_path / "ada" / "02.py").symlink_to("/etc/passwd")
-    (tmp_path / "ada" / "03.py").mkdir()
+    (tmp_path / "ada" / "03.py").mkdir()  # a folder, however it is called
     (tmp_path / "ada" / "05.ipynb").write_text("{}")
     (tmp_path / "ada" / "05_again.py").write_text("x = 1")
     (tmp_path / "ada" / "06.py").write_text("x" * (2**20 + 1))
     (tmp_path / "ada" / "notes.py").write_text("ignored")
     problems = {one.lesson: one.problem for one in read_class(tmp_path)}
-    assert "no ordinary file" in problems[2] and "no ordinary file" in problems[3]
-    assert "more than one file" in problems[5] and "characters of code" in problems[6] and len(problems) == 4
+    assert "02.py is a link" in problems[WHOLE] and "notes.py does not say which lesson" in problems[WHOLE]
+    assert "more than one file" in problems[5] and "characters of code" in problems[6] and len(problems) == 3
 
 
 def test_a_folder_without_submissions_is_a_mistake(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["grade", "nowhere"]) == 2
-    assert "is no folder" in capsys.readouterr().err
+    assert "is not a folder" in capsys.readouterr().err
     (tmp_path / "class").mkdir()
     assert cli.main(["grade", "class"]) == 2
     error = capsys.readouterr().err
@@ -386,12 +391,137 @@ def test_reports_do_not_run_what_students_write():
     """No markup from a student's name or error gets into a page, and no formula into a spreadsheet."""
     mark = Mark("q_sample", "<b>Title</b>", 0, 20, "crash", "<div>feedback</div>", ("uses <script>",))
     one = Graded("=cmd()|<script>", 2, (mark,), "", ((3, "Error: <script>alert(1)</script> \ud800"),))
-    terms = Terms(Isolation(None, "it is not installed"), Limits(), None, 5)
-    page = reports.page(one.student, [one], [3], 50, terms)
+    page = reports.page(one.student, [one], [3], 50, TERMS)
     assert "<script>" not in page and "&lt;script&gt;" in page and "0 of 50" in page and "Not handed in" in page
     assert "NOT isolated by bubblewrap: it is not installed" in page
-    line = reports.table([one], {"q_sample": 20, "other": 10}).splitlines()[1]
-    assert line == "'=cmd()|<script>,0,30,0,,q_sample: uses <script>"
+    (line,) = csv.DictReader(io.StringIO(reports.table([one], {"q_sample": 20, "other": 10}, {one.student: "cmd"})))
+    assert line == {
+        "student": "'=cmd()|<script>",
+        "points": "0",
+        "out of": "30",
+        "q_sample": "0",
+        "other": "",
+        "look at": "q_sample: uses <script>",
+        "page": "cmd.html",
+    }
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    "start", ["=", "+", "-", "@", ";=", ";@", "\t=", "\n=", "\r\n=", '"\n=', '";=', "\x1b[31m=", " ="]
+)
+def test_no_cell_of_the_table_is_a_formula_whatever_the_separator(start, separator):
+    """Spreadsheets of many countries split at ";", where the quotes of a file with "," protect nothing."""
+    text = f"{start}cmd|' /C calc'!A0"
+    one = Graded(text, 2, (Mark("q_sample", "", 0, 20, "crash", "", (text,)),), text)
+    table = reports.table([one], {"q_sample": 20}, {text: text})
+    assert all(letter.isprintable() for letter in table.replace("\n", "")) and table.count("\n") == 2
+    for cell in (cell for line in csv.reader(io.StringIO(table), delimiter=separator) for cell in line):
+        assert not cell.startswith(("=", "+", "-", "@", "\t", "\r")), cell
+
+
+def test_a_table_stays_readable_however_much_there_is_to_look_at():
+    notes = tuple(f"called {number}" + "A" * 300 for number in range(20_000))
+    one = Graded("bob", 2, (Mark("q_sample", "", 0, 20, "crash", "page", notes),))
+    (line,) = csv.DictReader(io.StringIO(reports.table([one], {"q_sample": 20}, {"bob": "bob"})))
+    assert "called 29A" in line["look at"] and "called 30A" not in line["look at"]
+    assert "and 19,970 more" in line["look at"] and len(line["look at"]) < 32_767  # what a cell of Excel holds
+    assert len(reports.page("bob", [one], [], 20, TERMS)) < 32_767
+
+
+def test_every_page_has_a_name_that_files_may_have():
+    long = "z" * 80 + "~12345678"
+    students = [
+        "ada",
+        "Ada",
+        "ADA",
+        "李雷",
+        "José",
+        "..dots",
+        "con",
+        "a/b",
+        "a\\b",
+        'x"<y>',
+        "x:",
+        "é" * 80,
+        long,
+        "",
+        "~",
+    ]
+    names = reports.page_names(students)
+    assert list(names.values()) == list(reports.page_names(reversed(students)).values())
+    assert len({name.lower() for name in names.values()}) == len(students)
+    assert names["李雷"] == "李雷" and names["José"] == "José" and names[long] == long
+    for name in names.values():
+        assert len(name.encode()) <= 130 and not set(name) & set('/\\<>:"|?*') and name.lower() != "con"
+        assert name == name.strip(" .") and name
+
+
+def test_what_was_printed_does_not_steer_a_terminal():
+    assert reports.plain(b"a\tb\n\x1b[2Jc\r\x07\xff") == "a\tb\n�[2Jc���".encode()
+
+
+def test_a_page_that_cannot_be_written_costs_no_grade(tmp_path, monkeypatch):
+    graded = [Graded(name, 2, (Mark("q_sample", "", 20, 20, "", "page"),)) for name in ("ada", "bob", "cem")]
+    (tmp_path / "grades" / "bob.html").mkdir(parents=True)
+    with pytest.raises(OSError, match="1 pages are not"):
+        reports.write(tmp_path / "grades.csv", graded, TERMS)
+    assert (tmp_path / "grades.csv").read_text(encoding="utf-8").count('"20"') >= 3
+    assert (tmp_path / "grades" / "ada.html").is_file() and (tmp_path / "grades" / "cem.html").is_file()
+
+
+# ── Journal ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_journal_gives_back_what_it_was_given(tmp_path):
+    journal = Journal(tmp_path / "grades.journal.jsonl")
+    marks = (Mark("q_sample", "<b>", 0, 20, "crash", "<p>\ud800</p>", ("uses exec",)), Mark("b", "", 10, 10, "", ""))
+    first = Graded("ada", 2, marks, "", ((3, "E: \ud800"),), bytes(range(256)))
+    second = Graded("bob", 3, (), "it is empty")
+    journal.append("1", first)
+    journal.append("2", second)
+    assert journal.read() == {"1": first, "2": second}
+
+
+def test_a_journal_that_was_cut_short_loses_its_last_line_only(tmp_path):
+    journal = Journal(tmp_path / "grades.journal.jsonl")
+    for number in range(3):
+        journal.append(str(number), Graded(f"student{number}", 2, ()))
+    whole = journal.file.read_bytes()
+    for length in range(0, len(whole) - 1, 11):
+        journal.file.write_bytes(whole[:length])
+        assert len(journal.read()) >= whole[:length].count(b"}}\n")
+        journal.append("new", Graded("new", 2, ()))
+        assert "new" in journal.read() and set(journal.read()) <= {"0", "1", "2", "new"}
+
+
+def test_lines_that_are_no_results_are_passed_over(tmp_path):
+    journal = Journal(tmp_path / "grades.journal.jsonl")
+    journal.file.write_bytes(b'[]\n3\n{"key": "a"}\n{"key": "b", "graded": {"student": 1}}\n\xff\n"' + b"[" * 99999)
+    assert journal.read() == {}
+
+
+def test_a_journal_on_a_full_disk_stops_nobody():
+    journal = Journal(Path("/dev/full"))
+    journal.append("1", Graded("ada", 2, ()))
+    assert "cannot be written" in journal.problem
+
+
+def test_a_result_is_used_again_only_where_all_it_depends_on_is_the_same(tmp_path):
+    (tmp_path / "mine").mkdir()
+    hidden = tmp_path / "mine" / "lesson_02.py"
+    hidden.write_text("x = 1")
+    terms = replace(TERMS, hidden=tmp_path / "mine")
+    submission = Submission("ada", 2, ("x = 1",))
+    keys = {key_of(submission, *terms.facts())}
+    assert keys == {key_of(replace(submission), *replace(terms).facts())}
+    keys.add(key_of(replace(submission, cells=("x = 2",)), *terms.facts()))
+    keys.add(key_of(replace(submission, cells=("x = 1", "")), *terms.facts()))
+    keys.add(key_of(submission, *replace(terms, seed=6).facts()))
+    keys.add(key_of(submission, *replace(terms, bounds=Limits(seconds=11)).facts()))
+    hidden.write_text("x = 2")
+    keys.add(key_of(submission, *terms.facts()))
+    assert len(keys) == 6
 
 
 def test_what_is_said_about_the_machine():

@@ -1,11 +1,14 @@
 """Grading: the checks of the course, on functions that nobody trusts.
 
-    submissions.py   a class's files, read before any of them runs; code cells; what looks borrowed
+    collecting.py    who handed in what: each student's files, however they are named
+    submissions.py   what is in a file: its code cells, read before any of them runs; what looks borrowed
     wire.py          Calls and Outcomes as bytes: JSON and safetensors, size-capped, never pickle
     limits.py        what a process takes from itself: memory, time, files, processes, writing (Landlock)
     child.py         the process in which one student's code runs
     sandbox.py       the same process from outside: start, ask, wait, kill
     isolation.py     what this machine offers to keep that process in: bubblewrap, Landlock, or neither
+    marking.py       one submission: run it, judge it, say what to look at
+    journal.py       the results so far, on the disk: a grader that is killed goes on where it was
     classroom.py     all submissions, on several cores; one that kills its grader stops no other
     reports.py       the CSV and a page for each student
 

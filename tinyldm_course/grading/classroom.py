@@ -3,8 +3,8 @@
     main process ── thread ── grader process (marking.py) ── the student's process (child.py)
                  └─ thread ── grader process              ── the student's process
 
-All files are read before the first of them runs, and all grades are written after the last: what a submission may do to
-files on the way changes no grade.
+All files are read before the first of them runs. A result goes into the journal as soon as it is known: a grader that
+is killed loses at most the submissions that it had begun.
 """
 
 import hashlib
@@ -12,14 +12,17 @@ import multiprocessing
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from tinyldm_course.grading.isolation import Isolation
+from tinyldm_course.grading.journal import Journal, key_of
 from tinyldm_course.grading.limits import PR_SET_CHILD_SUBREAPER, Limits, control
 from tinyldm_course.grading.marking import Graded, checks_of, grade, read_hidden, unmarked
 from tinyldm_course.grading.submissions import Submission
+
+MAX_FAILURES = 3  # of the machine, one after the other
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,12 @@ class Terms:
     hidden: Path | None
     seed: int
 
+    def facts(self) -> list:
+        """All that a result depends on, beside the submission."""
+        files = sorted(self.hidden.glob("*.py")) if self.hidden else []
+        own = [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
+        return [self.isolation.statements(), asdict(self.bounds), own, self.seed]
+
 
 def seed_of(submissions: list[Submission]) -> int:
     """A seed that the class itself determines: the same files, the same grades; and nobody knew it while writing."""
@@ -47,40 +56,106 @@ def seed_of(submissions: list[Submission]) -> int:
 
 
 def grade_class(
-    submissions: list[Submission], terms: Terms, processes: int, progress: Callable[[], None]
+    submissions: list[Submission],
+    terms: Terms,
+    jobs: int,
+    progress: Callable[[], None] = lambda: None,
+    journal: Journal | None = None,
 ) -> list[Graded]:
-    """Grade all, in their order. progress: called after each.
+    """Grade all, in their order. What this machine could not grade is marked `again`.
+
+    Args:
+        jobs: submissions to grade at the same time.
+        progress: called after each.
+        journal: where results are kept, and where those of a run that was interrupted are found.
 
     Raises: OSError where this machine cannot run student code at all.
     """
     hidden = read_hidden(terms.hidden)
+    facts = terms.facts()
+    keys = [key_of(submission, *facts) for submission in submissions]
+    known = journal.read() if journal else {}
+    found = settled(submissions, keys, known, hidden)
     waiting: queue.Queue[int] = queue.Queue()
     for index in range(len(submissions)):
-        waiting.put(index)
-    found: dict[int, Graded] = {}
-    failures: list[Exception] = []
+        if index in found:
+            progress()
+        else:
+            waiting.put(index)
+    failures = Failures()
 
     def serve() -> None:
         with Grader(terms) as grader:
-            while not failures:
+            while not failures.hopeless():
                 try:
                     index = waiting.get_nowait()
                 except queue.Empty:
                     return
+                checks = checks_of(submissions[index].lesson, hidden)
                 try:
-                    found[index] = grader.grade(submissions[index], checks_of(submissions[index].lesson, hidden))
-                except Exception as error:  # the machine's fault, not a student's: tell it and stop
-                    failures.append(error)
+                    found[index] = grader.grade(submissions[index], checks)
+                    if journal:
+                        journal.append(keys[index], found[index])
+                    failures.end()
+                except Exception as error:  # the machine's fault, not a student's
+                    found[index] = failures.add(submissions[index], checks, error)
                 progress()
 
-    threads = [threading.Thread(target=serve, daemon=True) for _ in range(max(1, min(processes, len(submissions))))]
+    threads = [threading.Thread(target=serve, daemon=True) for _ in range(max(1, min(jobs, waiting.qsize())))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    if failures:
-        raise failures[0]
-    return [found[index] for index in range(len(submissions))]
+    if failures.last is not None and not known and failures.successes == 0:
+        raise failures.last
+    left = "this computer could not grade others before it"
+    return [
+        found[index] if index in found else failures.unfit(submission, checks_of(submission.lesson, hidden), left)
+        for index, submission in enumerate(submissions)
+    ]
+
+
+def settled(
+    submissions: list[Submission], keys: list[str], known: dict[str, Graded], hidden: dict
+) -> dict[int, Graded]:
+    """Index -> the result of what needs no grading: known from an earlier run, or not readable."""
+    found = {index: known[key] for index, key in enumerate(keys) if key in known}
+    for index, submission in enumerate(submissions):
+        if submission.problem:
+            found[index] = unmarked(submission, checks_of(submission.lesson, hidden), submission.problem)
+    return found
+
+
+@dataclass
+class Failures:
+    """What this machine failed at. A student who was unlucky is graded again; a machine that is broken stops.
+
+    Attributes:
+        last: the latest error; None where nothing failed.
+        successes: how often it did not fail.
+    """
+
+    last: Exception | None = None
+    successes: int = 0
+    _in_a_row: int = 0
+
+    def add(self, submission: Submission, checks: dict, error: Exception) -> Graded:
+        """Note a failure; the result that stands for it."""
+        self.last, self._in_a_row = error, self._in_a_row + 1
+        return self.unfit(submission, checks, f"this computer could not grade it ({error})")
+
+    def end(self) -> None:
+        """Something worked."""
+        self.successes, self._in_a_row = self.successes + 1, 0
+
+    def hopeless(self) -> bool:
+        """Does nothing work any more?"""
+        return self._in_a_row >= MAX_FAILURES
+
+    @staticmethod
+    def unfit(submission: Submission, checks: dict, why: str) -> Graded:
+        """The result of what was not graded, and should be."""
+        return replace(unmarked(submission, checks, f"not graded: {why}; run the same command again"), again=True)
 
 
 @dataclass

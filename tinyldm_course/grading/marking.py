@@ -51,6 +51,7 @@ class Graded:
         problem: why nothing of it was graded; "" where it was.
         cell_errors: (number of the cell, what went wrong in it).
         log: what the student's code printed, cut.
+        again: was it this computer that failed? Then it is graded by the next run.
     """
 
     student: str
@@ -59,6 +60,7 @@ class Graded:
     problem: str = ""
     cell_errors: tuple[tuple[int, str], ...] = ()
     log: bytes = b""
+    again: bool = False
 
 
 # ── Exercises ────────────────────────────────────────────────────────────────────────────────────────

@@ -17,6 +17,7 @@ from tinyldm_course.grading.sandbox import Ended, Sandbox
 
 MOST_DEADLY = 3  # cells that end the process; after that the rest of the notebook is not run
 MOST_LOG = 2**16
+MAX_USED = 20  # functions that a process names; it may invent any number of them
 
 
 class Session:
@@ -129,7 +130,7 @@ class Session:
 
     def _note_used(self, exercise: str, used: Any) -> None:
         """Keep what the child says about itself. It may lie; so this can only add to what the teacher looks at."""
-        names = [name[:200] for name in used if isinstance(name, str)] if isinstance(used, list) else []
+        names = [name[:200] for name in used[:MAX_USED] if isinstance(name, str)] if isinstance(used, list) else []
         self.used.setdefault(exercise, sorted(names))
 
 

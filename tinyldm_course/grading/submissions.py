@@ -1,7 +1,4 @@
-"""A class's files, read before any of them runs, and what in them looks borrowed.
-
-FOLDER/<student>/NN.ipynb or NN.py (what follows the two digits is free: 05_unet.ipynb)
-"""
+"""What is in a student's file: its code cells, read before any of them runs, and what in them looks borrowed."""
 
 import ast
 import json
@@ -9,9 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-MOST_BYTES = 2**20 * 8  # of a notebook, with its pictures
-MOST_CODE = 2**20  # of its code
-NAME = re.compile(r"(\d\d)\D.*")
+MAX_BYTES = 2**20 * 8  # of a notebook, with its pictures
+MAX_CODE = 2**20  # of its code
+WHOLE = -1  # the "lesson" of what is said about all that a student handed in
 LIBRARIES = ("tinyldm", "tinyldm_course", "diffusers", "transformers")  # they hold the answers to most exercises
 TOOLS = (
     "importlib",
@@ -42,6 +39,7 @@ class Submission:
     """One file of one student.
 
     Attributes:
+        lesson: its number; WHOLE for what is said about everything together.
         cells: its code, a string for each cell, without magics.
         problem: why it cannot be graded; empty where it can.
     """
@@ -52,65 +50,77 @@ class Submission:
     problem: str = ""
 
 
-def read_class(folder: Path) -> list[Submission]:
-    """All submissions, by student and lesson. Raises ValueError where there is none."""
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder; expected FOLDER/<student>/NN.ipynb or NN.py")
-    found = []
-    for student in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        files: dict[int, list[Path]] = {}
-        for file in sorted(student.iterdir()):
-            if NAME.fullmatch(file.name) and file.suffix in (".ipynb", ".py"):
-                files.setdefault(int(file.name[:2]), []).append(file)
-        found += [read_submission(student.name, lesson, each) for lesson, each in sorted(files.items())]
-    if not found:
-        raise ValueError(
-            f"{folder} holds no submission; expected FOLDER/<student>/NN.ipynb or NN.py, such as {folder}/ada/03.ipynb"
-        )
-    return found
-
-
-def read_submission(student: str, lesson: int, files: list[Path]) -> Submission:
-    """What a student handed in for a lesson; a problem with it becomes a part of it."""
+def read_submission(student: str, lesson: int, files: list[Path], names: list[str]) -> Submission:
+    """What a student handed in for a lesson; a problem with it becomes a part of it. names: what to call the files."""
     if len(files) > 1:
-        return Submission(
-            student,
-            lesson,
-            problem="more than one file was handed in for this lesson: " + ", ".join(file.name for file in files),
-        )
+        problem = f"more than one file was handed in for this lesson: {', '.join(names)[:200]}; keep one"
+        return Submission(student, lesson, problem=problem)
     try:
         cells = cells_of(files[0])
     except (ValueError, OSError, RecursionError) as error:
-        return Submission(student, lesson, problem=f"{files[0].name} cannot be read: {str(error)[:200]}")
+        return Submission(student, lesson, problem=f"{names[0]} cannot be read: {in_words(error)}")
     return Submission(student, lesson, tuple(cells))
+
+
+def in_words(error: Exception) -> str:
+    """What is wrong with a file, in words for somebody who has never heard of JSON."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply to be a notebook"
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)).lower()
+    return str(error)[:200]
+
+
+def is_notebook(name: str) -> bool:
+    """Does a file's name promise a notebook? Some browsers and mail programs put another ending behind .ipynb."""
+    return not re.search(r"\.py(\.txt)?$", name, re.IGNORECASE)
 
 
 def cells_of(file: Path) -> list[str]:
     """The code cells of a notebook or a percent-format script. Raises ValueError that says what is wrong with it."""
-    if file.is_symlink() or not file.is_file():
-        raise ValueError("it is no ordinary file")
-    if file.stat().st_size > MOST_BYTES:
-        raise ValueError(f"{file.stat().st_size:,} bytes; at most {MOST_BYTES:,} are taken")
-    text = file.read_text(encoding="utf-8-sig")
-    cells = notebook_cells(text) if file.suffix == ".ipynb" else script_cells(text)
-    if sum(map(len, cells)) > MOST_CODE:
-        raise ValueError(f"more than {MOST_CODE:,} characters of code")
+    if file.is_symlink():
+        raise ValueError("it is a link to another file")
+    if not file.is_file():
+        raise ValueError("it is not an ordinary file")
+    if file.stat().st_size > MAX_BYTES:
+        raise ValueError(f"it has {file.stat().st_size:,} bytes; at most {MAX_BYTES:,} are taken: clear the outputs")
+    text = as_text(file.read_bytes())
+    if not text.strip():
+        raise ValueError("it is empty")
+    cells = notebook_cells(text) if is_notebook(file.name) else script_cells(text)
+    if sum(map(len, cells)) > MAX_CODE:
+        raise ValueError(f"it has more than {MAX_CODE:,} characters of code")
     return [without_magics(cell) for cell in cells]
+
+
+def as_text(data: bytes) -> str:
+    """Text as editors save it: UTF-8, UTF-16 with its mark, or the old encoding of Windows. Raises ValueError."""
+    if b"\0" in data and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError("it is not a text file")
+    for encoding in ("utf-16",) if b"\0" in data else ("utf-8-sig", "cp1252"):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise ValueError("it is in an unknown encoding; save it as UTF-8")
 
 
 def notebook_cells(text: str) -> list[str]:
     """The code cells of a notebook's JSON. Neither its outputs nor its metadata are looked at."""
     try:
-        cells = json.loads(text)["cells"]
-        code = [cell["source"] for cell in cells if cell["cell_type"] == "code"]
+        whole = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"it is damaged, or no notebook ({error})") from None
+    try:
+        code = [cell["source"] for cell in whole["cells"] if cell["cell_type"] == "code"]
         return ["".join(source) for source in code]
     except (KeyError, TypeError) as error:
-        raise ValueError(f"it is no notebook of format 4 ({type(error).__name__}: {error})") from None
+        raise ValueError(f"it is not a notebook of format 4 ({type(error).__name__}: {error})") from None
 
 
 def script_cells(text: str) -> list[str]:
-    """The code cells of a script, which `# %%` divides; `# %% [markdown]` begins none."""
-    parts = re.split(r"(?m)^# ?%%(.*)$", text)
+    """The code cells of a script, which `# %%` or nbconvert's `# In[3]:` divide; `# %% [markdown]` begins none."""
+    parts = re.split(r"(?m)^# ?(?:%%|In ?\[)(.*)$", text)
     cells = [parts[0]] + [code for heading, code in zip(parts[1::2], parts[2::2]) if "[markdown]" not in heading]
     return [cell for cell in cells if cell.strip()]
 

@@ -1,0 +1,98 @@
+"""The results so far: one line for each graded submission, on the disk before the next one is graded.
+
+    grades.journal.jsonl    {"key": "9f86d0…", "graded": {"student": "ada", "lesson": 2, "marks": […], …}}
+
+A grader that is killed goes on where it was: the same command reads the lines that are there and grades the rest. The
+key of a line holds all that its result depends on, so a line is only used for what would be graded in the same way.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import threading
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import tinyldm
+import tinyldm_course
+from tinyldm_course.grading.marking import Graded, Mark
+from tinyldm_course.grading.submissions import Submission
+
+
+class Journal:
+    """A file of results, which any number of threads append to.
+
+    Attributes:
+        problem: why it could not be written, "" where it could. Then a killed grader begins again; no grade is lost.
+    """
+
+    def __init__(self, file: Path):
+        self.file = file
+        self.problem = ""
+        self._lock = threading.Lock()
+
+    def read(self) -> dict[str, Graded]:
+        """Key -> result. A line that was cut short, or that another version wrote, is left out."""
+        found = {}
+        for line in self.file.read_bytes().split(b"\n") if self.file.is_file() else ():
+            try:
+                record = json.loads(line)
+                found[record["key"]] = from_json(record["graded"])
+            except (ValueError, KeyError, TypeError):
+                continue
+        return found
+
+    def append(self, key: str, graded: Graded) -> None:
+        """Write a result to the disk."""
+        line = json.dumps({"key": key, "graded": as_json(graded)}).encode()
+        try:
+            with self._lock:
+                descriptor = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+                try:
+                    data = b"\n" + line + b"\n"  # a line that was cut short before it stays one of its own
+                    while data:
+                        data = data[os.write(descriptor, data) :]
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+        except OSError as error:
+            self.problem = f"the journal {self.file} cannot be written: {error.strerror}"
+
+    def remove(self) -> None:
+        """All is written elsewhere."""
+        self.file.unlink(missing_ok=True)
+
+
+def key_of(submission: Submission, *terms: Any) -> str:
+    """A digest of all that a result depends on. terms: what `json` can write."""
+    whole = [course_digest(), *terms, asdict(submission)]
+    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
+
+
+@cache
+def course_digest() -> str:
+    """Of this package and its version: a check that was changed grades anew."""
+    whole = hashlib.sha256(tinyldm.__version__.encode())
+    for file in sorted(Path(tinyldm_course.__file__).parent.rglob("*.py")):
+        whole.update(file.read_bytes())
+    return whole.hexdigest()
+
+
+def as_json(graded: Graded) -> dict[str, Any]:
+    """A result as `json` can write it."""
+    return asdict(graded) | {"log": base64.b64encode(graded.log).decode()}
+
+
+def from_json(record: dict[str, Any]) -> Graded:
+    """The result again."""
+    return Graded(
+        **record
+        | {
+            "marks": tuple(Mark(**mark | {"look_at": tuple(mark["look_at"])}) for mark in record["marks"]),
+            "cell_errors": tuple((number, error) for number, error in record["cell_errors"]),
+            "log": base64.b64decode(record["log"]),
+        }
+    )
