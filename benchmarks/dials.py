@@ -5,7 +5,7 @@
 
 Each lesson's source runs as a plain script in its own process. Where it shows a dial, the work of one change (plot,
 encode, write the HTML) is timed. The limit for lessons is half a second on a CPU. Prints the Markdown table that is
-kept in README.md.
+in README.md.
 """
 
 import argparse

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tinyldm.forward_diffusion import NoiseSchedule, log_sigma
 from tinyldm.reverse_diffusion import (
-    FOR_ZERO,
+    SMALLEST_ALPHA_BAR,
     Callback,
     Model,
     Spacing,
@@ -77,7 +77,7 @@ def euler_ancestral(
     draw the same pictures from the same noise.
     """
     generators = per_picture(generator, len(z))
-    for i, t, alpha_bar, next_alpha_bar in noise_levels(schedule, timesteps, final_alpha_bar, FOR_ZERO):
+    for i, t, alpha_bar, next_alpha_bar in noise_levels(schedule, timesteps, final_alpha_bar, SMALLEST_ALPHA_BAR):
         z0_hat, eps_hat = z0_and_eps(model, z, t, schedule, alpha_bar)
         sigma, next_sigma = (math.sqrt((1 - a) / a) for a in (alpha_bar, next_alpha_bar))
         sigma_down = next_sigma**2 / sigma

@@ -13,7 +13,7 @@ Where the article and the reference code differ, the code wins:
 
 * the article adds a second time embedding after the second convolution; the reference adds it **once**,
   between the two convolutions;
-* the article mentions neither GroupNorm and SiLU before each convolution nor the residual sum. The reference has them.
+* the article does not mention the GroupNorm and SiLU before each convolution, or the residual sum.
 
 Source: Ho et al. 2020 (DDPM, appendix B); CompVis `ldm/modules/diffusionmodules/openaimodel.py`, `ResBlock`.
 """
@@ -29,13 +29,13 @@ from tinyldm import shapes
 
 
 def timestep_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
-    """Embed each timestep as `dim / 2` cosines followed by `dim / 2` sines of falling frequency.
+    """Embed each timestep as `dim / 2` cosines followed by `dim / 2` sines of decreasing frequency.
 
     embedding(t) = [cos(t f_0), …, cos(t f_{n-1}), sin(t f_0), …, sin(t f_{n-1})],
     f_i = max_period^(-i / n), n = dim / 2.  Vaswani et al. 2017, § 3.5, but with all cosines first and then all sines.
 
     Args:
-        t: (B,) timesteps, int64 or float; fractions are meaningful.
+        t: (B,) timesteps, int64 or float; fractional values are allowed.
         dim: length of the embedding, even.
         max_period: the slowest wave's period is about 2π times this many timesteps.
     Returns:
@@ -70,15 +70,15 @@ class TimeMLP(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """Two convolutions with a time embedding between them, added to the input.
+    """Two convolutions with a time embedding added in between, plus a residual connection from the input.
 
     Args:
         in_channels, out_channels: of the feature map; if they differ, a 1×1 convolution carries the
             input across the shortcut.
         t_emb_dim: width of `t_emb`, or None for a block without a time embedding (the VAE's).
         groups: number of GroupNorm groups (32 in Stable Diffusion); must divide both channel counts.
-        eps: of GroupNorm: 1e-5 in the U-Net, 1e-6 in the VAE, as the released weights were trained.
-        dropout: before the second convolution; 0 in Stable Diffusion.
+        eps: GroupNorm's ε: 1e-5 in the U-Net, 1e-6 in the VAE, the values the released weights were trained with.
+        dropout: probability of dropout before the second convolution; 0 in Stable Diffusion.
     """
 
     def __init__(
@@ -129,7 +129,8 @@ class Downsample(nn.Module):
 class Upsample(nn.Module):
     """Double height and width: repeat each pixel 2×2, then smooth with a 3×3 convolution.
 
-    Shapes: (B, C, H, W) -> (B, C, 2H, 2W), or of another `size`: where an odd side was halved, up is not twice down.
+    Shapes: (B, C, H, W) -> (B, C, 2H, 2W), or `size` if given: an odd side is rounded up when it is halved, so
+    doubling does not restore it.
     A transposed convolution would leave a checkerboard.
     """
 

@@ -28,7 +28,7 @@ from tinyldm.forward_diffusion import NoiseSchedule
 from tinyldm.seeds import Generators, per_picture, randn
 
 Model = Callable[[Tensor, Tensor], Tensor]  # (z_t (B, C, h, w), t (B,)) -> prediction (B, C, h, w)
-# (step index, z after the step, ẑ0) -> None, or a latent that takes the place of z
+# (step index, z after the step, ẑ0) -> None, or a latent that replaces z
 Callback = Callable[[int, Tensor, Tensor], Tensor | None] | None
 Sampler = Callable[..., Tensor]  # (model, z_T, schedule, timesteps, generator=…, callback=…) -> z0, such as `ddim`
 Spacing = Callable[[int, int], Tensor]  # (steps, T) -> falling timesteps, such as `trailing`
@@ -48,12 +48,12 @@ def guided(
     """Classifier-free guidance: exaggerate what the caption changes. Ho & Salimans 2022, eq. 6.
 
     ε̂ = ε_null + w (ε_caption - ε_null): w = 1 is the plain conditional model, w = 0 ignores the caption.
-    (The paper's w is one less.)
+    (The paper's w is one less.) The model must have been trained with some captions dropped.
 
     Args:
         model: (z_t, t, context) -> prediction, such as a `UNet`.
         context: (B, L, D) of the captions; null_context: (1 or B, L', D) of the empty or negative caption.
-        guidance_scale: w; at exactly 1 the model runs on the batch once per step, otherwise on twice the batch.
+        guidance_scale: w; at exactly 1 a step asks the model once, otherwise with and without the caption.
         added, null_added: (B, D_a), Stable Diffusion XL's added vectors; else None.
     Returns: a function (z_t, t) -> prediction.
     """
@@ -66,7 +66,7 @@ def guided(
     def guided_model(z_t: Tensor, t: Tensor) -> Tensor:
         if guidance_scale == 1:
             return model(z_t, t, *caption)
-        if caption[0].shape != null[0].shape:  # a picture read with the caption makes its context longer
+        if caption[0].shape != null[0].shape:  # a picture's vectors follow the caption's, so the lengths differ
             without, with_caption = model(z_t, t, *null), model(z_t, t, *caption)
         else:  # both halves in one batch, which is faster: (2B, C, h, w), (2B,), (2B, L, D)
             both = (torch.cat(pair) for pair in zip((z_t, t, *null), (z_t, t, *caption)))
@@ -87,7 +87,7 @@ def trailing(steps: int, T: int) -> Tensor:
 def leading(steps: int, T: int) -> Tensor:
     """Stable Diffusion's: multiples of T // steps, plus 1, counted down: 981 … 1 for 50 steps.
 
-    The 1 is left out where it would step over the end of the table, at steps = T.
+    The 1 is dropped if it would run past the end of the table, at steps = T.
     """
     stride = T // steps
     offset = min(1, T - 1 - (steps - 1) * stride)
@@ -107,9 +107,9 @@ def linspace(steps: int, T: int) -> Tensor:
 def timesteps(schedule: NoiseSchedule, steps: int, spacing: Spacing = trailing) -> Tensor:
     """Exactly `steps` falling timesteps inside the schedule's table: (steps,).
 
-    Args: steps: 1 … T; spacing: `trailing`, `leading` or `linspace`.
+    Args: steps: 1 … T; spacing: `trailing`, `leading`, `leading_from_zero` or `linspace`.
     Raises: ValueError for another number of steps.
-    Warns: where the first one is so early that starting from pure noise would contradict training.
+    Warns: if the first one is so low that starting from pure noise would contradict training.
     """
     shapes.require_steps(steps, schedule.T)
     ts = spacing(steps, schedule.T)
@@ -118,8 +118,8 @@ def timesteps(schedule: NoiseSchedule, steps: int, spacing: Spacing = trailing) 
         name = getattr(spacing, "__name__", type(spacing).__name__)
         warnings.warn(
             f"{steps} steps with '{name}' spacing start at t = {ts[0].item():g}, where √ᾱ = "
-            f"{math.sqrt(first):.2f} of the signal is still there; but sampling starts from pure noise: take "
-            "more steps, or 'trailing' spacing",
+            f"{math.sqrt(first):.2f} of the signal remains, although sampling starts from pure noise. Use more "
+            "steps, or 'trailing' spacing",
             stacklevel=2,
         )
     return ts
@@ -127,7 +127,7 @@ def timesteps(schedule: NoiseSchedule, steps: int, spacing: Spacing = trailing) 
 
 # ── Samplers ─────────────────────────────────────────────────────────────────────────────────────────
 # All take and return unit-variance latents: z_t = √ᾱ z0 + √(1-ᾱ) ε. `final_alpha_bar` is the ᾱ that the
-# last step lands on: 1 is the clean latent. Only Stable Diffusion's DDIM stops at ᾱ_0 = 0.99915 instead, a number
+# last step lands on: 1 is the clean latent. Only Stable Diffusion's DDIM stops at ᾱ_0 = 0.99915 instead, a value
 # of the schedule; so only `ddim` asks the schedule for it.
 
 
@@ -148,8 +148,8 @@ def ddim(
 
     Args:
         model: (z_t, t) -> prediction; z: (B, C, h, w) noise to start from; timesteps: (S,), falling.
-        eta: share of fresh noise: 0 is deterministic, 1 is DDPM.
-        generator: of the fresh noise: one, of which each picture gets a child, or a list with one per picture.
+        eta: how much fresh noise: 0 is deterministic, 1 is DDPM.
+        generator: source of the fresh noise: one, from which each picture gets a child, or a list of one per picture.
         final_alpha_bar: None takes the schedule's own.
         callback: see `Callback`; called after each step.
     Returns: z0 (B, C, h, w).
@@ -159,7 +159,7 @@ def ddim(
     for i, t, alpha_bar, next_alpha_bar in noise_levels(schedule, timesteps, final_alpha_bar):
         z0_hat, eps_hat = z0_and_eps(model, z, t, schedule, alpha_bar)
         sigma = eta * math.sqrt((1 - next_alpha_bar) / (1 - alpha_bar) * (1 - alpha_bar / next_alpha_bar))
-        # (The max is against rounding.)
+        # max() guards against rounding errors.
         z = math.sqrt(next_alpha_bar) * z0_hat + math.sqrt(max(1 - next_alpha_bar - sigma**2, 0)) * eps_hat
         z = z + sigma * randn(z.shape, generators, z.device, z.dtype) if sigma > 0 else z
         z = finish_step(callback, i, z, z0_hat)
@@ -183,7 +183,7 @@ def ddpm(
     generators = per_picture(generator, len(z))
     for i, t, alpha_bar, next_alpha_bar in noise_levels(schedule, timesteps, final_alpha_bar):
         z0_hat, _ = z0_and_eps(model, z, t, schedule, alpha_bar)
-        alpha = alpha_bar / next_alpha_bar  # of the steps that this one jumps over, together
+        alpha = alpha_bar / next_alpha_bar  # the product of α over all timesteps that this step skips
         mean = (math.sqrt(next_alpha_bar) * (1 - alpha) * z0_hat + math.sqrt(alpha) * (1 - next_alpha_bar) * z) / (
             1 - alpha_bar
         )
@@ -203,12 +203,12 @@ def euler(
     final_alpha_bar: float = 1.0,
     callback: Callback = None,
 ) -> Tensor:
-    """Karras et al. 2022, algorithm 1 without its second half: follow the ODE dx/dσ = ε̂ in straight steps.
+    """Karras et al. 2022, algorithm 1 without the second-order correction: follow the ODE dx/dσ = ε̂ in straight steps.
 
     x = z / √ᾱ and σ = √((1-ᾱ)/ᾱ) are the coordinates in which the ODE has this short form.
     In exact arithmetic it is `ddim` with eta = 0. Arguments as `ddim`; nothing is random.
     """
-    for i, t, alpha_bar, next_alpha_bar in noise_levels(schedule, timesteps, final_alpha_bar, FOR_ZERO):
+    for i, t, alpha_bar, next_alpha_bar in noise_levels(schedule, timesteps, final_alpha_bar, SMALLEST_ALPHA_BAR):
         z0_hat, eps_hat = z0_and_eps(model, z, t, schedule, alpha_bar)
         sigma, next_sigma = (math.sqrt((1 - a) / a) for a in (alpha_bar, next_alpha_bar))
         x = z / math.sqrt(alpha_bar) - (sigma - next_sigma) * eps_hat
@@ -228,12 +228,12 @@ def dpm_solver_pp(
 ) -> Tensor:
     """Lu et al. 2022 (DPM-Solver++), algorithm 2, "2M": second order from one model call per step.
 
-    λ = log √(ᾱ / (1-ᾱ)) is the time in which ẑ0 changes slowly, so the last two estimates are
-    extrapolated by half a step. The first step, and one onto the clean latent (λ = ∞), are first order.
-    Arguments as `ddim`; nothing is random.
+    z_next = √((1-ᾱ_next) / (1-ᾱ)) z - √ᾱ_next (e^-h - 1) D, with h = λ_next - λ and λ = log √(ᾱ / (1-ᾱ)). In the
+    variable λ, ẑ0 changes slowly, so D extrapolates the last two estimates by half a step. The first step, and a step
+    that ends on the clean latent (λ = ∞), are first order: D = ẑ0. Arguments as `ddim`; nothing is random.
     """
-    previous_z0, previous_lambda = z, math.nan  # before the first step there is none
-    for i, t, alpha_bar, next_alpha_bar in noise_levels(schedule, timesteps, final_alpha_bar, FOR_ZERO):
+    previous_z0, previous_lambda = z, math.nan  # not used in the first step
+    for i, t, alpha_bar, next_alpha_bar in noise_levels(schedule, timesteps, final_alpha_bar, SMALLEST_ALPHA_BAR):
         z0_hat, _ = z0_and_eps(model, z, t, schedule, alpha_bar)
         lambda_, next_lambda = _half_log_snr(alpha_bar), _half_log_snr(next_alpha_bar)
         h = next_lambda - lambda_
@@ -249,8 +249,8 @@ def dpm_solver_pp(
     return z
 
 
-# What stands for ᾱ = 0 where σ or λ would be infinite, as in diffusers. (`zero_terminal_snr` ends there.)
-FOR_ZERO = 2.0**-24
+# Used in place of ᾱ = 0, where σ or λ would be infinite, as in diffusers. (`zero_terminal_snr` ends there.)
+SMALLEST_ALPHA_BAR = 2.0**-24
 
 
 def noise_levels(
@@ -280,12 +280,12 @@ def finish_step(callback: Callback, i: int, z: Tensor, z0_hat: Tensor) -> Tensor
 
 
 def predict(model: Model, z: Tensor, t: Tensor) -> Tensor:
-    """Ask the model about a batch that is all at the same timestep."""
+    """Run the model on a batch that shares one timestep."""
     return model(z, t.to(z.device).expand(len(z)))
 
 
 def read_prediction(output: Tensor, z: Tensor, schedule: NoiseSchedule, alpha_bar: float) -> tuple[Tensor, Tensor]:
-    """What the model said, as (ẑ0, ε̂)."""
+    """Convert a prediction to (ẑ0, ε̂)."""
     return schedule.prediction.to_z0(output, z, alpha_bar), schedule.prediction.to_eps(output, z, alpha_bar)
 
 

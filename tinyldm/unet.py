@@ -35,13 +35,13 @@ class UNetConfig:
     channels: tuple[int, ...] = (320, 640, 1280, 1280)  # feature-map width, full resolution first
     blocks_per_level: int = 2  # ResBlocks per level on the way down; one more on the way up
     transformer_depth: tuple[int, ...] = (1, 1, 1, 0)  # 0: no SpatialTransformer at this level
-    middle_depth: int = 1  # the same for the middle
+    middle_depth: int = 1  # transformer depth of the middle
     heads: tuple[int, ...] = (8, 8, 8, 8)  # attention heads; the middle uses the last
     context_dim: int = 768  # width of the context vectors
-    groups: int = 32  # of GroupNorm; divides every width
+    groups: int = 32  # of GroupNorm; must divide every width
     dropout: float = 0.0
-    added_dim: int | None = None  # XL: width of the vector added to the time embedding
-    upcast_attention: bool = False  # 2.1 at 768: in float16, attention is still float32
+    added_dim: int | None = None  # XL: width of the extra conditions, before the MLP that adds them to t_emb
+    upcast_attention: bool = False  # 2.1 at 768: attention in float32 even when the model runs in float16
 
     def __post_init__(self) -> None:
         shapes.require_levels(self.channels, self.blocks_per_level, self.groups)
@@ -96,7 +96,7 @@ class MiddleLevel(nn.Module):
 class UpLevel(nn.Module):
     """A (ResBlock, SpatialTransformer) pair for each skip of this resolution, then an upsample.
 
-    The skips are those of this level's pairs on the way down, and the feature map that entered the level.
+    It pops what the same level pushed on the way down, and the feature map that had entered that level.
     """
 
     def __init__(self, config: UNetConfig, i: int, t_emb_dim: int):
@@ -120,21 +120,21 @@ class UpLevel(nn.Module):
             if self.transformers:
                 x = self.transformers[i](x, context)
         if self.upsample is not None:
-            x = self.upsample(x, skips[-1].shape[2:])  # to the size of the next skip: (B, C, 2H, 2W), or one less
+            x = self.upsample(x, skips[-1].shape[2:])  # to the size of the next skip: (B, C, 2H, 2W), or a pixel less
         return x
 
 
-def transformers_of(config: UNetConfig, i: int, number: int) -> nn.ModuleList:
-    """The SpatialTransformers of level i, one for each of its ResBlocks; none where its depth is 0."""
+def transformers_of(config: UNetConfig, i: int, count: int) -> nn.ModuleList:
+    """The SpatialTransformers of level i, one for each of its ResBlocks; none if its depth is 0."""
     depth = config.transformer_depth[i]
     return nn.ModuleList(
         SpatialTransformer(config.channels[i], config.context_dim, config.heads[i], config.groups, depth)
-        for _ in range(number if depth else 0)
+        for _ in range(count if depth else 0)
     )
 
 
 class UNet(nn.Module):
-    """The denoiser: predicts the noise in a latent, given how noisy it is and what it should show."""
+    """The denoiser: predicts the noise in a latent (or the velocity), given how noisy it is and what it should show."""
 
     def __init__(self, config: UNetConfig):
         super().__init__()
@@ -162,12 +162,12 @@ class UNet(nn.Module):
             z_t: (B, in_channels, h, w) noisy latent.
             t: (B,) or a single timestep, int64 or float, 0 … T-1: how noisy z_t is.
             context: (B, L, context_dim), what the picture should show; without it, cross-attention becomes
-                self-attention, where the widths allow it.
+                self-attention, if the widths match.
             added: (B, added_dim), Stable Diffusion XL's pooled caption and image sizes; else None.
         Returns:
             (B, out_channels, h, w), the prediction.
         Raises:
-            ValueError: a shape, dtype or device that does not fit.
+            ValueError: a shape, dtype or device does not match.
         """
         config, weight = self.config, self.conv_in.weight
         shapes.require_feature_map(z_t, "z_t", config.in_channels, 1, weight, "U-Net")

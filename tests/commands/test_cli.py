@@ -593,7 +593,7 @@ def test_numbers_out_of_range_are_not_written_as_a_picture(folder, capsys, tmp_p
             str(tmp_path / "x.png"),
         ]
     )
-    assert code == 2 and "less than --guidance" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    assert code == 2 and "a --guidance below" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_pictures_that_cannot_be_used(folder, photo, capsys, tmp_path):
@@ -624,7 +624,7 @@ def test_models_that_lack_something(folder, photo, capsys, tmp_path):
 
 def test_places_where_nothing_can_be_written(folder, capsys, tmp_path, photo):
     assert "is a folder" in error_line(capsys, "generate", "x", "--out", tmp_path)
-    assert "one of its folders is a file" in error_line(capsys, "generate", "x", "--out", photo / "x.png")
+    assert "a part of the path is a file" in error_line(capsys, "generate", "x", "--out", photo / "x.png")
     if os.name == "posix" and os.geteuid():
         closed = tmp_path / "closed"
         closed.mkdir(mode=0o500)

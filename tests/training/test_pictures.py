@@ -221,7 +221,7 @@ def test_a_faint_stroke_is_marked_from_half_on(tmp_path):
 
 
 def test_a_black_stroke_on_a_transparent_layer_marks_nothing_and_says_so(tmp_path):
-    with pytest.raises(ValueError, match="marks nothing .* expected white where to paint"):
+    with pytest.raises(ValueError, match="marks nothing .* expected white where it is to be repainted"):
         marked(tmp_path, layer((0, 0, 0, 0), (0, 0, 0, 255)))
 
 

@@ -106,7 +106,7 @@ def test_options_that_do_not_go_together(capsys, tmp_path, pictures, nothing_is_
 
 def test_a_run_that_cannot_be_written_is_told_at_once(capsys, tmp_path, nothing_is_done):
     (tmp_path / "file").touch()
-    assert "one of its folders is a file" in refusal(capsys, "clip", "--out", tmp_path / "file" / "run")
+    assert "a part of the path is a file" in refusal(capsys, "clip", "--out", tmp_path / "file" / "run")
 
 
 def test_stages_that_come_before_are_told_at_once(capsys, tmp_path, nothing_is_done):

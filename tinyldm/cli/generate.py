@@ -20,7 +20,7 @@ from tinyldm.data.world import COLOURS, SHAPES
 from tinyldm.seeds import children
 
 MAX_BATCH_PIXELS = 2**20  # of one batch: 256 pictures of 64×64, 4 of 512×512, 1 of 1024×1024
-# Not written into a picture: where it is, how it looks on the page, and what only this program's inside knows.
+# Not written into a picture: its path, the layout of the page, and internal values.
 NOT_METADATA = ("run", "out", "plain")
 
 Generate = Callable[..., Tensor]  # a method of the model, as a function of captions and keywords
@@ -69,7 +69,7 @@ def inpaint(options: argparse.Namespace) -> None:
             return model.inpaint(originals, where, captions, blend=None, **keywords)
         return model.inpaint(originals, where, captions, **keywords)
 
-    shown = image * (1 - where) + 0.5 * where  # gray where it is repainted
+    shown = image * (1 - where) + 0.5 * where  # grey where it is repainted
     write_page(in_batches(model, options, size, options.steps, method), options, size, shown)
 
 
@@ -143,8 +143,8 @@ def warn_of_unknown_words(model: str, text: str) -> None:
     unknown = unknown_words(text)
     if model == "tiny" and unknown:
         to_stderr(
-            f"warning: tiny has never seen {', '.join(map(repr, unknown))}; it knows one or two of "
-            f"{', '.join(SHAPES)}, in {', '.join(COLOURS)}"
+            f"warning: tiny has never seen {', '.join(map(repr, unknown))}; it can draw one or two objects: "
+            f"{', '.join(SHAPES)}; in {', '.join(COLOURS)}"
         )
 
 
@@ -206,8 +206,8 @@ def work_of(model: LatentDiffusion, size: tuple[int, int], batch: int) -> float:
 def require_finite(images: Tensor, options: argparse.Namespace) -> Tensor:
     """The images. Raises ValueError, and says what may help, where one is not finite."""
     if not images.isfinite().all():
-        remedy = "--dtype float32" if options.dtype != "float32" else f"less than --guidance {options.guidance:g}"
-        raise ValueError(f"the numbers became too large, so there is no picture; try {remedy}")
+        remedy = "--dtype float32" if options.dtype != "float32" else f"a --guidance below {options.guidance:g}"
+        raise ValueError(f"the values overflowed, so no picture was made; try {remedy}")
     return images
 
 
@@ -254,7 +254,7 @@ def note(options: argparse.Namespace) -> str:
 def metadata(options: argparse.Namespace, size: tuple[int, int]) -> dict[str, object]:
     """What is written into the picture: all options that matter for its pixels, and the versions.
 
-    Its picture k, counted from 0, is made again alone with --index (index + k).
+    Its picture k, counted from 0, can be generated again alone with --index (index + k).
     """
     written = {name: value for name, value in vars(options).items() if name not in NOT_METADATA and value is not None}
     for name, value in written.items():

@@ -1,7 +1,7 @@
 """The command `tinyldm`: generate, img2img, inpaint, train, evaluate, trace, info, and what other packages bring.
 
-Only here do names become functions, and only commands print. A user's mistake is one line on stderr and exit code 2;
-Ctrl-C is one line and 130; a traceback means a bug in this package.
+Names are resolved to functions only here, and only commands print. A user's mistake is one line on stderr and exit
+code 2; Ctrl-C is one line and 130; a traceback means a bug in this package.
 
 Only what the given command needs is imported, and only that command gets its options: so `tinyldm --help` and a
 mistyped option answer at once.
@@ -100,7 +100,7 @@ def commands() -> dict[str, Command]:
     """The commands of this package, and those that other packages bring, such as the course's.
 
     An installed package brings commands by an entry point of the group "tinyldm.commands": a dict of `Command`s. One
-    that cannot be loaded costs a warning, and nothing else.
+    that cannot be loaded causes a warning, and nothing else.
     """
     found = dict(COMMANDS)
     for entry in metadata.entry_points(group="tinyldm.commands"):
@@ -117,15 +117,15 @@ def commands() -> dict[str, Command]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says; return the exit code. None takes the command line of the process."""
+    """Do what the command line says; return the exit code. None means `sys.argv`."""
     accept_any_character()
-    if "torch" not in sys.modules:  # a program that has imported it has its own threads, and calls us as a function
+    if "torch" not in sys.modules:  # a caller that has imported it has set its own threads
         threads.prepare()
     with one_line_warnings():
         try:
             run(sys.argv[1:] if arguments is None else list(arguments))
             flush_stdout()
-        except SystemExit as stop:  # argparse has said all: --help, --version, a mistyped option
+        except SystemExit as stop:  # argparse has printed its message: --help, --version, a mistyped option
             return 0 if stop.code is None else int(stop.code)
         except (Exception, KeyboardInterrupt) as error:
             return report(error)
@@ -149,7 +149,7 @@ def run(arguments: list[str]) -> None:
 
 
 def report(error: BaseException) -> int:
-    """Tell the user about an error, and return the exit code. What only a bug can cause is raised again."""
+    """Tell the user about an error, and return the exit code. Errors that can only be bugs are raised again."""
     if isinstance(error, BrokenPipeError) and (reader_is_gone() or not flush_stdout()):
         return 0  # the reader has seen enough
     explanation = explain(error)
@@ -164,7 +164,7 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     """What to tell the user about an error, and the exit code; None for what only a bug can cause."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", 130
-    if isinstance(error, MemoryError) and str(error):  # training says itself what to lower
+    if isinstance(error, MemoryError) and str(error):  # training's own message says what to lower
         return str(error), 2
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, 2
@@ -204,7 +204,7 @@ def raised_here(error: BaseException) -> bool:
 
 
 def parser_for(arguments: list[str]) -> Parser:
-    """The parser of all commands, of which only the given one has its options."""
+    """The parser of all commands; only the given command gets its options."""
     parser = Parser(
         prog="tinyldm",
         allow_abbrev=False,

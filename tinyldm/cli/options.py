@@ -70,7 +70,7 @@ def fraction(text: str) -> float:
     """An argparse type: a number above 0 and at most 1."""
     value = finite_number(text)
     if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} given, expected above 0 and at most 1")
+        raise argparse.ArgumentTypeError(f"{text} given, expected a number above 0 and at most 1")
     return value
 
 
@@ -94,7 +94,7 @@ def box(text: str) -> tuple[int, int, int, int]:
 
 
 def caption(text: str) -> str:
-    """An argparse type: text that is valid Unicode. Python lets bytes that it cannot decode through as surrogates."""
+    """An argparse type: text that is valid Unicode. Python passes undecodable bytes through as surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -120,18 +120,19 @@ def add_model(parser: Parser) -> None:
 
 
 def add_single_file(parser: Parser) -> None:
-    """What a model needs that is one file, with the names of the original code."""
+    """Extra options for a single-file model, with the names of the original code."""
     group = parser.add_argument_group("for a --model that is one file, .safetensors or .ckpt")
     group.add_argument(
-        "--tokenizer", type=Path, metavar="FOLDER", help="CLIP's tokenizer, which such a file lacks; any version's"
+        "--tokenizer",
+        type=Path,
+        metavar="FOLDER",
+        help="folder with CLIP's tokenizer, which a single file lacks; that of any version works",
     )
-    group.add_argument(
-        "--ema", action="store_true", help="use the moving average of the U-Net's weights, if it is there"
-    )
+    group.add_argument("--ema", action="store_true", help="use the moving average of the U-Net's weights, if present")
     group.add_argument(
         "--sd-version",
         choices=tuple(SD_VERSIONS),
-        help="what the file holds; needed for Stable Diffusion 2, whose 2 predicts the noise and 2-v the velocity",
+        help="version of the model; required for Stable Diffusion 2 (2 predicts the noise, 2-v the velocity)",
     )
 
 
@@ -174,14 +175,16 @@ def add_pictures(parser: Parser, out: str) -> None:
         "--out", type=Path, default=Path(out), metavar="FILE", help="file to write, .png or .jpg (default: %(default)s)"
     )
     parser.add_argument(
-        "--plain", action="store_true", help="write only the pixels, side by side: not enlarged, no caption, no margins"
+        "--plain",
+        action="store_true",
+        help="write only the pictures, side by side: not enlarged, no caption, no margins",
     )
     add_seed(parser, "the random numbers")
     parser.add_argument(
         "--index",
         type=whole_number(0, 10**6),
         metavar="K",
-        help="make picture K of the seed alone, counted from 0; with -n N, pictures K to K + N - 1 (default: from 0)",
+        help="generate only picture K of this seed, counted from 0; with -n N, pictures K to K + N - 1",
     )
     add_sampling(parser, None)
     parser.add_argument("--spacing", choices=SPACINGS, help="which timesteps to visit (default: the model's own)")
@@ -197,7 +200,7 @@ def add_pictures(parser: Parser, out: str) -> None:
     )
     add_model(parser)
     add_single_file(parser)
-    parser.add_argument("--variant", help='load the files with this in their name, such as "fp16"')
+    parser.add_argument("--variant", help='load the weight files of this variant, such as "fp16"')
     parser.add_argument(
         "--dtype", choices=DTYPES, default="float32", help="number format of the networks (default: %(default)s)"
     )
@@ -216,36 +219,40 @@ def add_generate(parser: Parser) -> None:
 
 def add_img2img(parser: Parser) -> None:
     """The options of `img2img`."""
-    parser.add_argument("image", type=Path, help="a picture file; it is cropped around its center and resized")
+    parser.add_argument("image", type=Path, help="a picture file; it is cropped around its centre and resized")
     add_pictures(parser, "img2img.png")
     parser.add_argument(
         "--strength",
         type=fraction,
         default=0.6,
         metavar="S",
-        help="how much may change: near 0 almost nothing, 1 almost everything (default: %(default)s)",
+        help="how much may change, from 0 (almost nothing) to 1 (almost everything) (default: %(default)s)",
     )
 
 
 def add_inpaint(parser: Parser) -> None:
     """The options of `inpaint`."""
-    parser.add_argument("image", type=Path, help="a picture file; it is cropped around its center and resized")
+    parser.add_argument("image", type=Path, help="a picture file; it is cropped around its centre and resized")
     add_pictures(parser, "inpaint.png")
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--mask", type=Path, metavar="FILE", help="a picture of the same size, white where to paint")
     where.add_argument(
-        "--box", type=box, metavar="LEFT,TOP,RIGHT,BOTTOM", help="where to paint, in pixels of the picture"
+        "--mask", type=Path, metavar="FILE", help="a picture of the same size, white where it is to be repainted"
+    )
+    where.add_argument(
+        "--box", type=box, metavar="LEFT,TOP,RIGHT,BOTTOM", help="the part to repaint, in pixels of the picture"
     )
     parser.add_argument(
         "--raw",
         action="store_true",
-        help="do not paste the part to keep back: show it as the model returns it, slightly changed by the VAE",
+        help="do not paste the original over the part to keep, which the VAE has changed a little",
     )
 
 
 def add_train(parser: Parser) -> None:
     """The options of `train`. A default of None means: as in the plan."""
-    parser.add_argument("stage", choices=(*STAGES, "all"), help="which part; all trains one after the other")
+    parser.add_argument(
+        "stage", choices=(*STAGES, "all"), help="the part to train; 'all' trains clip, vae and unet in turn"
+    )
     parser.add_argument(
         "--plan", choices=("cpu", "gpu"), help="settings to start from (default: gpu with --device cuda, else cpu)"
     )
@@ -264,12 +271,17 @@ def add_train(parser: Parser) -> None:
     )
     parser.add_argument("--steps", type=whole_number(1), metavar="N", help="end each stage after N steps")
     parser.add_argument("--minutes", type=positive_number, metavar="M", help="end each stage after M minutes")
-    parser.add_argument("--batch", type=whole_number(1, MAX_BATCH), metavar="N", help="images a step")
+    parser.add_argument("--batch", type=whole_number(1, MAX_BATCH), metavar="N", help="images per step")
     parser.add_argument("--lr", type=positive_number, metavar="RATE", help="peak learning rate")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: as in the plan)")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="bfloat16: mixed precision")
     parser.add_argument(
-        "--seed", type=whole_number(0, MAX_TRAINING_SEED), metavar="N", help="of data, weights and noise (default: 0)"
+        "--dtype", choices=("float32", "bfloat16"), help="number format; bfloat16 means mixed precision"
+    )
+    parser.add_argument(
+        "--seed",
+        type=whole_number(0, MAX_TRAINING_SEED),
+        metavar="N",
+        help="seed of data, weights and noise (default: 0)",
     )
     parser.add_argument(
         "--start-from",
@@ -308,7 +320,10 @@ def add_trace(parser: Parser) -> None:
     """The options of `trace`."""
     parser.add_argument("caption", type=caption, help='what the picture shows; "" for anything')
     parser.add_argument(
-        "--html", type=Path, metavar="FILE", help="also write a web page that unfolds, with the line of code of each"
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="also write a web page that unfolds and links each tensor to its line of code",
     )
     parser.add_argument("--all", action="store_true", help="show the inside of every block, not just one of each kind")
     add_seed(parser, "the random numbers")

@@ -19,7 +19,7 @@ LOOKALIKES = {"×": "x", "…": "...", "─": "-", "·": "-", "→": "->", "−"
 
 
 def to_stderr(message: str) -> None:
-    """Write one line to stderr, however long and broken the message is."""
+    """Write one line to stderr, whatever the message's length and content."""
     if sys.stderr is not None:
         with suppress(OSError):  # a full disk or a closed pipe: there is nowhere left to say so
             print(one_line(f"tinyldm: {message}"), file=sys.stderr)
@@ -54,7 +54,7 @@ def one_line_warnings() -> Iterator[None]:
 def accept_any_character() -> None:
     """Let stdout and stderr replace the characters that their encoding lacks, instead of failing.
 
-    Python writes to a pipe or a file on Windows in the old encodings: cp1252, cp437, cp932.
+    On Windows, pipes and files use legacy encodings: cp1252, cp437, cp932.
     """
     codecs.register_error("tinyldm", replacement)
     for name in ("stdout", "stderr"):
@@ -66,7 +66,7 @@ def accept_any_character() -> None:
 
 
 def replacement(error: UnicodeError) -> tuple[str, int]:
-    """A codecs error handler: something similar in ASCII, or "?"; a byte of a file name that was no UTF-8 as \\xe9."""
+    """A codecs error handler: something similar in ASCII, or "?"; a byte of a file name that was not UTF-8 as \\xe9."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(map(in_ascii, error.object[error.start : error.end])), error.end
@@ -129,7 +129,7 @@ def flush_stdout() -> bool:
 
 
 def require_writable(file: Path, suffixes: tuple[str, ...]) -> None:
-    """Make the folder of a file to be written, before the long work starts.
+    """Create the parent folder of a file to be written, before the long work starts.
 
     Raises: ValueError if the name has none of `suffixes`, or no file can be written there.
     """
@@ -152,6 +152,6 @@ def try_to_write(place: Path, probe: Path) -> None:
         probe.touch()
         probe.unlink()
     except (FileExistsError, NotADirectoryError):
-        raise ValueError(f"cannot write {place}: one of its folders is a file") from None
+        raise ValueError(f"cannot write {place}: a part of the path is a file") from None
     except OSError as error:
         raise ValueError(f"cannot write {place}: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""Pages of pictures: generated images in rows, with their caption, and with all that made them in the file.
+"""Pages of pictures: generated images in rows, with their caption, and with the settings embedded in the file.
 
 Only Pillow is needed, which is imported in a tenth of the time that matplotlib takes.
 """
@@ -32,7 +32,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def save(page: Image.Image, file: Path, metadata: dict[str, Any]) -> None:
-    """Write a page, all of it or nothing, with `metadata` in it: as JSON in the text entry "tinyldm" or the comment."""
+    """Write a page atomically, with `metadata` in it: as JSON in the text entry "tinyldm" or the comment."""
     buffer = io.BytesIO()
     if file.suffix.lower() == ".png":
         info = PngImagePlugin.PngInfo()
@@ -50,8 +50,8 @@ def jpeg_comment(metadata: dict[str, Any]) -> bytes:
     if len(comment) <= MAX_JPEG_COMMENT:
         return comment
     warnings.warn(
-        f"a JPEG holds {MAX_JPEG_COMMENT:,} bytes about a picture, and these are {len(comment):,}: the longest texts "
-        "are cut; a .png holds them all",
+        f"a JPEG comment is limited to {MAX_JPEG_COMMENT:,} bytes, but the settings take {len(comment):,}: the longest "
+        "texts are cut; a .png keeps all of it",
         stacklevel=2,
     )
     short = dict(metadata)
@@ -86,7 +86,7 @@ def captioned(picture: Image.Image, caption: str, note: str) -> Image.Image:
     texts = (
         (caption.strip() or "(no caption)", 16, INK, 6),
         (note, 11, FAINT, 4),
-    )  # size, colour, at most so many lines
+    )  # size, colour, at most this many lines
     lines = []
     for text, size, colour, max_lines in texts:
         font = font_of_size(size)
@@ -104,7 +104,7 @@ def captioned(picture: Image.Image, caption: str, note: str) -> Image.Image:
 
 
 def font_of_size(size: int) -> Font:
-    """A font that has most alphabets: the one in matplotlib, found without importing matplotlib."""
+    """A font that covers most scripts: the one in matplotlib, found without importing matplotlib."""
     package = find_spec("matplotlib")
     if package is not None and package.origin is not None:
         file = Path(package.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"

@@ -34,9 +34,9 @@ def run(options: argparse.Namespace) -> None:
 
 
 def require_matching(options: argparse.Namespace, stages: tuple[str, ...]) -> None:
-    """Raises ValueError for an option that another one makes pointless."""
+    """Raises ValueError for an option that conflicts with another one."""
     if options.start_from is not None and stages != ("unet",):
-        raise ValueError(f"--start-from is for the U-Net alone, not for {', '.join(stages)}: tinyldm train unet")
+        raise ValueError(f"--start-from works only with 'tinyldm train unet', not with {', '.join(stages)}")
     if options.scenes is not None and options.data != "scenes":
         raise ValueError(f"--scenes is for --data scenes, not for --data {options.data}")
     if options.data not in ("scenes", "digits") and not Path(options.data).is_dir():
@@ -44,7 +44,9 @@ def require_matching(options: argparse.Namespace, stages: tuple[str, ...]) -> No
             f'--data is {options.data!r}; expected "scenes", "digits", or a folder of pictures with metadata.jsonl'
         )
     if options.model is not None and "unet" not in stages:
-        raise ValueError(f"--model is for the finished model, which train unet and train all write, not {stages[0]}")
+        raise ValueError(
+            f"--model names the finished model, which only 'train unet' and 'train all' write, not {stages[0]}"
+        )
 
 
 def plan_of(options: argparse.Namespace) -> Plan:

@@ -35,7 +35,7 @@ def open_picture(file: str | Path, ground: str = "white") -> Image.Image:
 
 
 def open_mask(file: str | Path) -> Image.Image:
-    """Open a mask, white where to paint. Its transparent parts mark nothing, as nothing is painted there.
+    """Open a mask, white where to repaint. Its transparent parts mark nothing, as nothing is painted there.
 
     Raises: ValueError as `open_picture`; and where it has transparent parts and colours, as then it may be a
         picture with a hole, and it is not clear which of the two is marked.
@@ -171,7 +171,7 @@ def fitted_mask(mask: Image.Image, image: Image.Image, size: tuple[int, int]) ->
     marked = (fitted(mask, size).mean(1, keepdim=True) >= 0.5).float()
     if not marked.any():
         raise ValueError(
-            "the mask marks nothing in the part of the picture that is used; expected white where to paint"
+            "the mask marks nothing in the part of the picture that is used; expected white where it is to be repainted"
         )
     return marked
 

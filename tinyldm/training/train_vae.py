@@ -3,7 +3,7 @@
     tinyldm train vae --minutes 40
 
 The article does not name the losses of the VAE. Following the paper (Rombach et al. 2022, § 3.1 and appendix G),
-this file adds up six terms, each of which `VaeSettings` can switch off:
+this file adds up six terms. All but the first have a weight in `VaeSettings`:
 
     L1            every pixel close to its original
     squares       the same, but large errors count more: with L1 alone the VAE is content for a long time with the
