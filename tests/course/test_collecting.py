@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 
 import pytest
@@ -97,6 +98,7 @@ def test_every_student_has_a_line(tmp_path):
     found = read_class(tmp_path)
     read = {one.student for one in found if one.lesson == 2 and one.cells}
     expected = {name.split("/")[0] for name in good} - {"02_flat_doe.ipynb"} | {"flat_doe"}
+    expected = {name.removesuffix("_assignsubmission_file_") for name in expected}
     assert read == expected
     said = {one.student: one.problem for one in found if one.lesson == WHOLE}
     assert said == {
@@ -191,25 +193,12 @@ def test_odd_folders_are_read_in_bounded_time(tmp_path):
     try:
         found = {(one.student, one.lesson): one.problem for one in read_class(tmp_path)}
     finally:
-        remove_deep(deep)
+        subprocess.run(["rm", "-rf", str(deep)], check=True)  # pytest's own cleaning is recursive
     assert found["ada", 2] == ""
     assert f"folders more than {MAX_DEPTH} deep" in found["deep", WHOLE]
     assert "only the first 2,000 files" in found["many", WHOLE]
     assert "again is a link" in found["loop", WHOLE]
     assert found["pipe", 2] == "02.ipynb cannot be read: it is not an ordinary file"
-
-
-def remove_deep(folder):
-    """pytest's own cleaning is recursive."""
-    while any(folder.iterdir()):
-        inner = folder / "d"
-        names = list(inner.iterdir())
-        if not names:
-            inner.rmdir()
-            continue
-        os.rename(inner / "d", folder / "e")
-        inner.rmdir()
-        os.rename(folder / "e", inner)
 
 
 NAMES = [

@@ -474,7 +474,7 @@ def test_a_page_that_cannot_be_written_costs_no_grade(tmp_path, monkeypatch):
 
 
 def test_the_journal_gives_back_what_it_was_given(tmp_path):
-    journal = Journal(tmp_path / "grades.journal.jsonl")
+    journal = Journal(tmp_path / "grades.csv")
     marks = (Mark("q_sample", "<b>", 0, 20, "crash", "<p>\ud800</p>", ("uses exec",)), Mark("b", "", 10, 10, "", ""))
     first = Graded("ada", 2, marks, "", ((3, "E: \ud800"),), bytes(range(256)))
     second = Graded("bob", 3, (), "it is empty")
@@ -484,7 +484,7 @@ def test_the_journal_gives_back_what_it_was_given(tmp_path):
 
 
 def test_a_journal_that_was_cut_short_loses_its_last_line_only(tmp_path):
-    journal = Journal(tmp_path / "grades.journal.jsonl")
+    journal = Journal(tmp_path / "grades.csv")
     for number in range(3):
         journal.append(str(number), Graded(f"student{number}", 2, ()))
     whole = journal.file.read_bytes()
@@ -496,13 +496,14 @@ def test_a_journal_that_was_cut_short_loses_its_last_line_only(tmp_path):
 
 
 def test_lines_that_are_no_results_are_passed_over(tmp_path):
-    journal = Journal(tmp_path / "grades.journal.jsonl")
+    journal = Journal(tmp_path / "grades.csv")
     journal.file.write_bytes(b'[]\n3\n{"key": "a"}\n{"key": "b", "graded": {"student": 1}}\n\xff\n"' + b"[" * 99999)
     assert journal.read() == {}
 
 
 def test_a_journal_on_a_full_disk_stops_nobody():
-    journal = Journal(Path("/dev/full"))
+    journal = Journal(Path("grades.csv"))
+    journal.file = Path("/dev/full")
     journal.append("1", Graded("ada", 2, ()))
     assert "cannot be written" in journal.problem
 

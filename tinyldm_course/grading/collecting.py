@@ -2,7 +2,8 @@
 
     class/ada/02.ipynb                        a folder for each student
     class/ada/week 1/lesson02.py              sub-folders, and words around the number
-    class/doejane_LATE_1234_5678_02.ipynb     a download of Canvas, which has no folders
+    class/doejane_LATE_1234_5678_02.ipynb     a download of Canvas, which has no folders: doejane_1234
+    class/Jane Doe_42_assignsubmission_file_  a folder in a download of Moodle: Jane Doe_42
     class/02_ada.ipynb                        a file without a folder
 
 A file that cannot be used becomes a sentence about it, in the line of the student who handed it in.
@@ -28,6 +29,7 @@ NOT_STUDENTS = (*NOT_THEIRS, ".git", ".github", ".vscode", ".idea", ".ipynb_chec
 CODE = re.compile(r"\.(ipynb|py)(\.(json|txt))?$|\.json$", re.IGNORECASE)
 COPY = re.compile(r"([ _-]*\(\d+\)|[ _-]+copy[ _-]*\d*|-\d{1,2})+$", re.IGNORECASE)  # "02 (1)", "02-Copy1", "02-1"
 CANVAS = re.compile(r"(?P<who>[^_]+)_(?:LATE_)?(?P<user>\d+)_\d+_(?P<file>.+)", re.IGNORECASE)
+MOODLE = re.compile(r"(?P<student>.+_\d+)_assignsubmission_(file|onlinetext)_?")
 
 
 @dataclass
@@ -54,13 +56,15 @@ class Found:
         return ["nothing to grade", *said] if said else ["nothing was handed in: the folder is empty"]
 
 
-def read_class(folder: Path, ignored: Iterable[Path] = ()) -> list[Submission]:
+def read_class(folder: Path, ignored: Iterable[Path] = (), only: int | None = None) -> list[Submission]:
     """All submissions, by student and lesson.
 
     A submission of the lesson WHOLE says what could not be used of all that a student handed in.
 
     Args:
         ignored: files and folders in it that no student made, such as the table to write.
+        only: the lesson that was to be handed in. Then a file that names no lesson answers it; those of other lessons
+            are left out.
 
     Raises: ValueError where the folder holds no submission at all.
     """
@@ -73,11 +77,12 @@ def read_class(folder: Path, ignored: Iterable[Path] = ()) -> list[Submission]:
             continue
         if entry.is_dir() and not entry.is_symlink():
             if entry.name.lower() not in NOT_STUDENTS:
-                collect_folder(entry, found.setdefault(entry.name, Found()))
+                moodle = MOODLE.fullmatch(entry.name)
+                collect_folder(entry, found.setdefault(moodle["student"] if moodle else entry.name, Found()), only)
         elif CODE.search(entry.name) or entry.suffix.lower() in ARCHIVES or entry.is_symlink():
             student, name = owner(entry.name)
-            sort_in(entry, name, found.setdefault(student, Found()))
-    if not any(one.files for one in found.values()):
+            sort_in(entry, name, found.setdefault(student, Found()), only)
+    if not found or only is None and not any(one.files for one in found.values()):
         seen = ". ".join(
             f"{shown(name)}: {', '.join(one.sentences())}" for name, one in list(found.items())[:MAX_NAMED]
         )
@@ -85,11 +90,19 @@ def read_class(folder: Path, ignored: Iterable[Path] = ()) -> list[Submission]:
             f"{folder} holds no submission; expected FOLDER/<student>/NN.ipynb or NN.py, such as {folder}/ada/03.ipynb"
             + f". {seen}" * bool(seen)
         )
-    return [one for name, each in named(found).items() for one in submissions_of(name, each)]
+    return [one for name, each in named(found).items() for one in submissions_of(name, each, only)]
 
 
-def submissions_of(student: str, found: Found) -> list[Submission]:
+def of_share(submissions: list[Submission], which: int, shares: int) -> list[Submission]:
+    """Those of every `shares`th student, beginning with the number `which`, from 1."""
+    students = sorted({one.student for one in submissions})[which - 1 :: shares]
+    return [one for one in submissions if one.student in set(students)]
+
+
+def submissions_of(student: str, found: Found, only: int | None) -> list[Submission]:
     """A student's submissions. What is said about all of them comes first."""
+    if only is not None and not found.files:
+        return [Submission(student, only, problem=", ".join(found.sentences()))]
     read = [read_submission(student, number, *chosen(each, found.remarks)) for number, each in found.files.items()]
     if sentences := found.sentences():
         read.append(Submission(student, WHOLE, problem=", ".join(sentences)))
@@ -99,7 +112,7 @@ def submissions_of(student: str, found: Found) -> list[Submission]:
 # ── Files ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def collect_folder(folder: Path, found: Found) -> None:
+def collect_folder(folder: Path, found: Found, only: int | None) -> None:
     """Look through a student's folder and the folders in it."""
     waiting, seen = [(folder, 0)], 0
     while waiting:
@@ -112,7 +125,7 @@ def collect_folder(folder: Path, found: Found) -> None:
         for entry in entries[: MAX_ENTRIES - seen]:
             name = Path(entry.path).relative_to(folder).as_posix()
             if not entry.is_dir(follow_symlinks=False):
-                sort_in(Path(entry.path), name, found)
+                sort_in(Path(entry.path), name, found, only)
             elif depth < MAX_DEPTH and entry.name.lower() not in NOT_THEIRS and not entry.name.startswith("."):
                 waiting.append((Path(entry.path), depth + 1))
             elif depth >= MAX_DEPTH:
@@ -123,7 +136,7 @@ def collect_folder(folder: Path, found: Found) -> None:
             break
 
 
-def sort_in(file: Path, name: str, found: Found) -> None:
+def sort_in(file: Path, name: str, found: Found, only: int | None) -> None:
     """Put a file where it belongs: to a lesson, or among what cannot be used. name: what to call it."""
     short = name.rpartition("/")[2]
     if short.startswith("._") or short in (".DS_Store", "Thumbs.db", "desktop.ini"):
@@ -136,12 +149,15 @@ def sort_in(file: Path, name: str, found: Found) -> None:
         found.others.append(f"{shown(name)} is neither a notebook (.ipynb) nor a script (.py)")
     else:
         number = lesson_of(short)
+        number = only if number is None else number
         if number is None:
             found.remarks.append(
                 f"{shown(name)} does not say which lesson it answers; name it after the lesson: 03.ipynb"
             )
-        else:
+        elif only in (None, number):
             found.files.setdefault(number, []).append((file, shown(name)))
+        else:
+            found.others.append(f"{shown(name)} is of lesson {number:02d}, not of {only:02d}")
 
 
 def chosen(files: list[tuple[Path, str]], remarks: list[str]) -> tuple[list[Path], list[str]]:

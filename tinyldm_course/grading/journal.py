@@ -4,9 +4,13 @@
 
 A grader that is killed goes on where it was: the same command reads the lines that are there and grades the rest. The
 key of a line holds all that its result depends on, so a line is only used for what would be graded in the same way.
+
+The jobs that share a class (`--share 3/20`) write a file each, `grades.journal.3-of-20.jsonl`. Whoever grades the whole
+class reads them all; so their tables need no merging.
 """
 
 import base64
+import glob
 import hashlib
 import json
 import os
@@ -26,24 +30,31 @@ class Journal:
     """A file of results, which any number of threads append to.
 
     Attributes:
+        file: where this run writes.
         problem: why it could not be written, "" where it could. Then a killed grader begins again; no grade is lost.
     """
 
-    def __init__(self, file: Path):
-        self.file = file
+    def __init__(self, table: Path, share: tuple[int, int] | None = None):
+        """table: which is to be written in the end; share: which one of how many."""
+        self._table = table
+        self.file = table.with_suffix(f".journal.{share[0]}-of-{share[1]}.jsonl" if share else ".journal.jsonl")
         self.problem = ""
         self._lock = threading.Lock()
 
     def read(self) -> dict[str, Graded]:
-        """Key -> result. A line that was cut short, or that another version wrote, is left out."""
+        """Key -> result, of all jobs. A line that was cut short, or that another version wrote, is left out."""
         found = {}
-        for line in self.file.read_bytes().split(b"\n") if self.file.is_file() else ():
+        for line in (line for file in self.files() for line in file.read_bytes().split(b"\n")):
             try:
                 record = json.loads(line)
                 found[record["key"]] = from_json(record["graded"])
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue
         return found
+
+    def files(self) -> list[Path]:
+        """Those of all jobs."""
+        return sorted(self._table.parent.glob(glob.escape(self._table.stem) + ".journal*.jsonl"))
 
     def append(self, key: str, graded: Graded) -> None:
         """Write a result to the disk."""
@@ -62,8 +73,9 @@ class Journal:
             self.problem = f"the journal {self.file} cannot be written: {error.strerror}"
 
     def remove(self) -> None:
-        """All is written elsewhere."""
-        self.file.unlink(missing_ok=True)
+        """All is written elsewhere: remove the files of all jobs."""
+        for file in self.files():
+            file.unlink()
 
 
 def key_of(submission: Submission, *terms: Any) -> str:

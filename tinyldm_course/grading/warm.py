@@ -1,0 +1,185 @@
+"""Processes for student code that need not import PyTorch: a warm process has done so, and forks for each of them.
+
+    grader ──asks──► warm process (forking.py): PyTorch is imported; it never runs a student's code
+      │                 └─ fork ─► steps into the namespaces ─ fork ─► confine.py, then child.py
+      └─ starts ─► bubblewrap: makes new namespaces with all that is to be seen in them, and waits there
+
+So every process of a student has walls of its own, the same as when bubblewrap starts it, and nothing passes from one
+student to the next. What is saved is the import. Linux only; where it does not work, `start` raises OSError, and
+`sandbox.py` starts a new Python.
+"""
+
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import IO
+
+NAMESPACES = ("cgroup", "ipc", "uts", "net", "pid", "mnt")  # in this order: after "mnt" the others are out of sight
+NS_GET_USERNS = 0xB701  # an ioctl: the user namespace that owns another one, `man 2 ioctl_ns`
+HOLD = "import os; os.write(1, b'.'); os.read(0, 1)"  # what waits in the namespaces
+
+
+class Warm:
+    """The warm process, as a grader sees it.
+
+    Attributes:
+        pid: its number.
+    """
+
+    def __init__(self, python: list[str], environment: dict[str, str]):
+        """Start it. python: a command that takes the name of a module and its argument."""
+        self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [*python, "tinyldm_course.grading.forking", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=environment,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        self.pid = self._process.pid
+        self._lock = threading.Lock()
+
+    def start(self, settings: dict, descriptors: dict[int, int], walls: list[str], seconds: float) -> "Forked":
+        """Start a process for student code.
+
+        Args:
+            settings: what `forking.run` and `confine.py` need to know.
+            descriptors: number there -> number here.
+            walls: the command of bubblewrap; empty where the process has to confine itself alone.
+            seconds: what it may take.
+
+        Raises: OSError.
+        """
+        deadline = time.monotonic() + seconds
+        with ExitStack() as undo:
+            holder = Holder(walls, deadline) if walls else None
+            if holder:
+                undo.callback(holder.end)
+            joined = undo.enter_context(namespaces(holder.inside)) if holder else []
+            request = {"settings": settings, "numbers": list(descriptors)}
+            with self._lock:
+                self._connection.settimeout(max(0.1, deadline - time.monotonic()))
+                socket.send_fds(self._connection, [json.dumps(request).encode()], [*descriptors.values(), *joined])
+                said = self._connection.recv(64)
+            if not said.isdigit():
+                raise OSError("the warm process has ended")
+            forked = Forked(int(said), holder)
+            undo.pop_all()
+            close_all(joined)
+            return forked
+
+    def stop(self) -> None:
+        """End it."""
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
+
+
+class Forked:
+    """A process that the warm one forked, with what is needed of the methods of `subprocess.Popen`.
+
+    Attributes:
+        stdout: its output, set by whoever made a pipe for it.
+    """
+
+    stdout: IO[bytes] | None = None
+
+    def __init__(self, pid: int, holder: "Holder | None"):
+        self.pid = pid
+        self._holder = holder
+        self._ended = os.pidfd_open(pid)
+        self._code: int | None = None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, 128 + the signal where one ended it. Raises subprocess.TimeoutExpired."""
+        if self._code is None:
+            if not select.select([self._ended], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("a student's process", timeout or 0.0)
+            os.close(self._ended)
+            try:
+                self._code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            except ChildProcessError:  # it was waited for already
+                self._code = -signal.SIGKILL
+            if self._holder:
+                self._holder.end()
+        return self._code
+
+    def kill(self) -> None:
+        """End it, and with its namespaces all that is in them."""
+        if self._holder:
+            self._holder.end()
+        if self._code is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+
+# ── Namespaces ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class Holder:
+    """Bubblewrap, with something in its namespaces that waits.
+
+    Attributes:
+        inside: number of the first process in them, as seen from here.
+    """
+
+    def __init__(self, walls: list[str], deadline: float):
+        """walls: the command, whose last parts are Python's. Raises OSError where it does not start."""
+        told, tells = os.pipe()
+        with open(told, encoding="utf-8") as information:
+            self._process = subprocess.Popen(
+                [walls[0], "--info-fd", str(tells), *walls[1:], "-I", "-S", "-c", HOLD],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={},
+                pass_fds=[tells],
+                start_new_session=True,
+            )
+            os.close(tells)
+            ready = select.select([self._process.stdout], [], [], max(0.1, deadline - time.monotonic()))[0]
+            if not ready or self._process.stdout.read(1) != b".":
+                self.end()
+                raise OSError("bubblewrap does not start")
+            self.inside: int = json.load(information)["child-pid"]
+
+    def end(self) -> None:
+        """End all that is in the namespaces."""
+        self._process.kill()
+        self._process.wait()
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+
+@contextmanager
+def namespaces(process: int) -> Iterator[list[int]]:
+    """Descriptors of the namespaces of a process, in the order in which to step into them; closed after an error."""
+    found = [os.open(f"/proc/{process}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in NAMESPACES]
+    try:
+        # Bubblewrap makes a second user namespace in the first, and the first one owns the others.
+        owner = fcntl.ioctl(found[-1], NS_GET_USERNS)
+        inner = os.open(f"/proc/{process}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        here = os.stat("/proc/self/ns/user").st_ino
+        found = [owner, *found, inner]
+        for other, same_as in ((inner, os.fstat(owner).st_ino), (owner, here)):
+            if os.fstat(other).st_ino == same_as:  # the kernel refuses to step into where one is
+                found.remove(other)
+                os.close(other)
+        yield found
+    except BaseException:
+        close_all(found)
+        raise
+
+
+def close_all(descriptors: list[int]) -> None:
+    """Close descriptors."""
+    for descriptor in descriptors:
+        os.close(descriptor)
