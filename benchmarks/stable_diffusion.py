@@ -145,8 +145,7 @@ def cuda_rows(rounds: int) -> list:
 
 # Run in a process of its own, so that nothing else is in the peak. VmHWM is the largest resident size so far.
 MEASURE = """
-import sys, torch, transformers
-from transformers import CLIPTextModel
+import sys, torch
 from tinyldm import LatentDiffusion, versions
 from tinyldm.formats import compvis_file as compvis
 def status(name):
@@ -218,12 +217,11 @@ def compvis_names(folder: Path) -> dict:
 
 def write_full_size(folder: Path, dtype: torch.dtype) -> None:
     """Stable Diffusion 1 with constant weights."""
-    from transformers import CLIPTextConfig, CLIPTextModel
-
+    from tinyldm.clip import TextTransformer
     from tinyldm.training.tokenizer import build_tokenizer
 
     with torch.device("meta"):
-        unet, vae, clip = UNet(SD1.unet), VAE(SD1.vae), CLIPTextModel(CLIPTextConfig(**SD1.text[0]))
+        unet, vae, clip = UNet(SD1.unet), VAE(SD1.vae), TextTransformer(SD1.text[0])
     for part in (unet, vae, clip):
         part.to_empty(device="cpu").to(dtype)
         for parameter in part.parameters():

@@ -38,7 +38,7 @@ def make_vaes():
 
 
 def inputs(batch: int):
-    context_shape = (TINY.text[0]["max_position_embeddings"], TINY.unet.context_dim)
+    context_shape = (TINY.text[0].max_position_embeddings, TINY.unet.context_dim)
     return torch.randn(batch, 4, 8, 8), torch.randint(0, 1000, (batch,)), torch.randn(batch, *context_shape)
 
 

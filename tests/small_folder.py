@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import torch
-from small_models import SMALL_UNET, SMALL_VAE
+from small_models import SMALL_UNET, SMALL_VAE, text_config
 
 from tinyldm import VAE, ImageEncoder, LatentDiffusion, NoiseSchedule, TextEncoder, UNet
+from tinyldm.clip import VisionConfig
 from tinyldm.data.corpus import WORDS
 from tinyldm.forward_diffusion import VELOCITY, scaled_linear_betas
 from tinyldm.training.clip import new_clip
@@ -18,17 +19,7 @@ def save_small_folder(folder: Path) -> Path:
     torch.manual_seed(5)
     tokenizer = build_tokenizer(WORDS, 32)
     sizes = dict(hidden_size=24, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2, projection_dim=16)
-    clip = new_clip(
-        dict(
-            vocab_size=len(tokenizer),
-            max_position_embeddings=32,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-            **sizes,
-        ),
-        dict(image_size=64, patch_size=32, **sizes),
-    )
+    clip = new_clip(text_config(tokenizer, 32, **sizes), VisionConfig(image_size=64, patch_size=32, **sizes))
     model = LatentDiffusion(
         UNet(SMALL_UNET),
         VAE(SMALL_VAE),

@@ -3,6 +3,8 @@
 import torch
 
 from tinyldm import VAE, ImageEncoder, LatentDiffusion, NoiseSchedule, TextEncoder, UNet, UNetConfig, VAEConfig
+from tinyldm.clip import TextConfig, TextTransformer, VisionConfig, VisionTransformer
+from tinyldm.conditioning import Tokenizer
 from tinyldm.forward_diffusion import VELOCITY, scaled_linear_betas
 
 WORDS = ["a", "red", "blue", "green", "circle", "square", "star", "above", "below", "on", "grey"]
@@ -13,26 +15,27 @@ SMALL_UNET = UNetConfig(
 SMALL_VAE = VAEConfig(channels=(8, 16, 16, 16), blocks_per_level=1, groups=4, scale=0.5)
 
 
+def text_config(tokenizer: Tokenizer, length: int, **sizes) -> TextConfig:
+    """The configuration of a text transformer that reads what this tokenizer writes."""
+    return TextConfig(
+        vocab_size=tokenizer.bpe.get_vocab_size(),
+        max_position_embeddings=length,
+        bos_token_id=tokenizer.start,
+        eos_token_id=tokenizer.end,
+        pad_token_id=tokenizer.pad,
+        **sizes,
+    )
+
+
 def make_model(unet: UNetConfig = SMALL_UNET, vision: bool = True, **options) -> LatentDiffusion:
     """A LatentDiffusion with random weights: images 32×32, latents (4, 4, 4), context (B, 12, 24)."""
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel
-
     from tinyldm.training.tokenizer import build_tokenizer
 
     torch.manual_seed(1)
     tokenizer = build_tokenizer(WORDS, length=12)
     sizes = dict(hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, projection_dim=24)
-    text = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            max_position_embeddings=12,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-            **sizes,
-        )
-    )
-    tower = CLIPVisionModel(CLIPVisionConfig(image_size=32, patch_size=16, **sizes)) if vision else None
+    text = TextTransformer(text_config(tokenizer, 12, **sizes))
+    tower = VisionTransformer(VisionConfig(image_size=32, patch_size=16, **sizes)) if vision else None
     return LatentDiffusion(
         UNet(unet),
         VAE(SMALL_VAE),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from tinyldm.training.tokenizer import build_tokenizer
+from tinyldm.training.tokenizer import END, START, learn_merges, vocabulary
 
 WORDS = ["a", "an", "red", "blue", "astronaut", "riding", "horse", "photo", "of", "blurry", "on", "the", "moon", "!"]
 
@@ -75,9 +75,9 @@ SCHEDULER = dict(
 
 def tokenizer(pad: str = "<|endoftext|>") -> CLIPTokenizer:
     """CLIP's kind of tokenizer with a few words, 77 tokens long; Stable Diffusion 2 pads with "!"."""
-    made = build_tokenizer(WORDS, length=77)
-    made.pad_token = pad
-    return made
+    merges = learn_merges(sorted(set(WORDS)))
+    special = dict(unk_token=END, bos_token=START, eos_token=END, pad_token=pad)
+    return CLIPTokenizer(vocab=vocabulary(merges), merges=merges, model_max_length=77, **special)
 
 
 def text_config(words: CLIPTokenizer, width: int = 32, act: str = "quick_gelu", projection: int = 24) -> CLIPTextConfig:

@@ -1,6 +1,6 @@
 """tinyldm: latent diffusion models, small enough to read in an evening.
 
-Reading order is import order: shapes → seeds → resblock → vae → spatial_transformer → unet → conditioning →
+Reading order is import order: shapes → seeds → resblock → vae → spatial_transformer → unet → clip → conditioning →
 forward_diffusion → reverse_diffusion → more_samplers → versions → latent_diffusion.
 
 The classes and functions below are imported when they are first used: PyTorch takes seconds, and `tinyldm --help` needs
@@ -64,6 +64,7 @@ CORE_FILES = (
     "vae",
     "spatial_transformer",
     "unet",
+    "clip",
     "conditioning",
     "forward_diffusion",
     "reverse_diffusion",

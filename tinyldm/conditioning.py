@@ -10,25 +10,25 @@ The article conditions through cross-attention only. Two other ways exist and ar
 U-Net: concatenation to z_t (Stable Diffusion's inpainting model, 9 input channels), and a vector added to
 the time embedding (Stable Diffusion XL, `size_embedding` below).
 
-CLIP itself is not this project's subject, so it is the one of the `transformers` library. It is imported
-where it is used, because importing it takes longer than importing everything else together.
-
 Source: Radford et al. 2021 (CLIP); Dosovitskiy et al. 2021 (ViT); CompVis `ldm/modules/encoders/modules.py`;
 Podell et al. 2023, § 2.2 (XL).
 """
 
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinyldm import shapes
+from tinyldm.clip import TextTransformer, VisionTransformer
 from tinyldm.resblock import timestep_embedding
 
 if TYPE_CHECKING:
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModel
+    import tokenizers
+
+START, END = "<|startoftext|>", "<|endoftext|>"
 
 # What every CLIP image tower subtracts and divides by: red, green, blue of an image in [0, 1].
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -42,23 +42,47 @@ class Encoding(NamedTuple):
     pooled: Tensor | None  # (B, D_pooled) one vector per caption; Stable Diffusion XL only
 
 
-def tokenize(tokenizer: "CLIPTokenizer", captions: list[str], length: int) -> Tensor:
+class Tokenizer:
+    """Cuts captions into word pieces, and numbers them.
+
+    Args: bpe: the byte-pair encoding; pad: the piece that fills up short captions; length: L, if all had one length.
+    """
+
+    def __init__(self, bpe: "tokenizers.Tokenizer", pad: str = END, length: int = 77):
+        self.bpe, self.length = bpe, length
+        self.start, self.end, self.pad = (shapes.require_piece(bpe, piece) for piece in (START, END, pad))
+        bpe.add_special_tokens([pad])  # in a caption it stays whole, too: so Stable Diffusion 2 reads each "!"
+
+    def pieces(self, caption: str) -> list[str]:
+        """The word pieces of a caption, without start and end. One that ends a word ends in "</w>"."""
+        return self.bpe.encode(caption, add_special_tokens=False).tokens
+
+    def numbers(self, captions: list[str]) -> list[list[int]]:
+        """The numbers of the pieces of each caption."""
+        return [encoding.ids for encoding in self.bpe.encode_batch(captions, add_special_tokens=False)]
+
+    def text(self, numbers: list[int]) -> str:
+        """What pieces say, put together again."""
+        return self.bpe.decode(numbers, skip_special_tokens=False).replace("</w>", " ").strip()
+
+
+def tokenize(tokenizer: Tokenizer, captions: list[str], length: int) -> Tensor:
     """Captions -> tokens (B, length) int64: start token, word pieces, end token, padding.
 
     There is no padding mask: Stable Diffusion was trained to attend to the padding's vectors, too.
     Warns: a caption has more than `length` - 2 pieces; names the words that were cut off.
     """
     shapes.require_captions(captions)
-    for caption in captions:
-        pieces = tokenizer(caption, add_special_tokens=False, verbose=False)["input_ids"]
-        if len(pieces) > length - 2:
+    tokens = torch.full((len(captions), length), tokenizer.pad)
+    for row, pieces in zip(tokens, tokenizer.numbers(captions)):
+        kept, cut = pieces[: length - 2], pieces[length - 2 :]
+        if cut:
             warnings.warn(
-                f"only the first {length - 2} pieces of a caption are read; "
-                f"cut off: {tokenizer.decode(pieces[length - 2 :])!r}",
+                f"only the first {length - 2} pieces of a caption are read; cut off: {tokenizer.text(cut)!r}",
                 stacklevel=2,
             )
-    padded = tokenizer(captions, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-    return padded["input_ids"]
+        row[: len(kept) + 2] = torch.tensor([tokenizer.start, *kept, tokenizer.end])
+    return tokens
 
 
 class TextEncoder(nn.Module):
@@ -68,12 +92,12 @@ class TextEncoder(nn.Module):
     before the last; its folder leaves the last one out, so here too that is simply the output.)
     """
 
-    def __init__(self, clip: "CLIPTextModel", tokenizer: "CLIPTokenizer"):
+    def __init__(self, clip: TextTransformer, tokenizer: Tokenizer):
         super().__init__()
         self.clip, self.tokenizer = clip, tokenizer
 
     @property
-    def towers(self) -> "list[tuple[CLIPTextModel | CLIPTextModelWithProjection, CLIPTokenizer]]":
+    def towers(self) -> list[tuple[TextTransformer, Tokenizer]]:
         """The transformer with its tokenizer, in a list, because Stable Diffusion XL has two."""
         return [(self.clip, self.tokenizer)]
 
@@ -84,7 +108,7 @@ class TextEncoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens (B, L) int64 -> context (B, L, D). Causal: a vector knows the words up to its own."""
-        return self.clip(input_ids=tokens).last_hidden_state
+        return self.clip(tokens).last
 
     def encode(self, captions: list[str]) -> Encoding:
         """Captions -> their context (B, L, D)."""
@@ -98,18 +122,12 @@ class TextEncoderXL(nn.Module):
     pooled vector is the second one's end token after its last layer and LayerNorm, projected.
     """
 
-    def __init__(
-        self,
-        clip1: "CLIPTextModel",
-        tokenizer1: "CLIPTokenizer",
-        clip2: "CLIPTextModelWithProjection",
-        tokenizer2: "CLIPTokenizer",
-    ):
+    def __init__(self, clip1: TextTransformer, tokenizer1: Tokenizer, clip2: TextTransformer, tokenizer2: Tokenizer):
         super().__init__()
         self.clip1, self.tokenizer1, self.clip2, self.tokenizer2 = clip1, tokenizer1, clip2, tokenizer2
 
     @property
-    def towers(self) -> "list[tuple[CLIPTextModel | CLIPTextModelWithProjection, CLIPTokenizer]]":
+    def towers(self) -> list[tuple[TextTransformer, Tokenizer]]:
         """Both transformers, each with its tokenizer."""
         return [(self.clip1, self.tokenizer1), (self.clip2, self.tokenizer2)]
 
@@ -121,12 +139,10 @@ class TextEncoderXL(nn.Module):
     def encode(self, captions: list[str]) -> Encoding:
         """Captions -> context (B, L, D_1 + D_2) and pooled (B, D_pooled)."""
         # Each has its own tokenizer: the first pads with the end token, the second with "!".
-        tokens1 = tokenize(self.tokenizer1, captions, self.length).to(self.clip1.device)
-        tokens2 = tokenize(self.tokenizer2, captions, self.length).to(self.clip2.device)
-        out1 = self.clip1(input_ids=tokens1, output_hidden_states=True)
-        out2 = self.clip2(input_ids=tokens2, output_hidden_states=True)
-        context = torch.cat([out1.hidden_states[-2], out2.hidden_states[-2]], dim=-1)
-        return Encoding(context, out2.text_embeds)
+        out1, out2 = (
+            clip(tokenize(tokenizer, captions, self.length).to(clip.device)) for clip, tokenizer in self.towers
+        )
+        return Encoding(torch.cat([out1.layers[-2], out2.layers[-2]], dim=-1), out2.pooled)
 
 
 def size_embedding(pooled: Tensor, sizes: Tensor) -> Tensor:
@@ -151,22 +167,22 @@ class ImageEncoder(nn.Module):
     """A CLIP vision transformer and one linear layer: a picture -> context, "in the same style".
 
     Args:
-        clip: transformers' CLIPVisionModel.
+        clip: the vision transformer.
         context_dim: D, the context width of the U-Net that will read it.
     """
 
-    def __init__(self, clip: "CLIPVisionModel", context_dim: int):
+    def __init__(self, clip: VisionTransformer, context_dim: int):
         super().__init__()
         self.clip = clip
         self.to_context = nn.Linear(clip.config.hidden_size, context_dim)
 
     def forward(self, image: Tensor) -> Tensor:
         """image (B, 3, H, W) in [-1, 1], any size -> context (B, N, D): one vector for the whole, one per patch."""
-        return self.to_context(self.clip(pixel_values=self.preprocess(image)).last_hidden_state)
+        return self.to_context(self.clip(self.preprocess(image)).last)
 
     def preprocess(self, image: Tensor) -> Tensor:
         """Resize to the square that CLIP was trained at, and normalise the colours as CLIP expects."""
-        side: Any = self.clip.config.image_size  # an int; transformers' types allow more
+        side = self.clip.config.image_size
         if image.shape[-2:] != (side, side):
             image = F.interpolate(image, (side, side), mode="bicubic", antialias=True, align_corners=False)
         return normalize_for_clip(image)

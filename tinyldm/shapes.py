@@ -8,10 +8,13 @@ import math
 import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Generator, Tensor
+
+if TYPE_CHECKING:
+    import tokenizers
 
 # ── Kinds ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -42,6 +45,14 @@ def require_function(function: object, name: str, example: str) -> None:
     """Raise TypeError unless `function` can be called."""
     if not callable(function):
         raise TypeError(f"{name} is {function!r:.60}; expected a function, such as {example}")
+
+
+def require_piece(bpe: "tokenizers.Tokenizer", piece: str) -> int:
+    """The number of a word piece."""
+    number = bpe.token_to_id(piece)
+    if number is None:
+        raise ValueError(f"{piece!r} is not one of the tokenizer's pieces; expected CLIP's tokenizer")
+    return number
 
 
 def require_captions(captions: object) -> None:

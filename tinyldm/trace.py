@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 import tinyldm
 from tinyldm import more_samplers, reverse_diffusion
+from tinyldm.clip import ClipLayer, TextTransformer
 from tinyldm.conditioning import TextEncoder, TextEncoderXL, tokenize
 from tinyldm.data.pictures import to_picture
 from tinyldm.forward_diffusion import NoiseSchedule
@@ -80,9 +81,8 @@ SYMBOLS: dict[types.CodeType, tuple[str, ...]] = {
 }
 ARGUMENTS = {UNet: ("z_t", "t", "context", "added"), ResBlock: ("x", "t_emb")}  # their inputs are shown, too
 PASSES_THROUGH = (nn.Identity, nn.Dropout)  # return their input: nothing new to show
-# In a short table the insides of these are shown once, and those of a library's blocks never.
-BLOCKS = {block.__name__ for block in (ResBlock, SpatialTransformer, PixelAttention, Downsample, Upsample)}
-FOREIGN = {"CLIPTextEmbeddings", "CLIPEncoderLayer"}
+# In a short table the insides of these are shown once.
+BLOCKS = {block.__name__ for block in (ResBlock, SpatialTransformer, PixelAttention, Downsample, Upsample, ClipLayer)}
 
 
 @dataclass
@@ -229,10 +229,10 @@ class _Recorder:
 
 
 def tensors_of(result: Any) -> list[Tensor]:
-    """The tensors in what a function returned: itself, or the parts of a tuple or of transformers' outputs."""
+    """The tensors in what a function returned: itself, or those in a tuple."""
     if isinstance(result, Tensor):
         return [result]
-    parts = result.to_tuple() if hasattr(result, "to_tuple") else result if isinstance(result, tuple) else ()
+    parts = result if isinstance(result, tuple) else ()
     return [part for part in parts if isinstance(part, Tensor)]
 
 
@@ -295,12 +295,9 @@ def on_meta(version: Version, tokenizer) -> LatentDiffusion:
 
     tokenizer: any; tokens are padded to the version's own length, and their values change no shape.
     """
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
     with torch.device("meta"):
         unet, vae = UNet(version.unet), VAE(version.vae)
-        kinds = (CLIPTextModel, CLIPTextModelWithProjection)
-        towers = [kind(CLIPTextConfig(**sizes)) for kind, sizes in zip(kinds, version.text)]
+        towers = [TextTransformer(sizes, projects) for sizes, projects in zip(version.text, (False, True))]
     encoder = (
         TextEncoder(towers[0], tokenizer)
         if len(towers) == 1
@@ -400,7 +397,7 @@ def table(pairs: list[Pair], name: str = "tiny", everything: bool = False) -> st
                     f"{Path(node.file).name}:{node.line}",
                 )
             )
-            if everything or node.kind not in opened | FOREIGN:
+            if everything or node.kind not in opened:
                 opened.update({node.kind} & BLOCKS)
                 walk(pair.children, depth + 1, node.name)
 
@@ -489,7 +486,7 @@ def _entry(pair: Pair, outer: str, depth: int) -> str:
     if not pair.children:
         return row
     inside = "\n".join(_entry(child, node.name, depth + 1) for child in pair.children)
-    unfolded = "" if node.kind in BLOCKS | FOREIGN else " open"
+    unfolded = "" if node.kind in BLOCKS else " open"
     return f"<details{unfolded}><summary>{row}</summary><div>\n{inside}\n</div></details>"
 
 

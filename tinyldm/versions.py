@@ -6,10 +6,10 @@ is right: XL is one too, with a larger U-Net and two text encoders.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import Tensor
 
+from tinyldm.clip import TextConfig, VisionConfig
 from tinyldm.forward_diffusion import EPS, VELOCITY, NoiseSchedule, Prediction, scaled_linear_betas
 from tinyldm.reverse_diffusion import leading, trailing
 from tinyldm.unet import UNetConfig
@@ -23,11 +23,11 @@ class Version:
     image_size: int  # pixels a side that it was trained at
     unet: UNetConfig
     vae: VAEConfig
-    text: tuple[dict[str, Any], ...]  # arguments of transformers' CLIPTextConfig, one for each encoder
+    text: tuple[TextConfig, ...]  # one for each encoder
     prediction: Prediction  # what the U-Net's output means
     spacing: Callable[[int, int], Tensor]  # which timesteps sampling visits
     final_alpha_bar_is_first: bool  # DDIM stops at ᾱ[0] instead of at 1
-    vision: dict[str, Any] | None = None  # arguments of CLIPVisionConfig, for pictures as context
+    vision: VisionConfig | None = None  # for pictures as context
 
     def schedule(self) -> NoiseSchedule:
         """The noise schedule, the same √β-linear one in all versions."""
@@ -35,31 +35,14 @@ class Version:
         return NoiseSchedule(beta, self.prediction, 1 - beta[0].item() if self.final_alpha_bar_is_first else 1.0)
 
 
-def clip_text(
-    width: int, layers: int, heads: int, act: str, pad: int, vocabulary: int = 49408, length: int = 77
-) -> dict[str, Any]:
-    """The arguments of transformers' CLIPTextConfig. The last two entries of a vocabulary are start and end."""
-    return dict(
-        vocab_size=vocabulary,
-        max_position_embeddings=length,
-        hidden_size=width,
-        intermediate_size=4 * width,
-        projection_dim=width,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        hidden_act=act,
-        bos_token_id=vocabulary - 2,
-        eos_token_id=vocabulary - 1,
-        pad_token_id=pad,
-    )
-
-
 # OpenAI's CLIP ViT-L/14, of which Stable Diffusion 1 uses the text half: 123,060,480 parameters.
-CLIP_L = clip_text(width=768, layers=12, heads=12, act="quick_gelu", pad=49407)
+CLIP_L = TextConfig(
+    hidden_size=768, intermediate_size=3072, num_attention_heads=12, projection_dim=768, pad_token_id=49407
+)
 # OpenCLIP ViT-H/14 without its last layer, which Stable Diffusion 2 does not read; padded with "!", token 0.
-CLIP_H = clip_text(width=1024, layers=23, heads=16, act="gelu", pad=0)
+CLIP_H = TextConfig(1024, 4096, 23, 16, "gelu", projection_dim=1024, pad_token_id=0)
 # OpenCLIP ViT-bigG/14, the second of XL's two.
-CLIP_BIG_G = clip_text(width=1280, layers=32, heads=20, act="gelu", pad=0)
+CLIP_BIG_G = TextConfig(1280, 5120, 32, 20, "gelu", projection_dim=1280, pad_token_id=0)
 
 SD1 = Version(
     image_size=512,
@@ -113,19 +96,24 @@ TINY = Version(
         channels=(64, 96), blocks_per_level=1, transformer_depth=(1, 1), heads=(4, 6), context_dim=128, groups=16
     ),
     vae=VAEConfig(channels=(16, 32, 64, 96), blocks_per_level=1, groups=4, scale=0.5),
-    text=(clip_text(width=128, layers=3, heads=4, act="gelu", pad=700, vocabulary=701, length=32),),
+    text=(
+        TextConfig(
+            hidden_size=128,
+            intermediate_size=512,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            hidden_act="gelu",
+            projection_dim=128,
+            vocab_size=701,
+            max_position_embeddings=32,
+            bos_token_id=699,
+            eos_token_id=700,
+            pad_token_id=700,
+        ),
+    ),
     prediction=VELOCITY,
     spacing=trailing,
     final_alpha_bar_is_first=False,
-    vision=dict(
-        image_size=64,
-        patch_size=8,
-        hidden_size=128,
-        intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        hidden_act="gelu",
-        projection_dim=128,
-    ),
+    vision=VisionConfig(128, 512, 4, 4, "gelu", projection_dim=128, image_size=64, patch_size=8),
 )
 """The default: image and latent an eighth of Stable Diffusion's on each side, trained in this repository."""

@@ -454,8 +454,7 @@ full = [torch.stack([w[-1] for w in steps]) for name, steps in recorded.items() 
 word_maps = torch.stack([w.mean(1) for w in full if w.shape[2] == 64]).mean(0)     # (steps, 64, L): 8 × 8 layers
 
 tokenizer = model.text_encoder.tokenizer
-pieces = tokenizer.convert_ids_to_tokens(tokenizer(CAPTION)["input_ids"])[1:-1]    # without start and end
-pieces = [piece.replace("</w>", "") for piece in pieces]
+pieces = [piece.replace("</w>", "") for piece in tokenizer.pieces(CAPTION)]    # without start and end
 
 # %%
 def plot_word(ax, word, step):

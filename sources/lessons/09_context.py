@@ -46,6 +46,7 @@ print("This lesson runs on", DEVICE.type)
 torch.manual_seed(0)
 model = LatentDiffusion.from_pretrained("tiny", device=DEVICE)
 tokenizer = model.text_encoder.tokenizer
+VOCABULARY = model.text_encoder.clip.config.vocab_size
 
 # %% [markdown]
 # ## Where we are
@@ -113,7 +114,7 @@ print("The same merges as tinyldm's.")
 # %%
 # NBVAL_CHECK_OUTPUT
 for text in ("a red circle", "a turquoise disc", "a hot potato"):
-    print(f"{text:18}", " ".join(tokenizer.tokenize(text)))
+    print(f"{text:18}", " ".join(tokenizer.pieces(text)))
 tokens = tokenize(tokenizer, ["a red circle above a blue square"], 32)
 print("As numbers, with start, end and padding:\n", tokens[0].tolist())
 
@@ -197,8 +198,8 @@ class TextTransformer(nn.Module):
 
 
 state = {name.removeprefix("text_model.").removeprefix("embeddings.").removeprefix("encoder."): weight
-         for name, weight in model.text_encoder.clip.state_dict().items() if "position_ids" not in name}
-mine = TextTransformer(len(tokenizer), 32, width=128, layers=3, heads=4).to(DEVICE)
+         for name, weight in model.text_encoder.clip.state_dict().items()}
+mine = TextTransformer(VOCABULARY, 32, width=128, layers=3, heads=4).to(DEVICE)
 mine.load_state_dict(state)
 mine.requires_grad_(False)
 
@@ -307,14 +308,14 @@ class ImageTransformer(nn.Module):
 class SmallClip(nn.Module):
     def __init__(self, width=96, layers=2, heads=4):
         super().__init__()
-        self.text = TextTransformer(len(tokenizer), 32, width, layers, heads)
+        self.text = TextTransformer(VOCABULARY, 32, width, layers, heads)
         self.image = ImageTransformer(width, layers, heads)
         self.from_text, self.from_image = (nn.Linear(width, 64, bias=False) for _ in range(2))
         self.log_scale = nn.Parameter(torch.tensor(2.0))
 
     def embed_text(self, tokens):
         h = self.text(tokens)
-        end = (tokens == tokenizer.eos_token_id).int().argmax(1)             # the first of the end tokens
+        end = (tokens == tokenizer.end).int().argmax(1)             # the first of the end tokens
         return F.normalize(self.from_text(h[torch.arange(len(h)), end]), dim=-1)
 
     def embed_image(self, image):
@@ -490,7 +491,7 @@ plots.show(fig, "How often the true caption is preferred to one with a swapped a
 encoder = model.image_encoder
 example = test_images[:1]
 with torch.no_grad():
-    seen = encoder.clip(pixel_values=encoder.preprocess(example)).last_hidden_state     # (1, 1 + 64, 128)
+    seen = encoder.clip(encoder.preprocess(example)).last                     # (1, 1 + 64, 128)
     patches = seen @ encoder.to_context.weight.T + encoder.to_context.bias
 print(confirm_equal(patches, model.encode_image(to_unit(example)), tolerance=1e-4))
 
@@ -651,7 +652,7 @@ plots.show(fig, "The share of generated digits that are read as the label asked 
 def vectors(causal):
     """A function tokens -> unit vectors: the shipped weights in the reader's own transformer."""
     def embed(tokens):
-        end = (tokens == tokenizer.eos_token_id).int().argmax(1)
+        end = (tokens == tokenizer.end).int().argmax(1)
         return F.normalize(shipped.text_projection(mine(tokens, causal)[torch.arange(len(tokens)), end]), dim=-1)
     return embed
 

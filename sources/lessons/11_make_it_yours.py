@@ -149,7 +149,7 @@ plots.show(fig, "Two hearts, two brown discs and a photograph of a flower, and w
 
 # %%
 tokenizer = model.text_encoder.tokenizer
-print(tokenizer.tokenize("a red heart"))
+print(tokenizer.pieces("a red heart"))
 
 
 def distance_between(a, b):

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from tinyldm import LatentDiffusion, capture_attention, to_signed, to_unit
+from tinyldm.conditioning import tokenize
 from tinyldm.data.scenes import render, to_tensor
 from tinyldm.data.world import Scene, Thing
 from tinyldm.evaluation.judge import Judge
@@ -62,12 +63,11 @@ unet, vae, clip, tokenizer = model.unet, model.vae, model.text_encoder.clip, mod
 # %%
 def encode(captions):
     """Captions -> context (B, 32, 128)."""
-    padded = tokenizer(captions, padding="max_length", max_length=32, truncation=True, return_tensors="pt")
-    return clip(input_ids=padded["input_ids"].to(DEVICE)).last_hidden_state
+    return clip(tokenize(tokenizer, captions, 32).to(DEVICE)).last
 
 
 caption = "a small red circle above a large blue square"
-print(tokenizer.tokenize(caption))
+print(tokenizer.pieces(caption))
 print(tuple(encode([caption]).shape))
 
 # %% [markdown]
@@ -123,8 +123,7 @@ def text_to_image(captions, noise, steps=25, w=3.0):
 
 
 calls = []
-hooks = [network.register_forward_hook(lambda m, inputs, named, out, name=name: calls.append(
-             (name, len(inputs[0] if inputs else named["input_ids"]))), with_kwargs=True)
+hooks = [network.register_forward_hook(lambda m, inputs, out, name=name: calls.append((name, len(inputs[0]))))
          for name, network in (("text encoder", clip), ("U-Net", unet), ("VAE encoder", vae.encoder),
                                ("VAE decoder", vae.decoder))]
 captions = [caption, "a large yellow star on a black background", "a green ring", ""]
@@ -473,7 +472,7 @@ generated = text_to_image([said], noise_for(1))
 for hook in hooks:
     hook.remove()
 fine = torch.stack([m[-1] for m in maps if m.shape[1] == 64]).mean(0)         # (64, 32): mean over layers and steps
-tokens = ["(start)", *(word.removesuffix("</w>") for word in tokenizer.tokenize(said)), "(end)"]
+tokens = ["(start)", *(word.removesuffix("</w>") for word in tokenizer.pieces(said)), "(end)"]
 tokens += ["(pad)"] * (32 - len(tokens))
 
 fig, ax = plt.subplots(figsize=(8.0, 2.7))
@@ -482,9 +481,9 @@ ax.bar(range(32), 100 * fine.mean(0).cpu(), color=colours)
 ax.axhline(100 / 32, color=plots.BLACK, linestyle="--", linewidth=0.9)
 ax.set_xticks(range(32), tokens, rotation=60, ha="right", fontsize=8)
 ax.set(ylabel="attention, %", title="What all pixels together listen to (dashed: equal shares)")
-share_of_words = fine[:, 1:1 + len(tokenizer.tokenize(said))].sum(1).mean().item()
+share_of_words = fine[:, 1:1 + len(tokenizer.pieces(said))].sum(1).mean().item()
 print(f"The words of the caption get {share_of_words:.0%} of the attention together.")
-plots.show(fig, f"Bars: the mean attention that each of 32 tokens gets. The {len(tokenizer.tokenize(said))} words of "
+plots.show(fig, f"Bars: the mean attention that each of 32 tokens gets. The {len(tokenizer.pieces(said))} words of "
                 f"the caption get {share_of_words:.0%} together; the highest bar is "
                 f"{tokens[int(fine.mean(0).argmax())]}.")
 

@@ -33,7 +33,7 @@ from tinyldm.formats import compvis_file, weights
 from tinyldm.formats.diffusers_unet import DIFFUSERS_UNET
 from tinyldm.formats.diffusers_vae import DIFFUSERS_VAE
 from tinyldm.machine import choose_device
-from tinyldm.training.tokenizer import build_tokenizer
+from tinyldm.training.tokenizer import learn_merges, vocabulary
 from tinyldm_course.lessons import plots, widgets
 from tinyldm_course.lessons.helpers import confirm_equal
 from tinyldm_course.lessons.model_map import show_model_map
@@ -104,7 +104,7 @@ print(f"{'':5} {'image':>12} {'latent':>12} {'context':>10} {'U-Net':>14} {'VAE'
 for name, version in NAMED.items():
     unet, vae = networks[name]
     side, factor = version.image_size, version.vae.factor
-    length, width = version.text[0]["max_position_embeddings"], version.unet.context_dim
+    length, width = version.text[0].max_position_embeddings, version.unet.context_dim
     print(f"{name:5} {f'(3,{side},{side})':>12} {f'(4,{side // factor},{side // factor})':>12} "
           f"{f'({length},{width})':>10} {count(unet):>14,} {count(vae):>11,}")
 
@@ -383,7 +383,8 @@ print("CompVis:   ", next(
 # with one line. Both start from the same noise.
 
 # %%
-words = build_tokenizer(["a", "red", "astronaut", "riding", "horse", "on", "the", "moon"], length=77)
+merges = learn_merges(["a", "red", "astronaut", "riding", "horse", "on", "the", "moon"])
+words = transformers.CLIPTokenizer(vocab=vocabulary(merges), merges=merges, model_max_length=77)
 text = perturb(transformers.CLIPTextModel(transformers.CLIPTextConfig(
     vocab_size=len(words), hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4,
     max_position_embeddings=77, hidden_act="quick_gelu", bos_token_id=words.bos_token_id,
@@ -501,8 +502,8 @@ for title, old, new in (("1 → 2-base", versions.SD1, versions.SD2),
     print(title)
     for name, (a, b) in differences(old.unet, new.unet).items():
         print(f"  U-Net {name}: {a} → {b}")
-    for name in (name for name, value in new.text[0].items() if value != old.text[0][name]):
-        print(f"  text encoder {name}: {old.text[0][name]} → {new.text[0][name]}")
+    for name, (a, b) in differences(old.text[0], new.text[0]).items():
+        print(f"  text encoder {name}: {a} → {b}")
     for what, a, b in (("image size", old.image_size, new.image_size),
                        ("prediction", old.prediction.name, new.prediction.name)):
         print(f"  {what}: {a} → {b}" if a != b else f"  {what}: {a}, as before")

@@ -67,7 +67,7 @@ def test_L11_versions_1_2_and_xl_are_the_same_classes_with_other_numbers():
 
 def test_L11_xl_has_a_larger_unet_and_two_text_encoders():
     assert len(SDXL.text) == 2 and len(SD1.text) == len(SD2.text) == 1
-    assert SDXL.unet.context_dim == sum(text["hidden_size"] for text in SDXL.text) == 2048
+    assert SDXL.unet.context_dim == sum(text.hidden_size for text in SDXL.text) == 2048
     assert SDXL.vae.scale == 0.13025 and SD1.vae.scale == SD2.vae.scale == 0.18215
 
 
@@ -133,8 +133,8 @@ def test_L19_conditioning_by_an_added_vector_moves_the_time_embedding():
 
 
 def test_L19_text_is_encoded_by_clip_vit_l_14():
-    assert SD1.text[0]["hidden_size"] == SD1.unet.context_dim == 768
-    assert SD1.text[0]["max_position_embeddings"] == 77
+    assert SD1.text[0].hidden_size == SD1.unet.context_dim == 768
+    assert SD1.text[0].max_position_embeddings == 77
 
 
 # ── Variational Autoencoder ──────────────────────────────────────────────────────────────────────────

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tinyldm.conditioning import ClassEncoder
+from tinyldm.conditioning import ClassEncoder, tokenize
 from tinyldm.resblock import Downsample, ResBlock, Upsample, timestep_embedding
 from tinyldm.spatial_transformer import Attention, SpatialTransformer
 from tinyldm.trace import capture_attention
@@ -480,6 +480,6 @@ def test_text_context_is_causal_and_padded_with_the_end_token(small_model):
     assert one.shape == (12, 24)
     assert torch.allclose(one[:3], other[:3], atol=1e-5)  # start, "a", "red"
     assert not torch.allclose(one[3:], other[3:], atol=1e-3)  # "circle" or "star", and all that follow
-    tokens = small_model.text_encoder.tokenizer(["a red"], padding="max_length", max_length=12)["input_ids"][0]
-    end = small_model.text_encoder.tokenizer.eos_token_id
+    tokens = tokenize(small_model.text_encoder.tokenizer, ["a red"], 12)[0].tolist()
+    end = small_model.text_encoder.tokenizer.end
     assert tokens[3:] == [end] * 9

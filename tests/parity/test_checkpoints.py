@@ -21,10 +21,12 @@ from safetensors.torch import load_file, save_file
 from small_models import make_model
 
 from tinyldm import LatentDiffusion, UNetConfig, versions
+from tinyldm.clip import TextConfig
 from tinyldm.formats import compvis_file as compvis
 from tinyldm.formats.diffusers_unet import load_unet, trained_size, unet_config_from_diffusers, unet_config_to_diffusers
 from tinyldm.formats.diffusers_vae import load_vae, vae_config_from_diffusers
 from tinyldm.formats.schedulers import TEXT_TO_IMAGE, load_scheduler
+from tinyldm.formats.text_encoders import config_from
 from tinyldm.reverse_diffusion import leading
 
 
@@ -241,7 +243,7 @@ def reduced(version: versions.Version, pipe) -> versions.Version:
         image_size=64,
         unet=unet_config_from_diffusers(json.loads(pipe.unet.to_json_string())),
         vae=vae_config_from_diffusers(json.loads(pipe.vae.to_json_string())),
-        text=tuple({key: getattr(clip.config, key) for key in sizes} for clip, sizes in zip(clips, version.text)),
+        text=tuple(config_from(clip.config.to_dict(), TextConfig) for clip in clips),
     )
 
 

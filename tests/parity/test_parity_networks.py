@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from tinyldm import VAE as TinyVAE
-from tinyldm import UNet, UNetConfig, VAEConfig, versions
-from tinyldm.conditioning import TextEncoder, TextEncoderXL, size_embedding
+from tinyldm import LatentDiffusion, UNet, UNetConfig, VAEConfig, versions
+from tinyldm.clip import TextTransformer
+from tinyldm.conditioning import TextEncoder, size_embedding
 from tinyldm.formats.diffusers_unet import DIFFUSERS_UNET, load_unet, unet_config_to_diffusers
 from tinyldm.formats.diffusers_vae import DIFFUSERS_VAE, load_vae, vae_config_to_diffusers
 from tinyldm.formats.text_encoders import load_text_encoder
+from tinyldm.formats.tokenizers import load_tokenizer
 from tinyldm.formats.weights import load_weights, rename, rename_all
 from tinyldm.spatial_transformer import Attention
 from tinyldm.vae import DiagonalGaussian
@@ -206,17 +208,17 @@ CAPTIONS = ["a red astronaut riding a horse", "", "blurry!", "a " * 100]
 @pytest.mark.filterwarnings("ignore:only the first 75 pieces")
 def test_text_context(act, pad, tmp_path):
     pipe = sd.pipeline(act=act, pad=pad)
-    pipe.text_encoder.save_pretrained(tmp_path)
-    ours = TextEncoder(load_text_encoder(tmp_path, type(pipe.text_encoder)), pipe.tokenizer).eval()
+    sd.saved(pipe, tmp_path)
+    ours = TextEncoder(load_text_encoder(tmp_path / "text_encoder"), load_tokenizer(tmp_path / "tokenizer"))
     with torch.no_grad():
         theirs, _ = pipe.encode_prompt(CAPTIONS, "cpu", 1, False)
         assert sd.relative(ours.encode(CAPTIONS).context, theirs) < 1e-6
 
 
 @pytest.mark.filterwarnings("ignore:only the first 75 pieces")
-def test_text_context_of_xl():
+def test_text_context_of_xl(tmp_path):
     pipe = sd.pipeline_xl()
-    ours = TextEncoderXL(pipe.text_encoder, pipe.tokenizer, pipe.text_encoder_2, pipe.tokenizer_2)
+    ours = LatentDiffusion.from_pretrained(sd.saved(pipe, tmp_path)).text_encoder
     with torch.no_grad():
         context, _, pooled, _ = pipe.encode_prompt(CAPTIONS, device="cpu", do_classifier_free_guidance=False)
         encoding = ours.encode(CAPTIONS)
@@ -235,13 +237,10 @@ SIZES = {  # of the published checkpoints
 
 @pytest.mark.parametrize("name", SIZES)
 def test_published_sizes(name):
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
     version, unet_size, text_sizes = SIZES[name]
-    classes = (CLIPTextModel, CLIPTextModelWithProjection)
     with torch.device("meta"):
         unet, vae = UNet(version.unet), TinyVAE(version.vae)
-        text = [clip(CLIPTextConfig(**sizes)) for clip, sizes in zip(classes, version.text)]
+        text = [TextTransformer(sizes, projects) for sizes, projects in zip(version.text, (False, True))]
     count = [sum(p.numel() for p in part.parameters()) for part in (unet, vae, *text)]
     assert count == [unet_size, 83_653_863, *text_sizes]
 

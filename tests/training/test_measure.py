@@ -13,6 +13,7 @@ from PIL import Image
 from small_folder import save_small_folder
 
 from tinyldm import LatentDiffusion
+from tinyldm.conditioning import tokenize
 from tinyldm.data import scenes
 from tinyldm.data.corpus import WORDS
 from tinyldm.data.pixels import to_float, to_signed_float
@@ -169,7 +170,7 @@ class KnowingClip(torch.nn.Module):
         self.text = type("Text", (), {"config": type("Config", (), {"max_position_embeddings": 32})})
         for i, (scene, caption) in enumerate(zip(world.scenes, world.captions)):
             for text in (caption.text, PLAIN.say(scene).text):
-                tokens = tuple(tokenizer(text, padding="max_length", max_length=32)["input_ids"])
+                tokens = tuple(tokenize(tokenizer, [text], 32)[0].tolist())
                 self.own.setdefault(tokens, set()).add(i)
 
     def embed_image(self, images):

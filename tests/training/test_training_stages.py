@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tinyldm.clip import TextConfig, VisionConfig
 from tinyldm.conditioning import ImageEncoder, TextEncoder
 from tinyldm.data.corpus import WORDS, scenes_corpus
 from tinyldm.data.description import EMPTY
@@ -33,7 +34,7 @@ from tinyldm.unet import UNetConfig
 from tinyldm.vae import VAE, VAEConfig
 from tinyldm.versions import TINY
 
-TEXT = dict(
+TEXT = TextConfig(
     vocab_size=701,
     hidden_size=32,
     intermediate_size=64,
@@ -45,7 +46,7 @@ TEXT = dict(
     eos_token_id=700,
     pad_token_id=700,
 )
-VISION = dict(
+VISION = VisionConfig(
     image_size=64,
     patch_size=16,
     hidden_size=32,

@@ -28,7 +28,7 @@ def table_of_two_sizes() -> list[str]:
     shapes = []
     for version in columns:
         side, latent, text = version.image_size, version.image_size // version.vae.factor, version.text[0]
-        context = f"{text['max_position_embeddings']}×{text['hidden_size']}"
+        context = f"{text.max_position_embeddings}×{text.hidden_size}"
         shapes.append((f"3×{side}×{side}", f"{version.vae.latent_channels}×{latent}×{latent}", context))
     parts = [sizes.of_version(version) for version in columns]
     rows = [("in float32", "tiny", "Stable Diffusion 1"), *zip(("image", "latent", "context"), *shapes)]

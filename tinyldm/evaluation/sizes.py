@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
+from tinyldm.clip import TextTransformer, VisionTransformer
 from tinyldm.conditioning import ImageEncoder
 from tinyldm.formats.folder import IMAGE_ENCODER
 from tinyldm.formats.places import model_folder
@@ -37,15 +38,12 @@ class Size:
 
 def of_version(version: Version) -> dict[str, Size]:
     """The parts of a version in float32. Nothing is allocated, as they are built on the meta device."""
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel
-
     with torch.device("meta"):
         parts = {"U-Net": UNet(version.unet), "VAE": VAE(version.vae)}
         for sizes, name in zip(version.text, ("text encoder", "text encoder 2")):
-            parts[name] = CLIPTextModel(CLIPTextConfig(**sizes))
+            parts[name] = TextTransformer(sizes)
         if version.vision is not None:
-            tower = CLIPVisionModel(CLIPVisionConfig(**version.vision))
-            parts["image encoder"] = ImageEncoder(tower, version.unet.context_dim)
+            parts["image encoder"] = ImageEncoder(VisionTransformer(version.vision), version.unet.context_dim)
     counts = {name: sum(parameter.numel() for parameter in part.parameters()) for name, part in parts.items()}
     return {name: Size(count, 4 * count) for name, count in counts.items()}
 

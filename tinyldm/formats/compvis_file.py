@@ -15,9 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tinyldm.conditioning import TextEncoder, TextEncoderXL
+from tinyldm.clip import TextConfig, TextTransformer
+from tinyldm.conditioning import TextEncoder, TextEncoderXL, Tokenizer
 from tinyldm.formats.diffusers_vae import DIFFUSERS_VAE
 from tinyldm.formats.folder import Parts
 from tinyldm.formats.refusals import EXPECTED, refuse_unet, what_is
@@ -48,8 +49,8 @@ def open_file(file: str | Path, tokenizer: str | Path, version: Version | None =
     refuse_unet(version.unet, version.vae.latent_channels, sum(clip.config.hidden_size for clip in clips), source)
     for clip, sizes in zip(clips, version.text):
         words = load_tokenizer(Path(tokenizer))
-        words.pad_token = words.convert_ids_to_tokens(sizes["pad_token_id"])  # all that differs between versions
-        towers += [clip, words]
+        pad = words.bpe.id_to_token(sizes.pad_token_id) or ""  # all that differs between versions
+        towers += [clip, Tokenizer(words.bpe, pad, words.length)]
     return Parts(
         unet=unet_from(state, version.unet, source, ema=ema),
         vae=vae_from(state, version.vae, source),
@@ -286,20 +287,18 @@ OPEN_CLIP = [
 ]
 
 
-def text_encoders_from(state: Tensors, text: tuple[dict, ...], source: str) -> list[nn.Module]:
+def text_encoders_from(state: Tensors, text: tuple[TextConfig, ...], source: str) -> list[TextTransformer]:
     """Take the text transformers out of the tensors of a whole file: one for Stable Diffusion 1 and 2, two for XL.
 
-    Args: text: arguments of CLIPTextConfig, one dict for each, such as `versions.SD1.text`.
+    Args: text: the sizes of each, such as `versions.SD1.text`.
     """
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
     prefixes = next((some for some in TEXT if any(key.startswith(some[0]) for key in state)), ())
     if len(prefixes) != len(text):
         raise ValueError(f"{source} holds {len(prefixes)} text encoders; this version has {len(text)}")
     clips = []
-    for prefix, clip_class, sizes in zip(prefixes, (CLIPTextModel, CLIPTextModelWithProjection), text):
+    for prefix, projects, sizes in zip(prefixes, (False, True), text):
         with torch.device("meta"):
-            clip = clip_class(CLIPTextConfig(**sizes))
+            clip = TextTransformer(sizes, projects)
         weights = take(state, prefix, source)
         weights = from_open_clip(weights) if prefix.endswith(".model.") else weights
         load_clip_weights(clip, weights, source)

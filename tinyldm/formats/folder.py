@@ -18,7 +18,13 @@ from tinyldm.formats.diffusers_unet import load_unet, read_unet_config, save_une
 from tinyldm.formats.diffusers_vae import load_vae, read_vae_config, save_vae
 from tinyldm.formats.files import explained, read_json, write_json
 from tinyldm.formats.refusals import EXPECTED, refuse_folder, refuse_pipeline, refuse_unet
-from tinyldm.formats.text_encoders import load_image_encoder, load_text_encoder, save_image_encoder, save_text_encoder
+from tinyldm.formats.text_encoders import (
+    load_image_encoder,
+    load_text_encoder,
+    save_image_encoder,
+    save_text_encoder,
+    transformers_class,
+)
 from tinyldm.formats.tokenizers import load_tokenizer, save_tokenizer
 from tinyldm.forward_diffusion import NoiseSchedule
 from tinyldm.reverse_diffusion import ddim, leading_from_zero, trailing
@@ -112,13 +118,11 @@ def _context_dim(folder: Path) -> int:
 
 
 def _load_text_encoders(folder: Path, variant: str | None) -> TextEncoder | TextEncoderXL:
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection
-
-    clip = load_text_encoder(folder / "text_encoder", CLIPTextModel, variant)
+    clip = load_text_encoder(folder / "text_encoder", variant)
     tokenizer = load_tokenizer(folder / "tokenizer")
     if not (folder / "text_encoder_2").is_dir():
         return TextEncoder(clip, tokenizer)
-    clip2 = load_text_encoder(folder / "text_encoder_2", CLIPTextModelWithProjection, variant)
+    clip2 = load_text_encoder(folder / "text_encoder_2", variant, projects=True)
     return TextEncoderXL(clip, tokenizer, clip2, load_tokenizer(folder / "tokenizer_2"))
 
 
@@ -165,7 +169,7 @@ def _write(parts: Parts, folder: Path) -> None:
     for (clip, tokenizer), ending in zip(parts.text_encoder.towers, ("", "_2")):
         save_text_encoder(clip, folder / f"text_encoder{ending}")
         save_tokenizer(tokenizer, folder / f"tokenizer{ending}")
-        index[f"text_encoder{ending}"] = ["transformers", type(clip).__name__]
+        index[f"text_encoder{ending}"] = ["transformers", transformers_class(clip)]
         index[f"tokenizer{ending}"] = ["transformers", "CLIPTokenizer"]
     if parts.image_encoder is not None:
         save_image_encoder(parts.image_encoder, folder / IMAGE_ENCODER)

@@ -1,35 +1,88 @@
-"""The folder of CLIP's tokenizer."""
+"""The folder of CLIP's tokenizer.
+
+It is read by the `tokenizers` library alone: transformers, which wraps it, takes seconds to import.
+"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tinyldm.formats.files import read_json, write_bytes, write_json
+from tinyldm.conditioning import END, START, Tokenizer
+from tinyldm.formats.files import explained, read_json, write_bytes, write_json
 
 if TYPE_CHECKING:
-    from transformers import CLIPTokenizer
+    import tokenizers
+
+# A word, a number, a run of other signs, or one of English's endings, is cut into pieces on its own.
+WORD = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"  # OpenAI's, as is
 
 
-def load_tokenizer(folder: Path) -> "CLIPTokenizer":
+def clip_bpe(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> "tokenizers.Tokenizer":
+    """CLIP's way to cut a text: lower case, words, bytes, and byte pairs joined in the order of `merges`."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    bpe = Tokenizer(
+        models.BPE(
+            vocab=vocabulary,
+            merges=merges,
+            continuing_subword_prefix="",
+            end_of_word_suffix="</w>",
+            fuse_unk=False,
+            unk_token=END,
+        )
+    )
+    bpe.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(WORD), "removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    bpe.post_processor = processors.RobertaProcessing(
+        (END, vocabulary[END]), (START, vocabulary[START]), trim_offsets=False, add_prefix_space=False
+    )
+    bpe.add_special_tokens([AddedToken(piece, special=True, normalized=False) for piece in (START, END)])
+    return bpe
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
     """Read CLIP's tokenizer from its folder."""
-    from transformers import CLIPTokenizer
+    from tokenizers import Tokenizer as BytePairs
+    from tokenizers.models import BPE
 
     if not folder.is_dir():
         raise ValueError(f"{folder} does not exist; expected a folder with CLIP's tokenizer")
-    # Without them transformers makes a tokenizer without words, which reads every caption as the same.
-    old = [folder / name for name in ("vocab.json", "merges.txt")]
-    if not (folder / "tokenizer.json").is_file() and (missing := [file for file in old if not file.is_file()]):
+    whole, old = folder / "tokenizer.json", [folder / name for name in ("vocab.json", "merges.txt")]
+    if not whole.is_file() and (missing := [file for file in old if not file.is_file()]):
         raise ValueError(f"{missing[0]} does not exist, nor does tokenizer.json beside it; fetch them again")
     try:
-        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # the library behind it raises nothing narrower
+        bpe = BytePairs.from_file(str(whole)) if whole.is_file() else clip_bpe(*BPE.read_file(*map(str, old)))
+    except Exception as error:  # the library raises nothing narrower
         raise ValueError(f"the tokenizer in {folder} cannot be read ({error}); fetch it again") from None
+    bpe.no_padding()
+    bpe.no_truncation()
+    with explained(folder / "tokenizer_config.json"):
+        return Tokenizer(bpe, *_pad_and_length(folder))
 
 
-def save_tokenizer(tokenizer: "CLIPTokenizer", folder: Path) -> None:
+def _pad_and_length(folder: Path) -> tuple[str, int]:
+    """What fills up short captions, and to which length, as the small files beside the tokenizer say."""
+    config: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):  # the second one counts more
+        config |= read_json(folder / name) if (folder / name).is_file() else {}
+    pad = config.get("pad_token") or END
+    pad = pad["content"] if isinstance(pad, dict) else pad
+    return pad, int(config.get("model_max_length", 77))
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     """Write a tokenizer for transformers 5 (tokenizer.json) and for older ones (vocab.json and merges.txt)."""
-    tokenizer.save_pretrained(folder)
-    if (folder / "tokenizer.json").is_file():
-        model = read_json(folder / "tokenizer.json")["model"]
-        merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
-        write_json(folder / "vocab.json", tokenizer.get_vocab())
-        write_bytes(folder / "merges.txt", "\n".join(["#version: 0.2", *merges, ""]).encode())
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.bpe.save(str(folder / "tokenizer.json"))
+    model = read_json(folder / "tokenizer.json")["model"]
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+    write_json(folder / "vocab.json", tokenizer.bpe.get_vocab())
+    write_bytes(folder / "merges.txt", "\n".join(["#version: 0.2", *merges, ""]).encode())
+    special = {"bos_token": START, "eos_token": END, "unk_token": END}
+    special["pad_token"] = str(tokenizer.bpe.id_to_token(tokenizer.pad))
+    length = {"model_max_length": tokenizer.length, "tokenizer_class": "CLIPTokenizer"}
+    write_json(folder / "tokenizer_config.json", {**special, **length})

@@ -1,28 +1,28 @@
 """CLIP: a text tower and an image tower that give a caption and its picture nearly the same vector.
 
-Both towers are those of the `transformers` library, so that the text tower is what diffusers expects. The U-Net
-reads their token vectors; the two projections, and this file, are needed for training and for measuring only.
+The U-Net reads the token vectors of the two towers (`tinyldm/clip.py`); the two projections, and this file, are needed
+for training and for measuring only.
 
 Source: Radford et al. 2021, figure 3.
 """
 
 import json
+import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tinyldm.conditioning import normalize_for_clip
+from tinyldm.clip import TextConfig, TextTransformer, VisionConfig, VisionTransformer
+from tinyldm.conditioning import Tokenizer, normalize_for_clip
 from tinyldm.formats.files import write_json, write_safetensors
+from tinyldm.formats.text_encoders import config_from
 from tinyldm.resblock import timestep_embedding
-
-if TYPE_CHECKING:
-    from transformers import CLIPTextModel, CLIPVisionModel
 
 
 class Clip(nn.Module):
@@ -31,7 +31,7 @@ class Clip(nn.Module):
     Args: text, vision: the towers, whose configurations name one `projection_dim`.
     """
 
-    def __init__(self, text: "CLIPTextModel", vision: "CLIPVisionModel"):
+    def __init__(self, text: TextTransformer, vision: VisionTransformer):
         super().__init__()
         self.text, self.vision = text, vision
         dim = text.config.projection_dim
@@ -44,13 +44,13 @@ class Clip(nn.Module):
 
         The vector of the caption is read at its end token, the first one that attends to every word.
         """
-        out = self.text(input_ids=tokens)
-        return F.normalize(self.text_projection(out.pooler_output).float(), dim=-1), out.last_hidden_state
+        out = self.text(tokens)
+        return F.normalize(self.text_projection(out.pooled).float(), dim=-1), out.last
 
     def embed_image(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """image (B, 3, S, S) in [-1, 1] -> unit vectors (B, P), and the patch vectors (B, 1 + N, D)."""
-        out = self.vision(pixel_values=normalize_for_clip(image))
-        return F.normalize(self.image_projection(out.pooler_output).float(), dim=-1), out.last_hidden_state
+        out = self.vision(normalize_for_clip(image))
+        return F.normalize(self.image_projection(out.pooled).float(), dim=-1), out.last
 
     @property
     def scale(self) -> Tensor:
@@ -61,7 +61,7 @@ class Clip(nn.Module):
         """Write config.json and model.safetensors (in the dtype of the weights)."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        config = {"text": self.text.config.to_diff_dict(), "vision": self.vision.config.to_diff_dict()}
+        config = {"text": asdict(self.text.config), "vision": asdict(self.vision.config)}
         write_json(folder / "config.json", config)
         write_safetensors(folder / "model.safetensors", self.state_dict())
 
@@ -72,22 +72,26 @@ class Clip(nn.Module):
         if not (folder / "model.safetensors").is_file():
             raise ValueError(f"no CLIP at {folder}; train one first: tinyldm train clip")
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        clip = new_clip(config["text"], config["vision"])
+        text, vision = config_from(config["text"], TextConfig), config_from(config["vision"], VisionConfig)
+        clip = cls(TextTransformer(text), VisionTransformer(vision))
         clip.load_state_dict(load_file(folder / "model.safetensors"))
         return clip.eval().requires_grad_(False)
 
 
-def new_clip(text: dict, vision: dict) -> Clip:
-    """An untrained CLIP. Args: text, vision: arguments of transformers' CLIPTextConfig and CLIPVisionConfig."""
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel
+def new_clip(text: TextConfig, vision: VisionConfig) -> Clip:
+    """An untrained CLIP, with the random weights that transformers starts one with."""
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel  # takes 5 s
 
-    clip = Clip(CLIPTextModel(CLIPTextConfig(**text)), CLIPVisionModel(CLIPVisionConfig(**vision)))
+    clip = Clip(TextTransformer(text), VisionTransformer(vision))
+    theirs = CLIPTextModel(CLIPTextConfig(**asdict(text))), CLIPVisionModel(CLIPVisionConfig(**asdict(vision)))
+    for tower, start in zip((clip.text, clip.vision), theirs):  # transformers 4 has a prefix
+        tower.load_state_dict({re.sub("^(text|vision)_model.", "", key): w for key, w in start.state_dict().items()})
     positions = position_embeddings(clip.vision)
-    positions.data[1:] = place_waves(vision["image_size"] // vision["patch_size"], positions.shape[1])
+    positions.data[1:] = place_waves(vision.image_size // vision.patch_size, positions.shape[1])
     return clip
 
 
-def position_embeddings(vision: "CLIPVisionModel") -> nn.Parameter:
+def position_embeddings(vision: VisionTransformer) -> nn.Parameter:
     """The table that tells an image tower where each patch is: (1 + N, D); the first row belongs to the whole image."""
     return next(value for name, value in vision.named_parameters() if name.endswith("position_embedding.weight"))
 
@@ -124,31 +128,30 @@ def prefers(clip: Clip, images: Tensor, captions: Tensor, swapped: Tensor) -> Te
     return ((clip.embed_text(captions)[0] - clip.embed_text(swapped)[0]) * image).sum(1) > 0
 
 
-def pad_tokens(tokenizer, captions: Sequence[str], length: int) -> Tensor:
+def pad_tokens(tokenizer: Tokenizer, captions: Sequence[str], length: int) -> Tensor:
     """Many captions -> tokens (B, length) int64, as `conditioning.tokenize` makes them of a few.
 
     Warns: once, with how many captions were longer than `length` - 2 pieces, and what was cut off one of them.
     """
-    tokens = torch.full((len(captions), length), tokenizer.pad_token_id)
+    tokens = torch.full((len(captions), length), tokenizer.pad)
     too_long: list[int] = []
     for first in range(0, len(captions), 10_000):  # a tokenizer's answer takes a hundred times a tensor's memory
         part = list(captions[first : first + 10_000])
-        ids = tokenizer(part, return_attention_mask=False, verbose=False)["input_ids"]
-        for row, pieces in enumerate(ids, start=first):
-            if len(pieces) > length:
+        for row, pieces in enumerate(tokenizer.numbers(part), start=first):
+            if len(pieces) > length - 2:
                 too_long.append(row)
-                pieces = pieces[: length - 1] + pieces[-1:]  # the end token stays
-            tokens[row, : len(pieces)] = torch.tensor(pieces)
+            whole = [tokenizer.start, *pieces[: length - 2], tokenizer.end]
+            tokens[row, : len(whole)] = torch.tensor(whole)
     if too_long:
         _warn_of_cut_captions(tokenizer, captions, too_long, length)
     return tokens
 
 
-def _warn_of_cut_captions(tokenizer, captions: Sequence[str], too_long: list[int], length: int) -> None:
+def _warn_of_cut_captions(tokenizer: Tokenizer, captions: Sequence[str], too_long: list[int], length: int) -> None:
     caption = captions[too_long[0]]
-    pieces = tokenizer(caption, add_special_tokens=False, verbose=False)["input_ids"]
+    (pieces,) = tokenizer.numbers([caption])
     warnings.warn(
         f"{len(too_long):,} of {len(captions):,} captions are too long, and only their first {length - 2} pieces are "
-        f"read; of {caption!r:.200} this is cut off: {tokenizer.decode(pieces[length - 2 :])!r:.200}",
+        f"read; of {caption!r:.200} this is cut off: {tokenizer.text(pieces[length - 2 :])!r:.200}",
         stacklevel=3,
     )

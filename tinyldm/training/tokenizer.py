@@ -9,12 +9,10 @@ Source: Sennrich et al. 2016, algorithm 1; the `vocab.json` + `merges.txt` of Op
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from transformers import CLIPTokenizer
+from tinyldm.conditioning import END, START, Tokenizer
+from tinyldm.formats.tokenizers import clip_bpe
 
-START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"  # marks the piece that ends a word, so that no spaces need to be stored
 
 Pair = tuple[str, str]
@@ -66,24 +64,10 @@ def vocabulary(merges: list[Pair]) -> dict[str, int]:
     return {piece: number for number, piece in enumerate(pieces)}
 
 
-def build_tokenizer(words: Sequence[str], length: int) -> "CLIPTokenizer":
+def build_tokenizer(words: Sequence[str], length: int) -> Tokenizer:
     """A tokenizer to which each of `words` is one token.
 
     Args: words: lower-case words; length: tokens of a caption, start and end included, to pad to or cut at.
     """
     merges = learn_merges(sorted(set(words)))
-    return _clip_tokenizer(vocabulary(merges), merges, length)
-
-
-def _clip_tokenizer(vocab: dict[str, int], merges: list[Pair], length: int) -> "CLIPTokenizer":
-    from transformers import CLIPTokenizer  # here, as importing it takes seconds
-
-    return CLIPTokenizer(
-        vocab=vocab,
-        merges=merges,
-        unk_token=END,
-        bos_token=START,
-        eos_token=END,
-        pad_token=END,
-        model_max_length=length,
-    )
+    return Tokenizer(clip_bpe(vocabulary(merges), merges), END, length)

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tinyldm.clip import TextConfig, VisionConfig
 from tinyldm.data.corpus import WORDS, Corpus
 from tinyldm.data.description import EMPTY, FIELDS
 from tinyldm.data.pixels import to_signed_float
@@ -43,8 +44,8 @@ class ClipSettings(Settings):
     describe_weight: float = 1.0  # of the two describing losses; 0 switches them off
     binding_weight: float = 1.0  # of each caption against its swapped versions; 0 switches it off
     ema: float = 0.998  # of the moving average that is kept at the end
-    text: dict = None  # arguments of CLIPTextConfig; None: TINY's
-    vision: dict = None  # arguments of CLIPVisionConfig; None: TINY's
+    text: TextConfig = TINY.text[0]
+    vision: VisionConfig = TINY.vision
 
 
 class Describer(nn.Module):
@@ -183,7 +184,7 @@ def train_clip(settings: ClipSettings, corpus: Corpus) -> Clip:
     """
     device = settings.device
     torch.manual_seed(settings.seed)
-    clip = new_clip(settings.text or TINY.text[0], settings.vision or TINY.vision).to(device)
+    clip = new_clip(settings.text, settings.vision).to(device)
     text = clip.text.config
     describer = Describer(text.projection_dim).to(device)
     average = MovingAverage(clip, settings.ema)

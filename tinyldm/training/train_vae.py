@@ -62,8 +62,7 @@ class PerceptualDistance(nn.Module):
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Unit vectors (B, 1 + N, D) of every layer, the input of the first one included."""
-        out = self.vision(pixel_values=normalize_for_clip(image), output_hidden_states=True)
-        return [F.normalize(layer.float(), dim=-1) for layer in out.hidden_states]
+        return [F.normalize(layer.float(), dim=-1) for layer in self.vision(normalize_for_clip(image)).layers]
 
     def forward(self, image: Tensor, original: Tensor) -> Tensor:
         with torch.no_grad():
