@@ -55,13 +55,14 @@ def measure(model: PartlyGuided, judge: Judge, world, name: str, steps: int, par
     start = time.process_time()
     pictures = generate(model, world.captions, settings, name)
     seconds = time.process_time() - start
-    found = share([verdict["strict"] for verdict in judged(judge, pictures, world)])
+    right = [verdict["strict"] for verdict in judged(judge, pictures, world)]
+    found = share(sum(right), len(right))
     return {
         "sampler": name,
         "steps": steps,
         "guided": list(part),
         "milliseconds": round(1000 * seconds / len(world.captions), 1),
-        "strict": found,
+        "strict": {"share": found.value, "low": found.low, "high": found.high},
     }
 
 

@@ -3,8 +3,9 @@
 import torch
 
 from tinyldm import VAE, ImageEncoder, LatentDiffusion, NoiseSchedule, TextEncoder, UNet, UNetConfig, VAEConfig
-from tinyldm.clip import TextConfig, TextTransformer, VisionConfig, VisionTransformer
-from tinyldm.conditioning import Tokenizer
+from tinyldm.clip import TextConfig, TextTransformer, VisionConfig
+from tinyldm.formats.tokenizers import Tokenizer
+from tinyldm.formats.vision_transformer import VisionTransformer
 from tinyldm.forward_diffusion import VELOCITY, scaled_linear_betas
 
 WORDS = ["a", "red", "blue", "green", "circle", "square", "star", "above", "below", "on", "grey"]
@@ -18,12 +19,7 @@ SMALL_VAE = VAEConfig(channels=(8, 16, 16, 16), blocks_per_level=1, groups=4, sc
 def text_config(tokenizer: Tokenizer, length: int, **sizes) -> TextConfig:
     """The configuration of a text transformer that reads what this tokenizer writes."""
     return TextConfig(
-        vocab_size=tokenizer.bpe.get_vocab_size(),
-        max_position_embeddings=length,
-        bos_token_id=tokenizer.start,
-        eos_token_id=tokenizer.end,
-        pad_token_id=tokenizer.pad,
-        **sizes,
+        vocab_size=tokenizer.bpe.get_vocab_size(), max_position_embeddings=length, pad_token_id=tokenizer.pad, **sizes
     )
 
 

@@ -1,12 +1,12 @@
-"""§ Architecture: CLIP's two transformers. One reads captions, the other pictures; both are stacks of the same layer.
+"""§ Architecture: CLIP's text transformer, which reads captions.
 
     tokens (B, L) ─► embeddings ─► layer × N, causal ─► final_layer_norm ─► context (B, L, D)
-    picture (B, 3, S, S) ─► patches ─► embeddings ─► layer × N ─► patch vectors (B, 1 + N, D)
 
-The names of weights and sizes are those of the `transformers` library, so that its files fit. (`pre_layrnorm` is its
-spelling.) A test shows that both give what its CLIPTextModel and CLIPVisionModel give. Theirs take 5 s to import.
+The names of weights and sizes are those of the `transformers` library, so that its files fit; tests compare the two.
+Its own CLIP is not used, because it takes 5 s to import. CLIP's other half, which reads pictures, is a stack of the
+same layers: `formats/vision_transformer.py`. No Stable Diffusion has it.
 
-Source: Radford et al. 2021, § 2.4; Vaswani et al. 2017; Dosovitskiy et al. 2021 (ViT); OpenAI `clip/model.py`.
+Source: Radford et al. 2021 (CLIP), § 2.4; Vaswani et al. 2017; OpenAI `clip/model.py`.
 """
 
 from collections.abc import Callable
@@ -29,8 +29,8 @@ class ClipConfig:
     num_hidden_layers: int = 12
     num_attention_heads: int = 8
     hidden_act: str = "quick_gelu"  # OpenAI's; OpenCLIP has "gelu"
-    layer_norm_eps: float = 1e-5
     projection_dim: int = 512  # width of the space in which captions and pictures are compared
+    layer_norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
         shapes.require_heads(self.hidden_size, self.num_attention_heads)
@@ -42,14 +42,12 @@ class TextConfig(ClipConfig):
 
     vocab_size: int = 49408  # the last two are start and end
     max_position_embeddings: int = 77  # L
-    bos_token_id: int = 49406
-    eos_token_id: int = 49407
-    pad_token_id: int = 1
+    pad_token_id: int = 1  # what fills up short captions
 
 
 @dataclass(frozen=True)
 class VisionConfig(ClipConfig):
-    """The sizes of a vision transformer."""
+    """The sizes of a vision transformer: `formats/vision_transformer.py`."""
 
     hidden_size: int = 768
     intermediate_size: int = 3072
@@ -151,36 +149,3 @@ class TextTransformer(nn.Module):
         # The end token has the largest number. The first one is meant; it has read the whole caption.
         end = last[torch.arange(len(tokens), device=tokens.device), tokens.argmax(1)]  # (B, L, D) -> (B, D)
         return ClipOutput(last, self.text_projection(end), layers)
-
-
-class VisionEmbeddings(nn.Module):
-    """A vector for each patch, row by row, after a learnt one for the whole: (B, 3, S, S) -> (B, 1 + N, D)."""
-
-    def __init__(self, config: VisionConfig):
-        super().__init__()
-        width, patch, side = config.hidden_size, config.patch_size, config.image_size // config.patch_size
-        self.class_embedding = nn.Parameter(torch.randn(width))
-        self.patch_embedding = nn.Conv2d(3, width, patch, stride=patch, bias=False)
-        self.position_embedding = nn.Embedding(1 + side**2, width)
-
-    def forward(self, image: Tensor) -> Tensor:
-        patches = self.patch_embedding(image).flatten(2).transpose(1, 2)  # (B, D, s, s) -> (B, N, D)
-        whole = self.class_embedding.expand(len(image), 1, -1)
-        return torch.cat([whole, patches], dim=1) + self.position_embedding.weight
-
-
-class VisionTransformer(nn.Module):
-    """Pictures -> one vector for the whole, and one per patch."""
-
-    def __init__(self, config: VisionConfig):
-        super().__init__()
-        self.config = config
-        self.embeddings = VisionEmbeddings(config)
-        self.pre_layrnorm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
-        self.encoder = ClipEncoder(config, causal=False)
-        self.post_layernorm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
-
-    def forward(self, image: Tensor) -> ClipOutput:
-        """image (B, 3, S, S), normalised as CLIP expects. Only `pooled` is after the last LayerNorm."""
-        layers = self.encoder(self.pre_layrnorm(self.embeddings(image)))
-        return ClipOutput(layers[-1], self.post_layernorm(layers[-1][:, 0]), layers)

@@ -14,25 +14,14 @@ Source: Radford et al. 2021 (CLIP); Dosovitskiy et al. 2021 (ViT); CompVis `ldm/
 Podell et al. 2023, § 2.2 (XL).
 """
 
-import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinyldm import shapes
-from tinyldm.clip import TextTransformer, VisionTransformer
+from tinyldm.clip import TextTransformer
 from tinyldm.resblock import timestep_embedding
-
-if TYPE_CHECKING:
-    import tokenizers
-
-START, END = "<|startoftext|>", "<|endoftext|>"
-
-# What every CLIP image tower subtracts and divides by: red, green, blue of an image in [0, 1].
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class Encoding(NamedTuple):
@@ -42,33 +31,10 @@ class Encoding(NamedTuple):
     pooled: Tensor | None  # (B, D_pooled) one vector per caption; Stable Diffusion XL only
 
 
-class Tokenizer:
-    """Cuts captions into word pieces, and numbers them.
-
-    Args: bpe: the byte-pair encoding; pad: the piece that fills up short captions; length: L, if all had one length.
-    """
-
-    def __init__(self, bpe: "tokenizers.Tokenizer", pad: str = END, length: int = 77):
-        self.bpe, self.length = bpe, length
-        self.start, self.end, self.pad = (shapes.require_piece(bpe, piece) for piece in (START, END, pad))
-        bpe.add_special_tokens([pad])  # in a caption it stays whole, too: so Stable Diffusion 2 reads each "!"
-
-    def pieces(self, caption: str) -> list[str]:
-        """The word pieces of a caption, without start and end. One that ends a word ends in "</w>"."""
-        return self.bpe.encode(caption, add_special_tokens=False).tokens
-
-    def numbers(self, captions: list[str]) -> list[list[int]]:
-        """The numbers of the pieces of each caption."""
-        return [encoding.ids for encoding in self.bpe.encode_batch(captions, add_special_tokens=False)]
-
-    def text(self, numbers: list[int]) -> str:
-        """What pieces say, put together again."""
-        return self.bpe.decode(numbers, skip_special_tokens=False).replace("</w>", " ").strip()
-
-
-def tokenize(tokenizer: Tokenizer, captions: list[str], length: int) -> Tensor:
+def tokenize(tokenizer: Any, captions: list[str], length: int) -> Tensor:
     """Captions -> tokens (B, length) int64: start token, word pieces, end token, padding.
 
+    tokenizer: CLIP's, `formats/tokenizers.py`, which knows the number of each word piece.
     There is no padding mask: Stable Diffusion was trained to attend to the padding's vectors, too.
     Warns: a caption has more than `length` - 2 pieces; names the words that were cut off.
     """
@@ -76,11 +42,7 @@ def tokenize(tokenizer: Tokenizer, captions: list[str], length: int) -> Tensor:
     tokens = torch.full((len(captions), length), tokenizer.pad)
     for row, pieces in zip(tokens, tokenizer.numbers(captions)):
         kept, cut = pieces[: length - 2], pieces[length - 2 :]
-        if cut:
-            warnings.warn(
-                f"only the first {length - 2} pieces of a caption are read; cut off: {tokenizer.text(cut)!r}",
-                stacklevel=2,
-            )
+        shapes.warn_of_cut(length - 2, tokenizer.text(cut))
         row[: len(kept) + 2] = torch.tensor([tokenizer.start, *kept, tokenizer.end])
     return tokens
 
@@ -92,12 +54,12 @@ class TextEncoder(nn.Module):
     before the last; its folder leaves the last one out, so here too that is simply the output.)
     """
 
-    def __init__(self, clip: TextTransformer, tokenizer: Tokenizer):
+    def __init__(self, clip: TextTransformer, tokenizer: Any):
         super().__init__()
         self.clip, self.tokenizer = clip, tokenizer
 
     @property
-    def towers(self) -> list[tuple[TextTransformer, Tokenizer]]:
+    def towers(self) -> list[tuple[TextTransformer, Any]]:
         """The transformer with its tokenizer, in a list, because Stable Diffusion XL has two."""
         return [(self.clip, self.tokenizer)]
 
@@ -122,12 +84,12 @@ class TextEncoderXL(nn.Module):
     pooled vector is the second one's end token after its last layer and LayerNorm, projected.
     """
 
-    def __init__(self, clip1: TextTransformer, tokenizer1: Tokenizer, clip2: TextTransformer, tokenizer2: Tokenizer):
+    def __init__(self, clip1: TextTransformer, tokenizer1: Any, clip2: TextTransformer, tokenizer2: Any):
         super().__init__()
         self.clip1, self.tokenizer1, self.clip2, self.tokenizer2 = clip1, tokenizer1, clip2, tokenizer2
 
     @property
-    def towers(self) -> list[tuple[TextTransformer, Tokenizer]]:
+    def towers(self) -> list[tuple[TextTransformer, Any]]:
         """Both transformers, each with its tokenizer."""
         return [(self.clip1, self.tokenizer1), (self.clip2, self.tokenizer2)]
 
@@ -157,35 +119,22 @@ def size_embedding(pooled: Tensor, sizes: Tensor) -> Tensor:
     return torch.cat([pooled, sinusoids.to(pooled.dtype)], dim=1)
 
 
-def normalize_for_clip(image: Tensor) -> Tensor:
-    """image (B, 3, H, W) in [-1, 1] -> (x - mean) / std of each colour, as every CLIP image tower reads it."""
-    mean, std = (image.new_tensor(colour).view(3, 1, 1) for colour in (CLIP_MEAN, CLIP_STD))
-    return ((image + 1) / 2 - mean) / std
-
-
 class ImageEncoder(nn.Module):
     """A CLIP vision transformer and one linear layer: a picture -> context, "in the same style".
 
     Args:
-        clip: the vision transformer.
+        clip: the vision transformer, `formats/vision_transformer.py`.
         context_dim: D, the context width of the U-Net that will read it.
     """
 
-    def __init__(self, clip: VisionTransformer, context_dim: int):
+    def __init__(self, clip: Any, context_dim: int):
         super().__init__()
         self.clip = clip
         self.to_context = nn.Linear(clip.config.hidden_size, context_dim)
 
     def forward(self, image: Tensor) -> Tensor:
         """image (B, 3, H, W) in [-1, 1], any size -> context (B, N, D): one vector for the whole, one per patch."""
-        return self.to_context(self.clip(self.preprocess(image)).last)
-
-    def preprocess(self, image: Tensor) -> Tensor:
-        """Resize to the square that CLIP was trained at, and normalise the colours as CLIP expects."""
-        side = self.clip.config.image_size
-        if image.shape[-2:] != (side, side):
-            image = F.interpolate(image, (side, side), mode="bicubic", antialias=True, align_corners=False)
-        return normalize_for_clip(image)
+        return self.to_context(self.clip(self.clip.preprocess(image)).last)
 
 
 class ClassEncoder(nn.Module):

@@ -47,18 +47,6 @@ def cosine_betas(T: int = 1000, s: float = 0.008) -> Tensor:
     return (1 - f[1:] / f[:-1]).clamp(max=0.999)
 
 
-def zero_terminal_snr(beta: Tensor) -> Tensor:
-    """Shift and stretch √ᾱ so that it ends at exactly 0: the last z_t is pure noise. Lin et al. 2024, algorithm 1.
-
-    (T,) -> (T,) float64. All schedules above leave some signal in the last z_t, so that sampling, which starts from
-    pure noise, starts from what training never showed. The last ᾱ being 0, the network must predict a velocity.
-    """
-    root = torch.cumprod(1 - beta.double(), 0).sqrt()
-    root = (root - root[-1]) * root[0] / (root[0] - root[-1])  # ends at 0; the first keeps its value
-    alpha_bar = root**2
-    return 1 - torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
-
-
 # ── z0, ε and the velocity: with z_t known, each of the three gives the other two ─────────────────────
 
 Level = float | Tensor  # ᾱ: a number, or a tensor that broadcasts against z_t

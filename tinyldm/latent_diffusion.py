@@ -12,7 +12,6 @@ Source: Rombach et al. 2022, figure 3; Meng et al. 2022 (SDEdit: image-to-image)
 `img2img.py`; diffusers' Stable Diffusion pipelines.
 """
 
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -210,12 +209,7 @@ class LatentDiffusion:
 
         context, null_context, added, null_added = condition
         model = guided(unet, context, null_context, guidance_scale, added, null_added)
-        if 0 <= guidance_scale < 1:
-            warnings.warn(
-                f"guidance_scale {guidance_scale:g} weakens the caption, and 0 ignores it; no guidance, as Turbo "
-                "models want it, is 1 here (in diffusers it is everything up to 1)",
-                stacklevel=3,
-            )
+        shapes.warn_of_weak_guidance(guidance_scale)
         # The sampler works in float32 whatever the network's dtype: its small steps would be rounded away.
         return lambda z_t, t: model(z_t.to(self.dtype), t).float()
 

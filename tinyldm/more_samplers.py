@@ -4,23 +4,20 @@ The interface is that of the samplers in `reverse_diffusion`: pure functions of 
 `pndm` is what Stable Diffusion 1 was published with, `euler_ancestral` is popular for its variety, and `lcm` is for
 networks that were distilled to need a few steps only.
 
-Source: Liu et al. 2022 (PNDM); Karras et al. 2022 (spacing); Luo et al. 2023 (LCM); k-diffusion; diffusers' schedulers.
+Source: Liu et al. 2022 (PNDM); Luo et al. 2023 (LCM); k-diffusion; diffusers' schedulers.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from tinyldm.forward_diffusion import NoiseSchedule, log_sigma
+from tinyldm.forward_diffusion import NoiseSchedule
 from tinyldm.reverse_diffusion import (
     SMALLEST_ALPHA_BAR,
     Callback,
     Model,
-    Spacing,
     finish_step,
-    linspace,
     noise_levels,
     predict,
     read_prediction,
@@ -29,26 +26,6 @@ from tinyldm.reverse_diffusion import (
 from tinyldm.seeds import Generators, per_picture, randn
 
 # ── Which timesteps to visit ─────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, eq=False)
-class Karras:
-    """Fractional timesteps at which σ^(1/ρ) falls evenly: small steps where little noise is left.
-
-    σ_i = (σ_max^(1/ρ) + i/(S-1) · (σ_min^(1/ρ) - σ_max^(1/ρ)))^ρ, ρ = 7.   Karras et al. 2022, eq. 5.
-    """
-
-    schedule: NoiseSchedule
-    ends: Spacing = linspace  # the spacing whose first and last timesteps give σ_max and σ_min
-
-    def __call__(self, steps: int, T: int) -> Tensor:
-        """`steps` falling timesteps in [0, T - 1]: (steps,), float32."""
-        alpha_bar = self.schedule.alpha_bar
-        first, last = log_sigma(self.schedule.at(self.ends(steps, T)[[0, -1]].to(alpha_bar.device))).cpu().double()
-        roots = torch.lerp((first / 7).exp(), (last / 7).exp(), torch.linspace(0, 1, steps, dtype=torch.float64))
-        wanted, table = 7 * roots.log(), log_sigma(alpha_bar).cpu().double()  # both log σ
-        above = torch.searchsorted(table, wanted).clamp(1, T - 1)
-        return (above - 1 + (wanted - table[above - 1]) / (table[above] - table[above - 1])).clamp(0, T - 1).float()
 
 
 def lcm_timesteps(steps: int, T: int) -> Tensor:

@@ -17,7 +17,6 @@ Source: Ho et al. 2020 (DDPM); Song et al. 2021 (DDIM); Karras et al. 2022 (Eule
 """
 
 import math
-import warnings
 from collections.abc import Callable, Iterator
 
 import torch
@@ -113,15 +112,7 @@ def timesteps(schedule: NoiseSchedule, steps: int, spacing: Spacing = trailing) 
     """
     shapes.require_steps(steps, schedule.T)
     ts = spacing(steps, schedule.T)
-    first = schedule.at(ts[:1].to(schedule.alpha_bar.device)).item()
-    if first > 0.05:
-        name = getattr(spacing, "__name__", type(spacing).__name__)
-        warnings.warn(
-            f"{steps} steps with '{name}' spacing start at t = {ts[0].item():g}, where √ᾱ = "
-            f"{math.sqrt(first):.2f} of the signal remains, although sampling starts from pure noise. Use more "
-            "steps, or 'trailing' spacing",
-            stacklevel=2,
-        )
+    shapes.warn_of_signal(schedule.at(ts[:1].to(schedule.alpha_bar.device)).item(), ts, spacing)
     return ts
 
 

@@ -103,6 +103,18 @@ def require_steps(steps: object, T: int) -> None:
         raise ValueError(f"{steps} steps; expected 1 … {T}")
 
 
+def warn_of_signal(alpha_bar: float, ts: Tensor, spacing: object) -> None:
+    """Warn where the first timestep, whose ᾱ is given, is so early that starting from noise contradicts training."""
+    if alpha_bar > 0.05:
+        name = getattr(spacing, "__name__", type(spacing).__name__)
+        warnings.warn(
+            f"{len(ts)} steps with '{name}' spacing start at t = {ts[0].item():g}, where √ᾱ = "
+            f"{math.sqrt(alpha_bar):.2f} of the signal remains, although sampling starts from pure noise. Use more "
+            "steps, or 'trailing' spacing",
+            stacklevel=3,
+        )
+
+
 # ── Configurations ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -287,6 +299,22 @@ def require_falling_noise(alpha_bars: list[float]) -> None:
         raise ValueError(
             "each step must land on less noise than it leaves; expected strictly falling timesteps, and "
             f"final_alpha_bar ({final:g}) between ᾱ at the last ({visited[-1]:g}) and 1"
+        )
+
+
+def warn_of_cut(length: int, cut: str) -> None:
+    """Warn where a caption was too long, and say what was cut off."""
+    if cut:
+        warnings.warn(f"only the first {length} pieces of a caption are read; cut off: {cut!r}", stacklevel=3)
+
+
+def warn_of_weak_guidance(guidance_scale: float) -> None:
+    """Warn below 1, which diffusers takes for no guidance."""
+    if 0 <= guidance_scale < 1:
+        warnings.warn(
+            f"guidance_scale {guidance_scale:g} weakens the caption, and 0 ignores it; no guidance, as Turbo "
+            "models want it, is 1 here (in diffusers it is everything up to 1)",
+            stacklevel=4,
         )
 
 

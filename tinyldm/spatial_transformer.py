@@ -55,11 +55,6 @@ class Attention(nn.Module):
         mixed = mixed.to(x.dtype) if self.upcast else mixed
         return self.to_out(mixed.transpose(1, 2).flatten(2))  # -> (B, N, C)
 
-    def probabilities(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """softmax(q kᵀ / √d): how much each query attends to each key. (B, heads, N, L), rows sum to 1."""
-        q, k = self.split_heads(self.to_q(x)), self.split_heads(self.to_k(self.context_or_self(x, context)))
-        return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
-
     def split_heads(self, x: Tensor) -> Tensor:
         """Give each head its own part of every vector: (B, N, C) -> (B, heads, N, d)."""
         B, N, C = x.shape

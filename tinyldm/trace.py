@@ -255,6 +255,13 @@ def section_of(file: str) -> str:
 # ── Attention ────────────────────────────────────────────────────────────────────────────────────────
 
 
+def attention_probabilities(attention: Attention, x: Tensor, context: Tensor | None = None) -> Tensor:
+    """softmax(q kᵀ / √d): how much each query attends to each key. (B, heads, N, L), rows sum to 1."""
+    q = attention.split_heads(attention.to_q(x))
+    k = attention.split_heads(attention.to_k(attention.context_or_self(x, context)))
+    return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
+
+
 @contextmanager
 def capture_attention(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
     """Record the attention probabilities of every `Attention` inside `model`, while the block lasts.
@@ -271,7 +278,7 @@ def capture_attention(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
     def recorder(name: str) -> Callable[..., None]:
         def record(module: Attention, inputs: tuple[Any, ...], named_inputs: dict[str, Any], _output: Tensor) -> None:
             with torch.no_grad():
-                maps.setdefault(name, []).append(module.probabilities(*inputs, **named_inputs).cpu())
+                maps.setdefault(name, []).append(attention_probabilities(module, *inputs, **named_inputs).cpu())
 
         return record
 

@@ -19,7 +19,7 @@ Where the article and the reference code differ, the code wins:
 Source: Kingma & Welling 2014; Rombach et al. 2022, § 3.1; CompVis `ldm/modules/diffusionmodules/model.py`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -88,10 +88,6 @@ class DiagonalGaussian:
     def sample(self, generator: Generators = None) -> Tensor:
         """A random latent, (B, C, h, w). generator: see `seeds`; each image's ε comes from its own."""
         return self.reparameterize(randn(self.mean.shape, generator, self.mean.device, self.mean.dtype))
-
-    def mode(self) -> Tensor:
-        """The most likely latent: the mean."""
-        return self.mean
 
     def kl(self) -> Tensor:
         """KL(q(z | image) ‖ N(0, 1)) of each image, summed over its latent: (B,), in nats.
@@ -254,7 +250,7 @@ class VAE(nn.Module):
         With a `generator` the posterior is sampled, as in training; without one z0 is its mean.
         """
         posterior = self.posterior(image)
-        latent = posterior.mode() if generator is None else posterior.sample(generator)
+        latent = posterior.mean if generator is None else posterior.sample(generator)
         return self.config.scale * latent
 
     def decode(self, z0: Tensor) -> Tensor:
@@ -264,14 +260,3 @@ class VAE(nn.Module):
         """
         shapes.require_feature_map(z0, "z0", self.config.latent_channels, 1, self.quant_conv.weight, "VAE")
         return self.decoder(self.post_quant_conv(z0 / self.config.scale))
-
-    @torch.no_grad()
-    def calibrate_scale(self, image: Tensor) -> float:
-        """Set the scale to 1 / std of the sampled latents of a batch, which is how 0.18215 was found; return it.
-
-        Args: image: (B, 3, H, W) in [-1, 1], a batch large enough to represent the data.
-        """
-        generator = torch.Generator(image.device).manual_seed(0)
-        latent = self.posterior(image).sample(generator)
-        self.config = replace(self.config, scale=1.0 / latent.std().item())
-        return self.config.scale

@@ -35,14 +35,13 @@ class Version:
         return NoiseSchedule(beta, self.prediction, 1 - beta[0].item() if self.final_alpha_bar_is_first else 1.0)
 
 
+# Width, width of the MLP, layers, heads, activation, width of the common space.
 # OpenAI's CLIP ViT-L/14, of which Stable Diffusion 1 uses the text half: 123,060,480 parameters.
-CLIP_L = TextConfig(
-    hidden_size=768, intermediate_size=3072, num_attention_heads=12, projection_dim=768, pad_token_id=49407
-)
+CLIP_L = TextConfig(768, 3072, 12, 12, "quick_gelu", 768, pad_token_id=49407)
 # OpenCLIP ViT-H/14 without its last layer, which Stable Diffusion 2 does not read; padded with "!", token 0.
-CLIP_H = TextConfig(1024, 4096, 23, 16, "gelu", projection_dim=1024, pad_token_id=0)
+CLIP_H = TextConfig(1024, 4096, 23, 16, "gelu", 1024, pad_token_id=0)
 # OpenCLIP ViT-bigG/14, the second of XL's two.
-CLIP_BIG_G = TextConfig(1280, 5120, 32, 20, "gelu", projection_dim=1280, pad_token_id=0)
+CLIP_BIG_G = TextConfig(1280, 5120, 32, 20, "gelu", 1280, pad_token_id=0)
 
 SD1 = Version(
     image_size=512,
@@ -96,24 +95,10 @@ TINY = Version(
         channels=(64, 96), blocks_per_level=1, transformer_depth=(1, 1), heads=(4, 6), context_dim=128, groups=16
     ),
     vae=VAEConfig(channels=(16, 32, 64, 96), blocks_per_level=1, groups=4, scale=0.5),
-    text=(
-        TextConfig(
-            hidden_size=128,
-            intermediate_size=512,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            hidden_act="gelu",
-            projection_dim=128,
-            vocab_size=701,
-            max_position_embeddings=32,
-            bos_token_id=699,
-            eos_token_id=700,
-            pad_token_id=700,
-        ),
-    ),
+    text=(TextConfig(128, 512, 3, 4, "gelu", 128, vocab_size=701, max_position_embeddings=32, pad_token_id=700),),
     prediction=VELOCITY,
     spacing=trailing,
     final_alpha_bar_is_first=False,
-    vision=VisionConfig(128, 512, 4, 4, "gelu", projection_dim=128, image_size=64, patch_size=8),
+    vision=VisionConfig(128, 512, 4, 4, "gelu", 128, image_size=64, patch_size=8),
 )
 """The default: image and latent an eighth of Stable Diffusion's on each side, trained in this repository."""

@@ -26,6 +26,7 @@ from tinyldm.formats.diffusers_vae import load_vae
 from tinyldm.formats.places import model_folder
 from tinyldm.forward_diffusion import scaled_linear_betas
 from tinyldm.machine import choose_device
+from tinyldm.training.train_vae import calibrate_scale
 from tinyldm_course.lessons import photo_vaes, plots, widgets
 from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast
 from tinyldm_course.lessons.model_map import show_model_map
@@ -606,7 +607,7 @@ with torch.no_grad():
     yours = 1 / raw.std().item()
     theirs = package.VAE(CONFIG).to(DEVICE)
     theirs.load_state_dict(trained.state_dict())
-    theirs.calibrate_scale(small[:512])
+    calibrate_scale(theirs, small[:512])
 print(f"the one you trained:   std {raw.std():.3f}, scale {yours:.3f}; tinyldm measures {theirs.config.scale:.3f}")
 print(f"the shipped tiny one:  std {1 / tiny.config.scale:.3f}, scale {tiny.config.scale:.3f} (its leash was shorter)")
 print(f"Stable Diffusion's:    std {1 / 0.18215:.3f}, scale 0.18215")

@@ -491,7 +491,7 @@ plots.show(fig, "How often the true caption is preferred to one with a swapped a
 encoder = model.image_encoder
 example = test_images[:1]
 with torch.no_grad():
-    seen = encoder.clip(encoder.preprocess(example)).last                     # (1, 1 + 64, 128)
+    seen = encoder.clip(encoder.clip.preprocess(example)).last                     # (1, 1 + 64, 128)
     patches = seen @ encoder.to_context.weight.T + encoder.to_context.bias
 print(confirm_equal(patches, model.encode_image(to_unit(example)), tolerance=1e-4))
 

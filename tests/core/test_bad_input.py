@@ -20,6 +20,7 @@ from tinyldm.forward_diffusion import NoiseSchedule, scaled_linear_betas
 from tinyldm.resblock import ResBlock, timestep_embedding
 from tinyldm.reverse_diffusion import ddim, ddpm, dpm_solver_pp, euler, guided, timesteps
 from tinyldm.spatial_transformer import Attention
+from tinyldm.training.train_vae import calibrate_scale
 from tinyldm.unet import UNet, UNetConfig
 from tinyldm.vae import VAE, VAEConfig
 
@@ -121,7 +122,7 @@ def test_unet_says_so_before_it_has_computed_anything():
     (lambda: VAE_.encode(torch.empty(2, 3, 16, 16, device="meta")), "meta", "cpu"),
     (lambda: VAE_.decode(torch.randn(2, 3, 2, 2)), "(2, 3, 2, 2)", "(B, 4"),
     (lambda: VAE_.decode(torch.randn(2, 4, 2, 2).half()), "torch.float16", "torch.float32"),
-    (lambda: VAE(SMALL_VAE).calibrate_scale(torch.full((2, 3, 16, 16), NAN)), "nan", "above 0"),
+    (lambda: calibrate_scale(VAE(SMALL_VAE), torch.full((2, 3, 16, 16), NAN)), "nan", "above 0"),
 )
 def test_vae(call, parts):
     refuses(call, *parts)

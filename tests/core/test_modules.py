@@ -11,7 +11,7 @@ from torch import nn
 from tinyldm.conditioning import ClassEncoder, tokenize
 from tinyldm.resblock import Downsample, ResBlock, Upsample, timestep_embedding
 from tinyldm.spatial_transformer import Attention, SpatialTransformer
-from tinyldm.trace import capture_attention
+from tinyldm.trace import attention_probabilities, capture_attention
 from tinyldm.unet import UNet, UNetConfig
 from tinyldm.vae import VAE, AsymmetricDownsample, DiagonalGaussian, PixelAttention, VAEConfig
 
@@ -164,7 +164,7 @@ def test_attention_equals_torchs_own_module(heads):
     got = ours(x, context)
     expected, weights = reference(x, context, context, average_attn_weights=False)
     assert torch.allclose(got, expected, atol=1e-12)
-    assert torch.allclose(ours.probabilities(x, context), weights, atol=1e-12)
+    assert torch.allclose(attention_probabilities(ours, x, context), weights, atol=1e-12)
     direction = torch.randn_like(got)
     for a, b in zip(
         torch.autograd.grad(got, [x, context], direction), torch.autograd.grad(expected, [x, context], direction)
@@ -238,7 +238,7 @@ def test_capture_attention_sees_a_context_given_by_name():
     attention, x, context = Attention(8, 8, 2), torch.randn(1, 4, 8), torch.randn(1, 3, 8)
     with capture_attention(attention) as maps:
         attention(x, context=context)
-    assert torch.allclose(maps[""][0], attention.probabilities(x, context))
+    assert torch.allclose(maps[""][0], attention_probabilities(attention, x, context))
 
 
 @pytest.mark.parametrize("depth", [1, 3])
@@ -300,7 +300,6 @@ def test_posterior_sampling_is_seeded():
     posterior = DiagonalGaussian(torch.randn(2, 8, 3, 3))
     first, again, other = (posterior.sample(torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert first.equal(again) and not first.equal(other)
-    assert posterior.mode() is posterior.mean
 
 
 @pytest.mark.parametrize(
@@ -469,9 +468,9 @@ def test_image_encoder_puts_colours_on_clips_scale_and_resizes(small_model):
     encoder = small_model.image_encoder
     grey = torch.full((1, 3, 32, 32), 0.5)
     mean, std = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
-    got = encoder.preprocess(2 * grey - 1)
+    got = encoder.clip.preprocess(2 * grey - 1)
     assert torch.allclose(got[0, :, 0, 0], (0.5 - torch.tensor(mean)) / torch.tensor(std), atol=1e-6)
-    assert encoder.preprocess(torch.rand(2, 3, 64, 48)).shape == (2, 3, 32, 32)
+    assert encoder.clip.preprocess(torch.rand(2, 3, 64, 48)).shape == (2, 3, 32, 32)
 
 
 def test_text_context_is_causal_and_padded_with_the_end_token(small_model):

@@ -110,6 +110,6 @@ def test_parameters(unet):
 def test_context():
     says("contrastive_loss", f"ln B: {math.log(32):.2f} in a batch of 32")
     says("pad_tokens", f"length is {SD1.text[0].max_position_embeddings}", "so 75 pieces")
-    assert SD1.text[0].pad_token_id == SD1.text[0].eos_token_id and SD2.text[0].pad_token_id == 0
-    says("end_token_vector", str(SD1.text[0].eos_token_id), str(SD1.text[0].vocab_size))
+    assert SD1.text[0].pad_token_id == SD1.text[0].vocab_size - 1 and SD2.text[0].pad_token_id == 0
+    says("end_token_vector", str(SD1.text[0].vocab_size - 1), str(SD1.text[0].vocab_size))
     says("class_context", f"{(TINY.vision.image_size // TINY.vision.patch_size) ** 2 + 1} parts of a picture")

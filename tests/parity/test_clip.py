@@ -18,11 +18,12 @@ from transformers import (
 
 import tinyldm
 from tinyldm import LatentDiffusion, versions
-from tinyldm.clip import TextConfig, TextTransformer, VisionConfig, VisionTransformer
-from tinyldm.conditioning import END, START, Tokenizer, tokenize
+from tinyldm.clip import TextConfig, TextTransformer, VisionConfig
+from tinyldm.conditioning import tokenize
 from tinyldm.formats.places import SHIPPED
 from tinyldm.formats.text_encoders import load_clip_weights, load_text_encoder, save_text_encoder
-from tinyldm.formats.tokenizers import clip_bpe, load_tokenizer, save_tokenizer
+from tinyldm.formats.tokenizers import END, START, Tokenizer, clip_bpe, load_tokenizer, save_tokenizer
+from tinyldm.formats.vision_transformer import VisionTransformer
 from tinyldm.training.tokenizer import learn_merges, vocabulary
 
 TOLERANCE = 1e-6  # of the largest number
@@ -66,14 +67,16 @@ def random_tokens(config: TextConfig, count: int = 3) -> torch.Tensor:
     """Random captions, each with an end, and after it whatever pads: the end again, or a small number."""
     tokens = torch.randint(1, config.vocab_size - 2, (count, config.max_position_embeddings))
     for row, end in zip(tokens, torch.randint(1, config.max_position_embeddings, (count,)).tolist()):
-        row[end], row[end + 1 :] = config.eos_token_id, config.pad_token_id
+        row[end], row[end + 1 :] = config.vocab_size - 1, config.pad_token_id
     return tokens
 
 
-def both_text(config: TextConfig, projects: bool):
+def both_text(config: TextConfig, projects: bool, end: int | None = None):
+    """Ours and theirs, with the same weights. end: what their configuration calls the end token."""
     their_class = CLIPTextModelWithProjection if projects else CLIPTextModel
+    end = config.vocab_size - 1 if end is None else end
     torch.manual_seed(1)
-    theirs = shaken(their_class(CLIPTextConfig(**asdict(config))))
+    theirs = shaken(their_class(CLIPTextConfig(**asdict(config), eos_token_id=end)))
     ours = TextTransformer(config, projects)
     load_clip_weights(ours, {key: tensor.clone() for key, tensor in theirs.state_dict().items()}, "transformers")
     return ours, theirs
@@ -101,9 +104,9 @@ def test_text_as_in_transformers(name):
 
 def test_the_end_token_of_old_configurations():
     """Stable Diffusion's own files say 2, where transformers then looks for the largest number, as CLIP did."""
-    config = replace(ENCODERS["XL, second"][0], eos_token_id=2)
-    ours, theirs = both_text(config, True)
-    tokens = random_tokens(replace(config, eos_token_id=config.vocab_size - 1))
+    config, _ = ENCODERS["XL, second"]
+    ours, theirs = both_text(config, True, end=2)
+    tokens = random_tokens(config)
     assert close(ours(tokens).pooled, theirs(input_ids=tokens).text_embeds)
 
 

@@ -20,12 +20,13 @@ from tinyldm.formats.schedulers import (
     NEAREST,
     TEXT_TO_IMAGE,
     XL,
+    Karras,
     Sampling,
     sampling_from_diffusers,
     sampling_to_diffusers,
+    zero_terminal_snr,
 )
-from tinyldm.forward_diffusion import EPS, VELOCITY, NoiseSchedule, linear_betas, scaled_linear_betas, zero_terminal_snr
-from tinyldm.more_samplers import Karras
+from tinyldm.forward_diffusion import EPS, VELOCITY, NoiseSchedule, linear_betas, scaled_linear_betas
 from tinyldm.reverse_diffusion import linspace, trailing
 
 TOLERANCE = 1e-4  # of latents, relative, after all steps

@@ -42,8 +42,6 @@ TEXT = TextConfig(
     num_attention_heads=2,
     max_position_embeddings=32,
     projection_dim=32,
-    bos_token_id=699,
-    eos_token_id=700,
     pad_token_id=700,
 )
 VISION = VisionConfig(

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from tinyldm.clip import TextTransformer, VisionTransformer
+from tinyldm.clip import TextTransformer
 from tinyldm.conditioning import ImageEncoder
 from tinyldm.formats.folder import IMAGE_ENCODER
 from tinyldm.formats.places import model_folder
+from tinyldm.formats.vision_transformer import VisionTransformer
 from tinyldm.unet import UNet
 from tinyldm.vae import VAE
 from tinyldm.versions import Version

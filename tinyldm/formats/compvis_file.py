@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from tinyldm.clip import TextConfig, TextTransformer
-from tinyldm.conditioning import TextEncoder, TextEncoderXL, Tokenizer
+from tinyldm.conditioning import TextEncoder, TextEncoderXL
 from tinyldm.formats.diffusers_vae import DIFFUSERS_VAE
 from tinyldm.formats.folder import Parts
 from tinyldm.formats.refusals import EXPECTED, refuse_unet, what_is
 from tinyldm.formats.text_encoders import load_clip_weights
-from tinyldm.formats.tokenizers import load_tokenizer
+from tinyldm.formats.tokenizers import Tokenizer, load_tokenizer
 from tinyldm.formats.weights import TRANSFORMER, Table, load_weights, read_safetensors, read_torch, rename, rename_all
 from tinyldm.unet import UNet, UNetConfig
 from tinyldm.vae import VAE, VAEConfig

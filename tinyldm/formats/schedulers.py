@@ -24,10 +24,10 @@ from tinyldm.forward_diffusion import (
     NoiseSchedule,
     cosine_betas,
     linear_betas,
+    log_sigma,
     scaled_linear_betas,
-    zero_terminal_snr,
 )
-from tinyldm.more_samplers import Karras, euler_ancestral, lcm, lcm_timesteps, pndm
+from tinyldm.more_samplers import euler_ancestral, lcm, lcm_timesteps, pndm
 from tinyldm.reverse_diffusion import (
     Callback,
     Model,
@@ -56,6 +56,38 @@ class Sampling:
 
 
 # ── What only diffusers has ──────────────────────────────────────────────────────────────────────────
+
+
+def zero_terminal_snr(beta: Tensor) -> Tensor:
+    """Shift and stretch √ᾱ so that it ends at exactly 0: the last z_t is pure noise. Lin et al. 2024, algorithm 1.
+
+    (T,) -> (T,) float64. The other schedules leave some signal in the last z_t, so that sampling, which starts from
+    pure noise, starts from what training never showed. The last ᾱ being 0, the network must predict a velocity.
+    """
+    root = torch.cumprod(1 - beta.double(), 0).sqrt()
+    root = (root - root[-1]) * root[0] / (root[0] - root[-1])  # ends at 0; the first keeps its value
+    alpha_bar = root**2
+    return 1 - torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
+
+
+@dataclass(frozen=True, eq=False)
+class Karras:
+    """Fractional timesteps at which σ^(1/ρ) falls evenly: small steps where little noise is left.
+
+    σ_i = (σ_max^(1/ρ) + i/(S-1) · (σ_min^(1/ρ) - σ_max^(1/ρ)))^ρ, ρ = 7.   Karras et al. 2022, eq. 5.
+    """
+
+    schedule: NoiseSchedule
+    ends: Spacing = linspace  # the spacing whose first and last timesteps give σ_max and σ_min
+
+    def __call__(self, steps: int, T: int) -> Tensor:
+        """`steps` falling timesteps in [0, T - 1]: (steps,), float32."""
+        alpha_bar = self.schedule.alpha_bar
+        first, last = log_sigma(self.schedule.at(self.ends(steps, T)[[0, -1]].to(alpha_bar.device))).cpu().double()
+        roots = torch.lerp((first / 7).exp(), (last / 7).exp(), torch.linspace(0, 1, steps, dtype=torch.float64))
+        wanted, table = 7 * roots.log(), log_sigma(alpha_bar).cpu().double()  # both log σ
+        above = torch.searchsorted(table, wanted).clamp(1, T - 1)
+        return (above - 1 + (wanted - table[above - 1]) / (table[above] - table[above - 1])).clamp(0, T - 1).float()
 
 
 def linspace_whole(steps: int, T: int) -> Tensor:

@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from tinyldm.clip import ClipConfig, TextConfig, TextTransformer, VisionConfig, VisionTransformer
+from tinyldm.clip import ClipConfig, TextConfig, TextTransformer, VisionConfig
 from tinyldm.conditioning import ImageEncoder
 from tinyldm.formats.files import explained, read_json, write_json, write_safetensors
+from tinyldm.formats.vision_transformer import VisionTransformer
 from tinyldm.formats.weights import TRANSFORMERS_STEMS, load_weights, read_safetensors, read_weights, rename_all
 
 Config = TypeVar("Config", bound=ClipConfig)
@@ -58,8 +59,9 @@ def save_text_encoder(clip: TextTransformer, folder: Path) -> None:
     """Write a text transformer under the names that the hub uses, which every version of transformers reads."""
     folder.mkdir(parents=True, exist_ok=True)
     kind = {"model_type": "clip_text_model", "architectures": [transformers_class(clip)]}
+    start_and_end = {"bos_token_id": clip.config.vocab_size - 2, "eos_token_id": clip.config.vocab_size - 1}
     dtype = {"dtype": str(clip.final_layer_norm.weight.dtype).removeprefix("torch.")}
-    write_json(folder / "config.json", {**asdict(clip.config), **kind, **dtype})
+    write_json(folder / "config.json", {**asdict(clip.config), **start_and_end, **kind, **dtype})
     state = {name if name.startswith("text_pro") else f"text_model.{name}": w for name, w in clip.state_dict().items()}
     write_safetensors(folder / "model.safetensors", state)
 

@@ -6,14 +6,39 @@ It is read by the `tokenizers` library alone: transformers, which wraps it, take
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinyldm.conditioning import END, START, Tokenizer
+from tinyldm import shapes
 from tinyldm.formats.files import explained, read_json, write_bytes, write_json
 
 if TYPE_CHECKING:
     import tokenizers
 
+START, END = "<|startoftext|>", "<|endoftext|>"
 # A word, a number, a run of other signs, or one of English's endings, is cut into pieces on its own.
 WORD = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"  # OpenAI's, as is
+
+
+class Tokenizer:
+    """Cuts captions into word pieces, and numbers them.
+
+    Args: bpe: the byte-pair encoding; pad: the piece that fills up short captions; length: L, if all had one length.
+    """
+
+    def __init__(self, bpe: "tokenizers.Tokenizer", pad: str = END, length: int = 77):
+        self.bpe, self.length = bpe, length
+        self.start, self.end, self.pad = (shapes.require_piece(bpe, piece) for piece in (START, END, pad))
+        bpe.add_special_tokens([pad])  # in a caption it stays whole, too: so Stable Diffusion 2 reads each "!"
+
+    def pieces(self, caption: str) -> list[str]:
+        """The word pieces of a caption, without start and end. One that ends a word ends in "</w>"."""
+        return self.bpe.encode(caption, add_special_tokens=False).tokens
+
+    def numbers(self, captions: list[str]) -> list[list[int]]:
+        """The numbers of the pieces of each caption."""
+        return [encoding.ids for encoding in self.bpe.encode_batch(captions, add_special_tokens=False)]
+
+    def text(self, numbers: list[int]) -> str:
+        """What pieces say, put together again."""
+        return self.bpe.decode(numbers, skip_special_tokens=False).replace("</w>", " ").strip()
 
 
 def clip_bpe(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> "tokenizers.Tokenizer":

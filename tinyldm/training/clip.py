@@ -18,10 +18,11 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tinyldm.clip import TextConfig, TextTransformer, VisionConfig, VisionTransformer
-from tinyldm.conditioning import Tokenizer, normalize_for_clip
+from tinyldm.clip import TextConfig, TextTransformer, VisionConfig
 from tinyldm.formats.files import write_json, write_safetensors
 from tinyldm.formats.text_encoders import config_from
+from tinyldm.formats.tokenizers import Tokenizer
+from tinyldm.formats.vision_transformer import VisionTransformer, normalize_for_clip
 from tinyldm.resblock import timestep_embedding
 
 

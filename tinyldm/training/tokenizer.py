@@ -10,8 +10,7 @@ Source: Sennrich et al. 2016, algorithm 1; the `vocab.json` + `merges.txt` of Op
 from collections import Counter
 from collections.abc import Sequence
 
-from tinyldm.conditioning import END, START, Tokenizer
-from tinyldm.formats.tokenizers import clip_bpe
+from tinyldm.formats.tokenizers import END, START, Tokenizer, clip_bpe
 
 WORD_END = "</w>"  # marks the piece that ends a word, so that no spaces need to be stored
 

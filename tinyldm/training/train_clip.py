@@ -142,7 +142,7 @@ def describing_loss(fields: tuple[Tensor, ...], facts: Tensor) -> Tensor:
 
 def clip_losses(clip: Clip, describer: Describer, batch: "Batch") -> dict[str, Tensor]:
     """The four losses of a batch, scalars."""
-    end, B = clip.text.config.eos_token_id, len(batch.images)
+    end, B = clip.text.config.vocab_size - 1, len(batch.images)
     text, _ = clip.embed_text(shortened(torch.cat([batch.tokens, batch.negatives]), end))
     image, _ = clip.embed_image(batch.images)
     with torch.autocast(

@@ -109,7 +109,7 @@ def build_cache(
         images = to_signed_float(part.to(device))
         posterior = vae.posterior(images)
         moments.append(torch.cat([posterior.mean, posterior.logvar], dim=1).half())
-        patches.append(image_encoder.clip(image_encoder.preprocess(images)).last.half())
+        patches.append(image_encoder.clip(image_encoder.clip.preprocess(images)).last.half())
         bar.update(len(part))
     for part in tokens.split(4 * batch):
         contexts.append(text_encoder(part.to(device)).half())

@@ -17,15 +17,15 @@ The adversarial term starts late, and its weight is adaptive: the gradients of b
 at the decoder's last layer. Source: Esser et al. 2021, eq. 7; CompVis `LPIPSWithDiscriminator`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinyldm.conditioning import normalize_for_clip
 from tinyldm.data.corpus import Corpus
 from tinyldm.data.pixels import to_signed_float
+from tinyldm.formats.vision_transformer import normalize_for_clip
 from tinyldm.training.clip import Clip
 from tinyldm.training.run import MovingAverage, Run, Settings, adamw, batch_at, generator_at, mixed_precision
 from tinyldm.vae import VAE, DiagonalGaussian, VAEConfig
@@ -46,6 +46,17 @@ class VaeSettings(Settings):
     adversarial_start: float = 0.75  # the share of training after which it begins
     ema: float = 0.998
     config: VAEConfig = TINY.vae
+
+
+@torch.no_grad()
+def calibrate_scale(vae: VAE, image: Tensor) -> float:
+    """Set the scale to 1 / std of the sampled latents of a batch, which is how 0.18215 was found; return it.
+
+    Args: image: (B, 3, H, W) in [-1, 1], a batch large enough to represent the data.
+    """
+    latent = vae.posterior(image).sample(torch.Generator(image.device).manual_seed(0))
+    vae.config = replace(vae.config, scale=1.0 / latent.std().item())
+    return vae.config.scale
 
 
 class PerceptualDistance(nn.Module):
@@ -202,7 +213,7 @@ def train_vae(settings: VaeSettings, corpus: Corpus, clip: Clip | None) -> VAE:
             if adversarial:
                 losses |= train_discriminator(discriminator, optimizer_d, original, reconstruction.detach(), settings)
             run.log(**losses)
-    average.module.calibrate_scale(to_signed_float(images[:1024]))
+    calibrate_scale(average.module, to_signed_float(images[:1024]))
     return average.module
 
 
