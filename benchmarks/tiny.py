@@ -1,15 +1,20 @@
 """Speed at tiny size, against diffusers with the same weights: `python benchmarks/tiny.py`.
 
-Prints a Markdown table. `--threads N` sets the number of CPU threads, `--rounds N` the repetitions.
+Prints two Markdown tables: the ratios, and GFLOP/s beside those of a matrix product. `--threads N` sets the number of
+CPU threads, `--rounds N` the repetitions.
 """
 
 import argparse
 import logging
+import time
+from collections.abc import Callable
+from functools import partial
 
 import diffusers
 import torch
 import torch.nn.functional as F
 from common import compare, geometric_mean, hardware
+from torch.utils.flop_counter import FlopCounterMode
 
 from tinyldm import VAE, UNet, ddim, guided, timesteps, versions
 from tinyldm.formats.diffusers_unet import DIFFUSERS_UNET, unet_config_to_diffusers
@@ -53,6 +58,46 @@ def forward_row(batch: int, rounds: int):
         lambda: peer(z_t, t, context).sample,
         rounds=rounds,
     )
+
+
+def matmul_rate(n: int = 1024, rounds: int = 9) -> float:
+    """GFLOP/s of a product of two n × n matrices, the most that a network can reach: the best of some rounds."""
+    a, b, times = torch.randn(n, n), torch.randn(n, n), []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        a @ b
+        times.append(time.perf_counter() - start)
+    return 2 * n**3 / min(times) / 1e9
+
+
+@torch.no_grad()
+def rate_row(name: str, call: Callable[[], object], rounds: int) -> str:
+    """GFLOP of one call, GFLOP/s, and that as a share of what a matrix product reaches on the same cores.
+
+    Products and convolutions are counted. The two take turns, and the best time of each counts.
+    """
+    with FlopCounterMode(display=False) as counter:
+        call()
+    times, rates = [], []
+    for _ in range(rounds):
+        rates.append(matmul_rate(rounds=3))
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    gigaflop = counter.get_total_flops() / 1e9
+    rate = gigaflop / min(times)
+    return f"| {name} | {gigaflop:.2f} | {rate:.0f} | {max(rates):.0f} | **{100 * rate / max(rates):.0f} %** |"
+
+
+def rate_rows(rounds: int) -> list[str]:
+    """How near our networks come to a matrix product."""
+    unet, vae = make_unets()[0].eval(), make_vaes()[0].eval()
+    rows = []
+    for batch in (1, 8, 64):
+        z_t, t, context = inputs(batch)
+        rows.append(rate_row(f"U-Net forward, batch {batch}", partial(unet, z_t, t, context), rounds))
+    z0 = torch.randn(16, 4, 8, 8)
+    return [*rows, rate_row("VAE decode, batch 16", lambda: vae.decode(z0), rounds)]
 
 
 def training_row(rounds: int):
@@ -136,7 +181,9 @@ def main() -> None:
     print("| | tinyldm | diffusers | times faster (middle half) | rounds |\n|---|---|---|---|---|")
     for row in rows:
         print(row.markdown())
-    print(f"\nGeometric mean {geometric_mean(rows):.2f}, lowest {min(row.ratio for row in rows):.2f}.")
+    print(f"\nGeometric mean {geometric_mean(rows):.2f}, lowest {min(row.ratio for row in rows):.2f}.\n")
+    print("| tinyldm | GFLOP | GFLOP/s | a matrix product's | share |\n|---|---|---|---|---|")
+    print("\n".join(rate_rows(rounds)))
 
 
 if __name__ == "__main__":
