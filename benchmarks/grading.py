@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from tinyldm_course.grading.classroom import Terms, grade_class, seed_of
 from tinyldm_course.grading.collecting import read_class
-from tinyldm_course.grading.isolation import best_isolation
 from tinyldm_course.grading.limits import Limits
+from tinyldm_course.grading.probes import best_isolation
 
 EXERCISES = Path(__file__).parents[1] / "exercises"
 LESSONS = ("02_forward_diffusion", "07_spatial_transformer")

@@ -79,6 +79,11 @@ def add_grade(parser: Parser) -> None:
     parser.add_argument(
         "--gradescope", type=Path, metavar="FILE", help="write the results of one student as results.json"
     )
+    parser.add_argument(
+        "--trust-students",
+        action="store_true",
+        help="grade without isolation, where this machine has none: the code may do all that you may do",
+    )
 
 
 def share(text: str) -> tuple[int, int]:
@@ -98,9 +103,10 @@ def run_grade(options: argparse.Namespace) -> None:
     from tinyldm_course.grading import gradescope, reports
     from tinyldm_course.grading.classroom import Terms, grade_class, seed_of
     from tinyldm_course.grading.collecting import of_share, read_class
-    from tinyldm_course.grading.isolation import best_isolation
+    from tinyldm_course.grading.isolation import trusting
     from tinyldm_course.grading.journal import Journal
     from tinyldm_course.grading.limits import Limits
+    from tinyldm_course.grading.probes import best_isolation
     from tinyldm_course.grading.submissions import WHOLE
 
     require_writable(options.out, (".csv",))
@@ -109,7 +115,8 @@ def run_grade(options: argparse.Namespace) -> None:
         options.folder, (options.out, options.out.with_suffix(""), *journal.files()), options.lesson
     )
     seed = seed_of(submissions) if options.seed is None else options.seed
-    terms = Terms(best_isolation(), Limits(seconds=options.seconds), options.hidden, seed)
+    isolation = trusting() if options.trust_students else best_isolation()
+    terms = Terms(isolation, Limits(seconds=options.seconds), options.hidden, seed)
     for statement in terms.isolation.statements():
         to_stderr(statement)
     if options.share:

@@ -25,7 +25,7 @@ from tinyldm_course.exercises import lessons
 from tinyldm_course.grading import reports, wire
 from tinyldm_course.grading.classroom import Terms, seed_of
 from tinyldm_course.grading.collecting import read_class
-from tinyldm_course.grading.isolation import ANSWERS, Isolation, readable, without
+from tinyldm_course.grading.isolation import ANSWERS, Isolation, readable, trusting, without
 from tinyldm_course.grading.journal import Journal, key_of
 from tinyldm_course.grading.limits import Limits
 from tinyldm_course.grading.marking import Graded, Mark, checks_of, read_hidden, require_sendable
@@ -33,7 +33,7 @@ from tinyldm_course.grading.session import sound
 from tinyldm_course.grading.submissions import WHOLE, Submission, suspicions, without_magics
 
 README = Path(__file__).parents[2] / "exercises" / "README.md"
-TERMS = Terms(Isolation(None, "it is not installed"), Limits(), None, 5)
+TERMS = Terms(trusting(), Limits(), None, 5)
 
 # ── Submissions ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -278,7 +278,7 @@ def test_a_sound_outcome_passes_with_what_the_parent_knows():
 def test_nothing_is_pickled():
     """Neither by the child nor in what the parent reads from it (multiprocessing's own pipes are between graders)."""
     folder = ANSWERS.parent / "grading"
-    for name in ("wire", "child", "sandbox", "session"):
+    for name in ("wire", "confine", "child", "sandbox", "session", "attacks"):
         text = (folder / f"{name}.py").read_text()
         assert "import pickle" not in text and "torch.load" not in text and "multiprocessing" not in text
 
@@ -393,7 +393,7 @@ def test_reports_do_not_run_what_students_write():
     one = Graded("=cmd()|<script>", 2, (mark,), "", ((3, "Error: <script>alert(1)</script> \ud800"),))
     page = reports.page(one.student, [one], [3], 50, TERMS)
     assert "<script>" not in page and "&lt;script&gt;" in page and "0 of 50" in page and "Not handed in" in page
-    assert "NOT isolated by bubblewrap: it is not installed" in page
+    assert "NOT ISOLATED, as --trust-students asked" in page
     (line,) = csv.DictReader(io.StringIO(reports.table([one], {"q_sample": 20, "other": 10}, {one.student: "cmd"})))
     assert line == {
         "student": "'=cmd()|<script>",
@@ -526,15 +526,13 @@ def test_a_result_is_used_again_only_where_all_it_depends_on_is_the_same(tmp_pat
 
 
 def test_what_is_said_about_the_machine():
-    assert "Isolated by bubblewrap" in Isolation("/usr/bin/bwrap").statements()[0]
-    weak = " ".join(Isolation(None, "it is not installed", landlock=7).statements())
-    assert "NOT isolated" in weak and "Landlock 7" in weak and "signal" in weak
-    none = " ".join(Isolation(None, "it is not installed").statements())
-    assert "NOT isolated" in none and "virtual machine" in none
+    assert "Isolated by bubblewrap" in Isolation("/usr/bin/bwrap", promised=True).statements()[0]
+    assert "Isolated by a user id of its own" in Isolation(other_user=True, promised=True).statements()[0]
+    assert "NOT ISOLATED" in trusting().statements()[0]
 
 
 def test_the_right_answers_are_not_among_what_may_be_read():
     shown = readable()
     assert not any(str(ANSWERS).startswith(path.rstrip("/") + "/") or path == str(ANSWERS) for path in shown)
     assert str(ANSWERS.parent / "checks") in shown
-    assert without(ANSWERS / "x", ANSWERS.parent / "grading") == [ANSWERS.parent / "grading"]
+    assert without((ANSWERS / "x",), ANSWERS.parent / "grading") == [ANSWERS.parent / "grading"]

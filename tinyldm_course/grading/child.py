@@ -6,13 +6,12 @@
                                                             ->  {"n": 3, "outcome": …, "used": [names in the package]}
 
 Nothing that is said here is believed, see the package's docstring. So it needs no defence against the code that it
-runs, in its own memory; what it must defend is the rest of the machine, and that it does before the first cell.
+runs, in its own memory; what must be defended is the rest of the machine, and `confine.py` did that before.
 """
 
 import ast
 import asyncio
 import inspect
-import json
 import linecache
 import os
 import random
@@ -31,7 +30,7 @@ import torch
 import tinyldm
 import tinyldm_course
 from tinyldm_course.checks.calls import Call, Error, Made, Outcome, describe_error, perform
-from tinyldm_course.grading import limits, wire
+from tinyldm_course.grading import wire
 
 PACKAGE = str(Path(tinyldm.__file__).parent) + os.sep
 COURSE = str(Path(tinyldm_course.__file__).parent) + os.sep
@@ -39,17 +38,12 @@ ANSWERS = str(Path(COURSE, "exercises"))
 MOST_MESSAGE = 1000
 
 
-def main() -> None:
-    """Serve. The command line is one JSON object, written by `sandbox.py`."""
-    settings = json.loads(sys.argv[1])
-    if settings["user"] is not None:
-        limits.become(settings["user"])
-    limits.control(limits.PR_SET_PDEATHSIG, limits.SIGKILL)  # after `become`, which would undo it
-    limits.set_limits(limits.Limits(**settings["limits"]))
-    locked = limits.lock_files(Path(settings["folder"]), settings["readable"])
+def main(descriptor: int) -> None:
+    """Serve. descriptor: of the socket whose other end the parent holds; called by `confine.py`."""
     torch.set_num_threads(1)
-    connection = socket.socket(fileno=settings["connection"])
-    wire.send(connection, wire.frame({"n": 0, "locked": locked}))
+    sys.stdout.reconfigure(write_through=True)  # a process that is killed still has printed what it printed
+    connection = socket.socket(fileno=descriptor)
+    wire.send(connection, wire.frame({"n": 0}))
     student = Student()
     while True:
         try:
@@ -200,8 +194,3 @@ def replace_checks(note: Callable[[str, Any], None]) -> None:
         package.checking = sys.modules[f"{name}.checking"] = Silent(f"{name}.checking")
         package.exercises = sys.modules[f"{name}.exercises"] = Silent(f"{name}.exercises")
         package.checking.check = check
-
-
-if __name__ == "__main__":
-    os.umask(0o077)
-    main()

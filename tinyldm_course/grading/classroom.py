@@ -16,10 +16,12 @@ from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from tinyldm_course.grading.isolation import Isolation
+from tinyldm_course.grading.isolation import ANOTHER_USER, Isolation
 from tinyldm_course.grading.journal import Journal, key_of
-from tinyldm_course.grading.limits import PR_SET_CHILD_SUBREAPER, Limits, control
+from tinyldm_course.grading.kernel import PR_SET_CHILD_SUBREAPER, control
+from tinyldm_course.grading.limits import Limits
 from tinyldm_course.grading.marking import Graded, checks_of, grade, read_hidden, unmarked
+from tinyldm_course.grading.processes import end_all, end_family, processes_of
 from tinyldm_course.grading.submissions import Submission
 
 MAX_FAILURES = 3  # of the machine, one after the other
@@ -203,8 +205,11 @@ class Grader:
 
     def _stop(self) -> None:
         if self._process is not None:
-            self._process.kill()
+            number = self._process.pid
+            end_family(number)
             self._process.join()
+            if self.terms.isolation.other_user:  # where it was ended by somebody else, they have lost their parent
+                end_all(lambda: processes_of(ANOTHER_USER + number))
             self._connection.close()
             self._process = self._connection = None
 

@@ -1,33 +1,31 @@
 """A student's process from outside: start it, ask it, wait so long and no longer, and leave nothing of it behind."""
 
 import json
+import math
 import os
 import select
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tinyldm
-from tinyldm_course.grading import limits, wire
-from tinyldm_course.grading.isolation import Isolation, readable
+from tinyldm_course.grading import kernel, wire
+from tinyldm_course.grading.isolation import PACKAGES, PYTHON, SPACE, Isolation, site_folders
 from tinyldm_course.grading.limits import Limits
+from tinyldm_course.grading.processes import Process, children_of, end_all, processes, processes_of, proportional_memory
 
-MOST_LOG = 2**16
+MAX_LOG = 2**16
 TICK = 0.1  # seconds between two looks at a process that has not answered yet
-MOST_PATIENCE = 60  # times as long as it may take, on the clock, where the machine is busy with other things
+MAX_PATIENCE = 60  # times as long as it may take, on the clock, where the machine is busy with other things
 SLOW_PIPE = 10  # times as long, to send an answer that has begun
-CLOCK = os.sysconf("SC_CLK_TCK")
 START = (
-    "import runpy, sys; sys.path.append(sys.argv.pop(1)); runpy.run_module('tinyldm_course.grading.child', "
-    "run_name='__main__')"
+    "import json, runpy, sys; sys.path += json.loads(sys.argv.pop(1)); "
+    "runpy.run_module('tinyldm_course.grading.confine', run_name='__main__')"
 )
 
 
@@ -44,30 +42,159 @@ class Ended(Exception):
         self.late, self.forged = late, forged
 
 
-class Sandbox:
-    """One process with one student's code in it. Use it in a `with` statement.
+class Confined:
+    """One confined process, and all that comes from it. Use it in a `with` statement, or `close` it.
+
+    It runs `main(*arguments)` of a module, see `confine.py`.
+    """
+
+    def __init__(self, isolation: Isolation, bounds: Limits, module: str, arguments: tuple, **streams: Any):
+        self.isolation, self.bounds = isolation, bounds
+        # Orphans of the process become children of this one, which can then find and end them.
+        kernel.control(kernel.PR_SET_CHILD_SUBREAPER, 1)
+        self._others = children_of(os.getpid())
+        self._folder = Path(tempfile.mkdtemp(prefix="tinyldm-grading-"))
+        try:
+            self.process = self._start(module, arguments, streams)
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def _start(self, module: str, arguments: tuple, streams: dict) -> subprocess.Popen:
+        inside, user = self.isolation.inside(self._folder), self.isolation.user()
+        if user is not None:
+            os.chown(self._folder, user, user)
+        settings = self.isolation.walls() | {
+            "module": module,
+            "arguments": arguments,
+            "folder": str(inside),
+            "limits": vars(self.bounds),
+        }
+        path = [*site_folders(), str(PACKAGES[0].parent)]
+        # -S: no file in site-packages says what else is on the path; -P: neither does the current folder.
+        python = [PYTHON, "-S", "-s", "-P", "-c", START, json.dumps(path), json.dumps(settings)]
+        return subprocess.Popen(
+            [*self.isolation.command(), *python],
+            cwd=self._folder,
+            env=environment(str(inside)),
+            start_new_session=True,
+            **({"stdin": subprocess.DEVNULL} | streams),
+        )
+
+    def family(self) -> dict[int, Process]:
+        """The process and all that descend from it, by their numbers."""
+        everything = processes()
+        return {number: everything[number] for number in children_of(os.getpid(), everything) - self._others}
+
+    def require_modest(self, family: dict[int, Process]) -> None:
+        """Raise Ended where they are too many, or take too much memory or space for files together."""
+        if len(family) > self.bounds.processes + 4:
+            raise Ended("it started too many processes")
+        if sum(process.memory for process in family.values()) > self.bounds.memory:
+            if sum(map(proportional_memory, family)) > self.bounds.memory:
+                raise Ended("its processes used too much memory")
+        if self.isolation.bwrap is None and not fits(self._folder, SPACE):
+            raise Ended(f"it wrote more than {SPACE:,} bytes of files")
+
+    def close(self) -> None:
+        """End the process and all that came from it."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)  # in one go, so that no fork slips through
+        except (ProcessLookupError, PermissionError):
+            pass
+        self.process.kill()
+        self.process.wait()
+        end_all(lambda: children_of(os.getpid()) - self._others)
+        user = self.isolation.user()
+        if user is not None:
+            end_all(lambda: processes_of(user))
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def environment(folder: str) -> dict[str, str]:
+    """All that a confined process finds in its environment: nothing of the grader's own."""
+    return {
+        "PATH": os.defpath,
+        "HOME": folder,
+        "TMPDIR": folder,
+        "LANG": "C.UTF-8",
+        "USER": "student",
+        "LOGNAME": "student",
+        "MPLBACKEND": "Agg",
+        "MPLCONFIGDIR": folder,
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "passive",  # should a student ask for more threads
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+def ask_once(isolation: Isolation, bounds: Limits, module: str, question: Any) -> Any:
+    """What `main` of a module prints, as JSON, when it reads a question, as JSON. It ends after `bounds.start` seconds.
+
+    Raises: Ended where there is no answer.
+    """
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as errors:
+        given.write(json.dumps(question).encode())
+        given.seek(0)
+        with Confined(isolation, bounds, module, (), stdin=given, stdout=said, stderr=errors) as confined:
+            end = time.monotonic() + bounds.start
+            while (code := ended_within(confined.process, TICK)) is None:
+                if time.monotonic() > end:
+                    raise Ended(f"it took longer than {bounds.start:g} seconds", late=True)
+                confined.require_modest(confined.family())
+        said.seek(0)
+        try:
+            return json.loads(said.read(2**24))
+        except ValueError:
+            errors.seek(0)
+            last = errors.read(2**16).decode(errors="replace").strip().splitlines() or ["it said nothing"]
+            raise Ended(f"it ended with exit code {code}: {last[-1][:300]}") from None
+
+
+def ended_within(process: subprocess.Popen, seconds: float) -> int | None:
+    """The exit code of a process; None where it runs on."""
+    try:
+        return process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+class Sandbox(Confined):
+    """One process with one student's code in it, see `child.py`.
 
     Attributes:
-        log: what the process printed, cut after MOST_LOG bytes.
-        locked: does Landlock hold it?
+        log: what the process printed, cut after MAX_LOG bytes.
         spent: seconds that its answers took, see `ask`.
     """
 
     def __init__(self, isolation: Isolation, bounds: Limits):
-        self.isolation, self.bounds = isolation, bounds
         self.log = bytearray()
         self.spent = 0.0
         self._number = 0
         self._ended: Ended | None = None
-        # Orphans of the process become children of this one, which can then find and end them.
-        limits.control(limits.PR_SET_CHILD_SUBREAPER, 1)
-        self._others = children_of(os.getpid())
-        self._folder = Path(tempfile.mkdtemp(prefix="tinyldm-grading-"))
         self._connection, theirs = socket.socketpair()
         try:
-            self._process = self._start(theirs)
+            super().__init__(
+                isolation,
+                bounds,
+                "tinyldm_course.grading.child",
+                (theirs.fileno(),),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=[theirs.fileno()],
+            )
         except BaseException:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._connection.close()
             raise
         finally:
             theirs.close()
@@ -76,85 +203,33 @@ class Sandbox:
 
     def __enter__(self) -> "Sandbox":
         try:
-            self.locked = bool(self._exchange(b"", self.bounds.start).get("locked"))
+            self._exchange(b"", self.bounds.start)
         except Ended as error:  # no code of a student has run yet
             last = (self.log.decode(errors="replace").split("\n")[-2:] or ["it said nothing"])[0]
             raise OSError(f"the process for student code does not start on this machine: {error}: {last}") from None
         return self
 
-    def __exit__(self, *_) -> None:
-        self.close()
-
-    def _start(self, connection: socket.socket) -> subprocess.Popen:
-        inside = Path("/tmp") if self.isolation.bwrap else self._folder
-        user = self.isolation.user()
-        if user is not None:
-            os.chown(self._folder, user, user)
-        settings = {
-            "connection": connection.fileno(),
-            "user": user,
-            "folder": str(inside),
-            "readable": readable(),
-            "limits": vars(self.bounds),
-        }
-        environment = {
-            "PATH": os.defpath,
-            "HOME": str(inside),
-            "TMPDIR": str(inside),
-            "LANG": "C.UTF-8",
-            "USER": "student",
-            "LOGNAME": "student",
-            "MPLBACKEND": "Agg",
-            "MPLCONFIGDIR": str(inside),
-            "OMP_NUM_THREADS": "1",
-            "MKL_NUM_THREADS": "1",
-            "OMP_WAIT_POLICY": "passive",  # should a student ask for more threads
-            "CUDA_VISIBLE_DEVICES": "",
-            "PYTHONHASHSEED": "0",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONSAFEPATH": "1",
-            "PYTHONUNBUFFERED": "1",  # what was printed is kept when the process is killed
-            "PYTHONNOUSERSITE": "1",
-            "HF_HUB_OFFLINE": "1",
-        }
-        return subprocess.Popen(
-            [
-                *self.isolation.command(self._folder),
-                sys.executable,
-                "-c",
-                START,
-                str(Path(tinyldm.__file__).parents[1]),
-                json.dumps(settings),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=self._folder,
-            env=environment,
-            pass_fds=[connection.fileno()],
-            start_new_session=True,
-        )
-
     # ── Asking ───────────────────────────────────────────────────────────────────────────────────────
 
-    def ask(self, question: dict[str, Any], seconds: float) -> dict[str, Any]:
+    def ask(self, question: dict[str, Any], seconds: float, until: float = math.inf) -> dict[str, Any]:
         """The answer to a question (see child.py).
 
         seconds: what it may take: processor time while it computes, the clock's while it waits. So a busy machine
             costs nobody their points.
+        until: when it must be there in any case, as `time.monotonic()` counts.
         Raises:
             Ended: there is no answer and will be none; the process has been killed.
         """
         if self._ended is not None:
             raise self._ended
         self._number += 1
-        return self._exchange(wire.frame(question | {"n": self._number}), seconds)
+        return self._exchange(wire.frame(question | {"n": self._number}), seconds, until)
 
-    def _exchange(self, data: bytes, seconds: float) -> dict[str, Any]:
+    def _exchange(self, data: bytes, seconds: float, until: float = math.inf) -> dict[str, Any]:
         try:
-            wire.send(self._connection, data, time.monotonic() + SLOW_PIPE * seconds)
-            self._wait(seconds)
-            answer = wire.receive(self._connection, time.monotonic() + SLOW_PIPE * seconds)
+            wire.send(self._connection, data, min(until, time.monotonic() + SLOW_PIPE * seconds))
+            self._wait(seconds, until)
+            answer = wire.receive(self._connection, min(until, time.monotonic() + SLOW_PIPE * seconds))
             if not isinstance(answer, dict) or answer.get("n") != self._number:
                 raise wire.BadFrame("an answer to no question")
             return answer
@@ -170,27 +245,26 @@ class Sandbox:
         self.close()
         raise ended
 
-    def _wait(self, seconds: float) -> None:
-        """Wait for the answer's first byte; look after time and number of processes meanwhile."""
+    def _wait(self, seconds: float, until: float) -> None:
+        """Wait for the answer's first byte; look after time, memory and number of processes meanwhile."""
         start = before = time.monotonic()
         spent, known = self.spent, None
         while not select.select([self._connection], [], [], TICK)[0]:
             now = time.monotonic()
-            everything = processes()
-            family = [everything[number] for number in children_of(os.getpid(), everything) - self._others]
-            if len(family) > self.bounds.processes + 4:
-                raise Ended("it started too many processes")
-            used = sum(process.seconds for process in family)
-            computes = known is not None and any(process.state in "RD" for process in family)
+            family = self.family()
+            self.require_modest(family)
+            used = sum(process.seconds for process in family.values())
+            # Not "D": a process that waits for a child of vfork is in that state, as long as it likes.
+            computes = known is not None and any(process.state == "R" for process in family.values())
             self.spent += max(used - known, 0) if computes else now - before
             before, known = now, used
-            if self.spent - spent > seconds or now - start > MOST_PATIENCE * seconds:
+            if self.spent - spent > seconds or now > min(until, start + MAX_PATIENCE * seconds):
                 raise TimeoutError
         self.spent += time.monotonic() - before
 
     def _how_it_ended(self) -> str:
         try:
-            code = self._process.wait(timeout=2)
+            code = self.process.wait(timeout=2)
         except subprocess.TimeoutExpired:
             return "it closed the connection to the grader"
         number = -code if code < 0 else code - 128
@@ -207,74 +281,29 @@ class Sandbox:
 
     def _keep_log(self) -> None:
         """Read what is printed, so that nobody waits for it; keep its beginning only."""
-        while piece := self._process.stdout.read1(2**16):
-            self.log += piece[: max(0, MOST_LOG - len(self.log))]
-
-    # ── Ending ───────────────────────────────────────────────────────────────────────────────────────
+        while piece := self.process.stdout.read1(2**16):
+            self.log += piece[: max(0, MAX_LOG - len(self.log))]
 
     def close(self) -> None:
         """End the process and all that came from it."""
         self._ended = self._ended or Ended("it was ended")
         self._connection.close()
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)  # in one go, so that no fork slips through
-        except (ProcessLookupError, PermissionError):
-            pass
-        self._process.kill()
-        self._process.wait()
-        end_all(lambda: children_of(os.getpid()) - self._others)
+        super().close()
         self._reader.join(timeout=5)
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def end_all(find) -> None:
-    """Kill processes until none is found. Stopped first, so that they cannot start new ones meanwhile."""
-    for _ in range(1000):
-        found = find()
-        if not found:
-            return
-        for number in (signal.SIGSTOP, signal.SIGKILL):
-            for process in found:
-                try:
-                    os.kill(process, number)
-                except (ProcessLookupError, PermissionError):
-                    continue
-        for process in found:
-            try:
-                os.waitpid(process, os.WNOHANG)
-            except ChildProcessError:
-                continue
-        time.sleep(0.002)
-
-
-@dataclass(frozen=True)
-class Process:
-    """A process as /proc tells of it. seconds: of processor time; state: "R" runs or would like to, "S" waits, …"""
-
-    parent: int
-    state: str
-    seconds: float
-
-
-def processes() -> dict[int, Process]:
-    """All processes, by their numbers, where there is /proc (Linux)."""
-    found = {}
-    for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
-        try:
-            with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:
-                fields = file.read().rpartition(")")[2].split()  # after the name, which may hold anything
-        except OSError:  # no process, or ended meanwhile
-            continue
-        if entry.isdigit():
-            found[int(entry)] = Process(int(fields[1]), fields[0], (int(fields[11]) + int(fields[12])) / CLOCK)
-    return found
-
-
-def children_of(parent: int, known: dict[int, Process] | None = None) -> set[int]:
-    """The processes that descend from one."""
-    found, edge = set(), {parent}
-    known = processes() if known is None else known
-    while edge:
-        edge = {number for number, process in known.items() if process.parent in edge} - found
-        found |= edge
-    return found
+def fits(folder: Path, size: int) -> bool:
+    """Do the files below a folder take at most so much? A file counts for 4 KiB at least."""
+    waiting = [str(folder)]
+    try:
+        while waiting:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    size -= max(4096, entry.stat(follow_symlinks=False).st_size)
+                    if size < 0:
+                        return False
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+    except OSError:  # it is being changed, or was made unreadable for the grader: root is not, and promises more
+        return True
+    return True

@@ -15,8 +15,8 @@ from tinyldm_course.grading.isolation import Isolation
 from tinyldm_course.grading.limits import Limits
 from tinyldm_course.grading.sandbox import Ended, Sandbox
 
-MOST_DEADLY = 3  # cells that end the process; after that the rest of the notebook is not run
-MOST_LOG = 2**16
+MAX_DEADLY = 3  # cells that end the process; after that the rest of the notebook is not run
+MAX_LOG = 2**16
 MAX_USED = 20  # functions that a process names; it may invent any number of them
 
 
@@ -51,23 +51,35 @@ class Session:
     def _wake(self) -> Sandbox:
         """A process in which all cells have run, except those that ended it before."""
         while self._sandbox is None:
-            if time.monotonic() > self._over:
-                raise Ended(f"the whole notebook took longer than {self.bounds.submission:g} seconds", late=True)
+            self._require_time()
             self._sandbox = Sandbox(self.isolation, self.bounds).__enter__()
             for number, source in enumerate(self.cells, 1):
                 if number in self._deadly:
                     continue
-                if len(self._deadly) >= MOST_DEADLY:
+                if len(self._deadly) >= MAX_DEADLY:
                     self.cell_errors[number] = Error("NotRun", "not run, as too many cells before it ended the process")
                 elif not self._run(number, source):
                     break
         return self._sandbox
 
+    def _require_time(self) -> None:
+        """Raise Ended where the time of the whole notebook is over."""
+        if time.monotonic() > self._over:
+            raise Ended(f"the whole notebook took longer than {self.bounds.submission:g} seconds", late=True)
+
+    def _ask(self, question: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Ask the process of now. Raises Ended."""
+        try:
+            return self._sandbox.ask(question, seconds, self._over)
+        except Ended:
+            self._require_time()  # says so, rather than that this cell was slow
+            raise
+
     def _run(self, number: int, source: str) -> bool:
         """Run a cell. Did the process survive it?"""
         question = {"do": "cell", "number": number, "source": source}
         try:
-            error = self._sandbox.ask(question, self.bounds.seconds).get("error")
+            error = self._ask(question, self.bounds.seconds).get("error")
         except Ended as ended:
             self._deadly.add(number)
             self.cell_errors[number] = self._buried(ended)
@@ -88,18 +100,22 @@ class Session:
     def _sleep(self) -> None:
         if self._sandbox is not None:
             self._sandbox.close()
-            self.log += self._sandbox.log[: MOST_LOG - len(self.log)]
+            self.log += self._sandbox.log[: MAX_LOG - len(self.log)]
             self._sandbox = None
 
     # ── Its functions ────────────────────────────────────────────────────────────────────────────────
 
     def holds(self, exercise: str) -> bool:
-        """Did the student give `check` an answer to an exercise, or write a function of its name?"""
+        """Did the student give `check` an answer to an exercise, or write a function of its name?
+
+        True as well where the time is over, so that the first call says so.
+        """
         try:
-            answer = self._wake().ask({"do": "find", "name": exercise}, self.bounds.seconds)
+            self._wake()
+            answer = self._ask({"do": "find", "name": exercise}, self.bounds.seconds)
         except Ended as ended:
             self._buried(ended)
-            return False
+            return time.monotonic() > self._over
         return answer.get("found") is True
 
     def runner(self, exercise: str) -> Runner:
@@ -113,9 +129,7 @@ class Session:
             try:
                 sandbox = self._wake()
                 spent = sandbox.spent
-                answer = sandbox.ask(
-                    {"do": "call", "name": exercise, "call": call, "watched": exercise not in self.used}, left
-                )
+                answer = self._ask({"do": "call", "name": exercise, "call": call, "watched": True}, left)
                 left -= sandbox.spent - spent
                 self._note_used(exercise, answer.get("used"))
                 return sound(answer.get("outcome"), call)
@@ -131,7 +145,7 @@ class Session:
     def _note_used(self, exercise: str, used: Any) -> None:
         """Keep what the child says about itself. It may lie; so this can only add to what the teacher looks at."""
         names = [name[:200] for name in used[:MAX_USED] if isinstance(name, str)] if isinstance(used, list) else []
-        self.used.setdefault(exercise, sorted(names))
+        self.used[exercise] = sorted({*self.used.get(exercise, ()), *names})[:MAX_USED]
 
 
 # ── Nothing that comes back is taken for granted ─────────────────────────────────────────────────────
