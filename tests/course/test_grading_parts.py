@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
 pytest.importorskip("resource", reason="grading needs POSIX")
 
@@ -30,7 +31,8 @@ from tinyldm_course.grading.journal import Journal, key_of
 from tinyldm_course.grading.limits import Limits
 from tinyldm_course.grading.marking import Graded, Mark, checks_of, read_hidden, require_sendable
 from tinyldm_course.grading.session import sound
-from tinyldm_course.grading.submissions import WHOLE, Submission, suspicions, without_magics
+from tinyldm_course.grading.source import Notebook, without_magics
+from tinyldm_course.grading.submissions import WHOLE, Submission
 
 README = Path(__file__).parents[2] / "exercises" / "README.md"
 TERMS = Terms(trusting(), Limits(), None, 5)
@@ -119,7 +121,7 @@ def test_magics_are_left_out(cell, expected):
         ("def f(x):\n    return eval('x + 1')", ["eval"]),
         (
             "import importlib\nf = lambda x: getattr(importlib.import_module('tiny' + 'ldm'), 'ddim')(x)",
-            ["importlib.import_module"],
+            ["getattr", "importlib.import_module"],
         ),
         (
             "from tinyldm_course.exercises.lesson_02.q_sample import q_sample as f",
@@ -129,7 +131,7 @@ def test_magics_are_left_out(cell, expected):
     ],
 )
 def test_what_looks_borrowed(code, expected):
-    assert suspicions(tuple(code.split("\n# cell\n")), "f") == expected
+    assert Notebook(code.split("\n# cell\n")).borrowed("f") == expected
 
 
 def test_the_seed_is_the_classes_own(tmp_path):
@@ -224,6 +226,8 @@ def framed(tree, tensors=b"") -> bytes:
         framed({"is": "Outcome", "of": {"is": "dict", "of": [["surprise", 1]]}}),
         framed({"is": "dict", "of": [[{"is": "list", "of": []}, 1]]}),
         framed({"is": "tensor", "key": "0"}, b"\x10\0\0\0\0\0\0\0garbage"),
+        framed({"is": "list", "of": [{"is": "tensor", "key": "0"}] * 310_000}, save({"0": torch.ones(2)})),
+        framed(None, save({str(number): torch.ones(()) for number in range(20_000)})),
     ],
 )
 def test_what_is_no_frame_is_refused(data):

@@ -67,10 +67,14 @@ def first_difference(
     return min(faults, key=lambda fault: ASPECTS.index(fault.aspect), default=None)
 
 
+def undecidable(call: Call, got: Outcome) -> bool:
+    """Does an answer need numbers where tensors have none, so that nothing can be said about devices?"""
+    return call.device == "meta" and bool(got.error) and any(text in got.error.message for text in UNDECIDABLE)
+
+
 def _errors(got: Outcome, want: Outcome, call: Call) -> Fault | None:
     mine, theirs = (outcome.error.type if outcome.error else "" for outcome in (got, want))
-    needs_numbers = call.device == "meta" and got.error and any(text in got.error.message for text in UNDECIDABLE)
-    if mine == theirs or needs_numbers:
+    if mine == theirs or undecidable(call, got):
         return None
     return Fault("error", "", f"{mine}: {got.error.message}" if mine else shown(got.value), theirs or shown(want.value))
 

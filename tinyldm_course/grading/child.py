@@ -2,8 +2,7 @@
 
     {"n": 1, "do": "cell", "number": 3, "source": "…"}      ->  {"n": 1, "error": None or an Error}
     {"n": 2, "do": "find", "name": "ddim_step"}             ->  {"n": 2, "found": True}
-    {"n": 3, "do": "call", "name": "ddim_step", "call": …, "watched": True}
-                                                            ->  {"n": 3, "outcome": …, "used": [names in the package]}
+    {"n": 3, "do": "call", "name": "ddim_step", "call": …}  ->  {"n": 3, "outcome": …, "used": [names in the package]}
 
 Nothing that is said here is believed, see the package's docstring. So it needs no defence against the code that it
 runs, in its own memory; what must be defended is the rest of the machine, and `confine.py` did that before.
@@ -35,7 +34,8 @@ from tinyldm_course.grading import wire
 PACKAGE = str(Path(tinyldm.__file__).parent) + os.sep
 COURSE = str(Path(tinyldm_course.__file__).parent) + os.sep
 ANSWERS = str(Path(COURSE, "exercises"))
-MOST_MESSAGE = 1000
+MAX_MESSAGE = 1000
+MIN_COPY = 100  # bytes of instructions: anybody may write a line like another
 
 
 def main(descriptor: int) -> None:
@@ -111,12 +111,12 @@ class Student:
         mended = now is not None and now is not then and callable(now) >= callable(answer)
         return now if mended else answer
 
-    def call(self, name: str, call: Call, watched: bool) -> dict:
-        """Make one call of an answer; if watched, note which of the package's functions it calls."""
+    def call(self, name: str, call: Call) -> dict:
+        """Make one call of an answer, and note which of the package's functions it calls."""
         answer = self.answer_to(name)
         function = answer if callable(answer) else lambda: answer
         used: set[str] = set()
-        sys.setprofile(watcher(used) if watched else None)
+        sys.setprofile(watcher(used))
         try:
             outcome = perform(function, call)
         except BaseException as error:
@@ -131,17 +131,37 @@ class Student:
 
 
 def watcher(used: set[str]) -> Callable[..., None]:
-    """A profile function that notes which functions of the package the student's own code calls."""
+    """A profile function that notes which functions of the package the student's own code calls, or is a copy of."""
+    known = package_code()
+    names: dict[int, str] = {}  # of a code object, for those that were met
 
     def watch(frame: types.FrameType, event: str, _: Any) -> None:
-        file = frame.f_code.co_filename
-        if event != "call" or not file.startswith((PACKAGE, ANSWERS)):
+        if event != "call":
             return
-        caller = frame.f_back.f_code.co_filename if frame.f_back else ""
-        if caller.startswith(("<cell", COURSE)):
-            used.add(f"{frame.f_globals.get('__name__', '')}.{frame.f_code.co_qualname}")
+        code = frame.f_code
+        if code.co_filename.startswith((PACKAGE, ANSWERS)):
+            caller = frame.f_back.f_code.co_filename if frame.f_back else ""
+            if caller.startswith(("<cell", COURSE)):
+                used.add(f"{frame.f_globals.get('__name__', '')}.{code.co_qualname}")
+        elif not code.co_filename.startswith(COURSE):
+            if id(code) not in names:
+                names[id(code)] = known.get((code.co_code, code.co_names), "")
+            if names[id(code)]:
+                used.add(names[id(code)])
 
     return watch
+
+
+def package_code() -> dict[tuple[bytes, tuple[str, ...]], str]:
+    """What the package's functions compile to -> their names. So a copy is known whatever it is called."""
+    found: dict[tuple[bytes, tuple[str, ...]], str] = {}
+    for module in [module for name, module in list(sys.modules.items()) if name.startswith("tinyldm.")]:
+        for value in list(vars(module).values()):
+            for part in (value, *vars(value).values()) if isinstance(value, type) else (value,):
+                code = getattr(part, "__code__", None)
+                if isinstance(code, types.CodeType) and len(code.co_code) >= MIN_COPY:
+                    found[code.co_code, code.co_names] = f"{getattr(part, '__module__', '')}.{code.co_qualname}"
+    return found
 
 
 def in_cell(error: BaseException, name: str) -> Error:
@@ -158,7 +178,7 @@ def in_cell(error: BaseException, name: str) -> Error:
 
 def short(error: Error) -> Error:
     """An error that fits into a report."""
-    return replace(error, message=error.message[:MOST_MESSAGE], code=error.code[:MOST_MESSAGE])
+    return replace(error, message=error.message[:MAX_MESSAGE], code=error.code[:MAX_MESSAGE])
 
 
 class Silent(types.ModuleType):

@@ -105,6 +105,7 @@ def from_json(record: dict[str, Any]) -> Graded:
         | {
             "marks": tuple(Mark(**mark | {"look_at": tuple(mark["look_at"])}) for mark in record["marks"]),
             "cell_errors": tuple((number, error) for number, error in record["cell_errors"]),
+            "look_at": tuple(record["look_at"]),
             "log": base64.b64decode(record["log"]),
         }
     )

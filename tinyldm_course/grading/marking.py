@@ -2,9 +2,10 @@
 
 import importlib.util
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,9 +17,12 @@ from tinyldm_course.exercises import lessons
 from tinyldm_course.grading import wire
 from tinyldm_course.grading.isolation import PACKAGES, Isolation
 from tinyldm_course.grading.limits import Limits
+from tinyldm_course.grading.sandbox import Ended, ask_once
 from tinyldm_course.grading.session import Session
-from tinyldm_course.grading.submissions import Submission, cells_of, suspicions
+from tinyldm_course.grading.source import Notebook, without_magics
+from tinyldm_course.grading.submissions import Submission, cells_of
 
+READING = Limits(memory=2**30, processes=4, processor=20, start=120.0)  # for a text of 1 MB, where seconds are enough
 POINTS = 10  # for each star, as in the notebooks' own metadata
 SOLUTIONS = PACKAGES[0].parent / "exercises" / "solutions"
 ADDRESS = re.compile(r"0x[0-9a-f]{6,}")  # of an object in memory: another one in each run
@@ -52,6 +56,8 @@ class Graded:
         cell_errors: (number of the cell, what went wrong in it).
         log: what the student's code printed, cut.
         again: was it this computer that failed? Then it is graded by the next run.
+        look_at: what the teacher should see in the notebook as a whole: unusual tools, code that cannot be read.
+        prints: exercise -> what `similarity.py` compares.
     """
 
     student: str
@@ -61,6 +67,8 @@ class Graded:
     cell_errors: tuple[tuple[int, str], ...] = ()
     log: bytes = b""
     again: bool = False
+    look_at: tuple[str, ...] = ()
+    prints: dict[str, list[int]] = field(default_factory=dict)
 
 
 # ── Exercises ────────────────────────────────────────────────────────────────────────────────────────
@@ -117,10 +125,60 @@ def grade(
     problem = submission.problem or ("" if checks else f"lesson {submission.lesson:02d} has no exercises")
     if problem:
         return unmarked(submission, checks, problem)
-    with Session(submission.cells, isolation, bounds) as session:
-        marks = tuple(mark(name, exercises, submission, session, seed) for name, exercises in checks.items())
+    try:
+        text = read_source(submission.cells, list(checks), isolation)
+    except Ended as error:
+        return unmarked(submission, checks, f"its code is not read, as {error}; see by hand what it is")
+    with Session(tuple(text["cells"]), isolation, bounds) as session:
+        borrowed = {name: without_usual(text["borrowed"][name], submission.lesson, name) for name in checks}
+        marks = tuple(
+            mark(name, exercises, borrowed[name], submission, session, seed) for name, exercises in checks.items()
+        )
     errors = tuple((number, in_words(error)) for number, error in sorted(session.cell_errors.items()))
-    return Graded(submission.student, submission.lesson, marks, "", errors, bytes(session.log))
+    told = {path for paths in text["borrowed"].values() for path in paths}
+    look_at = [f"uses {one} somewhere" for one in text["unusual"] if one not in told | allowed(submission.lesson)]
+    look_at += [f"cell {number} is too large or deep to be looked at" for number in text["unread"]]
+    log = bytes(session.log)
+    return Graded(
+        submission.student, submission.lesson, marks, "", errors, log, look_at=tuple(look_at), prints=text["prints"]
+    )
+
+
+def read_source(cells: tuple[str, ...], exercises: list[str], isolation: Isolation) -> dict:
+    """What `source.read` says of a notebook. It runs nothing, but parses; so a process of its own does it.
+
+    Raises: Ended where that process did not come to an end, or says what no honest one would.
+    """
+    question = {"cells": cells, "exercises": exercises}
+    text = ask_once(isolation, READING, "tinyldm_course.grading.source", question)
+    if not is_reading(text, cells, exercises):
+        raise Ended("the process that read it sent something else")
+    return text
+
+
+def is_reading(text: Any, cells: tuple[str, ...], exercises: list[str]) -> bool:
+    """Has it the form of what `source.read` returns?"""
+
+    def strings(value: Any) -> bool:
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+    def numbers(value: Any) -> bool:
+        return isinstance(value, list) and all(type(item) is int for item in value)
+
+    return (
+        isinstance(text, dict)
+        and text.keys() == {"cells", "unread", "borrowed", "unusual", "prints"}
+        and (strings(text["cells"]) and len(text["cells"]) == len(cells) and strings(text["unusual"]))
+        and numbers(text["unread"])
+        and all(isinstance(text[part], dict) and list(text[part]) == exercises for part in ("borrowed", "prints"))
+        and all(map(strings, text["borrowed"].values()))
+        and all(map(numbers, text["prints"].values()))
+    )
+
+
+def without_usual(paths: list[str], lesson: int, name: str) -> list[str]:
+    """What an answer uses, less what the course's own does."""
+    return [path for path in paths if path not in allowed(lesson, name)]
 
 
 def unmarked(submission: Submission, checks: dict[str, list[Exercise]], problem: str) -> Graded:
@@ -131,10 +189,12 @@ def unmarked(submission: Submission, checks: dict[str, list[Exercise]], problem:
     return Graded(submission.student, submission.lesson, marks, problem)
 
 
-def mark(name: str, exercises: list[Exercise], submission: Submission, session: Session, seed: int) -> Mark:
-    """Judge one exercise by all of its checks."""
+def mark(
+    name: str, exercises: list[Exercise], borrowed: list[str], submission: Submission, session: Session, seed: int
+) -> Mark:
+    """Judge one exercise by all of its checks. borrowed: what its answer uses that deserves a glance."""
     usual = allowed(submission.lesson, name)
-    look_at = [f"uses {one}" for one in suspicions(submission.cells, name) if one not in usual]
+    look_at = [f"uses {one}" for one in borrowed]
     if not session.holds(name):
         result, exercise = missing(name, session), exercises[0]
     else:
@@ -148,6 +208,8 @@ def mark(name: str, exercises: list[Exercise], submission: Submission, session: 
         look_at += [
             f"called {one}" for one in session.used.get(name, ()) if one not in known and not one.startswith(methods)
         ]
+    if name in session.undecided:
+        look_at.append(f"could not be tried on another device: {session.undecided[name]}")
     look_at += ["sent forged replies to the grader"] * session.forged
     title, points = exercises[0].title, POINTS * exercises[0].stars
     page = ADDRESS.sub("0x…", Feedback(exercise, result)._repr_html_())
@@ -209,9 +271,13 @@ def in_words(error: Error) -> str:
 
 
 @cache
-def allowed(lesson: int, name: str) -> frozenset[str]:
-    """What the course's own solution of an exercise uses: nobody is blamed for that. Nothing without a checkout."""
+def allowed(lesson: int, name: str = "") -> frozenset[str]:
+    """What the course's own solution of an exercise uses, or of all: nobody is blamed for that.
+
+    Without a checkout nothing is known of it.
+    """
     found: set[str] = set()
     for file in sorted(SOLUTIONS.glob(f"{lesson:02d}_*.ipynb")):
-        found |= set(suspicions(tuple(cells_of(file)), name))
+        notebook = Notebook([without_magics(cell) for cell in cells_of(file)])
+        found |= set(notebook.borrowed(name) if name else notebook.unusual())
     return frozenset(found)

@@ -105,9 +105,9 @@ def notes_on(lessons: list[Graded]) -> list[str]:
     """What the teacher should look at: what could not be graded, then what is unusual."""
     problems = [one.problem if one.lesson == WHOLE else f"{one.lesson:02d}: {one.problem}" for one in lessons]
     marks = [mark for one in lessons for mark in one.marks]
-    return [problem for problem, one in zip(problems, lessons) if one.problem] + [
-        f"{mark.exercise}: {note}" for mark in marks for note in mark.look_at
-    ]
+    found = [problem for problem, one in zip(problems, lessons) if one.problem]
+    found += [f"{one.lesson:02d}: {note}" for one in lessons for note in one.look_at]
+    return found + [f"{mark.exercise}: {note}" for mark in marks for note in mark.look_at]
 
 
 def few(notes: Sequence[str]) -> list[str]:

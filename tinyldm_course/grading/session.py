@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from tinyldm_course.checks.calls import Call, Error, Made, Outcome, Runner
+from tinyldm_course.checks.comparing import undecidable
 from tinyldm_course.grading import wire
 from tinyldm_course.grading.isolation import Isolation
 from tinyldm_course.grading.limits import Limits
@@ -26,6 +27,7 @@ class Session:
     Attributes:
         cell_errors: number of a cell, from 1 -> what went wrong in it.
         used: function of the student -> functions of this package that it was seen to call.
+        undecided: exercise -> an error that says why it cannot be tried on another device.
         forged: did it ever send what it was not asked for?
         log: what it printed, cut.
     """
@@ -34,6 +36,7 @@ class Session:
         self.cells, self.isolation, self.bounds = cells, isolation, bounds
         self.cell_errors: dict[int, Error] = {}
         self.used: dict[str, list[str]] = {}
+        self.undecided: dict[str, str] = {}
         self.forged = False
         self.log = bytearray()
         self._deadly: set[int] = set()
@@ -129,10 +132,13 @@ class Session:
             try:
                 sandbox = self._wake()
                 spent = sandbox.spent
-                answer = self._ask({"do": "call", "name": exercise, "call": call, "watched": True}, left)
+                answer = self._ask({"do": "call", "name": exercise, "call": call}, left)
                 left -= sandbox.spent - spent
                 self._note_used(exercise, answer.get("used"))
-                return sound(answer.get("outcome"), call)
+                outcome = sound(answer.get("outcome"), call)
+                if undecidable(call, outcome):
+                    self.undecided[exercise] = outcome.error.message[:200]
+                return outcome
             except Ended as ended:
                 failed = self._buried(ended)
             except wire.BadFrame as error:

@@ -21,8 +21,9 @@ from torch import Tensor
 from tinyldm_course.checks.calls import Call, Error, Made, Outcome, Seeded
 
 HEADER = struct.Struct("<II")
-MOST_JSON = 2**23  # a whole notebook, at worst six bytes for a character
-MOST_TENSORS = 2**26  # 64 MiB: the largest exercise needs less than one
+MAX_HEADER = 2**20  # bytes with which safetensors describes the tensors: about ten thousand of them
+MAX_JSON = 2**23  # a whole notebook, at worst six bytes for a character
+MAX_TENSORS = 2**26  # 64 MiB: the largest exercise needs less than one
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -93,8 +94,8 @@ class Packer:
         if tensor.device.type == "meta":
             return {"is": "meta", "shape": list(tensor.shape), "dtype": name}
         self.bytes += tensor.numel() * tensor.element_size()
-        if self.bytes > MOST_TENSORS:
-            raise ValueError(f"tensors of {self.bytes:,} bytes in all; at most {MOST_TENSORS:,} can be sent")
+        if self.bytes > MAX_TENSORS:
+            raise ValueError(f"tensors of {self.bytes:,} bytes in all; at most {MAX_TENSORS:,} can be sent")
         key = str(len(self.tensors))
         self.tensors[key] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         return {"is": "tensor", "key": key}
@@ -117,7 +118,7 @@ def unpack(tree: Any, tensors: dict[str, Tensor], makers: bool) -> Any:
         if kind == "dict":
             return {unpack(key, tensors, makers): unpack(item, tensors, makers) for key, item in tree["of"]}
         if kind == "tensor":
-            return tensors[tree["key"]]
+            return tensors.pop(tree["key"])  # once: a list of a million times the same would cost minutes to compare
         if kind == "meta":
             return _meta(tree["shape"], DTYPES[tree["dtype"]])
         if kind == "int":
@@ -168,8 +169,8 @@ def frame(value: Any) -> bytes:
     """The bytes of one value. Raises TypeError or ValueError for what cannot be sent."""
     packer = Packer()
     tree = json.dumps(packer.pack(value)).encode()
-    if len(tree) > MOST_JSON:
-        raise ValueError(f"a value of {len(tree):,} bytes; at most {MOST_JSON:,} can be sent")
+    if len(tree) > MAX_JSON:
+        raise ValueError(f"a value of {len(tree):,} bytes; at most {MAX_JSON:,} can be sent")
     tensors = save(packer.tensors) if packer.tensors else b""
     return HEADER.pack(len(tree), len(tensors)) + tree + tensors
 
@@ -188,9 +189,11 @@ def send(connection: socket.socket, data: bytes, deadline: float | None = None) 
 def receive(connection: socket.socket, deadline: float | None = None, makers: bool = False) -> Any:
     """Read one frame. Raises TimeoutError, Closed, or BadFrame."""
     tree_size, tensors_size = HEADER.unpack(_read(connection, HEADER.size, deadline))
-    if tree_size > MOST_JSON or tensors_size > MOST_TENSORS + MOST_JSON:
+    if tree_size > MAX_JSON or tensors_size > MAX_TENSORS + MAX_JSON:
         raise BadFrame(f"a frame of {tree_size + tensors_size:,} bytes")
     tree, data = _read(connection, tree_size, deadline), _read(connection, tensors_size, deadline)
+    if int.from_bytes(data[:8], "little") > MAX_HEADER:
+        raise BadFrame("a frame of too many tensors")
     try:
         return unpack(json.loads(tree), load(data) if data else {}, makers)
     except (ValueError, RecursionError, SafetensorError, KeyError, TypeError, AttributeError) as error:
