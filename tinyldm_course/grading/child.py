@@ -159,7 +159,8 @@ def package_code() -> dict[tuple[bytes, tuple[str, ...]], str]:
         for value in list(vars(module).values()):
             for part in (value, *vars(value).values()) if isinstance(value, type) else (value,):
                 code = getattr(part, "__code__", None)
-                if isinstance(code, types.CodeType) and len(code.co_code) >= MIN_COPY:
+                own = isinstance(code, types.CodeType) and code.co_filename.startswith(PACKAGE)
+                if own and len(code.co_code) >= MIN_COPY:
                     found[code.co_code, code.co_names] = f"{getattr(part, '__module__', '')}.{code.co_qualname}"
     return found
 

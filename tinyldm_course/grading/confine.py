@@ -18,8 +18,12 @@ from tinyldm_course.grading import kernel, limits
 
 
 def main() -> None:
+    """The command line is one JSON object."""
+    run(json.loads(sys.argv[1]))
+
+
+def run(settings: dict) -> None:
     """Confine the own process, then run a module's `main`."""
-    settings = json.loads(sys.argv[1])
     os.umask(0o077)
     confine(settings)
     importlib.import_module(settings["module"]).main(*settings["arguments"])
