@@ -73,7 +73,8 @@ def processes() -> dict[int, Process]:
 
 def children_of(parent: int, known: dict[int, Process] | None = None) -> set[int]:
     """The processes that descend from one."""
-    found, edge = set(), {parent}
+    found: set[int] = set()
+    edge = {parent}
     known = processes() if known is None else known
     while edge:
         edge = {number for number, process in known.items() if process.parent in edge} - found

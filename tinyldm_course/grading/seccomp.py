@@ -49,7 +49,7 @@ CONTROLS = (2, 3, 15, 16, 23, 39, 0x53564D41)
 AF_UNIX, SOCK_STREAM, OF_TYPE = 1, 1, 0xF
 
 # call -> for each allowed form: (argument, comparison, value or mask, value under the mask) …
-ALLOWED_FORMS = {
+ALLOWED_FORMS: dict[str, list[tuple[tuple[int, int, int, int], ...]]] = {
     "clone": [((0, MASKED, NAMESPACES, 0),)],  # threads and processes, but no new namespaces
     "ioctl": [((1, EQUAL, request, 0),) for request in IOCTLS],
     "prctl": [((0, EQUAL, option, 0),) for option in CONTROLS],
