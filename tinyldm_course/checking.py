@@ -12,6 +12,7 @@ What runs when `check` is called, top-down:
         values, inputs, …          phases.py        one function a phase: what is wrong, or None
           first_difference         comparing.py     two outcomes of a call side by side
           diagnose                 naming.py        the name of the mistake: a known one, or a general one
+      needs_hint                   here             is the mistake without a name? then the next hint is shown
       after_check                  progress.py      one more attempt in the progress file
       Feedback                     feedback.py      the result as text, or as a page in Jupyter
 
@@ -28,9 +29,10 @@ import torch
 
 import tinyldm  # noqa: F401  (its libraries are loaded here, not in the first check)
 from tinyldm_course.checks import progress
+from tinyldm_course.checks.exercise import Exercise
 from tinyldm_course.checks.feedback import Feedback
 from tinyldm_course.checks.in_process import InProcessRunner
-from tinyldm_course.checks.pipeline import run_check
+from tinyldm_course.checks.pipeline import Result, run_check
 from tinyldm_course.exercises import find
 
 torch.ones(2, device="meta") * 2  # loads what "meta" needs, a second or more, now instead of in the first check
@@ -52,9 +54,9 @@ def check(name: str, answer: Any) -> Feedback | None:
     exercise = find(name)
     runner = InProcessRunner(answer if callable(answer) else lambda: answer)
     result = run_check(exercise, runner, seed=time.time_ns() % 2**31)
-    attempts, trouble = keep_progress(name, result.passed, result.diagnosis == "not-written")
-    # Hints are about the formula: no help where the values are right.
-    hint = "" if result.passed or result.verified else "".join(exercise.hints[:attempts][-1:])
+    hinted = needs_hint(exercise, result)
+    record, trouble = keep_progress(name, result, hinted)
+    hint = "".join(exercise.hints[: record.hints][-1:]) if hinted else ""
     note = " ".join(part for part in (outdated_answer(name), trouble) if part)
     feedback = Feedback(exercise, result, hint, runner.printed, note)
     if not result.passed and "NBGRADER_EXECUTION" in os.environ:
@@ -69,21 +71,34 @@ def check(name: str, answer: Any) -> Feedback | None:
     return feedback
 
 
-def keep_progress(name: str, passed: bool, untouched: bool) -> tuple[int, str]:
-    """Write the progress file; return the number of attempts at this exercise, and a note if writing failed."""
-    if untouched:
-        return progress.read().get(name, progress.Record()).attempts, ""
-    record = progress.after_check(progress.read().get(name, progress.Record()), passed)
+def needs_hint(exercise: Exercise, result: Result) -> bool:
+    """Is one of the exercise's hints of use? Not where the mistake is known: then its message says what to mend.
+
+    Hints are about the formula, so they are no help either where the values are right, and something else is not.
+    """
+    known = {"one-slip", *(wrong.diagnosis for wrong in exercise.wrong if wrong.message)}
+    return not (result.passed or result.verified or result.diagnosis in known)
+
+
+def keep_progress(name: str, result: Result, hinted: bool) -> tuple[progress.Record, str]:
+    """Write the progress file; return the exercise's record, and a note if writing failed.
+
+    hinted: is the next hint shown with this result?
+    """
+    record = progress.read().get(name, progress.Record())
+    if result.diagnosis == "not-written":
+        return record, ""
     try:
         with progress.locked():
             records = progress.read()
-            record = progress.after_check(records.get(name, progress.Record()), passed)
-            progress.write(records | {name: record})
+            after = progress.after_check(records.get(name, progress.Record()), result.passed, hinted)
+            progress.write(records | {name: after})
+            return after, ""
     except progress.NoHome as error:
-        return record.attempts, f"Your progress is not kept: {error}."
+        trouble = f"Your progress is not kept: {error}."
     except OSError as error:
-        return record.attempts, f"Your progress could not be kept in {progress.place()} ({error.strerror or error})."
-    return record.attempts, ""
+        trouble = f"Your progress could not be kept in {progress.place()} ({error.strerror or error})."
+    return progress.after_check(record, result.passed, hinted), trouble
 
 
 def outdated_answer(name: str) -> str:

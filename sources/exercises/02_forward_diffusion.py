@@ -6,6 +6,9 @@
 #
 # Write each function, then run the cell below it: it tells you at once what is right, or which mistake it sees. Hints
 # are folded; open them one at a time.
+#
+# Where the text says nothing else, a result has the dtype of its float inputs and is on their device, gradients get
+# through to them, and they are left as they were. The check looks at all of that.
 
 # %%
 import torch

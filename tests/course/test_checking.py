@@ -592,10 +592,32 @@ def test_feedback_as_text(capsys):
     for part in ("✘ q_sample", "√β_t", "yours", "expected", "difference", "alpha_bar[t]", "debugging (1, 2)"):
         assert part in text
     assert text.count("debugging") == 1
-    check("q_sample", noisy)
-    assert find("q_sample").hints[1] in capsys.readouterr().out
     assert check("q_sample", noising.q_sample_by_loop)
     assert find("q_sample").insight in capsys.readouterr().out
+
+
+def test_hints_come_only_where_the_mistake_has_no_name(capsys):
+    """A hint beside a diagnosis would be about another mistake. Those that are left come in their order."""
+
+    def strange(z0, t, eps, alpha_bar):
+        return z0 + t.view(-1, *[1] * (z0.dim() - 1)) * eps.tanh() + 7 * alpha_bar.sum()
+
+    def shown(answer):
+        return check("q_sample", answer).hint
+
+    hints = find("q_sample").hints
+    assert shown(noising.q_sample_with_beta) == "" and "hint" not in capsys.readouterr().out
+    assert [shown(strange) for _ in range(2)] == list(hints[:2]) and hints[1] in capsys.readouterr().out
+    assert shown(noising.q_sample_with_beta) == ""
+    assert [shown(strange) for _ in range(3)] == [hints[2]] * 3
+    assert shown(lambda *args: noising.q_sample(*args).float().detach()) == ""  # right values: no help with a formula
+
+
+def test_a_progress_file_from_before_hints_were_counted_is_read(tmp_path, monkeypatch):
+    file = tmp_path / "progress.json"
+    file.write_text('{"version": 1, "exercises": {"q_sample": {"attempts": 2, "passed": ""}}}', encoding="utf-8")
+    monkeypatch.setenv("TINYLDM_PROGRESS", str(file))
+    assert progress.read() == {"q_sample": progress.Record(2, "", 0)}
 
 
 def test_feedback_as_a_page_is_escaped():

@@ -71,6 +71,7 @@ CHANGES = [
     (lambda x, y, t: right(x, y, t + 1), "the right one for t + 1 in place of t"),
     (lambda x, y, t: right(y, x, t), "the right one for x and y swapped"),
     (lambda x, y, t: right(x, y.sqrt(), t), "the right one for √y in place of y"),
+    (lambda x, y, t: right(x, y[:1], t), "the right one for the first entry of y in place of all"),
     (lambda x, y, t: right(1 - x, y, t), ""),  # the root of a negative number: NaN where there is none
     (lambda *args: right(*args).transpose(1, 2), "with dimensions 1 and 2 swapped"),
     (lambda *args: right(*args).flatten(1), "only the shape is not"),
@@ -109,6 +110,31 @@ def test_a_relation_that_holds_on_some_inputs_only_is_not_stated():
     assert "times the expected" not in result.message and "another one for each input" in result.message
     result = run_check(exercise, InProcessRunner(lambda x, y, t: right(x, y, t) * (2 if len(x) > 1 else 1)))
     assert "It is right on 1 of the 3 inputs that were tried." in result.message
+
+
+def test_of_a_part_that_is_right_nothing_is_said():
+    """With noise of the right size, only the part without noise has a relation."""
+    ddpm_step = find("ddpm_step")
+    exercise = Exercise(**vars(ddpm_step) | {"wrong": ()})
+
+    def shifted(*args):
+        return ddpm_step.answer(*args) + 1
+
+    message = run_check(exercise, InProcessRunner(shifted)).message
+    assert "The part without noise is the expected one plus 1." in message and "factor" not in message
+
+
+def test_of_words_it_is_said_how_many_are_right():
+    exercise = made(lambda word: word + "s", lambda g: [Call((word,)) for word in ("bus", "tree", "ring")])
+    message = run_check(exercise, InProcessRunner(lambda word: word + "s" * (word[-1] != "s"))).message
+    assert "It is right on 2 of the 3 inputs that were tried." in message
+    assert "It is right" not in run_check(exercise, InProcessRunner(lambda word: word)).message
+
+
+def test_of_lists_of_another_length_it_is_said_how_many_are_right():
+    exercise = made(lambda n: [["a"] * n, ["b"]], lambda g: [Call((n,)) for n in (3, 1, 2)])
+    result = run_check(exercise, InProcessRunner(lambda n: [["a"] * min(n, 2), ["b"]]))
+    assert result.diagnosis == "wrong-length" and "It is right on 2 of the 3 inputs that were tried." in result.message
 
 
 def test_a_gradient_with_a_factor_is_told():

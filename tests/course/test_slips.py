@@ -36,6 +36,13 @@ def test_slips_of_a_layer_and_a_line():
     assert "what comes out without the line `optimizer.zero_grad()`" in changes
 
 
+def test_a_number_with_a_minus_is_one_number():
+    changes = [slip.change for slip in slips_of(find("up_in_channels").answer)]
+    assert "what comes out with `channels[0]`, where `0` stands in place of `-1`" in changes
+    assert "what comes out with `channels[1]`, where `1` stands in place of `-1`" in changes
+    assert not any("-0" in change for change in changes)
+
+
 def test_what_no_source_is_known_of_has_no_slips():
     assert slips_of(find("slip_in_percent").answer) == ()
     assert slips_of(eval("lambda x: x + 1")) == ()

@@ -8,15 +8,16 @@ GENERAL = {
     "crash": "Your code raised an error.",
     "other-error": "This input makes no sense and must be refused with a ValueError; your code raised another error.",
     "one-shape-only": (
-        "It works for one input and fails for another. Either a size is written into the code (take sizes from the "
-        "input's .shape), or dimensions match only where they happen to be equal, or a case is missing."
+        "It works for some inputs and fails for this one. Either a size is written into the code (take sizes from the "
+        "input's .shape), or dimensions match only where they happen to be equal, or this case is not treated rightly: "
+        "compare it with those before."
     ),
     "should-refuse": "This input makes no sense and must be refused with a ValueError; your code accepted it.",
     "wrong-kind": "It returns another kind of object than asked for.",
     "complex": (
         "The result is complex: ** 0.5 of a negative number is. The expression under the root should never be negative."
     ),
-    "wrong-length": "The number of results is wrong: there are more or fewer than asked for.",
+    "wrong-length": "A list or tuple in the result is longer or shorter than asked for.",
     "wrong-parameters": "The parameters of your module have other names or shapes than asked for.",
     "wrong-shape": "The result has the wrong shape.",
     "wrong-dtype": (
@@ -51,7 +52,7 @@ GENERAL = {
     ),
     "ends-wrong": (
         "The result is right here, but the argument that should be changed does not end as it should. Do you change "
-        "the object itself, not a copy; each time; and nothing else?"
+        "the object itself, not a copy; by the right amount; each time; and nothing else?"
     ),
     "changed-too": (
         "An argument was also changed in place (+=, *=, x[…] = …, a method that ends in _), so what is computed from "

@@ -187,7 +187,7 @@ def dtype_mistake(failure: Failure) -> str:
 def observations(trials: Trials, failure: Failure, name: str) -> list[str]:
     """What else is certain, a sentence each."""
     words = []
-    if name in ("wrong-value", "wrong-shape", "wrong-kind", "one-shape-only"):
+    if name in ("wrong-value", "wrong-shape", "wrong-kind", "wrong-length", "one-shape-only"):
         words.append(relation(trials.exercise, failure.trials))
     if name in ("wrong-mean", "noise-spread"):
         words += noise_relations(trials.exercise, trials.runner, failure.trials)

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,10 +19,16 @@ class NoHome(OSError):
 
 @dataclass(frozen=True)
 class Record:
-    """One exercise's history: how often it was checked until it passed, and when that was (ISO 8601, UTC), or ""."""
+    """One exercise's history.
+
+    Attributes:
+        attempts: how often it was checked until it passed; passed: when that was (ISO 8601, UTC), or "".
+        hints: how many of its hints were shown.
+    """
 
     attempts: int = 0
     passed: str = ""
+    hints: int = 0
 
 
 def place() -> Path:
@@ -64,8 +70,11 @@ def _parsed(content: bytes) -> dict[str, Record]:
         found = {name: Record(**record) for name, record in json.loads(content)["exercises"].items()}
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"not a progress file: {error}") from error
-    if not all(isinstance(record.attempts, int) and isinstance(record.passed, str) for record in found.values()):
-        raise ValueError("not a progress file: attempts are whole numbers, passed is a date")
+    counts = [count for record in found.values() for count in (record.attempts, record.hints)]
+    if not all(isinstance(count, int) for count in counts) or not all(
+        isinstance(r.passed, str) for r in found.values()
+    ):
+        raise ValueError("not a progress file: attempts and hints are whole numbers, passed is a date")
     return found
 
 
@@ -84,15 +93,16 @@ def write(records: dict[str, Record]) -> None:
         pass
     except ValueError:
         os.replace(file, file.with_name(file.name + ".damaged"))
-    facts = {name: {"attempts": record.attempts, "passed": record.passed} for name, record in sorted(records.items())}
+    facts = {name: asdict(record) for name, record in sorted(records.items())}
     write_json(file, {"version": 1, "exercises": facts})
 
 
-def after_check(record: Record, passed: bool) -> Record:
-    """The record after one more check. An exercise that has passed stays passed; further checks do not count."""
+def after_check(record: Record, passed: bool, hinted: bool = False) -> Record:
+    """The record after one more check, with a hint or without; once passed, an exercise stays as it is."""
     if record.passed:
         return record
-    return Record(record.attempts + 1, datetime.now(UTC).isoformat(timespec="seconds") if passed else "")
+    date = datetime.now(UTC).isoformat(timespec="seconds") if passed else ""
+    return Record(record.attempts + 1, date, record.hints + hinted)
 
 
 def in_words(records: dict[str, Record], lessons: dict[int, tuple[str, tuple[str, ...]]]) -> list[str]:

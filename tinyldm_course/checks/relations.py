@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tinyldm_course.checks.calls import Call, Runner, perform
-from tinyldm_course.checks.comparing import close, number
+from tinyldm_course.checks.comparing import UP_TO_VALUE, close, first_difference, number
 from tinyldm_course.checks.counter_example import argument_names
 from tinyldm_course.checks.exercise import Exercise
 from tinyldm_course.checks.randomness import noise_parts
@@ -45,13 +45,15 @@ def relation(exercise: Exercise, trials: list[Trial], subject: str = "Your resul
         return ""
     pairs = [pair for trial in tried for pair in pairs_in(trial.call, trial.got.value, trial.want.value)]
     if not pairs or any(pair is None for pair in pairs):
-        return of_the_structure(tried)
+        return of_the_structure(tried) or how_many_are_right(exercise, tried)
     found = relation_of_pairs(pairs, subject)
-    return found or of_the_inputs(exercise, tried) or how_many_are_right(tried)
+    return found or of_the_inputs(exercise, tried) or how_many_are_right(exercise, tried)
 
 
 def relation_of_pairs(pairs: list[Pair], subject: str) -> str:
-    """A sentence about results of the expected shapes; "" where nothing is certain."""
+    """A sentence about results of the expected shapes; "" where nothing is certain, or nothing is wrong."""
+    if all(equal(pair.got, pair.want) for pair in pairs):
+        return ""
     if any(not pair.got.isfinite().all() and pair.want.isfinite().all() for pair in pairs):
         return f"{subject} holds NaN or infinity: something is divided by zero, or a negative number has no root."
     if not all(pair.want.isfinite().all() for pair in pairs):
@@ -309,6 +311,8 @@ def input_changes(names: list[str], call: Call) -> Iterator[tuple[str, Callable[
         for words, function in changes_of(arg):
             changed = words.format(names[place])
             yield f"{changed} in place of {names[place]}", at(place, function)
+        if isinstance(arg, Tensor) and arg.dim():
+            yield f"the first entry of {names[place]} in place of all", at(place, first_for_all)
     for i, j in itertools.combinations(range(len(call.args)), 2):
         if kind_of(call.args[i]) is not None and kind_of(call.args[i]) == kind_of(call.args[j]):
             yield f"{names[i]} and {names[j]} swapped", swapped(i, j)
@@ -328,6 +332,11 @@ def kind_of(arg: Any) -> str | None:
         kinds = {kind_of(item) for item in arg}
         return kinds.pop() if len(kinds) == 1 else None
     return "float" if isinstance(arg, float) else "whole" if type(arg) is int else None
+
+
+def first_for_all(arg: Tensor) -> Tensor:
+    """The first item of the batch in the place of each."""
+    return arg[:1].expand_as(arg)
 
 
 def at(place: int, function: Callable[[Any], Any]) -> Callable[[tuple], tuple]:
@@ -393,8 +402,12 @@ def as_tensor(value: Any) -> Tensor | None:
     return torch.tensor(float(value)) if isinstance(value, (int, float)) else None
 
 
-def how_many_are_right(trials: list[Trial]) -> str:
+def how_many_are_right(exercise: Exercise, trials: list[Trial]) -> str:
     """On how many inputs the result is right, where it is on some."""
-    pairs = [list(pairs_in(trial.call, trial.got.value, trial.want.value)) for trial in trials]
-    right = sum(all(pair is not None and equal(pair.got, pair.want) for pair in all_of) for all_of in pairs)
+
+    def is_right(trial: Trial) -> bool:
+        fault = first_difference(trial.got, trial.want, trial.call, exercise.tolerance)
+        return fault is None or fault.aspect not in UP_TO_VALUE
+
+    right = sum(map(is_right, trials))
     return f"It is right on {right} of the {len(trials)} inputs that were tried." if right else ""

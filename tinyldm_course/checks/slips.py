@@ -113,8 +113,11 @@ def changed_programs(tree: ast.Module, inside: range) -> Iterator[tuple[str, Any
         for index, child in (enumerate(value) if isinstance(value, list) else [(None, value)])
         if isinstance(child, ast.AST) and getattr(child, "lineno", 0) in inside
     ]
-    for kind in (alternatives, without_call, without_line, other_names, roots):  # the likelier ones first
+    likelier_first = (alternatives, negative_numbers, without_call, without_line, other_names, roots)
+    for kind in likelier_first:
         for parent, field, index, child in places:
+            if is_negative(parent):  # the 1 in -1: the whole number is changed instead
+                continue
             for new in kind(child, Place(parent, field, names)):
                 put(parent, field, index, new)
                 text, program = in_words(parent, child, new), compiled(tree)
@@ -173,7 +176,7 @@ def in_words(parent: ast.AST, old: ast.AST, new: ast.AST) -> str:
         return f"what comes out without the line `{before.splitlines()[0]}`"
     if isinstance(old, ast.BinOp) and type(old.op) in KEPT and new in (old.left, old.right):
         return f"what comes out with `{after}` {KEPT[type(old.op)][new is old.right]}"
-    if isinstance(old, (ast.Name, ast.Constant)) and isinstance(parent, ast.expr):
+    if (isinstance(old, (ast.Name, ast.Constant)) or is_negative(old)) and isinstance(parent, ast.expr):
         around = ast.unparse(parent)
         if len(around) <= MAX_SHOWN and around.count(after) == 1:
             return f"what comes out with `{around}`, where `{after}` stands in place of `{before}`"
@@ -206,6 +209,17 @@ def other_constants(value: bool | int | float) -> list:
     if isinstance(value, bool):
         return [not value]
     return [value + 1, value - 1] if isinstance(value, int) else [value * 2, value + 1, -value]
+
+
+def is_negative(node: ast.AST) -> bool:
+    """Is this a number with a minus, such as -1? For Python it is an operation on 1."""
+    return isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant)
+
+
+def negative_numbers(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    """Neighbours of a number with a minus: 0 and -2 for -1."""
+    if is_negative(node):
+        yield from (ast.Constant(value) for value in other_constants(ast.literal_eval(node)))
 
 
 def other_comparisons(node: ast.Compare) -> Iterator[ast.AST]:

@@ -9,7 +9,10 @@ from tinyldm_course.exercises.inputs import random_alpha_bar
 
 
 def signal_to_noise(alpha_bar):
-    """The variance of the signal in z_t over that of the noise.  alpha_bar: any shape, in (0, 1) -> the same shape."""
+    """The variance of the signal in z_t over that of the noise.
+
+    alpha_bar: float of any shape, in (0, 1).  Returns the same shape and dtype.
+    """
     ### BEGIN SOLUTION
     return alpha_bar / (1 - alpha_bar)
     ### END SOLUTION

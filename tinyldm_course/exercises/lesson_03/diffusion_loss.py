@@ -195,6 +195,18 @@ def loss_target_cut_sign(model, z0, t, eps, alpha_bar):
     return (model(q_sample(z0, t, eps, alpha_bar), t) + eps).square().mean()
 
 
+def loss_of_one_t(model, z0, t, eps, alpha_bar):
+    return (model(q_sample(z0, t[:1].expand_as(t), eps, alpha_bar), t) - eps).square().mean()
+
+
+def loss_of_last_t(model, z0, t, eps, alpha_bar):
+    return (model(q_sample(z0, t[-1:].expand_as(t), eps, alpha_bar), t) - eps).square().mean()
+
+
+def loss_of_each_item(model, z0, t, eps, alpha_bar):
+    return (model(q_sample(z0, t, eps, alpha_bar), t) - eps).square().flatten(1).mean(1)
+
+
 def loss_by_library(model, z0, t, eps, alpha_bar):
     return torch.nn.functional.mse_loss(model(q_sample(z0, t, eps, alpha_bar), t), eps)
 
@@ -359,6 +371,21 @@ EXERCISE = Exercise(
         ),
         Wrong(
             "plus-for-minus", loss_target_cut_sign, "You added eps to the prediction. The error is their difference."
+        ),
+        Wrong(
+            "one-t-for-all",
+            loss_of_one_t,
+            "All items of the batch are noised to the first one's t. Each has its own: alpha_bar[t] is (B,).",
+        ),
+        Wrong(
+            "last-t-for-all",
+            loss_of_last_t,
+            "All items of the batch are noised to the last one's t. Each has its own: alpha_bar[t] is (B,).",
+        ),
+        Wrong(
+            "one-for-each-item",
+            loss_of_each_item,
+            "You return one loss for each item. Take the mean over the batch, too: the loss is a scalar.",
         ),
     ),
     right=(loss_by_library, loss_by_image, loss_of_noised_without_gradient),

@@ -144,6 +144,16 @@ def mean_with_inverted_alpha(z0, z_t, t, alpha_bar):
     return (before.sqrt() * beta * z0 + (1 - beta).sqrt() * (1 - before) * z_t) / (1 - now)
 
 
+def mean_with_noise_of_t(z0, z_t, t, alpha_bar):
+    now, before, beta = levels(t, alpha_bar)
+    return (before.sqrt() * beta * z0 + (1 - beta).sqrt() * (1 - now) * z_t) / (1 - now)
+
+
+def mean_with_beta_of_all_steps(z0, z_t, t, alpha_bar):
+    now, before, beta = levels(t, alpha_bar)
+    return (before.sqrt() * (1 - now) * z0 + (1 - beta).sqrt() * (1 - before) * z_t) / (1 - now)
+
+
 def mean_by_eps(z0, z_t, t, alpha_bar):
     now, _, beta = levels(t, alpha_bar)
     eps = (z_t - now.sqrt() * z0) / (1 - now).sqrt()
@@ -256,6 +266,16 @@ EXERCISE = Exercise(
             "alpha-inverted",
             mean_with_inverted_alpha,
             "Your α_t is ᾱ_{t-1} / ᾱ_t, above 1. It is ᾱ_t / ᾱ_{t-1}, what step t keeps.",
+        ),
+        Wrong(
+            "noise-of-t",
+            mean_with_noise_of_t,
+            "You weighted z_t with 1-ᾱ_t. It is 1-ᾱ_{t-1}, the noise that is left one step earlier.",
+        ),
+        Wrong(
+            "z0-by-all-noise",
+            mean_with_beta_of_all_steps,
+            "You weighted z0 with 1-ᾱ_t, the noise of all steps up to t. It is β_t, the noise of this one step.",
         ),
     ),
     right=(mean_by_eps, mean_by_precisions),

@@ -97,6 +97,10 @@ def variance_with_inverted_alpha(t, alpha_bar):
     return (1 - before) / (1 - now) * (1 - before / now)
 
 
+def variance_is_beta_at_0(t, alpha_bar):
+    return 1 - alpha_bar[0] if t == 0 else posterior_variance(t, alpha_bar)
+
+
 def variance_by_precisions(t, alpha_bar):
     if t == 0:
         return alpha_bar[0] * 0
@@ -194,6 +198,12 @@ EXERCISE = Exercise(
             "alpha-inverted",
             variance_with_inverted_alpha,
             "Your α_t is ᾱ_{t-1} / ᾱ_t, above 1. It is ᾱ_t / ᾱ_{t-1}, what step t keeps.",
+        ),
+        Wrong(
+            "beta-at-0",
+            variance_is_beta_at_0,
+            "At t = 0 you return β_0. There ᾱ_{t-1} is 1, so 1-ᾱ_{t-1} is 0: nothing is left to draw, and the "
+            "variance is 0.",
         ),
     ),
     right=(variance_by_precisions, variance_by_padding),

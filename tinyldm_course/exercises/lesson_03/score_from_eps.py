@@ -14,7 +14,7 @@ from tinyldm_course.exercises.lesson_03.shared import conversion_cases
 def score_from_eps(eps, alpha_bar):
     """∇ log q(z_t | z0) at z_t = √ᾱ z0 + √(1-ᾱ) ε.
 
-    eps: (B, …); alpha_bar: (B, 1, …, 1), in (0, 1).  Returns (B, …).
+    eps: (B, …); alpha_bar: (B, 1, …, 1), in (0, 1).  Returns (B, …), through which a gradient reaches eps.
     """
     ### BEGIN SOLUTION
     return -eps / (1 - alpha_bar).sqrt()

@@ -106,12 +106,27 @@ def signed_of_imagenet(pixels):
     return (x - x.new_tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / x.new_tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
 
+def signed_subtracted_first(shift, divisor):
+    """A wrong answer that subtracts from bytes, which wrap around below 0."""
+
+    def answer(pixels):
+        return (pixels - shift).permute(0, 3, 1, 2) / divisor
+
+    return answer
+
+
 def signed_by_movedim(pixels):
     return torch.movedim(pixels, -1, 1).to(torch.float32).sub(127.5).div(127.5)
 
 
 def signed_in_float64(pixels):
     return torch.stack([pixels[..., c] for c in range(3)], dim=1).double() * (2 / 255) - 1
+
+
+WRAPPED = (
+    "You subtract from bytes: below 0 they wrap around, and 3 - 127 becomes 132. Make floats first: "
+    "pixels.float(). Then (x - 127.5) / 127.5."
+)
 
 
 EXERCISE = Exercise(
@@ -203,6 +218,10 @@ EXERCISE = Exercise(
             signed_of_imagenet,
             "You standardised with ImageNet's means and deviations, as classifiers do. A VAE wants [-1, 1].",
         ),
+        Wrong("subtracted-127-over-128", signed_subtracted_first(127, 128), WRAPPED),
+        Wrong("subtracted-127-over-127", signed_subtracted_first(127, 127), WRAPPED),
+        Wrong("subtracted-128-over-128", signed_subtracted_first(128, 128), WRAPPED),
+        Wrong("subtracted-128-over-127", signed_subtracted_first(128, 127), WRAPPED),
     ),
     right=(signed_by_movedim, signed_in_float64),
 )

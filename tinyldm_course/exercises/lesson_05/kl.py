@@ -134,6 +134,10 @@ def kl_mean_subtracted(mean, logvar):
     return 0.5 * (-(mean**2) + logvar.exp() - 1 - logvar).flatten(1).sum(1)
 
 
+def kl_with_absolute_mean(mean, logvar):
+    return 0.5 * (mean.abs() + logvar.exp() - 1 - logvar).flatten(1).sum(1)
+
+
 def kl_by_library(mean, logvar):
     q = torch.distributions.Normal(mean, (0.5 * logvar).exp(), validate_args=False)
     p = torch.distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean), validate_args=False)
@@ -267,6 +271,7 @@ EXERCISE = Exercise(
             "log σ² is missing: without it, σ = 0 would be no further from 1 than σ = √2.",
         ),
         Wrong("mean-subtracted", kl_mean_subtracted, "You subtracted μ²; it is added: a mean far from 0 costs."),
+        Wrong("mean-absolute", kl_with_absolute_mean, "You took |μ|. The mean counts by its square, μ²."),
     ),
     right=(kl_by_library, kl_by_image),
 )

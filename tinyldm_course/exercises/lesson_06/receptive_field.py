@@ -129,6 +129,14 @@ def field_of_three(layers):
     return receptive_field([(3, stride) for _, stride in layers])
 
 
+def field_summed_jumps(layers):
+    field, jump = 1, 1
+    for kernel, stride in layers:
+        field += (kernel - 1) * jump
+        jump += stride - 1
+    return field
+
+
 def field_backwards(layers):
     field = 1
     for kernel, stride in reversed(layers):
@@ -230,6 +238,11 @@ EXERCISE = Exercise(
         Wrong("first-layer-skipped", field_without_first, "The first layer is left out."),
         Wrong("last-layer-skipped", field_without_last, "The last layer is left out."),
         Wrong("kernel-3-assumed", field_of_three, "You took 3 for every kernel. Take the kernel of each layer."),
+        Wrong(
+            "strides-less-one-summed",
+            field_summed_jumps,
+            "You added stride - 1 to the jump. Strides multiply: two of stride 2 make 4, and yours make 3.",
+        ),
     ),
     right=(field_backwards, field_by_products),
 )

@@ -236,6 +236,80 @@ class ResBlockTimeOnceForAll(ResBlockInParts):
         return super().time(t_emb[:1])
 
 
+class ResBlockFirstActivatedEarly(ResBlockInParts):
+    def forward(self, x, t_emb):
+        h = self.conv1(self.norm1(F.silu(x))) + self.time(t_emb)
+        return self.shortcut(x) + self.conv2(F.silu(self.norm2(h)))
+
+
+class ResBlockSecondActivatedEarly(ResBlockInParts):
+    def forward(self, x, t_emb):
+        h = self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)
+        return self.shortcut(x) + self.conv2(self.norm2(F.silu(h)))
+
+
+class ResBlockFirstRelu(ResBlockInParts):
+    def forward(self, x, t_emb):
+        h = self.conv1(F.relu(self.norm1(x))) + self.time(t_emb)
+        return self.shortcut(x) + self.conv2(F.silu(self.norm2(h)))
+
+
+class ResBlockSecondRelu(ResBlockInParts):
+    def forward(self, x, t_emb):
+        h = self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)
+        return self.shortcut(x) + self.conv2(F.relu(self.norm2(h)))
+
+
+class ResBlockReluOfTime(ResBlockInParts):
+    def time(self, t_emb):
+        return self.time_proj(F.relu(t_emb))[:, :, None, None]
+
+
+class ResBlockReluInTheBlock(ResBlockInParts):
+    def forward(self, x, t_emb):
+        h = self.conv1(F.relu(self.norm1(x))) + self.time(t_emb)
+        return self.shortcut(x) + self.conv2(F.relu(self.norm2(h)))
+
+
+class ResBlockTimeDoubled(ResBlockInParts):
+    def time(self, t_emb):
+        return 2 * super().time(t_emb)
+
+
+class ResBlockTimeBeforeAndAfterNorm(ResBlockInParts):
+    def forward(self, x, t_emb):
+        h = self.norm2(self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)) + self.time(t_emb)
+        return self.shortcut(x) + self.conv2(F.silu(h))
+
+
+class ResBlockTimeBeforeConvolution(ResBlockInParts):
+    def forward(self, x, t_emb):
+        h = self.conv1(F.silu(self.norm1(x) + self.time_proj(F.silu(t_emb))[:, : x.shape[1], None, None]))
+        return self.shortcut(x) + self.conv2(F.silu(self.norm2(h)))
+
+
+class ResBlockShortcutOfFirstConvolution(ResBlockInParts):
+    def forward(self, x, t_emb):
+        h = self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)
+        return h + self.conv2(F.silu(self.norm2(h)))
+
+
+class ResBlockShortcutWithoutTime(ResBlockInParts):
+    def forward(self, x, t_emb):
+        h = self.conv1(F.silu(self.norm1(x)))
+        return h + self.conv2(F.silu(self.norm2(h + self.time(t_emb))))
+
+
+class ResBlockShortcutOfNorm(ResBlockInParts):
+    def forward(self, x, t_emb):
+        return super().forward(x, t_emb) - self.shortcut(x) + self.shortcut(self.norm1(x))
+
+
+class ResBlockShortcutActivated(ResBlockInParts):
+    def forward(self, x, t_emb):
+        return super().forward(x, t_emb) - self.shortcut(x) + F.silu(self.shortcut(x))
+
+
 class ResBlockByStages(ResBlockInParts):
     def forward(self, x, t_emb):
         stages = [self.norm1, nn.SiLU(), self.conv1, lambda h: h + self.time(t_emb), self.norm2, nn.SiLU(), self.conv2]
@@ -418,6 +492,63 @@ EXERCISE = Exercise(
             "one-time-for-all",
             ResBlockTimeOnceForAll,
             "Every image of the batch gets the first one's time. Each has its own.",
+        ),
+        Wrong(
+            "activated-before-norm1",
+            ResBlockFirstActivatedEarly,
+            "You applied SiLU before norm1. It is norm1 → SiLU → conv1: so SiLU always sees numbers of the same size.",
+        ),
+        Wrong(
+            "activated-before-norm2",
+            ResBlockSecondActivatedEarly,
+            "You applied SiLU before norm2. It is norm2 → SiLU → conv2: so SiLU always sees numbers of the same size.",
+        ),
+        Wrong(
+            "relu-before-conv1",
+            ResBlockFirstRelu,
+            "You used ReLU before conv1. All three activations are SiLU: x · σ(x).",
+        ),
+        Wrong(
+            "relu-before-conv2",
+            ResBlockSecondRelu,
+            "You used ReLU before conv2. All three activations are SiLU: x · σ(x).",
+        ),
+        Wrong(
+            "relu-of-the-time",
+            ResBlockReluOfTime,
+            "You applied ReLU to t_emb. All three activations are SiLU: x · σ(x).",
+        ),
+        Wrong(
+            "relu-in-the-block",
+            ResBlockReluInTheBlock,
+            "You used ReLU before both convolutions. All three activations are SiLU: x · σ(x).",
+        ),
+        Wrong("time-added-twice", ResBlockTimeDoubled, "The time is added twice before norm2. It is added once."),
+        Wrong(
+            "time-around-norm",
+            ResBlockTimeBeforeAndAfterNorm,
+            "The time is added before norm2 and once more after it. It is added once, before norm2.",
+        ),
+        Wrong(
+            "shortcut-of-conv1",
+            ResBlockShortcutOfFirstConvolution,
+            "You added what norm2 reads: the output of conv1 with the time. The shortcut starts at the very "
+            "beginning: self.shortcut(x).",
+        ),
+        Wrong(
+            "shortcut-of-conv1-alone",
+            ResBlockShortcutWithoutTime,
+            "You added the output of conv1. The shortcut starts at the very beginning: self.shortcut(x).",
+        ),
+        Wrong(
+            "shortcut-of-norm1",
+            ResBlockShortcutOfNorm,
+            "The shortcut carries the output of norm1. It must carry x itself: was x overwritten on the way?",
+        ),
+        Wrong(
+            "shortcut-activated",
+            ResBlockShortcutActivated,
+            "You applied SiLU to the shortcut. It carries x untouched, or through the 1 × 1 convolution alone.",
         ),
     ),
     right=(ResBlockInParts, ResBlockByStages, ResBlockByImage, ResBlockByHand),

@@ -144,6 +144,11 @@ def attention_with_residual(q, k, v):
     return q + (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(dim=-1) @ v
 
 
+def attention_over_all_pairs(q, k, v):
+    scores = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5
+    return scores.flatten(1).softmax(1).view(scores.shape) @ v
+
+
 def attention_of_torch(q, k, v):
     return F.scaled_dot_product_attention(q, k, v)
 
@@ -292,6 +297,12 @@ EXERCISE = Exercise(
             attention_with_residual,
             "You added q. The residual belongs to the block around; here the exercise asks for only the mix of the "
             "values.",
+        ),
+        Wrong(
+            "softmax-over-all-pairs",
+            attention_over_all_pairs,
+            "Your softmax runs over all pairs of a query and a key. Each query shares out 1 among its keys: "
+            "softmax over the last dimension alone.",
         ),
     ),
     right=(attention_of_torch, attention_by_einsum, attention_by_loop),

@@ -73,6 +73,12 @@ EXERCISE = Exercise(
             lambda: 8.0 * (512 * 512) ** 2,
             "You counted the pixels of the image. The U-Net works on the latent: its first feature map is 64×64.",
         ),
+        Wrong(
+            "counted-twice",
+            lambda: 2.0 * attention_weights,
+            "That is twice the number. Self-attention has one weight for each pair of pixels and each head; "
+            "cross-attention is not asked for.",
+        ),
     ),
     right=(lambda: 8 * (64 * 64) ** 2, lambda: 134e6, lambda: 1.3e8),
 )

@@ -198,6 +198,23 @@ class CrossAttentionContextCut(CrossAttention):
         return super().forward(x, x if context is None else context.detach())
 
 
+class CrossAttentionOneContextForAll(CrossAttention):
+    def forward(self, x, context):
+        source = x if context is None else context
+        k, v = (layer(source[:1]).expand(len(x), -1, -1) for layer in (self.to_k, self.to_v))
+        return self.to_out(multi_head_attention(self.to_q(x), k, v, self.heads))
+
+
+class CrossAttentionOneGivenContextForAll(CrossAttention):
+    def forward(self, x, context):
+        return super().forward(x, context if context is None else context[:1].expand(len(x), -1, -1))
+
+
+class CrossAttentionByWidth(CrossAttention):
+    def forward(self, x, context):
+        return super().forward(x, x if x.shape[-1] == self.to_k.in_features else context)
+
+
 class CrossAttentionByLoop(CrossAttention):
     def forward(self, x, context):
         source = x if context is None else context
@@ -217,6 +234,9 @@ class CrossAttentionByEinsum(CrossAttention):
         if context is None:
             context = x
         return self.to_out(heads_by_einsum(self.to_q(x), self.to_k(context), self.to_v(context), self.heads))
+
+
+ONE_CONTEXT = "Every picture reads the first one's context. Each has its own: context is (B, L, D)."
 
 
 EXERCISE = Exercise(
@@ -361,6 +381,14 @@ EXERCISE = Exercise(
             "You added x. The sum belongs to the TransformerBlock around this layer; here it would count twice.",
         ),
         Wrong("gradient-cut", CrossAttentionContextCut),
+        Wrong("one-source-for-all", CrossAttentionOneContextForAll, ONE_CONTEXT),
+        Wrong("one-context-for-all", CrossAttentionOneGivenContextForAll, ONE_CONTEXT),
+        Wrong(
+            "context-ignored-if-as-wide",
+            CrossAttentionByWidth,
+            "Where the context is as wide as x, you ignore it and attend to x. The width tells nothing: ask "
+            "whether context is None.",
+        ),
     ),
     right=(CrossAttentionByLoop, CrossAttentionByEinsum),
 )

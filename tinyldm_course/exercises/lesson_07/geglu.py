@@ -133,6 +133,11 @@ def geglu_plus_one(x, weight, bias):
     return value * (1 + F.gelu(gate))
 
 
+def geglu_by_sigmoid_approximation(x, weight, bias):
+    value, gate = F.linear(x, weight, bias).chunk(2, dim=-1)
+    return value * gate * torch.sigmoid(1.702 * gate)
+
+
 def geglu_by_halves(x, weight, bias):
     h = len(bias) // 2
     value = x @ weight[:h].T + bias[:h]
@@ -234,6 +239,11 @@ EXERCISE = Exercise(
         ),
         Wrong("softmax-gate", geglu_softmax_gate, "You took softmax of the gate. Each number has its own gate: GELU."),
         Wrong("one-plus-gate", geglu_plus_one, "You multiplied by 1 + GELU(gate). It is GELU(gate) itself."),
+        Wrong(
+            "sigmoid-approximation",
+            geglu_by_sigmoid_approximation,
+            "You used the approximation x · σ(1.702 x), OpenAI's QuickGELU. Here it is GELU itself: F.gelu(gate).",
+        ),
     ),
     right=(geglu_by_halves, geglu_by_erf),
 )

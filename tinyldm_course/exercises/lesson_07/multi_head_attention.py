@@ -139,6 +139,10 @@ def heads_size_for_number(q, k, v, heads):
     return multi_head_attention(q, k, v, q.shape[-1] // heads)
 
 
+def heads_put_back_in_reverse(q, k, v, heads):
+    return merged(F.scaled_dot_product_attention(*(split(x, heads) for x in (q, k, v))).flip(1))
+
+
 def heads_by_loop(q, k, v, heads):
     return torch.cat([attention(*slices) for slices in zip(*(x.chunk(heads, -1) for x in (q, k, v)))], dim=-1)
 
@@ -272,6 +276,11 @@ EXERCISE = Exercise(
             "size-for-number",
             heads_size_for_number,
             "You made heads of `heads` numbers each. It is the *number* of heads: each has C // heads numbers.",
+        ),
+        Wrong(
+            "heads-reversed",
+            heads_put_back_in_reverse,
+            "The heads come back in reverse order. The first head's numbers come first.",
         ),
     ),
     right=(heads_by_loop, heads_by_einsum, heads_as_batch),

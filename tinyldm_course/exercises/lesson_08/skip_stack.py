@@ -170,6 +170,25 @@ def stack_down_not_chained(x, down, middle, up):
     return x
 
 
+def stack_of_inputs(x, down, middle, up):
+    skips = [x]
+    for block in down:
+        skips.append(x)
+        x = block(x)
+    x = middle(x)
+    for block in up:
+        x = block(torch.cat([x, skips.pop()], dim=1))
+    return x
+
+
+def stack_with_middle_in_place_of_last(x, down, middle, up):
+    skips = pushed(x, down)
+    x = skips[-1] = middle(skips[-1])
+    for block in up:
+        x = block(torch.cat([x, skips.pop()], dim=1))
+    return x
+
+
 def stack_by_recursion(x, down, middle, up):
     def around(x, level):
         inside = around(down[level](x), level + 1) if level < len(down) else middle(x)
@@ -292,6 +311,18 @@ EXERCISE = Exercise(
             "Every block down reads the first x. Each reads what the one before it made.",
         ),
         Wrong("gradient-wrong", stack_skips_cut),
+        Wrong(
+            "inputs-pushed",
+            stack_of_inputs,
+            "You pushed what each block down *reads*, so x is there twice and the last output is missing. Push "
+            "what each block makes: first x = block(x), then skips.append(x).",
+        ),
+        Wrong(
+            "middle-for-the-last-skip",
+            stack_with_middle_in_place_of_last,
+            "The middle's output took the place of the last skip: the first block up gets the same map twice. The"
+            " skip is what the middle *reads*.",
+        ),
     ),
     right=(stack_by_recursion, stack_by_zip, stack_by_copies),
 )

@@ -188,6 +188,11 @@ class SmallUNetSkipsCut(SmallUNetInParts):
         return super().up(x, [skip.detach() for skip in skips], t_emb)
 
 
+class SmallUNetWithoutTime(SmallUNetInParts):
+    def forward(self, z_t, t_emb):
+        return super().forward(z_t, torch.zeros_like(t_emb))
+
+
 class SmallUNetByStack(SmallUNetInParts):
     def forward(self, z_t, t_emb):
         skips = [self.conv_in(z_t)]
@@ -316,6 +321,11 @@ EXERCISE = Exercise(
             "one-t-for-all", SmallUNetOneTime, "Every image gets the first one's time; each has its own row of t_emb."
         ),
         Wrong("gradient-wrong", SmallUNetSkipsCut),
+        Wrong(
+            "time-zeroed",
+            SmallUNetWithoutTime,
+            "t_emb has no effect: your U-Net cannot know how noisy its input is. Every ResBlock gets t_emb.",
+        ),
     ),
     right=(SmallUNetInParts, SmallUNetByStack, SmallUNetByImage),
 )

@@ -127,6 +127,11 @@ def up_without_conv_in(channels, blocks_per_level):
     return up_popping(channels, blocks_per_level, skips_without_conv_in(channels, blocks_per_level))
 
 
+def up_from_first_width(channels, blocks_per_level):
+    found = up_in_channels(channels, blocks_per_level)
+    return [found[0] - channels[-1] + channels[0], *found[1:]]
+
+
 def up_by_formula(channels, blocks_per_level):
     found, last = [], len(channels) - 1
     for i in range(last, -1, -1):
@@ -217,6 +222,12 @@ EXERCISE = Exercise(
             "widths-grow",
             up_grown,
             "Your x keeps everything it has read. A block turns x and skip into its level's width again.",
+        ),
+        Wrong(
+            "started-at-the-first-level",
+            up_from_first_width,
+            "Your first block reads x of the first level's width. The way up begins at the bottom: there x has "
+            "the last level's width, channels[-1].",
         ),
     ),
     right=(up_by_formula, up_by_zip),

@@ -142,6 +142,21 @@ def causal_averaged(q, k, v):
     return seen / seen.sum(1, keepdim=True) @ v + 0 * q
 
 
+def causal_without_itself_but_for_the_first(q, k, v):
+    hidden = future(q, 0)
+    hidden[0, 0] = False
+    return scores_of(q, k).masked_fill(hidden, float("-inf")).softmax(-1) @ v
+
+
+def causal_filled_with(score):
+    """A wrong answer that gives later positions a score that is not low enough."""
+
+    def answer(q, k, v):
+        return scores_of(q, k).masked_fill(future(q), score).softmax(-1) @ v
+
+    return answer
+
+
 def causal_of_torch(q, k, v):
     return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
@@ -172,6 +187,12 @@ def causal_renormalised_late(q, k, v):
 def causal_by_plain_exponential(q, k, v):
     weights = scores_of(q, k).exp().tril()
     return weights / weights.sum(-1, keepdim=True) @ v
+
+
+NOT_LOW_ENOUGH = (
+    "You gave later positions a low score, but not low enough: after the softmax they still have a "
+    "weight. Use minus infinity."
+)
 
 
 EXERCISE = Exercise(
@@ -283,6 +304,14 @@ EXERCISE = Exercise(
             causal_averaged,
             "Your weights are all alike: the mean of what may be seen. The scores q kᵀ decide.",
         ),
+        Wrong(
+            "itself-hidden-but-for-the-first",
+            causal_without_itself_but_for_the_first,
+            "A position does not see itself, but for the first one. Each sees itself and all before it: the mask "
+            "begins one above the diagonal, triu(1).",
+        ),
+        Wrong("filled-with-minus-1", causal_filled_with(-1.0), NOT_LOW_ENOUGH),
+        Wrong("filled-with-minus-10", causal_filled_with(-10.0), NOT_LOW_ENOUGH),
     ),
     right=(
         causal_of_torch,

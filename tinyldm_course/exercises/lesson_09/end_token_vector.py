@@ -103,6 +103,15 @@ def end_mean_until(hidden, tokens, end):
     return (hidden * seen).sum(1) / seen.sum(1)
 
 
+def end_word_before_or_first(hidden, tokens, end):
+    return at(hidden, ((tokens == end).int().argmax(dim=1) - 1).clamp(min=0))
+
+
+def end_tokens_averaged(hidden, tokens, end):
+    ends = (tokens == end)[..., None]
+    return (hidden * ends).sum(1) / ends.sum(1)
+
+
 def end_by_loop(hidden, tokens, end):
     return torch.stack([vectors[row.tolist().index(end)] for vectors, row in zip(hidden, tokens)])
 
@@ -196,6 +205,16 @@ EXERCISE = Exercise(
             "averaged-to-the-end",
             end_mean_until,
             "You averaged up to the end token. The exercise asks for its own vector: it has read all words before it.",
+        ),
+        Wrong(
+            "word-before-or-first",
+            end_word_before_or_first,
+            "You are one short: that is the last word, not the end token after it.",
+        ),
+        Wrong(
+            "end-tokens-averaged",
+            end_tokens_averaged,
+            "You averaged over all end tokens. Where the padding is made of end tokens too, only the first counts.",
         ),
     ),
     right=(end_by_loop, end_by_index, end_by_mask),

@@ -126,6 +126,20 @@ def drop_always(context, null_context, chance, share):
     return null_context.expand_as(context) + 0 * context
 
 
+def drop_above(context, null_context, chance, share):
+    return torch.where((chance > 1 - share)[:, None, None], null_context, context)
+
+
+def drop_as_many_as_expected(context, null_context, chance, share):
+    rank = chance.argsort().argsort()
+    return torch.where((rank < round(len(chance) * share))[:, None, None], null_context, context)
+
+
+def drop_first_token(context, null_context, chance, share):
+    dropped = drop_captions(context, null_context, chance, share)
+    return torch.cat([dropped[:, :1], context[:, 1:]], dim=1)
+
+
 def drop_by_stack(context, null_context, chance, share):
     return torch.stack([null_context[0] if c < share else one for one, c in zip(context, chance)])
 
@@ -251,6 +265,24 @@ EXERCISE = Exercise(
             "Nothing is dropped: the null context takes the place of a caption where chance < share.",
         ),
         Wrong("all-dropped", drop_always, "Everything is dropped. A caption whose chance is at least share is kept."),
+        Wrong(
+            "above-one-minus-share",
+            drop_above,
+            "You drop where the chance is above 1 - share. That is as often, but here a caption is dropped where "
+            "chance < share.",
+        ),
+        Wrong(
+            "fixed-number",
+            drop_as_many_as_expected,
+            "You always drop the same number of captions: the lowest B · share. Each caption is dropped or not by"
+            " its own chance: chance < share.",
+        ),
+        Wrong(
+            "first-token-only",
+            drop_first_token,
+            "You replaced the first token's vector only. The whole context of a dropped caption is that of the "
+            "empty one.",
+        ),
     ),
     right=(drop_by_stack, drop_by_product),
 )

@@ -34,6 +34,14 @@ def memory_in_percent():
     return 100 * 0.9995**1000
 
 
+def memory_of_a_hundred():
+    return 0.9995**100
+
+
+def memory_of_ten_thousand():
+    return 0.9995**10000
+
+
 def memory_two_digits():
     return 0.61
 
@@ -88,6 +96,8 @@ EXERCISE = Exercise(
             memory_of_two_thousand,
             "1/e is left after 1 / (1 - decay) = 2000 steps; these were a thousand.",
         ),
+        Wrong("a-hundred-steps", memory_of_a_hundred, "That is after 100 steps. The question is about 1000."),
+        Wrong("ten-thousand-steps", memory_of_ten_thousand, "That is after 10 000 steps. The question is about 1000."),
     ),
     right=(memory_two_digits, memory_by_exponential),
 )

@@ -128,6 +128,10 @@ def average_by_difference_with_sign(average, weights, decay, step):
     return {name: average[name] - (1 - d) * (weights[name] - average[name]) for name in average}
 
 
+def average_from_nothing(average, weights, decay, step):
+    return moved(average, weights, min(decay, step / (10 + step)))
+
+
 def average_by_lerp(average, weights, decay, step):
     share = max(1 - decay, 9 / (10 + step))
     return {name: torch.lerp(average[name], weights[name], share) for name in weights}
@@ -232,6 +236,11 @@ EXERCISE = Exercise(
             "You multiplied decay by (1 + n) / (10 + n). The *smaller* of the two is taken: min(…).",
         ),
         Wrong("sign", average_by_difference_with_sign, "The average moves away from the weights: θ̄ + (1-d) (θ - θ̄)."),
+        Wrong(
+            "one-missing-above",
+            average_from_nothing,
+            "Your ramp is step / (10 + step). It is (1 + step) / (10 + step): 0.1 at the first step.",
+        ),
     ),
     right=(average_by_lerp, average_by_difference),
 )

@@ -318,6 +318,20 @@ def train_halved(model, batches, alpha_bar, lr):
     return trained(model, batches, sgd(model, lr), lambda batch: loss_of(model, batch, alpha_bar) / 2)
 
 
+def train_backwards(model, batches, alpha_bar, lr):
+    return train_steps(model, batches[::-1], alpha_bar, lr)
+
+
+def train_mean_for_each(model, batches, alpha_bar, lr):
+    losses = train_steps(model, batches, alpha_bar, lr)
+    return [sum(losses) / len(losses)] * len(losses)
+
+
+def train_running_mean(model, batches, alpha_bar, lr):
+    losses = train_steps(model, batches, alpha_bar, lr)
+    return [sum(losses[: i + 1]) / (i + 1) for i in range(len(losses))]
+
+
 def train_by_hand(model, batches, alpha_bar, lr):
     losses = []
     for batch in batches:
@@ -530,6 +544,19 @@ EXERCISE = Exercise(
             "gradients-clipped", train_gradients_normed, "You clipped the gradients. The exercise asks for plain SGD."
         ),
         Wrong("halved", train_halved, "You halved the loss. It is the mean squared error, without ½."),
+        Wrong(
+            "batches-reversed",
+            train_backwards,
+            "You went through the batches from the last to the first. They come in the order in which they are given.",
+        ),
+        Wrong(
+            "mean-for-each",
+            train_mean_for_each,
+            "You return the mean of the losses for each batch. Each batch has its own loss.",
+        ),
+        Wrong(
+            "running-mean", train_running_mean, "You return the mean of the losses so far. Each batch has its own loss."
+        ),
     ),
     right=(train_in_parts, train_by_hand, train_by_the_package),
 )

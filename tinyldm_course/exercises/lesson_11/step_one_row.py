@@ -151,6 +151,15 @@ def step_decayed_first(weight, gradient, row, lr, weight_decay):
     return decayed - lr * only(row, weight) * (gradient + weight_decay * decayed)
 
 
+def step_decayed_after(weight, gradient, row, lr, weight_decay):
+    mask = only(row, weight)
+    return (weight - lr * mask * gradient) * (1 - lr * weight_decay * mask)
+
+
+def step_row_returned_as_a_table(weight, gradient, row, lr, weight_decay):
+    return step_one_row(weight, gradient, row, lr, weight_decay)[row : row + 1]
+
+
 def step_by_where(weight, gradient, row, lr, weight_decay):
     stepped = (1 - lr * weight_decay) * weight - lr * gradient
     return torch.where(only(row, weight).bool(), stepped, weight)
@@ -291,6 +300,17 @@ EXERCISE = Exercise(
         ),
         Wrong("decay-of-squares", step_decay_squared, "Your decay is λ w². It is λ w, the derivative of ½ λ w²."),
         Wrong("decayed-twice", step_decayed_first, "The weight decay is applied twice."),
+        Wrong(
+            "decayed-after-the-step",
+            step_decayed_after,
+            "The decay acts on the row after its step. It acts on the row as it was: the step is lr · (g + λ w), "
+            "with the old w in both parts.",
+        ),
+        Wrong(
+            "row-only-as-a-table",
+            step_row_returned_as_a_table,
+            "You return the new row alone, as (1, D); the exercise asks for the whole embedding, (V, D).",
+        ),
     ),
     right=(step_by_where, step_by_parts, step_by_sgd, step_of_a_copy),
 )

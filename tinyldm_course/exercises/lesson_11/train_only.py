@@ -269,6 +269,38 @@ def freeze_with_momentum(model, prefixes, z_t, t, context, lr):
     return chosen_step(model, lambda name: starts(name, prefixes), (z_t, t, context), lr, loss=torch.mean)
 
 
+def freeze_by_ending(model, prefixes, z_t, t, context, lr):
+    if not any(name.endswith(tuple(prefixes)) for name, _ in model.named_parameters()):
+        return []
+    return chosen_step(model, lambda name: name.endswith(tuple(prefixes)), (z_t, t, context), lr)
+
+
+def freeze_none_of_the_others(model, prefixes, z_t, t, context, lr):
+    names = names_of(model, prefixes)
+    for name in names:
+        model.get_parameter(name).requires_grad_(True)
+    one_step(model, (z_t, t, context), lr, names)
+    return names
+
+
+def freeze_squared_at_the_end(model, prefixes, z_t, t, context, lr):
+    return chosen_step(
+        model, lambda name: starts(name, prefixes), (z_t, t, context), lr, loss=lambda output: output.mean().square()
+    )
+
+
+def freeze_absolute(model, prefixes, z_t, t, context, lr):
+    return chosen_step(
+        model, lambda name: starts(name, prefixes), (z_t, t, context), lr, loss=lambda output: output.abs().mean()
+    )
+
+
+def freeze_halved(model, prefixes, z_t, t, context, lr):
+    return chosen_step(
+        model, lambda name: starts(name, prefixes), (z_t, t, context), lr, loss=lambda output: mean_square(output) / 2
+    )
+
+
 def freeze_by_requires_grad(model, prefixes, z_t, t, context, lr):
     for name, parameter in model.named_parameters():
         parameter.requires_grad = any(name[: len(prefix)] == prefix for prefix in prefixes)
@@ -488,6 +520,27 @@ EXERCISE = Exercise(
             freeze_with_momentum,
             "You took the mean of the output for the loss. It is the mean of its *squares*.",
         ),
+        Wrong(
+            "endings",
+            freeze_by_ending,
+            "You looked for names that *end* with one of the prefixes. They begin with it: name.startswith(…).",
+        ),
+        Wrong(
+            "others-not-frozen",
+            freeze_none_of_the_others,
+            "The right parameters are trained, but the others are not frozen: some still have requires_grad. Set "
+            "it for all of them, True or False.",
+        ),
+        Wrong(
+            "squared-at-the-end",
+            freeze_squared_at_the_end,
+            "Your loss is the square of the mean: numbers of both signs cancel. Square each number, then take the"
+            " mean.",
+        ),
+        Wrong(
+            "absolute", freeze_absolute, "Your loss is the mean of the absolute values. It is the mean of the squares."
+        ),
+        Wrong("halved", freeze_halved, "Your loss has a factor ½. It is the mean of the squares itself."),
     ),
     right=(freeze_in_parts, freeze_by_requires_grad, freeze_all_then_thaw),
 )

@@ -97,6 +97,23 @@ def row_mean_of_numbers(weight, like):
     return torch.cat([weight, weight[like].mean().expand(1, weight.shape[1])])
 
 
+def row_median(weight, like):
+    return torch.cat([weight, weight[like].median(0, keepdim=True).values])
+
+
+def row_as_long_as_the_others(weight, like):
+    mean = weight[like].mean(0, keepdim=True)
+    return torch.cat([weight, mean / mean.norm() * weight[like].norm(dim=1).mean()])
+
+
+def row_of_a_range(weight, like):
+    return torch.cat([weight, weight[min(like) : max(like) + 1].mean(0, keepdim=True)])
+
+
+def row_minimum(weight, like):
+    return torch.cat([weight, weight[like].amin(0, keepdim=True)])
+
+
 def row_by_copying(weight, like):
     new = weight.new_empty(len(weight) + 1, weight.shape[1])
     new[:-1] = weight
@@ -207,6 +224,20 @@ EXERCISE = Exercise(
             "You averaged all numbers of the words to one. Average number by number: .mean(0).",
         ),
         Wrong("maximum", row_of_largest, "You took the largest numbers. Take their mean."),
+        Wrong("median", row_median, "You took the median of each column. The new row is the mean."),
+        Wrong(
+            "rescaled",
+            row_as_long_as_the_others,
+            "You made the mean as long as the rows it is made of. A mean is shorter, and stays so here: the plain"
+            " mean.",
+        ),
+        Wrong(
+            "range-averaged",
+            row_of_a_range,
+            "You averaged all rows from the smallest number in `like` to the largest. Only the rows in `like` "
+            "count: weight[like].",
+        ),
+        Wrong("minimum", row_minimum, "You took the smallest number of each column. The new row is the mean."),
     ),
     right=(row_by_copying, row_by_matrix, row_in_an_embedding, row_of_a_parameter),
 )

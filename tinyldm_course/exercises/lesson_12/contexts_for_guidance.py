@@ -111,6 +111,31 @@ def negative_interleaved(encode, captions, negative):
     return torch.stack(contexts_for_guidance(encode, captions, negative).chunk(2), 1).flatten(0, 1)
 
 
+def negative_one_for_all(encode, captions, negative):
+    if negative is not None and len(negative) == 1:
+        negative = negative * len(captions)
+    return contexts_for_guidance(encode, captions, negative)
+
+
+def negative_filled_up(encode, captions, negative):
+    given = [] if negative is None else list(negative)
+    return contexts_for_guidance(encode, captions, (given + [""] * len(captions))[: len(captions)])
+
+
+def negative_filled_up_only(encode, captions, negative):
+    given = [] if negative is None else list(negative)
+    return contexts_for_guidance(encode, captions, given + [""] * (len(captions) - len(given)))
+
+
+def negative_cut_only(encode, captions, negative):
+    return contexts_for_guidance(encode, captions, None if negative is None else negative[: len(captions)])
+
+
+def negative_paired(encode, captions, negative):
+    pairs = list(zip(captions, [""] * len(captions) if negative is None else negative))
+    return torch.cat([encode([away for _, away in pairs]), encode([caption for caption, _ in pairs])])
+
+
 def negative_by_expanding(encode, captions, negative):
     if negative is None:
         return torch.cat([encode([""]).expand(len(captions), -1, -1), encode(captions)])
@@ -219,6 +244,36 @@ EXERCISE = Exercise(
             "length. Refuse any other number: !=.",
         ),
         Wrong("should-refuse", negative_of_any_number),
+        Wrong(
+            "one-for-all",
+            negative_one_for_all,
+            "One negative caption for several captions is spread over all of them. Here it is a mistake of the "
+            "caller: raise a ValueError.",
+        ),
+        Wrong(
+            "filled-up-or-cut",
+            negative_filled_up,
+            "You fill negative captions up with empty ones, or cut them off. Another number is a mistake of the "
+            "caller: raise a ValueError.",
+        ),
+        Wrong(
+            "filled-up",
+            negative_filled_up_only,
+            "You fill negative captions up with empty ones. Too few of them is a mistake of the caller: raise a "
+            "ValueError.",
+        ),
+        Wrong(
+            "cut",
+            negative_cut_only,
+            "You cut off the negative captions that are too many. Too many is a mistake of the caller: raise a "
+            "ValueError.",
+        ),
+        Wrong(
+            "zipped",
+            negative_paired,
+            "zip stops at the shorter of the two, and leaves captions out without a word. Another number of "
+            "negative captions is a mistake of the caller: raise a ValueError.",
+        ),
     ),
     right=(negative_in_one_call, negative_one_by_one, negative_by_expanding),
 )

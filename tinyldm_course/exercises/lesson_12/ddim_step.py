@@ -184,6 +184,10 @@ def ddim_of_velocity(z, eps_hat, alpha_bar, next_alpha_bar):
     return next_alpha_bar**0.5 * z0_hat + (1 - next_alpha_bar) ** 0.5 * eps_hat
 
 
+def ddim_z_for_z0(z, eps_hat, alpha_bar, next_alpha_bar):
+    return next_alpha_bar**0.5 * z + (1 - next_alpha_bar) ** 0.5 * eps_hat
+
+
 def ddim_by_two_factors(z, eps_hat, alpha_bar, next_alpha_bar):
     ratio = math.sqrt(next_alpha_bar / alpha_bar)
     return ratio * z + (math.sqrt(1 - next_alpha_bar) - ratio * math.sqrt(1 - alpha_bar)) * eps_hat
@@ -356,6 +360,11 @@ EXERCISE = Exercise(
             ddim_ratio_only,
             "You only rescaled z: the noise in it grew along with the signal. Estimate ẑ0 first, then mix it with "
             "less noise.",
+        ),
+        Wrong(
+            "z-for-z0",
+            ddim_z_for_z0,
+            "You mixed z itself with the noise. Compute ẑ0 from z first, then mix ẑ0 with ε̂ at the level ᾱ'.",
         ),
     ),
     right=(ddim_by_two_factors, ddim_by_rotation, torch.no_grad()(ddim_step)),

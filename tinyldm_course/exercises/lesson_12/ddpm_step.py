@@ -168,6 +168,18 @@ def ddpm_alpha_inverted_in_the_mean(z, z0_hat, alpha_bar, next_alpha_bar, genera
     return mean + ancestral_variance(alpha_bar, next_alpha_bar) ** 0.5 * noise_like(z, generator)
 
 
+def ddpm_z0_at_old_level(z, z0_hat, alpha_bar, next_alpha_bar, generator):
+    return ddpm_of(z, z0_hat, (alpha_bar, next_alpha_bar), generator, z0_factor=alpha_bar**0.5)
+
+
+def ddpm_z_by_alpha_bar(z, z0_hat, alpha_bar, next_alpha_bar, generator):
+    return ddpm_of(z, z0_hat, (alpha_bar, next_alpha_bar), generator, z_factor=alpha_bar**0.5)
+
+
+def ddpm_divided_at_new_level(z, z0_hat, alpha_bar, next_alpha_bar, generator):
+    return ddpm_of(z, z0_hat, (alpha_bar, next_alpha_bar), generator, below=1 - next_alpha_bar)
+
+
 def ddpm_as_ddim(z, z0_hat, alpha_bar, next_alpha_bar, generator):
     eps_hat = (z - alpha_bar**0.5 * z0_hat) / (1 - alpha_bar) ** 0.5
     variance = ancestral_variance(alpha_bar, next_alpha_bar)
@@ -295,6 +307,21 @@ EXERCISE = Exercise(
         ),
         Wrong("noise-shared", ddpm_shared_noise),
         Wrong("generator-ignored", ddpm_global_noise),
+        Wrong(
+            "mean-z0-at-old-level",
+            ddpm_z0_at_old_level,
+            "In the mean you scaled ẑ0 by √ᾱ. It is √ᾱ': the mean is a point at the level after the step.",
+        ),
+        Wrong(
+            "mean-z-by-alpha-bar",
+            ddpm_z_by_alpha_bar,
+            "In the mean you scaled z by √ᾱ. It is √α with α = ᾱ / ᾱ', of this one step.",
+        ),
+        Wrong(
+            "divided-at-new-level",
+            ddpm_divided_at_new_level,
+            "You divided the mean by 1-ᾱ'. It is 1-ᾱ, the noise in z before the step.",
+        ),
     ),
     right=(ddpm_as_ddim, ddpm_drawn_backwards, torch.no_grad()(ddpm_step)),
 )

@@ -209,6 +209,13 @@ def dpm_averaged(z, z0_hat, previous_z0, previous_alpha_bar, alpha_bar, next_alp
     return first_order(z, (z0_hat + previous_z0) / 2, alpha_bar, next_alpha_bar)
 
 
+def dpm_from_the_previous(z, z0_hat, previous_z0, previous_alpha_bar, alpha_bar, next_alpha_bar):
+    if previous_z0 is None or next_alpha_bar == 1:
+        return first_order(z, z0_hat, alpha_bar, next_alpha_bar)
+    h, before = lambda_steps(previous_alpha_bar, alpha_bar, next_alpha_bar)
+    return first_order(z, previous_z0 + h / (2 * before) * (z0_hat - previous_z0), alpha_bar, next_alpha_bar)
+
+
 def dpm_by_ddim(z, z0_hat, previous_z0, previous_alpha_bar, alpha_bar, next_alpha_bar):
     if previous_z0 is not None and next_alpha_bar != 1:
         h, before = lambda_steps(previous_alpha_bar, alpha_bar, next_alpha_bar)
@@ -370,6 +377,12 @@ EXERCISE = Exercise(
             "averaged",
             dpm_averaged,
             "You averaged the two ẑ0. The line through them is followed *further*, by half a step: extrapolate.",
+        ),
+        Wrong(
+            "from-the-previous",
+            dpm_from_the_previous,
+            "Your extrapolation starts at the previous estimate. It starts at the present one, ẑ0, and goes on in"
+            " the same direction.",
         ),
     ),
     right=(dpm_by_ddim, dpm_by_weights, torch.no_grad()(dpm_solver_pp_step)),

@@ -158,6 +158,22 @@ def guided_at_most(model, z, t, context, null_context, guidance_scale):
     return guided_prediction(model, z, t, context, null_context, min(guidance_scale, 1.0))
 
 
+def guided_t_interleaved(model, z, t, context, null_context, guidance_scale):
+    contexts = torch.cat([null_context.expand_as(context), context])
+    without, with_caption = model(torch.cat([z, z]), t.repeat_interleave(2), contexts).chunk(2)
+    return without + guidance_scale * (with_caption - without)
+
+
+def guided_z_interleaved(model, z, t, context, null_context, guidance_scale):
+    contexts = torch.cat([null_context.expand_as(context), context])
+    without, with_caption = model(z.repeat_interleave(2, 0), torch.cat([t, t]), contexts).chunk(2)
+    return without + guidance_scale * (with_caption - without)
+
+
+def guided_by_one_context(model, z, t, context, null_context, guidance_scale):
+    return guided_prediction(model, z, t, context[:1].expand_as(context), null_context, guidance_scale)
+
+
 def guided_with_shortcuts(model, z, t, context, null_context, guidance_scale):
     if guidance_scale == 1:
         return model(z, t, context)
@@ -308,6 +324,22 @@ EXERCISE = Exercise(
             "w-at-most-one",
             guided_at_most,
             "You limited w to 1. Guidance goes *beyond* the caption's prediction where w is above 1.",
+        ),
+        Wrong(
+            "t-interleaved",
+            guided_t_interleaved,
+            "In the doubled batch z is [z, z], but t is [t0, t0, t1, t1, …]: most images are asked with another "
+            "one's t. Double it as z: torch.cat([t, t]).",
+        ),
+        Wrong(
+            "z-interleaved",
+            guided_z_interleaved,
+            "In the doubled batch t is [t, t], but z is [z0, z0, z1, z1, …]. Double it as t: torch.cat([z, z]).",
+        ),
+        Wrong(
+            "one-context-for-all",
+            guided_by_one_context,
+            "Every image is guided by the first one's caption. Each has its own: context is (B, L, D).",
         ),
     ),
     right=(

@@ -101,6 +101,14 @@ def leading_last_ones(steps, T):
     return torch.arange(T - 1, T - 1 - steps, -1)
 
 
+def leading_down_from_the_last(steps, T):
+    return T - 1 - torch.arange(steps) * (T // steps)
+
+
+def leading_down_from_T(steps, T):
+    return T - torch.arange(steps) * (T // steps)
+
+
 def leading_by_list(steps, T):
     return torch.tensor([i * (T // steps) + 1 for i in range(steps)][::-1])
 
@@ -217,6 +225,17 @@ EXERCISE = Exercise(
             "last-ones",
             leading_last_ones,
             "Your timesteps are the last `steps` of the table. They are T // steps apart.",
+        ),
+        Wrong(
+            "counted-down",
+            leading_down_from_the_last,
+            "You count down from T - 1. Leading timesteps are counted up from 1, and turned round: the *last* one"
+            " is 1.",
+        ),
+        Wrong(
+            "counted-down-from-T",
+            leading_down_from_T,
+            "You count down from T. Leading timesteps are counted up from 1, and turned round: the *last* one is 1.",
         ),
     ),
     right=(reverse_diffusion.leading, leading_by_list, leading_by_range),

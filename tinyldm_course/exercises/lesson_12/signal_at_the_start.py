@@ -34,6 +34,10 @@ def signal_of_fifty_steps():
     return alpha_bar_at(981) ** 0.5
 
 
+def signal_of_t_800():
+    return alpha_bar_at(800) ** 0.5
+
+
 def signal_to_three_digits():
     return 0.118
 
@@ -91,6 +95,11 @@ EXERCISE = Exercise(
             "√ᾱ in the first.",
         ),
         Wrong("fifty-steps", signal_of_fifty_steps, "That is where fifty steps start, at t = 981. Ten start at 901."),
+        Wrong(
+            "t-800",
+            signal_of_t_800,
+            "That is the signal at the second step. The first timestep of ten leading ones is 901.",
+        ),
     ),
     right=(signal_to_three_digits, signal_to_two_digits, signal_nearly),
 )

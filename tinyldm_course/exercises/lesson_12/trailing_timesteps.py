@@ -98,6 +98,14 @@ def trailing_two_below(steps, T):
     return reverse_diffusion.trailing(steps, T) - 1
 
 
+def trailing_one_distance_late(steps, T):
+    return torch.tensor([max(round(T - (i + 1) * T / steps) - 1, 0) for i in range(steps)])
+
+
+def trailing_one_distance_late_below_zero(steps, T):
+    return torch.tensor([round(T - (i + 1) * T / steps) - 1 for i in range(steps)])
+
+
 def trailing_by_arange(steps, T):
     return torch.arange(T, 0, -T / steps, dtype=torch.float64)[:steps].round().long() - 1
 
@@ -108,6 +116,9 @@ def trailing_half_up(steps, T):
 
 def trailing_by_counting_up(steps, T):
     return torch.tensor([round((i + 1) * T / steps) - 1 for i in range(steps)]).flip(0)
+
+
+LATE = "Your first timestep is one distance too low: begin with i = 0, which gives T - 1."
 
 
 EXERCISE = Exercise(
@@ -202,6 +213,8 @@ EXERCISE = Exercise(
             "You rounded the distance, T / steps, before counting down. The rest adds up: round each timestep instead.",
         ),
         Wrong("minus-one-twice", trailing_two_below, "You subtracted 1 twice: the first timestep is T - 1."),
+        Wrong("one-distance-too-far", trailing_one_distance_late, LATE),
+        Wrong("one-distance-too-far-below-0", trailing_one_distance_late_below_zero, LATE),
     ),
     right=(reverse_diffusion.trailing, trailing_by_arange, trailing_by_counting_up, trailing_half_up),
 )

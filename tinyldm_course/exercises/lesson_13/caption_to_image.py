@@ -355,6 +355,35 @@ def finished_without_decoder(decode, z0):
     return ((z0 + 1) / 2).clamp(0, 1)
 
 
+def image_asked_at(place):
+    """A wrong answer that asks the U-Net at another timestep: place(t of the step, t of the next or None) -> t."""
+
+    def answer(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
+        z, both, ts = noise, contexts_of(encode, captions), reverse_diffusion.trailing(steps, len(alpha_bar))
+        for i, t in enumerate(ts):
+            told = place(t, ts[i + 1] if i + 1 < len(ts) else None)
+            v = times(guidance_scale)(*asked(unet, z, i, told, both))
+            z = noised(*velocity_read(v, z, alpha_bar[t]), following(ts, i, alpha_bar))
+        return finished(decode, z)
+
+    return answer
+
+
+def image_of_scaled_noise(factor):
+    """A wrong answer that scales the noise it starts from: factor(ᾱ at the first timestep)."""
+
+    def answer(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
+        scaled = factor(alpha_bar[-1]) * noise
+        return caption_to_image(captions, encode, unet, decode, alpha_bar, scaled, steps, guidance_scale)
+
+    return answer
+
+
+def image_of_one_caption(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
+    repeated = captions[:1] * len(captions)
+    return caption_to_image(repeated, encode, unet, decode, alpha_bar, noise, steps, guidance_scale)
+
+
 # Other right answers.
 def image_by_the_package(captions, encode, unet, decode, alpha_bar, noise, steps, guidance_scale):
     beta = [1 - here / before for before, here in zip([1.0, *alpha_bar], alpha_bar)]
@@ -392,6 +421,9 @@ BOTH_ENDS = (
     'You spaced the timesteps evenly from T - 1 to 0, with both ends. "Trailing" ones are T / steps apart: round(T '
     "- i · T / steps) - 1."
 )
+
+
+TOLD_THE_NEXT = "The U-Net is told the timestep *after* the step. Tell it the one whose noise z has now."
 
 
 EXERCISE = Exercise(
@@ -733,6 +765,31 @@ EXERCISE = Exercise(
             image_with(finish=finished_without_decoder),
             "You did not decode: a latent is no picture yet.",
         ),
+        Wrong("told-the-next", image_asked_at(lambda t, after: t if after is None else after), TOLD_THE_NEXT),
+        Wrong("told-the-next-and-0", image_asked_at(lambda t, after: 0 * t if after is None else after), TOLD_THE_NEXT),
+        Wrong(
+            "told-t-minus-one",
+            image_asked_at(lambda t, after: t - 1),
+            "The U-Net is told t - 1, but z has the noise of t. Tell it the timestep of the step itself.",
+        ),
+        Wrong(
+            "told-t-plus-one",
+            image_asked_at(lambda t, after: t + 1),
+            "The U-Net is told t + 1, but z has the noise of t. Tell it the timestep of the step itself.",
+        ),
+        Wrong(
+            "noise-scaled",
+            image_of_scaled_noise(lambda a: (1 - a) ** 0.5),
+            "You scaled the noise by √(1-ᾱ) before the first step. It is given as the z of the first timestep "
+            "already: start from it as it is.",
+        ),
+        Wrong(
+            "noise-scaled-by-signal",
+            image_of_scaled_noise(lambda a: a**0.5),
+            "You scaled the noise by √ᾱ before the first step. It is given as the z of the first timestep "
+            "already: start from it as it is.",
+        ),
+        Wrong("one-caption-for-all", image_of_one_caption, "Every picture shows the first caption. Each has its own."),
     ),
     right=(image_in_parts, image_by_the_package, image_one_batch, image_without_gradient),
 )

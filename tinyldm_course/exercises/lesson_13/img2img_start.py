@@ -30,7 +30,8 @@ def img2img_start(z0, eps, ts, strength, alpha_bar):
 def start_cases(generator: Generator) -> list[Call]:
     """z0, ε, timesteps, strength, ᾱ; three strengths are invalid.
 
-    S · strength is nearer to the whole number above it in the first and last, to the one below in the second.
+    S · strength is nearer to the whole number above it in the first and last, to the one below in the second. In
+    none as many timesteps are left as are skipped, so that skipping int(S · strength) is not keeping as many.
     """
     calls = [
         Call(
@@ -38,7 +39,7 @@ def start_cases(generator: Generator) -> list[Call]:
                 torch.tensor([[1.0, -2.0]]),
                 torch.tensor([[0.5, 1.0]]),
                 torch.tensor([3, 2, 1, 0]),
-                0.7,
+                0.9,
                 [0.81, 0.64, 0.36, 0.04],
             )
         )
@@ -226,6 +227,38 @@ def start_one_refused(z0, eps, ts, strength, alpha_bar):
     return noised(z0, eps, alpha_bar[left[0]]), left
 
 
+def start_skipping_or_crashing(z0, eps, ts, strength, alpha_bar):
+    require_strength(strength)
+    left = ts[int(len(ts) * strength) :]
+    return noised(z0, eps, alpha_bar[left[0]]), left
+
+
+def start_skipping_at_least_one(z0, eps, ts, strength, alpha_bar):
+    require_strength(strength)
+    left = ts[min(max(int(len(ts) * strength), 1), len(ts) - 1) :]
+    return noised(z0, eps, alpha_bar[left[0]]), left
+
+
+def start_skipping_one_or_crashing(z0, eps, ts, strength, alpha_bar):
+    require_strength(strength)
+    left = ts[max(int(len(ts) * strength), 1) :]
+    return noised(z0, eps, alpha_bar[left[0]]), left
+
+
+def start_more_than_one_allowed(z0, eps, ts, strength, alpha_bar):
+    if strength <= 0:
+        raise ValueError(f"strength is {strength}")
+    left = ts[max(len(ts) - max(int(len(ts) * strength), 1), 0) :]
+    return noised(z0, eps, alpha_bar[left[0]]), left
+
+
+def start_negative_allowed(z0, eps, ts, strength, alpha_bar):
+    if strength == 0 or strength > 1:
+        raise ValueError(f"strength is {strength}")
+    left = last_of(ts, max(strength, 0))
+    return noised(z0, eps, alpha_bar[left[0]]), left
+
+
 def start_by_slicing_from_behind(z0, eps, ts, strength, alpha_bar):
     if strength <= 0 or strength > 1:
         raise ValueError("strength must be in (0, 1]")
@@ -245,6 +278,9 @@ def start_by_schedule(z0, eps, ts, strength, alpha_bar):
 @torch.no_grad()
 def start_without_gradient(z0, eps, ts, strength, alpha_bar):
     return img2img_start(z0, eps, ts, strength, alpha_bar)
+
+
+SKIPPED = "You *skipped* int(S · strength) timesteps. That many are *left*: they are the last of ts."
 
 
 EXERCISE = Exercise(
@@ -388,6 +424,19 @@ EXERCISE = Exercise(
             "one-refused",
             start_one_refused,
             "A strength of 1 makes sense: all steps are left. Only more than 1 is refused.",
+        ),
+        Wrong("strength-skipped-to-the-end", start_skipping_or_crashing, SKIPPED),
+        Wrong("strength-skipped-at-least-one", start_skipping_at_least_one, SKIPPED),
+        Wrong("strength-skipped-one-or-all", start_skipping_one_or_crashing, SKIPPED),
+        Wrong(
+            "more-than-one-accepted",
+            start_more_than_one_allowed,
+            "A strength above 1 is accepted. There are no more than all steps: refuse it with a ValueError.",
+        ),
+        Wrong(
+            "negative-accepted",
+            start_negative_allowed,
+            "A negative strength is accepted. Refuse it with a ValueError: 0 < strength <= 1.",
         ),
     ),
     right=(start_by_slicing_from_behind, start_by_schedule, start_without_gradient),

@@ -110,6 +110,30 @@ def known_subtracted(z, z0, eps, mask, alpha_bar, next_alpha_bar):
     return mask * z - (1 - mask) * noised(z0, eps, next_alpha_bar)
 
 
+def known_without_noise(z, z0, eps, mask, alpha_bar, next_alpha_bar):
+    return mask * z + (1 - mask) * next_alpha_bar**0.5 * z0
+
+
+def known_noise_only(z, z0, eps, mask, alpha_bar, next_alpha_bar):
+    return mask * z + (1 - mask) * (1 - next_alpha_bar) ** 0.5 * eps
+
+
+def known_by_tilde(z, z0, eps, mask, alpha_bar, next_alpha_bar):
+    return mask * z + ~mask * noised(z0, eps, next_alpha_bar)
+
+
+def known_by_one_mask(z, z0, eps, mask, alpha_bar, next_alpha_bar):
+    return keep_known(z, z0, eps, mask[:1].expand_as(mask), alpha_bar, next_alpha_bar)
+
+
+def known_averaged(z, z0, eps, mask, alpha_bar, next_alpha_bar):
+    return keep_known(z, z0, eps, mask, alpha_bar, next_alpha_bar) / 2 + z / 2
+
+
+def known_noise_subtracted(z, z0, eps, mask, alpha_bar, next_alpha_bar):
+    return keep_known(z, z0, -eps, mask, alpha_bar, next_alpha_bar)
+
+
 def known_by_where(z, z0, eps, mask, alpha_bar, next_alpha_bar):
     return torch.where(mask.bool(), z, noised(z0, eps, next_alpha_bar))
 
@@ -210,6 +234,38 @@ EXERCISE = Exercise(
             "The known picture keeps its full size. Scale it by √ᾱ', as in q_sample.",
         ),
         Wrong("subtracted", known_subtracted, "You subtracted the known part. It is added."),
+        Wrong(
+            "noise-left-out",
+            known_without_noise,
+            "The known picture is scaled by √ᾱ', but its noise √(1-ᾱ') ε is missing: the network would see a "
+            "patch without noise.",
+        ),
+        Wrong(
+            "noise-alone",
+            known_noise_only,
+            "Where the mask is 0 you put the noise alone. The known picture is missing: √ᾱ' z0.",
+        ),
+        Wrong(
+            "tilde-of-numbers",
+            known_by_tilde,
+            "The mask holds whole numbers, and there ~ does not exchange 0 and 1: ~0 is -1, and ~1 is -2. Write 1"
+            " - mask.",
+        ),
+        Wrong(
+            "one-mask-for-all",
+            known_by_one_mask,
+            "You took the first picture's mask for all. Each has its own: mask is (B, 1, h, w).",
+        ),
+        Wrong(
+            "averaged",
+            known_averaged,
+            "Where the mask is 0 you took the mean of z and the known picture. Nothing of z is kept there.",
+        ),
+        Wrong(
+            "noise-subtracted",
+            known_noise_subtracted,
+            "You subtracted the noise from the known picture. It is added: √ᾱ' z0 + √(1-ᾱ') ε.",
+        ),
     ),
     right=(known_by_where, known_by_lerp, known_by_difference, known_without_gradient),
 )

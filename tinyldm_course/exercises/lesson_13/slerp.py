@@ -149,6 +149,27 @@ def slerp_minus(a, b, weight):
     return (torch.sin((1 - weight) * angle) * a - torch.sin(weight * angle) * b) / angle.sin()
 
 
+def slerp_of_assumed_length(a, b, weight):
+    return turned_by(((a * b).sum() / a.numel()).clamp(-1, 1).arccos(), a, b, weight)
+
+
+def slerp_of_one_length(a, b, weight):
+    return turned_by(((a * b).sum() / a.square().sum()).clamp(-1, 1).arccos(), a, b, weight)
+
+
+def slerp_of_other_length(a, b, weight):
+    return turned_by(((a * b).sum() / b.square().sum()).clamp(-1, 1).arccos(), a, b, weight)
+
+
+def slerp_below_a_right_angle(a, b, weight):
+    return turned_by(((a * b).sum() / (a.norm() * b.norm())).abs().arccos(), a, b, weight)
+
+
+def slerp_straight_to_length_of_a(a, b, weight):
+    mixed = (1 - weight) * a + weight * b
+    return mixed / mixed.norm() * a.norm()
+
+
 def slerp_by_math(a, b, weight):
     angle = math.acos(((a * b).sum() / (a.norm() * b.norm())).item())
     return (math.sin((1 - weight) * angle) * a + math.sin(weight * angle) * b) / math.sin(angle)
@@ -287,6 +308,34 @@ EXERCISE = Exercise(
             "a and b.",
         ),
         Wrong("minus", slerp_minus, "You subtracted b's part. It is added."),
+        Wrong(
+            "length-assumed",
+            slerp_of_assumed_length,
+            "You took √n for both lengths, which noise has on average only. Divide by the lengths themselves: "
+            "a.norm() * b.norm().",
+        ),
+        Wrong(
+            "length-of-a-twice",
+            slerp_of_one_length,
+            "You divided a·b by |a|². Both lengths count: cos θ = a·b / (|a| |b|).",
+        ),
+        Wrong(
+            "length-of-b-twice",
+            slerp_of_other_length,
+            "You divided a·b by |b|². Both lengths count: cos θ = a·b / (|a| |b|).",
+        ),
+        Wrong(
+            "sign-of-the-cosine-lost",
+            slerp_below_a_right_angle,
+            "You took |cos θ|, so your angle is at most 90°. Two noises may also point away from each other: "
+            "leave the sign.",
+        ),
+        Wrong(
+            "straight-to-length-of-a",
+            slerp_straight_to_length_of_a,
+            "You went straight and stretched the result to the length of a. Rotate by equal angles instead; at "
+            "weight 1 the result is b, with its own length.",
+        ),
     ),
     right=(slerp_by_library, slerp_by_tangent, slerp_by_math),
 )

@@ -50,6 +50,10 @@ def config_cases(generator: Generator) -> list[Call]:
         {"beta_schedule": "scaled_linear", "num_train_timesteps": 7},
         config("squaredcos_cap_v2", 6),
         config("sigmoid", 5),
+        config("my_linear", 5),
+        config("my_scaled_linear", 5),
+        config("linear_v2", 5),
+        config("scaled_v2", 5),
         config("linear", 50),
     ]
     return [Call((given,)) for given in calls]
@@ -161,6 +165,39 @@ def config_rooted(config):
     return betas_from_config(config).sqrt()
 
 
+def config_matching(is_scaled, is_linear):
+    """A wrong answer that looks at a part of the name only."""
+
+    def answer(config):
+        name = config["beta_schedule"]
+        known = "scaled_linear" if is_scaled(name) else "linear" if is_linear(name) else name
+        return betas_from_config(config | {"beta_schedule": known})
+
+    return answer
+
+
+def config_defaults(config):
+    return betas_from_config({key: config[key] for key in config.keys() - {"beta_start", "beta_end"}})
+
+
+def config_others_scaled(config):
+    return betas_from_config(
+        config if config["beta_schedule"] == "linear" else config | {"beta_schedule": "scaled_linear"}
+    )
+
+
+def config_none_for_unknown(config):
+    return betas_from_config(config) if config["beta_schedule"] in ("linear", "scaled_linear") else None
+
+
+def config_end_missing_if_scaled(config):
+    return config_end_missing(config) if config["beta_schedule"] == "scaled_linear" else betas_from_config(config)
+
+
+def config_end_missing_if_linear(config):
+    return config_end_missing(config) if config["beta_schedule"] == "linear" else betas_from_config(config)
+
+
 def config_by_powers(config):
     power = {"linear": 1, "scaled_linear": 2}.get(config["beta_schedule"])
     if power is None:
@@ -176,6 +213,12 @@ def config_by_loop(config):
     if config["beta_schedule"] == "scaled_linear":
         return torch.tensor([(start**0.5 + (end**0.5 - start**0.5) * i / (T - 1)) ** 2 for i in range(T)])
     raise ValueError(config["beta_schedule"])
+
+
+PART_OF_THE_NAME = (
+    'You accept names of which only a part fits, such as "my_linear" or "linear_v2". Compare the whole '
+    "name with ==, and raise a ValueError for any other."
+)
 
 
 EXERCISE = Exercise(
@@ -279,6 +322,60 @@ EXERCISE = Exercise(
             "default).",
         ),
         Wrong("rooted", config_rooted, "Those are the square roots of β."),
+        Wrong(
+            "linear-at-the-end",
+            config_matching("scaled_linear".__eq__, lambda name: name.endswith("linear")),
+            PART_OF_THE_NAME,
+        ),
+        Wrong(
+            "scaled-at-the-end",
+            config_matching(lambda name: name.endswith("scaled_linear"), "linear".__eq__),
+            PART_OF_THE_NAME,
+        ),
+        Wrong(
+            "both-at-the-end",
+            config_matching(lambda name: name.endswith("scaled_linear"), lambda name: name.endswith("linear")),
+            PART_OF_THE_NAME,
+        ),
+        Wrong(
+            "both-at-the-start",
+            config_matching(lambda name: name.startswith("scaled"), lambda name: name.startswith("linear")),
+            PART_OF_THE_NAME,
+        ),
+        Wrong(
+            "anywhere", config_matching(lambda name: "scaled" in name, lambda name: "linear" in name), PART_OF_THE_NAME
+        ),
+        Wrong(
+            "linear-anywhere", config_matching("scaled_linear".__eq__, lambda name: "linear" in name), PART_OF_THE_NAME
+        ),
+        Wrong(
+            "ends-ignored",
+            config_defaults,
+            'You ignore "beta_start" and "beta_end". 0.0001 and 0.02 only stand in where the file leaves one out:'
+            ' config.get("beta_start", 0.0001).',
+        ),
+        Wrong(
+            "others-scaled",
+            config_others_scaled,
+            'You take every other name for "scaled_linear". Raise a ValueError for a name that is neither of the two.',
+        ),
+        Wrong(
+            "none-for-unknown",
+            config_none_for_unknown,
+            "For an unknown name you return None. Raise a ValueError: None would only fail later, and elsewhere.",
+        ),
+        Wrong(
+            "end-missing-if-scaled",
+            config_end_missing_if_scaled,
+            'For "scaled_linear" your last β is not the end: T numbers with both ends lie (end - start) / (T - 1)'
+            " apart, not / T.",
+        ),
+        Wrong(
+            "end-missing-if-linear",
+            config_end_missing_if_linear,
+            'For "linear" your last β is not the end: T numbers with both ends lie (end - start) / (T - 1) apart,'
+            " not / T.",
+        ),
     ),
     right=(config_in_parts, config_by_powers, config_by_loop),
 )

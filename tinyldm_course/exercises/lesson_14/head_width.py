@@ -28,6 +28,18 @@ def width_of_all():
     return 1280
 
 
+def width_by_multiplication():
+    return 1280 * 8
+
+
+def width_of_sixty_four():
+    return 1280 // 64
+
+
+def width_of_levels():
+    return 320
+
+
 def width_by_division():
     return 1280 // 8
 
@@ -70,6 +82,21 @@ EXERCISE = Exercise(
             "That is 640 / 8, the second level. The question is about 1280 channels.",
         ),
         Wrong("all-heads", width_of_all, "That is all heads together."),
+        Wrong(
+            "multiplied",
+            width_by_multiplication,
+            "You multiplied. All heads together are 1280 wide: 8 heads share these numbers.",
+        ),
+        Wrong(
+            "heads-of-64",
+            width_of_sixty_four,
+            "That is the *number* of heads if each were 64 wide. The question is how wide one head is.",
+        ),
+        Wrong(
+            "channels-of-the-first-level",
+            width_of_levels,
+            "320 is the number of channels at the first level. The question is about one head at 1280 channels.",
+        ),
     ),
     right=(width_by_division, width_by_counting),
 )

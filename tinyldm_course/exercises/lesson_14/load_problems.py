@@ -45,6 +45,10 @@ def load_cases(generator: Generator) -> list[Call]:
         ((1, C), (C,)),
         ((1, C, 1, 1), (1, C)),
         ((C, 1, 1), (C,)),
+        ((D, C, 1), (D, C)),
+        ((D, C, 1, 1, 1), (D, C)),
+        ((1, 1, D, C), (D, C)),
+        ((D, C), (D, C, 1)),
     ):
         calls.append(Call(({"a": torch.zeros(shape)}, {"a": wanted})))
     for C in (4, 6):
@@ -211,6 +215,32 @@ def load_rotated(state, wanted):
 
 def load_three_by_three_too(state, wanted):
     return problems(state, wanted, lambda shape, wanted: shape == wanted or (len(wanted) == 2 and shape[:2] == wanted))
+
+
+def load_one_one_too(state, wanted):
+    def fit(shape, wanted):
+        return fits(shape, wanted) or (len(wanted) == 2 and shape == (*wanted, 1))
+
+    return problems(state, wanted, fit)
+
+
+def load_any_ones_at_the_end(state, wanted):
+    def fit(shape, wanted):
+        return shape == wanted or (len(wanted) == 2 and shape[:2] == wanted and set(shape[2:]) <= {1})
+
+    return problems(state, wanted, fit)
+
+
+def load_both_ways_behind_any(state, wanted):
+    return problems(state, wanted, lambda shape, wanted: shape in (wanted, (*wanted, 1, 1)) or wanted == (*shape, 1, 1))
+
+
+def load_same_dimensions_or_fitting(state, wanted):
+    return problems(state, wanted, lambda shape, wanted: len(shape) == len(wanted) or fits(shape, wanted))
+
+
+def load_any_permutation(state, wanted):
+    return problems(state, wanted, lambda shape, wanted: fits(shape, wanted) or sorted(shape) == sorted(wanted))
 
 
 def load_by_loop(state, wanted):
@@ -381,6 +411,28 @@ EXERCISE = Exercise(
             "kernels-ignored",
             load_three_by_three_too,
             "You accept any kernel for a linear layer. Only a 1 × 1 convolution is one.",
+        ),
+        Wrong(
+            "one-one-too",
+            load_one_one_too,
+            "You also accept (C_out, C_in, 1), a convolution along one dimension. Only (1, 1) may be left out: "
+            "(C_out, C_in, 1, 1).",
+        ),
+        Wrong(
+            "any-ones-at-the-end",
+            load_any_ones_at_the_end,
+            "You let any number of ones follow the two sizes. Only (1, 1) may be left out: (C_out, C_in, 1, 1).",
+        ),
+        Wrong(
+            "both-directions-behind-any-shape",
+            load_both_ways_behind_any,
+            "Your exception is too wide. It holds in one direction, a 1×1 convolution in the *file* for a linear "
+            "layer in the model, and only behind two sizes.",
+        ),
+        Wrong(
+            "same-number-of-dimensions-or-fits",
+            load_same_dimensions_or_fitting,
+            "You compare how many dimensions there are. Compare the sizes themselves.",
         ),
     ),
     right=(load_in_parts, load_by_loop, load_by_filter),

@@ -178,6 +178,74 @@ def key_shortcut_kept(key):
     return replaced(key, with_rule("conv_shortcut", "conv_shortcut"))
 
 
+def key_without(*left_out):
+    """A wrong answer that knows all rules but these."""
+    return lambda key: replaced(key, tuple(rule for rule in RULES if rule[0] not in left_out))
+
+
+def not_renamed(*words: str) -> Wrong:
+    """Some words of the table stay as they are."""
+    theirs = " and ".join(f'"{word}"' for word in words)
+    ours = " and ".join(f'"{new}"' for old, new in RULES if old in words)
+    name = "-".join(word.replace(".", "-").replace("_", "-") for word in words) + "-kept"
+    stay, rules = ("stay", "their rules") if len(words) > 1 else ("stays", "its rule")
+    return Wrong(name, key_without(*words), f"{theirs} {stay} in your names. The table says {ours}: {rules} missing?")
+
+
+NOT_RENAMED = (
+    ("down_blocks",),
+    ("up_blocks",),
+    ("down_blocks", "downsamplers.0"),
+    ("up_blocks", "upsamplers.0"),
+    ("downsamplers.0",),
+    ("upsamplers.0",),
+    ("downsamplers.0", "upsamplers.0"),
+    ("mid_block.resnets.0",),
+    ("mid_block.resnets.1",),
+    ("resnets",),
+    ("attentions",),
+    ("resnets", "attentions"),
+    ("transformer_blocks",),
+    ("attn1",),
+    ("attn2",),
+    ("attn1", "attn2"),
+)
+
+
+def key_downsample_counted(key):
+    return replaced(key, with_rule("downsamplers.0", "downsample.0"))
+
+
+def key_upsample_counted(key):
+    return replaced(key, with_rule("upsamplers.0", "upsample.0"))
+
+
+def key_transformer_counted(key):
+    return replaced(key, with_rule("mid_block.attentions.0", "middle.transformers.0"))
+
+
+def key_resblocks_counted(key):
+    for number in (0, 1):
+        key = key.replace(f"mid_block.resnets.{number}", f"middle.resblocks.{number}")
+    return replaced(key, RULES)
+
+
+def key_norm_renamed(key):
+    return replaced(key, RULES).replace("conv_norm_out", "norm_out")
+
+
+def key_time_renamed(key):
+    return replaced(key, RULES).replace("time_emb_proj", "time_proj")
+
+
+def key_norm_and_time_renamed(key):
+    return key_time_renamed(key_norm_renamed(key))
+
+
+def key_without_conv(key):
+    return replaced(key, RULES).replace("conv_", "")
+
+
 def key_by_the_package(key):
     stay = ("time_embedding", "add_embedding", "conv_norm_out", ".time_emb_proj", ".ff.")
     return rename(key, [rule for rule in DIFFUSERS_UNET if not rule[0].startswith(stay)])
@@ -311,6 +379,44 @@ EXERCISE = Exercise(
             'up_blocks become "down" in your table: two weights get the same name, and one is lost.',
         ),
         Wrong("shortcut-kept", key_shortcut_kept, "conv_shortcut is not renamed; it is called shortcut here."),
+        Wrong(
+            "downsample-0-kept",
+            key_downsample_counted,
+            'The 0 of "downsamplers.0" stays in your names. There is never more than one in a level, so here it '
+            "has no number.",
+        ),
+        Wrong(
+            "upsample-0-kept",
+            key_upsample_counted,
+            'The 0 of "upsamplers.0" stays in your names. There is never more than one in a level, so here it has'
+            " no number.",
+        ),
+        Wrong(
+            "middle-transformer-counted",
+            key_transformer_counted,
+            "In the middle there is one transformer, and it has no number here: middle.transformer.",
+        ),
+        Wrong(
+            "middle-resblocks-counted",
+            key_resblocks_counted,
+            "In the middle the two ResBlocks have names here, not numbers: resblock1 and resblock2.",
+        ),
+        Wrong(
+            "norm-out-renamed", key_norm_renamed, "You also rename conv_norm_out. The table does not name it: it stays."
+        ),
+        Wrong("time-renamed", key_time_renamed, "You also rename time_emb_proj. The table does not name it: it stays."),
+        Wrong(
+            "norm-and-time-renamed",
+            key_norm_and_time_renamed,
+            "You also rename conv_norm_out and time_emb_proj. The table does not name them: they stay.",
+        ),
+        Wrong(
+            "every-conv-removed",
+            key_without_conv,
+            'You removed every "conv_": conv_in and conv_norm_out lose it, too. Replace the whole word '
+            '"conv_shortcut".',
+        ),
+        *(not_renamed(*words) for words in NOT_RENAMED),
     ),
     right=(key_in_parts, key_by_the_package, key_by_parts),
 )

@@ -141,6 +141,22 @@ def accuracy_minus_one(verdicts):
     return sum(all(verdict.values()) for verdict in verdicts) / (len(verdicts) - 1 or 1)
 
 
+def accuracy_of_parts_or_empty(verdicts):
+    return sum(sum(verdict.values()) / len(verdict) if verdict else 1 for verdict in verdicts) / len(verdicts)
+
+
+def accuracy_of_shape_if_named(verdicts):
+    return sum(verdict.get("shape", True) for verdict in verdicts) / len(verdicts)
+
+
+def accuracy_of_shape_or_wrong(verdicts):
+    return sum(verdict.get("shape", False) for verdict in verdicts) / len(verdicts)
+
+
+def accuracy_of_half(verdicts):
+    return sum(sum(verdict.values()) * 2 >= len(verdict) for verdict in verdicts) / len(verdicts)
+
+
 def accuracy_by_tensor(verdicts):
     return torch.tensor([all(verdict.values()) for verdict in verdicts]).double().mean()
 
@@ -263,6 +279,27 @@ EXERCISE = Exercise(
             "more-than-half",
             accuracy_of_more_than_half,
             "You counted pictures with more than half of their attributes right. *All* of them must be.",
+        ),
+        Wrong(
+            "parts-averaged-empty-right",
+            accuracy_of_parts_or_empty,
+            "You gave each picture its share of right attributes. A caption is shown or not: one wrong attribute "
+            "is enough.",
+        ),
+        Wrong(
+            "shape-only-if-named",
+            accuracy_of_shape_if_named,
+            "You look at the shape only. A caption may name other attributes, too.",
+        ),
+        Wrong(
+            "shape-only-or-wrong",
+            accuracy_of_shape_or_wrong,
+            "You look at the shape only. A caption may name other attributes, too, or not name the shape at all.",
+        ),
+        Wrong(
+            "half-or-more",
+            accuracy_of_half,
+            "You counted pictures with at least half of their attributes right. *All* of them must be.",
         ),
     ),
     right=(accuracy_by_tensor, accuracy_by_failures),

@@ -50,6 +50,18 @@ def low_middle():
     return (1 + low_end_of_100) / 2
 
 
+def low_of_ninety_percent():
+    return 100 / (100 + 1.645**2)
+
+
+def low_of_ninety_nine_percent():
+    return 100 / (100 + 2.576**2)
+
+
+def low_other_side():
+    return 1 - low_end_of_100
+
+
 def low_three_digits():
     return 0.963
 
@@ -118,6 +130,22 @@ EXERCISE = Exercise(
         ),
         Wrong(
             "too-low", low_of_ninety, "Too careful: at 90 % a hundred in a row would be a miracle, 0.9¹⁰⁰ = 0.003 %."
+        ),
+        Wrong(
+            "ninety-percent",
+            low_of_ninety_percent,
+            "That is the low end for z = 1.645, of a 90 % interval. For 95 % z = 1.96.",
+        ),
+        Wrong(
+            "ninety-nine-percent",
+            low_of_ninety_nine_percent,
+            "That is the low end for z = 2.576, of a 99 % interval. For 95 % z = 1.96.",
+        ),
+        Wrong(
+            "other-side",
+            low_other_side,
+            "That is how far the end is from 1: the largest share of *wrong* ones. The exercise asks for the low "
+            "end of the right ones.",
         ),
     ),
     right=(low_three_digits, low_by_the_package),

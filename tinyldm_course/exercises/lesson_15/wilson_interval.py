@@ -219,6 +219,35 @@ def interval_of_middle_minus(right, of):
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
+def interval_negative_accepted(right, of):
+    if right > of or of < 1:
+        raise ValueError("not a share")
+    return interval_unchecked(right, of)
+
+
+def interval_more_accepted(right, of):
+    if right < 0 or of < 1:
+        raise ValueError("not a share")
+    return interval_unchecked(right, of)
+
+
+def interval_of_none_accepted(right, of):
+    if not 0 <= right <= of:
+        raise ValueError("not a share")
+    return interval_unchecked(right, of)
+
+
+def interval_whole_in_the_middle(right, of):
+    return slipped(right, of, first=lambda n: Z**2 / n)
+
+
+def interval_of_rooted_terms(right, of):
+    require_share(right, of)
+    p, scale = right / of, 1 + Z**2 / of
+    middle, half = p + Z**2 / (2 * of), Z * (math.sqrt(p * (1 - p) / of) + Z / (2 * of))
+    return (middle - half) / scale, (middle + half) / scale
+
+
 def interval_by_the_package(right, of):
     found = evaluation.share(right, of, z=Z)
     return found.low, found.high
@@ -356,6 +385,31 @@ EXERCISE = Exercise(
         ),
         Wrong("plus-for-minus-in-the-root", interval_of_plus_in_share, "Under the root it is p (1 - p)."),
         Wrong("minus-for-plus-in-the-middle", interval_of_middle_minus, "In the middle z²/(2n) is added."),
+        Wrong(
+            "negative-accepted",
+            interval_negative_accepted,
+            "You accept a negative number of right ones. Refuse it with a ValueError.",
+        ),
+        Wrong(
+            "more-than-all-accepted",
+            interval_more_accepted,
+            "You accept more right ones than there are. Refuse that with a ValueError.",
+        ),
+        Wrong(
+            "none-at-all-accepted",
+            interval_of_none_accepted,
+            "You accept of = 0, and there is no share of nothing. Refuse it with a ValueError.",
+        ),
+        Wrong(
+            "half-missing-in-the-middle",
+            interval_whole_in_the_middle,
+            "In the middle you added z²/n. It is half of that: z²/(2n).",
+        ),
+        Wrong(
+            "roots-added",
+            interval_of_rooted_terms,
+            "You took the root of each term. The root is taken of their sum: √(p (1-p) / n + z² / (4n²)).",
+        ),
     ),
     right=(interval_in_parts, interval_by_the_package, interval_by_the_equation),
 )

@@ -152,6 +152,20 @@ def descent_one_step_less(weights, gradients, lr, decay):
     return mended_average(weights, gradients[:-1], lr, decay)
 
 
+def descent_from_zero_corrected(weights, gradients, lr, decay):
+    last, average = descent_from_zero(weights, gradients, lr, decay)
+    return last, average / (1 - decay ** len(gradients))
+
+
+def descent_with_growing_decay(weights, gradients, lr, decay):
+    average = weights
+    for step, gradient in enumerate(gradients):
+        weights = weights - lr * gradient
+        d = min(decay, (1 + step) / (10 + step))
+        average = d * average + (1 - d) * weights
+    return weights, average
+
+
 def descent_by_lerp(weights, gradients, lr, decay):
     w, average = weights.clone(), weights.clone()
     for gradient in gradients.unbind():
@@ -253,6 +267,16 @@ EXERCISE = Exercise(
             "not-weighted", descent_average_without_rest, "The new weights enter in full. They enter with 1 - decay."
         ),
         Wrong("one-step-too-few", descent_one_step_less, "The last gradient is left out."),
+        Wrong(
+            "from-zero-corrected",
+            descent_from_zero_corrected,
+            "Your average starts at 0 and is corrected at the end, as in Adam. Here it starts at the weights.",
+        ),
+        Wrong(
+            "decay-grows",
+            descent_with_growing_decay,
+            "Your decay grows from step to step, as in lesson 10. The patient's is the same in every step: decay.",
+        ),
     ),
     right=(descent_in_parts, descent_by_lerp, descent_by_sums, descent_without_gradients),
 )

@@ -92,6 +92,16 @@ def embedding_from_one(t, dim):
     return torch.cat([angle.cos(), angle.sin()], dim=1)
 
 
+def embedding_rising(t, dim):
+    cos, sin = mended_embedding(t, dim).chunk(2, dim=1)
+    return torch.cat([cos.flip(1), sin.flip(1)], dim=1)
+
+
+def embedding_rising_and_sines_first(t, dim):
+    cos, sin = mended_embedding(t, dim).chunk(2, dim=1)
+    return torch.cat([sin.flip(1), cos.flip(1)], dim=1)
+
+
 def embedding_by_powers(t, dim):
     angle = t[:, None] / 10000 ** (torch.arange(0, dim, 2, device=t.device) / dim)
     return torch.cat([torch.cos(angle), torch.sin(angle)], dim=-1)
@@ -153,6 +163,17 @@ EXERCISE = Exercise(
             "along-the-batch",
             embedding_along_rows,
             "You put cosines and sines one below the other. They stand side by side: dim=1.",
+        ),
+        Wrong(
+            "frequencies-rising",
+            embedding_rising,
+            "Your frequencies rise. They fall, from 1 downwards, as the patient had them.",
+        ),
+        Wrong(
+            "frequencies-rising-sines-first",
+            embedding_rising_and_sines_first,
+            "Two things: your frequencies rise, and the sines come first. They fall from 1 downwards, and the "
+            "cosines come first.",
         ),
     ),
     right=(embedding_by_the_package, embedding_by_powers, embedding_by_phase),

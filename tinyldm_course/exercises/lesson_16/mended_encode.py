@@ -94,6 +94,20 @@ def encode_after(encode, images, scale):
     return 2 * scale * encode(images) - 1
 
 
+def encode_plus_one(encode, images, scale):
+    return scale * encode(2 * images + 1)
+
+
+def encode_by_own_deviation(encode, images, scale):
+    z = encode(2 * images - 1)
+    return z / z.std()
+
+
+def encode_standardised(encode, images, scale):
+    z = encode(2 * images - 1)
+    return (z - z.mean()) / z.std()
+
+
 @torch.no_grad()
 def encode_by_centre(encode, images, scale):
     return encode((images - 0.5) / 0.5) * scale
@@ -169,6 +183,19 @@ EXERCISE = Exercise(
             "latent-shifted",
             encode_after,
             "You shifted the range of the *latent*. It is the image that is brought from [0, 1] to [-1, 1].",
+        ),
+        Wrong("plus-one", encode_plus_one, "You added 1. From [0, 1] to [-1, 1] it is 2x - 1."),
+        Wrong(
+            "own-deviation",
+            encode_by_own_deviation,
+            "You divided by the standard deviation of these latents. Then the scale depends on the pictures at "
+            "hand: multiply by the one that is given.",
+        ),
+        Wrong(
+            "standardised",
+            encode_standardised,
+            "You standardised these latents. Then the scale depends on the pictures at hand: multiply by the one "
+            "that is given.",
         ),
     ),
     right=(encode_by_centre, encode_each),

@@ -192,6 +192,31 @@ def walk_without_roots(model, z, context, ts, alpha_bar):
     return z
 
 
+def walk_told_below_but_not_negative(model, z, context, ts, alpha_bar):
+    return walk(model, z, context, [max(t - 1, 0) for t in ts], pairs(ts, alpha_bar))
+
+
+def walk_last_below_but_not_negative(model, z, context, ts, alpha_bar):
+    return walk(model, z, context, ts, pairs(ts, alpha_bar, alpha_bar[max(ts[-1] - 1, 0)]))
+
+
+def walk_by_one_context(model, z, context, ts, alpha_bar):
+    return mended_walk(model, z, context[:1].expand_as(context), ts, alpha_bar)
+
+
+def walk_clipped(limit):
+    """A wrong answer that keeps ẑ0 within limits."""
+
+    def answer(model, z, context, ts, alpha_bar):
+        for t, (now, after) in zip(ts, pairs(ts, alpha_bar)):
+            eps = model(z, torch.full((len(z),), t, device=z.device), context)
+            z0_hat = ((z - (1 - now) ** 0.5 * eps) / now**0.5).clamp(-limit, limit)
+            z = after**0.5 * z0_hat + (1 - after) ** 0.5 * eps
+        return z
+
+    return answer
+
+
 def walk_by_factors(model, z, context, ts, alpha_bar):
     for i, t in enumerate(ts):
         now, after = alpha_bar[t], alpha_bar[ts[i + 1]] if t != ts[-1] else 1
@@ -333,6 +358,29 @@ EXERCISE = Exercise(
             "timestep's ᾱ.",
         ),
         Wrong("no-roots", walk_without_roots, "ᾱ and 1-ᾱ are variances: the factors are their roots."),
+        Wrong(
+            "t-still-one-below",
+            walk_told_below_but_not_negative,
+            "The levels are mended. One more: the model is still told t - 1 (0 at the lowest), while z has the "
+            "noise of t.",
+        ),
+        Wrong(
+            "last-still-one-below",
+            walk_last_below_but_not_negative,
+            "The model is told the right t, and each step leads to the next one. One more: the last step still "
+            "leads to ᾱ at t - 1 (0 at the lowest), where noise is left. The clean latent is ᾱ = 1.",
+        ),
+        Wrong(
+            "one-context-for-all",
+            walk_by_one_context,
+            "Every latent is asked with the first one's context. Each has its own: context is (B, L, D).",
+        ),
+        Wrong(
+            "z0-clipped",
+            walk_clipped(1),
+            "You clipped ẑ0 to [-1, 1]. That holds for pixels; latents have no such limit.",
+        ),
+        Wrong("z0-clipped-to-three", walk_clipped(3), "You clipped ẑ0 to [-3, 3]. Latents have no such limit."),
     ),
     right=(walk_in_parts, walk_by_factors, walk_in_sigma),
 )

@@ -24,12 +24,24 @@ def letters_average_and_clean():
     return "DCEAB"
 
 
+def letters_backwards():
+    return symptoms[::-1]
+
+
+def letters_exchanged(first, second):
+    """A wrong answer with two of the letters exchanged."""
+    return lambda: symptoms.translate(str.maketrans(first + second, second + first))
+
+
 def letters_by_join():
     return "".join(["D", "B", "E", "A", "C"])
 
 
 def letters_by_table():
     return "".join({1: "D", 2: "B", 3: "E", 4: "A", 5: "C"}[symptom] for symptom in range(1, 6))
+
+
+EXCHANGED = "Three of your letters are right. Two are exchanged."
 
 
 EXERCISE = Exercise(
@@ -72,6 +84,16 @@ EXERCISE = Exercise(
             "2 and 5 are swapped. A walk that stops a little early leaves a little noise; it does not depend on "
             "which weights are used.",
         ),
+        Wrong(
+            "backwards", letters_backwards, "Your letters are in reverse order: the first belongs to the first symptom."
+        ),
+        Wrong("exchanged-a-and-b", letters_exchanged("A", "B"), EXCHANGED),
+        Wrong("exchanged-a-and-d", letters_exchanged("A", "D"), EXCHANGED),
+        Wrong("exchanged-a-and-e", letters_exchanged("A", "E"), EXCHANGED),
+        Wrong("exchanged-b-and-c", letters_exchanged("B", "C"), EXCHANGED),
+        Wrong("exchanged-b-and-e", letters_exchanged("B", "E"), EXCHANGED),
+        Wrong("exchanged-c-and-d", letters_exchanged("C", "D"), EXCHANGED),
+        Wrong("exchanged-c-and-e", letters_exchanged("C", "E"), EXCHANGED),
     ),
     right=(letters_by_join, letters_by_table),
 )
