@@ -9,8 +9,8 @@ GENERAL = {
     "other-error": "This input makes no sense and must be refused with a ValueError; your code raised another error.",
     "one-shape-only": (
         "It works for some inputs and fails for this one. Either a size is written into the code (take sizes from the "
-        "input's .shape), or dimensions match only where they happen to be equal, or this case is not treated rightly: "
-        "compare it with those before."
+        "input's .shape), or dimensions match only where they happen to be equal, or a case is missing: look at what "
+        "is special about this input."
     ),
     "should-refuse": "This input makes no sense and must be refused with a ValueError; your code accepted it.",
     "wrong-kind": "It returns another kind of object than asked for.",

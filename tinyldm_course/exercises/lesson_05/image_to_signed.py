@@ -124,8 +124,7 @@ def signed_in_float64(pixels):
 
 
 WRAPPED = (
-    "You subtract from bytes: below 0 they wrap around, and 3 - 127 becomes 132. Make floats first: "
-    "pixels.float(). Then (x - 127.5) / 127.5."
+    "You subtract from bytes: below 0 they wrap around, and 3 - 127 becomes 132. Make floats first: pixels.float()."
 )
 
 

@@ -301,8 +301,8 @@ EXERCISE = Exercise(
         Wrong(
             "softmax-over-all-pairs",
             attention_over_all_pairs,
-            "Your softmax runs over all pairs of a query and a key. Each query shares out 1 among its keys: "
-            "softmax over the last dimension alone.",
+            "Your softmax runs over all pairs of a query and a key. The weights of each query must sum "
+            "to 1: softmax over the last dimension alone.",
         ),
     ),
     right=(attention_of_torch, attention_by_einsum, attention_by_loop),

@@ -322,7 +322,7 @@ EXERCISE = Exercise(
         ),
         Wrong("gradient-wrong", SmallUNetSkipsCut),
         Wrong(
-            "time-zeroed",
+            "no-time",
             SmallUNetWithoutTime,
             "t_emb has no effect: your U-Net cannot know how noisy its input is. Every ResBlock gets t_emb.",
         ),

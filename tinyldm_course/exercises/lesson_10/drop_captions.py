@@ -274,8 +274,8 @@ EXERCISE = Exercise(
         Wrong(
             "fixed-number",
             drop_as_many_as_expected,
-            "You always drop the same number of captions: the lowest B · share. Each caption is dropped or not by"
-            " its own chance: chance < share.",
+            "You always drop the same number of captions, those with the lowest chances. Each caption is dropped "
+            "or not by its own chance: chance < share.",
         ),
         Wrong(
             "first-token-only",

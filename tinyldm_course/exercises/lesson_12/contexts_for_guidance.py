@@ -271,7 +271,7 @@ EXERCISE = Exercise(
         Wrong(
             "zipped",
             negative_paired,
-            "zip stops at the shorter of the two, and leaves captions out without a word. Another number of "
+            "zip stops at the shorter of the two and silently leaves captions out. Another number of "
             "negative captions is a mistake of the caller: raise a ValueError.",
         ),
     ),

@@ -381,8 +381,8 @@ EXERCISE = Exercise(
         Wrong(
             "from-the-previous",
             dpm_from_the_previous,
-            "Your extrapolation starts at the previous estimate. It starts at the present one, ẑ0, and goes on in"
-            " the same direction.",
+            "Your extrapolation starts at the previous estimate. It starts at the current one, ẑ0, and goes on in "
+            "the same direction.",
         ),
     ),
     right=(dpm_by_ddim, dpm_by_weights, torch.no_grad()(dpm_solver_pp_step)),

@@ -431,7 +431,7 @@ EXERCISE = Exercise(
         Wrong(
             "more-than-one-accepted",
             start_more_than_one_allowed,
-            "A strength above 1 is accepted. There are no more than all steps: refuse it with a ValueError.",
+            "A strength above 1 is accepted. More than all steps cannot be taken: refuse it with a ValueError.",
         ),
         Wrong(
             "negative-accepted",
