@@ -212,6 +212,17 @@ def test_a_hard_coded_size_is_told_as_such():
     assert result_of(q_sample).diagnosis == "one-shape-only"
 
 
+def test_what_depends_on_a_number_is_not_put_down_to_the_shape():
+    exercise = Exercise(**vars(find("img2img_start")) | {"wrong": ()})
+
+    def one_missing(z0, eps, ts, strength, alpha_bar):
+        z, left = exercise.answer(z0, eps, ts, strength, alpha_bar)
+        return z, left[1:] if 0.5 < strength < 0.6 else left  # of a batch that no call before had
+
+    result = run_check(exercise, lambda call: perform(one_missing, call))
+    assert result.diagnosis == "wrong-shape"
+
+
 def test_a_crash_under_autograd_alone_is_a_cut_gradient():
     def q_sample(z0, t, eps, alpha_bar):
         right = noising.q_sample(z0, t, eps, alpha_bar)

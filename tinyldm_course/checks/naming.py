@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from tinyldm_course.checks.calls import Error, Outcome, perform, tensors_in
+from tinyldm_course.checks.calls import Call, Error, Outcome, perform, tensors_in
 from tinyldm_course.checks.comparing import ASPECTS, Fault
 from tinyldm_course.checks.counter_example import CounterExample, counter_example
 from tinyldm_course.checks.diagnoses import GENERAL
@@ -154,8 +154,7 @@ def general_mistake(failure: Failure) -> str:
             return "wrong-device"
         if trial.want.error is not None:
             return "should-refuse" if trial.got.error is None else "other-error"
-        before = [shapes_of(one.call) for one in failure.trials[: failure.index]]
-        if before and shapes_of(trial.call) not in before:
+        if only_shapes_are_new(trial.call, [one.call for one in failure.trials[: failure.index]]):
             return "one-shape-only"
     if trial.call.gradients and (fault.aspect in ("error", "kind") or fault.yours == "none"):
         return "gradient-cut"
@@ -170,6 +169,15 @@ def general_mistake(failure: Failure) -> str:
     if fault.aspect == "value" and trial.noise is not None:
         return trial.noise
     return BY_ASPECT[fault.aspect]
+
+
+def only_shapes_are_new(call: Call, before: list[Call]) -> bool:
+    """Has no call before this one such shapes, and one of them the same numbers, such as a strength?"""
+
+    def numbers(one: Call) -> list[float]:
+        return [arg for arg in one.args if isinstance(arg, float)]  # whole numbers are sizes: groups, heads
+
+    return shapes_of(call) not in map(shapes_of, before) and numbers(call) in map(numbers, before)
 
 
 def dtype_mistake(failure: Failure) -> str:

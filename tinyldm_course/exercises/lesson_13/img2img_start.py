@@ -165,6 +165,13 @@ def start_below_level_of_T(z0, eps, ts, strength, alpha_bar):
     return noised(z0, eps, alpha_bar[left[0]]), left
 
 
+def start_by_level_of_last_t(z0, eps, ts, strength, alpha_bar):
+    require_strength(strength)
+    left = ts[ts <= int((len(alpha_bar) - 1) * strength)]
+    left = left if len(left) else ts[-1:]
+    return noised(z0, eps, alpha_bar[left[0]]), left
+
+
 def start_at_level_of_T(z0, eps, ts, strength, alpha_bar):
     require_strength(strength)
     t = max(int(len(alpha_bar) * strength) - 1, 0)
@@ -384,6 +391,12 @@ EXERCISE = Exercise(
             start_below_level_of_T,
             "You kept the timesteps below T · strength. The *number* of steps decides: the last int(S · strength) "
             "of ts, at least one.",
+        ),
+        Wrong(
+            "by-share-of-the-last-t",
+            start_by_level_of_last_t,
+            "You kept the timesteps up to (T - 1) · strength. The *number* of steps decides: the last int(S · "
+            "strength) of ts, at least one.",
         ),
         Wrong(
             "noised-to-share-of-T",
