@@ -282,12 +282,6 @@ class ResBlockTimeBeforeAndAfterNorm(ResBlockInParts):
         return self.shortcut(x) + self.conv2(F.silu(h))
 
 
-class ResBlockTimeBeforeConvolution(ResBlockInParts):
-    def forward(self, x, t_emb):
-        h = self.conv1(F.silu(self.norm1(x) + self.time_proj(F.silu(t_emb))[:, : x.shape[1], None, None]))
-        return self.shortcut(x) + self.conv2(F.silu(self.norm2(h)))
-
-
 class ResBlockShortcutOfFirstConvolution(ResBlockInParts):
     def forward(self, x, t_emb):
         h = self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)

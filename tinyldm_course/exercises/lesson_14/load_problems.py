@@ -231,16 +231,19 @@ def load_any_ones_at_the_end(state, wanted):
     return problems(state, wanted, fit)
 
 
+def load_any_kernel_of_an_image(state, wanted):
+    def fit(shape, wanted):
+        return shape == wanted or (len(wanted) == 2 and len(shape) == 4 and shape[:2] == wanted)
+
+    return problems(state, wanted, fit)
+
+
 def load_both_ways_behind_any(state, wanted):
     return problems(state, wanted, lambda shape, wanted: shape in (wanted, (*wanted, 1, 1)) or wanted == (*shape, 1, 1))
 
 
 def load_same_dimensions_or_fitting(state, wanted):
     return problems(state, wanted, lambda shape, wanted: len(shape) == len(wanted) or fits(shape, wanted))
-
-
-def load_any_permutation(state, wanted):
-    return problems(state, wanted, lambda shape, wanted: fits(shape, wanted) or sorted(shape) == sorted(wanted))
 
 
 def load_by_loop(state, wanted):
@@ -422,6 +425,11 @@ EXERCISE = Exercise(
             "any-ones-at-the-end",
             load_any_ones_at_the_end,
             "You let any number of ones follow the two sizes. Only (1, 1) may be left out: (C_out, C_in, 1, 1).",
+        ),
+        Wrong(
+            "any-kernel-of-an-image",
+            load_any_kernel_of_an_image,
+            "You accept any kernel for a linear layer. Only a 1 × 1 convolution is one.",
         ),
         Wrong(
             "both-directions-behind-any-shape",
