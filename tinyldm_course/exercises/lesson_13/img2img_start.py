@@ -56,7 +56,8 @@ def start_cases(generator: Generator) -> list[Call]:
         z0, eps = (torch.randn(shape, generator=generator) for _ in range(2))
         calls.append(Call((z0, eps, reverse_diffusion.trailing(5, 20), strength, random_alpha_bar(20, generator))))
     uneven = torch.tensor([19, 17, 15, 13, 3])  # of which the share of T says something else than the share of steps
-    calls.append(Call((z0, eps, uneven, uniform(0.55, 0.59, generator), random_alpha_bar(20, generator))))
+    for strength in (0.69, uniform(0.55, 0.59, generator)):  # (T - 1) · 0.69 and T · 0.69 are both 13 and a bit
+        calls.append(Call((z0, eps, uneven, strength, random_alpha_bar(20, generator))))
     return calls
 
 
