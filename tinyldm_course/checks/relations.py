@@ -46,7 +46,7 @@ def relation(exercise: Exercise, trials: list[Trial], subject: str = "Your resul
     pairs = [pair for trial in tried for pair in pairs_in(trial.call, trial.got.value, trial.want.value)]
     if not pairs or any(pair is None for pair in pairs):
         return of_the_structure(tried) or how_many_are_right(exercise, tried)
-    found = relation_of_pairs(pairs, subject)
+    found = one_for_all(exercise, tried) or relation_of_pairs(pairs, subject)
     return found or of_the_inputs(exercise, tried) or how_many_are_right(exercise, tried)
 
 
@@ -311,8 +311,6 @@ def input_changes(names: list[str], call: Call) -> Iterator[tuple[str, Callable[
         for words, function in changes_of(arg):
             changed = words.format(names[place])
             yield f"{changed} in place of {names[place]}", at(place, function)
-        if isinstance(arg, Tensor) and arg.dim():
-            yield f"the first entry of {names[place]} in place of all", at(place, first_for_all)
     for i, j in itertools.combinations(range(len(call.args)), 2):
         if kind_of(call.args[i]) is not None and kind_of(call.args[i]) == kind_of(call.args[j]):
             yield f"{names[i]} and {names[j]} swapped", swapped(i, j)
@@ -334,9 +332,16 @@ def kind_of(arg: Any) -> str | None:
     return "float" if isinstance(arg, float) else "whole" if type(arg) is int else None
 
 
-def first_for_all(arg: Tensor) -> Tensor:
-    """The first item of the batch in the place of each."""
-    return arg[:1].expand_as(arg)
+def one_for_all(exercise: Exercise, trials: list[Trial]) -> str:
+    """Is it the right result where every item of the batch gets the first one's t, context, mask, …?"""
+
+    def first(arg: Any) -> Any:
+        return arg[:1].expand_as(arg) if isinstance(arg, Tensor) and arg.dim() else arg
+
+    for place, name in enumerate(argument_names(exercise, trials[0].call)[: len(trials[0].call.args)]):
+        if all(equals_the_right_one(exercise, trial, at(place, first)) for trial in trials):
+            return f"Your result is the right one for the first entry of {name} in place of all."
+    return ""
 
 
 def at(place: int, function: Callable[[Any], Any]) -> Callable[[tuple], tuple]:
