@@ -117,11 +117,11 @@ def test_of_a_part_that_is_right_nothing_is_said():
     ddpm_step = find("ddpm_step")
     exercise = Exercise(**vars(ddpm_step) | {"wrong": ()})
 
-    def shifted(*args):
-        return ddpm_step.answer(*args) + 1
+    def with_the_mean_twice(*args):
+        return ddpm_step.answer(*args) + ddpm_step.moments(*args)[0]
 
-    message = run_check(exercise, InProcessRunner(shifted)).message
-    assert "The part without noise is the expected one plus 1." in message and "factor" not in message
+    message = run_check(exercise, InProcessRunner(with_the_mean_twice)).message
+    assert "The part without noise is 2 times the expected one." in message and "factor" not in message
 
 
 def test_of_words_it_is_said_how_many_are_right():
