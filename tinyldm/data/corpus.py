@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from tinyldm import threads
-from tinyldm.data import scenes
+from tinyldm.data import drawings, scenes
 from tinyldm.data.captions import VOCABULARY, random_wording, swapped_captions
 from tinyldm.data.description import EMPTY, FIELDS, describe, describe_stated
 from tinyldm.data.digits import DIGITS, Digits
+from tinyldm.data.drawing_captions import caption
 from tinyldm.data.folder import Folder
 from tinyldm.data.pixels import channels_first, to_uint8
 from tinyldm.vae import to_unit
@@ -89,7 +90,53 @@ def folder_corpus(path: str | Path, size: int = 64) -> tuple[Corpus, list[tuple[
     return captioned_corpus(folder.images, folder.captions), folder.skipped
 
 
+def drawings_corpus(
+    shown: Sequence[drawings.Drawing] | None = None, copies: int = 4, seed: int = 0, wordings: int = 3
+) -> Corpus:
+    """Each drawing `copies` times, worded `wordings` times each: first on white, then on any ground, moved, mirrored.
+
+    Args: shown: which drawings; None: all that a model may be trained on.
+    """
+    shown = drawings.for_training() if shown is None else shown
+    rgba, images, captions = drawings.pixels(shown), [], []
+    for copy in range(copies):
+        rng = np.random.default_rng([seed, copy])
+        if copy:
+            placed, grounds = placed_on_grounds(rgba, shown, rng)
+        else:
+            placed, grounds = drawings.on_ground(rgba, np.full((len(shown), 3), 255)), ["white"] * len(shown)
+        images.append(placed)
+        captions += [
+            [caption(drawing, ground, rng) for _ in range(wordings)] for drawing, ground in zip(shown, grounds)
+        ]
+    return worded_corpus(channels_first(np.concatenate(images)), captions)
+
+
+def placed_on_grounds(
+    rgba: np.ndarray, shown: Sequence[drawings.Drawing], rng: np.random.Generator
+) -> tuple[np.ndarray, list[str]]:
+    """Drawings a little moved, mirrored where that changes nothing that is said of them, on any ground.
+
+    Args: rgba (N, S, S, 4) uint8, the pixels of `shown`. Returns: (N, S, S, 3) uint8; the grounds' names.
+    """
+    grounds = [str(ground) for ground in rng.choice(list(drawings.GROUNDS), len(shown))]
+    shifts = rng.integers(-drawings.MAX_SHIFT, drawings.MAX_SHIFT, (len(shown), 2), endpoint=True)
+    mirrored = rng.random(len(shown)) < 0.5
+    moved = [
+        drawings.moved(one[:, ::-1] if flip and drawings.may_be_mirrored(drawing) else one, int(right), int(down))
+        for one, drawing, flip, (right, down) in zip(rgba, shown, mirrored, shifts)
+    ]
+    return drawings.on_ground(np.stack(moved), np.array([drawings.GROUNDS[ground] for ground in grounds])), grounds
+
+
 def captioned_corpus(images: Tensor, captions: Sequence[str]) -> Corpus:
     """Images (N, 3, S, S) uint8 of which nothing is known but one caption each."""
+    return worded_corpus(images, [[caption] for caption in captions])
+
+
+def worded_corpus(images: Tensor, captions: list[list[str]]) -> Corpus:
+    """Images (N, 3, S, S) uint8 of which nothing is known but their captions, N × W."""
     form = torch.full((len(images), len(FIELDS)), EMPTY, dtype=torch.int8)
-    return Corpus(images, [[caption] for caption in captions], [[[]] for _ in captions], form, form[:, None])
+    wordings = len(captions[0])
+    negatives: list[list[list[str]]] = [[[] for _ in range(wordings)] for _ in captions]
+    return Corpus(images, captions, negatives, form, form[:, None].expand(-1, wordings, -1))
