@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
@@ -24,7 +25,13 @@ from tinyldm.training.clip import pad_tokens
 from tinyldm.training.run import MovingAverage, Run, Settings, Stopped, adamw, batch_at, generator_at, read_log
 from tinyldm.training.tokenizer import build_tokenizer, learn_merges
 from tinyldm.training.train_clip import contrastive_losses, describing_loss, hard_negatives, shortened, tokenized
-from tinyldm.training.train_vae import PatchDiscriminator, adaptive_weight, discriminator_loss, edge_distance
+from tinyldm.training.train_vae import (
+    PatchDiscriminator,
+    adaptive_weight,
+    discriminator_loss,
+    edge_distance,
+    half_size_distance,
+)
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +237,23 @@ def test_edge_distance_sees_no_constant_shift():
     step = torch.zeros(1, 1, 2, 4)
     step[..., 2:] = 1.0
     assert edge_distance(step, torch.zeros_like(step)).item() == pytest.approx(1 / 3)
+
+
+class Doubler:
+    """Decodes a latent to the same picture at twice the size."""
+
+    def decode(self, z0):
+        return F.interpolate(z0, scale_factor=2.0)
+
+
+def test_half_size_distance_is_zero_where_the_latent_is_the_picture_made_smaller():
+    """Of a latent at half the size, only the half-size picture is asked: a shift by c costs |c| + c²."""
+    original = F.interpolate(torch.rand(2, 3, 4, 4), scale_factor=4.0)
+    z0 = F.avg_pool2d(original, 2)
+    assert half_size_distance(Doubler(), z0, original).item() == pytest.approx(0, abs=1e-6)
+    assert half_size_distance(Doubler(), z0 + 0.5, original).item() == pytest.approx(0.75, abs=1e-6)
+    scrambled = z0.flip(-1)  # the same numbers at other places
+    assert half_size_distance(Doubler(), scrambled, original).item() > 0.05
 
 
 def test_adaptive_weight_is_the_ratio_of_gradients():

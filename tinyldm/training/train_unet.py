@@ -16,6 +16,7 @@ The context of each batch is of one of two kinds, at random (they differ in leng
 
 import copy
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -198,7 +199,7 @@ def train_unet(
 
     modules = {"trained": trained, "average": average.module}
     with Run("unet", settings, modules, {"optimizer": optimizer}, len(corpus)) as run:
-        monitor = Monitor(run, model, settings)
+        monitor = Monitor(run, model, SAMPLE_CAPTIONS, settings.sample_seconds)
         for step in run.steps():
             index = batch_at(settings.seed, step, settings.batch, len(corpus)).to(device)
             batch = draw_batch(cache, index, vae.config.scale, model.schedule.T, settings, step)
@@ -227,8 +228,9 @@ def with_context(image_encoder: ImageEncoder, to_context: nn.Linear) -> ImageEnc
 class Monitor:
     """Shows how a model develops while it is trained: sample grids, the loss curve, snapshots."""
 
-    def __init__(self, run: Run, model: LatentDiffusion, settings: UnetSettings):
-        self.run, self.model, self.settings = run, model, settings
+    def __init__(self, run: Run, model: LatentDiffusion, captions: Sequence[str], seconds: float):
+        self.run, self.model, self.captions, self.seconds = run, model, list(captions), seconds
+        self.out = run.settings.out
         self.waiting = [share for share in SNAPSHOTS if share > run.progress()]
         self.last = time.monotonic()
 
@@ -236,22 +238,23 @@ class Monitor:
         """Save what is due."""
         if self.waiting and self.run.progress() >= self.waiting[0]:
             self.save_snapshot(self.waiting.pop(0))
-        if time.monotonic() - self.last > self.settings.sample_seconds:
+        if time.monotonic() - self.last > self.seconds:
             self.save_samples(f"{self.run.step:06d}")
             self.last = time.monotonic()
 
     def save_snapshot(self, share: float) -> None:
         """The averaged U-Net as it is now, in half precision."""
-        folder = snapshot_folder(self.settings.out, share)
+        folder = snapshot_folder(self.out, share)
         folder.mkdir(parents=True, exist_ok=True)
-        save_unet(copy.deepcopy(self.model.unet).half(), folder, latent_size=8)
+        latent_size = self.model.image_size[0] // self.model.vae.config.factor
+        save_unet(copy.deepcopy(self.model.unet).half(), folder, latent_size)
 
     def save_samples(self, name: str) -> None:
-        """One image for each of SAMPLE_CAPTIONS from a fixed seed, and the loss so far."""
-        images = self.model.generate(list(SAMPLE_CAPTIONS), generator=torch.Generator().manual_seed(0))
-        save_grid(images, SAMPLE_CAPTIONS, self.settings.out / "samples" / f"{name}.png")
+        """One image for each of the captions from a fixed seed, and the loss so far."""
+        images = self.model.generate(self.captions, generator=torch.Generator().manual_seed(0))
+        save_grid(images, self.captions, self.out / "samples" / f"{name}.png")
         if self.run.log_file.exists():
-            save_curves(read_log(self.run.log_file), ("loss",), self.settings.out / "unet.loss.png")
+            save_curves(read_log(self.run.log_file), ("loss",), self.out / "unet.loss.png")
 
 
 def snapshot_folder(out: Path, share: float) -> Path:

@@ -3,7 +3,7 @@
     tinyldm train vae --minutes 40
 
 The article does not name the losses of the VAE. Following the paper (Rombach et al. 2022, § 3.1 and appendix G),
-this file adds up six terms. All but the first have a weight in `VaeSettings`:
+this file adds up seven terms. All but the first have a weight in `VaeSettings`:
 
     L1            every pixel close to its original
     squares       the same, but large errors count more: with L1 alone the VAE is content for a long time with the
@@ -11,6 +11,8 @@ this file adds up six terms. All but the first have a weight in `VaeSettings`:
     edges         L1 of the differences between neighbouring pixels: where an edge is, and how sharp
     perceptual    the distance between features of a trained network: the image tower of our CLIP
     KL            a weak pull of each latent to N(0, 1): no extreme values, and some noise in every latent
+    half size     the latent at half the size has to decode to the image at half the size. Else nothing asks the latents
+                  of neighbouring places to have to do with each other, and such latents are hard to denoise
     adversarial   a small network learns to tell patches of originals and reconstructions apart
 
 The adversarial term starts late, and its weight is adaptive: the gradients of both sides are given the same norm
@@ -42,6 +44,7 @@ class VaeSettings(Settings):
     edge_weight: float = 1.0
     perceptual_weight: float = 0.1
     kl_weight: float = 1e-5  # of the sum over a latent, while the other terms are means over pixels
+    half_size_weight: float = 0.0
     adversarial_weight: float = 0.5  # times the adaptive weight
     adversarial_start: float = 0.75  # the share of training after which it begins
     ema: float = 0.998
@@ -128,14 +131,22 @@ def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Ten
     return (of_reconstruction.norm() / (of_adversarial.norm() + 1e-4)).clamp(max=1e4).detach()
 
 
-def reconstruct(vae: VAE, original: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Original (B, 3, S, S) -> its reconstruction from a sampled latent, float32, and the mean KL in nats."""
+def sampled_latent(vae: VAE, original: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Original (B, 3, S, S) -> a sample of its latent z0 (B, C, h, w), and the mean KL in nats; both float32."""
     posterior = vae.posterior(original)
     # Under autocast the moments are bfloat16, too coarse for exp() and for the KL.
     posterior = DiagonalGaussian(torch.cat([posterior.mean, posterior.logvar], dim=1).float())
     eps = torch.randn(posterior.mean.shape, generator=generator, device=generator.device)
-    z0 = vae.config.scale * posterior.reparameterize(eps.to(original.device))
-    return vae.decode(z0).float(), posterior.kl().mean()
+    return vae.config.scale * posterior.reparameterize(eps.to(original.device)), posterior.kl().mean()
+
+
+def half_size_distance(vae: VAE, z0: Tensor, original: Tensor) -> Tensor:
+    """How far the decoded latent at half the size is from the original at half the size. -> scalar.
+
+    Kouzelis et al. 2025 (EQ-VAE, arXiv:2502.09509), with this one scale.
+    """
+    error = vae.decode(F.avg_pool2d(z0, 2)).float() - F.avg_pool2d(original, 2)
+    return error.abs().mean() + error.square().mean()
 
 
 def vae_losses(
@@ -198,9 +209,13 @@ def train_vae(settings: VaeSettings, corpus: Corpus, clip: Clip | None) -> VAE:
             original = to_signed_float(images[index])
             adversarial = settings.adversarial_weight > 0 and run.progress() >= settings.adversarial_start
             with mixed_precision(device, settings.bf16):
-                reconstruction, kl = reconstruct(vae, original, generator)
+                z0, kl = sampled_latent(vae, original, generator)
+                reconstruction = vae.decode(z0).float()
                 losses = vae_losses(reconstruction, original, kl, perceptual, settings)
                 loss = losses["loss"]
+                if settings.half_size_weight:
+                    losses["half_size"] = half_size_distance(vae, z0, original)
+                    loss = loss + settings.half_size_weight * losses["half_size"]
                 if adversarial:
                     fooling = -discriminator(reconstruction).float().mean()
                     weight = adaptive_weight(loss, fooling, vae.decoder.conv_out.weight)
