@@ -102,12 +102,3 @@ TINY = Version(
     vision=VisionConfig(128, 512, 4, 4, "gelu", 128, image_size=64, patch_size=8),
 )
 """The default: image and latent an eighth of Stable Diffusion's on each side, trained in this repository."""
-
-PICTURES = replace(
-    TINY,
-    unet=replace(TINY.unet, channels=(64, 128, 160), transformer_depth=(0, 1, 1), heads=(4, 4, 5)),
-    vae=VAEConfig(channels=(32, 64, 96), blocks_per_level=1, groups=8, scale=1.0),
-    text=(clip_text(width=128, layers=3, heads=4, act="gelu", pad=3560, vocabulary=3561, length=32),),
-    vision=None,
-)
-"""For drawings of 1,165 things: latents a quarter of the image on each side, and a text encoder of more words."""

@@ -81,15 +81,27 @@ class Clip(nn.Module):
 
 def new_clip(text: TextConfig, vision: VisionConfig) -> Clip:
     """An untrained CLIP, with the random weights that transformers starts one with."""
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel  # takes 5 s
+    from transformers import CLIPVisionConfig, CLIPVisionModel  # takes 5 s
 
-    clip = Clip(TextTransformer(text), VisionTransformer(vision))
-    theirs = CLIPTextModel(CLIPTextConfig(**asdict(text))), CLIPVisionModel(CLIPVisionConfig(**asdict(vision)))
-    for tower, start in zip((clip.text, clip.vision), theirs):  # transformers 4 has a prefix
-        tower.load_state_dict({re.sub("^(text|vision)_model.", "", key): w for key, w in start.state_dict().items()})
+    clip = Clip(new_text_transformer(text), VisionTransformer(vision))
+    clip.vision.load_state_dict(_without_prefix(CLIPVisionModel(CLIPVisionConfig(**asdict(vision))).state_dict()))
     positions = position_embeddings(clip.vision)
     positions.data[1:] = place_waves(vision.image_size // vision.patch_size, positions.shape[1])
     return clip
+
+
+def new_text_transformer(config: TextConfig) -> TextTransformer:
+    """An untrained text transformer, with the random weights that transformers starts one with."""
+    from transformers import CLIPTextConfig, CLIPTextModel  # takes 5 s
+
+    text = TextTransformer(config)
+    text.load_state_dict(_without_prefix(CLIPTextModel(CLIPTextConfig(**asdict(config))).state_dict()))
+    return text
+
+
+def _without_prefix(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The names of transformers 5; those of transformers 4 have a prefix."""
+    return {re.sub("^(text|vision)_model.", "", key): weight for key, weight in weights.items()}
 
 
 def position_embeddings(vision: VisionTransformer) -> nn.Parameter:
