@@ -130,6 +130,10 @@ def drop_above(context, null_context, chance, share):
     return torch.where((chance > 1 - share)[:, None, None], null_context, context)
 
 
+def drop_from_above(context, null_context, chance, share):
+    return torch.where((chance >= 1 - share)[:, None, None], null_context, context)
+
+
 def drop_as_many_as_expected(context, null_context, chance, share):
     rank = chance.argsort().argsort()
     return torch.where((rank < round(len(chance) * share))[:, None, None], null_context, context)
@@ -270,6 +274,11 @@ EXERCISE = Exercise(
             drop_above,
             "You drop where the chance is above 1 - share. That is as often, but here a caption is dropped where "
             "chance < share.",
+        ),
+        Wrong(
+            "from-one-minus-share",
+            drop_from_above,
+            "You drop from 1 - share upwards. That is as often, but here a caption is dropped where chance < share.",
         ),
         Wrong(
             "fixed-number",
