@@ -88,19 +88,25 @@ def pndm(
     outputs: list[Tensor] = []
     for i, t, alpha_bar, next_alpha_bar in noise_levels(schedule, timesteps, final_alpha_bar):
         outputs = [predict(model, z, t), *outputs[:3]]
-        weights = ADAMS_BASHFORTH[len(outputs) - 1]
-        mixed = sum((weight * output for weight, output in zip(weights, outputs)), torch.zeros_like(z))
+        mixed = extrapolated(outputs)
         if i == 0 and len(timesteps) > 1:
-            ahead, _ = _ddim_step(outputs[0], z, schedule, alpha_bar, next_alpha_bar)
+            ahead, _ = along(outputs[0], z, schedule, alpha_bar, next_alpha_bar)
             mixed = (outputs[0] + predict(model, ahead, timesteps[1])) / 2
-        z, z0_hat = _ddim_step(mixed, z, schedule, alpha_bar, next_alpha_bar)
+        z, z0_hat = along(mixed, z, schedule, alpha_bar, next_alpha_bar)
         z = finish_step(callback, i, z, z0_hat)
     return z
 
 
-def _ddim_step(
+def extrapolated(outputs: list[Tensor]) -> Tensor:
+    """One to four outputs, the newest first, mixed to what the output will be in the middle of the next step."""
+    weights = ADAMS_BASHFORTH[len(outputs) - 1]
+    return sum((weight * output for weight, output in zip(weights, outputs)), torch.zeros_like(outputs[0]))
+
+
+def along(
     output: Tensor, z: Tensor, schedule: NoiseSchedule, alpha_bar: float, next_alpha_bar: float
 ) -> tuple[Tensor, Tensor]:
+    """`ddim`'s step along an output, and the ẑ0 that it points to."""
     z0_hat, eps_hat = read_prediction(output, z, schedule, alpha_bar)
     return math.sqrt(next_alpha_bar) * z0_hat + math.sqrt(1 - next_alpha_bar) * eps_hat, z0_hat
 

@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 from small_folder import save_small_folder
 
 import tinyldm
@@ -96,6 +98,46 @@ def test_a_single_file_is_opened_as_the_options_say(folder, tmp_path, monkeypatc
     )
 
 
+def single_file(tmp_path, **more) -> str:
+    """Keys as Stable Diffusion 1's file has them."""
+    keys = ("model.diffusion_model.a", "model.diffusion_model.b", "first_stage_model.a", "model_ema.decay")
+    state = {key: torch.ones(100, dtype=torch.float16) for key in (*keys, "cond_stage_model.transformer.a")}
+    save_file(state | more, tmp_path / "sd.safetensors")
+    return str(tmp_path / "sd.safetensors")
+
+
+def test_info_of_a_single_file(tmp_path, capsys):
+    file = single_file(tmp_path)
+    assert run("info", "--model", file) == 0
+    last = [line.split() for line in capsys.readouterr().out.splitlines()[-6:]]
+    assert last[0] == [file, "on", "disk"] and [line[-3] for line in last[1:]] == ["200", "100", "100", "100", "500"]
+    assert [line[0] for line in last[1:]] == ["U-Net", "VAE", "text", "other", "all"]
+    torch.save({"state_dict": {"first_stage_model.a": torch.ones(7)}}, tmp_path / "vae.ckpt")
+    assert run("info", "--model", tmp_path / "vae.ckpt") == 0
+    assert "7" in capsys.readouterr().out.splitlines()[-1]
+    assert "holds LoRA weights" in error_of(capsys, "info", "--model", single_file(tmp_path, lora_x=torch.ones(1)))
+    assert "nowhere.ckpt does not exist" in error_of(capsys, "info", "--model", tmp_path / "nowhere.ckpt")
+
+
+def test_trace_of_a_single_file(folder, tmp_path, monkeypatch, capsys):
+    given = {}
+
+    def from_single_file(file, tokenizer, **keywords):
+        given.update(keywords, file=str(file), tokenizer=str(tokenizer))
+        return LatentDiffusion.from_pretrained(folder)
+
+    monkeypatch.setattr(LatentDiffusion, "from_single_file", from_single_file)
+    arguments = ["trace", "a star", "--steps", 1, "--model", "sd.ckpt"]
+    assert "give --tokenizer" in error_of(capsys, *arguments)
+    assert run(*arguments, "--tokenizer", "words", "--sd-version", "2", "--ema") == 0
+    assert (given["file"], given["version"], given["ema"]) == ("sd.ckpt", tinyldm.versions.SD2, True)
+    assert "--ema is for a model that is one file" in error_of(capsys, "trace", "x", "--ema")
+
+
+def test_evaluate_refuses_a_single_file_by_name(tmp_path, capsys):
+    assert "evaluate measures models of the small world" in error_of(capsys, "evaluate", "--model", "sd.safetensors")
+
+
 # ── The model's own sampler ──────────────────────────────────────────────────────────────────────────
 
 
@@ -104,6 +146,14 @@ def test_without_sampler_the_models_own_is_used_and_named(folder, tmp_path):
         out = tmp_path / "x.png"
         assert run("generate", "a star", "-n", 1, "--steps", 2, "--model", folder, "--out", out, *options) == 0
         assert json.loads(Image.open(out).text["tinyldm"])["sampler"] == expected
+
+
+def test_naming_the_models_own_sampler_changes_nothing(folder, tmp_path):
+    """The walk of its folder is that of diffusers, where the steps do not divide 1000 too."""
+    for out, options in (("a.png", []), ("b.png", ["--sampler", "ddim"])):
+        common = ["generate", "a star", "-n", 1, "--steps", 7, "--model", folder, "--plain"]
+        assert run(*common, "--out", tmp_path / out, *options) == 0
+    assert np.array_equal(pixels(tmp_path / "a.png"), pixels(tmp_path / "b.png"))
 
 
 @pytest.mark.parametrize("sampler", cli.add.SAMPLERS)

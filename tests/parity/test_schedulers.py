@@ -13,7 +13,7 @@ import stable_diffusion as sd
 import torch
 from torch import Tensor
 
-from tinyldm import LatentDiffusion, ddpm, euler_ancestral, timesteps
+from tinyldm import LatentDiffusion, ddim, ddpm, euler_ancestral, timesteps
 from tinyldm.formats.schedulers import (
     FOLLOWED,
     INPAINTING,
@@ -22,12 +22,15 @@ from tinyldm.formats.schedulers import (
     XL,
     Karras,
     Sampling,
+    ddim_by_stride,
+    landings,
+    pndm_by_stride,
     sampling_from_diffusers,
     sampling_to_diffusers,
     zero_terminal_snr,
 )
 from tinyldm.forward_diffusion import EPS, VELOCITY, NoiseSchedule, linear_betas, scaled_linear_betas
-from tinyldm.reverse_diffusion import linspace, trailing
+from tinyldm.reverse_diffusion import leading, linspace, trailing
 
 TOLERANCE = 1e-4  # of latents, relative, after all steps
 CLASSES = sorted(
@@ -249,6 +252,42 @@ def test_lcm(steps):
 def test_pndm(steps, prediction):
     config = {**base_of("PNDMScheduler"), "prediction_type": prediction}
     assert outcome(config, TEXT_TO_IMAGE, steps) == "followed"
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 6, 7, 12, 15, 23, 30, 35, 50, 60, 75, 99, 150])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("name", ["DDIMScheduler", "PNDMScheduler"])
+def test_trailing_where_the_steps_do_not_divide(name, prediction, steps):
+    """diffusers' DDIM and PNDM land T // steps below each timestep, and so beside the next one: off by up to 0.3."""
+    config = {**base_of(name), "timestep_spacing": "trailing", "prediction_type": prediction}
+    assert outcome(config, TEXT_TO_IMAGE, steps) == "followed"
+
+
+def test_where_each_step_lands():
+    for T, steps in ((1000, 7), (1000, 30), (1000, 150), (500, 499), (10, 3), (10, 10), (1000, 1)):
+        ts = trailing(steps, T)
+        assert landings(ts, T) == [t - T // steps for t in ts.tolist()]
+        if steps > 5:  # the last part of a walk, of image-to-image
+            assert landings(ts[2:], T) == [t - T // steps for t in ts[2:].tolist()]
+    for other in (linspace(7, 1000), leading(7, 1000)):
+        assert landings(other, 1000) == [*other[1:].tolist(), -1]
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_ddim_by_stride_is_ddim_where_the_steps_divide(eta):
+    schedule, ts = NoiseSchedule(scaled_linear_betas(), VELOCITY), trailing(20, 1000)
+    options = dict(eta=eta, generator=None if eta == 0 else generators())
+    walks = [sampler(model, noise(), schedule, ts, **options) for sampler in (ddim,)]
+    options = dict(eta=eta, generator=None if eta == 0 else generators())
+    assert torch.equal(walks[0], ddim_by_stride(model, noise(), schedule, ts, **options))
+
+
+def test_a_callback_counts_all_steps_and_may_replace():
+    schedule, ts, seen = NoiseSchedule(scaled_linear_betas()), trailing(7, 1000), []
+    for sampler in (ddim_by_stride, pndm_by_stride):
+        seen.clear()
+        assert not sampler(model, noise(), schedule, ts, callback=lambda i, z, z0: seen.append(i) or 0 * z).any()
+        assert seen == list(range(7))
 
 
 def test_pndm_calls_the_model_once_more_than_it_has_steps():

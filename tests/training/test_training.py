@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tinyldm.conditioning import tokenize
@@ -22,6 +23,7 @@ from tinyldm.data.pixels import to_signed_float
 from tinyldm.formats.tokenizers import save_tokenizer
 from tinyldm.training.checkpoints import load_checkpoint, read_facts, save_checkpoint
 from tinyldm.training.clip import pad_tokens
+from tinyldm.training.resuming import reserved, say_other_runs, say_other_settings
 from tinyldm.training.run import MovingAverage, Run, Settings, Stopped, adamw, batch_at, generator_at, read_log
 from tinyldm.training.tokenizer import build_tokenizer, learn_merges
 from tinyldm.training.train_clip import contrastive_losses, describing_loss, hard_negatives, shortened, tokenized
@@ -367,6 +369,123 @@ def test_a_full_small_disk_leaves_the_last_checkpoint_whole(tmp_path):
         assert [p.name for p in disk.iterdir()] == [path.name]
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b'{"step": 40, "seconds": 0.4, "',
+        b"\x00" * 4096,
+        b"\xff\xfe",
+        b"[" * 10**5,
+        b"3\n",
+        b'{"step": "x"}',
+        b'{"a": 1}\n',
+    ],
+    ids=range(7),
+)
+def test_half_a_line_of_the_log_does_not_stop_a_resumed_run(tmp_path, rest):
+    """Handed over: a full disk or a kill leaves it, and the checkpoint is whole."""
+    whole = finish(little_run(tmp_path / "whole", 60))
+    with pytest.raises(Stopped):
+        for run, _ in little_run(tmp_path / "cut", 60):
+            if run.step == 25:
+                os.kill(os.getpid(), signal.SIGINT)
+    log = tmp_path / "cut" / "little.log.jsonl"
+    log.write_bytes(log.read_bytes() + rest)
+    assert torch.equal(whole.weight, finish(little_run(tmp_path / "cut", 60, resume=True)).weight)
+    assert [line["step"] for line in read_log(log)] == [20, 40, 60]
+    assert log.read_bytes().count(b"\n") == 3
+    log.unlink()
+    finish(little_run(tmp_path / "cut", 80, resume=True))
+
+
+def test_a_resumed_run_says_what_has_changed(tmp_path):
+    finish(little_run(tmp_path, 5))
+    with pytest.warns(
+        UserWarning, match="little goes on from step 5 with other settings .*: batch 64 → 32, seed 0 → 3"
+    ):
+        finish(little_run(tmp_path, 10, resume=True, batch=32, seed=3, save_seconds=9.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        finish(little_run(tmp_path, 15, resume=True, batch=32, seed=3, minutes=5.0))  # when it ends is no setting
+    with pytest.warns(UserWarning, match="from step 5 .*: lr 0.1 → 0.2, images 1,000 → 9$"):
+        say_other_settings("x", {"step": 5, "settings": {"lr": 0.1}, "images": 1000}, {"lr": 0.2, "new": 3}, 9)
+
+
+def test_two_runs_in_one_folder_are_told_apart(tmp_path):
+    with pytest.warns(
+        UserWarning, match="stages of another run: clip was trained on 60,000 images, and this one has 9;"
+    ):
+        say_other_runs(tmp_path, 9, {"clip": {"images": 60_000}, "vae": {"images": 9}, "old": {}})
+    with reserved(tmp_path):
+        with pytest.raises(ValueError, match="another training is writing to .*--out"):
+            with reserved(tmp_path):  # in this process, too, a second lock of the file is another one
+                pass
+    with reserved(tmp_path):
+        pass
+
+
+def test_processes_of_one_training_share_its_folder(tmp_path, monkeypatch):
+    with reserved(tmp_path):
+        monkeypatch.setenv("RANK", "1")
+        with reserved(tmp_path):
+            pass
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        "",
+        "3",
+        "[]",
+        "{",
+        "[" * 10**5,
+        '{"step": -1}',
+        '{"step": "5"}',
+        '{"step": 1.5}',
+        '{"step": NaN}',
+        '{"settings": 3}',
+    ],
+)
+def test_odd_facts_of_a_checkpoint_are_damage(tmp_path, facts):
+    save_file({"a": torch.ones(1)}, tmp_path / "x.safetensors", {"facts": facts})
+    with pytest.raises(ValueError, match="x.safetensors is damaged or no checkpoint"):
+        read_facts(tmp_path / "x.safetensors")
+
+
+def test_a_fact_that_is_lacking_is_named(tmp_path):
+    save_file({"a": torch.ones(1)}, tmp_path / "x.safetensors", {"facts": "{}"})
+    with pytest.raises(ValueError, match="x.safetensors does not say 'step'"):
+        read_facts(tmp_path / "x.safetensors")["step"]
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("o/0", torch.ones(2, 3)),
+        ("o/x/exp_avg", torch.ones(2, 3)),
+        ("o/-1/exp_avg", torch.ones(2, 3)),
+        ("o/9/exp_avg", torch.ones(2, 3)),
+        ("o/²/exp_avg", torch.ones(2, 3)),
+        ("o/0/other", torch.ones(2, 3)),
+        ("o/0/exp_avg", torch.ones(9)),
+        ("o/0/exp_avg", torch.ones(2, 3, dtype=torch.int64)),
+        ("o/0/exp_avg", None),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_odd_keys_of_a_checkpoint_are_named(tmp_path, name, value):
+    model, path = nn.Linear(3, 2), tmp_path / "x.safetensors"
+    optimizer = adamw(model.parameters(), 1e-3)
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    save_checkpoint(path, {"m": model}, {"o": optimizer}, {"step": 1})
+    load_checkpoint(path, {"m": model}, {"o": optimizer})
+    tensors = {key: tensor for key, tensor in load_file(path).items() if key != name}
+    save_file(tensors if value is None else tensors | {name: value}, path, {"facts": '{"step": 1}'})
+    with pytest.raises(ValueError, match="x.safetensors does not fit: o/.*--overwrite"):
+        load_checkpoint(path, {"m": model}, {"o": optimizer})
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run(tmp_path):

@@ -5,6 +5,7 @@ import json
 
 import tinyldm
 from tinyldm import machine, threads
+from tinyldm.cli.models import is_single_file
 from tinyldm.cli.options import SAMPLERS
 from tinyldm.cli.output import require_writable
 from tinyldm.cli.pages import SUFFIXES
@@ -19,6 +20,11 @@ def run(options: argparse.Namespace) -> None:
         require_writable(options.json, (".json",))
     if options.figure is not None:
         require_writable(options.figure, (*SUFFIXES, ".pdf", ".svg"))
+    if is_single_file(options.model):
+        raise ValueError(
+            f"--model {options.model} is one file, a model of Stable Diffusion; evaluate measures models of the small "
+            "world, which are folders"
+        )
     settings = EvaluationSettings(
         captions=options.captions,
         seed=options.seed,

@@ -10,9 +10,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 import tinyldm
-from tinyldm import LatentDiffusion, machine, reverse_diffusion, threads, versions
+from tinyldm import LatentDiffusion, reverse_diffusion, threads
 from tinyldm.cli import pages
-from tinyldm.cli.options import DEFAULT_COUNT, SAMPLERS, SD_VERSIONS, SINGLE_FILES
+from tinyldm.cli.models import check_model, load, name_of_sampler
+from tinyldm.cli.options import DEFAULT_COUNT, SAMPLERS
 from tinyldm.cli.output import require_writable, to_stderr, without_surrogates
 from tinyldm.data import pictures
 from tinyldm.data.captions import unknown_words
@@ -79,8 +80,7 @@ def inpaint(options: argparse.Namespace) -> None:
 def check_before_loading(options: argparse.Namespace) -> None:
     """Report mistakes before a model is loaded, which takes seconds. Sets `n` where the user has not."""
     require_writable(options.out, pages.SUFFIXES)
-    require_single_file_options(options)
-    machine.choose_device(options.device)
+    check_model(options)
     if options.image_context is not None:
         pictures.open_picture(options.image_context)
     if options.n is None:
@@ -92,15 +92,8 @@ def open_model(options: argparse.Namespace) -> LatentDiffusion:
     warn_of_unknown_words(options.model, f"{options.caption} {options.negative or ''}")
     if sys.stderr.isatty():
         to_stderr(f"loading {options.model} …")
-    device, dtype = machine.choose_device(options.device), getattr(torch, options.dtype)
-    if is_single_file(options.model):
-        version = None if options.sd_version is None else getattr(versions, SD_VERSIONS[options.sd_version])
-        model = LatentDiffusion.from_single_file(
-            options.model, options.tokenizer, version=version, ema=options.ema, device=device, dtype=dtype
-        )
-    else:
-        model = LatentDiffusion.from_pretrained(options.model, device=device, dtype=dtype, variant=options.variant)
-    if options.sampler is not None:
+    model = load(options, getattr(torch, options.dtype))
+    if options.sampler not in (None, name_of_sampler(model.sampler)):
         model.sampler = getattr(tinyldm, SAMPLERS[options.sampler])
     options.sampler = name_of_sampler(model.sampler)  # for the note and the metadata
     if options.spacing is not None:
@@ -108,34 +101,6 @@ def open_model(options: argparse.Namespace) -> LatentDiffusion:
     if options.compile:
         model.unet.compile()
     return model
-
-
-def name_of_sampler(sampler: Callable) -> str:
-    """What `--sampler` calls it."""
-    return next((name for name, function in SAMPLERS.items() if function == sampler.__name__), sampler.__name__)
-
-
-def is_single_file(model: str) -> bool:
-    """Is a model one file, with the names of the original code, rather than a folder?"""
-    return Path(model).suffix in SINGLE_FILES and not Path(model).is_dir()
-
-
-def require_single_file_options(options: argparse.Namespace) -> None:
-    """Raises ValueError where an option belongs to the other kind of model, or one is missing."""
-    if is_single_file(options.model):
-        if options.tokenizer is None:
-            raise ValueError(
-                f"{options.model} has no tokenizer; give --tokenizer with a folder that has CLIP's vocab.json and "
-                "merges.txt, such as the tokenizer/ of any Stable Diffusion folder"
-            )
-        if options.variant is not None:
-            raise ValueError("--variant is for a folder; a single file has no variants")
-    for name in ("tokenizer", "ema", "sd_version"):
-        if getattr(options, name) and not is_single_file(options.model):
-            raise ValueError(
-                f"--{name.replace('_', '-')} is for a model that is one file, {' or '.join(SINGLE_FILES)}; "
-                f"--model is {options.model!r}"
-            )
 
 
 def warn_of_unknown_words(model: str, text: str) -> None:

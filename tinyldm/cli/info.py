@@ -3,6 +3,7 @@
 import argparse
 
 from tinyldm import machine, threads, versions
+from tinyldm.cli.models import is_single_file
 from tinyldm.evaluation import sizes
 from tinyldm.formats.places import SHIPPED
 
@@ -19,7 +20,7 @@ def run(options: argparse.Namespace) -> None:
     if options.model == "tiny" and not (SHIPPED / "tiny").is_dir():
         print("this copy came without trained weights; to train your own:  tinyldm train all")
     else:
-        print("\n".join(table_of_folder(options.model)))
+        print("\n".join(table_of_model(options.model)))
 
 
 def table_of_two_sizes() -> list[str]:
@@ -37,8 +38,8 @@ def table_of_two_sizes() -> list[str]:
     return [f"{name:<16}{left:>26}{right:>26}" for name, left, right in rows]
 
 
-def table_of_folder(model: str) -> list[str]:
+def table_of_model(model: str) -> list[str]:
     """The parts of one model as they are on disk."""
-    parts = sizes.of_folder(model)
+    parts = sizes.of_file(model) if is_single_file(model) else sizes.of_folder(model)
     total = sizes.Size(sum(part.parameters for part in parts.values()), sum(part.bytes for part in parts.values()))
     return [f"{model} on disk", *(f"{name:<16}{str(part):>26}" for name, part in (parts | {"all": total}).items())]

@@ -25,6 +25,7 @@ STAGES = ("clip", "vae", "unet")
 DEFAULT_COUNT = 4  # pictures
 MAX_TRAINING_SEED = 999_999  # scenes of larger seeds are kept for measuring
 MAX_SCENES = 10_000_000  # 120 GB of images
+MAX_CAPTIONS = 100_000
 MAX_BATCH = 65_536
 
 
@@ -298,7 +299,7 @@ def add_evaluate(parser: Parser) -> None:
     add_model(parser)
     parser.add_argument(
         "--captions",
-        type=whole_number(8),
+        type=whole_number(8, MAX_CAPTIONS),
         default=1000,
         metavar="N",
         help="number of new captions to generate pictures for; more give narrower intervals (default: %(default)s)",
@@ -307,7 +308,7 @@ def add_evaluate(parser: Parser) -> None:
     add_sampling(parser, "ddim")
     parser.add_argument(
         "--training-images",
-        type=whole_number(1),
+        type=whole_number(1, MAX_SCENES),
         default=30_000,
         metavar="N",
         help="number of training images to search for copies (default: %(default)s)",
@@ -329,6 +330,7 @@ def add_trace(parser: Parser) -> None:
     add_seed(parser, "the random numbers")
     add_sampling(parser, "ddim")
     add_model(parser)
+    add_single_file(parser)
 
 
 def add_info(parser: Parser) -> None:

@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 import tinyldm
-from tinyldm import LatentDiffusion, machine, trace
+from tinyldm import trace
 from tinyldm.cli.generate import warn_of_unknown_words
+from tinyldm.cli.models import check_model, load
 from tinyldm.cli.options import SAMPLERS
 from tinyldm.cli.output import require_writable
 from tinyldm.formats.files import write_bytes
@@ -15,9 +16,9 @@ def run(options: argparse.Namespace) -> None:
     """Generate one picture, and show every tensor on the way."""
     if options.html is not None:
         require_writable(options.html, (".html", ".htm"))
-    device = machine.choose_device(options.device)
+    check_model(options)
     warn_of_unknown_words(options.model, options.caption)
-    model = LatentDiffusion.from_pretrained(options.model, device=device)
+    model = load(options)
     pairs, images = trace.compare_with_stable_diffusion(
         model,
         options.caption,

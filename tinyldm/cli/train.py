@@ -12,6 +12,8 @@ from tinyldm.cli.output import require_writable_folder, to_stderr
 from tinyldm.data.corpus import Corpus, digits_corpus, folder_corpus, scenes_corpus
 from tinyldm.data.folder import summary
 from tinyldm.machine import choose_device
+from tinyldm.training.checkpoints import read_facts
+from tinyldm.training.resuming import reserved, say_other_runs
 from tinyldm.training.run import Settings
 from tinyldm.training.train_all import CPU, GPU, STAGES, Plan, require_trainable, train_all
 
@@ -29,7 +31,9 @@ def run(options: argparse.Namespace) -> None:
     corpus = load_corpus(options.data, plan)
     if plan.unet.device.startswith("cuda"):
         torch.set_float32_matmul_precision("high")
-    train_all(plan, corpus, folder, stages)
+    with reserved(options.out):
+        say_other_runs(options.out, len(corpus), earlier_stages(options.out, stages))
+        train_all(plan, corpus, folder, stages)
     print(f"done: see {options.out}")
 
 
@@ -47,6 +51,12 @@ def require_matching(options: argparse.Namespace, stages: tuple[str, ...]) -> No
         raise ValueError(
             f"--model names the finished model, which only 'train unet' and 'train all' write, not {stages[0]}"
         )
+
+
+def earlier_stages(out: Path, stages: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """The facts of what was trained in this folder and is not trained now."""
+    files = {stage: out / f"{stage}.checkpoint.safetensors" for stage in STAGES if stage not in stages}
+    return {stage: read_facts(file) for stage, file in files.items() if file.exists()}
 
 
 def plan_of(options: argparse.Namespace) -> Plan:

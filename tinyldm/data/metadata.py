@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tinyldm.formats.files import read_bytes
+
+MAX_METADATA = 2**28  # bytes of a list of captions: a million lines and more
 CAPTION_KEYS = ("text", "caption", "prompt")  # in this order, where a row has more than one
 MARKS = {b"\xff\xfe\x00\x00": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # how such files begin
 
@@ -93,7 +96,11 @@ def _csv_rows(file: Path) -> Iterator[Row]:
     header = content.partition("\n")[0]
     separator = max(",;\t", key=header.count)
     reader = csv.DictReader(io.StringIO(content, newline=""), delimiter=separator)
-    if "file_name" not in (reader.fieldnames or ()):
+    try:
+        columns = reader.fieldnames or ()
+    except csv.Error as error:
+        raise ValueError(f"{file} is not CSV: {error}") from None
+    if "file_name" not in columns:
         raise ValueError(
             f"{file} begins with {header.strip()!r:.80}; expected the names of its columns: file_name,text"
         )
@@ -136,7 +143,7 @@ def _utf8(file: Path) -> bytes:
 
     Bytes that are no UTF-8 are left as they are. Raises: ValueError for UTF-16 that does not say so, or is damaged.
     """
-    content = file.read_bytes()
+    content = read_bytes(file, MAX_METADATA, "a list of captions")
     encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), None)
     if encoding is None and b"\0" in content:
         raise ValueError(f"{file} is not UTF-8 but UTF-16, or not text at all: save it as UTF-8")

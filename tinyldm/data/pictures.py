@@ -10,6 +10,12 @@ from torch import Tensor
 
 from tinyldm.data.pixels import channels_first, to_float, to_uint8
 
+# Pictures that are pixels. Pillow can do more: it hands EPS, which is a program, to Ghostscript, which runs it.
+FORMATS = (
+    *("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "DIB"),
+    *("PPM", "TGA", "JPEG2000", "ICO", "PCX", "PSD", "SGI", "QOI"),
+)
+MAX_PIXELS = 2**26  # 67 million, which take up to a gigabyte while they are converted
 DIMMEST = 1 / 16  # of white: a picture whose brightest pixel is darker has some other scale than the one assumed
 COLOURFUL = 48  # the difference between red, green and blue, of 255, from which on a pixel of a mask is no gray
 
@@ -55,16 +61,34 @@ def decoded(file: Path, ground: str) -> Image.Image:
     """The picture in a file, as `open_picture` returns it. Raises whatever the decoder raises."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # large pictures and odd metadata are no fault of the picture's
-        with Image.open(file) as image:
+        with Image.open(file, formats=formats()) as image:
+            _shrink(image)
             _scale_key_colour(image)
             image.info["white_is_zero"] = getattr(image, "tag_v2", {}).get(262) == 0  # a tag of TIFF
             return to_rgb(ImageOps.exif_transpose(image), ground)
 
 
+def formats() -> list[str]:
+    """Those of FORMATS that the installed Pillow reads."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _shrink(image: Image.Image) -> None:
+    """Let a JPEG of very many pixels be decoded at a half or a quarter. Raises ValueError for other large pictures."""
+    width, height = image.size
+    if isinstance(image, ImageFile.ImageFile) and image.format in ("JPEG", "MPO") and width * height > MAX_PIXELS:
+        image.draft(image.mode, (width // 2, height // 2))
+        if image.width * image.height > MAX_PIXELS:
+            image.draft(image.mode, (width // 4, height // 4))
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"too large: {width:,}×{height:,}; {MAX_PIXELS:,} pixels are the most that is opened")
+
+
 def why_unreadable(error: Exception) -> str:
     """An error of a decoder in words for the owner of the picture."""
     if isinstance(error, Image.UnidentifiedImageError):
-        return "no format that Pillow knows"
+        return f"no picture in one of the formats that are read: {', '.join(formats())}"
     if isinstance(error, Image.DecompressionBombError):
         return f"too large: {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels are the most that is opened"
     return str(error) or type(error).__name__
@@ -117,7 +141,7 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
 
     What is white in them is told by the brightest: 255 or 65,535; for floats 1, too.
     """
-    values = np.asarray(image, dtype=np.float64)
+    values = np.asarray(image, dtype=np.float32)  # exact up to 2²⁴
     low, high = float(values.min()), float(values.max())
     whites = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
     white = next((white for white in whites if high <= 1.01 * white), None)  # floats may overshoot a little

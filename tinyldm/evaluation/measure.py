@@ -15,7 +15,6 @@ The statistics are those of `statistics.py`. Everything follows from the setting
 numbers on the same machine, whatever the batch size, as picture k depends on the seed and k only.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -35,6 +34,7 @@ from tinyldm.data.pixels import channels_first, to_float, to_signed_float, to_ui
 from tinyldm.data.world import Scene
 from tinyldm.evaluation.judge import Judge, Reading, everything, verdict
 from tinyldm.evaluation.statistics import Share, copies, frechet_distance, nearest, psnr, share, shares
+from tinyldm.formats.files import explained, read_json, require_numbers
 from tinyldm.formats.places import model_folder
 from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.reverse_diffusion import ddim
@@ -361,8 +361,11 @@ def frechet(judge: Judge, pictures: Tensor, world: World, settings: EvaluationSe
 def training_seed(folder: Path) -> int:
     """The seed of the world that a model was trained on; 0, the default, if its folder does not say."""
     file = folder / "training.json"
-    facts = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return facts.get("unet", {}).get("settings", {}).get("seed", 0)
+    facts = read_json(file) if file.exists() else {}
+    with explained(file):
+        seed = facts.get("unet", {}).get("settings", {}).get("seed", 0)
+        require_numbers({"seed": seed}, 0, scenes.FRESH - 1, "seed")
+        return int(seed)
 
 
 def memorisation(pictures: Tensor, world: World, seed: int, settings: EvaluationSettings) -> tuple[dict, Tensor]:

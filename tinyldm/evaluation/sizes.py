@@ -6,12 +6,15 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from tinyldm.clip import TextTransformer
 from tinyldm.conditioning import ImageEncoder
+from tinyldm.formats.compvis_file import TEXT, UNET_PREFIX, VAE_PREFIX, read_single_file
 from tinyldm.formats.folder import IMAGE_ENCODER
 from tinyldm.formats.places import model_folder
 from tinyldm.formats.vision_transformer import VisionTransformer
+from tinyldm.formats.weights import require_safetensors
 from tinyldm.unet import UNet
 from tinyldm.vae import VAE
 from tinyldm.versions import Version
@@ -68,7 +71,26 @@ def of_folder(name: str) -> dict[str, Size]:
     return found
 
 
+def of_file(name: str) -> dict[str, Size]:
+    """The parts in a model that is one file, with the names of the original code; what is none of them is "other".
+
+    Raises: ValueError where the file is missing or broken, or holds something else than Stable Diffusion.
+    """
+    prefixes = {"U-Net": (UNET_PREFIX,), "VAE": (VAE_PREFIX,), "text encoder": sum((some[:1] for some in TEXT), ())}
+    prefixes["text encoder 2"] = TEXT[2][1:]
+    parts: dict[str, list[Tensor]] = {name: [] for name in (*prefixes, "other")}
+    for key, tensor in read_single_file(name).items():
+        part = next((part for part, starts in prefixes.items() if key.startswith(starts)), "other")
+        parts[part].append(tensor)
+    return {
+        part: Size(sum(tensor.numel() for tensor in tensors), sum(tensor.nbytes for tensor in tensors))
+        for part, tensors in parts.items()
+        if tensors
+    }
+
+
 def _of_file(file: Path) -> Size:
+    require_safetensors(file)
     try:
         with safe_open(file, "pt") as content:
             shapes = [content.get_slice(key).get_shape() for key in content.keys()]

@@ -20,10 +20,11 @@ from torch import Tensor
 from tinyldm.clip import TextConfig, TextTransformer
 from tinyldm.conditioning import TextEncoder, TextEncoderXL
 from tinyldm.formats.diffusers_vae import DIFFUSERS_VAE
+from tinyldm.formats.files import explained
 from tinyldm.formats.folder import Parts
 from tinyldm.formats.refusals import EXPECTED, refuse_unet, what_is
 from tinyldm.formats.text_encoders import load_clip_weights
-from tinyldm.formats.tokenizers import Tokenizer, load_tokenizer
+from tinyldm.formats.tokenizers import Tokenizer, load_tokenizer, require_words_of
 from tinyldm.formats.weights import TRANSFORMER, Table, load_weights, read_safetensors, read_torch, rename, rename_all
 from tinyldm.unet import UNet, UNetConfig
 from tinyldm.vae import VAE, VAEConfig
@@ -50,7 +51,10 @@ def open_file(file: str | Path, tokenizer: str | Path, version: Version | None =
     for clip, sizes in zip(clips, version.text):
         words = load_tokenizer(Path(tokenizer))
         pad = words.bpe.id_to_token(sizes.pad_token_id) or ""  # all that differs between versions
-        towers += [clip, Tokenizer(words.bpe, pad, words.length)]
+        with explained(Path(tokenizer)):
+            words = Tokenizer(words.bpe, pad, words.length)
+        require_words_of(words, clip, Path(tokenizer))
+        towers += [clip, words]
     return Parts(
         unet=unet_from(state, version.unet, source, ema=ema),
         vae=vae_from(state, version.vae, source),
@@ -130,10 +134,13 @@ def version_of(state: Tensors, source: str) -> Version:
         raise ValueError(f"{source} holds {found}; expected a U-Net, a VAE and text encoders in one file")
     if known[0] == TEXT[1]:
         raise ValueError(
-            f"{source} is Stable Diffusion 2, whose weights do not tell what they predict: give version=versions.SD2 "
-            "for the 512-pixel models, which predict the noise, or versions.SD2_V for 768 pixels, the velocity"
+            f"{source} is Stable Diffusion 2, whose weights do not tell what they predict. For the 512-pixel models, "
+            "which predict the noise, give version=versions.SD2 (on the command line --sd-version 2); for those of "
+            "768 pixels, the velocity, version=versions.SD2_V (--sd-version 2-v)"
         )
     version = SD1 if known[0] == TEXT[0] else SDXL
+    if conv_in.dim() != 4:
+        raise ValueError(f"{source} holds a U-Net whose first layer is {tuple(conv_in.shape)}; expected a convolution")
     return replace(version, unet=replace(version.unet, in_channels=conv_in.shape[1]))
 
 
@@ -213,11 +220,14 @@ def unet_from(state: Tensors, config: UNetConfig, source: str, *, ema: bool = Fa
     averages = {key: state.pop(key) for key in list(state) if key.startswith(EMA_PREFIX)}
     table, weights = unet_table(config), take(state, UNET_PREFIX, source)
     if ema and not averages:
-        raise ValueError(f"{source} has no moving average (no key starts with {EMA_PREFIX!r}); open it without ema")
+        raise ValueError(
+            f"{source} has no moving average (no key starts with {EMA_PREFIX!r}); open it without ema=True, on the "
+            "command line --ema"
+        )
     if ema:
         names = {EMA_PREFIX + key.replace(".", ""): key for key in weights}
         weights = {names.get(key, key): tensor for key, tensor in averages.items()}
-    load_weights(unet, rename_all(weights, lambda key: rename(key, table)), source)
+    load_weights(unet, rename_all(weights, lambda key: rename(key, table), source), source)
     return unet
 
 
@@ -268,7 +278,7 @@ def vae_from(state: Tensors, config: VAEConfig, source: str) -> VAE:
         for key in [key for key in state if key.startswith(BARE_VAE)]:
             state[VAE_PREFIX + key] = state.pop(key)
     weights = take(state, VAE_PREFIX, source)
-    load_weights(vae, rename_all(weights, lambda key: rename(key, table)), source)
+    load_weights(vae, rename_all(weights, lambda key: rename(key, table), source), source)
     return vae
 
 
@@ -300,7 +310,8 @@ def text_encoders_from(state: Tensors, text: tuple[TextConfig, ...], source: str
         with torch.device("meta"):
             clip = TextTransformer(sizes, projects)
         weights = take(state, prefix, source)
-        weights = from_open_clip(weights) if prefix.endswith(".model.") else weights
+        with explained(Path(source)):  # whose tensors may have any shape
+            weights = from_open_clip(weights) if prefix.endswith(".model.") else weights
         load_clip_weights(clip, weights, source)
         clips.append(clip)
     return clips

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import torch
 
-from tinyldm.formats.files import explained, read_json, refuse_others, write_json, write_safetensors
+from tinyldm.formats.files import (
+    explained,
+    read_json,
+    refuse_others,
+    require_numbers,
+    require_whole,
+    write_json,
+    write_safetensors,
+)
 from tinyldm.formats.weights import (
     DIFFUSERS_STEMS,
     TRANSFORMER,
@@ -67,12 +75,27 @@ FIXED_UNET = {
     "time_embedding_type": "positional",
     "timestep_post_act": None,
 }
+# The most of each number; Stable Diffusion XL has the largest: 1280 channels, 10 transformers one after the other.
+LARGEST_UNET = {
+    "in_channels": 64,
+    "out_channels": 64,
+    "block_out_channels": 8192,
+    "layers_per_block": 8,
+    "transformer_layers_per_block": 24,
+    "attention_head_dim": 1024,
+    "cross_attention_dim": 16_384,
+    "norm_num_groups": 1024,
+}
 ADDED_TIME = {"addition_embed_type": "text_time", "addition_time_embed_dim": 256}  # Stable Diffusion XL only
 
 
 def unet_config_from_diffusers(config: dict) -> UNetConfig:
     """unet/config.json -> UNetConfig. Raises ValueError for what Stable Diffusion never does."""
     refuse_others(config, FIXED_UNET)
+    require_whole(config, LARGEST_UNET)
+    require_numbers(config, 0, 1, "dropout")
+    if config.get("num_attention_heads") is not None:
+        require_whole(config, {"num_attention_heads": 1024})
     levels = len(config["block_out_channels"])
 
     def per_level(value) -> tuple[int, ...]:
@@ -84,6 +107,7 @@ def unet_config_from_diffusers(config: dict) -> UNetConfig:
     has_added = config.get("addition_embed_type") is not None
     if has_added:
         refuse_others(config, ADDED_TIME)
+        require_whole(config, {"projection_class_embeddings_input_dim": 65_536})
     return UNetConfig(
         in_channels=config["in_channels"],
         out_channels=config["out_channels"],
@@ -154,7 +178,8 @@ def load_unet(folder: Path, variant: str | None = None) -> UNet:
     with explained(folder / "config.json"), torch.device("meta"):
         unet = UNet(config)
     state = read_weights(folder, DIFFUSERS_STEMS, variant)
-    load_weights(unet, rename_all(state, lambda key: rename(key, DIFFUSERS_UNET)), str(folder))
+    state = rename_all(state, lambda key: rename(key, DIFFUSERS_UNET), str(folder))
+    load_weights(unet, state, str(folder))
     return unet
 
 
@@ -167,6 +192,7 @@ def trained_size(folder: Path, factor: int) -> tuple[int, int]:
         # Before 0.9, conversions wrote 32 for models of 512 pixels, which diffusers' pipelines put right, as here.
         if isinstance(size, int) and size < 64 and version and int(version[1]) < 9:
             size = 64
+        require_whole({"sample_size": size}, {"sample_size": 1024})
         height, width = size if isinstance(size, list) else (size, size)
         return height * factor, width * factor
 

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import torch
 
-from tinyldm.formats.files import explained, read_json, refuse_others, write_json, write_safetensors
+from tinyldm.formats.files import (
+    explained,
+    read_json,
+    refuse_others,
+    require_numbers,
+    require_whole,
+    write_json,
+    write_safetensors,
+)
 from tinyldm.formats.weights import DIFFUSERS_STEMS, load_weights, read_weights, rename, rename_all, reverse
 from tinyldm.vae import VAE, VAEConfig
 
@@ -40,10 +48,20 @@ FIXED_VAE = {
     "latents_std": None,
     "shift_factor": None,
 }
+# The most of each number; Stable Diffusion's have 512 channels.
+LARGEST_VAE = {
+    "in_channels": 64,
+    "latent_channels": 64,
+    "block_out_channels": 8192,
+    "layers_per_block": 8,
+    "norm_num_groups": 1024,
+}
 
 
 def vae_config_from_diffusers(config: dict) -> VAEConfig:
     """vae/config.json -> VAEConfig."""
+    require_whole(config, LARGEST_VAE)
+    require_numbers(config, 0, 1e6, "scaling_factor")
     levels = len(config["block_out_channels"])
     refuse_others(
         config,
@@ -98,7 +116,8 @@ def load_vae(folder: Path, variant: str | None = None) -> VAE:
     with explained(folder / "config.json"), torch.device("meta"):
         vae = VAE(config)
     state = read_weights(folder, DIFFUSERS_STEMS, variant)
-    load_weights(vae, rename_all(state, lambda key: rename(key, OLD_VAE_ATTENTION + DIFFUSERS_VAE)), str(folder))
+    state = rename_all(state, lambda key: rename(key, OLD_VAE_ATTENTION + DIFFUSERS_VAE), str(folder))
+    load_weights(vae, state, str(folder))
     return vae
 
 

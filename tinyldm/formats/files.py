@@ -1,7 +1,10 @@
-"""Writing files that are whole or not there, and reading configurations that may be broken.
+"""Writing files that are whole or not there, and reading files that may be broken, or made to do harm.
 
 A file is written under a temporary name beside its place, flushed to the disk, and only then renamed: after a crash, a
 full disk or Ctrl-C, the old file is still intact.
+
+What is read comes from strangers. So only regular files are opened (a pipe never ends, nor does /dev/zero), sizes have
+limits that no real model comes near, and whatever is wrong is a ValueError that names the file.
 """
 
 import errno
@@ -16,6 +19,13 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
+
+MAX_JSON = 16 * 2**20  # bytes of a configuration; CLIP's tokenizer.json has 4 MB
+MAX_SHOWN = 300  # characters of somebody else's error message that are worth showing
+MAX_LEVELS = 8  # of a network, where a configuration has one number per level
+
+
+# ── Writing ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 @contextmanager
@@ -64,14 +74,41 @@ def write_safetensors(file: Path, state: dict[str, Tensor], metadata: dict[str, 
             raise OSError(code, os.strerror(code), str(file)) from None
 
 
-def read_json(file: Path) -> dict:
-    """A configuration file; a missing or broken one is a clear ValueError."""
+# ── Reading ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def require_regular(file: Path, expected: str = "a file") -> None:
+    """Raise ValueError unless `file` is a regular file: a pipe would make us wait, and a device has no end."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise ValueError(f"{file} does not exist; expected a model folder in the diffusers layout") from None
+        if file.is_file():
+            return
+        there = file.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise ValueError(f"{str(file)[:MAX_SHOWN]} cannot be read ({error.strerror}); expected {expected}") from None
+    what = "is not a regular file" if there else "does not exist"
+    raise ValueError(f"{file} {what}; expected {expected}")
+
+
+def read_bytes(file: Path, limit: int, expected: str = "a file") -> bytes:
+    """The content of a regular file of at most `limit` bytes. Raises ValueError where it is none, or larger."""
+    require_regular(file, expected)
+    try:
+        with open(file, "rb") as opened:
+            content = opened.read(limit + 1)
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read ({error.strerror})") from None
+    if len(content) > limit:
+        raise ValueError(f"{file} has more than {limit:,} bytes; expected {expected} of a usual size")
+    return content
+
+
+def read_json(file: Path, expected: str = "a model folder in the diffusers layout") -> dict:
+    """A configuration file; a missing, broken or enormous one is a ValueError that names it."""
+    content = read_bytes(file, MAX_JSON, expected)
+    try:
+        content = json.loads(content.decode())
     except (ValueError, RecursionError) as error:  # of which json's and UTF-8's errors are kinds
-        raise ValueError(f"{file} is not JSON ({error}); fetch it again") from None
+        raise ValueError(f"{file} is not JSON ({str(error)[:MAX_SHOWN]}); fetch it again") from None
     if not isinstance(content, dict):
         raise ValueError(f"{file} holds {content!r:.40}; expected a configuration in braces")
     return content
@@ -79,17 +116,41 @@ def read_json(file: Path) -> dict:
 
 @contextmanager
 def explained(file: Path) -> Iterator[None]:
-    """What goes wrong while the content of a configuration file is used names the file."""
+    """Whatever goes wrong while the content of a configuration is used becomes a ValueError that names the file."""
     try:
         yield
+    except MemoryError:
+        raise
     except KeyError as error:
-        raise ValueError(f"{file} lacks {error}") from None
-    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
-        raise ValueError(f"{file} does not describe a model that this package knows: {error}") from None
+        raise ValueError(f"{file} lacks {str(error)[:MAX_SHOWN]}") from None
+    except Exception as error:  # noqa: BLE001  the libraries behind it raise nearly anything
+        reason = str(error)[:MAX_SHOWN] or type(error).__name__
+        raise ValueError(f"{file} does not describe a model that this package knows: {reason}") from None
 
 
 def refuse_others(config: dict, fixed: dict) -> None:
     """Raise ValueError where a configuration says something else than `fixed`, in an entry that both have."""
     for name, value in fixed.items():
         if config.get(name, value) != value:
-            raise ValueError(f"{name} is {config[name]!r}; this package knows only {value!r}")
+            raise ValueError(f"{name} is {config[name]!r:.200}; this package knows only {value!r}")
+
+
+def require_whole(config: dict, most: dict[str, int]) -> None:
+    """Raise ValueError unless the named entries that a configuration has are whole numbers from 1 to `most`.
+
+    An entry may also be a list of such numbers, one per level. Without limits, 100 bytes of configuration could ask
+    for a network that takes hours to build.
+    """
+    for name in most.keys() & config.keys():
+        values = config[name] if isinstance(config[name], list) else [config[name]]
+        whole = all(isinstance(value, int) and not isinstance(value, bool) for value in values)
+        if not whole or len(values) > MAX_LEVELS or not all(1 <= value <= most[name] for value in values):
+            raise ValueError(f"{name} is {config[name]!r:.60}; expected a whole number from 1 to {most[name]:,}")
+
+
+def require_numbers(config: dict, low: float, high: float, *names: str) -> None:
+    """Raise ValueError unless the named entries that a configuration has are numbers from `low` to `high`."""
+    for name in names:
+        value = config.get(name, low)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+            raise ValueError(f"{name} is {value!r:.60}; expected a number from {low:g} to {high:g}")

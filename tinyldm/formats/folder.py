@@ -16,16 +16,17 @@ from tinyldm.conditioning import ImageEncoder, TextEncoder, TextEncoderXL
 from tinyldm.formats import schedulers
 from tinyldm.formats.diffusers_unet import load_unet, read_unet_config, save_unet, trained_size
 from tinyldm.formats.diffusers_vae import load_vae, read_vae_config, save_vae
-from tinyldm.formats.files import explained, read_json, write_json
+from tinyldm.formats.files import explained, read_json, require_whole, write_json
 from tinyldm.formats.refusals import EXPECTED, refuse_folder, refuse_pipeline, refuse_unet
 from tinyldm.formats.text_encoders import (
+    LARGEST_CLIP,
     load_image_encoder,
     load_text_encoder,
     save_image_encoder,
     save_text_encoder,
     transformers_class,
 )
-from tinyldm.formats.tokenizers import load_tokenizer, save_tokenizer
+from tinyldm.formats.tokenizers import load_tokenizer, require_words_of, save_tokenizer
 from tinyldm.forward_diffusion import NoiseSchedule
 from tinyldm.reverse_diffusion import ddim, leading_from_zero, trailing
 from tinyldm.unet import UNet, UNetConfig
@@ -113,17 +114,22 @@ def _context_dim(folder: Path) -> int:
     total = 0
     for file in files:
         with explained(file):
-            total += int(read_json(file)["hidden_size"])
+            content = read_json(file)
+            require_whole(content, {"hidden_size": LARGEST_CLIP["hidden_size"]})
+            total += content["hidden_size"]
     return total
 
 
 def _load_text_encoders(folder: Path, variant: str | None) -> TextEncoder | TextEncoderXL:
     clip = load_text_encoder(folder / "text_encoder", variant)
     tokenizer = load_tokenizer(folder / "tokenizer")
+    require_words_of(tokenizer, clip, folder / "tokenizer")
     if not (folder / "text_encoder_2").is_dir():
         return TextEncoder(clip, tokenizer)
     clip2 = load_text_encoder(folder / "text_encoder_2", variant, projects=True)
-    return TextEncoderXL(clip, tokenizer, clip2, load_tokenizer(folder / "tokenizer_2"))
+    tokenizer2 = load_tokenizer(folder / "tokenizer_2")
+    require_words_of(tokenizer2, clip2, folder / "tokenizer_2")
+    return TextEncoderXL(clip, tokenizer, clip2, tokenizer2)
 
 
 # ── Saving ───────────────────────────────────────────────────────────────────────────────────────────

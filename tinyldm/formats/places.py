@@ -20,7 +20,11 @@ def find_model(name: str | Path, variant: str | None = None) -> Path:
     Raises: ValueError where there is none, or where the name is a single file's.
     """
     folder = model_folder(name)
-    if not folder.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
+    try:
+        there = folder.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise ValueError(f"{str(name)[:200]} cannot be opened ({error.strerror}); expected a model folder") from None
+    if not there and re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
         folder = download(str(name), variant)
     if str(name) == "tiny" and not folder.is_dir():
         raise ValueError(

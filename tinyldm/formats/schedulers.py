@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tinyldm.formats.files import explained, read_json, refuse_others
+from tinyldm import shapes
+from tinyldm.formats.files import explained, read_json, refuse_others, require_numbers, require_whole
 from tinyldm.forward_diffusion import (
     EPS,
     VELOCITY,
@@ -27,7 +28,7 @@ from tinyldm.forward_diffusion import (
     log_sigma,
     scaled_linear_betas,
 )
-from tinyldm.more_samplers import euler_ancestral, lcm, lcm_timesteps, pndm
+from tinyldm.more_samplers import along, euler_ancestral, extrapolated, lcm, lcm_timesteps, pndm
 from tinyldm.reverse_diffusion import (
     Callback,
     Model,
@@ -35,14 +36,17 @@ from tinyldm.reverse_diffusion import (
     ddpm,
     dpm_solver_pp,
     euler,
+    finish_step,
     leading,
     leading_from_zero,
     linspace,
+    predict,
     trailing,
 )
-from tinyldm.seeds import Generators
+from tinyldm.seeds import Generators, per_picture
 
 Spacing = Callable[[int, int], Tensor]
+MAX_TIMESTEPS = 100_000  # of a schedule; all models of the hub have 1000
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,81 @@ def leading_above_zero_from_zero(steps: int, T: int) -> Tensor:
     return torch.arange(steps, 0, -1) * stride + min(0, T - 1 - steps * stride)
 
 
+def landings(timesteps: Tensor, T: int) -> list[float]:
+    """Where diffusers' DDIM and PNDM land with "trailing" spacing: T // steps below each timestep; below 0 is the end.
+
+    Where the number of steps does not divide T, that is beside the next timestep: each step then starts at a noise
+    level that the one before has not quite reached. Here to draw what diffusers draws.
+
+    Args: timesteps: a whole walk, or the end of one (image-to-image).  For other spacings: the next timesteps.
+    """
+    ts = timesteps.tolist()
+    for steps in range(len(ts), T + 1):
+        if trailing(steps, T)[-len(ts) :].tolist() == ts:
+            return [t - T // steps for t in ts]
+    return [*ts[1:], -1]
+
+
+def ddim_by_stride(
+    model: Model,
+    z: Tensor,
+    schedule: NoiseSchedule,
+    timesteps: Tensor,
+    *,
+    eta: float = 0.0,
+    generator: Generators = None,
+    final_alpha_bar: float | None = None,
+    callback: Callback = None,
+) -> Tensor:
+    """`ddim`, one step at a time, each of which ends at `landings`."""
+    shapes.require_walk(timesteps)
+    generators = per_picture(generator, len(z))
+    final = schedule.final_alpha_bar if final_alpha_bar is None else final_alpha_bar
+    for i, t in enumerate(landings(timesteps, schedule.T)):
+
+        def numbered(_: int, z: Tensor, z0_hat: Tensor, i: int = i) -> Tensor:
+            return finish_step(callback, i, z, z0_hat)
+
+        options = dict(eta=eta, generator=generators, final_alpha_bar=level_at(schedule, t, final))
+        z = ddim(model, z, schedule, timesteps[i : i + 1], **options, callback=numbered)
+    return z
+
+
+def pndm_by_stride(
+    model: Model,
+    z: Tensor,
+    schedule: NoiseSchedule,
+    timesteps: Tensor,
+    *,
+    generator: Generators = None,
+    final_alpha_bar: float | None = None,
+    callback: Callback = None,
+) -> Tensor:
+    """`pndm`, each step of which ends at `landings`; its first one starts a stride above the second timestep."""
+    shapes.require_walk(timesteps)
+    final = schedule.final_alpha_bar if final_alpha_bar is None else final_alpha_bar
+    outputs: list[Tensor] = []
+    for i, (t, next_t) in enumerate(zip(timesteps, landings(timesteps, schedule.T))):
+        alpha_bar, next_alpha_bar = level_at(schedule, t.item(), final), level_at(schedule, next_t, final)
+        outputs = [predict(model, z, t), *outputs[:3]]
+        mixed = extrapolated(outputs)
+        if i == 0 and len(timesteps) > 1:
+            ahead, _ = along(outputs[0], z, schedule, alpha_bar, next_alpha_bar)
+            mixed = (outputs[0] + predict(model, ahead, timesteps[1])) / 2
+            second = timesteps[1].item()
+            alpha_bar, next_alpha_bar = (level_at(schedule, u, final) for u in (second + t.item() - next_t, second))
+        z, z0_hat = along(mixed, z, schedule, alpha_bar, next_alpha_bar)
+        z = finish_step(callback, i, z, z0_hat)
+    return z
+
+
+def level_at(schedule: NoiseSchedule, t: float, final_alpha_bar: float) -> float:
+    """ᾱ at a timestep; the final one below 0."""
+    if t < 0:
+        return final_alpha_bar
+    return schedule.at(torch.tensor([t], device=schedule.alpha_bar.device)).item()
+
+
 def dpm_solver_pp_whole(
     model: Model,
     z: Tensor,
@@ -129,6 +208,11 @@ def dpm_solver_pp_whole(
 
     options = dict(generator=generator, final_alpha_bar=final_alpha_bar, callback=callback)
     return dpm_solver_pp(rounding, z, schedule, timesteps, **options)
+
+
+BY_STRIDE = {ddim: ddim_by_stride, pndm: pndm_by_stride}
+# What only diffusers has -> what it is called here.
+VARIANTS = {dpm_solver_pp_whole: dpm_solver_pp} | {variant: sampler for sampler, variant in BY_STRIDE.items()}
 
 
 # ── What each class reads ────────────────────────────────────────────────────────────────────────────
@@ -307,8 +391,12 @@ def sampling_from_diffusers(config: dict[str, Any], forced: dict[str, Any] = TEX
             "with the same noise schedule and timesteps: pictures differ a little from those of diffusers",
             stacklevel=2,
         )
-    rounds = isinstance(spacing, Karras) and family.sampler is dpm_solver_pp
-    return Sampling(schedule, spacing, dpm_solver_pp_whole if rounds else family.sampler, is_scaled)
+    sampler = family.sampler
+    if isinstance(spacing, Karras) and sampler is dpm_solver_pp:
+        sampler = dpm_solver_pp_whole
+    if spacing is trailing:
+        sampler = BY_STRIDE.get(sampler, sampler)
+    return Sampling(schedule, spacing, sampler, is_scaled)
 
 
 def family_of(name: Any) -> Family:
@@ -329,6 +417,8 @@ def _refuse_what_is_fixed(asked: dict[str, Any], fixed: dict[str, Any]) -> None:
 
 
 def _schedule(asked: dict[str, Any], config: dict[str, Any]) -> NoiseSchedule:
+    require_whole(asked, {"num_train_timesteps": MAX_TIMESTEPS})
+    require_numbers(asked, 0, 1, "beta_start", "beta_end")
     T, start, end = asked["num_train_timesteps"], asked["beta_start"], asked["beta_end"]
     betas = {
         "scaled_linear": lambda: scaled_linear_betas(T, start, end),
@@ -382,7 +472,7 @@ def _is_on(asked: dict[str, Any], key: str) -> bool:
 # ── Writing ──────────────────────────────────────────────────────────────────────────────────────────
 
 CLASSES = {family.sampler: name for name, family in reversed(FOLLOWED.items())}
-CLASSES[dpm_solver_pp_whole] = CLASSES[dpm_solver_pp]
+CLASSES |= {variant: CLASSES[sampler] for variant, sampler in VARIANTS.items()}
 
 
 def sampling_to_diffusers(sampling: Sampling) -> dict[str, Any]:

@@ -7,9 +7,17 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from tinyldm.clip import ClipConfig, TextConfig, TextTransformer, VisionConfig
+from tinyldm.clip import ACTIVATIONS, ClipConfig, TextConfig, TextTransformer, VisionConfig
 from tinyldm.conditioning import ImageEncoder
-from tinyldm.formats.files import explained, read_json, write_json, write_safetensors
+from tinyldm.formats.files import (
+    explained,
+    read_json,
+    refuse_others,
+    require_numbers,
+    require_whole,
+    write_json,
+    write_safetensors,
+)
 from tinyldm.formats.vision_transformer import VisionTransformer
 from tinyldm.formats.weights import TRANSFORMERS_STEMS, load_weights, read_safetensors, read_weights, rename_all
 
@@ -18,9 +26,36 @@ Config = TypeVar("Config", bound=ClipConfig)
 # What some folders hold of the rest of CLIP, and no text-to-image model reads.
 NOT_READ = ("vision_model.", "visual_projection.", "logit_scale", "text_model.logit_scale")
 
+# The most of each number; the largest CLIP, in Stable Diffusion XL, has 32 layers of 1280, and 77 positions.
+LARGEST_CLIP = {
+    "vocab_size": 2**20,
+    "hidden_size": 16_384,
+    "intermediate_size": 65_536,
+    "projection_dim": 16_384,
+    "num_hidden_layers": 128,
+    "num_attention_heads": 256,
+    "max_position_embeddings": 1024,
+    "image_size": 1024,
+    "patch_size": 1024,
+}
+MAX_PATCHES = 4096  # of a picture, each of which attends to all
+
 
 def config_from(content: dict[str, Any], config_class: type[Config]) -> Config:
-    """The sizes that a configuration of transformers tells; what it leaves out has transformers' default."""
+    """The sizes that a configuration of transformers tells; what it leaves out has transformers' default.
+
+    Raises: ValueError for a value that no CLIP has.
+    """
+    refuse_others(content, {"num_channels": 3})
+    require_whole(content, LARGEST_CLIP)
+    require_numbers(content, 0, 1, "layer_norm_eps")
+    require_numbers(content, 0, content.get("vocab_size", 2**20) - 1, "pad_token_id")
+    if (activation := content.get("hidden_act", "gelu")) not in ACTIVATIONS:
+        raise ValueError(f"hidden_act is {activation!r:.60}; expected {' or '.join(ACTIVATIONS)}")
+    if "patch_size" in content and (content.get("image_size", 224) // content["patch_size"]) ** 2 > MAX_PATCHES:
+        raise ValueError(
+            f"patches of {content['patch_size']} are too small: expected {MAX_PATCHES:,} in a picture at most"
+        )
     return config_class(**{field.name: content[field.name] for field in fields(config_class) if field.name in content})
 
 
@@ -47,7 +82,7 @@ def load_clip_weights(clip: TextTransformer, state: dict[str, Tensor], source: s
         and not key.endswith("embeddings.position_ids")  # the numbers 0 … 76
         and not (key == "text_projection.weight" and not clip.projects)
     }
-    load_weights(clip, rename_all(kept, lambda key: key.removeprefix("text_model.")), source)
+    load_weights(clip, rename_all(kept, lambda key: key.removeprefix("text_model."), source), source)
 
 
 def transformers_class(clip: TextTransformer) -> str:

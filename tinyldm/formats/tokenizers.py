@@ -3,11 +3,25 @@
 It is read by the `tokenizers` library alone: transformers, which wraps it, takes seconds to import.
 """
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinyldm import shapes
-from tinyldm.formats.files import explained, read_json, write_bytes, write_json
+from tinyldm.clip import TextTransformer
+from tinyldm.conditioning import tokenize
+from tinyldm.formats.files import (
+    MAX_JSON,
+    MAX_SHOWN,
+    explained,
+    read_bytes,
+    read_json,
+    require_whole,
+    write_bytes,
+    write_json,
+)
 
 if TYPE_CHECKING:
     import tokenizers
@@ -70,33 +84,99 @@ def clip_bpe(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> "toke
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """Read CLIP's tokenizer from its folder."""
-    from tokenizers import Tokenizer as BytePairs
-    from tokenizers.models import BPE
+    """Read CLIP's tokenizer from its folder.
 
+    Of tokenizer.json only the pieces are read: how a text is cut into words is CLIP's own, and no stranger's pattern.
+    """
     if not folder.is_dir():
         raise ValueError(f"{folder} does not exist; expected a folder with CLIP's tokenizer")
     whole, old = folder / "tokenizer.json", [folder / name for name in ("vocab.json", "merges.txt")]
-    if not whole.is_file() and (missing := [file for file in old if not file.is_file()]):
+    if not whole.exists() and (missing := [file for file in old if not file.is_file()]):
         raise ValueError(f"{missing[0]} does not exist, nor does tokenizer.json beside it; fetch them again")
+    with _panics_explained(folder):
+        bpe = clip_bpe(*(_pieces_of(whole) if whole.exists() else _old_pieces_of(*old)))
+        _add(bpe, whole if whole.exists() else folder / "added_tokens.json")
+        with explained(folder / "tokenizer_config.json"):
+            return Tokenizer(bpe, *_pad_and_length(folder))
+
+
+def _pieces_of(file: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """The pieces of a tokenizer.json, and the pairs that are joined to them."""
+    with explained(file):
+        model = read_json(file)["model"]
+        pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+        return model["vocab"], [(first, second) for first, second in pairs]
+
+
+def _old_pieces_of(vocabulary: Path, merges: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """The same of the older two files."""
+    pieces = read_json(vocabulary)
+    with explained(merges):
+        lines = read_bytes(merges, MAX_JSON, "CLIP's merges").decode().split("\n")
+        pairs = [line.rstrip("\r").split(" ") for line in lines if line.strip() and not line.startswith("#version")]
+        return pieces, [(first, second) for first, second in pairs]
+
+
+def _add(bpe: "tokenizers.Tokenizer", file: Path) -> None:
+    """Give a tokenizer the words that a model was taught later, as textual inversion does."""
+    with explained(file):
+        content = read_json(file) if file.exists() else {}
+        listed = content.get("added_tokens", []) if "model" in content else _as_listed(content)
+        for word in sorted(listed, key=lambda word: word["id"]):
+            bpe.add_tokens([word["content"]])
+            if bpe.token_to_id(word["content"]) != word["id"]:
+                raise ValueError(
+                    f"{word['content']!r:.60} has the number {word['id']!r:.60}, which is not the next one"
+                )
+
+
+def _as_listed(added: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"content": piece, "id": number} for piece, number in added.items()]
+
+
+@contextmanager
+def _panics_explained(folder: Path) -> Iterator[None]:
+    """Whatever goes wrong inside the library, which is written in Rust and may panic, becomes a ValueError."""
     try:
-        bpe = BytePairs.from_file(str(whole)) if whole.is_file() else clip_bpe(*BPE.read_file(*map(str, old)))
-    except Exception as error:  # the library raises nothing narrower
-        raise ValueError(f"the tokenizer in {folder} cannot be read ({error}); fetch it again") from None
-    bpe.no_padding()
-    bpe.no_truncation()
-    with explained(folder / "tokenizer_config.json"):
-        return Tokenizer(bpe, *_pad_and_length(folder))
+        yield
+    except (MemoryError, KeyboardInterrupt, SystemExit, ValueError) as error:
+        if isinstance(error, ValueError) and str(folder) not in str(error):
+            raise ValueError(f"the tokenizer in {folder} cannot be read ({str(error)[:MAX_SHOWN]})") from None
+        raise
+    except BaseException as error:
+        reason = str(error)[:MAX_SHOWN] or type(error).__name__
+        raise ValueError(f"the tokenizer in {folder} cannot be read ({reason}); fetch it again") from None
+
+
+TRIAL = "a red circle, " + "".join(map(chr, range(32, 256))) + "猫🟥"  # words, and every byte that UTF-8 has
+
+
+def require_words_of(tokenizer: Tokenizer, clip: TextTransformer, folder: Path) -> None:
+    """Raise ValueError unless a tokenizer can read any caption, and gives numbers that its text transformer has.
+
+    Args: folder: the tokenizer's.
+    """
+    entries, length = clip.config.vocab_size, clip.config.max_position_embeddings
+    with _panics_explained(folder), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a trial that is cut off
+        tokenize(tokenizer, ["", TRIAL], length)
+        largest = max(tokenizer.bpe.get_vocab().values())
+    if largest >= entries:
+        raise ValueError(
+            f"the tokenizer in {folder} has pieces up to number {largest:,}, and its text encoder knows {entries:,}, "
+            "counted from 0: they do not belong together"
+        )
 
 
 def _pad_and_length(folder: Path) -> tuple[str, int]:
     """What fills up short captions, and to which length, as the small files beside the tokenizer say."""
     config: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):  # the second one counts more
-        config |= read_json(folder / name) if (folder / name).is_file() else {}
+        config |= read_json(folder / name) if (folder / name).exists() else {}
     pad = config.get("pad_token") or END
     pad = pad["content"] if isinstance(pad, dict) else pad
-    return pad, int(config.get("model_max_length", 77))
+    require_whole(config, {"model_max_length": 10**31})  # transformers writes 10³⁰ where there is no limit
+    return pad, config.get("model_max_length", 77)
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:

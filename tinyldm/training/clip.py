@@ -6,7 +6,6 @@ for training and for measuring only.
 Source: Radford et al. 2021, figure 3.
 """
 
-import json
 import re
 import warnings
 from collections.abc import Sequence
@@ -15,14 +14,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tinyldm.clip import TextConfig, TextTransformer, VisionConfig
-from tinyldm.formats.files import write_json, write_safetensors
+from tinyldm.formats.files import explained, read_json, write_json, write_safetensors
 from tinyldm.formats.text_encoders import config_from
 from tinyldm.formats.tokenizers import Tokenizer
 from tinyldm.formats.vision_transformer import VisionTransformer, normalize_for_clip
+from tinyldm.formats.weights import load_weights, read_safetensors
 from tinyldm.resblock import timestep_embedding
 
 
@@ -72,10 +71,11 @@ class Clip(nn.Module):
         folder = Path(folder)
         if not (folder / "model.safetensors").is_file():
             raise ValueError(f"no CLIP at {folder}; train one first: tinyldm train clip")
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        text, vision = config_from(config["text"], TextConfig), config_from(config["vision"], VisionConfig)
-        clip = cls(TextTransformer(text), VisionTransformer(vision))
-        clip.load_state_dict(load_file(folder / "model.safetensors"))
+        config = read_json(folder / "config.json", "the folder of a CLIP that was trained here")
+        with explained(folder / "config.json"), torch.device("meta"):
+            text, vision = config_from(config["text"], TextConfig), config_from(config["vision"], VisionConfig)
+            clip = cls(TextTransformer(text), VisionTransformer(vision))
+        load_weights(clip, read_safetensors(folder / "model.safetensors"), str(folder / "model.safetensors"))
         return clip.eval().requires_grad_(False)
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
-from torch import nn
 
-from tinyldm.formats.files import write_json, write_safetensors
+from tinyldm.formats.files import explained, read_json, write_json, write_safetensors
+from tinyldm.formats.weights import read_safetensors
 from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.training.checkpoints import not_finite, read_facts
 from tinyldm.training.clip import Clip
@@ -58,7 +57,7 @@ def export(model: LatentDiffusion, clip: Clip, out: Path, folder: Path) -> None:
             shutil.copytree(source, folder / source.relative_to(out), dirs_exist_ok=True)
     facts = {stage: stage_facts(out, stage) for stage in CURVES if (out / f"{stage}.checkpoint.safetensors").exists()}
     if (out / STARTED_FROM).exists():
-        earlier = json.loads((out / STARTED_FROM).read_text(encoding="utf-8"))
+        earlier = read_json(out / STARTED_FROM)
         facts["unet"]["started_from"] = earlier.get("unet")
         facts = earlier | facts
     write_json(folder / "training.json", facts)
@@ -94,7 +93,8 @@ def stage_facts(out: Path, stage: str) -> dict[str, Any]:
     facts = read_facts(out / f"{stage}.checkpoint.safetensors")
     facts["images_seen"] = facts["step"] * facts["settings"]["batch"]
     facts["minutes"] = round(facts.pop("seconds") / 60, 1)
-    facts["last_losses"] = read_log(out / f"{stage}.log.jsonl")[-1]
+    log = out / f"{stage}.log.jsonl"
+    *_, facts["last_losses"] = [{}, *(read_log(log) if log.exists() else [])]
     return facts
 
 
@@ -105,8 +105,11 @@ def clip_of(folder: str | Path) -> Clip:
         raise ValueError(f"{folder} has no {PROJECTIONS}; only models that were trained here have it")
     model = LatentDiffusion.from_pretrained(folder)
     clip = Clip(model.text_encoder.clip, model.image_encoder.clip)
-    saved = load_file(folder / PROJECTIONS)
-    clip.text_projection.weight = nn.Parameter(saved["text_projection.weight"].float())
-    clip.image_projection.weight = nn.Parameter(saved["image_projection.weight"].float())
-    clip.log_scale = nn.Parameter(saved["log_scale"].float())
+    expected = {name: tensor for name, tensor in clip.state_dict().items() if not name.startswith(("text.", "vision."))}
+    saved = read_safetensors(folder / PROJECTIONS)
+    with explained(folder / PROJECTIONS):
+        for name, tensor in expected.items():
+            if saved[name].shape != tensor.shape:
+                raise ValueError(f"{name} is {tuple(saved[name].shape)}; expected {tuple(tensor.shape)}")
+            tensor.copy_(saved[name])
     return clip.eval().requires_grad_(False)

@@ -29,10 +29,11 @@ def save_curves(log: Sequence[dict[str, float]], names: Sequence[str], file: Pat
     figure = Figure(figsize=(5, 3), layout="constrained")
     axes = figure.subplots()
     for name in names:
-        points = [(line["step"], line[name]) for line in log if name in line]
-        axes.plot(*zip(*points), label=name, linewidth=1)
+        if points := [(line["step"], line[name]) for line in log if name in line]:
+            axes.plot(*zip(*points), label=name, linewidth=1)
     axes.set(xlabel="step", yscale="log")
-    axes.legend()
+    if axes.lines:
+        axes.legend()
     axes.grid(alpha=0.3)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=120)

@@ -7,12 +7,11 @@ No number in it is typed by hand: `training.json` is written by `export`, `evalu
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tinyldm.formats.files import write_bytes
+from tinyldm.formats.files import read_json, write_bytes
 
 WHAT = {"clip": "text and image encoder (CLIP)", "vae": "VAE", "unet": "U-Net"}
 # Settings that a reader of the card would ask for; all of them are in training.json.
@@ -23,7 +22,7 @@ def card(folder: Path) -> str:
     """The text of the card of a model folder. Raises ValueError where its training is not recorded."""
     if not (folder / "training.json").is_file():
         raise ValueError(f"{folder} has no training.json; only models that were exported by training have a card")
-    training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    training = read_json(folder / "training.json")
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
     return "\n".join(
         [
@@ -82,7 +81,7 @@ def measured(folder: Path) -> Iterator[str]:
         return
     yield "| what | value |"
     yield "|---|---|"
-    for name, value in flat(json.loads(file.read_text(encoding="utf-8"))):
+    for name, value in flat(read_json(file)):
         yield f"| {name} | {value} |"
 
 

@@ -26,9 +26,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from tinyldm.data.scenes import FRESH
-from tinyldm.formats.files import write_bytes
+from tinyldm.formats.files import read_bytes, write_bytes
 from tinyldm.machine import hardware
 from tinyldm.training.checkpoints import load_checkpoint, save_checkpoint, where_to_resume
+from tinyldm.training.resuming import say_other_settings
+
+MAX_LOG = 2**30  # bytes of a log: some five million lines
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class Run:
         if self.checkpoint.exists() and self.settings.resume:
             facts = load_checkpoint(self.checkpoint, self.modules, self.optimizers)
             self.step, self.seconds = facts["step"], facts["seconds"]
+            say_other_settings(self.name, facts, describe(self.settings), self.images)
             drop_lines_after(self.log_file, self.step)
         else:
             self.checkpoint.unlink(missing_ok=True)  # of the run that is replaced: nothing may resume from it
@@ -234,16 +238,24 @@ def describe(settings: Any) -> dict[str, Any]:
 
 
 def drop_lines_after(log_file: Path, step: int) -> None:
-    """Remove what was logged after the checkpoint was written: those steps are about to be repeated."""
+    """Remove what was logged after the checkpoint was written: those steps are about to be repeated. And half lines."""
     if log_file.exists():
-        lines = log_file.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
-        write_bytes(log_file, "".join(line + "\n" for line in kept).encode())
+        kept = [line for line in read_log(log_file) if line["step"] <= step]
+        write_bytes(log_file, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
 
 def read_log(log_file: Path) -> list[dict[str, float]]:
-    """The lines of a log."""
-    return [json.loads(line) for line in log_file.read_text(encoding="utf-8").splitlines()]
+    """The lines of a log. A full disk or a kill leaves half a line, or a line of zeros, which are passed over."""
+    return [entry for line in read_bytes(log_file, MAX_LOG).split(b"\n") if (entry := _log_entry(line)) is not None]
+
+
+def _log_entry(line: bytes) -> dict[str, float] | None:
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    is_one = isinstance(entry, dict) and all(isinstance(value, (int, float)) for value in entry.values())
+    return entry if is_one and isinstance(entry.get("step"), int) else None
 
 
 # ── Randomness and batches ───────────────────────────────────────────────────────────────────────────

@@ -6,7 +6,6 @@
 Ctrl-C saves; the same command with --resume continues, in whichever stage it was.
 """
 
-import json
 import shutil
 import warnings
 from collections.abc import Callable
@@ -14,14 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinyldm.data.corpus import WORDS, Corpus
-from tinyldm.formats.diffusers_unet import unet_config_from_diffusers
+from tinyldm.formats.diffusers_unet import read_unet_config
 from tinyldm.formats.diffusers_vae import load_vae, save_vae
+from tinyldm.formats.files import explained, read_json
 from tinyldm.formats.places import model_folder
 from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.training.checkpoints import read_facts
 from tinyldm.training.clip import Clip
 from tinyldm.training.export import PROJECTIONS, STARTED_FROM, clip_of, export
-from tinyldm.training.run import Settings, progress, require_vacant
+from tinyldm.training.model_card import training_table
+from tinyldm.training.resuming import say_other_settings
+from tinyldm.training.run import Settings, describe, progress, require_vacant
 from tinyldm.training.tokenizer import build_tokenizer
 from tinyldm.training.train_clip import ClipSettings, train_clip
 from tinyldm.training.train_unet import UnetSettings, train_unet
@@ -110,9 +112,12 @@ def require_start(settings: UnetSettings) -> None:
             f'training cannot start from {settings.start_from!r}; expected "tiny" or a model folder that was trained '
             f"here, which has a {PROJECTIONS}"
         )
-    found = unet_config_from_diffusers(json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8")))
+    found = read_unet_config(folder / "unet")
     if found != settings.config:
         raise ValueError(f"the U-Net in {folder} has other sizes: {found}; expected {settings.config}")
+    if (history := folder / "training.json").exists():  # which becomes part of the new model's card
+        with explained(history):
+            list(training_table(read_json(history)))
     for stage in ("clip", "vae"):
         if _checkpoint(settings, stage).exists() and not settings.overwrite:
             raise ValueError(
@@ -202,7 +207,10 @@ def is_done(settings: Settings, stage: str) -> bool:
     if not (settings.resume and result.is_file() and checkpoint.exists()):
         return False
     facts = read_facts(checkpoint)
-    return progress(settings, facts["step"], facts["seconds"]) >= 1
+    done = progress(settings, facts["step"], facts["seconds"]) >= 1
+    if done:
+        say_other_settings(f"{stage}, which is finished,", facts, describe(settings))
+    return done
 
 
 def _checkpoint(settings: Settings, stage: str) -> Path:
