@@ -105,6 +105,23 @@ def test_what_does_not_make_the_network_is_passed_over(folder):
     LatentDiffusion.from_pretrained(folder).generate(["a red circle"], steps=1)
 
 
+def test_the_patterns_of_a_tokenizer_are_not_used(folder):
+    """This one takes 2³⁰ steps for thirty letters."""
+    file = folder / "tokenizer/tokenizer.json"
+    content = json.loads(file.read_text())
+    content["pre_tokenizer"] = {
+        "type": "Split",
+        "pattern": {"Regex": "(a+)+$"},
+        "behavior": "Isolated",
+        "invert": False,
+    }
+    content["normalizer"] = {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": "b"}
+    file.write_text(json.dumps(content))
+    start = time.process_time()
+    LatentDiffusion.from_pretrained(folder).encode_text(["a" * 40 + "!"])
+    assert time.process_time() - start < 5
+
+
 def test_configurations_of_any_size_and_depth(tmp_path):
     file = tmp_path / "config.json"
     for content, part in ((b"[" * 10**6, "not JSON"), (b" " * (MAX_JSON + 1), "more than"), (b"9" * 10**5, "not JSON")):

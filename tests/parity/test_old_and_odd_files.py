@@ -177,6 +177,28 @@ def test_a_tokenizer_without_words_is_refused(left, copy):
         LatentDiffusion.from_pretrained(copy)
 
 
+@pytest.mark.parametrize("old", [False, True], ids=["tokenizer.json", "vocab.json and added_tokens.json"])
+def test_a_word_that_was_taught_later(old, tmp_path):
+    """As textual inversion does it: a new token, and a larger table."""
+    pipe = sd.pipeline()
+    assert pipe.tokenizer.add_tokens(["<mine>"]) == 1
+    pipe.text_encoder.resize_token_embeddings(len(pipe.tokenizer))
+    folder = sd.saved(pipe, tmp_path / "x")
+    number = pipe.tokenizer.convert_tokens_to_ids("<mine>")
+    if old:
+        content = json.loads((folder / "tokenizer/tokenizer.json").read_text())["model"]
+        (folder / "tokenizer/tokenizer.json").unlink()
+        (folder / "tokenizer/vocab.json").write_text(json.dumps(content["vocab"]))
+        merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in content["merges"]]
+        (folder / "tokenizer/merges.txt").write_text("\n".join(["#version: 0.2", *merges]))
+        (folder / "tokenizer/added_tokens.json").write_text(json.dumps({"<mine>": number}))
+    words = LatentDiffusion.from_pretrained(folder).text_encoder.tokenizer
+    for caption in ("a <mine> horse", "a<mine>", "<MINE> # mine", "a red horse"):
+        theirs = pipe.tokenizer(caption, add_special_tokens=False)["input_ids"]
+        assert words.numbers([caption]) == [theirs], caption
+    assert number in words.numbers(["a <mine> horse"])[0]
+
+
 def test_an_older_tokenizer_has_two_files(pipe, tmp_path):
     LatentDiffusion.from_pretrained(sd.saved(pipe, tmp_path / "a")).save_pretrained(tmp_path / "b")
     (tmp_path / "b/tokenizer/tokenizer.json").unlink()

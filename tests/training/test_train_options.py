@@ -18,7 +18,9 @@ from tinyldm.cli import options as parsing
 from tinyldm.cli import train as command
 from tinyldm.cli.main import main
 from tinyldm.data import scenes
+from tinyldm.formats.places import SHIPPED
 from tinyldm.training.checkpoints import read_facts
+from tinyldm.training.resuming import reserved
 
 LONG = "a photograph of my grandmother and my grandfather walking in a park with a "
 
@@ -135,6 +137,23 @@ def test_a_model_to_start_from_must_have_been_trained_here(capsys, tmp_path, pic
     assert "has other sizes" in refusal(capsys, *arguments)
     (folder / "tinyldm_clip_projections.safetensors").unlink()
     assert "trained here" in refusal(capsys, *arguments)
+
+
+@pytest.mark.parametrize("history", ["{", "[]", '{"unet": 3}', '{"unet": {"step": 1}}', '{"nope": {}}'])
+def test_a_broken_history_is_told_before_it_is_needed(capsys, tmp_path, pictures, nothing_is_done, history):
+    """It becomes part of the new model's card, which is written last."""
+    folder = Path(shutil.copytree(SHIPPED / "tiny", tmp_path / "start"))
+    (folder / "training.json").write_text(history)
+    line = refusal(capsys, "unet", "--data", pictures, "--out", tmp_path / "run", "--start-from", folder)
+    assert "training.json" in line
+
+
+def test_two_trainings_do_not_write_to_one_folder(capsys, tmp_path, pictures, monkeypatch):
+    monkeypatch.setattr(command, "train_all", lambda *_: pytest.fail("trained"))
+    (tmp_path / "run").mkdir()
+    with reserved(tmp_path / "run"):
+        line = refusal(capsys, "clip", "--data", pictures, "--out", tmp_path / "run", "--steps", 1)
+    assert "another training is writing to" in line
 
 
 def test_seeds_of_worlds_for_measuring_are_not_trained_on():

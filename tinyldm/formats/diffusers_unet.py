@@ -86,16 +86,17 @@ LARGEST_UNET = {
     "cross_attention_dim": 16_384,
     "norm_num_groups": 1024,
 }
+PER_LEVEL = ("block_out_channels", "transformer_layers_per_block", "attention_head_dim", "num_attention_heads")
 ADDED_TIME = {"addition_embed_type": "text_time", "addition_time_embed_dim": 256}  # Stable Diffusion XL only
 
 
 def unet_config_from_diffusers(config: dict) -> UNetConfig:
     """unet/config.json -> UNetConfig. Raises ValueError for what Stable Diffusion never does."""
     refuse_others(config, FIXED_UNET)
-    require_whole(config, LARGEST_UNET)
+    require_whole(config, LARGEST_UNET, PER_LEVEL)
     require_numbers(config, 0, 1, "dropout")
     if config.get("num_attention_heads") is not None:
-        require_whole(config, {"num_attention_heads": 1024})
+        require_whole(config, {"num_attention_heads": 1024}, PER_LEVEL)
     levels = len(config["block_out_channels"])
 
     def per_level(value) -> tuple[int, ...]:
@@ -192,7 +193,7 @@ def trained_size(folder: Path, factor: int) -> tuple[int, int]:
         # Before 0.9, conversions wrote 32 for models of 512 pixels, which diffusers' pipelines put right, as here.
         if isinstance(size, int) and size < 64 and version and int(version[1]) < 9:
             size = 64
-        require_whole({"sample_size": size}, {"sample_size": 1024})
+        require_whole({"sample_size": size}, {"sample_size": 1024}, ("sample_size",))
         height, width = size if isinstance(size, list) else (size, size)
         return height * factor, width * factor
 

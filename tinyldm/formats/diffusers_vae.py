@@ -60,7 +60,7 @@ LARGEST_VAE = {
 
 def vae_config_from_diffusers(config: dict) -> VAEConfig:
     """vae/config.json -> VAEConfig."""
-    require_whole(config, LARGEST_VAE)
+    require_whole(config, LARGEST_VAE, ("block_out_channels",))
     require_numbers(config, 0, 1e6, "scaling_factor")
     levels = len(config["block_out_channels"])
     refuse_others(

@@ -135,17 +135,19 @@ def refuse_others(config: dict, fixed: dict) -> None:
             raise ValueError(f"{name} is {config[name]!r:.200}; this package knows only {value!r}")
 
 
-def require_whole(config: dict, most: dict[str, int]) -> None:
+def require_whole(config: dict, most: dict[str, int], per_level: tuple[str, ...] = ()) -> None:
     """Raise ValueError unless the named entries that a configuration has are whole numbers from 1 to `most`.
 
-    An entry may also be a list of such numbers, one per level. Without limits, 100 bytes of configuration could ask
-    for a network that takes hours to build.
+    Without limits, 100 bytes of configuration could ask for a network that takes hours to build.
+
+    Args: per_level: the entries that may also be lists of such numbers.
     """
     for name in most.keys() & config.keys():
-        values = config[name] if isinstance(config[name], list) else [config[name]]
-        whole = all(isinstance(value, int) and not isinstance(value, bool) for value in values)
-        if not whole or len(values) > MAX_LEVELS or not all(1 <= value <= most[name] for value in values):
-            raise ValueError(f"{name} is {config[name]!r:.60}; expected a whole number from 1 to {most[name]:,}")
+        value = config[name]
+        values = value if isinstance(value, list) and name in per_level else [value]
+        whole = all(isinstance(one, int) and not isinstance(one, bool) for one in values)
+        if not whole or not 1 <= len(values) <= MAX_LEVELS or not all(1 <= one <= most[name] for one in values):
+            raise ValueError(f"{name} is {value!r:.60}; expected a whole number from 1 to {most[name]:,}")
 
 
 def require_numbers(config: dict, low: float, high: float, *names: str) -> None:

@@ -26,6 +26,7 @@ from tinyldm.formats.files import (
 if TYPE_CHECKING:
     import tokenizers
 
+KINDS_OF_WORDS = ("single_word", "lstrip", "rstrip", "normalized", "special")  # what tokenizer.json says of one
 START, END = "<|startoftext|>", "<|endoftext|>"
 # A word, a number, a run of other signs, or one of English's endings, is cut into pieces on its own.
 WORD = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"  # OpenAI's, as is
@@ -119,11 +120,14 @@ def _old_pieces_of(vocabulary: Path, merges: Path) -> tuple[dict[str, int], list
 
 def _add(bpe: "tokenizers.Tokenizer", file: Path) -> None:
     """Give a tokenizer the words that a model was taught later, as textual inversion does."""
+    from tokenizers import AddedToken
+
     with explained(file):
         content = read_json(file) if file.exists() else {}
         listed = content.get("added_tokens", []) if "model" in content else _as_listed(content)
         for word in sorted(listed, key=lambda word: word["id"]):
-            bpe.add_tokens([word["content"]])
+            kind = {name: word[name] for name in KINDS_OF_WORDS if name in word}
+            bpe.add_tokens([AddedToken(word["content"], **kind)])
             if bpe.token_to_id(word["content"]) != word["id"]:
                 raise ValueError(
                     f"{word['content']!r:.60} has the number {word['id']!r:.60}, which is not the next one"
@@ -131,7 +135,7 @@ def _add(bpe: "tokenizers.Tokenizer", file: Path) -> None:
 
 
 def _as_listed(added: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"content": piece, "id": number} for piece, number in added.items()]
+    return [{"content": piece, "id": number, "normalized": False} for piece, number in added.items()]
 
 
 @contextmanager
