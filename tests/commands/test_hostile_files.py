@@ -118,7 +118,8 @@ def test_the_patterns_of_a_tokenizer_are_not_used(folder):
     content["normalizer"] = {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": "b"}
     file.write_text(json.dumps(content))
     start = time.process_time()
-    LatentDiffusion.from_pretrained(folder).encode_text(["a" * 40 + "!"])
+    with pytest.warns(UserWarning, match="cut off"):
+        LatentDiffusion.from_pretrained(folder).encode_text(["a" * 40 + "!"])
     assert time.process_time() - start < 5
 
 

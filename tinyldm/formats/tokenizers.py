@@ -135,7 +135,7 @@ def _add(bpe: "tokenizers.Tokenizer", file: Path) -> None:
 
 
 def _as_listed(added: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"content": piece, "id": number, "normalized": False} for piece, number in added.items()]
+    return [{"content": piece, "id": number} for piece, number in added.items()]
 
 
 @contextmanager
