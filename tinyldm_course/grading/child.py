@@ -38,10 +38,15 @@ MAX_MESSAGE = 1000
 MIN_COPY = 100  # bytes of instructions: anybody may write a line like another
 
 
+def warm_up() -> None:
+    """Import what PyTorch imports when it is first needed. For the warm process, which forks afterwards: no threads."""
+    torch.set_num_threads(1)
+    torch.ones(1, device="meta").cumprod(0)  # a second and a half: the first calculation of shapes imports SymPy
+
+
 def main(descriptor: int) -> None:
     """Serve. descriptor: of the socket whose other end the parent holds; called by `confine.py`."""
     torch.set_num_threads(1)
-    sys.stdout.reconfigure(write_through=True)  # a process that is killed still has printed what it printed
     connection = socket.socket(fileno=descriptor)
     wire.send(connection, wire.frame({"n": 0}))
     student = Student()

@@ -62,13 +62,21 @@ def refusal(reasons: list[str]) -> str:
 
 
 def failures(isolation: Isolation) -> list[str]:
-    """What a confined process could do in spite of its walls, in words; empty where they hold."""
+    """What a confined process could do in spite of its walls, in words; empty where they hold.
+
+    Both ways to start one are tried: in a new Python, and by the warm process.
+    """
+    return [failure for cold in (True, False) for failure in failures_of(isolation, cold)]
+
+
+def failures_of(isolation: Isolation, cold: bool) -> list[str]:
+    """The same, for one of the ways."""
     found = []
     with ExitStack() as stack:
         targets, arrived = stack.enter_context(decoys())
         for names in ([name for name in ATTACKS if name != APART], [APART]):
             try:
-                told = ask_once(isolation, BOUNDS, "tinyldm_course.grading.attacks", targets | {"attacks": names})
+                told = ask_once(isolation, BOUNDS, "tinyldm_course.grading.attacks", targets | {"attacks": names}, cold)
             except Ended as error:
                 if names == [APART] and "of files" in str(error):
                     continue

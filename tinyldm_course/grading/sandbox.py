@@ -8,9 +8,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tinyldm_course.grading import kernel, wire
 from tinyldm_course.grading.isolation import PACKAGES, PYTHON, SPACE, Isolation, site_folders
 from tinyldm_course.grading.limits import Limits
 from tinyldm_course.grading.processes import Process, children_of, end_all, processes, processes_of, proportional_memory
+from tinyldm_course.grading.warm import Forked, Warm
 
 MAX_LOG = 2**16
 TICK = 0.1  # seconds between two looks at a process that has not answered yet
@@ -25,8 +28,9 @@ MAX_PATIENCE = 60  # times as long as it may take, on the clock, where the machi
 SLOW_PIPE = 10  # times as long, to send an answer that has begun
 START = (
     "import json, runpy, sys; sys.path += json.loads(sys.argv.pop(1)); "
-    "runpy.run_module('tinyldm_course.grading.confine', run_name='__main__')"
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__')"
 )
+MAX_COLD = 3  # failures of the warm process, after which it is not asked any more
 
 
 class Ended(Exception):
@@ -45,17 +49,28 @@ class Ended(Exception):
 class Confined:
     """One confined process, and all that comes from it. Use it in a `with` statement, or `close` it.
 
-    It runs `main(*arguments)` of a module, see `confine.py`.
+    It runs `main(*arguments)` of a module, see `confine.py`; forked by a warm process where there is one (`warm.py`),
+    in a new Python otherwise.
     """
 
-    def __init__(self, isolation: Isolation, bounds: Limits, module: str, arguments: tuple, **streams: Any):
+    def __init__(
+        self,
+        isolation: Isolation,
+        bounds: Limits,
+        module: str,
+        arguments: tuple,
+        starter: "Starter | None",
+        **streams: Any,
+    ):
         self.isolation, self.bounds = isolation, bounds
         # Orphans of the process become children of this one, which can then find and end them.
         kernel.control(kernel.PR_SET_CHILD_SUBREAPER, 1)
+        self._starter = starter
+        warm = starter.warm() if starter else None
         self._others = children_of(os.getpid())
         self._folder = Path(tempfile.mkdtemp(prefix="tinyldm-grading-"))
         try:
-            self.process = self._start(module, arguments, streams)
+            self.process = self._start(module, arguments, warm, {"stdin": subprocess.DEVNULL} | streams)
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
@@ -66,7 +81,7 @@ class Confined:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _start(self, module: str, arguments: tuple, streams: dict) -> subprocess.Popen:
+    def _start(self, module: str, arguments: tuple, warm: Warm | None, streams: dict) -> subprocess.Popen | Forked:
         inside, user = self.isolation.inside(self._folder), self.isolation.user()
         if user is not None:
             os.chown(self._folder, user, user)
@@ -75,16 +90,20 @@ class Confined:
             "arguments": arguments,
             "folder": str(inside),
             "limits": vars(self.bounds),
+            "environment": environment(str(inside)),
         }
-        path = [*site_folders(), str(PACKAGES[0].parent)]
-        # -S: no file in site-packages says what else is on the path; -P: neither does the current folder.
-        python = [PYTHON, "-S", "-s", "-P", "-c", START, json.dumps(path), json.dumps(settings)]
+        walls = self.isolation.command()
+        if warm is not None:
+            try:
+                return forked(warm, settings, [*walls, PYTHON] if walls else [], streams, self.bounds.start)
+            except OSError:
+                self._starter.give_up()
         return subprocess.Popen(
-            [*self.isolation.command(), *python],
+            [*walls, *python(), "tinyldm_course.grading.confine", json.dumps(settings)],
             cwd=self._folder,
-            env=environment(str(inside)),
+            env=settings["environment"],
             start_new_session=True,
-            **({"stdin": subprocess.DEVNULL} | streams),
+            **streams,
         )
 
     def family(self) -> dict[int, Process]:
@@ -94,7 +113,7 @@ class Confined:
 
     def require_modest(self, family: dict[int, Process]) -> None:
         """Raise Ended where they are too many, or take too much memory or space for files together."""
-        if len(family) > self.bounds.processes + 4:
+        if len(family) > self.bounds.processes + 6:  # bubblewrap's own, and the warm process's
             raise Ended("it started too many processes")
         if sum(process.memory for process in family.values()) > self.bounds.memory:
             if sum(map(proportional_memory, family)) > self.bounds.memory:
@@ -117,6 +136,70 @@ class Confined:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+def python() -> list[str]:
+    """A command that takes a module's name and its arguments, and knows no path but those that a student may see."""
+    path = [*site_folders(), str(PACKAGES[0].parent)]
+    # -S: no file in site-packages says what else is on the path; -P: neither does the current folder.
+    return [PYTHON, "-S", "-s", "-P", "-c", START, json.dumps(path)]
+
+
+class Starter:
+    """A warm process of this one. It is started when it is first needed, and again when it has ended."""
+
+    def __init__(self, preloaded: str) -> None:
+        self._preloaded = preloaded
+        self._warm: Warm | None = None
+        self._owner = 0
+        self._failures = 0
+
+    def warm(self) -> Warm | None:
+        """The warm process; None where there can be none."""
+        if sys.platform != "linux" or self._failures >= MAX_COLD:
+            return None
+        if self._warm is None or self._owner != os.getpid():
+            self._warm, self._owner = Warm(python(), environment(os.curdir), self._preloaded), os.getpid()
+        return self._warm
+
+    def give_up(self) -> None:
+        """It did not start a process: begin with a new one the next time, a few times."""
+        self._failures += 1
+        if self._warm is not None:
+            self._warm.stop()
+        self._warm = None
+
+
+WITH_TORCH = Starter("tinyldm_course.grading.child")
+WITHOUT_TORCH = Starter("tinyldm_course.grading.source")
+
+
+def forked(warm: Warm, settings: dict, walls: list[str], streams: dict, seconds: float) -> Forked:
+    """A process that the warm one forks, with streams as `subprocess.Popen` takes them. Raises OSError."""
+    with ExitStack() as ours:
+
+        def number(stream: Any) -> int:
+            if stream == subprocess.DEVNULL:
+                stream = ours.enter_context(open(os.devnull, "rb+", buffering=0))
+            return stream if isinstance(stream, int) else stream.fileno()
+
+        output = None
+        if streams["stdout"] == subprocess.PIPE:
+            reader, writer = os.pipe()
+            output = open(reader, "rb")
+            streams = streams | {"stdout": ours.enter_context(open(writer, "wb", buffering=0))}
+        if streams["stderr"] == subprocess.STDOUT:
+            streams = streams | {"stderr": streams["stdout"]}
+        wanted = {index: number(streams[name]) for index, name in enumerate(("stdin", "stdout", "stderr"))}
+        wanted |= {descriptor: descriptor for descriptor in streams.get("pass_fds", ())}
+        try:
+            process = warm.start(settings, wanted, walls, seconds)
+        except OSError:
+            if output:
+                output.close()
+            raise
+        process.stdout = output
+        return process
+
+
 def environment(folder: str) -> dict[str, str]:
     """All that a confined process finds in its environment: nothing of the grader's own."""
     return {
@@ -134,19 +217,24 @@ def environment(folder: str) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": "",
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",  # what was printed is kept when the process is killed
         "HF_HUB_OFFLINE": "1",
     }
 
 
-def ask_once(isolation: Isolation, bounds: Limits, module: str, question: Any) -> Any:
+def ask_once(isolation: Isolation, bounds: Limits, module: str, question: Any, cold: bool = False) -> Any:
     """What `main` of a module prints, as JSON, when it reads a question, as JSON. It ends after `bounds.start` seconds.
+
+    cold: in a new Python?
 
     Raises: Ended where there is no answer.
     """
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as errors:
         given.write(json.dumps(question).encode())
         given.seek(0)
-        with Confined(isolation, bounds, module, (), stdin=given, stdout=said, stderr=errors) as confined:
+        with Confined(
+            isolation, bounds, module, (), None if cold else WITHOUT_TORCH, stdin=given, stdout=said, stderr=errors
+        ) as confined:
             end = time.monotonic() + bounds.start
             while (code := ended_within(confined.process, TICK)) is None:
                 if time.monotonic() > end:
@@ -161,7 +249,7 @@ def ask_once(isolation: Isolation, bounds: Limits, module: str, question: Any) -
             raise Ended(f"it ended with exit code {code}: {last[-1][:300]}") from None
 
 
-def ended_within(process: subprocess.Popen, seconds: float) -> int | None:
+def ended_within(process: subprocess.Popen | Forked, seconds: float) -> int | None:
     """The exit code of a process; None where it runs on."""
     try:
         return process.wait(timeout=seconds)
@@ -189,6 +277,7 @@ class Sandbox(Confined):
                 bounds,
                 "tinyldm_course.grading.child",
                 (theirs.fileno(),),
+                WITH_TORCH,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno()],

@@ -19,7 +19,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import IO
 
 NAMESPACES = ("cgroup", "ipc", "uts", "net", "pid", "mnt")  # in this order: after "mnt" the others are out of sight
@@ -28,25 +28,20 @@ HOLD = "import os; os.write(1, b'.'); os.read(0, 1)"  # what waits in the namesp
 
 
 class Warm:
-    """The warm process, as a grader sees it.
+    """The warm process, as a grader sees it."""
 
-    Attributes:
-        pid: its number.
-    """
-
-    def __init__(self, python: list[str], environment: dict[str, str]):
-        """Start it. python: a command that takes the name of a module and its argument."""
+    def __init__(self, python: list[str], environment: dict[str, str], preloaded: str):
+        """Start it. python: a command that takes the name of a module and its arguments; preloaded: what it imports."""
         self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [*python, "tinyldm_course.grading.forking", str(theirs.fileno())],
+                [*python, "tinyldm_course.grading.forking", str(theirs.fileno()), preloaded],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 env=environment,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        self.pid = self._process.pid
         self._lock = threading.Lock()
 
     def start(self, settings: dict, descriptors: dict[int, int], walls: list[str], seconds: float) -> "Forked":
@@ -61,22 +56,20 @@ class Warm:
         Raises: OSError.
         """
         deadline = time.monotonic() + seconds
-        with ExitStack() as undo:
-            holder = Holder(walls, deadline) if walls else None
-            if holder:
-                undo.callback(holder.end)
-            joined = undo.enter_context(namespaces(holder.inside)) if holder else []
-            request = {"settings": settings, "numbers": list(descriptors)}
-            with self._lock:
+        holder = Holder(walls, deadline) if walls else None
+        try:
+            with namespaces(holder.inside if holder else 0) as joined, self._lock:
+                request = json.dumps({"settings": settings, "numbers": list(descriptors)}).encode()
                 self._connection.settimeout(max(0.1, deadline - time.monotonic()))
-                socket.send_fds(self._connection, [json.dumps(request).encode()], [*descriptors.values(), *joined])
+                socket.send_fds(self._connection, [request], [*descriptors.values(), *joined])
                 said = self._connection.recv(64)
             if not said.isdigit():
                 raise OSError("the warm process has ended")
-            forked = Forked(int(said), holder)
-            undo.pop_all()
-            close_all(joined)
-            return forked
+            return Forked(int(said), holder)
+        except BaseException:
+            if holder:
+                holder.end()
+            raise
 
     def stop(self) -> None:
         """End it."""
@@ -161,25 +154,23 @@ class Holder:
 
 @contextmanager
 def namespaces(process: int) -> Iterator[list[int]]:
-    """Descriptors of the namespaces of a process, in the order in which to step into them; closed after an error."""
-    found = [os.open(f"/proc/{process}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in NAMESPACES]
+    """Descriptors of the namespaces of a process, in the order in which to step into them; none for process 0."""
+    found: list[int] = []
     try:
-        # Bubblewrap makes a second user namespace in the first, and the first one owns the others.
-        owner = fcntl.ioctl(found[-1], NS_GET_USERNS)
-        inner = os.open(f"/proc/{process}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-        here = os.stat("/proc/self/ns/user").st_ino
-        found = [owner, *found, inner]
-        for other, same_as in ((inner, os.fstat(owner).st_ino), (owner, here)):
-            if os.fstat(other).st_ino == same_as:  # the kernel refuses to step into where one is
-                found.remove(other)
-                os.close(other)
-        yield found
-    except BaseException:
-        close_all(found)
-        raise
+        if process:
+            paths = [f"/proc/{process}/ns/{name}" for name in (*NAMESPACES, "user")]
+            found += [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in paths]
+            # Bubblewrap makes a second user namespace in the first, and the first one owns the others.
+            found.insert(0, fcntl.ioctl(found[len(NAMESPACES) - 1], NS_GET_USERNS))
+        yield to_enter(found)
+    finally:
+        for descriptor in found:
+            os.close(descriptor)
 
 
-def close_all(descriptors: list[int]) -> None:
-    """Close descriptors."""
-    for descriptor in descriptors:
-        os.close(descriptor)
+def to_enter(found: list[int]) -> list[int]:
+    """Without the first and the last, the user namespaces, where one is there already: the kernel refuses that."""
+    if not found:
+        return []
+    here, owner, inner = (os.stat(place).st_ino for place in ("/proc/self/ns/user", found[0], found[-1]))
+    return found[owner == here : len(found) - (inner == owner)]

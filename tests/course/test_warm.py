@@ -1,0 +1,79 @@
+"""Processes that a warm one forks: quick to start, and as much on their own as those of a new Python."""
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+pytest.importorskip("resource", reason="grading needs POSIX")
+if sys.platform != "linux":
+    pytest.skip("only Linux has namespaces", allow_module_level=True)
+
+from tinyldm_course.grading import sandbox
+from tinyldm_course.grading.isolation import trusting
+from tinyldm_course.grading.limits import Limits
+from tinyldm_course.grading.probes import NotIsolated, best_isolation
+from tinyldm_course.grading.sandbox import WITH_TORCH, Sandbox
+from tinyldm_course.grading.warm import Forked
+
+
+@pytest.fixture(scope="module")
+def isolation():
+    try:
+        return best_isolation()
+    except NotIsolated as error:
+        pytest.skip(str(error))
+
+
+def told(sandbox: Sandbox, expression: str) -> str:
+    """What an expression is worth in there."""
+    answer = sandbox.ask({"do": "cell", "number": 1, "source": f"raise ValueError(repr({expression}))"}, 20)
+    assert answer["error"].type == "ValueError", answer
+    return answer["error"].message
+
+
+def test_every_process_is_forked_and_has_walls_of_its_own(isolation):
+    places = [f"/proc/self/ns/{place}" for place in ("pid", "mnt", "net", "ipc", "uts")] if isolation.bwrap else []
+    with Sandbox(isolation, Limits()) as first, Sandbox(isolation, Limits()) as second:
+        assert isinstance(first.process, Forked) and isinstance(second.process, Forked)
+        for place in places:
+            where = f"__import__('os').readlink('{place}')"
+            assert len({repr(os.readlink(place)), told(first, where), told(second, where)}) == 3
+        assert told(first, "open('left', 'w').close() or __import__('os').listdir('.')") == "['left']"
+        told(first, "setattr(__import__('torch'), 'left', 1)")
+        assert told(second, "(__import__('os').listdir('.'), hasattr(__import__('torch'), 'left'))") == "([], False)"
+        assert told(second, "__import__('os').environ['HOME']") == repr(str(isolation.inside(second._folder)))
+        assert told(second, "open('/proc/self/status').read().count('NoNewPrivs:\\t1')") == "1"
+
+
+def test_it_ends_as_it_ended(isolation):
+    for code, words in (("__import__('os')._exit(3)", "exit code 3"), ("__import__('ctypes').string_at(0)", "segment")):
+        with Sandbox(isolation, Limits()) as one, pytest.raises(sandbox.Ended, match=words):
+            one.ask({"do": "cell", "number": 1, "source": code}, 20)
+
+
+def test_nothing_is_left_behind(isolation):
+    with Sandbox(isolation, Limits()) as one:
+        told(one, "__import__('os').fork() and 1")
+        family = set(one.family())
+        assert len(family) >= 2
+    assert not [number for number in family if os.path.exists(f"/proc/{number}/cwd")]
+
+
+def test_a_warm_process_that_was_ended_is_replaced(isolation):
+    with Sandbox(isolation, Limits()) as one:
+        pass
+    os.kill(WITH_TORCH._warm._process.pid, signal.SIGKILL)
+    time.sleep(0.2)
+    with Sandbox(isolation, Limits()) as one:  # in a new Python
+        assert told(one, "1 + 1") == "2" and not isinstance(one.process, Forked)
+    with Sandbox(isolation, Limits()) as one:
+        assert told(one, "1 + 1") == "2" and isinstance(one.process, Forked)
+    WITH_TORCH._failures = 0
+
+
+def test_without_walls_it_works_as_well():
+    with Sandbox(trusting(), Limits()) as one:
+        assert isinstance(one.process, Forked) and told(one, "1 + 1") == "2"
