@@ -32,6 +32,7 @@ from tinyldm import more_samplers, reverse_diffusion
 from tinyldm.clip import ClipLayer, TextTransformer
 from tinyldm.conditioning import TextEncoder, TextEncoderXL, tokenize
 from tinyldm.data.pictures import to_picture
+from tinyldm.formats.weights import without_memory
 from tinyldm.forward_diffusion import NoiseSchedule
 from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.resblock import Downsample, ResBlock, Upsample, timestep_embedding
@@ -302,7 +303,7 @@ def on_meta(version: Version, tokenizer) -> LatentDiffusion:
 
     tokenizer: any; tokens are padded to the version's own length, and their values change no shape.
     """
-    with torch.device("meta"):
+    with without_memory():
         unet, vae = UNet(version.unet), VAE(version.vae)
         towers = [TextTransformer(sizes, projects) for sizes, projects in zip(version.text, (False, True))]
     encoder = (

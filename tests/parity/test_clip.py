@@ -229,12 +229,13 @@ def test_padding_as_older_files_tell_it(tmp_path):
 
 
 def test_generating_and_saving_need_no_transformers(tmp_path):
-    """Importing it takes longer than everything else together."""
+    """Importing it takes longer than everything else together. Nor is PyTorch's compiler needed."""
     program = (
         "import sys; sys.modules['transformers'] = sys.modules['diffusers'] = None\n"
         "from tinyldm import LatentDiffusion\n"
         "model = LatentDiffusion.from_pretrained('tiny')\n"
         "context = model.encode_image(model.generate(['a red circle'], steps=1))\n"
+        "assert 'torch._dynamo' not in sys.modules, 'the compiler takes a second to import'\n"
         f"model.save_pretrained({str(tmp_path / 'model')!r})\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(tinyldm.__file__).parents[1])

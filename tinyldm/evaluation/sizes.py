@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -14,7 +13,7 @@ from tinyldm.formats.compvis_file import TEXT, UNET_PREFIX, VAE_PREFIX, read_sin
 from tinyldm.formats.folder import IMAGE_ENCODER
 from tinyldm.formats.places import model_folder
 from tinyldm.formats.vision_transformer import VisionTransformer
-from tinyldm.formats.weights import require_safetensors
+from tinyldm.formats.weights import require_safetensors, without_memory
 from tinyldm.unet import UNet
 from tinyldm.vae import VAE
 from tinyldm.versions import Version
@@ -42,7 +41,7 @@ class Size:
 
 def of_version(version: Version) -> dict[str, Size]:
     """The parts of a version in float32. Nothing is allocated, as they are built on the meta device."""
-    with torch.device("meta"):
+    with without_memory():
         parts = {"U-Net": UNet(version.unet), "VAE": VAE(version.vae)}
         for sizes, name in zip(version.text, ("text encoder", "text encoder 2")):
             parts[name] = TextTransformer(sizes)

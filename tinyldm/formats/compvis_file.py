@@ -14,7 +14,6 @@ Stability-AI `sgm/modules/encoders/modules.py` (XL).
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from tinyldm.clip import TextConfig, TextTransformer
@@ -25,7 +24,16 @@ from tinyldm.formats.folder import Parts
 from tinyldm.formats.refusals import EXPECTED, refuse_unet, what_is
 from tinyldm.formats.text_encoders import load_clip_weights
 from tinyldm.formats.tokenizers import Tokenizer, load_tokenizer, require_words_of
-from tinyldm.formats.weights import TRANSFORMER, Table, load_weights, read_safetensors, read_torch, rename, rename_all
+from tinyldm.formats.weights import (
+    TRANSFORMER,
+    Table,
+    load_weights,
+    read_safetensors,
+    read_torch,
+    rename,
+    rename_all,
+    without_memory,
+)
 from tinyldm.unet import UNet, UNetConfig
 from tinyldm.vae import VAE, VAEConfig
 from tinyldm.versions import SD1, SDXL, Version
@@ -215,7 +223,7 @@ def unet_from(state: Tensors, config: UNetConfig, source: str, *, ema: bool = Fa
 
     Args: source: the file's name, for messages; ema: take its moving average, whose names have lost their dots.
     """
-    with torch.device("meta"):
+    with without_memory():
         unet = UNet(config)
     averages = {key: state.pop(key) for key in list(state) if key.startswith(EMA_PREFIX)}
     table, weights = unet_table(config), take(state, UNET_PREFIX, source)
@@ -271,7 +279,7 @@ def load_vae(file: str | Path, config: VAEConfig) -> VAE:
 
 def vae_from(state: Tensors, config: VAEConfig, source: str) -> VAE:
     """Take the VAE out of the tensors of a file; source: its name, for messages."""
-    with torch.device("meta"):
+    with without_memory():
         vae = VAE(config)
     table = DIFFUSERS_VAE if any(".mid_block." in key for key in state) else vae_table(config)
     if any(key.startswith(BARE_VAE) for key in state):
@@ -307,7 +315,7 @@ def text_encoders_from(state: Tensors, text: tuple[TextConfig, ...], source: str
         raise ValueError(f"{source} holds {len(prefixes)} text encoders; this version has {len(text)}")
     clips = []
     for prefix, projects, sizes in zip(prefixes, (False, True), text):
-        with torch.device("meta"):
+        with without_memory():
             clip = TextTransformer(sizes, projects)
         weights = take(state, prefix, source)
         with explained(Path(source)):  # whose tensors may have any shape

@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import torch
-
 from tinyldm.formats.files import (
     explained,
     read_json,
@@ -22,6 +20,7 @@ from tinyldm.formats.weights import (
     rename,
     rename_all,
     reverse,
+    without_memory,
 )
 from tinyldm.unet import UNet, UNetConfig
 
@@ -176,7 +175,7 @@ def read_unet_config(folder: Path) -> UNetConfig:
 def load_unet(folder: Path, variant: str | None = None) -> UNet:
     """Read a U-Net from its folder, in the dtype of its file."""
     config = read_unet_config(folder)
-    with explained(folder / "config.json"), torch.device("meta"):
+    with explained(folder / "config.json"), without_memory():
         unet = UNet(config)
     state = read_weights(folder, DIFFUSERS_STEMS, variant)
     state = rename_all(state, lambda key: rename(key, DIFFUSERS_UNET), str(folder))

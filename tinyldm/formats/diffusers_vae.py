@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import torch
-
 from tinyldm.formats.files import (
     explained,
     read_json,
@@ -13,7 +11,15 @@ from tinyldm.formats.files import (
     write_json,
     write_safetensors,
 )
-from tinyldm.formats.weights import DIFFUSERS_STEMS, load_weights, read_weights, rename, rename_all, reverse
+from tinyldm.formats.weights import (
+    DIFFUSERS_STEMS,
+    load_weights,
+    read_weights,
+    rename,
+    rename_all,
+    reverse,
+    without_memory,
+)
 from tinyldm.vae import VAE, VAEConfig
 
 DIFFUSERS_VAE = [
@@ -113,7 +119,7 @@ def read_vae_config(folder: Path) -> VAEConfig:
 def load_vae(folder: Path, variant: str | None = None) -> VAE:
     """Read a VAE from its folder, in the dtype of its file."""
     config = read_vae_config(folder)
-    with explained(folder / "config.json"), torch.device("meta"):
+    with explained(folder / "config.json"), without_memory():
         vae = VAE(config)
     state = read_weights(folder, DIFFUSERS_STEMS, variant)
     state = rename_all(state, lambda key: rename(key, OLD_VAE_ATTENTION + DIFFUSERS_VAE), str(folder))

@@ -4,7 +4,6 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
 from tinyldm.clip import ACTIVATIONS, ClipConfig, TextConfig, TextTransformer, VisionConfig
@@ -19,7 +18,14 @@ from tinyldm.formats.files import (
     write_safetensors,
 )
 from tinyldm.formats.vision_transformer import VisionTransformer
-from tinyldm.formats.weights import TRANSFORMERS_STEMS, load_weights, read_safetensors, read_weights, rename_all
+from tinyldm.formats.weights import (
+    TRANSFORMERS_STEMS,
+    load_weights,
+    read_safetensors,
+    read_weights,
+    rename_all,
+    without_memory,
+)
 
 Config = TypeVar("Config", bound=ClipConfig)
 
@@ -67,7 +73,7 @@ def load_text_encoder(folder: Path, variant: str | None = None, *, projects: boo
     content = read_json(folder / "config.json")
     if (kind := content.get("model_type", "clip_text_model")) != "clip_text_model":
         raise ValueError(f"{folder / 'config.json'} describes a text encoder of type {kind!r}; expected CLIP's")
-    with explained(folder / "config.json"), torch.device("meta"):
+    with explained(folder / "config.json"), without_memory():
         clip = TextTransformer(config_from(content, TextConfig), projects)
     load_clip_weights(clip, read_weights(folder, TRANSFORMERS_STEMS, variant), str(folder))
     return clip
@@ -109,7 +115,7 @@ def load_image_encoder(folder: Path, context_dim: int) -> ImageEncoder | None:
     if not folder.is_dir():
         return None
     content = read_json(folder / "config.json")
-    with explained(folder / "config.json"), torch.device("meta"):
+    with explained(folder / "config.json"), without_memory():
         encoder = ImageEncoder(VisionTransformer(config_from(content, VisionConfig)), context_dim)
     file = folder / "model.safetensors"
     load_weights(encoder, read_safetensors(file), str(file))

@@ -29,7 +29,7 @@ class VisionEmbeddings(nn.Module):
     def __init__(self, config: VisionConfig):
         super().__init__()
         width, patch, side = config.hidden_size, config.patch_size, config.image_size // config.patch_size
-        self.class_embedding = nn.Parameter(torch.randn(width))
+        self.class_embedding = nn.Parameter(torch.zeros(width))
         self.patch_embedding = nn.Conv2d(3, width, patch, stride=patch, bias=False)
         self.position_embedding = nn.Embedding(1 + side**2, width)
 

@@ -13,12 +13,14 @@ import pickletools
 import re
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from tinyldm.formats.files import MAX_SHOWN, explained, read_json, require_regular
 
@@ -67,6 +69,25 @@ def reverse(table: Table) -> Table:
 
 
 # ── Into a network ───────────────────────────────────────────────────────────────────────────────────
+
+
+class _NoNormalNumbers(TorchFunctionMode):
+    """Leaves tensors as they are where they would be filled with normal numbers."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        return kwargs["tensor"] if function is nn.init.normal_ else function(*args, **kwargs)
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Networks that are built in here have shapes and no numbers: PyTorch's meta device.
+
+    Normal numbers, with which an `nn.Embedding` starts, are not drawn at all: there, PyTorch would import its compiler
+    for them, which takes a second.
+    """
+    with torch.device("meta"), _NoNormalNumbers():
+        yield
 
 
 def load_weights(model: nn.Module, state: dict[str, Tensor], source: str) -> None:

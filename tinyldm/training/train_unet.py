@@ -28,6 +28,7 @@ from tinyldm.conditioning import ImageEncoder, TextEncoder
 from tinyldm.data.corpus import Corpus
 from tinyldm.data.pixels import to_signed_float
 from tinyldm.formats.diffusers_unet import save_unet
+from tinyldm.formats.weights import without_memory
 from tinyldm.forward_diffusion import diffusion_loss
 from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.training.clip import Clip, pad_tokens
@@ -219,7 +220,7 @@ def train_unet(
 
 def with_context(image_encoder: ImageEncoder, to_context: nn.Linear) -> ImageEncoder:
     """The same image tower (shared, not copied) followed by another linear layer."""
-    with torch.device("meta"):  # its own linear layer is replaced at once
+    with without_memory():  # its own linear layer is replaced at once
         other = ImageEncoder(image_encoder.clip, to_context.out_features)
     other.to_context = to_context
     return other.train(image_encoder.training)
