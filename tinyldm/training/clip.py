@@ -21,7 +21,7 @@ from tinyldm.formats.files import explained, read_json, write_json, write_safete
 from tinyldm.formats.text_encoders import config_from
 from tinyldm.formats.tokenizers import Tokenizer
 from tinyldm.formats.vision_transformer import VisionTransformer, normalize_for_clip
-from tinyldm.formats.weights import load_weights, read_safetensors
+from tinyldm.formats.weights import load_weights, read_safetensors, without_memory
 from tinyldm.resblock import timestep_embedding
 
 
@@ -72,7 +72,7 @@ class Clip(nn.Module):
         if not (folder / "model.safetensors").is_file():
             raise ValueError(f"no CLIP at {folder}; train one first: tinyldm train clip")
         config = read_json(folder / "config.json", "the folder of a CLIP that was trained here")
-        with explained(folder / "config.json"), torch.device("meta"):
+        with explained(folder / "config.json"), without_memory():
             text, vision = config_from(config["text"], TextConfig), config_from(config["vision"], VisionConfig)
             clip = cls(TextTransformer(text), VisionTransformer(vision))
         load_weights(clip, read_safetensors(folder / "model.safetensors"), str(folder / "model.safetensors"))
