@@ -27,6 +27,7 @@ ROOMS = (
     "training",
     "evaluation",
     "trace",
+    "web",
     "cli",
     "__main__",
 )

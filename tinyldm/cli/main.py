@@ -1,4 +1,4 @@
-"""The command `tinyldm`: generate, img2img, inpaint, train, evaluate, trace, info, and what other packages bring.
+"""The command `tinyldm`: generate, img2img, inpaint, train, evaluate, trace, export-web, info, and other packages' own.
 
 Names are resolved to functions only here, and only commands print. A user's mistake is one line on stderr and exit
 code 2; Ctrl-C is one line and 130; a traceback means a bug in this package.
@@ -86,6 +86,12 @@ COMMANDS = {
         ),
         add.add_trace,
         imported_later("tinyldm.cli.trace", "run"),
+    ),
+    "export-web": Command(
+        "write a web page in which a model draws inside the browser",
+        ("tinyldm export-web tiny --out site --serve", "tinyldm export-web runs/mine/model --out site"),
+        add.add_export_web,
+        imported_later("tinyldm.cli.export_web", "run"),
     ),
     "info": Command(
         "show versions, the device, and the sizes of the parts",

@@ -333,6 +333,29 @@ def add_trace(parser: Parser) -> None:
     add_single_file(parser)
 
 
+def add_export_web(parser: Parser) -> None:
+    """The options of `export-web`."""
+    parser.add_argument("model", metavar="FOLDER", help='a model folder, or "tiny", the one that the package ships')
+    parser.add_argument(
+        "--out", type=Path, default=Path("site"), metavar="FOLDER", help="where to write (default: site)"
+    )
+    parser.add_argument(
+        "--serve",
+        type=whole_number(0, 65535),
+        nargs="?",
+        const=8000,
+        metavar="PORT",
+        help="then serve it to this machine until Ctrl-C (port 8000)",
+    )
+    parser.add_argument("--name", help="what the page calls the model (default: the name of its folder)")
+    parser.add_argument(
+        "--lessons", metavar="URL", help="address of the folder of the lessons' pages, so that the page links to them"
+    )
+    parser.add_argument(
+        "--no-snapshots", dest="snapshots", action="store_false", help="leave out the U-Nets of earlier in the training"
+    )
+
+
 def add_info(parser: Parser) -> None:
     """The options of `info`."""
     add_model(parser)

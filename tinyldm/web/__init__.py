@@ -1,0 +1,1 @@
+"""The live page: a model as ONNX files, and the static site that runs it in a browser."""
