@@ -229,8 +229,9 @@ test("nothing is wider than a phone", async () => {
 test("the keyboard reaches the content, and reduced motion has no transitions", async () => {
   await page.emulateMedia({ reducedMotion: "reduce" });
   const other = await opened("#draw");
+  await other.bringToFront();
   await other.keyboard.press("Tab");
-  assert.equal(await other.evaluate(() => document.activeElement.textContent), "Skip to the content");
+  await other.waitForFunction(() => document.activeElement.textContent === "Skip to the content");
   await other.close();
   assert.equal(await page.$eval("button", (button) => getComputedStyle(button).transitionDuration), "0s");
 });
