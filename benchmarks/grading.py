@@ -13,6 +13,7 @@ import os
 import resource
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from common import hardware
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from tinyldm_course.grading.classroom import Terms, grade_class, seed_of
 from tinyldm_course.grading.collecting import read_class
+from tinyldm_course.grading.kernel import PR_SET_CHILD_SUBREAPER, control
 from tinyldm_course.grading.limits import Limits
 from tinyldm_course.grading.probes import best_isolation
 
@@ -42,7 +44,11 @@ def hand_in(folder: Path, students: int) -> None:
 
 
 def processor_seconds() -> float:
-    """Of this process and of all that it waited for."""
+    """Of this process and of all that came from it and has ended, orphans too."""
+    control(PR_SET_CHILD_SUBREAPER, 1)
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 
@@ -67,7 +73,8 @@ def main() -> None:
         f"{options.students} students, {len(submissions)} notebooks, {len(marks)} exercises, "
         f"{sum(mark.points > 0 for mark in marks)} right, on {options.jobs} processes: "
         f"{seconds / 60:.1f} minutes on the clock, {processor / 60:.1f} of processor time; a hundred students: "
-        f"{seconds / 60 * 100 / options.students:.1f} and {processor / 60 * 100 / options.students:.1f}"
+        f"{seconds / 60 * 100 / options.students:.1f} and {processor / 60 * 100 / options.students:.1f}; "
+        f"{processor / len(submissions):.2f} seconds of processor time for a notebook"
     )
 
 
