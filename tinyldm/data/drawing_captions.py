@@ -4,7 +4,7 @@ A caption says nothing that is wrong, and not everything: what it leaves out can
 ground, which is white where nothing is said.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -94,7 +94,7 @@ def person(portrait: Drawing, rng: np.random.Generator) -> str:
     return with_article(who) + (link + joined if joined else "")
 
 
-def hair(has: dict[str, str], said: Sequence[str]) -> str:
+def hair(has: Mapping[str, str], said: Sequence[str]) -> str:
     """ "short red hair", "short hair", "red hair", "no hair"."""
     words = [has[key] for key in ("hair", "hair colour") if key in said and key in has]
     return " ".join([*words, "hair"])

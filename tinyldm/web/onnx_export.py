@@ -29,6 +29,7 @@ from tinyldm.conditioning import TextEncoderXL
 from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.resblock import Downsample, ResBlock, Upsample
 from tinyldm.spatial_transformer import Attention, SpatialTransformer, TransformerBlock
+from tinyldm.trace import attention_probabilities
 from tinyldm.unet import UNet
 from tinyldm.vae import VAE
 
@@ -109,7 +110,7 @@ class UNetWithInsides(nn.Module):
 
     def _keep_probabilities(self, name: str) -> Callable[..., None]:
         def hook(module: Attention, given: tuple[Any, ...], made: Tensor) -> None:
-            self.seen.append((name, WORDS, module.probabilities(*given)))
+            self.seen.append((name, WORDS, attention_probabilities(module, *given)))
 
         return hook
 

@@ -74,7 +74,7 @@ def pinned(name: str) -> str:
 
 def requirements() -> list[str]:
     """What the package needs, in the versions that are installed here; not PyTorch, which has several builds."""
-    names = [re.match(r"[\w.-]+", one)[0] for one in requires("tinyldm") or () if "extra ==" not in one]
+    names = [re.split(r"[^\w.-]", one)[0] for one in requires("tinyldm") or () if "extra ==" not in one]
     return [pinned(name) for name in names if name != "torch"]
 
 

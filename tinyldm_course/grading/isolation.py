@@ -28,7 +28,7 @@ import tinyldm
 import tinyldm_course
 from tinyldm_course.grading import kernel
 
-PACKAGES = tuple(Path(os.path.realpath(package.__file__)).parent for package in (tinyldm, tinyldm_course))
+PACKAGES = tuple(Path(os.path.realpath(package.__path__[0])) for package in (tinyldm, tinyldm_course))
 ANSWERS = PACKAGES[1] / "exercises"  # which a student's process has no business to read
 CHECKOUT = ("exercises", "sources", "tests", "notebooks", "benchmarks", ".git")  # which hold them, too
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/nix/store")
@@ -146,7 +146,7 @@ def readable_by_all(path: Path) -> bool:
 def site_folders() -> tuple[str, ...]:
     """Where this Python's libraries are, by their real names: the path of a student's Python."""
     listed = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-    found = [os.path.realpath(path) for path in (*listed, Path(torch.__file__).parents[1]) if os.path.isdir(path)]
+    found = [os.path.realpath(path) for path in (*listed, str(Path(torch.__file__).parents[1])) if os.path.isdir(path)]
     return tuple(dict.fromkeys(found))
 
 

@@ -152,6 +152,7 @@ def decoy_process() -> Iterator[subprocess.Popen]:
     """A process of the grader's own user that waits."""
     command = [sys.executable, "-S", "-c", DECOY]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None  # a pipe, as asked for
         process.stdout.readline()
         try:
             yield process

@@ -95,7 +95,7 @@ def table(graded: list[Graded], exercises: dict[str, int], pages: dict[str, str]
     for student, lessons in by_student(graded).items():
         marks = {mark.exercise: mark for one in lessons for mark in one.marks}
         got = [marks[name].points if name in marks else "" for name in exercises]
-        points = sum(point for point in got if point)
+        points = sum(marks[name].points for name in exercises if name in marks)
         look_at = inert(" | ".join(few(notes_on(lessons))))
         rows.writerow([inert(student), points, sum(exercises.values()), *got, look_at, inert(f"{pages[student]}.html")])
     return text.getvalue()

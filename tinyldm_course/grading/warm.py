@@ -138,6 +138,8 @@ class Holder:
                 start_new_session=True,
             )
             os.close(tells)
+            assert self._process.stdin is not None and self._process.stdout is not None  # pipes, as asked for
+            self._pipes = (self._process.stdin, self._process.stdout)
             ready = select.select([self._process.stdout], [], [], max(0.1, deadline - time.monotonic()))[0]
             if not ready or self._process.stdout.read(1) != b".":
                 self.end()
@@ -148,8 +150,8 @@ class Holder:
         """End all that is in the namespaces."""
         self._process.kill()
         self._process.wait()
-        self._process.stdin.close()
-        self._process.stdout.close()
+        for pipe in self._pipes:
+            pipe.close()
 
 
 @contextmanager
