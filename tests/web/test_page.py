@@ -8,17 +8,19 @@ from facts import WEB
 pytestmark = pytest.mark.slow
 
 
-def test_tokens_noise_and_schedule_are_pythons(run_node):
-    run_node("numbers.test.mjs")
+@pytest.mark.parametrize("file", ["numbers.test.mjs", "pictures.test.mjs"])
+def test_the_page_computes_what_python_computes(run_node, site, facts, file):
+    run_node(file, site, facts)
 
 
-def test_pictures_are_pythons(run_node):
-    run_node("pictures.test.mjs")
+@pytest.mark.parametrize("file", ["numbers.test.mjs", "pictures.test.mjs"])
+def test_so_does_the_page_of_a_model_of_other_sizes(run_node, other_site, other_facts, file):
+    run_node(file, other_site[1], other_facts)
 
 
-def test_in_a_browser(run_node):
+def test_in_a_browser(run_node, site, facts):
     if shutil.which("chromium") is None:
         pytest.skip("chromium is not installed")
     if not (WEB / "node_modules" / "playwright-core").is_dir():
         pytest.skip("the browser's driver is not installed: cd web && npm ci --ignore-scripts")
-    run_node("browser.test.mjs")
+    run_node("browser.test.mjs", site, facts)

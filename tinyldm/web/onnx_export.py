@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from tinyldm import shapes
+from tinyldm.clip import TextTransformer
 from tinyldm.conditioning import TextEncoderXL
 from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.resblock import Downsample, ResBlock, Upsample
@@ -56,12 +57,13 @@ class Inside:
 class ContextOf(nn.Module):
     """tokens (B, L) int64 -> context (B, L, D)."""
 
-    def __init__(self, model: LatentDiffusion):
+    def __init__(self, clip: TextTransformer):
         super().__init__()
-        self.clip = model.text_encoder.towers[0][0]
+        self.clip = clip
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.clip(input_ids=tokens).last_hidden_state
+        # As `TextTransformer.forward`, without the pooled vector, which asks how large the batch is.
+        return self.clip.final_layer_norm(self.clip.encoder(self.clip.embeddings(tokens))[-1])
 
 
 class Moments(nn.Module):
@@ -142,7 +144,7 @@ def require_exportable(model: LatentDiffusion) -> None:
 def text_encoder_to_onnx(model: LatentDiffusion) -> bytes:
     """tokens (B, L) int64 -> context (B, L, D)."""
     tokens = torch.zeros(TRACED_BATCH, model.text_encoder.length, dtype=torch.int64)
-    return to_onnx(in_float32(ContextOf(model)), {"tokens": tokens}, ["context"])
+    return to_onnx(in_float32(ContextOf(model.text_encoder.towers[0][0])), {"tokens": tokens}, ["context"])
 
 
 def unet_to_onnx(unet: UNet, latent: tuple[int, int, int], length: int) -> tuple[bytes, list[Inside]]:

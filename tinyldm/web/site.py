@@ -18,11 +18,13 @@ from typing import Any
 from torch import nn
 
 from tinyldm import forward_diffusion, reverse_diffusion
+from tinyldm.clip import TextTransformer
 from tinyldm.conditioning import TextEncoder, tokenize
 from tinyldm.data.captions import BACKGROUND_SYNONYMS, BETWEEN, SYNONYMS, VOCABULARY
 from tinyldm.data.world import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZES
 from tinyldm.formats.diffusers_unet import load_unet
 from tinyldm.formats.files import write_bytes, write_json
+from tinyldm.formats.tokenizers import Tokenizer
 from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.resblock import Downsample, ResBlock, TimeMLP, Upsample
 from tinyldm.seeds import randn
@@ -46,7 +48,7 @@ EXAMPLES = (
 # What the page calls a piece of the model -> the function or class whose lines it shows.
 CODE: dict[str, Callable[..., Any] | type[nn.Module]] = {
     "tokens": tokenize,
-    "text_encoder": TextEncoder,
+    "text_encoder": TextTransformer,
     "noise": randn,
     "unet": UNet,
     "t_emb": TimeMLP,
@@ -178,26 +180,26 @@ def description(model: LatentDiffusion, name: str, insides: list[Inside]) -> dic
 
 def tokenizer_of(encoder: TextEncoder) -> dict[str, Any]:
     """The vocabulary and the merges of a CLIP tokenizer, and the numbers of its special tokens."""
-    tokenizer: Any = encoder.tokenizer
-    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    tokenizer: Tokenizer = encoder.tokenizer
+    content = json.loads(tokenizer.bpe.to_str())
     merges = [pair.split(" ") if isinstance(pair, str) else list(pair) for pair in content["model"]["merges"]]
     return {
         "vocabulary": content["model"]["vocab"],
         "merges": merges,
         "special": {token["content"]: token["id"] for token in content["added_tokens"]},
-        "start": tokenizer.bos_token_id,
-        "end": tokenizer.eos_token_id,
-        "pad": tokenizer.pad_token_id,
-        "unknown": tokenizer.unk_token_id,
+        "start": tokenizer.start,
+        "end": tokenizer.end,
+        "pad": tokenizer.pad,
+        "unknown": tokenizer.end,
         "length": encoder.length,
     }
 
 
 def knows_the_world(encoder: TextEncoder) -> bool:
     """Is every word of the small world one token? Then its words are offered to the reader."""
-    tokenizer: Any = encoder.tokenizer
-    pieces = tokenizer(list(VOCABULARY), add_special_tokens=False)["input_ids"]
-    return len(tokenizer) < 10_000 and all(len(word) == 1 for word in pieces)
+    tokenizer: Tokenizer = encoder.tokenizer
+    pieces = tokenizer.numbers(list(VOCABULARY))
+    return tokenizer.bpe.get_vocab_size() < 10_000 and all(len(word) == 1 for word in pieces)
 
 
 def words_of_the_world() -> dict[str, list[str]]:
