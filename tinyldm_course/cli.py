@@ -100,7 +100,7 @@ def run_grade(options: argparse.Namespace) -> None:
         raise ValueError("student code can be isolated on Linux and macOS only; on Windows, run this inside WSL")
     from tqdm import tqdm
 
-    from tinyldm_course.grading import gradescope, reports
+    from tinyldm_course.grading import gradescope, reports, similarity
     from tinyldm_course.grading.classroom import Terms, grade_class, seed_of
     from tinyldm_course.grading.collecting import of_share, read_class
     from tinyldm_course.grading.isolation import trusting
@@ -129,7 +129,8 @@ def run_grade(options: argparse.Namespace) -> None:
         f"{sum(one.lesson != WHOLE for one in graded)} submissions of {len({one.student for one in graded})} students"
     )
     if options.share is None:
-        reports.write(options.out, graded, terms)
+        pages = reports.write(options.out, graded, terms)
+        similarity.write(pages / "similar.csv", graded)
         if options.gradescope:
             gradescope.write(options.gradescope, graded)
     if again := [one.problem for one in graded if one.again]:
