@@ -6,6 +6,7 @@ The attacks are those that `tinyldm grade` itself tries before it grades a class
 import ctypes
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -316,3 +317,15 @@ def test_python_may_lie_below_tmp(tmp_path, monkeypatch):
         [*walls.command(), "/usr/bin/env", "cat", str(tmp_path / "seen")], capture_output=True, text=True, timeout=60
     )
     assert done.stdout == "x", done.stderr
+
+
+# ── The page ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_each_promise_of_the_threat_model_names_tests_that_exist():
+    page = (ROOT / "docs" / "threat_model.md").read_text(encoding="utf-8")
+    tests = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests" / "course").glob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert len(named) > 20 and not {name for name in named if f"def {name}(" not in tests}
+    (promises,) = re.findall(r"\| promise \| mode \| test \|\n(.*?)\n\n", page, re.DOTALL)
+    assert all("test_" in row or "the same" in row for row in promises.splitlines()[1:])
