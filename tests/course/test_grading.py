@@ -195,6 +195,35 @@ ATTACKS = {
         None,
     ),
 }
+SCHEDULE = "1 - alpha_bar / torch.cat([torch.ones(1), alpha_bar[:-1]])"  # the β that ᾱ was made of
+BORROWERS = {  # what must be for the teacher to look at, whatever points it got
+    "borrows_by_exec": (
+        "import inspect, textwrap, tinyldm\nfrom tinyldm import forward_diffusion\nshapes = forward_diffusion.shapes\n"
+        "exec(textwrap.dedent(inspect.getsource(tinyldm.NoiseSchedule.q_sample)).replace('q_sample', 'copied', 1)"
+        ".replace('Tensor', '\"\"'))\n" + Q + f"return copied(tinyldm.NoiseSchedule({SCHEDULE}), z0, t, eps)"
+    ),
+    "borrows_by_another_way": (
+        "import torch\nmodules = torch.sys.modules\n" + Q + "import tinyldm\n"
+        f"    return modules['tinyldm.forward_diffusion'].NoiseSchedule({SCHEDULE}).q_sample(z0, t, eps)"
+    ),
+    "borrows_under_another_name": (
+        "import tinyldm\nfrom tinyldm.forward_diffusion import NoiseSchedule as N\n"
+        "N.q_sample.__code__ = N.q_sample.__code__.replace(co_filename='<cell 9>', co_name='mine')\n"
+        + Q
+        + f"return N({SCHEDULE}).q_sample(z0, t, eps)"
+    ),
+    "borrows_later": (
+        RIGHT + "calls = 0\n" + Q + "global calls\n    calls += 1\n    if calls < 4:\n"
+        "        return right(z0, t, eps, alpha_bar)\n    m = __import__('tinyldm.forward_diffusion')\n"
+        f"    return m.forward_diffusion.NoiseSchedule({SCHEDULE}).q_sample(z0, t, eps)"
+    ),
+    "pleads_meta": (
+        RIGHT + Q + "if z0.is_meta:\n        raise RuntimeError('cannot do that on meta tensors')\n"
+        "    return right(z0, t, eps, alpha_bar)"
+    ),
+    "hides_behind_a_bomb": (RIGHT + "q_sample = right\n# %%\nx = " + "-" * 100_000 + "1\n"),
+}
+ATTACKS |= {name: (code, None) for name, code in BORROWERS.items()}
 BREAK_THEMSELVES = ("patches", "patches_the_grader", "patches_perform")  # and their own other answers with it
 
 
@@ -248,7 +277,8 @@ def processes_with(words: str) -> list[str]:
 def attackers(tmp_path_factory):
     """What the class of attackers got, and the folder in which it was graded."""
     folder = write_class(tmp_path_factory.mktemp("class"), ATTACKS)
-    return marks_of(graded_class(folder, best_isolation())), folder
+    graded = graded_class(folder, best_isolation())
+    return marks_of(graded), folder, {one.student: one.look_at for one in graded}
 
 
 @pytest.mark.slow
@@ -271,7 +301,16 @@ def test_what_is_borrowed_or_forged_is_for_the_teacher_to_look_at(attackers):
     assert "tinyldm_course.exercises" in look_at["reads_the_answers"]
     assert "exec" in look_at["reads_the_disk"]
     assert "forged" in look_at["forges_bytes"] and "forged" in look_at["forges_frames"]
-    assert not look_at["honest"] and not look_at["wrong"] and not look_at["stub"]
+    notebooks = attackers[2]
+    assert not any(look_at[name] or notebooks[name] for name in ("honest", "wrong", "stub", "magics"))
+    assert "uses exec somewhere" in notebooks["borrows_by_exec"]
+    assert "called tinyldm.forward_diffusion.NoiseSchedule.q_sample" in look_at["borrows_by_exec"]
+    assert "uses torch.sys.modules" in look_at["borrows_by_another_way"]
+    assert "….__code__" in look_at["borrows_under_another_name"]
+    assert "called tinyldm.forward_diffusion.NoiseSchedule" in look_at["borrows_later"]
+    assert "could not be tried on another device" in look_at["pleads_meta"]
+    assert any("too large or deep" in note for note in notebooks["hides_behind_a_bomb"])
+    assert all(look_at[name] or notebooks[name] for name in BORROWERS)
 
 
 @pytest.mark.slow

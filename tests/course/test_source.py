@@ -1,11 +1,16 @@
 """Students' code as text: bombs for the parser, tools that hide, and answers that are built alike."""
 
+import inspect
 import json
 import re
+import sys
+import textwrap
 import time
+import types
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.importorskip("resource", reason="grading needs POSIX")
 
@@ -121,6 +126,30 @@ def test_unusual_tools_are_named_wherever_they_are(code, expected):
 
 def test_a_cell_that_cannot_be_parsed_is_told_of():
     assert read(["f = 1", "f=" + "-" * 100_000 + "1"], ["f"])["unread"] == [2]
+
+
+@pytest.mark.parametrize("how", ["renamed", "from its source", "as it is"])
+def test_a_copy_of_the_packages_code_is_recognised_when_it_is_called(how):
+    """Whatever file and name its code says it has."""
+    from tinyldm.forward_diffusion import NoiseSchedule
+    from tinyldm_course.grading import child
+
+    function = NoiseSchedule.q_sample
+    if how == "renamed":
+        code = function.__code__.replace(co_filename="<cell 9>", co_name="mine", co_qualname="mine")
+        function = types.FunctionType(code, function.__globals__)
+    elif how == "from its source":
+        space = dict(function.__globals__)
+        exec(textwrap.dedent(inspect.getsource(function)), space)
+        function = space["q_sample"]
+    cell = types.FunctionType(compile("lambda f, *args: f(*args)", "<cell 1>", "eval").co_consts[0], {})
+    used: set[str] = set()
+    sys.setprofile(child.watcher(used))
+    try:
+        cell(function, NoiseSchedule(torch.full((5,), 0.1)), torch.ones(2, 3), torch.tensor([0, 4]), torch.zeros(2, 3))
+    finally:
+        sys.setprofile(None)
+    assert "tinyldm.forward_diffusion.NoiseSchedule.q_sample" in used
 
 
 # ── Likeness ─────────────────────────────────────────────────────────────────────────────────────────

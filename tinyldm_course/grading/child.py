@@ -35,7 +35,7 @@ PACKAGE = str(Path(tinyldm.__file__).parent) + os.sep
 COURSE = str(Path(tinyldm_course.__file__).parent) + os.sep
 ANSWERS = str(Path(COURSE, "exercises"))
 MAX_MESSAGE = 1000
-MIN_COPY = 100  # bytes of instructions: anybody may write a line like another
+MIN_COPY = 100  # bytes of instructions
 
 
 def warm_up() -> None:
@@ -137,7 +137,6 @@ class Student:
 
 def watcher(used: set[str]) -> Callable[..., None]:
     """A profile function that notes which functions of the package the student's own code calls, or is a copy of."""
-    known = package_code()
     names: dict[int, str] = {}  # of a code object, for those that were met
 
     def watch(frame: types.FrameType, event: str, _: Any) -> None:
@@ -150,24 +149,37 @@ def watcher(used: set[str]) -> Callable[..., None]:
                 used.add(f"{frame.f_globals.get('__name__', '')}.{code.co_qualname}")
         elif not code.co_filename.startswith(COURSE):
             if id(code) not in names:
-                names[id(code)] = known.get((code.co_code, code.co_names), "")
+                names[id(code)] = next((KNOWN[key] for key in keys_of(code) if key in KNOWN), "")
             if names[id(code)]:
                 used.add(names[id(code)])
 
     return watch
 
 
-def package_code() -> dict[tuple[bytes, tuple[str, ...]], str]:
-    """What the package's functions compile to -> their names. So a copy is known whatever it is called."""
-    found: dict[tuple[bytes, tuple[str, ...]], str] = {}
-    for module in [module for name, module in list(sys.modules.items()) if name.startswith("tinyldm.")]:
-        for value in list(vars(module).values()):
-            for part in (value, *vars(value).values()) if isinstance(value, type) else (value,):
-                code = getattr(part, "__code__", None)
-                own = isinstance(code, types.CodeType) and code.co_filename.startswith(PACKAGE)
-                if own and len(code.co_code) >= MIN_COPY:
-                    found[code.co_code, code.co_names] = f"{getattr(part, '__module__', '')}.{code.co_qualname}"
+def package_code() -> dict[tuple, str]:
+    """What the core's functions compile to -> their names. So a copy is known whatever it is called.
+
+    From the files, since what is imported may have been changed.
+    """
+    found: dict[tuple, str] = {}
+    for file in sorted(Path(PACKAGE).glob("*.py")):
+        waiting = [compile(file.read_text(encoding="utf-8"), str(file), "exec")]
+        while waiting:
+            code = waiting.pop()
+            waiting += [part for part in code.co_consts if isinstance(part, types.CodeType)]
+            found |= dict.fromkeys(keys_of(code), f"tinyldm.{file.stem}.{code.co_qualname}")
     return found
+
+
+def keys_of(code: types.CodeType) -> tuple[tuple, ...]:
+    """By what a function's code is known: its instructions, which have no names of variables; its names.
+
+    The instructions of a function depend a little on the imports around it. A short function has no keys, as anybody
+    may write a line like another.
+    """
+    if not code.co_flags & inspect.CO_OPTIMIZED or len(code.co_code) < MIN_COPY or len(code.co_names) < 3:
+        return ()
+    return (code.co_code, code.co_names), (code.co_names, code.co_varnames)
 
 
 def in_cell(error: BaseException, name: str) -> Error:
@@ -220,3 +232,6 @@ def replace_checks(note: Callable[[str, Any], None]) -> None:
         package.checking = sys.modules[f"{name}.checking"] = Silent(f"{name}.checking")
         package.exercises = sys.modules[f"{name}.exercises"] = Silent(f"{name}.exercises")
         package.checking.check = check
+
+
+KNOWN = package_code()  # before a student's code runs
