@@ -78,6 +78,12 @@ def refusal(capsys, *arguments) -> str:
         ("--seed", ["-1", "20250101123", "1000000", "x"]),
         ("--data", ["nowhere"]),
         ("--start-from", ["tiny", "nowhere"]),
+        ("--model-size", ["xl"]),
+        ("--accumulate", ["0", "x"]),
+        ("--gpus", ["0", "8"]),
+        ("--gpu-tflops", ["0", "312"]),
+        ("--gpu-memory", ["-1", "80"]),
+        ("--utilisation", ["1.5", "0.4"]),
         ("--resume", ["--overwrite"]),
     ],
 )
@@ -94,7 +100,11 @@ def test_every_option_is_tried():
     parser = argparse.ArgumentParser()
     parsing.add_train(parser)
     options = {action.option_strings[-1] for action in parser._actions if action.option_strings}
-    tried = "plan data scenes out model steps minutes batch lr device dtype seed start-from resume overwrite help"
+    tried = "plan data scenes out model steps minutes batch lr device dtype seed start-from resume overwrite help "
+    tried += (
+        "on-disk model-size parts-from accumulate recompute compile ema-on-cpu estimate gpus gpu-tflops gpu-memory "
+    )
+    tried += "utilisation"
     assert options == {f"--{name}" for name in tried.split()}
 
 
@@ -104,6 +114,31 @@ def test_options_that_do_not_go_together(capsys, tmp_path, pictures, nothing_is_
     assert "--scenes" in refusal(capsys, "clip", *out, "--data", "digits", "--scenes", 5)
     assert "--model" in refusal(capsys, "clip", *out, "--model", tmp_path / "model")
     assert "--start-from" in refusal(capsys, "all", *out, "--start-from", "tiny")
+
+
+def test_options_of_large_unets(capsys, tmp_path, pictures, nothing_is_done):
+    out = ("--out", tmp_path / "run")
+    for option in (("--accumulate", 2), ("--compile",), ("--recompute",), ("--ema-on-cpu",)):
+        assert f"{option[0]} is for the U-Net" in refusal(capsys, "vae", *out, *option)
+    assert "for the U-Net alone" in refusal(capsys, "all", *out, "--model-size", "sd1")
+    assert "--parts-from FOLDER" in refusal(capsys, "unet", *out, "--model-size", "sd1", "--data", pictures)
+    parts = ("--parts-from", pictures)
+    assert "too small for --model-size sd1" in refusal(capsys, "unet", *out, "--model-size", "sd1", *parts)
+    small = save_small_folder(tmp_path / "small")
+    assert "vectors of 24 numbers, and the U-Net reads 128" in refusal(
+        capsys, "unet", *out, "--parts-from", small, "--data", pictures
+    )
+    assert "is not a model folder" in refusal(capsys, "unet", *out, *parts, "--data", pictures)
+    assert "expected one" in refusal(capsys, "unet", *out, *parts, "--start-from", "tiny")
+    assert "--on-disk is for a folder" in refusal(capsys, "unet", *out, "--on-disk", "--start-from", "tiny")
+    assert "--estimate is of the U-Net alone" in refusal(capsys, "all", *out, "--estimate")
+    assert "evenly among 1 process(es) with 3 piece(s)" in refusal(
+        capsys, "unet", *out, "--start-from", "tiny", "--batch", 64, "--accumulate", 3
+    )
+    for name in ("a.tar", "b.parquet"):
+        (tmp_path / name).touch()
+    assert ".tar and .parquet" in refusal(capsys, "clip", *out, "--data", tmp_path / "*.*")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_that_cannot_be_written_is_told_at_once(capsys, tmp_path, nothing_is_done):

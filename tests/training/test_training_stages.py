@@ -23,12 +23,13 @@ from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.training.checkpoints import load_checkpoint, read_facts, save_checkpoint
 from tinyldm.training.clip import Clip, new_clip, pad_tokens
 from tinyldm.training.export import clip_of
+from tinyldm.training.latents import build_cache
 from tinyldm.training.model_card import write_card
 from tinyldm.training.run import adamw, read_log
 from tinyldm.training.tokenizer import build_tokenizer
 from tinyldm.training.train_all import CPU, GPU, Plan, is_done, train_all
 from tinyldm.training.train_clip import ClipSettings, train_clip
-from tinyldm.training.train_unet import UnetSettings, build_cache, context_of, draw_batch
+from tinyldm.training.train_unet import UnetSettings, context_of, draw_batch
 from tinyldm.training.train_vae import PerceptualDistance, VaeSettings, new_vae, train_vae
 from tinyldm.unet import UNetConfig
 from tinyldm.vae import VAE, VAEConfig

@@ -22,6 +22,7 @@ SINGLE_FILES = (".safetensors", ".ckpt")
 SPACINGS = ("trailing", "leading", "linspace")
 DTYPES = ("float32", "float16", "bfloat16")
 STAGES = ("clip", "vae", "unet")
+MODEL_SIZES = ("tiny", "sd1")
 DEFAULT_COUNT = 4  # pictures
 MAX_TRAINING_SEED = 999_999  # scenes of larger seeds are kept for measuring
 MAX_SCENES = 10_000_000  # 120 GB of images
@@ -261,7 +262,14 @@ def add_train(parser: Parser) -> None:
         "--data",
         default="scenes",
         metavar="WHAT",
-        help='"scenes", "digits", or a folder of pictures with metadata.jsonl (default: scenes)',
+        help='"scenes", "digits", a folder of pictures with metadata.jsonl, or .tar or .parquet files, such as '
+        '"shards/*.tar" (default: scenes)',
+    )
+    parser.add_argument(
+        "--on-disk",
+        action="store_true",
+        help="read a folder of pictures into memory-mapped files in OUT instead of memory, as .tar and .parquet files "
+        "always are",
     )
     parser.add_argument("--scenes", type=whole_number(1, MAX_SCENES), metavar="N", help="number of scenes to render")
     parser.add_argument(
@@ -289,9 +297,61 @@ def add_train(parser: Parser) -> None:
         metavar="MODEL",
         help='train unet only: start from the weights of "tiny" or of a model folder trained here',
     )
+    add_scale(parser)
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", default=None, help="continue from the checkpoints in OUT")
     again.add_argument("--overwrite", action="store_true", default=None, help="replace the run that is in OUT")
+
+
+def add_scale(parser: Parser) -> None:
+    """The options of `train` for large U-Nets and large machines; docs/scaling.md explains them."""
+    group = parser.add_argument_group("for large U-Nets (docs/scaling.md)")
+    group.add_argument(
+        "--model-size",
+        choices=MODEL_SIZES,
+        default="tiny",
+        help="of the U-Net; sd1: Stable Diffusion 1's (default: tiny)",
+    )
+    group.add_argument(
+        "--parts-from",
+        metavar="FOLDER",
+        help="a model folder: train a U-Net from nothing, with the VAE and the text encoder in it",
+    )
+    group.add_argument(
+        "--accumulate",
+        type=whole_number(1, MAX_BATCH),
+        metavar="N",
+        help="compute each batch in N pieces, one after the other: less memory, the same gradients",
+    )
+    group.add_argument(
+        "--recompute",
+        action="store_true",
+        default=None,
+        help="activation checkpointing: compute activations twice instead of keeping them",
+    )
+    group.add_argument("--compile", action="store_true", default=None, help="compile the U-Net first: takes a minute")
+    group.add_argument(
+        "--ema-on-cpu", action="store_true", default=None, help="keep the moving average in the CPU's memory"
+    )
+    group.add_argument(
+        "--estimate", action="store_true", help="print what such a training takes, memory and hours, and do not train"
+    )
+    group.add_argument("--gpus", type=whole_number(1, 10**6), metavar="N", help="for --estimate (default: 8)")
+    group.add_argument(
+        "--gpu-tflops",
+        type=positive_number,
+        metavar="X",
+        help="for --estimate: peak of one GPU (default: an A100's 312)",
+    )
+    group.add_argument(
+        "--gpu-memory", type=positive_number, metavar="GB", help="for --estimate: memory of one GPU (default: 80)"
+    )
+    group.add_argument(
+        "--utilisation",
+        type=fraction,
+        metavar="U",
+        help="for --estimate: share of the peak that is reached (default: 0.4)",
+    )
 
 
 def add_evaluate(parser: Parser) -> None:

@@ -1,6 +1,7 @@
-"""Images and captions, all in memory: the data set from which the training loops take their batches.
+"""Images and captions: the data set from which the training loops take their batches.
 
-Scenes are rendered once, by several processes if there are many; 12 KB an image.
+The images are in memory, 12 KB each at 64×64, or in memory-mapped files where they do not fit (`disk_corpus`). Scenes
+are rendered once, by several processes if there are many.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from tinyldm.data.digits import DIGITS, Digits
 from tinyldm.data.drawing_captions import caption
 from tinyldm.data.folder import Folder
 from tinyldm.data.pixels import channels_first, to_uint8
+from tinyldm.data.shards import Rows
 from tinyldm.vae import to_unit
 
 WORDS = (*VOCABULARY, *DIGITS, "handwritten")  # each of them is one token
@@ -31,7 +33,7 @@ SWAPS = ("colour", "shape", "size", "position")  # the kinds of hard negatives
 class Corpus:
     """N images, each with W captions, hard negatives of each caption, and the forms of both."""
 
-    images: Tensor  # (N, 3, S, S) uint8
+    images: Tensor | Rows  # (N, 3, S, S) uint8
     captions: list[list[str]]  # N × W
     negatives: list[list[list[str]]]  # N × W × (0 to 4): the caption with one attribute exchanged between two things
     image_form: Tensor  # (N, F) int8, `describe` of each scene; EMPTY where nothing is known
@@ -129,7 +131,15 @@ def placed_on_grounds(
     return drawings.on_ground(np.stack(moved), np.array([drawings.GROUNDS[ground] for ground in grounds])), grounds
 
 
-def captioned_corpus(images: Tensor, captions: Sequence[str]) -> Corpus:
+def disk_corpus(files: list[Path]) -> tuple[Corpus, list[tuple[str, str]]]:
+    """The captioned images in the shards that `streams.prepare` wrote, and what was skipped, as (what, why)."""
+    images = Rows(files, "images")
+    captions = [caption for facts in images.facts for caption in facts["captions"]]
+    skipped = [(name, why) for facts in images.facts for name, why in facts["skipped"]]
+    return captioned_corpus(images, captions), skipped
+
+
+def captioned_corpus(images: Tensor | Rows, captions: Sequence[str]) -> Corpus:
     """Images (N, 3, S, S) uint8 of which nothing is known but one caption each."""
     return worded_corpus(images, [[caption] for caption in captions])
 

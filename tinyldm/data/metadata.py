@@ -53,13 +53,19 @@ def _entry(row: dict | ValueError) -> tuple[str, str]:
     """File name and caption of a row. Raises ValueError for a row without."""
     if isinstance(row, ValueError):
         raise row
-    name, captions = row.get("file_name"), [row.get(key) for key in CAPTION_KEYS]
-    caption = next((text for text in captions if isinstance(text, str) and text.strip()), None)
+    name = row.get("file_name")
     if not isinstance(name, str) or not name.strip():
         raise ValueError('"file_name" is missing, empty or not text')
+    return name, caption_of(row)
+
+
+def caption_of(row: dict[str, Any]) -> str:
+    """The caption in a row, whatever it is called. Raises ValueError for a row without."""
+    captions = [row.get(key) for key in CAPTION_KEYS]
+    caption = next((text for text in captions if isinstance(text, str) and text.strip()), None)
     if caption is None:
         raise ValueError('"text" (or "caption", or "prompt") is missing, empty or not text')
-    return name, caption.strip()
+    return caption.strip()
 
 
 # ── The three formats ────────────────────────────────────────────────────────────────────────────────

@@ -3,6 +3,7 @@
 import io
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, ImageOps
@@ -57,8 +58,8 @@ def open_mask(file: str | Path) -> Image.Image:
     return mask
 
 
-def decoded(file: Path, ground: str) -> Image.Image:
-    """The picture in a file, as `open_picture` returns it. Raises whatever the decoder raises."""
+def decoded(file: Path | BinaryIO, ground: str) -> Image.Image:
+    """The picture in a file, on the disk or in memory, as `open_picture` returns it. Raises what the decoder raises."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # large pictures and odd metadata are no fault of the picture's
         with Image.open(file, formats=formats()) as image:

@@ -69,7 +69,8 @@ def export(model: LatentDiffusion, clip: Clip, out: Path, folder: Path) -> None:
 
 def in_half(model: LatentDiffusion) -> LatentDiffusion:
     """A copy of the model on the CPU, its networks in float16."""
-    parts = [copy.deepcopy(part).cpu() for part in (model.unet, model.vae, model.text_encoder, model.image_encoder)]
+    networks = (model.unet, model.vae, model.text_encoder, model.image_encoder)
+    parts = [None if part is None else copy.deepcopy(part).cpu() for part in networks]
     return LatentDiffusion(
         *parts[:3],
         copy.deepcopy(model.schedule).cpu(),

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 # Settings that say where, how long and how often, but not what is learnt.
 FREE = {"out", "steps", "minutes", "device", "resume", "overwrite", "save_seconds", "progress", "sample_seconds"}
+FREE |= {"accumulate", "recompute", "compile", "ema_on_cpu", "cache"}
 
 # ── What has changed ─────────────────────────────────────────────────────────────────────────────────
 

@@ -13,25 +13,29 @@ import json
 import math
 import signal
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
 
 from tinyldm.data.scenes import FRESH
 from tinyldm.formats.files import read_bytes, write_bytes
 from tinyldm.machine import hardware
 from tinyldm.training.checkpoints import load_checkpoint, save_checkpoint, where_to_resume
+from tinyldm.training.processes import ALONE, Processes
 from tinyldm.training.resuming import say_other_settings
 
 MAX_LOG = 2**30  # bytes of a log: some five million lines
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Stopped(Exception):
 
 
 class Run:
-    """The bookkeeping of one training loop: when to end, the learning rate, the log, checkpoints, Ctrl-C.
+    """The bookkeeping of one training loop: when to end, the learning rate, the log, checkpoints, Ctrl-C and SIGTERM.
 
         with Run("vae", settings, {"vae": vae}, {"optimizer": optimizer}) as run:
             for step in run.steps():
@@ -80,6 +84,7 @@ class Run:
                 run.log(loss=loss)
 
     Files in `settings.out`: NAME.checkpoint.safetensors and NAME.log.jsonl, one line of JSON every few steps.
+    Of several processes the first one writes them, and all of them end at the same step.
     """
 
     def __init__(
@@ -89,12 +94,16 @@ class Run:
         modules: dict[str, nn.Module],
         optimizers: dict[str, torch.optim.Optimizer],
         images: int = 0,
+        processes: Processes = ALONE,
     ):
         self.name, self.settings, self.modules, self.optimizers = name, settings, modules, optimizers
         self.images = images  # in the data set; noted in the checkpoint
+        self.processes = processes
         self.checkpoint = settings.out / f"{name}.checkpoint.safetensors"
         self.log_file = settings.out / f"{name}.log.jsonl"
-        self.step, self.seconds, self.interrupted = 0, 0.0, False
+        self.step, self.seconds = 0, 0.0
+        self.signalled = False  # this process was told to stop
+        self.interrupted = False  # all of them know that one was
         self.pending: dict[str, list[Tensor]] = {}
 
     def __enter__(self) -> "Run":
@@ -103,19 +112,20 @@ class Run:
         if self.checkpoint.exists() and self.settings.resume:
             facts = load_checkpoint(self.checkpoint, self.modules, self.optimizers)
             self.step, self.seconds = facts["step"], facts["seconds"]
-            say_other_settings(self.name, facts, describe(self.settings), self.images)
-            drop_lines_after(self.log_file, self.step)
-        else:
+            self._say_what_changes(facts)
+            if self.processes.is_first:
+                drop_lines_after(self.log_file, self.step)
+        elif self.processes.is_first:
             self.checkpoint.unlink(missing_ok=True)  # of the run that is replaced: nothing may resume from it
             self.log_file.unlink(missing_ok=True)
-        try:
-            self.old_handler = signal.signal(signal.SIGINT, self._interrupt)
+        try:  # a terminal sends SIGINT on Ctrl-C; SLURM, Kubernetes and launchers send SIGTERM before they kill
+            self.old_handlers = {number: signal.signal(number, self._signal) for number in STOP_SIGNALS}
         except ValueError:
-            self.old_handler = None  # not the main thread, which alone may handle Ctrl-C
+            self.old_handlers = {}  # not the main thread, which alone may handle signals
         self.bar = tqdm(
             total=100,
             desc=self.name,
-            disable=not self.settings.progress,
+            disable=not (self.settings.progress and self.processes.is_first),
             mininterval=1.0,
             bar_format="{desc}: {percentage:3.0f}% |{bar}| {elapsed} < {remaining} {postfix}",
         )
@@ -123,8 +133,8 @@ class Run:
 
     def __exit__(self, _type, error: BaseException | None, _traceback) -> None:
         self.bar.close()
-        if self.old_handler is not None:
-            signal.signal(signal.SIGINT, self.old_handler)
+        for number, handler in self.old_handlers.items():
+            signal.signal(number, handler)
         if is_out_of_memory(error):
             raise MemoryError(
                 f"a batch of {self.settings.batch} images does not fit into the memory of "
@@ -134,8 +144,8 @@ class Run:
     def steps(self) -> Iterator[int]:
         """Count steps from where the checkpoint left off until it is time to end; save regularly, and at the end.
 
-        Raises: Stopped after Ctrl-C, when the checkpoint has been written; FloatingPointError, without writing one,
-            where weights are no longer finite.
+        Raises: Stopped after Ctrl-C or SIGTERM, when the checkpoint has been written; FloatingPointError, without
+            writing one, where weights are no longer finite.
         """
         last_save = time.monotonic()
         while self.progress() < 1 and not self.interrupted:
@@ -145,7 +155,8 @@ class Run:
                     group["lr"] = self.settings.lr * self.lr_factor()
             yield self.step
             self.step += 1
-            self.seconds += time.monotonic() - start
+            seconds = self.seconds + time.monotonic() - start
+            self.seconds, self.interrupted = self.processes.agree(seconds, self.signalled)
             self._show()
             if time.monotonic() - last_save > self.settings.save_seconds:
                 self.save()
@@ -176,7 +187,8 @@ class Run:
 
     def _write_means(self, steps: int) -> None:
         """Append to the log the means of what was recorded since its last line, after this many steps."""
-        means = {name: torch.stack(seen).float().mean().item() for name, seen in self.pending.items()}
+        here = torch.stack([torch.stack(seen).float().mean() for seen in self.pending.values()])
+        means = dict(zip(self.pending, self.processes.mean(here).tolist()))
         self.pending.clear()
         for name, value in means.items():
             if not math.isfinite(value):
@@ -184,18 +196,23 @@ class Run:
                     f"{name} of {self.name} is {value} after {steps} steps, with a learning rate of "
                     f"{self.settings.lr:g}; {where_to_resume(self.checkpoint)}"
                 )
+        if not self.processes.is_first:
+            return
         line = {"step": steps, "seconds": round(self.seconds, 1), "lr": self.settings.lr * self.lr_factor()}
         with open(self.log_file, "a", encoding="utf-8") as file:
             file.write(json.dumps(line | means) + "\n")
         self.bar.set_postfix({name: f"{value:.4f}" for name, value in means.items()}, refresh=False)
 
     def save(self) -> None:
-        """Write the checkpoint. Raises: as `save_checkpoint`."""
+        """Write the checkpoint, in the first process. Raises: as `save_checkpoint`."""
+        if not self.processes.is_first:
+            return
         facts = {
             "step": self.step,
             "seconds": self.seconds,
             "progress": self.progress(),
             "images": self.images,
+            "processes": self.processes.count,
             "settings": describe(self.settings),
             "hardware": hardware(self.settings.device),
         }
@@ -204,10 +221,26 @@ class Run:
     def _show(self) -> None:
         self.bar.update(100 * self.progress() - self.bar.n)
 
-    def _interrupt(self, *_) -> None:
-        if self.interrupted:
-            raise KeyboardInterrupt  # the second Ctrl-C does not wait
-        self.interrupted = True
+    def _signal(self, number: int, _frame) -> None:
+        # The second Ctrl-C does not wait. (Launchers pass the first one on, so that several processes get it twice.)
+        if self.signalled and number == signal.SIGINT and self.processes.count == 1:
+            raise KeyboardInterrupt
+        self.signalled = True
+
+    def _say_what_changes(self, facts: dict[str, Any]) -> None:
+        """Warn where a run goes on with other settings, or with another number of processes."""
+        if not self.processes.is_first:
+            return
+        say_other_settings(self.name, facts, describe(self.settings), self.images)
+        before, now, batch = facts.get("processes", 1), self.processes.count, self.settings.batch
+        if before != now:
+            warnings.warn(
+                f"{self.name} was trained by {before} process(es) up to step {self.step} and goes on with {now}: each "
+                f"computes {batch // now} of the {batch} images of a step instead of {batch // before}. Batches, noise "
+                "and learning rate stay the same; sums are rounded differently, so the weights will differ in their "
+                "last digits",
+                stacklevel=4,
+            )
 
 
 def require_vacant(settings: Settings, *files: Path) -> None:
@@ -294,15 +327,18 @@ class MovingAverage:
     At first d is smaller, min(decay, (1 + n) / (10 + n)), so that the random initial weights are soon forgotten.
     """
 
-    def __init__(self, module: nn.Module, decay: float):
-        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+    def __init__(self, module: nn.Module, decay: float, device: str | torch.device | None = None):
+        """device: where the averages are kept; None: where the weights are. On the CPU they take no memory of a GPU."""
+        self.module = copy.deepcopy(module).eval().requires_grad_(False).to(device)
         self.decay = decay
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
         """Average in the weights after step number `step`, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.module.parameters()), [p.detach() for p in module.parameters()], 1 - decay)
+        averages = list(self.module.parameters())
+        weights = [weight.detach().to(average.device) for weight, average in zip(module.parameters(), averages)]
+        torch._foreach_lerp_(averages, weights, 1 - decay)
 
 
 def mixed_precision(device: str, bf16: bool) -> AbstractContextManager:
@@ -317,6 +353,16 @@ def mixed_precision(device: str, bf16: bool) -> AbstractContextManager:
         if torch.device(device).type == "cpu":
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
     return stack
+
+
+def recompute_activations(network: nn.Module, kinds: tuple[type[nn.Module], ...]) -> None:
+    """Keep only the inputs of the blocks of some kinds for the backward pass, which then computes the rest again.
+
+    A third more arithmetic for a fraction of the memory (Chen et al. 2016). The numbers stay the same.
+    """
+    for block in network.modules():
+        if isinstance(block, kinds):
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
 
 
 def adamw(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 1e-2) -> torch.optim.AdamW:

@@ -9,9 +9,10 @@ Ctrl-C saves; the same command with --resume continues, in whichever stage it wa
 import shutil
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tinyldm.conditioning import TextEncoder
 from tinyldm.data.corpus import WORDS, Corpus
 from tinyldm.formats.diffusers_unet import read_unet_config
 from tinyldm.formats.diffusers_vae import load_vae, save_vae
@@ -20,15 +21,17 @@ from tinyldm.formats.places import model_folder
 from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.training.checkpoints import read_facts
 from tinyldm.training.clip import Clip
-from tinyldm.training.export import PROJECTIONS, STARTED_FROM, clip_of, export
+from tinyldm.training.export import PROJECTIONS, STARTED_FROM, clip_of, export, in_half
 from tinyldm.training.model_card import training_table
+from tinyldm.training.processes import ALONE, Processes
 from tinyldm.training.resuming import say_other_settings
 from tinyldm.training.run import Settings, describe, progress, require_vacant
 from tinyldm.training.tokenizer import build_tokenizer
 from tinyldm.training.train_clip import ClipSettings, train_clip
-from tinyldm.training.train_unet import UnetSettings, train_unet
+from tinyldm.training.train_unet import Frozen, UnetSettings, train_unet
 from tinyldm.training.train_vae import VaeSettings, train_vae
 from tinyldm.vae import VAE
+from tinyldm.versions import SD1, TINY
 
 STAGES = ("clip", "vae", "unet")
 
@@ -59,6 +62,22 @@ GPU = Plan(
         device="cuda", bf16=True, minutes=14, batch=1024, lr=1e-3, warmup=500, ema=0.9998, sample_seconds=120
     ),
 )
+# Stable Diffusion 1's U-Net, as its model card says it was trained: batch 2048, AdamW, 10,000 steps of warm-up to 1e-4,
+# 10 % of the captions dropped. For many GPUs; its VAE and text encoder are read from a folder (--parts-from).
+SD1_UNET = UnetSettings(
+    device="cuda",
+    bf16=True,
+    steps=1_141_000,
+    batch=2048,
+    lr=1e-4,
+    warmup=10_000,
+    drop_caption=0.1,
+    image_context=0.0,
+    ema=0.9999,
+    save_seconds=1800.0,
+    sample_seconds=7200.0,
+    config=SD1.unet,
+)
 
 
 # ── Checks, before any work ──────────────────────────────────────────────────────────────────────────
@@ -78,6 +97,8 @@ def require_trainable(plan: Plan, folder: Path, stages: tuple[str, ...] = STAGES
         require_vacant(settings, _checkpoint(settings, stage), out / stage / "config.json")
     if plan.unet.start_from is not None and "unet" in stages:
         require_start(plan.unet)
+    elif plan.unet.parts_from is not None and "unet" in stages:
+        require_parts(plan.unet)
     else:
         _require_earlier_stages(plan, stages)
     if "unet" in stages:
@@ -126,6 +147,21 @@ def require_start(settings: UnetSettings) -> None:
             )
 
 
+def require_parts(settings: UnetSettings) -> None:
+    """Raises ValueError unless the folder of the frozen parts is a model folder whose captions the U-Net can read."""
+    folder = Path(str(settings.parts_from))
+    if not (folder / "model_index.json").is_file():
+        raise ValueError(
+            f"{folder} is not a model folder; expected one in the diffusers layout, whose VAE and text encoder are used"
+        )
+    width = read_json(folder / "text_encoder" / "config.json").get("hidden_size")
+    if width != settings.config.context_dim:
+        raise ValueError(
+            f"the text encoder in {folder} gives vectors of {width} numbers, and the U-Net reads "
+            f"{settings.config.context_dim}; choose another --model-size, or another folder"
+        )
+
+
 def require_model_place(settings: UnetSettings, folder: Path) -> None:
     """Raises ValueError where the finished model cannot be written to `folder`, or would replace another one."""
     if folder.exists() and not folder.is_dir():
@@ -142,33 +178,48 @@ def require_model_place(settings: UnetSettings, folder: Path) -> None:
 # ── Stages; each finds the results of those before it in the run's folder ────────────────────────────
 
 
-def clip_stage(settings: ClipSettings, corpus: Corpus) -> Clip:
+def clip_stage(settings: ClipSettings, corpus: Corpus, processes: Processes) -> Clip:
     """Train CLIP and leave it in `clip/`."""
-    return train_clip(settings, corpus)
+    return train_clip(settings, corpus, processes)
 
 
-def vae_stage(settings: VaeSettings, corpus: Corpus) -> VAE:
+def vae_stage(settings: VaeSettings, corpus: Corpus, processes: Processes) -> VAE:
     """Train the VAE, with CLIP's features, and leave it in `vae/`."""
     clip = Clip.load(settings.out / "clip") if settings.perceptual_weight else None
-    vae = train_vae(settings, corpus, clip)
-    (settings.out / "vae").mkdir(exist_ok=True)
-    save_vae(vae, settings.out / "vae", corpus.images.shape[-1])
+    vae = train_vae(settings, corpus, clip, processes)
+    if processes.is_first:
+        (settings.out / "vae").mkdir(exist_ok=True)
+        save_vae(vae, settings.out / "vae", corpus.images.shape[-1])
     return vae
 
 
-def unet_stage(settings: UnetSettings, corpus: Corpus, folder: Path) -> LatentDiffusion:
+def unet_stage(settings: UnetSettings, corpus: Corpus, folder: Path, processes: Processes) -> LatentDiffusion:
     """Train the U-Net on what the other stages left, and write the model folder."""
-    start = take_over(settings) if settings.start_from else None
+    start = LatentDiffusion.from_pretrained(settings.start_from) if settings.start_from else None
+    if start is not None and processes.is_first:
+        take_over(start, settings)
+    processes.wait()
     clip, vae = Clip.load(settings.out / "clip"), load_vae(settings.out / "vae")
     tokenizer = build_tokenizer(WORDS, clip.text.config.max_position_embeddings)
-    model = train_unet(settings, corpus, vae, clip, tokenizer, start)
-    export(model, clip, settings.out, folder)
+    frozen = Frozen(vae, TextEncoder(clip.text, tokenizer), TINY.schedule(), clip.vision, corpus.images.shape[-1])
+    model = train_unet(settings, corpus, frozen, start, processes)
+    if processes.is_first:
+        export(model, clip, settings.out, folder)
     return model
 
 
-def take_over(settings: UnetSettings) -> LatentDiffusion:
+def unet_stage_around(settings: UnetSettings, corpus: Corpus, folder: Path, processes: Processes) -> LatentDiffusion:
+    """Train a U-Net from nothing with the VAE and the text encoder of another model, and write the model folder."""
+    parts = LatentDiffusion.from_pretrained(settings.parts_from)
+    frozen = Frozen(parts.vae, parts.text_encoder, parts.schedule, None, corpus.images.shape[-1])
+    model = train_unet(replace(settings, image_context=0.0), corpus, frozen, None, processes)
+    if processes.is_first:
+        in_half(model).save_pretrained(folder)
+    return model
+
+
+def take_over(start: LatentDiffusion, settings: UnetSettings) -> None:
     """Copy CLIP, VAE and history of the model to start from into the run's folder, as if trained there."""
-    start = LatentDiffusion.from_pretrained(settings.start_from)
     folder = model_folder(settings.start_from)
     for stage in ("clip", "vae"):
         _checkpoint(settings, stage).unlink(missing_ok=True)  # of a run that is overwritten
@@ -177,27 +228,34 @@ def take_over(settings: UnetSettings) -> LatentDiffusion:
     save_vae(start.vae, settings.out / "vae", start.image_size[0])
     if (folder / "training.json").is_file():
         shutil.copyfile(folder / "training.json", settings.out / STARTED_FROM)
-    return start
 
 
-def train_all(plan: Plan, corpus: Corpus, folder: Path, stages: tuple[str, ...] = STAGES) -> None:
+def train_all(
+    plan: Plan, corpus: Corpus, folder: Path, stages: tuple[str, ...] = STAGES, processes: Processes = ALONE
+) -> None:
     """Run the stages of a plan. With `resume` in its settings, finished stages are not repeated.
 
-    Args: folder: where the model folder is written; stages: some of STAGES, in this order.
+    Args:
+        folder: where the model folder is written.
+        stages: some of STAGES, in this order.
+        processes: those that share the work.
     Raises: ValueError as `require_trainable`.
     """
     require_trainable(plan, folder, stages)
+    train_the_unet = unet_stage if plan.unet.parts_from is None else unet_stage_around
     run: dict[str, Callable[[], object]] = {
-        "clip": lambda: clip_stage(plan.clip, corpus),
-        "vae": lambda: vae_stage(plan.vae, corpus),
-        "unet": lambda: unet_stage(plan.unet, corpus, folder),
+        "clip": lambda: clip_stage(plan.clip, corpus, processes),
+        "vae": lambda: vae_stage(plan.vae, corpus, processes),
+        "unet": lambda: train_the_unet(plan.unet, corpus, folder, processes),
     }
+    processes.wait()  # all have looked at the folder before one of them changes it
     for stage in stages:
         if getattr(plan, stage).overwrite:  # of all stages at once: a later --resume may not mix two runs
             _checkpoint(getattr(plan, stage), stage).unlink(missing_ok=True)
     for stage in stages:
         if stage == "unet" or not is_done(getattr(plan, stage), stage):
             run[stage]()
+        processes.wait()  # the next stage reads what the first process has written
 
 
 def is_done(settings: Settings, stage: str) -> bool:

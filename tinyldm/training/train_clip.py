@@ -30,6 +30,7 @@ from tinyldm.data.description import EMPTY, FIELDS
 from tinyldm.data.pixels import to_signed_float
 from tinyldm.formats.tokenizers import save_tokenizer
 from tinyldm.training.clip import Clip, new_clip, pad_tokens
+from tinyldm.training.processes import ALONE, Processes
 from tinyldm.training.run import MovingAverage, Run, Settings, adamw, batch_at, generator_at, mixed_precision
 from tinyldm.training.tokenizer import build_tokenizer
 from tinyldm.versions import TINY
@@ -140,23 +141,25 @@ def describing_loss(fields: tuple[Tensor, ...], facts: Tensor) -> Tensor:
     return sum(losses) / (facts != EMPTY).sum().clamp(min=1)
 
 
-def clip_losses(clip: Clip, describer: Describer, batch: "Batch") -> dict[str, Tensor]:
-    """The four losses of a batch, scalars."""
+def clip_losses(clip: Clip, describer: Describer, batch: "Batch", processes: Processes = ALONE) -> dict[str, Tensor]:
+    """The four losses of a batch, scalars; where several processes have a share of it each, those of all together."""
     end, B = clip.text.config.vocab_size - 1, len(batch.images)
     text, _ = clip.embed_text(shortened(torch.cat([batch.tokens, batch.negatives]), end))
     image, _ = clip.embed_image(batch.images)
     with torch.autocast(
         batch.images.device.type, enabled=False
     ):  # times 100, the errors of bfloat16 exceed the margins
-        similarity = clip.scale * image @ text[:B].T
+        # Each image is compared with the captions of all, those of the other processes too.
+        images, texts = processes.gather(image), processes.gather(text[:B])
+        similarity = clip.scale * images @ texts.T
         hard = similarity.new_full((B, 4), float("-inf"))
         hard[batch.owner, batch.slot] = clip.scale * (image[batch.owner] * text[B:]).sum(1)
-        contrastive, binding = contrastive_losses(similarity, hard)
+        contrastive, binding = contrastive_losses(similarity, processes.gather(hard))
         return {
             "contrastive": contrastive,
             "binding": binding,
-            "describe_image": describing_loss(describer(image), batch.image_form),
-            "describe_text": describing_loss(describer(text[:B]), batch.caption_form),
+            "describe_image": describing_loss(describer(images), processes.gather(batch.image_form)),
+            "describe_text": describing_loss(describer(texts), processes.gather(batch.caption_form)),
         }
 
 
@@ -176,9 +179,10 @@ class Batch:
 # ── The loop ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def train_clip(settings: ClipSettings, corpus: Corpus) -> Clip:
+def train_clip(settings: ClipSettings, corpus: Corpus, processes: Processes = ALONE) -> Clip:
     """Train CLIP; write the folder `clip` and `tokenizer` in `settings.out`. Returns the moving average.
 
+    Args: processes: those that share the work.
     Raises: Stopped after Ctrl-C (saved); FloatingPointError when a loss or a weight is no longer finite, and OSError
         when the disk is full (the last checkpoint is intact).
     """
@@ -195,11 +199,12 @@ def train_clip(settings: ClipSettings, corpus: Corpus) -> Clip:
     image_form, caption_form = corpus.image_form.to(device), corpus.caption_form.flatten(0, 1).to(device)
 
     modules = {"clip": clip, "describer": describer, "average": average.module}
-    with Run("clip", settings, modules, {"optimizer": optimizer}, len(corpus)) as run:
+    share = processes.share(settings.batch)
+    with Run("clip", settings, modules, {"optimizer": optimizer}, len(corpus), processes) as run:
         for step in run.steps():
             index = batch_at(settings.seed, step, settings.batch, len(corpus))
             wording = torch.randint(wordings, (len(index),), generator=generator_at(settings.seed, step))
-            index, chosen = index.to(device), (index * wordings + wording).to(device)
+            index, chosen = index[share].to(device), (index * wordings + wording)[share].to(device)
             batch = Batch(
                 to_signed_float(images[index]),
                 words.tokens[chosen].long(),
@@ -208,7 +213,7 @@ def train_clip(settings: ClipSettings, corpus: Corpus) -> Clip:
                 caption_form[chosen].long(),
             )
             with mixed_precision(device, settings.bf16):
-                losses = clip_losses(clip, describer, batch)
+                losses = clip_losses(clip, describer, batch, processes)
             loss = (
                 losses["contrastive"]
                 + settings.binding_weight * losses["binding"]
@@ -216,10 +221,12 @@ def train_clip(settings: ClipSettings, corpus: Corpus) -> Clip:
             )
             optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(modules["clip"].parameters(), 1.0)
+            processes.average_gradients([*clip.parameters(), *describer.parameters()])
+            nn.utils.clip_grad_norm_(clip.parameters(), 1.0)
             optimizer.step()
             average.update(clip, step)
             run.log(loss=loss, **losses)
-    average.module.save(settings.out / "clip")
-    save_tokenizer(tokenizer, settings.out / "tokenizer")
+    if processes.is_first:
+        average.module.save(settings.out / "clip")
+        save_tokenizer(tokenizer, settings.out / "tokenizer")
     return average.module

@@ -22,18 +22,30 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from tinyldm.conditioning import ImageEncoder, TextEncoder
 from tinyldm.data.corpus import Corpus
-from tinyldm.data.pixels import to_signed_float
 from tinyldm.formats.diffusers_unet import save_unet
+from tinyldm.formats.vision_transformer import VisionTransformer
 from tinyldm.formats.weights import without_memory
-from tinyldm.forward_diffusion import diffusion_loss
+from tinyldm.forward_diffusion import NoiseSchedule, diffusion_loss
 from tinyldm.latent_diffusion import LatentDiffusion
-from tinyldm.training.clip import Clip, pad_tokens
+from tinyldm.resblock import ResBlock
+from tinyldm.spatial_transformer import SpatialTransformer
 from tinyldm.training.figures import save_curves, save_grid
-from tinyldm.training.run import MovingAverage, Run, Settings, adamw, batch_at, generator_at, mixed_precision, read_log
+from tinyldm.training.latents import Cache, build_cache, cache_on_disk
+from tinyldm.training.processes import ALONE, Processes
+from tinyldm.training.run import (
+    MovingAverage,
+    Run,
+    Settings,
+    adamw,
+    batch_at,
+    generator_at,
+    mixed_precision,
+    read_log,
+    recompute_activations,
+)
 from tinyldm.unet import UNet, UNetConfig
 from tinyldm.vae import VAE, DiagonalGaussian
 from tinyldm.versions import TINY
@@ -70,54 +82,15 @@ class UnetSettings(Settings):
     image_context: float = 0.2  # share of the batches that also read an image
     drop_caption_with_image: float = 0.5  # share of the captions in batches with images that become ""
     ema: float = 0.9995
+    ema_on_cpu: bool = False  # keep the moving average in the CPU's memory, where a GPU's is short
+    accumulate: int = 1  # pieces in which each process computes its share of a batch, where memory is short
+    recompute: bool = False  # activations of each block in the backward pass, instead of keeping them
+    compile: bool = False  # the U-Net, with torch.compile
     sample_seconds: float = 300.0  # time between two grids of samples
+    cache: Path | None = None  # folder in which to keep latents and contexts; None: memory
     start_from: str | None = None  # "tiny" or a model folder: start from its weights instead of random ones
+    parts_from: str | None = None  # a model folder: train from nothing, with its VAE and text encoder
     config: UNetConfig = TINY.unet
-
-
-# ── What is computed once ────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class Cache:
-    """N images as latents, and all their possible contexts; on the training device, in float16 where large."""
-
-    moments: Tensor  # (N, 8, h, w) float16, unscaled: mean ‖ log-variance
-    contexts: Tensor  # (U, L, D) float16, of each different caption; number 0 is that of ""
-    caption: Tensor  # (N, W) int64, which context belongs to an image in each of its wordings
-    patches: Tensor  # (N, 1 + P, D_v) float16, the output of CLIP's image tower
-
-
-@torch.no_grad()
-def build_cache(
-    corpus: Corpus,
-    vae: VAE,
-    text_encoder: TextEncoder,
-    image_encoder: ImageEncoder,
-    device: str,
-    batch: int = 256,
-    progress: bool = True,
-) -> Cache:
-    """Encode every image and every different caption of a corpus once."""
-    number = {"": 0}
-    for wordings in corpus.captions:
-        for caption in wordings:
-            number.setdefault(caption, len(number))
-    caption = torch.tensor([[number[caption] for caption in wordings] for wordings in corpus.captions])
-    tokens = pad_tokens(text_encoder.tokenizer, list(number), text_encoder.length)
-    bar = tqdm(total=len(corpus) + len(tokens), desc="encoding once", disable=not progress, mininterval=1.0)
-    moments, patches, contexts = [], [], []
-    for part in corpus.images.split(batch):
-        images = to_signed_float(part.to(device))
-        posterior = vae.posterior(images)
-        moments.append(torch.cat([posterior.mean, posterior.logvar], dim=1).half())
-        patches.append(image_encoder.clip(image_encoder.clip.preprocess(images)).last.half())
-        bar.update(len(part))
-    for part in tokens.split(4 * batch):
-        contexts.append(text_encoder(part.to(device)).half())
-        bar.update(len(part))
-    bar.close()
-    return Cache(torch.cat(moments), torch.cat(contexts), caption.to(device), torch.cat(patches))
 
 
 # ── A batch ──────────────────────────────────────────────────────────────────────────────────────────
@@ -134,23 +107,31 @@ class Batch:
     with_image: bool  # whether the images themselves are part of the context
 
 
-def draw_batch(cache: Cache, index: Tensor, scale: float, T: int, settings: UnetSettings, step: int) -> Batch:
-    """Draw latents, timesteps, noise, wordings and drop-outs for the images `index` (B,) of the cache."""
+def draw_batch(
+    cache: Cache, index: Tensor, scale: float, T: int, settings: UnetSettings, step: int, share: slice = slice(None)
+) -> Batch:
+    """Draw latents, timesteps, noise, wordings and drop-outs for the images `index` (B,) of the cache.
+
+    share: the part of the batch to return. Whatever it is, the random numbers are drawn for the whole batch, so that
+        the parts together are the whole.
+    """
     device, B = index.device, len(index)
     generator = generator_at(settings.seed, step, device)
     # The kind of the batch is drawn on the CPU: reading one number from a GPU would make both wait.
     with_image = torch.rand(1, generator=generator_at(settings.seed, step)).item() < settings.image_context
-    posterior = DiagonalGaussian(cache.moments[index].float())
-    z0 = scale * posterior.reparameterize(torch.randn(posterior.mean.shape, generator=generator, device=device))
-    t = torch.randint(T, (B,), generator=generator, device=device)
-    eps = torch.randn(z0.shape, generator=generator, device=device)
-    wording = torch.randint(cache.caption.shape[1], (B,), generator=generator, device=device)
-    chance = torch.rand(B, generator=generator, device=device)
+    latents = (B, cache.moments.shape[1] // 2, *cache.moments.shape[2:])
+    of_posterior = torch.randn(latents, generator=generator, device=device)[share]
+    t = torch.randint(T, (B,), generator=generator, device=device)[share]
+    eps = torch.randn(latents, generator=generator, device=device)[share]
+    wording = torch.randint(cache.caption.shape[1], (B,), generator=generator, device=device)[share]
+    chance = torch.rand(B, generator=generator, device=device)[share]
     dropped = chance < (settings.drop_caption_with_image if with_image else settings.drop_caption)
+    index = index[share]
+    z0 = scale * DiagonalGaussian(cache.moments[index].float()).reparameterize(of_posterior)
     return Batch(z0, t, eps, cache.caption[index, wording].masked_fill(dropped, 0), with_image)
 
 
-def context_of(cache: Cache, batch: Batch, index: Tensor, image_encoder: ImageEncoder) -> Tensor:
+def context_of(cache: Cache, batch: Batch, index: Tensor, image_encoder: ImageEncoder | None) -> Tensor:
     """The context (B, L, D) of captions, or (B, L + 1 + P, D) of captions and images."""
     text = cache.contexts[batch.text].float()
     if not batch.with_image:
@@ -164,17 +145,41 @@ def context_of(cache: Cache, batch: Batch, index: Tensor, image_encoder: ImageEn
 class Trained(nn.Module):
     """What this stage trains: the U-Net, and the linear layer that turns patch vectors into context."""
 
-    def __init__(self, unet: UNet, image_encoder: ImageEncoder):
+    def __init__(self, unet: UNet, image_encoder: ImageEncoder | None):
         super().__init__()
-        self.unet, self.to_context = unet, image_encoder.to_context
+        self.unet = unet
+        self.to_context = None if image_encoder is None else image_encoder.to_context
+
+    def begin_from(self, model: LatentDiffusion) -> None:
+        """Take over the weights of a model of the same sizes."""
+        self.unet.load_state_dict(model.unet.state_dict())
+        if self.to_context is not None and model.image_encoder is not None:
+            self.to_context.load_state_dict(model.image_encoder.to_context.state_dict())
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The parts that this stage does not train, and what they are for."""
+
+    vae: VAE
+    text_encoder: TextEncoder
+    schedule: NoiseSchedule
+    image_tower: VisionTransformer | None  # read through a linear layer that is trained; None: captions are all context
+    image_size: int  # pixels
 
 
 def train_unet(
-    settings: UnetSettings, corpus: Corpus, vae: VAE, clip: Clip, tokenizer, start: LatentDiffusion | None = None
+    settings: UnetSettings,
+    corpus: Corpus,
+    frozen: Frozen,
+    start: LatentDiffusion | None = None,
+    processes: Processes = ALONE,
 ) -> LatentDiffusion:
     """Train the U-Net. Returns the whole model, with the moving average of the trained weights.
 
-    Args: start: a model of the same sizes, whose U-Net training starts from; None: from random weights.
+    Args:
+        start: a model of the same sizes, whose U-Net training starts from; None: from random weights.
+        processes: those that share the work.
     Files in `settings.out`, besides the checkpoint and the log: unet.loss.png; samples/, with a grid from a fixed
     seed every few minutes; and snapshots/, the averaged U-Net after 1, 10 and 50 % of the training.
     Raises: Stopped after Ctrl-C (saved); FloatingPointError when a loss or a weight is no longer finite, and OSError
@@ -182,40 +187,70 @@ def train_unet(
     """
     device = settings.device
     torch.manual_seed(settings.seed)
-    image_encoder = ImageEncoder(clip.vision, settings.config.context_dim).to(device)
+    tower, width = frozen.image_tower, settings.config.context_dim
+    image_encoder = None if tower is None else ImageEncoder(tower, width).to(device)
     trained = Trained(UNet(settings.config), image_encoder).to(device)
     if start is not None:
-        trained.unet.load_state_dict(start.unet.state_dict())
-        trained.to_context.load_state_dict(start.image_encoder.to_context.state_dict())
-    average = MovingAverage(trained, settings.ema)
-    model = LatentDiffusion(
-        average.module.unet,
-        vae,
-        TextEncoder(clip.text, tokenizer),
-        TINY.schedule(),
-        image_encoder=with_context(image_encoder, average.module.to_context),
-    ).to(device)
-    cache = build_cache(corpus, vae, model.text_encoder, image_encoder, device, progress=settings.progress)
+        trained.begin_from(start)
+    cache = cache_of(corpus, frozen, image_encoder, settings, processes)
+    average_on = "cpu" if settings.ema_on_cpu else device
+    average = MovingAverage(trained, settings.ema, average_on)
+    model = model_around(average.module, frozen, image_encoder).to(average_on)
+    schedule = copy.deepcopy(frozen.schedule).to(device)
     optimizer = adamw(trained.parameters(), settings.lr)
+    if settings.recompute:
+        recompute_activations(trained.unet, (ResBlock, SpatialTransformer))
+    if settings.compile:
+        trained.unet.compile()
 
     modules = {"trained": trained, "average": average.module}
-    with Run("unet", settings, modules, {"optimizer": optimizer}, len(corpus)) as run:
+    shares = processes.shares(settings.batch, settings.accumulate)
+    with Run("unet", settings, modules, {"optimizer": optimizer}, len(corpus), processes) as run:
         monitor = Monitor(run, model, SAMPLE_CAPTIONS, settings.sample_seconds)
         for step in run.steps():
             index = batch_at(settings.seed, step, settings.batch, len(corpus)).to(device)
-            batch = draw_batch(cache, index, vae.config.scale, model.schedule.T, settings, step)
-            with mixed_precision(device, settings.bf16):
-                context = context_of(cache, batch, index, image_encoder)
-                loss = diffusion_loss(trained.unet, model.schedule, batch.z0, context, batch.t, batch.eps)
             optimizer.zero_grad()
-            loss.backward()
+            losses = []
+            for share in shares:
+                batch = draw_batch(cache, index, frozen.vae.config.scale, schedule.T, settings, step, share)
+                with mixed_precision(device, settings.bf16):
+                    context = context_of(cache, batch, index[share], image_encoder)
+                    loss = diffusion_loss(trained.unet, schedule, batch.z0, context, batch.t, batch.eps)
+                (loss / len(shares)).backward()
+                losses.append(loss.detach())
+            processes.average_gradients(trained.parameters())
             nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
             optimizer.step()
             average.update(trained, step)
-            run.log(loss=loss)
+            run.log(loss=torch.stack(losses).mean())
             monitor.after_step()
         monitor.save_samples("final")
     return model
+
+
+def cache_of(
+    corpus: Corpus, frozen: Frozen, image_encoder: ImageEncoder | None, settings: UnetSettings, processes: Processes
+) -> Cache:
+    """The corpus, encoded by the frozen parts: in memory, or in the files of `settings.cache`."""
+    for part in (frozen.vae, frozen.text_encoder, frozen.image_tower):
+        if part is not None:
+            part.to(settings.device).eval().requires_grad_(False)
+    encoders, progress = (frozen.vae, frozen.text_encoder, image_encoder), settings.progress and processes.is_first
+    if settings.cache is None:
+        return build_cache(corpus, *encoders, settings.device, progress=progress)
+    return cache_on_disk(settings.cache, corpus, *encoders, settings.device, processes, progress=progress)
+
+
+def model_around(trained: Trained, frozen: Frozen, image_encoder: ImageEncoder | None) -> LatentDiffusion:
+    """The whole model: trained weights and frozen parts."""
+    return LatentDiffusion(
+        trained.unet,
+        frozen.vae,
+        frozen.text_encoder,
+        copy.deepcopy(frozen.schedule),
+        image_encoder=None if image_encoder is None else with_context(image_encoder, trained.to_context),
+        image_size=(frozen.image_size, frozen.image_size),
+    )
 
 
 def with_context(image_encoder: ImageEncoder, to_context: nn.Linear) -> ImageEncoder:
@@ -236,7 +271,9 @@ class Monitor:
         self.last = time.monotonic()
 
     def after_step(self) -> None:
-        """Save what is due."""
+        """Save what is due, in the first process."""
+        if not self.run.processes.is_first:
+            return
         if self.waiting and self.run.progress() >= self.waiting[0]:
             self.save_snapshot(self.waiting.pop(0))
         if time.monotonic() - self.last > self.seconds:
@@ -251,8 +288,13 @@ class Monitor:
         save_unet(copy.deepcopy(self.model.unet).half(), folder, latent_size)
 
     def save_samples(self, name: str) -> None:
-        """One image for each of the captions from a fixed seed, and the loss so far."""
-        images = self.model.generate(self.captions, generator=torch.Generator().manual_seed(0))
+        """One image for each of the captions from a fixed seed, and the loss so far; in the first process."""
+        if not self.run.processes.is_first:
+            return
+        model, device = self.model, self.run.settings.device
+        if model.device.type != torch.device(device).type:  # the moving average is on the CPU, which is slow
+            model = copy.deepcopy(model).to(device)
+        images = model.generate(self.captions, generator=torch.Generator().manual_seed(0))
         save_grid(images, self.captions, self.out / "samples" / f"{name}.png")
         if self.run.log_file.exists():
             save_curves(read_log(self.run.log_file), ("loss",), self.out / "unet.loss.png")

@@ -29,6 +29,7 @@ from tinyldm.data.corpus import Corpus
 from tinyldm.data.pixels import to_signed_float
 from tinyldm.formats.vision_transformer import normalize_for_clip
 from tinyldm.training.clip import Clip
+from tinyldm.training.processes import ALONE, Processes
 from tinyldm.training.run import MovingAverage, Run, Settings, adamw, batch_at, generator_at, mixed_precision
 from tinyldm.vae import VAE, DiagonalGaussian, VAEConfig
 from tinyldm.versions import TINY
@@ -119,7 +120,9 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
     return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
 
 
-def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor) -> Tensor:
+def adaptive_weight(
+    reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor, processes: Processes = ALONE
+) -> Tensor:
     """λ = ‖∂ reconstruction / ∂ W‖ / (‖∂ adversarial / ∂ W‖ + 10⁻⁴), at most 10⁴, W the decoder's last weight.
 
     With it neither side dominates the other, whatever their scales. Esser et al. 2021, eq. 7.
@@ -128,16 +131,16 @@ def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Ten
     """
     (of_reconstruction,) = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)
     (of_adversarial,) = torch.autograd.grad(adversarial, last_layer, retain_graph=True)
+    of_reconstruction, of_adversarial = processes.mean(of_reconstruction), processes.mean(of_adversarial)
     return (of_reconstruction.norm() / (of_adversarial.norm() + 1e-4)).clamp(max=1e4).detach()
 
 
-def sampled_latent(vae: VAE, original: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Original (B, 3, S, S) -> a sample of its latent z0 (B, C, h, w), and the mean KL in nats; both float32."""
+def sampled_latent(vae: VAE, original: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+    """Original (B, 3, S, S), noise eps (B, C, h, w) -> a sample of its latent z0, and the mean KL in nats; float32."""
     posterior = vae.posterior(original)
     # Under autocast the moments are bfloat16, too coarse for exp() and for the KL.
     posterior = DiagonalGaussian(torch.cat([posterior.mean, posterior.logvar], dim=1).float())
-    eps = torch.randn(posterior.mean.shape, generator=generator, device=generator.device)
-    return vae.config.scale * posterior.reparameterize(eps.to(original.device)), posterior.kl().mean()
+    return vae.config.scale * posterior.reparameterize(eps), posterior.kl().mean()
 
 
 def half_size_distance(vae: VAE, z0: Tensor, original: Tensor) -> Tensor:
@@ -181,10 +184,12 @@ def new_vae(config: VAEConfig) -> VAE:
     return vae
 
 
-def train_vae(settings: VaeSettings, corpus: Corpus, clip: Clip | None) -> VAE:
+def train_vae(settings: VaeSettings, corpus: Corpus, clip: Clip | None, processes: Processes = ALONE) -> VAE:
     """Train the VAE. Returns the moving average of its weights, its scale measured.
 
-    Args: clip: whose image tower gives the perceptual features; None switches that term off.
+    Args:
+        clip: whose image tower gives the perceptual features; None switches that term off.
+        processes: those that share the work.
     Raises: Stopped after Ctrl-C (saved); FloatingPointError when a loss or a weight is no longer finite, and OSError
         when the disk is full (the last checkpoint is intact).
     """
@@ -198,18 +203,20 @@ def train_vae(settings: VaeSettings, corpus: Corpus, clip: Clip | None) -> VAE:
     perceptual = PerceptualDistance(clip).to(device) if clip is not None and settings.perceptual_weight else None
     optimizer = adamw(vae.parameters(), settings.lr)
     optimizer_d = adamw(discriminator.parameters(), settings.lr)
-    images = corpus.images.to(device)
+    images, share = corpus.images.to(device), processes.share(settings.batch)
+    side = images.shape[-1] // settings.config.factor
+    latents = (settings.batch, settings.config.latent_channels, side, side)
 
     modules = {"vae": vae, "discriminator": discriminator, "average": average.module}
     optimizers = {"optimizer": optimizer, "optimizer_d": optimizer_d}
-    with Run("vae", settings, modules, optimizers, len(corpus)) as run:
+    with Run("vae", settings, modules, optimizers, len(corpus), processes) as run:
         for step in run.steps():
-            generator = generator_at(settings.seed, step, device)
-            index = batch_at(settings.seed, step, settings.batch, len(corpus)).to(device)
+            eps = torch.randn(latents, generator=generator_at(settings.seed, step, device), device=device)[share]
+            index = batch_at(settings.seed, step, settings.batch, len(corpus))[share].to(device)
             original = to_signed_float(images[index])
             adversarial = settings.adversarial_weight > 0 and run.progress() >= settings.adversarial_start
             with mixed_precision(device, settings.bf16):
-                z0, kl = sampled_latent(vae, original, generator)
+                z0, kl = sampled_latent(vae, original, eps)
                 reconstruction = vae.decode(z0).float()
                 losses = vae_losses(reconstruction, original, kl, perceptual, settings)
                 loss = losses["loss"]
@@ -218,15 +225,18 @@ def train_vae(settings: VaeSettings, corpus: Corpus, clip: Clip | None) -> VAE:
                     loss = loss + settings.half_size_weight * losses["half_size"]
                 if adversarial:
                     fooling = -discriminator(reconstruction).float().mean()
-                    weight = adaptive_weight(loss, fooling, vae.decoder.conv_out.weight)
+                    weight = adaptive_weight(loss, fooling, vae.decoder.conv_out.weight, processes)
                     loss = loss + settings.adversarial_weight * weight * fooling
             optimizer.zero_grad()
             loss.backward()
+            processes.average_gradients(vae.parameters())
             nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
             optimizer.step()
             average.update(vae, step)
             if adversarial:
-                losses |= train_discriminator(discriminator, optimizer_d, original, reconstruction.detach(), settings)
+                losses |= train_discriminator(
+                    discriminator, optimizer_d, original, reconstruction.detach(), settings, processes
+                )
             run.log(**losses)
     calibrate_scale(average.module, to_signed_float(images[:1024]))
     return average.module
@@ -238,11 +248,13 @@ def train_discriminator(
     original: Tensor,
     reconstruction: Tensor,
     settings: VaeSettings,
+    processes: Processes,
 ) -> dict[str, Tensor]:
     """One step of the discriminator."""
     with mixed_precision(settings.device, settings.bf16):
         loss = discriminator_loss(discriminator(original).float(), discriminator(reconstruction).float())
     optimizer.zero_grad()
     loss.backward()
+    processes.average_gradients(discriminator.parameters())
     optimizer.step()
     return {"discriminator": loss}

@@ -29,8 +29,9 @@ from tinyldm.evaluation.measure import EvaluationSettings, World, generate, judg
 from tinyldm.evaluation.statistics import frechet_distance, shares
 from tinyldm.forward_diffusion import EPS, VELOCITY, NoiseSchedule, Prediction, diffusion_loss, scaled_linear_betas
 from tinyldm.latent_diffusion import LatentDiffusion
+from tinyldm.training.latents import build_cache
 from tinyldm.training.run import MovingAverage, Run, adamw, batch_at
-from tinyldm.training.train_unet import UnetSettings, build_cache, context_of, draw_batch
+from tinyldm.training.train_unet import UnetSettings, context_of, draw_batch
 from tinyldm.unet import UNet
 from tinyldm_course.lessons.clinic import without_scale
 
