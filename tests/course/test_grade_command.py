@@ -106,11 +106,10 @@ def test_honest_students_lose_nothing(tmp_path):
 @pytest.mark.slow
 def test_a_killed_run_goes_on_and_the_number_of_jobs_changes_no_byte(tmp_path):
     """A kill between any two results: here after the first, and in the middle of a line of the journal."""
-    students = {f"s{number}/02.py": f"{RIGHT}\nprint({number})\n" for number in range(4)}
+    students = {f"s{number}/02.py": f"{RIGHT}\nprint({number})\n" for number in range(3)}
     students |= {"wrong/02.py": "def q_sample(*args):\n    return args[0]\n", "broken/02.ipynb": "{"}
-    folders = [put(tmp_path / name, students) for name in ("killed", "two", "three")]
-    for jobs, folder in zip((2, 3), folders[1:]):
-        grade(folder, "--jobs", str(jobs))
+    folders = [put(tmp_path / name, students) for name in ("killed", "whole")]
+    grade(folders[1], "--jobs", "3")
     run, journal = start(folders[0], "--jobs", "1"), folders[0] / "grades.journal.jsonl"
     while not (journal.is_file() and journal.read_bytes().endswith(b"}\n")):
         assert run.poll() is None
@@ -126,4 +125,4 @@ def test_a_killed_run_goes_on_and_the_number_of_jobs_changes_no_byte(tmp_path):
     assert run.returncode == 0 and "results are kept from runs before" in errors
     files = [written(folder) for folder in folders]
     assert "grades.csv" in files[0] and "grades/broken.html" in files[0] and not journal.exists()
-    assert files[0] == files[1] == files[2]
+    assert files[0] == files[1]
