@@ -124,6 +124,8 @@ def explained(file: Path) -> Iterator[None]:
     except KeyError as error:
         raise ValueError(f"{file} lacks {str(error)[:MAX_SHOWN]}") from None
     except Exception as error:  # noqa: BLE001  the libraries behind it raise nearly anything
+        if type(error) is ValueError and str(error).startswith(str(file)):
+            raise  # it says all already
         reason = str(error)[:MAX_SHOWN] or type(error).__name__
         raise ValueError(f"{file} does not describe a model that this package knows: {reason}") from None
 
