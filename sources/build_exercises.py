@@ -17,9 +17,9 @@ import sys
 from pathlib import Path
 
 import nbformat
-from common import ROOT, generated, with_setup, write
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
+from percent_format import ROOT, generated, with_setup, write
 
 from tinyldm_course.checks.exercise import Exercise
 from tinyldm_course.exercises import find, lesson, module_of, numbers

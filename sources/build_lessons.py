@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 
 import nbformat
-from common import ROOT, SETUP_ID, executed, generated, same_cells, with_setup, write
 from nbformat import NotebookNode
+from percent_format import ROOT, SETUP_ID, executed, generated, same_cells, with_setup, write
 
 SOURCES, NOTEBOOKS = ROOT / "sources" / "lessons", ROOT / "notebooks"
 MAX_BYTES = 1_000_000

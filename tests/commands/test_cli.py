@@ -471,7 +471,7 @@ def test_stable_diffusion_folders_and_a_real_photograph(tmp_path, capsys):
     """Reduced in width; written by diffusers, in float16 under the names of that variant."""
     pytest.importorskip("diffusers")
     from matplotlib.cbook import get_sample_data
-    from stable_diffusion import pipeline, saved
+    from small_pipelines import pipeline, saved
 
     photograph = get_sample_data("grace_hopper.jpg", asfileobj=False)
     model = str(saved(pipeline().to(torch.float16), tmp_path / "sd", variant="fp16"))

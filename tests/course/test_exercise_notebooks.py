@@ -106,7 +106,7 @@ def test_staleness_is_noticed(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_a_student_notebook_runs_in_jupyter_and_shows_its_feedback(tmp_path, monkeypatch):
-    from common import executed
+    from percent_format import executed
 
     monkeypatch.setenv("TINYLDM_PROGRESS", str(tmp_path / "progress.json"))
     notebook = build_exercises.with_solutions(SOURCES[0])

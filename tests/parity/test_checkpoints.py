@@ -13,7 +13,7 @@ from pathlib import Path
 
 import diffusers
 import pytest
-import stable_diffusion as sd
+import small_pipelines as sd
 import torch
 from diffusers.loaders import single_file_utils
 from safetensors import safe_open

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import diffusers
 import pytest
-import stable_diffusion as sd
+import small_pipelines as sd
 import torch
 from safetensors.torch import load_file, save_file
 

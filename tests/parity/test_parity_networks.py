@@ -4,7 +4,7 @@ import random
 
 import diffusers
 import pytest
-import stable_diffusion as sd
+import small_pipelines as sd
 import torch
 from torch import nn
 

@@ -6,7 +6,7 @@ networks have tests of their own.
 
 import diffusers
 import pytest
-import stable_diffusion as sd
+import small_pipelines as sd
 import torch
 from torch import Tensor
 

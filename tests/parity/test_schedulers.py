@@ -9,7 +9,7 @@ import warnings
 
 import diffusers
 import pytest
-import stable_diffusion as sd
+import small_pipelines as sd
 import torch
 from torch import Tensor
 
