@@ -243,6 +243,17 @@ def test_everybody_is_credited():
     assert "emojibase-data 17.0.0" in notice
 
 
+def test_the_page_is_up_to_date():
+    """`python sources/pictures/page.py` writes it."""
+    page = (ROOT / "docs" / "drawings.md").read_text(encoding="utf-8")
+    for style in drawings.index()["styles"]:
+        row = next(line for line in page.splitlines() if line.startswith(f"| {style['word']} |"))
+        assert style["credit"] in row and style["source"] in row and f"{style['count']:,}" in row
+    assert f"{len(drawings.named()):,} drawings of {len(drawings.names()):,} things" in page
+    assert f"{len(drawings.index()['held_out']['pairs'])} pairs" in page
+    assert (ROOT / "docs" / "drawings.webp").is_file() and "(drawings.webp)" in page
+
+
 def test_licences_are_shipped():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     needed = {style["licence"] for style in drawings.index()["styles"]} | {"MIT"}

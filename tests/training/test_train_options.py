@@ -61,6 +61,23 @@ def refusal(capsys, *arguments) -> str:
     return lines[0]
 
 
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["clip"], "with the U-Net"),
+        (["unet", "--start-from", "tiny"], "--start-from"),
+        (["unet", "--recompute"], "--recompute"),
+        (["vae", "--scenes", "9"], "--scenes"),
+    ],
+)
+def test_drawings_have_no_clip_to_train_or_to_start_from(capsys, tmp_path, nothing_is_done, arguments, said):
+    assert said in refusal(capsys, *arguments, "--data", "drawings", "--out", tmp_path / "run")
+
+
+def test_a_unet_for_drawings_needs_a_vae(capsys, tmp_path):
+    assert "tinyldm train vae --data drawings" in refusal(capsys, "unet", "--data", "drawings", "--out", tmp_path)
+
+
 # ── Every option (case 15) ───────────────────────────────────────────────────────────────────────────
 
 

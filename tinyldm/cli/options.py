@@ -262,8 +262,8 @@ def add_train(parser: Parser) -> None:
         "--data",
         default="scenes",
         metavar="WHAT",
-        help='"scenes", "digits", a folder of pictures with metadata.jsonl, or .tar or .parquet files, such as '
-        '"shards/*.tar" (default: scenes)',
+        help='"scenes", "digits", "drawings", a folder of pictures with metadata.jsonl, or .tar or .parquet files, '
+        'such as "shards/*.tar" (default: scenes)',
     )
     parser.add_argument(
         "--on-disk",

@@ -18,6 +18,7 @@ from tinyldm.data.folder import summary
 from tinyldm.data.shards import shard_files, verify
 from tinyldm.data.streams import Sample, folder_samples, parquet_samples, prepare, tar_samples
 from tinyldm.machine import choose_device
+from tinyldm.training import train_drawings as of_drawings
 from tinyldm.training.checkpoints import read_facts
 from tinyldm.training.processes import Processes, join
 from tinyldm.training.resuming import reserved, say_other_runs
@@ -31,6 +32,9 @@ MODEL_SIZES = {"tiny": TINY, "sd1": SD1}
 
 def run(options: argparse.Namespace) -> None:
     """Train the parts of a model."""
+    if options.data == "drawings":
+        run_on_drawings(options)
+        return
     stages = STAGES if options.stage == "all" else (options.stage,)
     require_matching(options, stages)
     plan = plan_of(options)
@@ -58,16 +62,49 @@ def run(options: argparse.Namespace) -> None:
         print(f"done: see {options.out}")
 
 
+def run_on_drawings(options: argparse.Namespace) -> None:
+    """Train the parts of a model of drawings, whose text encoder is trained together with its U-Net."""
+    stages = of_drawings.STAGES if options.stage == "all" else (options.stage,)
+    require_fit_for_drawings(options)
+    require_matching(options, stages)
+    given = settings_given(options)
+    of = of_drawings.GPU if wants_gpu(options) else of_drawings.CPU
+    plan = replace(of, vae=replace(of.vae, **given), unet=replace(of.unet, **given))
+    choose_device(plan.unet.device)
+    folder = options.model or options.out / "model"
+    of_drawings.require_trainable(plan, folder, stages)
+    require_writable_folder(options.out)
+    threads.fit()
+    if plan.unet.device.startswith("cuda"):
+        torch.set_float32_matmul_precision("high")
+    of_drawings.train_drawings(plan, folder, stages)
+    print(f"done: see {options.out}")
+
+
+def require_fit_for_drawings(options: argparse.Namespace) -> None:
+    """Raises ValueError for what training on drawings does not have: a CLIP, large U-Nets, several processes."""
+    if options.stage == "clip":
+        raise ValueError("the text encoder for drawings is trained with the U-Net; leave out 'train clip'")
+    for name in ("start_from", "parts_from", *UNET_ONLY):
+        if getattr(options, name) is not None:
+            raise ValueError(f"--{name.replace('_', '-')} does not work with --data drawings")
+    if options.estimate or options.model_size != "tiny":
+        raise ValueError("--estimate and --model-size do not work with --data drawings")
+    if join(str(options.device)).count > 1:
+        raise ValueError("--data drawings trains in one process only; start it without a launcher")
+
+
 def require_matching(options: argparse.Namespace, stages: tuple[str, ...]) -> None:
     """Raises ValueError for an option that conflicts with another one."""
     if options.start_from is not None and stages != ("unet",):
         raise ValueError(f"--start-from works only with 'tinyldm train unet', not with {', '.join(stages)}")
     if options.scenes is not None and options.data != "scenes":
         raise ValueError(f"--scenes is for --data scenes, not for --data {options.data}")
-    if options.data not in ("scenes", "digits") and not Path(options.data).is_dir() and not stream_files(options.data):
+    known = options.data in ("scenes", "digits", "drawings")
+    if not known and not Path(options.data).is_dir() and not stream_files(options.data):
         raise ValueError(
-            f'--data is {options.data!r}; expected "scenes", "digits", a folder of pictures with metadata.jsonl, or '
-            ".tar or .parquet files"
+            f'--data is {options.data!r}; expected "scenes", "digits", "drawings", a folder of pictures with '
+            "metadata.jsonl, or .tar or .parquet files"
         )
     if options.on_disk and not Path(options.data).is_dir():
         raise ValueError(f"--on-disk is for a folder of pictures, not for --data {options.data}")
@@ -115,12 +152,7 @@ def require_large(options: argparse.Namespace) -> None:
 
 def plan_of(options: argparse.Namespace) -> Plan:
     """The plan with what the command line says in place of its own settings."""
-    plan = GPU if options.plan == "gpu" or (options.plan is None and str(options.device).startswith("cuda")) else CPU
-    given: dict[str, Any] = {field.name: getattr(options, field.name, None) for field in fields(Settings)}
-    given["bf16"] = None if options.dtype is None else options.dtype == "bfloat16"
-    given = {name: value for name, value in given.items() if value is not None}
-    if "steps" in given and "minutes" not in given:  # the plan's minutes could end the training earlier
-        given["minutes"] = None
+    plan, given = GPU if wants_gpu(options) else CPU, settings_given(options)
     names = (*UNET_ONLY, "start_from", "parts_from")
     unet = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.data not in ("scenes", "digits") and (options.on_disk or not Path(options.data).is_dir()):
@@ -133,6 +165,21 @@ def plan_of(options: argparse.Namespace) -> Plan:
         replace(plan.vae, **given),
         replace(plan.unet, **given, **unet),
     )
+
+
+def wants_gpu(options: argparse.Namespace) -> bool:
+    """Is it the plan for a GPU that is asked for, by name or by the device?"""
+    return options.plan == "gpu" or (options.plan is None and str(options.device).startswith("cuda"))
+
+
+def settings_given(options: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says of the settings that all stages have."""
+    given: dict[str, Any] = {field.name: getattr(options, field.name, None) for field in fields(Settings)}
+    given["bf16"] = None if options.dtype is None else options.dtype == "bfloat16"
+    given = {name: value for name, value in given.items() if value is not None}
+    if "steps" in given and "minutes" not in given:  # the plan's minutes could end the training earlier
+        given["minutes"] = None
+    return given
 
 
 def on_device(plan: Plan, device: str) -> Plan:

@@ -94,8 +94,10 @@ def new_text_transformer(config: TextConfig) -> TextTransformer:
     """An untrained text transformer, with the random weights that transformers starts one with."""
     from transformers import CLIPTextConfig, CLIPTextModel  # takes 5 s
 
+    start, end = config.vocab_size - 2, config.vocab_size - 1  # named, as transformers warns of its own defaults
+    theirs = CLIPTextModel(CLIPTextConfig(**asdict(config), bos_token_id=start, eos_token_id=end))
     text = TextTransformer(config)
-    text.load_state_dict(_without_prefix(CLIPTextModel(CLIPTextConfig(**asdict(config))).state_dict()))
+    text.load_state_dict(_without_prefix(theirs.state_dict()))
     return text
 
 

@@ -27,11 +27,11 @@ CURVES = {
 }
 
 
-def export(model: LatentDiffusion, clip: Clip, out: Path, folder: Path) -> None:
+def export(model: LatentDiffusion, clip: Clip | None, out: Path, folder: Path) -> None:
     """Write a trained model to `folder` in the diffusers layout, float16.
 
     Args:
-        model, clip: what the stages returned (neither is changed).
+        model, clip: what the stages returned (neither is changed). Without a CLIP, no projections are written.
         out: the run's folder, from which logs and snapshots are taken.
         folder: where to write; a model that was there is replaced.
     Raises: FloatingPointError where a weight is too large for float16; nothing is written then.
@@ -45,12 +45,8 @@ def export(model: LatentDiffusion, clip: Clip, out: Path, folder: Path) -> None:
             )
     half.save_pretrained(folder)
     open_as_float32(folder / "text_encoder" / "config.json")
-    projections = {
-        "text_projection.weight": clip.text_projection.weight,
-        "log_scale": clip.log_scale,
-        "image_projection.weight": clip.image_projection.weight,
-    }
-    write_safetensors(folder / PROJECTIONS, {name: value.half() for name, value in projections.items()})
+    if clip is not None:
+        write_projections(clip, folder)
     for share in SNAPSHOTS:
         source = snapshot_folder(out, share)
         if source.is_dir():
@@ -65,6 +61,16 @@ def export(model: LatentDiffusion, clip: Clip, out: Path, folder: Path) -> None:
         if (out / f"{stage}.log.jsonl").exists():
             save_curves(read_log(out / f"{stage}.log.jsonl"), names, folder / "curves" / f"{stage}.png")
     write_card(folder)
+
+
+def write_projections(clip: Clip, folder: Path) -> None:
+    """Write what CLIP has besides its two towers."""
+    projections = {
+        "text_projection.weight": clip.text_projection.weight,
+        "log_scale": clip.log_scale,
+        "image_projection.weight": clip.image_projection.weight,
+    }
+    write_safetensors(folder / PROJECTIONS, {name: value.half() for name, value in projections.items()})
 
 
 def in_half(model: LatentDiffusion) -> LatentDiffusion:

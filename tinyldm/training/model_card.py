@@ -18,6 +18,21 @@ WHAT = {"clip": "text and image encoder (CLIP)", "vae": "VAE", "unet": "U-Net"}
 SHOWN = ("batch", "lr", "warmup", "ema", "bf16", "seed")
 
 
+SHAPES = (
+    "Captions to pictures of 64×64 pixels: one or two coloured shapes on a plain ground. Trained by this",
+    "repository (`tinyldm train all`) on its procedural scenes, which contain no photographs and no people;",
+    "it is meant for learning and can draw nothing else. MIT licence, like the code.",
+)
+DRAWINGS = (
+    "Captions to pictures of 64×64 pixels: a thing that has a name, or a portrait, in one of twelve styles. Trained by",
+    "this repository (`tinyldm train all --data drawings`) on a few drawings of each thing, by six hands, and on",
+    "composed portraits. Most of its pictures are close to one of those drawings: it remembers more than it invents.",
+    "",
+    "The drawings were made by others: NOTICE names them and their licences (Apache-2.0, CC BY 4.0, MIT, CC0). Whether",
+    "weights and generated pictures are derived from them is not settled. Credit their makers when you pass either on.",
+)
+
+
 def card(folder: Path) -> str:
     """The text of the card of a model folder. Raises ValueError where its training is not recorded."""
     if not (folder / "training.json").is_file():
@@ -28,9 +43,9 @@ def card(folder: Path) -> str:
         [
             "# A tiny latent diffusion model",
             "",
-            "Captions to pictures of 64×64 pixels: one or two coloured shapes on a plain ground. Trained by this",
-            "repository (`tinyldm train all`) on its procedural scenes, which contain no photographs and no people;",
-            "it is meant for learning and can draw nothing else. MIT licence, like the code.",
+            *(
+                SHAPES if "clip" in training else DRAWINGS
+            ),  # only the model of drawings trains its text encoder otherwise
             "",
             f"{size:.1f} MB, float16, in the diffusers folder layout. `snapshots/` holds the U-Net after 1, 10 and "
             "50 %",

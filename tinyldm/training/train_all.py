@@ -94,7 +94,7 @@ def require_trainable(plan: Plan, folder: Path, stages: tuple[str, ...] = STAGES
     out = plan.unet.out
     for stage in stages:
         settings = getattr(plan, stage)
-        require_vacant(settings, _checkpoint(settings, stage), out / stage / "config.json")
+        require_vacant(settings, checkpoint_of(settings, stage), out / stage / "config.json")
     if plan.unet.start_from is not None and "unet" in stages:
         require_start(plan.unet)
     elif plan.unet.parts_from is not None and "unet" in stages:
@@ -103,7 +103,7 @@ def require_trainable(plan: Plan, folder: Path, stages: tuple[str, ...] = STAGES
         _require_earlier_stages(plan, stages)
     if "unet" in stages:
         require_model_place(plan.unet, folder)
-    if plan.unet.resume and not any(_checkpoint(plan.unet, stage).exists() for stage in stages):
+    if plan.unet.resume and not any(checkpoint_of(plan.unet, stage).exists() for stage in stages):
         warnings.warn(f"there is nothing to resume in {out}: starting from the beginning", stacklevel=2)
 
 
@@ -140,7 +140,7 @@ def require_start(settings: UnetSettings) -> None:
         with explained(history):
             list(training_table(read_json(history)))
     for stage in ("clip", "vae"):
-        if _checkpoint(settings, stage).exists() and not settings.overwrite:
+        if checkpoint_of(settings, stage).exists() and not settings.overwrite:
             raise ValueError(
                 f"{settings.out} has a trained {stage}, which that of {settings.start_from!r} would replace; choose "
                 "another folder with --out, or say --overwrite"
@@ -222,7 +222,7 @@ def take_over(start: LatentDiffusion, settings: UnetSettings) -> None:
     """Copy CLIP, VAE and history of the model to start from into the run's folder, as if trained there."""
     folder = model_folder(settings.start_from)
     for stage in ("clip", "vae"):
-        _checkpoint(settings, stage).unlink(missing_ok=True)  # of a run that is overwritten
+        checkpoint_of(settings, stage).unlink(missing_ok=True)  # of a run that is overwritten
     clip_of(folder).save(settings.out / "clip")
     (settings.out / "vae").mkdir(exist_ok=True)
     save_vae(start.vae, settings.out / "vae", start.image_size[0])
@@ -251,7 +251,7 @@ def train_all(
     processes.wait()  # all have looked at the folder before one of them changes it
     for stage in stages:
         if getattr(plan, stage).overwrite:  # of all stages at once: a later --resume may not mix two runs
-            _checkpoint(getattr(plan, stage), stage).unlink(missing_ok=True)
+            checkpoint_of(getattr(plan, stage), stage).unlink(missing_ok=True)
     for stage in stages:
         if stage == "unet" or not is_done(getattr(plan, stage), stage):
             run[stage]()
@@ -260,7 +260,7 @@ def train_all(
 
 def is_done(settings: Settings, stage: str) -> bool:
     """Did an earlier call of a resumed run finish this stage? With more steps or minutes than it had, it continues."""
-    checkpoint = _checkpoint(settings, stage)
+    checkpoint = checkpoint_of(settings, stage)
     result = settings.out / stage / "config.json"
     if not (settings.resume and result.is_file() and checkpoint.exists()):
         return False
@@ -271,5 +271,6 @@ def is_done(settings: Settings, stage: str) -> bool:
     return done
 
 
-def _checkpoint(settings: Settings, stage: str) -> Path:
+def checkpoint_of(settings: Settings, stage: str) -> Path:
+    """The checkpoint file of a stage."""
     return settings.out / f"{stage}.checkpoint.safetensors"

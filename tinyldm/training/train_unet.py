@@ -206,7 +206,7 @@ def train_unet(
     modules = {"trained": trained, "average": average.module}
     shares = processes.shares(settings.batch, settings.accumulate)
     with Run("unet", settings, modules, {"optimizer": optimizer}, len(corpus), processes) as run:
-        monitor = Monitor(run, model, SAMPLE_CAPTIONS, settings.sample_seconds)
+        monitor = Monitor(run, model, SAMPLE_CAPTIONS, settings.sample_seconds, SNAPSHOTS)
         for step in run.steps():
             index = batch_at(settings.seed, step, settings.batch, len(corpus)).to(device)
             optimizer.zero_grad()
@@ -264,10 +264,12 @@ def with_context(image_encoder: ImageEncoder, to_context: nn.Linear) -> ImageEnc
 class Monitor:
     """Shows how a model develops while it is trained: sample grids, the loss curve, snapshots."""
 
-    def __init__(self, run: Run, model: LatentDiffusion, captions: Sequence[str], seconds: float):
+    def __init__(
+        self, run: Run, model: LatentDiffusion, captions: Sequence[str], seconds: float, snapshots: Sequence[float] = ()
+    ):
         self.run, self.model, self.captions, self.seconds = run, model, list(captions), seconds
         self.out = run.settings.out
-        self.waiting = [share for share in SNAPSHOTS if share > run.progress()]
+        self.waiting = [share for share in snapshots if share > run.progress()]
         self.last = time.monotonic()
 
     def after_step(self) -> None:
