@@ -48,6 +48,7 @@ def nothing_is_done(monkeypatch):
 
     for name in ("scenes_corpus", "digits_corpus", "folder_corpus", "train_all"):
         monkeypatch.setattr(command, name, work)
+    monkeypatch.setattr(command.of_drawings, "train_drawings", work)
 
 
 def refusal(capsys, *arguments) -> str:
