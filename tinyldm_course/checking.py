@@ -4,15 +4,15 @@
 
 What runs when `check` is called, top-down:
 
-    check                          here             run the check, keep the progress, show the feedback
+    check                          here             run the check, save the progress, show the feedback
       find                         exercises/       the exercise of that name: right answer, inputs, known mistakes
       InProcessRunner              in_process.py    calls the learner's function, with a limit on its time
       run_check                    pipeline.py      values → inputs → dtype → gradients → generator → device
         Trials                     trials.py        every call, made with the learner's answer and with the right one
-        values, inputs, …          phases.py        one function a phase: what is wrong, or None
+        values, inputs, …          phases.py        one function per phase: what is wrong, or None
           first_difference         comparing.py     two outcomes of a call side by side
-          diagnose                 naming.py        the name of the mistake: a known one, or a general one
-      needs_hint                   here             is the mistake without a name? then the next hint is shown
+          diagnose                 naming.py        the name of the mistake: known or general
+      needs_hint                   here             if the mistake is not known, the next hint is shown
       after_check                  progress.py      one more attempt in the progress file
       Feedback                     feedback.py      the result as text, or as a page in Jupyter
 
@@ -35,7 +35,7 @@ from tinyldm_course.checks.in_process import InProcessRunner
 from tinyldm_course.checks.pipeline import Result, run_check
 from tinyldm_course.exercises import find
 
-torch.ones(2, device="meta") * 2  # loads what "meta" needs, a second or more, now instead of in the first check
+torch.ones(2, device="meta") * 2  # load the meta backend now (over a second), not during the first check
 
 
 class CheckFailed(AssertionError):
@@ -43,12 +43,12 @@ class CheckFailed(AssertionError):
 
 
 def check(name: str, answer: Any) -> Feedback | None:
-    """Check an answer to an exercise, show what was found, and keep it in the progress file.
+    """Check an answer to an exercise, show what was found, and save it in the progress file.
 
     Args:
         name: the exercise's name, as its notebook gives it.
         answer: the function or class that was written; for a question without code, the answer itself.
-    Returns: the feedback, true if the answer is right; None in Jupyter, which has shown it as a page already.
+    Returns: the feedback, truthy if the answer is right; None in Jupyter, where it has been displayed already.
     Raises: ValueError for an unknown name; CheckFailed under nbgrader.
     """
     exercise = find(name)
@@ -56,7 +56,8 @@ def check(name: str, answer: Any) -> Feedback | None:
     result = run_check(exercise, runner, seed=time.time_ns() % 2**31)
     hinted = needs_hint(exercise, result)
     record, trouble = keep_progress(name, result, hinted)
-    hint = "".join(exercise.hints[: record.hints][-1:]) if hinted else ""
+    hints = exercise.hints[: record.hints]
+    hint = hints[-1] if hinted and hints else ""
     note = " ".join(part for part in (outdated_answer(name), trouble) if part)
     feedback = Feedback(exercise, result, hint, runner.printed, note)
     if not result.passed and "NBGRADER_EXECUTION" in os.environ:
@@ -72,9 +73,9 @@ def check(name: str, answer: Any) -> Feedback | None:
 
 
 def needs_hint(exercise: Exercise, result: Result) -> bool:
-    """Is one of the exercise's hints of use? Not where the mistake is known: then its message says what to mend.
+    """Would a hint help? Not if the mistake is known: then its message says what to change.
 
-    Hints are about the formula, so they are no help either where the values are right, and something else is not.
+    Hints concern the formula, so none is shown once the values are right.
     """
     known = {"one-slip", *(wrong.diagnosis for wrong in exercise.wrong if wrong.message)}
     return not (result.passed or result.verified or result.diagnosis in known)
@@ -85,7 +86,7 @@ def keep_progress(name: str, result: Result, hinted: bool) -> tuple[progress.Rec
 
     hinted: is the next hint shown with this result?
     """
-    record = progress.read().get(name, progress.Record())
+    record = progress.read().get(name, progress.Record())  # unlocked; returned if nothing can be written
     if result.diagnosis == "not-written":
         return record, ""
     try:
@@ -95,9 +96,9 @@ def keep_progress(name: str, result: Result, hinted: bool) -> tuple[progress.Rec
             progress.write(records | {name: after})
             return after, ""
     except progress.NoHome as error:
-        trouble = f"Your progress is not kept: {error}."
+        trouble = f"Your progress was not saved: {error}."
     except OSError as error:
-        trouble = f"Your progress could not be kept in {progress.place()} ({error.strerror or error})."
+        trouble = f"Your progress could not be saved in {progress.progress_file()} ({error.strerror or error})."
     return progress.after_check(record, result.passed, hinted), trouble
 
 
@@ -108,11 +109,11 @@ def outdated_answer(name: str) -> str:
     if "check(" in cell or not re.search(rf"^(def|class)\s+{name}\b|^{name}\s*=", cell, re.MULTILINE):
         return ""
     error = type(last.error_before_exec or last.error_in_exec).__name__
-    return f"Your last cell stopped with a {error}, so this is about {name} as it was before."
+    return f"Your last cell stopped with {error}, so the previous definition of {name} was checked."
 
 
 def shell() -> Any:
-    """IPython's shell, where there is one."""
+    """IPython's shell, if there is one."""
     ipython = sys.modules.get("IPython")
     return ipython.get_ipython() if ipython else None
 

@@ -22,7 +22,7 @@ def run_progress(options: argparse.Namespace) -> None:
     from tinyldm_course.checks import progress
     from tinyldm_course.exercises import lesson, numbers
 
-    file = progress.place()
+    file = progress.progress_file()
     course = {number: (lesson(number).TITLE, lesson(number).NAMES) for number in numbers()}
     print("\n".join(progress.in_words(progress.read(), course)))
     print(f"kept in {file}")

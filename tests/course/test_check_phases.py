@@ -307,4 +307,4 @@ def test_without_a_home_folder_the_verdict_is_given():
     done = subprocess.run([sys.executable, "-c", WITHOUT_HOME], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "✔ alpha_bar_from_beta: right" in done.stdout and "✘ alpha_bar_from_beta: not yet" in done.stdout
-    assert done.stdout.count("Your progress is not kept: there is no home folder; set TINYLDM_PROGRESS") == 2
+    assert done.stdout.count("Your progress was not saved: there is no home folder; set TINYLDM_PROGRESS") == 2

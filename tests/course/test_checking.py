@@ -155,13 +155,13 @@ def test_a_list_of_another_length_is_told_with_both_lengths():
     assert result.diagnosis == "wrong-length"
     example = result.counter_example
     assert example.yours == "3 entries: [1, 1, 1]" and example.expected == "4 entries: [1, 1, 1, 2]"
-    assert example.difference == "-1 entries"
+    assert example.difference == "-1 entry"
 
 
 def test_whole_numbers_are_asked_for_as_such_and_a_whole_float_is_one():
     right = find("pad_tokens").answer
     result = result_of(lambda *args: right(*args).float(), "pad_tokens")
-    assert result.diagnosis == "not-whole" and "Whole numbers" in result.message
+    assert result.diagnosis == "not-whole" and "Integers are expected" in result.message
     result = result_of(lambda *args: right(*args).int(), "pad_tokens")  # its docstring says int64
     assert result.diagnosis == "other-whole"
     assert result_of(lambda: 160.0, "head_width").passed
@@ -183,7 +183,7 @@ def test_nothing_is_learnt_through_alpha_bar():
 
     assert result_of(posterior_variance, "posterior_variance").passed
     result = result_of(posterior_mean, "posterior_mean")
-    assert result.passed and "gradients come through, and are right" in result.verified
+    assert result.passed and "gradients flow and are right" in result.verified
     assert result_of(without_z0, "posterior_mean").diagnosis == "gradient-cut"
 
 
@@ -320,7 +320,7 @@ def test_another_way_to_draw_the_same_noise_passes_and_bad_noise_does_not():
     assert result_of(drawn(lambda z, g: right(z, g) * 2), "noise_one_step").diagnosis == "noise-spread"
     assert result_of(drawn(lambda z, g: -torch.randn_like(z)), "noise_one_step").diagnosis == "generator-ignored"
     one = result_of(drawn(lambda z, g: torch.randn(1, generator=g).to(z)), "noise_one_step")
-    assert one.diagnosis == "noise-shared" and "its shape" in one.message
+    assert one.diagnosis == "noise-shared" and "the shape of the result" in one.message
     both = result_of(drawn(lambda z, g: right(z, g) * 2 + 1), "noise_one_step")
     assert both.diagnosis == "noise-spread", "whatever the mean is"
     flat = result_of(drawn(lambda z, g: 12**0.5 * (torch.rand(z.shape, generator=g).to(z) - 0.5)), "noise_one_step")
@@ -437,12 +437,12 @@ def test_classes_are_built_filled_and_called(answer, diagnosis):
     assert result.diagnosis == diagnosis
     assert result.passed == (not diagnosis)
     if result.passed:
-        assert "gradients come through, and are right" in result.verified
+        assert "gradients flow and are right" in result.verified
 
 
 def test_an_object_in_the_place_of_its_class_is_told_as_such():
     result = run_check(LAYER, InProcessRunner(Scaled(2)))
-    assert result.diagnosis == "crash" and "give the class itself" in result.error.message
+    assert result.diagnosis == "crash" and "pass the class itself" in result.error.message
     assert ("__init__", "width=2") in run_check(LAYER, InProcessRunner(Unscaled)).counter_example.inputs
 
 
@@ -467,7 +467,7 @@ REFUSAL = Exercise(
 
 
 def test_senseless_inputs_must_be_refused():
-    assert "1 senseless input refused" in run_check(REFUSAL, InProcessRunner(refusing)).verified
+    assert "1 invalid input rejected" in run_check(REFUSAL, InProcessRunner(refusing)).verified
     assert run_check(REFUSAL, InProcessRunner(lambda x: x * 2)).diagnosis == "should-refuse"
 
 
@@ -479,7 +479,7 @@ def test_a_refusal_by_another_error_is_told_as_such():
     result = run_check(REFUSAL, InProcessRunner(asserting))
     assert result.diagnosis == "other-error" and "AssertionError" == result.error.type
     assert (
-        "must be raised: raise ValueError"
+        "returned instead of raised: use raise ValueError"
         in run_check(REFUSAL, InProcessRunner(lambda x: x * 2 if x.numel() else ValueError("empty"))).error.message
     )
 
@@ -590,7 +590,7 @@ def test_a_cell_that_failed_is_not_mistaken_for_what_is_checked(monkeypatch, cel
     shell = SimpleNamespace(last_execution_result=last, has_trait=lambda name: False)
     monkeypatch.setattr("tinyldm_course.checking.shell", lambda: shell)
     feedback = check("q_sample", lambda *args: 3 * args[0])
-    assert ("stopped with a SyntaxError" in str(feedback)) == told
+    assert ("stopped with SyntaxError" in str(feedback)) == told
 
 
 def test_feedback_as_text(capsys):
@@ -714,7 +714,7 @@ def test_without_a_place_for_progress_the_check_still_works(monkeypatch, tmp_pat
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TINYLDM_PROGRESS", str(tmp_path / "file" / "progress.json"))
     assert check("q_sample", noising.q_sample)
-    assert "could not be kept" in capsys.readouterr().out
+    assert "could not be saved" in capsys.readouterr().out
 
 
 def test_the_command_shows_a_bar_for_each_lesson(capsys):
@@ -795,7 +795,7 @@ def test_an_error_that_is_returned_was_not_raised():
             return error
 
     result = result_of(returned, "img2img_start")
-    assert result.diagnosis == "wrong-kind" and "must be raised" in result.error.message
+    assert result.diagnosis == "wrong-kind" and "returned instead of raised" in result.error.message
 
 
 def test_float64_for_float32_in_a_dictionary():
@@ -829,7 +829,7 @@ for name in sys.argv[1:]:
         for part in (0, 1)
     ]
     said = "".join(process.communicate(timeout=120)[0] for process in started)
-    assert "could not be kept" not in said
+    assert "could not be saved" not in said
     assert progress.read().keys() == set(names)
 
 
@@ -837,7 +837,7 @@ def test_a_file_that_another_notebook_keeps_is_told(file, monkeypatch, capsys):
     monkeypatch.setattr(progress, "SECONDS", 0.05)
     with progress.locked():
         assert check("q_sample", find("q_sample").answer)
-    assert "could not be kept" in capsys.readouterr().out and progress.read() == {}
+    assert "could not be saved" in capsys.readouterr().out and progress.read() == {}
 
 
 def test_a_mistake_that_fails_the_values_is_not_named_for_the_device():
@@ -885,7 +885,7 @@ def test_a_value_error_of_ones_own_is_one():
 
 def test_a_set_is_said_to_be_one():
     result = result_of(lambda channels, blocks: set(channels), "skip_channels")
-    assert result.diagnosis == "wrong-kind" and "a set was returned" in result.error.message
+    assert result.diagnosis == "wrong-kind" and "an object of type set was returned" in result.error.message
 
 
 @pytest.mark.parametrize("name", ["diffusion_loss", "denoising_score_matching"])

@@ -55,18 +55,18 @@ CHANGES = [
     (lambda *args: right(*args) * 0, "0 everywhere"),
     (lambda *args: right(*args) ** 2, "is the square of the expected one"),
     (lambda *args: 1 / right(*args), "is 1 divided by the expected one"),
-    (lambda *args: right(*args).abs(), "without its signs"),
+    (lambda *args: right(*args).abs(), "is the absolute value of the expected one"),
     (lambda *args: right(*args).clamp(-1, 1), "clipped to [-1, 1]"),
     (lambda *args: right(*args) * float("nan"), "NaN or infinity"),
-    (lambda x, y, t: right(x, y, t) * len(x), "times the size of dimension 0 of argument 1"),
-    (lambda x, y, t: right(x, y, t) / len(x), "divided by the size of dimension 0 of argument 1"),
+    (lambda x, y, t: right(x, y, t) * len(x), "times the size of dimension 0 of x"),
+    (lambda x, y, t: right(x, y, t) / len(x), "divided by the size of dimension 0 of x"),
     (lambda *args: right(*args).flip(2), "in reverse order along dimension 2"),
     (lambda *args: right(*args).roll(3, 2), "two halves swapped along dimension 2"),
     (lambda *args: right(*args).roll(1, 1), "shifted by one place along dimension 1"),
     (lambda *args: torch.cat([right(*args)[..., 1:], torch.zeros(len(args[0]), 4, 1)], 2), "one place too early"),
-    (lambda *args: right(*args)[:, :, torch.tensor([1, 0, 3, 2, 5, 4])], "the right numbers in another order"),
+    (lambda *args: right(*args)[:, :, torch.tensor([1, 0, 3, 2, 5, 4])], "the right numbers in a different order"),
     (first_alone, "right for the first item of the batch only"),
-    (each_channel_scaled, "a factor that is another one for each place of dimension 1"),
+    (each_channel_scaled, "a factor that differs for each position along dimension 1"),
     (lambda x, y, t: right(x, y, t - 1), "the right one for t - 1 in place of t"),
     (lambda x, y, t: right(x, y, t + 1), "the right one for t + 1 in place of t"),
     (lambda x, y, t: right(y, x, t), "the right one for x and y swapped"),
@@ -74,7 +74,7 @@ CHANGES = [
     (lambda x, y, t: right(x, y[:1], t), "the right one for the first entry of y in place of all"),
     (lambda x, y, t: right(1 - x, y, t), ""),  # the root of a negative number: NaN where there is none
     (lambda *args: right(*args).transpose(1, 2), "with dimensions 1 and 2 swapped"),
-    (lambda *args: right(*args).flatten(1), "only the shape is not"),
+    (lambda *args: right(*args).flatten(1), "only the shape is wrong"),
     (lambda *args: right(*args).mean(0), "the mean of the expected one over dimension 0"),
     (lambda *args: right(*args).sum(), "the sum of all of the expected numbers"),
     (lambda *args: list(right(*args)), "The numbers are right"),
@@ -90,7 +90,7 @@ def test_what_is_certain_is_said(answer, words):
 def test_a_mean_over_everything_is_told_from_a_sum_by_the_sizes():
     exercise = made(lambda x, y, t: ((x - y) ** 2).mean(), batches)
     result = run_check(exercise, InProcessRunner(lambda x, y, t: ((x - y) ** 2).sum()))
-    assert "times the number of entries of argument 1" in result.message
+    assert "times the number of entries of x" in result.message
 
 
 def test_no_factor_is_seen_in_results_of_equal_numbers():
@@ -107,7 +107,7 @@ def test_the_answer_to_a_question_is_not_given_away():
 def test_a_relation_that_holds_on_some_inputs_only_is_not_stated():
     exercise = made(right, batches)
     result = run_check(exercise, InProcessRunner(lambda x, y, t: right(x, y, t) * (2 if len(x) > 1 else 3)))
-    assert "times the expected" not in result.message and "another one for each input" in result.message
+    assert "times the expected" not in result.message and "a factor that differs for each input" in result.message
     result = run_check(exercise, InProcessRunner(lambda x, y, t: right(x, y, t) * (2 if len(x) > 1 else 1)))
     assert "It is right on 1 of the 3 inputs that were tried." in result.message
 

@@ -25,7 +25,7 @@ def test_a_slip_is_named():
 
 def test_the_other_half_of_a_sum_is_not_told():
     slips = {slip.change for slip in slips_of(find("kl").answer)}
-    assert "what comes out with `mean ** 2 + logvar.exp()` without what is subtracted from it" in slips
+    assert "what comes out with only `mean ** 2 + logvar.exp()`: what is subtracted from it is missing" in slips
     assert not any("return" in change for change in slips)
 
 

@@ -1,11 +1,11 @@
-"""One call of a learner's function as data, and what came of it.
+"""One call of a learner's function as data, and its outcome.
 
-    Call (arguments, what to look at) ──perform──► Outcome (value, gradients, arguments afterwards, error, seconds)
+    Call (arguments, what to inspect) ──perform──► Outcome (value, gradients, arguments afterwards, error, seconds)
 
 A check never touches the learner's function itself: it makes `Call`s and judges `Outcome`s. So the function may run in
 the notebook's own process (`in_process.py`), or in another process that the grader does not trust (`grading/`): both
 use nothing but `perform`. Everything in a Call and in an Outcome is plain: tensors, numbers, strings, None, and lists,
-tuples and dictionaries of them. What is not plain, a generator or a model, is described (`Seeded`, `Made`) and is only
+tuples and dictionaries of them. Anything else, such as a generator or a model, is described (`Seeded`, `Made`) and only
 made where the learner's function runs.
 """
 
@@ -36,7 +36,7 @@ class Seeded:
 
 @dataclass(frozen=True)
 class Made:
-    """Stands for an object that `maker(*args)` makes again for each call: a small model, a schedule.
+    """Stands for an object that `maker(*args)` makes afresh for each call: a small model, a schedule.
 
     maker: a function or class at the top level of a module of this package, so that another process can import it.
     """
@@ -50,23 +50,24 @@ class Call:
     """How to call the learner's function.
 
     Args:
-        args: what it is called with, by position.
-        build: where the learner wrote a class: the arguments of its `__init__`. Its parameters are then filled with
-            numbers that depend on `seed` and on their names only, and `args` go to the object itself.
+        args: the positional arguments.
+        build: for a class: its `__init__` arguments. The parameters of the object are then filled with numbers that
+            depend on `seed` and on their names only, and the object is called with `args`.
         gradients: also compute d(Σ w·value)/d(argument), with fixed weights w, for each float tensor among `args`,
             and for the parameters of each Made module.
-        constants: the places in `args` of tensors whose gradient is not computed.
+        constant_places: indices in `args` of tensors that need no gradient.
         device: "cpu", or "meta", where tensors have a shape but no numbers. A tensor made on the wrong device raises an
             error there, as it would on a GPU.
-        seed: of torch's global random numbers, which a function that is given a generator should not touch. (Not 0
-            or 42, which learners write themselves.)
-        twice: call it twice in a row with the same generators and otherwise fresh arguments; the value is both results.
+        seed: seed of torch's global RNG, which a function that is given a generator must not use. (Not 0 or 42,
+            because learners use these.)
+        twice: call it twice in a row with the same generators and fresh copies of all other arguments; the value is
+            the pair of results.
     """
 
     args: tuple
     build: tuple | None = None
     gradients: bool = False
-    constants: tuple[int, ...] = ()
+    constant_places: tuple[int, ...] = ()
     device: str = "cpu"
     seed: int = 190_511
     twice: bool = False
@@ -74,7 +75,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Error:
-    """What was raised: its type's name, its message, and where in the learner's code (line 0: nowhere in it)."""
+    """What was raised: its type's name, its message, and where in the learner's code (line 0: outside it)."""
 
     type: str
     message: str
@@ -84,13 +85,13 @@ class Error:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a Call. Tensors are detached; on "meta" they have shape and dtype only.
+    """The outcome of a Call. Tensors are detached; on "meta" they have shape and dtype only.
 
     Attributes:
-        value: what the function returned; None with an `error`.
-        gradients: one entry for each of `call.args`: a tensor, or None where none arrived or none was asked for.
-        args_after: `call.args` as they were after the call; a Made or Seeded one stays as it was in the call, except
-            for a Made `nn.Module`, of which it is the state_dict.
+        value: what the function returned; None if there is an `error`.
+        gradients: one entry for each of `call.args`: a tensor, or None if there is none or none was requested.
+        args_after: `call.args` as they were after the call; Made and Seeded placeholders are unchanged, except that a
+            Made `nn.Module` becomes its state_dict.
         parameters: name -> shape of the object that was built; empty for functions.
     """
 
@@ -106,10 +107,10 @@ Runner = Callable[[Call], Outcome]  # the learner's function, wherever it runs
 
 
 def perform(function: Callable[..., Any], call: Call) -> Outcome:
-    """Make the call in this process. An error of the function becomes part of the outcome; only Ctrl-C goes through."""
+    """Make the call in this process. An error is part of the outcome; only KeyboardInterrupt and TimeUp propagate."""
     start = time.perf_counter()
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        if call.gradients:  # torch warns of float(x) where x needs a gradient; that is right in many answers
+        if call.gradients:  # torch warns about float(x) if x requires grad; many correct answers do that
             warnings.simplefilter("ignore")
         torch.manual_seed(call.seed)
         try:
@@ -120,15 +121,15 @@ def perform(function: Callable[..., Any], call: Call) -> Outcome:
 
 
 def _call_function(function: Callable[..., Any], call: Call) -> Outcome:
-    """Make the arguments, call the function, and take gradients and arguments afterwards."""
+    """Make the arguments, call the function, and collect the gradients and the arguments as they are afterwards."""
     parameters = {}
     constant = replace(call, gradients=False)
     args = tuple(
-        _make_argument(arg, constant if place in call.constants else call) for place, arg in enumerate(call.args)
+        _make_argument(arg, constant if place in call.constant_places else call) for place, arg in enumerate(call.args)
     )
     if call.build is not None:
         if isinstance(function, nn.Module):
-            raise TypeError("an object of your class was given; give the class itself, without brackets")
+            raise TypeError("you passed an instance; pass the class itself, without parentheses")
         _require_signature(function, call.build)
         function = function(*(_make_argument(arg, call) for arg in call.build)).to(call.device)
         _fill(function, call.seed)
@@ -136,7 +137,7 @@ def _call_function(function: Callable[..., Any], call: Call) -> Outcome:
         value = function(*args)
     else:
         _require_signature(function, args)
-        with _RefuseGeneratorsOfTheCpu() if call.device == "meta" else contextlib.nullcontext():
+        with _RefuseCpuGenerators() if call.device == "meta" else contextlib.nullcontext():
             value = function(*args)
             if call.twice:
                 fresh = (_make_argument(arg, constant) for arg in call.args)
@@ -148,16 +149,16 @@ def _call_function(function: Callable[..., Any], call: Call) -> Outcome:
 
 
 class GeneratorElsewhere(RuntimeError):
-    """Random numbers were to be drawn on one device with a generator of another."""
+    """Random numbers are drawn on one device with a generator of a different one."""
 
 
-class _RefuseGeneratorsOfTheCpu(TorchFunctionMode):
-    """Refuses what a GPU refuses and "meta" does not: drawing there with a generator of the CPU."""
+class _RefuseCpuGenerators(TorchFunctionMode):
+    """Refuses what a GPU refuses and "meta" does not: drawing there with a CPU generator."""
 
     def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         made = function(*args, **(kwargs or {}))
         if kwargs and kwargs.get("generator") is not None and isinstance(made, Tensor) and made.is_meta:
-            raise GeneratorElsewhere("Expected a generator of the GPU, but found one of the CPU")
+            raise GeneratorElsewhere("Expected a GPU generator, but found a CPU generator")
         return made
 
 
@@ -185,7 +186,7 @@ def _argument_after(given: Any, arg: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A detached copy that is made of plain things only. Raises WrongKind for anything else."""
+    """A detached copy that is made of plain values only. Raises WrongKind for anything else."""
     if isinstance(value, Tensor):
         return value.detach().clone()
     if value is None or value is ... or isinstance(value, (bool, int, float, str)):
@@ -202,23 +203,23 @@ def plain(value: Any) -> Any:
         return torch.tensor(value)
     if isinstance(value, BaseException) or isinstance(value, type) and issubclass(value, BaseException):
         name = value.__name__ if isinstance(value, type) else type(value).__name__
-        raise WrongKind(f"{name} was returned, like a result; it must be raised: raise {name}(…)")
+        raise WrongKind(f"{name} was returned instead of raised: use raise {name}(…)")
     raise WrongKind(
-        f"a {type(value).__name__} was returned; expected tensors, numbers or strings, or lists, tuples or "
-        "dictionaries of them"
+        f"an object of type {type(value).__name__} was returned; expected tensors, numbers or strings, or lists, "
+        "tuples or dictionaries of them"
     )
 
 
 def _gradients(value: Any, args: tuple) -> tuple:
-    """d(Σ w·value)/d(arg) for each argument; None where the value does not depend on it, or it is no float tensor.
+    """d(Σ w·value)/d(arg) for each argument; None if the value does not depend on it, or it is not a float tensor.
 
-    Of a module: the gradients of all its parameters, concatenated.
+    For a module, the gradients of all its parameters, concatenated.
     """
     outputs = [item for item in tensors_in(value) if item.requires_grad]
     wanted = [_leaves(arg) for arg in args]
     if not outputs or not any(wanted):
         return (None,) * len(args)
-    # Weights of all sizes and both signs, the same for everyone: a plain sum would not see a sign that cancels.
+    # Weights of both signs, the same for everyone: with a plain sum, errors of opposite sign would cancel.
     total = sum((item * torch.arange(1, item.numel() + 1).cos().to(item).view(item.shape)).sum() for item in outputs)
     found = iter(torch.autograd.grad(total, [leaf for leaves in wanted for leaf in leaves], allow_unused=True))
     return tuple(_concatenate([next(found) for _ in leaves], leaves, arg) for leaves, arg in zip(wanted, args))
@@ -231,7 +232,7 @@ def _leaves(arg: Any) -> list[Tensor]:
 
 
 def _concatenate(gradients: list[Tensor | None], leaves: list[Tensor], arg: Any) -> Tensor | None:
-    """The gradients of an argument as one tensor; None where there is none at all."""
+    """The gradients of an argument as one tensor; None if there is none at all."""
     if all(gradient is None for gradient in gradients):
         return None
     if isinstance(arg, Tensor):
@@ -253,7 +254,7 @@ def tensors_in(value: Any) -> list[Tensor]:
 
 
 def _fill(module: nn.Module, seed: int) -> None:
-    """Give each parameter numbers that depend on its name only, so that parameters may be made in any order."""
+    """Give each parameter numbers that depend on the seed and its name only, so parameters may be made in any order."""
     for name, parameter in module.named_parameters():
         generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + seed)
         scale = 1 / math.sqrt(max(1, parameter[0].numel())) if parameter.dim() > 1 else 0.5
@@ -262,7 +263,7 @@ def _fill(module: nn.Module, seed: int) -> None:
 
 
 class WrongKind(TypeError):
-    """What was returned cannot be compared with anything."""
+    """The returned value cannot be compared with anything."""
 
 
 class WrongSignature(TypeError):
@@ -277,11 +278,11 @@ def _require_signature(function: Callable[..., Any], args: tuple) -> None:
     try:
         signature.bind(*args)
     except TypeError:
-        raise WrongSignature(f"it takes {signature}") from None
+        raise WrongSignature(f"its signature is {signature}") from None
 
 
 def describe_error(error: BaseException, function: Callable[..., Any]) -> Error:
-    """An exception with the innermost line of the learner's own file that it passed through."""
+    """An exception, with the innermost line of the learner's own file in the traceback."""
     kind = "ValueError" if isinstance(error, ValueError) else type(error).__name__  # a subclass counts as ValueError
     file = _file_of(function)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
@@ -292,7 +293,7 @@ def describe_error(error: BaseException, function: Callable[..., Any]) -> Error:
 
 
 def _file_of(function: Callable[..., Any]) -> str:
-    """The file, or notebook cell, in which a function or a class with `forward` was written."""
+    """The file, or notebook cell, that defines a function or a class with `forward`."""
     function = getattr(function, "forward", function) if isinstance(function, (type, nn.Module)) else function
     function = inspect.unwrap(function)
     code = getattr(function, "__code__", None)

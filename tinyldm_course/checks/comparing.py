@@ -1,4 +1,4 @@
-"""Two Outcomes of one Call side by side: in what do they differ first? And how to show it."""
+"""Two Outcomes of one Call side by side: what is the first difference? And how to show it."""
 
 import re
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from tinyldm_course.checks.calls import Call, Outcome, tensors_in
 
-# In the order in which they are looked at: where there is an error there is no value, where the shape is wrong no
-# number can be compared.
+# In the order they are checked: after an error there is no value; with a wrong shape, values cannot be compared.
 ASPECTS = ("error", "parameters", "kind", "length", "shape", "device", "value", "inputs", "dtype", "gradient")
 UP_TO_VALUE = ASPECTS[: ASPECTS.index("value") + 1]
-# Parts of torch's messages about operations that "meta" cannot do: it has no numbers, and not every order in memory.
+# Parts of torch's messages about operations that "meta" cannot do: it has no numbers, and does not support every
+# memory layout.
 UNDECIDABLE = (
     "on meta tensors",
     "meta tensor",
@@ -28,7 +28,7 @@ UNDECIDABLE = (
 class Fault:
     """The first difference: in which aspect, in which part ("" is the whole value), and both sides in words.
 
-    Of a gradient or a changed argument the part begins with the argument's place: "0", or "0['weight']".
+    For a gradient or a changed argument, `part` starts with its index: "0", or "0['weight']".
     """
 
     aspect: str
@@ -38,9 +38,9 @@ class Fault:
     difference: str = ""
 
     def argument(self) -> tuple[int, str]:
-        """The place of the argument that a gradient or a change belongs to, and the part of it."""
-        place, inside = re.match(r"(\d+)(.*)", self.part, re.DOTALL).groups()
-        return int(place), inside
+        """The index of the argument that a gradient or a change belongs to, and the part of it."""
+        index, inside = re.match(r"(\d+)(.*)", self.part, re.DOTALL).groups()
+        return int(index), inside
 
 
 def first_difference(
@@ -48,7 +48,7 @@ def first_difference(
 ) -> Fault | None:
     """The first aspect, in the order of ASPECTS, in which two outcomes of a call differ; None if they agree.
 
-    exact_dtype: compare float dtypes even where no float tensor is among the arguments, as `Exercise.exact_dtype` says.
+    exact_dtype: compare float dtypes even if no float tensor is among the arguments, as `Exercise.exact_dtype` says.
     """
     if got.error or want.error:
         return _errors(got, want, call)
@@ -68,7 +68,7 @@ def first_difference(
 
 
 def undecidable(call: Call, got: Outcome) -> bool:
-    """Does an answer need numbers where tensors have none, so that nothing can be said about devices?"""
+    """Does an answer need numbers on "meta", which has none, so that nothing can be said about devices?"""
     return call.device == "meta" and bool(got.error) and any(text in got.error.message for text in UNDECIDABLE)
 
 
@@ -85,8 +85,8 @@ def _values(got: Any, want: Any, part: str, any_float: bool, tolerance: float) -
             yield Fault(
                 "length",
                 part,
-                *(f"{len(items)} entries: {shown(items)}" for items in (got, want)),
-                f"{len(got) - len(want):+d} entries",
+                *(f"{len(items)} {_entries(len(items))}: {shown(items)}" for items in (got, want)),
+                f"{len(got) - len(want):+d} {_entries(len(got) - len(want))}",
             )
             return
         for index, (mine, theirs) in enumerate(zip(got, want)):
@@ -107,8 +107,12 @@ def _values(got: Any, want: Any, part: str, any_float: bool, tolerance: float) -
         )
 
 
+def _entries(count: int) -> str:
+    return "entry" if abs(count) == 1 else "entries"
+
+
 def _spelled(value: Any) -> Any:
-    """Letters as they are meant: "d, b" and ["D", "B"] are "DB"."""
+    """Normalise letter answers: "d, b" and ["D", "B"] are "DB"."""
     if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
         value = "".join(value)
     return re.sub(r"[\s,;]", "", value).upper() if isinstance(value, str) else value
@@ -143,14 +147,14 @@ def _dtypes_agree(got: Any, want: Any, any_float: bool) -> bool:
 
 
 def close(got: Tensor, want: Tensor, tolerance: float) -> Tensor:
-    """Elementwise: within `tolerance` of the expected number, and of a tenth of the largest of them; NaN equals NaN."""
+    """Elementwise: |got - want| ≤ tolerance · (|want| + max|want| / 10) + 1e-7, or equal, or both NaN."""
     if not (got.is_floating_point() or want.is_floating_point()) or got.is_complex() or want.is_complex():
         return got == want
     got, want = got.double(), want.double()
     finite = want[want.isfinite()].abs()
     largest = finite.max().item() if finite.numel() else 0.0
     near = (got - want).abs() <= tolerance * (want.abs() + 0.1 * largest) + 1e-7
-    near &= want.isfinite()  # ∞ is at most ∞, but no number is near to it
+    near &= want.isfinite()  # infinities match only themselves
     return near | (got == want) | (got.isnan() & want.isnan())
 
 
@@ -174,7 +178,7 @@ def _apart(got: Tensor, want: Tensor, part: str, tolerance: float) -> Fault:
 
 
 def _gradient_faults(got: Tensor | None, want: Tensor | None, index: int, tolerance: float) -> Iterator[Fault]:
-    """No gradient is as good as a gradient of nothing but zeros."""
+    """A missing gradient counts as all zeros."""
     mine, theirs = (None if g is None or not g.any() else g for g in (got, want))
     if mine is None and theirs is None:
         return
@@ -187,7 +191,7 @@ def _gradient_faults(got: Tensor | None, want: Tensor | None, index: int, tolera
 
 
 def number(value: Any) -> str:
-    """A number with as many digits as a reader compares."""
+    """A number, floats with five significant digits."""
     value = value.item() if isinstance(value, Tensor) else value
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
@@ -205,7 +209,7 @@ def shown(value: Any) -> str:
 
 
 def _with_kind(value: Any) -> str:
-    """A value behind the name of its kind: a list looks like a tensor where both are shown in full."""
+    """A value prefixed with its kind, as a list looks like a tensor if both are shown in full."""
     text = shown(value)
     if isinstance(value, (list, tuple, dict)):
         return f"a {type(value).__name__} of {len(value)}: {text}"

@@ -9,7 +9,7 @@ from tinyldm_course.checks.comparing import Fault, shown
 from tinyldm_course.checks.exercise import Exercise
 from tinyldm_course.checks.trials import Trial
 
-MAX_SHORT = 60  # characters of a result of several parts that is shown whole
+MAX_SHORT = 60  # characters; longer results of several parts are shown in part
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,22 @@ def counter_example(exercise: Exercise, trial: Trial, fault: Fault) -> CounterEx
         inputs.insert(0, ("__init__", built))
     yours, expected, difference = fault.yours, fault.expected, fault.difference
     if fault.aspect in ("gradient", "inputs"):
-        what = "gradient of" if fault.aspect == "gradient" else "afterwards,"
-        place, inside = fault.argument()
-        yours, expected = (f"{what} {names[place]}{inside}: {side}" for side in (yours, expected))
+        index, inside = fault.argument()
+        part = f"{names[index]}{inside}"
+        what = f"gradient of {part}" if fault.aspect == "gradient" else f"{part} after the call"
+        yours, expected = (f"{what}: {side}" for side in (yours, expected))
     elif fault.part:
         whole = shown(trial.got.value), shown(trial.want.value)
         short = fault.aspect == "value" and max(len(side) for side in whole) <= MAX_SHORT
         yours, expected = whole if short else (f"{fault.part} = {side}" for side in (yours, expected))
         difference = f"{fault.part}: {difference}" if short and difference else difference
-    if not names:  # a question without code: the expected answer would end the guessing
+    if not names:  # a question without code: the expected answer would give it away
         expected = difference = ""
     return CounterExample(tuple(inputs), yours, expected, difference)
 
 
 def argument_names(exercise: Exercise, call: Call) -> list[str]:
-    """The names of a call's arguments; of a class, those of its `forward`."""
+    """The names of a call's arguments; for a class, those of its `forward`."""
     names = list(inspect.signature(exercise.answer).parameters)
     if call.build is not None:
         names = list(inspect.signature(exercise.answer.forward).parameters)[1:]

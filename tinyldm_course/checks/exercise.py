@@ -1,8 +1,8 @@
-"""What an exercise is: a right answer, inputs to try it on, and the mistakes that people really make.
+"""What an exercise is: a right answer, inputs to try it on, and mistakes that people really make.
 
-An exercise is literal data: `exercises/lesson_06/group_norm.py` holds one `Exercise`, named `EXERCISE`. A wrong answer
-is written down once, as a function: the check recognises a learner's mistake by its doing the same, and tests hold that
-each wrong answer gets its own diagnosis.
+An exercise is literal data: `exercises/lesson_06/group_norm.py` holds one `Exercise`, named `EXERCISE`. Each
+wrong answer is a function. The check recognises a learner's mistake because its results match; tests ensure that each
+wrong answer gets its own diagnosis.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class Wrong:
     Args:
         diagnosis: its name in lower case with hyphens: one of `diagnoses.GENERAL`, or the exercise's own.
         answer: a function (or class) that makes the mistake, with the signature of the right one.
-        message: one to three sentences to the learner: what was done, and why it is not that. None for a general
+        message: one to three sentences to the learner: what was done, and why it is wrong. None for a general
             diagnosis, which has its own text.
     """
 
@@ -37,21 +37,22 @@ class Exercise:
     Args:
         name: as in `check("name", …)`; unique in the course, and the name of the function in the notebook.
         title: a few words.
-        stars: 1 (a line or two) to 3 (think); minutes: what it takes.
-        answer: a right answer: its parameters' names are the signature, and what it does is what is asked for:
-            dtypes, gradients, a ValueError.
+        stars: 1 (a line or two) to 3 (think).
+        minutes: how long it takes.
+        answer: a right answer. Its parameter names are the signature; its behaviour (dtypes, gradients, ValueErrors) is
+            the specification.
         cases: (generator) -> the calls to try, the smallest first (it becomes the counter-example), of several
             shapes and batch sizes, with fresh random numbers from the generator.
-        hints: in steps, from a nudge to nearly the answer.
+        hints: in order, from a nudge to nearly the answer.
         insight: what a right answer teaches, beyond the formula: one or two sentences.
         wrong: at least four wrong answers, each with its own diagnosis; the more specific ones first.
         right: at least two other right answers: einsum, a loop, float64 inside, another style.
         moments: for an answer that draws normal noise: (args of a call) -> (mean, standard deviation) of its value,
-            both differentiable; any other way of drawing from the same distribution is then right too.
+            both differentiable; any other way of drawing from the same distribution is then also right.
         tolerance: largest relative error.
-        constants: the names of arguments through which nothing is learnt, such as ᾱ: .item() may be called on them.
-        exact_dtype: is the float dtype of the result asked for (`Returns … float32`), although no float tensor comes
-            in? (Whole numbers must always have the dtype that is asked for.)
+        constants: names of arguments that need no gradient, such as ᾱ: .item() may be called on them.
+        exact_dtype: require the exact float dtype (`Returns … float32`) even if no argument is a float tensor. (Integer
+            dtypes must always match exactly.)
     """
 
     name: str

@@ -12,12 +12,12 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6B6B6B"  # Okabe and Ito's: safe fo
 
 @dataclass(frozen=True)
 class Feedback:
-    """What `check` returns. It is true if the exercise is solved.
+    """What `check` returns. Truthy if the exercise is solved.
 
     Attributes:
-        hint: the next hint, "" where there is none.
+        hint: the next hint, "" if none is left or none is needed.
         printed: what the learner's code printed in its first call.
-        note: anything else, such as that the progress could not be kept.
+        note: anything else, such as that the progress could not be saved.
     """
 
     exercise: Exercise

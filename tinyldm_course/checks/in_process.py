@@ -10,15 +10,15 @@ from typing import Any
 
 from tinyldm_course.checks.calls import Call, Outcome, describe_error, perform
 
-SECONDS = 1.8  # of computing, for all calls of a check together; with the rest, less than the two that a reader waits
-PATIENCE = 10.0  # times as many seconds may pass on the clock: on a busy machine a right answer waits for its turn
-TICK = 0.05  # seconds between two looks at the time
+SECONDS = 1.8  # of CPU time for all calls of a check; with overhead, under the two seconds a learner will wait
+PATIENCE = 10.0  # wall-clock limit as a multiple of the CPU limit: on a busy machine a right answer waits for its turn
+TICK = 0.05  # seconds between checks of the time
 GRACE = 0.5  # seconds before a function that caught TimeUp is interrupted again
-MAX_PRINTED = 500  # characters of what an answer printed that are shown
+MAX_PRINTED = 500  # characters shown of what an answer printed
 
 
 class TimeUp(BaseException):
-    """Raised inside the learner's function when its time is up; no `except Exception` of theirs swallows it."""
+    """Raised inside the learner's function when its time is up; no `except Exception` there swallows it."""
 
 
 class InProcessRunner:
@@ -26,7 +26,7 @@ class InProcessRunner:
 
     Args:
         answer: the function.
-        seconds: of computing (processor time) that all calls together may take; `PATIENCE` times that on the clock.
+        seconds: CPU time that all calls together may take; `PATIENCE` times that on the wall clock.
 
     Attributes:
         printed: the beginning of what the first call printed; what later calls print is dropped.
@@ -53,7 +53,7 @@ class InProcessRunner:
 
 @contextlib.contextmanager
 def time_limit(computing: float, waiting: float) -> Iterator[None]:
-    """Raise TimeUp in the block when this thread has computed, or waited, for so many seconds.
+    """Raise TimeUp in the block once this thread has computed, or waited, for the given number of seconds.
 
     Without POSIX's timers, or outside the main thread, TimeUp is raised after the block.
     """
@@ -72,20 +72,20 @@ def time_limit(computing: float, waiting: float) -> Iterator[None]:
 
     next_ring = 0.0
 
-    def look(*_: Any) -> None:
+    def ring(*_: Any) -> None:
         nonlocal next_ring
         if time.perf_counter() > next_ring and too_late():
-            next_ring = time.perf_counter() + GRACE
+            next_ring = time.perf_counter() + GRACE  # a function that catches TimeUp is interrupted again
             raise TimeUp(too_late())
 
-    before = signal.signal(signal.SIGALRM, look)
+    before = signal.signal(signal.SIGALRM, ring)
     first = max(0.001, min(TICK, computing, waiting))
     signal.setitimer(signal.ITIMER_REAL, first, TICK)
     try:
         yield
-        if next_ring:  # TimeUp was raised in the block, and caught there
+        if next_ring:  # TimeUp was raised in the block, but caught there: raise it again
             raise TimeUp(too_late())
     finally:
-        next_ring = float("inf")
+        next_ring = float("inf")  # a signal that is already on its way raises nothing
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -1,7 +1,7 @@
-"""Arguments of the exercises' calls: small stand-ins for networks, described by `Made` and made again for each call.
+"""Arguments of the exercises' calls: small stand-ins for networks, described by `Made` and made afresh for each call.
 
-There is no right answer in here: where student code is graded, it can read this file, but not the folder `exercises/`.
-A stand-in is as strict about devices as a network is: it moves nothing that it is given.
+This file contains no right answer: when student code is graded, it can read this file, but not the folder
+`exercises/`. A stand-in is as strict about devices as a network: it does not move its inputs to another device.
 """
 
 import zlib
@@ -28,7 +28,7 @@ class ToyModel(nn.Module):
 
 
 def toy_unet() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """(z_t (B, C, h, w), t (B,), context (B, L, D)) -> (B, C, h, w). All of the three matter; nothing is learnt."""
+    """(z_t (B, C, h, w), t (B,), context (B, L, D)) -> (B, C, h, w). All three matter; nothing is learnt."""
 
     def unet(z_t: Tensor, t: Tensor, context: Tensor) -> Tensor:
         weights = torch.arange(1, context[0].numel() + 1).to(context).sin().view(context.shape[1:])
@@ -40,7 +40,7 @@ def toy_unet() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
 
 
 def strict_unet() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """`toy_unet`, as strict as the package's U-Net: a context and a t for each image, or one t without a shape."""
+    """`toy_unet`, as strict as the package's U-Net: a context and a t for each image, or a scalar t."""
     toy = toy_unet()
 
     def unet(z_t: Tensor, t: Tensor, context: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ def strict_unet() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
 
 
 def z_plus_square_of_context() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """(z_t (B, C, h, w), t (B,), context (B, L, D)) -> (B, C, h, w), as the name says: a reader can compute it."""
+    """(z_t (B, C, h, w), t (B,), context (B, L, D)) -> (B, C, h, w), as the name says: simple enough to check."""
 
     def unet(z_t: Tensor, t: Tensor, context: Tensor) -> Tensor:
         return z_t + context.sum((1, 2)).square().view(-1, 1, 1, 1)
@@ -67,7 +67,7 @@ def z_plus_square_of_context() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
 
 
 def toy_text_encoder() -> Callable[[list[str]], Tensor]:
-    """Captions (B of them) -> context (B, 3, 4): numbers that depend on each caption alone, also for the empty one."""
+    """Captions (B of them) -> context (B, 3, 4): numbers that depend on each caption alone, including the empty one."""
 
     def encode(captions: list[str]) -> Tensor:
         if isinstance(captions, str):
@@ -92,10 +92,10 @@ def toy_decoder(gain: float = 1.3) -> Callable[[Tensor], Tensor]:
 
 
 class CallersList(list):
-    """A list that refuses to be changed, and says why. Copies of it, slices and sums are plain lists."""
+    """A list that refuses to be changed, and says why. Its copies, slices and sums are plain lists."""
 
     def _refuse(self, *args, **kwargs):
-        raise TypeError("this list belongs to the caller: copy it before you change it, as by list(…)")
+        raise TypeError("this list belongs to the caller: copy it before you change it, for example with list(…)")
 
     append = clear = extend = insert = pop = remove = reverse = sort = _refuse
     __delitem__ = __iadd__ = __imul__ = __setitem__ = _refuse
@@ -143,16 +143,18 @@ def toy_blocks(seed: int, count: int, width_in: int, width_out: int) -> list[Cal
 
 
 def toy_score() -> Callable[[Tensor], Tensor]:
-    """x (B, …) -> the same shape: the slope of some log-density with several peaks, all of them uphill from 0."""
+    """x (B, …) -> the same shape: the gradient of a log-density with several peaks."""
 
     def score(x: Tensor) -> Tensor:
-        return (3 * x).sin() - 0.5 * x + 3  # never 0 on average: a wrong step uphill must show in the mean
+        return (
+            (3 * x).sin() - 0.5 * x + 3
+        )  # the mean is not 0, so that a step of the wrong size or sign shows in the mean of x
 
     return score
 
 
 class ToyScoreNetwork(nn.Module):
-    """(x (B, 2), sigma (B,)) -> (B, 2), with a matrix that is learnt."""
+    """(x (B, 2), sigma (B,)) -> (B, 2), with a learnt matrix."""
 
     def __init__(self):
         super().__init__()
@@ -184,7 +186,7 @@ class ToyDenoiser(nn.Module):
 
 
 class PartlyFrozen(ToyDenoiser):
-    """A ToyDenoiser of which some parameters are frozen, by name. Its state also says of each whether it is."""
+    """A ToyDenoiser with some parameters frozen, by name. Its state also records which are frozen."""
 
     def __init__(self, width: int, words: int, seed: int, frozen: list[str]):
         super().__init__(width, words, seed)
@@ -195,7 +197,7 @@ class PartlyFrozen(ToyDenoiser):
         return [f"requires_grad of {name}: {parameter.requires_grad}" for name, parameter in self.named_parameters()]
 
     def set_extra_state(self, state: list[str]) -> None:
-        """To load weights freezes nothing."""
+        """Loading weights freezes nothing."""
 
 
 # ── Lesson 16: the clinic ────────────────────────────────────────────────────────────────────────────

@@ -1,8 +1,9 @@
 """The name of a mistake: one that the exercise knows, or else a general one.
 
-A mistake is recognised by doing the same: each wrong answer of the exercise makes the same calls, and the one whose
-outcomes are the learner's gives its name and message. Where none does, the right answer is tried with one change
-(`slips.py`). Else the check says what fails, and what is certain about the numbers (`relations.py`); it does not guess.
+A mistake is recognised by its results: each wrong answer of the exercise makes the same calls, and the first one whose
+outcomes match the learner's gives its name and message. If none matches, the right answer is tried with one change
+(`slips.py`). Otherwise the check says what fails, and what is certain about the numbers (`relations.py`). It does not
+guess.
 """
 
 import warnings
@@ -31,13 +32,13 @@ BY_ASPECT = {
     "gradient": "gradient-wrong",
 }
 STRUCTURE = ("kind", "length", "shape")
-WHOLE = [str(dtype) for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)]
+INTEGERS = [str(dtype) for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)]
 WITHOUT_EXAMPLE = ("not-written", "no-return", "signature")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Trials of which one fails: the first, at `index`. A fault for each trial, or None."""
+    """Trials, at least one of which fails: the first that does is at `index`. `faults` has a fault or None for each."""
 
     trials: list[Trial]
     faults: list[Fault | None]
@@ -56,7 +57,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A mistake: its name, what to say of it, and where it shows."""
+    """A mistake: its name, what to say about it, and where it shows."""
 
     name: str
     message: str
@@ -64,29 +65,29 @@ class Diagnosis:
     error: Error | None = None
 
 
-def diagnose(trials: Trials, failure: Failure, values_are_right: bool = False) -> Diagnosis:
+def diagnose(trials: Trials, failure: Failure, passed_plain: bool = False) -> Diagnosis:
     """The diagnosis of a failure.
 
-    values_are_right: the answer has passed the plain trials; so a mistake that fails them is none of this answer's.
+    passed_plain: the answer has passed the plain trials, so a known mistake that fails them cannot be this one.
     """
     got = failure.trial.got
     name = error_diagnosis(got.error) or missing_result(failure.trial)
     message = GENERAL.get(name or "", "")
     if name is None:
-        wrong = known_mistake(trials, failure, values_are_right)
+        wrong = known_mistake(trials, failure, passed_plain)
         if wrong is not None:
             name, message = wrong.diagnosis, wrong.message or GENERAL[wrong.diagnosis]
         else:
-            slip, general = None if values_are_right else one_slip(trials, failure), general_mistake(failure)
+            slip, general = None if passed_plain else one_slip(trials, failure), general_mistake(failure)
             name, slipped = ("one-slip", [f"Yours is {slip.change}."]) if slip else (general, [])
             message = " ".join([GENERAL[name], *observations(trials, failure, general), *slipped])
-    shown = name not in WITHOUT_EXAMPLE
-    example = counter_example(trials.exercise, failure.trial, failure.fault) if shown else None
+    has_example = name not in WITHOUT_EXAMPLE
+    example = counter_example(trials.exercise, failure.trial, failure.fault) if has_example else None
     return Diagnosis(name, message, example, got.error)
 
 
 def missing_result(trial: Trial) -> str | None:
-    """The name of a result that is none: no `return`, or the dots of the notebook."""
+    """The diagnosis for a missing result: no `return`, or the dots of the notebook."""
     got, want = trial.got, trial.want
     if got.error is None and got.value is None and want.value is not None and not trial.call.gradients:
         return "no-return"
@@ -96,26 +97,26 @@ def missing_result(trial: Trial) -> str | None:
 # ── Mistakes that the exercise knows ─────────────────────────────────────────────────────────────────
 
 
-def known_mistake(trials: Trials, failure: Failure, values_are_right: bool) -> Wrong | None:
-    """The first wrong answer of the exercise that does what the learner's does on all trials."""
+def known_mistake(trials: Trials, failure: Failure, passed_plain: bool) -> Wrong | None:
+    """The first wrong answer of the exercise whose results match the learner's on all trials; exact matches first."""
     same, alike = [], []
     for wrong in trials.exercise.wrong:
         outcomes: list[Outcome] = []
         for trial in failure.trials:
             outcomes.append(perform(wrong.answer, trial.call))
-            if not as_far_as_it_goes(trials, trial, outcomes[-1], failure.fault):
+            if not matches_up_to(failure.fault, trials, trial, outcomes[-1]):
                 break
-        else:
+        else:  # it matches on all trials
             exact = all(trials.difference(trial, theirs) is None for trial, theirs in zip(failure.trials, outcomes))
             (same if exact else alike).append(wrong)
     for wrong in same + alike:
-        if not values_are_right or trials.would_pass(wrong.answer):
+        if not passed_plain or trials.would_pass(wrong.answer):
             return wrong
     return None
 
 
 def one_slip(trials: Trials, failure: Failure) -> Slip | None:
-    """The right answer with one change, where that gives the learner's results on all trials."""
+    """The right answer with one change, if that gives the learner's results on all trials."""
     numbers = [tensor.double() for tensor in tensors_in(failure.trial.got.value) if not tensor.is_complex()]
     telling = all(tensor.isfinite().all() and tensor.any() for tensor in numbers)  # many slips give NaN, or 0
     if failure.fault.aspect not in ("value", "shape") or not telling:
@@ -124,22 +125,22 @@ def one_slip(trials: Trials, failure: Failure) -> Slip | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for slip in slips_of(trials.exercise.answer):
-            if all(as_far_as_it_goes(trials, one, perform(slip.answer, one.call), failure.fault) for one in first):
+            if all(matches_up_to(failure.fault, trials, one, perform(slip.answer, one.call)) for one in first):
                 return slip
     return None
 
 
-def as_far_as_it_goes(trials: Trials, trial: Trial, theirs: Outcome, fault: Fault) -> bool:
+def matches_up_to(fault: Fault, trials: Trials, trial: Trial, theirs: Outcome) -> bool:
     """Does a wrong answer do what the learner's does, in the aspect that fails and in all before it?"""
     apart = trials.difference(trial, theirs)
     if apart is not None and apart.aspect == "inputs" and changed_in_place(replace(trial, got=theirs)):
-        return False  # theirs is known for changing an argument, which the learner's leaves alone
+        return False  # this mistake changes an argument; the learner's answer does not
     mine = trial.got.error
     refused = mine is not None and "raise ValueError" in mine.code
     if mine and theirs.error and trial.want.error is None and not refused and mine.message != theirs.error.message:
-        return False  # broken, too, but in another way; with what words a ValueError refuses is free
+        return False  # it also fails, but differently; the wording of a ValueError does not matter
     if apart is not None and fault.aspect in STRUCTURE and apart.aspect in STRUCTURE:
-        return False  # another structure of another kind
+        return False  # both structures are wrong, in different ways
     return apart is None or ASPECTS.index(apart.aspect) > ASPECTS.index(fault.aspect)
 
 
@@ -147,7 +148,10 @@ def as_far_as_it_goes(trials: Trials, trial: Trial, theirs: Outcome, fault: Faul
 
 
 def general_mistake(failure: Failure) -> str:
-    """A name of `diagnoses.GENERAL`: what fails, where no wrong answer of the exercise is recognised."""
+    """A name of `diagnoses.GENERAL`: the general diagnosis, if no known mistake matches.
+
+    The order matters: the more specific cause comes first. On "meta" any error means a wrong device, for example.
+    """
     trial, fault = failure.trial, failure.fault
     if fault.aspect in ("error", "shape"):
         if trial.call.device == "meta":
@@ -166,24 +170,24 @@ def general_mistake(failure: Failure) -> str:
         return dtype_mistake(failure)
     if fault.aspect == "inputs" and changes_argument(trial, fault.argument()[0]):
         return "ends-wrong"
-    if fault.aspect == "value" and trial.noise is not None:
-        return trial.noise
+    if fault.aspect == "value" and trial.noise_diagnosis is not None:
+        return trial.noise_diagnosis
     return BY_ASPECT[fault.aspect]
 
 
 def only_shapes_are_new(call: Call, before: list[Call]) -> bool:
-    """Has no call before this one such shapes, and one of them the same numbers, such as a strength?"""
+    """Are the shapes of this call new, while an earlier call has the same numbers, such as a strength?"""
 
     def numbers(one: Call) -> list[float]:
-        return [arg for arg in one.args if isinstance(arg, float)]  # whole numbers are sizes: groups, heads
+        return [arg for arg in one.args if isinstance(arg, float)]  # integers are sizes: groups, heads
 
     return shapes_of(call) not in map(shapes_of, before) and numbers(call) in map(numbers, before)
 
 
 def dtype_mistake(failure: Failure) -> str:
-    """Which dtype was expected: a whole number's, the input's, or another one?"""
-    if failure.fault.expected in WHOLE:
-        return "other-whole" if failure.fault.yours in WHOLE else "not-whole"
+    """Which dtype was expected: an integer dtype, the input's, or a different one?"""
+    if failure.fault.expected in INTEGERS:
+        return "other-whole" if failure.fault.yours in INTEGERS else "not-whole"
 
     def is_the_inputs(trial: Trial) -> bool:
         given = {arg.dtype for arg in tensors_in(trial.call.args)}
@@ -193,7 +197,7 @@ def dtype_mistake(failure: Failure) -> str:
 
 
 def observations(trials: Trials, failure: Failure, name: str) -> list[str]:
-    """What else is certain, a sentence each."""
+    """Further facts that are certain, one sentence each."""
     words = []
     if name in ("wrong-value", "wrong-shape", "wrong-kind", "wrong-length", "one-shape-only"):
         words.append(relation(trials.exercise, failure.trials))

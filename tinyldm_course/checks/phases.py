@@ -2,7 +2,7 @@
 
     values → inputs → dtype → gradients → generator → device
 
-Beside each phase stands what it has shown where it found nothing: the lines that begin with "verified" in the feedback.
+Next to each phase is a function that says what it verified if it found nothing: the "verified" line of the feedback.
 """
 
 from tinyldm_course.checks.calls import Call, Outcome, perform
@@ -26,12 +26,12 @@ def first_failure(trials: Trials, chosen: list[Trial], aspects: tuple[str, ...] 
 
 
 def values(trials: Trials) -> Diagnosis | None:
-    """Does every input give the right result, or the right refusal?"""
+    """Does every input give the right result, or the right error?"""
     failure = first_failure(trials, trials.plain, UP_TO_VALUE)
     return None if failure is None else diagnose(trials, failure)
 
 
-def values_shown(trials: Trials) -> list[str]:
+def values_verified(trials: Trials) -> list[str]:
     """How many inputs were tried."""
     if not any(trial.call.args for trial in trials.plain):
         return ["the right answer"]
@@ -39,7 +39,7 @@ def values_shown(trials: Trials) -> list[str]:
     refused = sum(trial.want.error is not None for trial in trials.plain)
     tried = len(trials.plain) - refused
     words = [f"the right values on {tried} fresh input{'s' * (tried > 1)}" + f" of {shapes} shapes" * (shapes > 1)]
-    return words + [f"{refused} senseless input{'s' * (refused > 1)} refused"] * bool(refused)
+    return words + [f"{refused} invalid input{'s' * (refused > 1)} rejected"] * bool(refused)
 
 
 # ── 2. Inputs ────────────────────────────────────────────────────────────────────────────────────────
@@ -51,10 +51,10 @@ def inputs(trials: Trials) -> Diagnosis | None:
     return None if failure is None else diagnose(trials, failure)
 
 
-def inputs_shown(trials: Trials) -> list[str]:
-    """That the inputs are unchanged, where they could have been changed."""
+def inputs_verified(trials: Trials) -> list[str]:
+    """That the inputs are unchanged, if they could have been changed."""
     if any(changes_argument(trial, index) for trial in trials.plain[:1] for index in range(len(trial.call.args))):
-        return ["what is to be changed ends as it should"]
+        return ["the argument to change ends up as it should"]
     changeable = any(
         shapes_of(trial.call) or any(isinstance(arg, (list, dict)) for arg in trial.call.args) for trial in trials.plain
     )
@@ -65,15 +65,15 @@ def inputs_shown(trials: Trials) -> list[str]:
 
 
 def dtype(trials: Trials) -> Diagnosis | None:
-    """Is the result's dtype the one that is asked for, and float64 where float64 comes in?"""
+    """Is the result's dtype the one that is asked for, and float64 for float64 inputs?"""
     failure = first_failure(trials, trials.plain)
     if failure is not None:
         return diagnose(trials, failure)
     failure = first_failure(trials, trials.in_float64)
-    return None if failure is None else diagnose(trials, failure, values_are_right=True)
+    return None if failure is None else diagnose(trials, failure, passed_plain=True)
 
 
-def dtype_shown(trials: Trials) -> list[str]:
+def dtype_verified(trials: Trials) -> list[str]:
     """That float64 was tried."""
     return ["float64 in, float64 out"] * bool(trials.in_float64)
 
@@ -82,21 +82,21 @@ def dtype_shown(trials: Trials) -> list[str]:
 
 
 def gradients(trials: Trials) -> Diagnosis | None:
-    """Does the gradient reach every float argument that something is learnt through, and is it right?"""
+    """Does the gradient reach every float argument that needs one, and is it right?"""
     failure = first_failure(trials, trials.with_gradients)
-    return None if failure is None else diagnose(trials, failure, values_are_right=True)
+    return None if failure is None else diagnose(trials, failure, passed_plain=True)
 
 
-def gradients_shown(trials: Trials) -> list[str]:
+def gradients_verified(trials: Trials) -> list[str]:
     """That gradients were compared."""
-    return ["gradients come through, and are right"] * bool(trials.with_gradients)
+    return ["gradients flow and are right"] * bool(trials.with_gradients)
 
 
 # ── 5. Generator ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def generator(trials: Trials) -> Diagnosis | None:
-    """Do the random numbers come from the generator, and does it move on with each call?"""
+    """Do the random numbers come from the generator, and does it advance with each call?"""
     if not uses_generator(trials):
         return None
     errors = []
@@ -106,20 +106,22 @@ def generator(trials: Trials) -> Diagnosis | None:
         errors.extend([outcome.error] if outcome.error is not None else [])
         return outcome
 
-    name = generator_fault(run, trials.usual_call)
-    if name is None and errors:  # the same call was right before
+    name = generator_fault(run, trials.largest_valid_call)
+    if name is None and errors:  # the plain call worked, so the error comes from the repeated call
         name = error_diagnosis(errors[0]) or "crash"
     return None if name is None else Diagnosis(name, GENERAL[name], error=errors[0] if errors else None)
 
 
-def generator_shown(trials: Trials) -> list[str]:
+def generator_verified(trials: Trials) -> list[str]:
     """That the generator was tried."""
-    return ["the same generator, the same result; another one, or the next draw, another"] * uses_generator(trials)
+    return ["same generator, same result; a different generator or a second draw, a different result"] * uses_generator(
+        trials
+    )
 
 
 def uses_generator(trials: Trials) -> bool:
-    """Does the right answer draw from a generator in the usual call?"""
-    call = trials.usual_call
+    """Does the right answer draw from a generator in the largest valid call?"""
+    call = trials.largest_valid_call
     if call is None or not takes_generator(call):
         return False
     return generator_fault(lambda call: perform(trials.exercise.answer, call), call) is None
@@ -129,11 +131,11 @@ def uses_generator(trials: Trials) -> bool:
 
 
 def device(trials: Trials) -> Diagnosis | None:
-    """Are new tensors made where the inputs are? On "meta" a tensor of the CPU breaks what it would break on a GPU."""
+    """Are new tensors made where the inputs are? On "meta", a CPU tensor fails wherever it would fail on a GPU."""
     failure = first_failure(trials, trials.on_meta)
-    return None if failure is None else diagnose(trials, failure, values_are_right=True)
+    return None if failure is None else diagnose(trials, failure, passed_plain=True)
 
 
-def device_shown(trials: Trials) -> list[str]:
+def device_verified(trials: Trials) -> list[str]:
     """That another device was tried."""
     return ["new tensors are made on the input's device"] * bool(trials.on_meta)

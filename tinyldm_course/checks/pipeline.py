@@ -1,4 +1,4 @@
-"""The check itself: six phases, one after the other. The first that finds something ends it.
+"""The check itself: six phases, one after the other. The first that finds something ends the check.
 
 Exercise ──cases(seed)──► calls ──► Trials ──► values → inputs → dtype → gradients → generator → device ──► Result
 """
@@ -16,16 +16,16 @@ from tinyldm_course.checks.exercise import Exercise
 from tinyldm_course.checks.naming import Diagnosis
 from tinyldm_course.checks.trials import Trials
 
-Phase = Callable[[Trials], Diagnosis | None]  # what is wrong; None where nothing is
-Shown = Callable[[Trials], list[str]]  # what the phase has shown where nothing is wrong, in words
+Phase = Callable[[Trials], Diagnosis | None]  # what is wrong, or None
+Verified = Callable[[Trials], list[str]]  # what the phase verified, in words, if it found nothing wrong
 
-PHASES: tuple[tuple[Phase, Shown], ...] = (
-    (phases.values, phases.values_shown),
-    (phases.inputs, phases.inputs_shown),
-    (phases.dtype, phases.dtype_shown),
-    (phases.gradients, phases.gradients_shown),
-    (phases.generator, phases.generator_shown),
-    (phases.device, phases.device_shown),
+PHASES: tuple[tuple[Phase, Verified], ...] = (
+    (phases.values, phases.values_verified),
+    (phases.inputs, phases.inputs_verified),
+    (phases.dtype, phases.dtype_verified),
+    (phases.gradients, phases.gradients_verified),
+    (phases.generator, phases.generator_verified),
+    (phases.device, phases.device_verified),
 )
 
 
@@ -34,9 +34,9 @@ class Result:
     """What a check found. All of it is text, numbers and tuples of them: it can be stored and compared.
 
     Attributes:
-        diagnosis: "" where it passed; else a name of `diagnoses.GENERAL` or of one of the exercise's wrong answers.
+        diagnosis: "" if it passed; otherwise a name of `diagnoses.GENERAL` or of one of the exercise's wrong answers.
         verified: the properties that hold, in words, as far as the check got.
-        error: what the learner's code raised, with its line, where it did.
+        error: what the learner's code raised, with its line, if it did.
     """
 
     passed: bool
@@ -62,9 +62,9 @@ def run_check(exercise: Exercise, runner: Runner, seed: int = 0) -> Result:
 def run_phases(trials: Trials) -> Result:
     """Run the phases in their order, up to the first that finds something."""
     verified: list[str] = []
-    for phase, shown in PHASES:
+    for phase, verified_by in PHASES:
         found = phase(trials)
         if found is not None:
             return Result(False, found.name, found.message, tuple(verified), found.counter_example, found.error)
-        verified += shown(trials)
+        verified += verified_by(trials)
     return Result(True, verified=tuple(verified))

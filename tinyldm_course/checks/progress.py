@@ -10,11 +10,11 @@ from pathlib import Path
 
 FULL, EMPTY = "#", "."  # plain: not every terminal knows the block characters
 WIDTH = 20  # of a bar
-SECONDS = 1.0  # that a notebook waits while another one writes
+SECONDS = 1.0  # that a notebook waits while another writes
 
 
 class NoHome(OSError):
-    """There is no home folder to keep the file in, as for a user of a container who has no entry of their own."""
+    """No home folder, e.g. for a container user without a passwd entry."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Record:
     """One exercise's history.
 
     Attributes:
-        attempts: how often it was checked until it passed; passed: when that was (ISO 8601, UTC), or "".
+        attempts: how often it was checked until it passed.
+        passed: when that was (ISO 8601, UTC), or "".
         hints: how many of its hints were shown.
     """
 
@@ -31,8 +32,8 @@ class Record:
     hints: int = 0
 
 
-def place() -> Path:
-    """The file: TINYLDM_PROGRESS, else ~/.tinyldm/progress.json. Raises NoHome where there is neither."""
+def progress_file() -> Path:
+    """The file: TINYLDM_PROGRESS, else ~/.tinyldm/progress.json. Raises NoHome if there is neither."""
     named = os.environ.get("TINYLDM_PROGRESS")
     if named:
         return Path(named)
@@ -44,28 +45,28 @@ def place() -> Path:
 
 @contextlib.contextmanager
 def locked() -> Iterator[None]:
-    """In the block no other notebook changes the file, so that what was read is still true when it is written.
+    """While locked, no other notebook changes the file, so what was read is still current when it is written.
 
-    Raises: OSError where no file can be made there, or where another notebook holds the lock for too long.
+    Raises: OSError if no file can be made there, or if another notebook holds the lock for too long.
     """
     from filelock import FileLock
 
-    file = place()
+    file = progress_file()
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_name(file.name + ".lock"), timeout=SECONDS):
         yield
 
 
 def read() -> dict[str, Record]:
-    """Name of the exercise -> its record. Empty where there is no file yet, or none that can be read."""
+    """Name of the exercise -> its record. Empty if there is no file yet, or if it cannot be read."""
     try:
-        return _parsed(place().read_bytes())
+        return _parsed(progress_file().read_bytes())
     except (OSError, ValueError):
         return {}
 
 
 def _parsed(content: bytes) -> dict[str, Record]:
-    """The records in a progress file. Raises ValueError if it is none."""
+    """The records in a progress file. Raises ValueError if it is not one."""
     try:
         found = {name: Record(**record) for name, record in json.loads(content)["exercises"].items()}
     except (TypeError, KeyError, AttributeError) as error:
@@ -74,18 +75,18 @@ def _parsed(content: bytes) -> dict[str, Record]:
     if not all(isinstance(count, int) for count in counts) or not all(
         isinstance(r.passed, str) for r in found.values()
     ):
-        raise ValueError("not a progress file: attempts and hints are whole numbers, passed is a date")
+        raise ValueError("not a progress file: attempts and hints are integers, passed is a date")
     return found
 
 
 def write(records: dict[str, Record]) -> None:
-    """Replace the file, whole or not at all; a damaged file is kept beside it, with the ending .damaged.
+    """Replace the file atomically; a damaged file is kept beside it, with the suffix .damaged.
 
-    Raises: OSError where nothing can be written there.
+    Raises: OSError if nothing can be written there.
     """
     from tinyldm.formats.files import write_json
 
-    file = place()
+    file = progress_file()
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         _parsed(file.read_bytes())
@@ -98,7 +99,7 @@ def write(records: dict[str, Record]) -> None:
 
 
 def after_check(record: Record, passed: bool, hinted: bool = False) -> Record:
-    """The record after one more check, with a hint or without; once passed, an exercise stays as it is."""
+    """The record after one more check, with a hint or without; once passed, a record no longer changes."""
     if record.passed:
         return record
     date = datetime.now(UTC).isoformat(timespec="seconds") if passed else ""

@@ -14,10 +14,13 @@ from torch import Tensor
 from tinyldm_course.checks.calls import Call, Runner, Seeded, perform, tensors_in
 from tinyldm_course.checks.exercise import Exercise
 
-DRAWS = 40  # calls, each with a generator of its own, for the moments
-SURE = 5.0  # standard errors that a moment may be off: a right answer fails once in a million checks
-FITTED = 5  # calls, each with a generator of its own, for the two parts of an answer that draws the expected numbers
+DRAWS = 40  # calls, each with its own generator, for the moments
+SURE = 5.0  # allowed deviation in standard errors; with normal errors, a right answer fails once in a million checks
+FITTED = 5  # calls, each with its own generator, for the two parts of an answer that draws the expected numbers
 ROUNDING = 2e-6  # of float32, after a few operations
+# Relative error of a right mean or factor. At t = 0, 1 - ᾱ is about 1e-3, which float32 knows to 6e-8, so to 6e-5; and
+# a formula has a few such differences.
+PARTS_TOLERANCE = 2e-4
 
 
 def takes_generator(call: Call) -> bool:
@@ -34,14 +37,14 @@ def with_generator(call: Call, seed: int) -> Call:
 
 
 def generator_fault(runner: Runner, call: Call) -> str | None:
-    """The name of what is wrong with the use of the generator, or None; also where an error or NaN hides it.
+    """What is wrong with the use of the generator. None if nothing is wrong, or if an error or NaN hides it.
 
-    A result that depends on nothing but the generator's state, and is another one in the next call, has moved that
-    state on: so a generator that was copied, or set back to its seed, is found as well.
+    If a result depends only on the generator's state and differs in the next call, the generator has advanced. So a
+    copied or re-seeded generator is caught as well.
     """
     calls = (
         call,
-        replace(call, seed=call.seed + 1),  # of the global random numbers
+        replace(call, seed=call.seed + 1),  # of torch's global generator
         with_generator(call, 10**6),
         replace(call, twice=True),
     )
@@ -71,9 +74,9 @@ def same(left: Any, right: Any) -> bool:
 
 
 def noise_fault(exercise: Exercise, runner: Runner, call: Call) -> str | None:
-    """The name of what is wrong with values that are not the expected ones; None if they are drawn as rightly.
+    """What is wrong with values that are not the expected ones; None if they are equally valid.
 
-    Without the exercise's `moments`, only the use of the generator is looked at.
+    Without the exercise's `moments`, only the use of the generator is checked.
     """
     fault = generator_fault(runner, call)
     if exercise.moments is None:
@@ -98,7 +101,7 @@ def noise_fault(exercise: Exercise, runner: Runner, call: Call) -> str | None:
 
 
 def value_like(mean: Tensor, runner: Runner, call: Call) -> Tensor | None:
-    """The value of a call in float64; None where it is no real tensor of the shape of the mean."""
+    """The value of a call in float64; None if it is not a real tensor with the mean's shape."""
     value = runner(call).value
     if not isinstance(value, Tensor) or value.shape != mean.shape or value.is_complex() or value.is_meta:
         return None
@@ -107,7 +110,7 @@ def value_like(mean: Tensor, runner: Runner, call: Call) -> Tensor | None:
 
 @dataclass(frozen=True)
 class Parts:
-    """An answer that draws the expected numbers ε, as mean + factor · ε; and how exactly both are known."""
+    """An answer that draws the expected numbers ε, as mean + factor · ε, with the rounding error of each."""
 
     mean: Tensor
     factor: Tensor
@@ -116,7 +119,7 @@ class Parts:
 
 
 def noise_parts(exercise: Exercise, runner: Runner, call: Call) -> Parts | None:
-    """The two parts of the answer's value, where it is mean + factor · ε with the right answer's ε; None elsewhere."""
+    """The two parts of the answer's value if it is mean + factor · ε with the right answer's ε; None otherwise."""
     mean, spread = (torch.as_tensor(one).double() for one in exercise.moments(*call.args))
     calls = [with_generator(call, seed) for seed in range(1, FITTED + 1)]
     values = [value_like(mean, runner, one) for one in calls]
@@ -141,10 +144,10 @@ def noise_parts(exercise: Exercise, runner: Runner, call: Call) -> Parts | None:
 def parts_fault(parts: Parts, mean: Tensor, spread: Any) -> str | None:
     """What is wrong with the two parts; None if they are right. (-ε is as good as ε.)"""
     spread = torch.as_tensor(spread).double().expand(mean.shape)
-    if (parts.factor.abs() - spread).abs().gt(2e-4 * spread + parts.factor_rounding).any():
+    if (parts.factor.abs() - spread).abs().gt(PARTS_TOLERANCE * spread + parts.factor_rounding).any():
         return "noise-spread"
     off = parts.mean - mean
-    if off.abs().le(2e-4 * mean.abs() + parts.mean_rounding).all():
+    if off.abs().le(PARTS_TOLERANCE * mean.abs() + parts.mean_rounding).all():
         return None
     shift = (off * spread).sum() / spread.square().sum().clamp(min=1e-30)  # the same multiple of each deviation?
     return "noise-mean" if (off - shift * spread).abs().le(parts.mean_rounding).all() else "wrong-mean"
@@ -153,29 +156,34 @@ def parts_fault(parts: Parts, mean: Tensor, spread: Any) -> str | None:
 def normal_fault(z: Tensor) -> str | None:
     """What is wrong with (DRAWS, B, …) numbers that should be independent and standard normal; None if they are.
 
-    Shape and independence are looked at first, around each number's own mean and with its own spread: a wrong mean or
-    spread changes neither. The spread comes before the mean, as it is known without the mean, but not the reverse.
+    Checked first: shape and independence, relative to each number's own mean and spread, which do not affect them. The
+    spread comes before the mean, because it can be estimated without knowing the mean, but not the reverse.
     """
     n, centred = z.numel(), z - z.mean(0)
     size = centred.square().mean(0).sqrt()
-    coarse = size < 100 * ROUNDING * z.abs().mean(0)  # float32's steps, beside a large mean: they have no shape to see
+    # Beside a mean this large, rounding is more than 1/100 of the spread: the distribution cannot be seen.
+    coarse = size < 100 * ROUNDING * z.abs().mean(0)
     unit = torch.where(coarse, 0.0, centred / size.clamp(min=1e-12))  # each number, over its draws, of spread 1
     count = int((~coarse).sum())
     pairs = unit[:, 0] * unit[:, -1]  # of the first and the last item of each batch
     if z.dim() > 1 and z.shape[1] > 1 and pairs.mean().abs() > SURE * pairs.std() / pairs.numel() ** 0.5:
         return "noise-shared"
-    # Of independent numbers the sum over a draw squares to their count, a χ² of one degree of freedom for each draw.
+    # If the numbers are independent, the squared sum over one draw has their count as its mean: over all draws, a χ² of
+    # DRAWS degrees of freedom. 1.5, because its right tail is long: without it, one right answer in 20,000 would fail.
     sums = unit.reshape(DRAWS, -1).sum(1)
     if count > 8 and (sums.square().mean() / count - 1) > 1.5 * SURE * (2 / DRAWS) ** 0.5:
         return "noise-shared"
     seen = max(1, DRAWS * count)
     kurtosis = (unit**4).sum() / seen - 3 * (DRAWS - 1) / (DRAWS + 1)  # a uniform distribution has 1.8 instead of 3
-    if count and not kurtosis.abs() < SURE * (24 / seen) ** 0.5 * (1 + 60 / seen):  # of few numbers it has a long tail
+    # 1 + 60 / seen, because the kurtosis of few numbers is heavy-tailed: in a simulation of 400,000 right answers with
+    # one number, DRAWS times, 1 in 1,000 was beyond SURE, and none beyond the larger bound.
+    if count and not kurtosis.abs() < SURE * (24 / seen) ** 0.5 * (1 + 60 / seen):
         return "noise-not-normal"
     spread = centred.square().sum() / (n - z[0].numel())
     if not (spread - 1).abs() < SURE * (2 / n) ** 0.5:
         return "noise-spread"
-    # Of each number over the draws: Σ mean² · DRAWS is a χ² with as many degrees of freedom as there are numbers.
+    # Σ mean² · DRAWS, with each number's mean over the draws, is a χ² with as many degrees of freedom as there are
+    # numbers. 3, because with few of them its right tail is long: with one, 1 in 200 would be beyond SURE.
     apart = (z.mean(0).square() * DRAWS).mean() - 1
     right = z.mean().abs() < SURE / n**0.5 and apart < 3 * SURE * (2 / z[0].numel()) ** 0.5
     return None if right else "noise-mean"
@@ -184,17 +192,17 @@ def normal_fault(z: Tensor) -> str | None:
 def mean_follows(moments: Callable[..., tuple], runner: Runner, call: Call) -> bool:
     """Does the value move as the mean does, if one tensor changes and the noise stays the same?
 
-    The noise cancels in the difference. So this is exact where a mean over draws sees large mistakes only.
+    The noise cancels in the difference, so this is exact. A mean over draws detects only large errors.
     """
     mean, spread = moments(*call.args)
     before = value_like(mean, runner, call)
-    for place, arg in enumerate(call.args):
+    for index, arg in enumerate(call.args):
         if not (isinstance(arg, Tensor) and arg.is_floating_point()):
             continue
-        moved = replace(call, args=(*call.args[:place], 2 * arg + 1, *call.args[place + 1 :]))
+        moved = replace(call, args=(*call.args[:index], 2 * arg + 1, *call.args[index + 1 :]))
         moved_mean, moved_spread = moments(*moved.args)
         if not torch.equal(torch.as_tensor(spread), torch.as_tensor(moved_spread)):
-            continue  # it changes the noise as well: nothing cancels
+            continue  # the noise changes as well, so nothing cancels
         after = value_like(mean, runner, moved)
         if before is None or after is None:
             return False

@@ -1,11 +1,11 @@
 """What is certain about wrong numbers: "your result is the square of the expected one", "it is right for t - 1".
 
-A relation is stated only where it holds, to float32's digits, on every input that was tried, and where enough different
-numbers are there for it not to hold by chance. `tests/course/test_relations.py` tries random answers.
+A relation is stated only if it holds, to float32's digits, on every input that was tried, with enough distinct numbers
+that it cannot hold by chance. `tests/course/test_relations.py` tries random answers.
 
     of_the_numbers     got = f(want): a factor, an offset, a square, …
-    of_the_order       got = want in another order: transposed, reversed, shifted
-    of_the_parts       some rows are right, or each row is the expected one times a factor of its own
+    of_the_order       got = want in a different order: transposed, reversed, shifted
+    of_the_parts       some rows are right, or each row is the expected one times its own factor
     of_the_inputs      got = the right answer for another input: t - 1 for t, two arguments swapped
 """
 
@@ -25,8 +25,9 @@ from tinyldm_course.checks.randomness import noise_parts
 from tinyldm_course.checks.trials import Trial
 
 TOLERANCE = 1e-4
-MIN_NUMBERS = 4  # different numbers that a relation must hold for; a factor or an offset for 3, two of them different
-MIN_IN_A_ROW = 3  # of which each row has a factor of its own
+# Distinct expected numbers that a relation needs: if all are 1, a result of all 2 could be twice as much, or 1 more.
+MIN_NUMBERS = 4  # in all inputs together; for a factor or an offset, 3 numbers are enough, 2 of them distinct
+MIN_IN_A_ROW = 3  # in each row, if each row has its own factor
 
 
 @dataclass(frozen=True)
@@ -39,31 +40,31 @@ class Pair:
 
 
 def relation(exercise: Exercise, trials: list[Trial], subject: str = "Your result") -> str:
-    """A sentence about the results of all trials and the expected ones; "" where nothing is certain."""
+    """A sentence about the results of all trials and the expected ones; "" if nothing is certain."""
     tried = [trial for trial in trials if trial.want.error is None and trial.call.device != "meta"]
     if not tried or any(trial.got.error is not None for trial in tried) or not any(trial.call.args for trial in tried):
         return ""
     pairs = [pair for trial in tried for pair in pairs_in(trial.call, trial.got.value, trial.want.value)]
     if not pairs or any(pair is None for pair in pairs):
         return of_the_structure(tried) or how_many_are_right(exercise, tried)
-    found = one_for_all(exercise, tried) or relation_of_pairs(pairs, subject)
+    found = one_for_all(exercise, tried) or relation_of_pairs(pairs, argument_names(exercise, tried[0].call), subject)
     return found or of_the_inputs(exercise, tried) or how_many_are_right(exercise, tried)
 
 
-def relation_of_pairs(pairs: list[Pair], subject: str) -> str:
-    """A sentence about results of the expected shapes; "" where nothing is certain, or nothing is wrong."""
+def relation_of_pairs(pairs: list[Pair], names: list[str], subject: str) -> str:
+    """A sentence about results of the expected shapes; "" if nothing is certain, or nothing is wrong."""
     if all(equal(pair.got, pair.want) for pair in pairs):
         return ""
     if any(not pair.got.isfinite().all() and pair.want.isfinite().all() for pair in pairs):
-        return f"{subject} holds NaN or infinity: something is divided by zero, or a negative number has no root."
+        return f"{subject} contains NaN or infinity: check for a division by zero or the root of a negative number."
     if not all(pair.want.isfinite().all() for pair in pairs):
         return ""
-    words = next(itertools.chain(of_the_numbers(pairs), of_the_order(pairs), of_the_parts(pairs)), "")
+    words = next(itertools.chain(of_the_numbers(pairs, names), of_the_order(pairs), of_the_parts(pairs)), "")
     return f"{subject} {words}." if words else ""
 
 
 def noise_relations(exercise: Exercise, runner: Runner, trials: list[Trial]) -> list[str]:
-    """Sentences about mean and factor of results mean + factor · ε with the expected ε, as far as they are certain."""
+    """Sentences about mean and factor of results mean + factor · ε with the expected ε, as far as it is certain."""
     means, factors = [], []
     for trial in trials:
         parts = None if exercise.moments is None else noise_parts(exercise, runner, trial.call)
@@ -73,22 +74,24 @@ def noise_relations(exercise: Exercise, runner: Runner, trials: list[Trial]) -> 
         means.append(Pair(trial.call, parts.mean, mean))
         factors.append(Pair(trial.call, parts.factor.abs(), spread.expand(mean.shape)))
     named = ("The part without noise", means), ("The factor of the noise", factors)
-    words = [relation_of_pairs(pairs, subject) for subject, pairs in named]
+    names = argument_names(exercise, trials[0].call) if trials else []
+    words = [relation_of_pairs(pairs, names, subject) for subject, pairs in named]
     return [sentence for sentence in words if sentence]
 
 
 def gradient_relation(exercise: Exercise, trial: Trial) -> str:
-    """A sentence about the first gradient of a trial that is wrong; "" where nothing is certain."""
-    for name, got, want in zip(argument_names(exercise, trial.call), trial.got.gradients, trial.want.gradients):
+    """A sentence about the first wrong gradient of a trial; "" if nothing is certain."""
+    names = argument_names(exercise, trial.call)
+    for name, got, want in zip(names, trial.got.gradients, trial.want.gradients):
         if isinstance(got, Tensor) and isinstance(want, Tensor) and not equal(got.double(), want.double()):
             pairs = [Pair(trial.call, got.double(), want.double())]
-            words = next(of_the_numbers(pairs), "") if got.shape == want.shape else ""
+            words = next(of_the_numbers(pairs, names), "") if got.shape == want.shape else ""
             return f"Your gradient of {name} {words}." if words else ""
     return ""
 
 
 def pairs_in(call: Call, got: Any, want: Any) -> Iterator[Pair | None]:
-    """The numbers of two values of the same structure; None where the structures differ. Words are left out."""
+    """The numbers of two values of the same structure; None if the structures differ. Strings are left out."""
     if isinstance(want, (list, tuple)) and isinstance(got, (list, tuple)) and len(got) == len(want):
         for mine, theirs in zip(got, want):
             yield from pairs_in(call, mine, theirs)
@@ -110,7 +113,7 @@ def equal(got: Tensor, want: Tensor) -> bool:
 
 
 def enough(tensors: Any, count: int = MIN_NUMBERS) -> bool:
-    """Do they hold so many different numbers?"""
+    """Do they contain this many distinct numbers?"""
     return len(torch.cat([tensor.flatten() for tensor in tensors]).unique()) >= count
 
 
@@ -120,19 +123,19 @@ MAPS: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
     ("is the square of the expected one", Tensor.square),
     ("is the square root of the expected one", Tensor.sqrt),
     ("is 1 divided by the expected one", Tensor.reciprocal),
-    ("is the expected one without its signs", Tensor.abs),
+    ("is the absolute value of the expected one", Tensor.abs),
     ("is the logarithm of the expected one", Tensor.log),
     ("is e to the power of the expected one", Tensor.exp),
     ("is 1 minus the expected one", lambda want: 1 - want),
     ("is the expected one, clipped to [-1, 1]", lambda want: want.clamp(-1, 1)),
     ("is the expected one, clipped to [0, 1]", lambda want: want.clamp(0, 1)),
     ("is the expected one with everything below 0 set to 0", lambda want: want.clamp(min=0)),
-    ("is the expected one, rounded down to whole numbers", Tensor.floor),
-    ("is the expected one, rounded to whole numbers", Tensor.round),
+    ("is the expected one, rounded down to integers", Tensor.floor),
+    ("is the expected one, rounded to integers", Tensor.round),
 )
 
 
-def of_the_numbers(pairs: list[Pair]) -> Iterator[str]:
+def of_the_numbers(pairs: list[Pair], names: list[str]) -> Iterator[str]:
     """got = f(want), number by number, with the same f on every input."""
     got, want = (torch.cat([getattr(pair, side).flatten() for pair in pairs]) for side in ("got", "want"))
     if len(want) < 3 or not enough([want], 2):
@@ -148,36 +151,36 @@ def of_the_numbers(pairs: list[Pair]) -> Iterator[str]:
     for words, function in MAPS:
         if enough([want]) and all(equal(pair.got, function(pair.want)) for pair in pairs):
             yield words
-    yield from by_a_size(pairs)
+    yield from by_a_size(pairs, names)
 
 
-def by_a_size(pairs: list[Pair]) -> Iterator[str]:
-    """got = want times a size of the input, as where a sum is taken for a mean, or the reverse."""
+def by_a_size(pairs: list[Pair], names: list[str]) -> Iterator[str]:
+    """got = want times a size of the input, for example if a sum is taken instead of a mean, or the reverse."""
     factors = [(pair.got.flatten() @ pair.want.flatten() / pair.want.square().sum()).item() for pair in pairs]
     if not all(equal(pair.got, factor * pair.want) for pair, factor in zip(pairs, factors)):
         return
-    for place, arg in enumerate(pairs[0].call.args):
-        tensors = [pair.call.args[place] for pair in pairs]
+    for index, arg in enumerate(pairs[0].call.args):
+        tensors = [pair.call.args[index] for pair in pairs]
         if not isinstance(arg, Tensor) or not all(isinstance(one, Tensor) for one in tensors):
             continue
-        sizes = {"the number of entries of argument": [one.numel() for one in tensors]}
+        sizes = {f"the number of entries of {names[index]}": [one.numel() for one in tensors]}
         for dim in range(min(one.dim() for one in tensors)):
-            sizes[f"the size of dimension {dim} of argument"] = [one.shape[dim] for one in tensors]
-        for name, values in sizes.items():
+            sizes[f"the size of dimension {dim} of {names[index]}"] = [one.shape[dim] for one in tensors]
+        for size, values in sizes.items():
             for words, power in (("times", 1.0), ("divided by", -1.0), ("times the root of", 0.5)):
                 powers = [float(value) ** power if value else 0.0 for value in values]
                 near = all(abs(f - p) <= TOLERANCE * abs(f) for f, p in zip(factors, powers))
                 if near and len(set(values)) > 1:
-                    yield f"is the expected one {words} {name} {place + 1}"
+                    yield f"is the expected one {words} {size}"
     if all(enough([pair.want], MIN_IN_A_ROW) and abs(factor - 1) > TOLERANCE for pair, factor in zip(pairs, factors)):
-        yield "is the expected one times a factor that is another one for each input"
+        yield "is the expected one times a factor that differs for each input"
 
 
 # ── Order ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def of_the_order(pairs: list[Pair]) -> Iterator[str]:
-    """got = want in another order, with the same change on every input."""
+    """got = want in a different order, with the same change on every input."""
     moved = [pair for pair in pairs if not equal(pair.got, pair.want)]
     if not enough([pair.want for pair in moved]):
         return
@@ -199,11 +202,11 @@ def of_the_order(pairs: list[Pair]) -> Iterator[str]:
             yield words
     yield from shifted(pairs, dims)
     if all(equal(pair.got.flatten().sort().values, pair.want.flatten().sort().values) for pair in pairs):
-        yield "holds the right numbers in another order"
+        yield "contains the right numbers in a different order"
 
 
 def shifted(pairs: list[Pair], dims: int) -> Iterator[str]:
-    """All but the numbers at one border are the expected ones of the place before or after."""
+    """Shifted by one, except at one edge."""
     for d in range(dims):
         inner = [
             (pair.got.narrow(d, 0, n - 1), pair.want.narrow(d, 1, n - 1)) for pair in pairs if (n := pair.got.shape[d])
@@ -221,17 +224,17 @@ def shifted(pairs: list[Pair], dims: int) -> Iterator[str]:
 
 
 def of_the_parts(pairs: list[Pair]) -> Iterator[str]:
-    """Some places along a dimension are right, or each place has a factor or an offset of its own."""
+    """Some positions along a dimension are right, or each position has its own factor or offset."""
     for d in range(min(pair.want.dim() for pair in pairs)):
-        place = "item of the batch" if d == 0 and pairs[0].want.dim() > 1 else f"place of dimension {d}"
+        place = "item of the batch" if d == 0 and pairs[0].want.dim() > 1 else f"position along dimension {d}"
         yield from right_places(pairs, d, place)
     for d in range(min(pair.want.dim() for pair in pairs)):
-        place = "item of the batch" if d == 0 else f"place of dimension {d}"
+        place = "item of the batch" if d == 0 else f"position along dimension {d}"
         yield from scaled_places(pairs, d, place)
 
 
 def right_places(pairs: list[Pair], d: int, place: str) -> Iterator[str]:
-    """Which places along dimension d are right, where it is the first, all but the first, … on every input?"""
+    """Is the same part right on every input: the first position along dimension d, all but the first, …?"""
     found = []
     for pair in pairs:
         n = pair.want.shape[d]
@@ -255,20 +258,20 @@ def right_places(pairs: list[Pair], d: int, place: str) -> Iterator[str]:
 
 
 def scaled_places(pairs: list[Pair], d: int, place: str) -> Iterator[str]:
-    """Is each place along dimension d the expected one, times a factor of its own, or plus a number of its own?"""
+    """Is each position along dimension d the expected one times its own factor, or plus its own number?"""
     rows = [(pair.got.select(d, i), pair.want.select(d, i)) for pair in pairs for i in range(pair.want.shape[d])]
     if len(rows) <= len(pairs) or not all(enough([want], MIN_IN_A_ROW) for _, want in rows):
         return
     factors = [(got.flatten() @ want.flatten() / want.square().sum()).item() for got, want in rows]
     offsets = [(got - want).mean().item() for got, want in rows]
     if differ(factors, pairs, d) and all(equal(got, factor * want) for (got, want), factor in zip(rows, factors)):
-        yield f"is the expected one times a factor that is another one for each {place}"
+        yield f"is the expected one times a factor that differs for each {place}"
     if differ(offsets, pairs, d) and all(equal(got, want + offset) for (got, want), offset in zip(rows, offsets)):
-        yield f"is the expected one plus a number that is another one for each {place}"
+        yield f"is the expected one plus a number that differs for each {place}"
 
 
 def differ(numbers: list[float], pairs: list[Pair], d: int) -> bool:
-    """Is it another number for each place of dimension d, in every pair?"""
+    """Do the numbers for the positions along dimension d all differ, in every pair?"""
     of_pair = iter(numbers)
     for pair in pairs:
         values = sorted(next(of_pair) for _ in range(pair.want.shape[d]))
@@ -290,14 +293,14 @@ FLOAT_CHANGES: tuple[tuple[str, Callable[[Any], Any]], ...] = (
     ("0", lambda x: 0 * x),
     ("1", lambda x: 0 * x + 1),
 )
-WHOLE_CHANGES: tuple[tuple[str, Callable[[Any], Any]], ...] = (
+INTEGER_CHANGES: tuple[tuple[str, Callable[[Any], Any]], ...] = (
     ("{0} - 1", lambda x: x - 1),
     ("{0} + 1", lambda x: x + 1),
 )
 
 
 def of_the_inputs(exercise: Exercise, trials: list[Trial]) -> str:
-    """Is it the right result for another input? Then the formula is right, and a symbol in it is not."""
+    """Is it the right result for a different input? Then the formula is right, but one symbol in it is wrong."""
     names = argument_names(exercise, trials[0].call)
     for words, change in input_changes(names, trials[0].call):
         if all(equals_the_right_one(exercise, trial, change) for trial in trials):
@@ -306,7 +309,7 @@ def of_the_inputs(exercise: Exercise, trials: list[Trial]) -> str:
 
 
 def input_changes(names: list[str], call: Call) -> Iterator[tuple[str, Callable[[tuple], tuple]]]:
-    """(words, args -> other args), for each argument by itself and for each two of the same kind."""
+    """(words, args -> other args), for each argument by itself and for each pair of the same kind."""
     for place, arg in enumerate(call.args):
         for words, function in changes_of(arg):
             changed = words.format(names[place])
@@ -317,23 +320,23 @@ def input_changes(names: list[str], call: Call) -> Iterator[tuple[str, Callable[
 
 
 def changes_of(arg: Any) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    """What can be done with an argument."""
+    """The changes that an argument of this kind can have."""
     kind = kind_of(arg)
-    return FLOAT_CHANGES if kind == "float" else WHOLE_CHANGES if kind == "whole" else ()
+    return FLOAT_CHANGES if kind == "float" else INTEGER_CHANGES if kind == "integer" else ()
 
 
 def kind_of(arg: Any) -> str | None:
-    """Is an argument made of floats or of whole numbers? None for other things."""
+    """Does an argument contain floats or integers? None for anything else."""
     if isinstance(arg, Tensor):
-        return "float" if arg.is_floating_point() else "whole" if arg.dtype == torch.int64 else None
+        return "float" if arg.is_floating_point() else "integer" if arg.dtype == torch.int64 else None
     if isinstance(arg, (list, tuple)):
         kinds = {kind_of(item) for item in arg}
         return kinds.pop() if len(kinds) == 1 else None
-    return "float" if isinstance(arg, float) else "whole" if type(arg) is int else None
+    return "float" if isinstance(arg, float) else "integer" if type(arg) is int else None
 
 
 def one_for_all(exercise: Exercise, trials: list[Trial]) -> str:
-    """Is it the right result where every item of the batch gets the first one's t, context, mask, …?"""
+    """Is it the right result if every item of the batch gets the first one's t, context, mask, …?"""
 
     def first(arg: Any) -> Any:
         return arg[:1].expand_as(arg) if isinstance(arg, Tensor) and arg.dim() else arg
@@ -345,7 +348,7 @@ def one_for_all(exercise: Exercise, trials: list[Trial]) -> str:
 
 
 def at(place: int, function: Callable[[Any], Any]) -> Callable[[tuple], tuple]:
-    """The change of one argument, in every number of it."""
+    """Change one argument, every number in it."""
 
     def deep(arg: Any) -> Any:
         return type(arg)(map(deep, arg)) if isinstance(arg, (list, tuple)) else function(arg)
@@ -354,7 +357,7 @@ def at(place: int, function: Callable[[Any], Any]) -> Callable[[tuple], tuple]:
 
 
 def swapped(i: int, j: int) -> Callable[[tuple], tuple]:
-    """The exchange of two arguments."""
+    """Swap two arguments."""
     return lambda args: tuple(args[{i: j, j: i}.get(place, place)] for place in range(len(args)))
 
 
@@ -375,7 +378,7 @@ def equals_the_right_one(exercise: Exercise, trial: Trial, change: Callable[[tup
 
 
 def of_the_structure(trials: list[Trial]) -> str:
-    """Are the numbers right, and only the shape or the kind is not?"""
+    """Are the numbers right, and only the shape or the kind wrong?"""
     both = [(as_tensor(trial.got.value), trial.want.value) for trial in trials]
     if any(got is None or not isinstance(want, Tensor) or got.is_complex() for got, want in both):
         return ""
@@ -383,7 +386,7 @@ def of_the_structure(trials: list[Trial]) -> str:
     if not enough([want for _, want in tensors]) or all(equal(got, want) for got, want in tensors):
         return "The numbers are right." if enough([want for _, want in tensors]) else ""
     if all(got.numel() == want.numel() and equal(got.reshape(want.shape), want) for got, want in tensors):
-        return "The numbers are right, and in the right order; only the shape is not."
+        return "The numbers are right, and in the right order; only the shape is wrong."
     dims = min(want.dim() for _, want in tensors)
     for i, j in itertools.combinations(range(dims), 2):
         if all(equal(got, want.transpose(i, j)) for got, want in tensors):
@@ -397,7 +400,7 @@ def of_the_structure(trials: list[Trial]) -> str:
 
 
 def as_tensor(value: Any) -> Tensor | None:
-    """A tensor, or a list of numbers or of tensors of one shape, as a tensor; None for other things."""
+    """A tensor, or a list of numbers or of tensors of one shape, as a tensor; None for anything else."""
     if isinstance(value, (list, tuple)):
         items = [as_tensor(item) for item in value]
         same_shape = items and all(item is not None and item.shape == items[0].shape for item in items)
@@ -408,7 +411,7 @@ def as_tensor(value: Any) -> Tensor | None:
 
 
 def how_many_are_right(exercise: Exercise, trials: list[Trial]) -> str:
-    """On how many inputs the result is right, where it is on some."""
+    """How many inputs are right, if any."""
 
     def is_right(trial: Trial) -> bool:
         fault = first_difference(trial.got, trial.want, trial.call, exercise.tolerance)

@@ -1,9 +1,9 @@
-"""One slip in the right answer: a sign, a root, another name. If a learner's result is the same, that can be said.
+"""One small change to the right answer: a sign, a root, a different name. If it gives the learner's result, we say so.
 
-    source of the right answer ──one change──► another program, and the change in words
+    source of the right answer ──one change──► a different program, and the change in words
 
 Most wrong answers are one slip away from right: `a` in place of `a.sqrt()`, + in place of -, `z0` in place of `z_t`.
-The banks of the exercises hold those that teach something; this holds all the others, without a text of their own.
+Exercises list the instructive mistakes; this module generates the rest, which get no text of their own.
 """
 
 import ast
@@ -50,8 +50,8 @@ METHODS = {
     "min": "max",
 }
 MODULES = ("torch", "math", "nn", "F")
-MAX_SLIPS = 200  # of one answer: a reader waits while they are tried
-MAX_ROUNDS = 10_000  # of a loop: one slip, and a list grows while it is walked through
+MAX_SLIPS = 200  # of one answer: a learner waits while they are tried
+MAX_ROUNDS = 10_000  # iterations; a slip can make a list grow while it is iterated
 MAX_SHOWN = 60  # characters of an expression around a change
 AT_MOST = "_at_most"
 
@@ -60,13 +60,13 @@ AT_MOST = "_at_most"
 class Slip:
     """The right answer with one change."""
 
-    change: str  # fits behind "Yours is": "what comes out with `a` in place of `a.sqrt()`"
+    change: str  # follows the words "Yours is": "what comes out with `a` in place of `a.sqrt()`"
     answer: Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a node stands, and what else could stand there: variables of the answer, layers of its class."""
+    """Where a node is, and what else could be there: variables of the answer, layers of its class."""
 
     parent: ast.AST
     field: str
@@ -75,7 +75,7 @@ class Place:
 
 @functools.cache
 def slips_of(answer: Callable[..., Any]) -> tuple[Slip, ...]:
-    """All slips of an answer whose source is known; none of a value, or of what was written at a prompt."""
+    """All slips of an answer; empty for a non-function or code typed at a prompt."""
     try:
         source = textwrap.dedent(inspect.getsource(answer))
         tree = ast.parse(source)
@@ -89,22 +89,22 @@ def slips_of(answer: Callable[..., Any]) -> tuple[Slip, ...]:
         space = dict(vars(module)) | {AT_MOST: at_most}
         try:
             exec(program, space)
-        except Exception:  # a class that cannot even be made
+        except Exception:  # a class that cannot even be defined
             continue
         found.setdefault(change, Slip(change, space[answer.__name__]))
         if len(found) == MAX_SLIPS:
             break
-    return tuple(sorted(found.values(), key=lambda slip: len(slip.change)))  # the plainest words first
+    return tuple(sorted(found.values(), key=lambda slip: len(slip.change)))  # the shortest change first
 
 
 def solution_lines(source: str) -> range:
-    """The numbers of the lines that the learner writes; all of them where nothing is marked."""
+    """The numbers of the lines that the learner writes; all of them if nothing is marked."""
     lines = [line.strip() for line in source.splitlines()]
     return range(lines.index(BEGIN) + 1, lines.index(END) + 2) if BEGIN in lines else range(1, len(lines) + 1)
 
 
 def changed_programs(tree: ast.Module, inside: range) -> Iterator[tuple[str, Any]]:
-    """(change in words, program with it) for each place of a tree. The tree is as before afterwards."""
+    """(change in words, program with it) for each place of a tree. The tree is restored."""
     names = names_in(tree, inside)
     places = [
         (parent, field, index, child)
@@ -116,7 +116,7 @@ def changed_programs(tree: ast.Module, inside: range) -> Iterator[tuple[str, Any
     likelier_first = (alternatives, negative_numbers, without_call, without_line, other_names, roots)
     for kind in likelier_first:
         for parent, field, index, child in places:
-            if is_negative(parent):  # the 1 in -1: the whole number is changed instead
+            if is_negative(parent):  # the 1 in -1: the number with its sign is changed instead
                 continue
             for new in kind(child, Place(parent, field, names)):
                 put(parent, field, index, new)
@@ -127,7 +127,7 @@ def changed_programs(tree: ast.Module, inside: range) -> Iterator[tuple[str, Any
 
 
 def put(parent: ast.AST, field: str, index: int | None, node: ast.AST) -> None:
-    """Let `node` stand in this place of the tree."""
+    """Put `node` in this place of the tree."""
     if index is None:
         setattr(parent, field, node)
     else:
@@ -135,7 +135,7 @@ def put(parent: ast.AST, field: str, index: int | None, node: ast.AST) -> None:
 
 
 def compiled(tree: ast.Module) -> Any:
-    """The program of a tree, in which no loop goes on for ever; None where there is none."""
+    """The program of a tree, with a limit on every for loop; None if it does not compile."""
     loops = [(node, node.iter) for node in ast.walk(tree) if isinstance(node, ast.For)]
     for loop, over in loops:
         loop.iter = ast.Call(ast.Name(AT_MOST, ast.Load()), [over], [])
@@ -149,33 +149,33 @@ def compiled(tree: ast.Module) -> Any:
 
 
 def at_most(items: Iterable) -> Iterator:
-    """The items, up to a number of them that no right answer needs."""
+    """The items, with a limit that no right answer reaches."""
     for count, item in enumerate(items):
         if count > MAX_ROUNDS:
             raise RuntimeError("a loop that does not end")
         yield item
 
 
-KEPT = {  # operator -> what is missing where only its left side, or only its right side, is left
-    ast.Add: ("without what is added to it", "without that to which it is added"),
-    ast.Sub: ("without what is subtracted from it", "without that from which it is subtracted"),
-    ast.Mult: ("without its factor", "without its factor"),
-    ast.Div: ("not divided", "without what it divides"),
-    ast.Pow: ("without its exponent", "without its base"),
+MISSING = {  # operator -> what is missing if only its left side, or only its right side, is left
+    ast.Add: ("what is added to it", "what it is added to"),
+    ast.Sub: ("what is subtracted from it", "what it is subtracted from"),
+    ast.Mult: ("the other factor", "the other factor"),
+    ast.Div: ("the denominator", "the numerator"),
+    ast.Pow: ("the exponent", "the base"),
 }
 
 
 def in_words(parent: ast.AST, old: ast.AST, new: ast.AST) -> str:
-    """ "what comes out with `a` in place of `a.sqrt()`". `new` stands in the place of `old` when this is called.
+    """ "what comes out with `a` in place of `a.sqrt()`". `new` has replaced `old` in the tree when this is called.
 
-    Of an expression of which one side is left, the other is not told: it may be half of the answer. A single name or
+    If only one side of an expression is left, the other is not revealed: it may be half of the answer. A single name or
     number is shown with the expression around it, unless that is long.
     """
     before, after = ast.unparse(old), ast.unparse(new)
     if isinstance(new, ast.Pass):
         return f"what comes out without the line `{before.splitlines()[0]}`"
-    if isinstance(old, ast.BinOp) and type(old.op) in KEPT and new in (old.left, old.right):
-        return f"what comes out with `{after}` {KEPT[type(old.op)][new is old.right]}"
+    if isinstance(old, ast.BinOp) and type(old.op) in MISSING and new in (old.left, old.right):
+        return f"what comes out with only `{after}`: {MISSING[type(old.op)][new is old.right]} is missing"
     if (isinstance(old, (ast.Name, ast.Constant)) or is_negative(old)) and isinstance(parent, ast.expr):
         around = ast.unparse(parent)
         if len(around) <= MAX_SHOWN and around.count(after) == 1:
@@ -183,11 +183,11 @@ def in_words(parent: ast.AST, old: ast.AST, new: ast.AST) -> str:
     return "" if before == after else f"what comes out with `{after}` in place of `{before}`"
 
 
-# ── What may stand in a place ────────────────────────────────────────────────────────────────────────
+# ── What may replace a node ────────────────────────────────────────────────────────────────────────
 
 
 def alternatives(node: ast.AST, place: Place | None = None) -> Iterator[ast.AST]:
-    """What one node may be replaced by: another operator, one operand, a number beside it, another method."""
+    """What may replace a node: a different operator, one operand, a neighbouring number, a different method."""
     if isinstance(node, ast.BinOp):
         yield from (node.left, node.right)
         if type(node.op) in OTHER:
@@ -205,25 +205,25 @@ def alternatives(node: ast.AST, place: Place | None = None) -> Iterator[ast.AST]
 
 
 def other_constants(value: bool | int | float) -> list:
-    """Neighbours of a number; the opposite of a truth."""
+    """Neighbours of a number; the negated Boolean."""
     if isinstance(value, bool):
         return [not value]
     return [value + 1, value - 1] if isinstance(value, int) else [value * 2, value + 1, -value]
 
 
 def is_negative(node: ast.AST) -> bool:
-    """Is this a number with a minus, such as -1? For Python it is an operation on 1."""
+    """Is this a negative number, such as -1? To Python it is an operation on 1."""
     return isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant)
 
 
 def negative_numbers(node: ast.AST, place: Place) -> Iterator[ast.AST]:
-    """Neighbours of a number with a minus: 0 and -2 for -1."""
+    """Neighbours of a negative number: 0 and -2 for -1."""
     if is_negative(node):
         yield from (ast.Constant(value) for value in other_constants(ast.literal_eval(node)))
 
 
 def other_comparisons(node: ast.Compare) -> Iterator[ast.AST]:
-    """One operator is another one; `a < b < c` has two."""
+    """Replace one operator; `a < b < c` has two."""
     for index, operator in enumerate(node.ops):
         if type(operator) in OTHER:
             changed = [*node.ops[:index], OTHER[type(operator)](), *node.ops[index + 1 :]]
@@ -231,7 +231,7 @@ def other_comparisons(node: ast.Compare) -> Iterator[ast.AST]:
 
 
 def other_calls(node: ast.Call) -> Iterator[ast.AST]:
-    """A method that is left out or is another one; two arguments that are swapped."""
+    """Drop or replace a method; swap two arguments."""
     assert isinstance(node.func, ast.Attribute)
     method = node.func.attr
     if not of_module(node.func.value):
@@ -261,7 +261,7 @@ def names_in(tree: ast.Module, inside: range) -> tuple[list[str], list[str]]:
 
 
 def other_names(node: ast.AST, place: Place) -> Iterator[ast.AST]:
-    """Another variable, or another layer of the same kind."""
+    """A different variable, or a different layer of the same kind."""
     variables, layers = place.names
     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in variables and place.field != "func":
         yield from (ast.Name(name, ast.Load()) for name in variables if name != node.id)
@@ -271,7 +271,7 @@ def other_names(node: ast.AST, place: Place) -> Iterator[ast.AST]:
 
 
 def roots(node: ast.AST, place: Place) -> Iterator[ast.AST]:
-    """A root, a square or a minus too many; 1 - a for a; another power; a difference or a fraction turned round."""
+    """Add a root, square or minus sign; 1 - a for a; a different power; reverse a difference or quotient."""
     in_formula = isinstance(place.parent, (ast.BinOp, ast.UnaryOp)) or place.field == "value"
     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in place.names[0] and in_formula:
         yield from (ast.BinOp(node, ast.Pow(), ast.Constant(power)) for power in (0.5, 2))
@@ -286,12 +286,12 @@ def roots(node: ast.AST, place: Place) -> Iterator[ast.AST]:
 
 
 def without_call(node: ast.AST, place: Place) -> Iterator[ast.AST]:
-    """The argument itself, where a function of it is asked for: `x` for `F.silu(x)` or `self.norm(x)`."""
+    """The argument itself instead of a function of it: `x` for `F.silu(x)` or `self.norm(x)`."""
     if isinstance(node, ast.Call) and node.args and not isinstance(node.args[0], ast.Starred):
         yield node.args[0]
 
 
 def without_line(node: ast.AST, place: Place) -> Iterator[ast.AST]:
-    """A line less."""
+    """Delete a line."""
     if place.field == "body" and isinstance(node, (ast.Assign, ast.AugAssign, ast.Expr, ast.If)):
         yield ast.Pass(lineno=node.lineno, col_offset=0)

@@ -2,7 +2,7 @@
 
     exercise.cases(seed) ──► calls ──► Trial (call, got, want)
 
-`Trials` holds all trials of one check. Each kind (plain, in float64, with gradients, on "meta") is made when a phase
+`Trials` contains all trials of one check. Each kind (plain, in float64, with gradients, on "meta") is made when a phase
 first asks for it.
 """
 
@@ -20,7 +20,7 @@ from tinyldm_course.checks.comparing import UP_TO_VALUE, Fault, first_difference
 from tinyldm_course.checks.exercise import Exercise
 from tinyldm_course.checks.randomness import noise_fault, takes_generator, with_noise_of
 
-BY_ERROR = {  # errors that say everything by themselves -> the diagnosis
+BY_ERROR = {  # self-explanatory errors -> the diagnosis
     "NotImplementedError": "not-written",
     "TimeUp": "too-slow",
     "WrongSignature": "signature",
@@ -34,14 +34,14 @@ class Trial:
     """A call, the answer's outcome, and the right one.
 
     Attributes:
-        noise: what is wrong with the random numbers in `got`, a name of `diagnoses.GENERAL`; None where nothing is
-            known to be.
+        noise_diagnosis: what is wrong with the random numbers in `got`, a name of `diagnoses.GENERAL`; None if
+            nothing is known to be wrong.
     """
 
     call: Call
     got: Outcome
     want: Outcome
-    noise: str | None = None
+    noise_diagnosis: str | None = None
 
 
 class Trials:
@@ -49,7 +49,7 @@ class Trials:
 
     Args:
         exercise: whose right answer and tolerance are used.
-        runner: makes a call of the learner's function, wherever that runs.
+        runner: makes a call of the learner's function, wherever it runs.
         calls: the exercise's inputs, the smallest first.
     """
 
@@ -65,8 +65,8 @@ class Trials:
 
     @cached_property
     def in_float64(self) -> list[Trial]:
-        """The last usual call with float64 for all float tensors; empty where float64 would tell nothing."""
-        trials = self._of_usual_call(lambda call: replace(call, args=to_float64(call.args)))
+        """The largest valid call with float64 for all float tensors; empty if float64 would show nothing."""
+        trials = self._of_largest_valid_call(lambda call: replace(call, args=to_float64(call.args)))
         return [
             trial
             for trial in trials
@@ -75,35 +75,35 @@ class Trials:
 
     @cached_property
     def with_gradients(self) -> list[Trial]:
-        """The last usual call with gradients; empty where the right answer has none."""
-        trials = self._of_usual_call(lambda call: replace(call, gradients=True))
+        """The largest valid call with gradients; empty if the right answer has none."""
+        trials = self._of_largest_valid_call(lambda call: replace(call, gradients=True))
         return [t for t in trials if any(gradient is not None and gradient.any() for gradient in t.want.gradients)]
 
     @cached_property
     def on_meta(self) -> list[Trial]:
-        """The last usual call on the device "meta"; empty where that tells nothing about devices."""
+        """The largest valid call on the device "meta"; empty if that shows nothing about devices."""
 
         def undecided(trial: Trial) -> bool:
             return trial.got.error is not None and first_difference(trial.got, trial.want, trial.call, 1.0) is None
 
-        trials = self._of_usual_call(lambda call: replace(call, device="meta"))
+        trials = self._of_largest_valid_call(lambda call: replace(call, device="meta"))
         return [t for t in trials if not undecided(t) and any(item.is_meta for item in tensors_in(t.want.value))]
 
     @property
-    def usual_call(self) -> Call | None:
-        """The last and largest call that the right answer does not refuse; None where there is none."""
-        usual = [trial.call for trial in self.plain if trial.want.error is None]
-        if not usual:
+    def largest_valid_call(self) -> Call | None:
+        """The last and largest call that the right answer does not refuse; None if there is none."""
+        valid = [trial.call for trial in self.plain if trial.want.error is None]
+        if not valid:
             return None
         names = inspect.signature(self.exercise.answer).parameters
-        constants = tuple(place for place, name in enumerate(names) if name in self.exercise.constants)
-        return replace(usual[-1], constants=constants)
+        constant_places = tuple(index for index, name in enumerate(names) if name in self.exercise.constants)
+        return replace(valid[-1], constant_places=constant_places)
 
-    def _of_usual_call(self, prepare: Callable[[Call], Call]) -> list[Trial]:
-        """The one trial of the usual call, prepared; none where the right answer cannot be called so."""
-        if self.usual_call is None:
+    def _of_largest_valid_call(self, prepare: Callable[[Call], Call]) -> list[Trial]:
+        """The one trial of the largest valid call, prepared; none if the right answer cannot be called that way."""
+        if self.largest_valid_call is None:
             return []
-        trials = self._make([prepare(self.usual_call)])
+        trials = self._make([prepare(self.largest_valid_call)])
         return [t for t in trials if t.want.error is None and any(isinstance(arg, Tensor) for arg in t.call.args)]
 
     # ── Making them ──────────────────────────────────────────────────────────────────────────────────
@@ -111,34 +111,38 @@ class Trials:
     def _make(self, calls: list[Call]) -> list[Trial]:
         trials = []
         for call in calls:
-            want = perform(self.exercise.answer, call)  # first: torch's one-time work is not on the learner's clock
+            # The right answer runs first, so torch's start-up cost is not charged to the learner.
+            want = perform(self.exercise.answer, call)
             trials.append(Trial(call, self.runner(call), want))
             if error_diagnosis(trials[-1].got.error) is not None:
                 break
         return self._accept_other_noise(trials)
 
     def _accept_other_noise(self, trials: list[Trial]) -> list[Trial]:
-        """Noise may be drawn in another way. Where it is as good, the expected outcome gets the answer's own noise.
+        """Judge noise by its distribution; if it is statistically equivalent, expect the answer's own noise.
 
-        So everything else is still compared exactly: the part without noise, gradients, dtypes, inputs.
+        For example, the right answer draws the noise of a whole batch at once, the learner's draws it image by image.
+        No number agrees, yet both are right. So the expected outcome is rebuilt with the learner's noise; everything
+        else is still compared exactly: the part without noise, gradients, dtypes, inputs.
         """
-        faults = [fault if fault and fault.aspect in UP_TO_VALUE else None for fault in map(self.fault, trials)]
-        first = next((fault for fault in faults if fault is not None), None)
-        drawn = [takes_generator(trial.call) and trial.want.error is None for trial in trials]
-        if first is None or first.aspect != "value" or any(f is not None and not d for f, d in zip(faults, drawn)):
+        faults = [self.fault(trial) for trial in trials]
+        wrong = [index for index, fault in enumerate(faults) if fault and fault.aspect in UP_TO_VALUE]
+        random = all(takes_generator(trials[index].call) and trials[index].want.error is None for index in wrong)
+        if not wrong or faults[wrong[0]].aspect != "value" or not random:
             return trials
-        accepted = []
-        for trial, fault in zip(trials, faults):
-            if fault is None:
-                accepted.append(trial)
-                continue
-            noise = noise_fault(self.exercise, self.runner, trial.call)
-            if noise is not None:
-                return [replace(one, noise=noise) for one in trials]
-            redrawn = with_noise_of(trial.got.value, self.exercise.moments, trial.call)
-            accepted.append(replace(trial, want=perform(redrawn, trial.call)))
-        # Forty draws cannot tell a standard deviation from one that is nearly as large; a known mistake can.
-        return trials if self._is_a_known_mistake(trials) else accepted
+        diagnoses = (noise_fault(self.exercise, self.runner, trials[index].call) for index in wrong)
+        diagnosis = next((name for name in diagnoses if name is not None), None)
+        if diagnosis is not None:
+            return [replace(trial, noise_diagnosis=diagnosis) for trial in trials]
+        # Forty draws cannot distinguish nearly equal spreads, but an exact match with a known mistake can.
+        if self._is_a_known_mistake(trials):
+            return trials
+        return [self._with_its_noise(trial) if index in wrong else trial for index, trial in enumerate(trials)]
+
+    def _with_its_noise(self, trial: Trial) -> Trial:
+        """The trial, with the noise of the learner's value in the expected outcome."""
+        redrawn = with_noise_of(trial.got.value, self.exercise.moments, trial.call)
+        return replace(trial, want=perform(redrawn, trial.call))
 
     def _is_a_known_mistake(self, trials: list[Trial]) -> bool:
         """Does a wrong answer of the exercise do exactly the same?"""
@@ -154,12 +158,12 @@ class Trials:
         return self.difference(trial, trial.want)
 
     def difference(self, trial: Trial, other: Outcome) -> Fault | None:
-        """The first difference between the answer's outcome and another one."""
+        """The first difference between the answer's outcome and a given one."""
         exercise = self.exercise
         return first_difference(trial.got, other, trial.call, exercise.tolerance, exercise.exact_dtype)
 
     def would_pass(self, answer: Callable[..., Any]) -> bool:
-        """Would another answer pass the plain trials?"""
+        """Would this other answer pass the plain trials?"""
         others = Trials(self.exercise, lambda call: perform(answer, call), self.calls)
         return all(others.fault(trial) is None for trial in others.plain)
 
@@ -176,9 +180,9 @@ def to_float64(value: Any) -> Any:
 
 
 def error_diagnosis(error: Error | None) -> str | None:
-    """The diagnosis of an error that says everything by itself; None for others.
+    """The diagnosis of a self-explanatory error; None for others.
 
-    torch raises NotImplementedError, too (for x ^ 0.5 with floats, say): only the stub's says nothing more.
+    torch also raises NotImplementedError (for x ^ 0.5 with floats, say): only the stub's has no message.
     """
     if error is None or error.type == "NotImplementedError" and error.message and not error.code.startswith("raise"):
         return None
@@ -195,6 +199,7 @@ def changes_argument(trial: Trial, index: int) -> bool:
     if trial.want.error is not None:
         return False
     untouched = perform(lambda *args: None, replace(trial.call, build=None, gradients=False)).args_after
+    # `first_difference` compares outcomes: so make two that differ in nothing but this argument.
     before, after = (
         replace(trial.want, args_after=(args[index],), gradients=()) for args in (untouched, trial.want.args_after)
     )
@@ -202,7 +207,8 @@ def changes_argument(trial: Trial, index: int) -> bool:
 
 
 def changed_in_place(trial: Trial) -> bool:
-    """Did the answer change an argument in place that should stay as it is, whatever the value is?"""
+    """Did the answer change an argument in place that should stay as it is, regardless of its value?"""
+    # `first_difference` reports the value first: so let value and gradients be right.
     right_but_for_inputs = replace(trial.got, value=trial.want.value, gradients=trial.want.gradients)
     fault = first_difference(right_but_for_inputs, trial.want, trial.call, 1e-4)
     return fault is not None and fault.aspect == "inputs" and not changes_argument(trial, fault.argument()[0])
