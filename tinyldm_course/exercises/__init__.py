@@ -1,4 +1,4 @@
-"""The exercises of the course: `lesson_06/group_norm.py` holds all there is to know about `group_norm`.
+"""The exercises of the course: `lesson_06/group_norm.py` contains all there is to know about `group_norm`.
 
 A lesson's `__init__.py` holds its `TITLE` and the `NAMES` of its exercises in their order. An exercise's file begins
 with the right answer as the notebook shows it, then come the inputs to try, wrong answers and `EXERCISE`.
@@ -21,7 +21,7 @@ def numbers() -> list[int]:
 
 
 def lesson(number: int) -> ModuleType:
-    """The module that holds a lesson's `TITLE` and `NAMES`. It imports no exercise."""
+    """The module that contains a lesson's `TITLE` and `NAMES`. It imports no exercise."""
     return import_module(f"tinyldm_course.exercises.lesson_{number:02d}")
 
 

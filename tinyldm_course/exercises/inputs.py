@@ -13,7 +13,7 @@ def uniform(low: float, high: float, generator: Generator) -> float:
 
 
 def integer(low: int, high: int, generator: Generator) -> int:
-    """A random whole number: low ≤ … < high."""
+    """A random integer: low ≤ … < high."""
     return int(torch.randint(low, high, (), generator=generator))
 
 

@@ -132,7 +132,7 @@ EXERCISE = Exercise(
         Wrong(
             "one-number-only",
             alpha_by_math,
-            "A function of Python's math, float(…) and the like take a single number, and sigma holds several. "
+            "A function of Python's math, float(…) and the like take a single number, and sigma contains several. "
             "torch's own take them all: .sqrt(), .square().",
         ),
         Wrong("root-for-square", alpha_one_over_root, "You took the root of σ; variances add up: 1 + σ²."),

@@ -179,7 +179,7 @@ EXERCISE = Exercise(
         Wrong(
             "bracket-missing",
             gaussians_bracket_missing,
-            "You multiplied by σ_p²: in … / 2 * std_p**2 only the 2 divides. Use brackets: … / (2 * std_p**2).",
+            "You multiplied by σ_p²: in … / 2 * std_p**2 only the 2 divides. Use parentheses: … / (2 * std_p**2).",
         ),
         Wrong(
             "distance-not-squared",

@@ -209,7 +209,7 @@ EXERCISE = Exercise(
         Wrong(
             "noise-with-the-slope",
             langevin_noise_in_brackets,
-            "Your noise has the factor step/2, like the slope: does it stand in the same bracket? Its own factor "
+            "Your noise has the factor step/2, like the slope: is it inside the same parentheses? Its own factor "
             "is √step.",
         ),
         Wrong(

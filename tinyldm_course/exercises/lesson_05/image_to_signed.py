@@ -136,7 +136,7 @@ EXERCISE = Exercise(
     answer=image_to_signed,
     cases=pixel_cases,
     hints=(
-        "Make floats first: whole numbers of 8 bits cannot hold 2 · 200.",
+        "Make floats first: 8-bit integers cannot represent 2 · 200.",
         "0 … 255 → 0 … 1 → 0 … 2 → -1 … 1.",
         ".permute(0, 3, 1, 2) moves the colours to the front; reshape would only rename the dimensions.",
     ),

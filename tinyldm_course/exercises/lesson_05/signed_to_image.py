@@ -186,7 +186,7 @@ EXERCISE = Exercise(
             "The division by 2 is missing: [-1, 1] + 1 is [0, 2], and everything lighter than mid-grey turns white.",
         ),
         Wrong("not-scaled", back_not_scaled, "The factor 255 is missing: your pixels are 0 or 1."),
-        Wrong("rounded-up", back_rounded_up, "You rounded up. Round to the nearest whole number: .round()."),
+        Wrong("rounded-up", back_rounded_up, "You rounded up. Round to the nearest integer: .round()."),
         Wrong(
             "shifted-too-late",
             back_shifted_after,

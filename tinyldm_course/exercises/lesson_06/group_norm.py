@@ -224,7 +224,7 @@ EXERCISE = Exercise(
             "over-the-batch",
             group_norm_of_batches,
             "Your mean and variance are taken over the batch too, so each image changes with the rest of the "
-            "batch. Each image stands alone.",
+            "batch. Each image is on its own.",
         ),
         Wrong(
             "interleaved-groups",
@@ -275,7 +275,7 @@ EXERCISE = Exercise(
         Wrong(
             "eps-not-used",
             group_norm_without_eps,
-            "eps plays no part in your result, or another number stands in its place. Add the eps that is given to "
+            "Your result does not use eps, or uses a different number in its place. Add the eps that is given to "
             "the variance.",
         ),
         Wrong(
@@ -324,7 +324,7 @@ EXERCISE = Exercise(
         Wrong(
             "batch-norm",
             group_norm_of_batch_norm,
-            "That is BatchNorm: each channel over the whole batch. A group belongs to one image and holds several "
+            "That is BatchNorm: each channel over the whole batch. A group belongs to one image and has several "
             "channels.",
         ),
         Wrong("variance-summed", group_norm_variance_summed, "You summed the squares. The variance is their *mean*."),
@@ -332,7 +332,7 @@ EXERCISE = Exercise(
         Wrong(
             "channels-mixed-up",
             group_norm_of_transposed_channels,
-            "The channels come back in another order: view (B, groups, C/groups, H, W) as (B, C, H, W) again, "
+            "The channels come back in a different order: view (B, groups, C/groups, H, W) as (B, C, H, W) again, "
             "without a transposition.",
         ),
         Wrong(

@@ -195,13 +195,13 @@ EXERCISE = Exercise(
         Wrong(
             "interleaved",
             embedding_interleaved,
-            "You alternate sine and cosine, as the Transformer paper does. Here the two halves stand one after the "
+            "You alternate sine and cosine, as the Transformer paper does. Here the two halves come one after the "
             "other: all cosines, then all sines.",
         ),
         Wrong(
             "interleaved-cosine-first",
             embedding_interleaved_cosine_first,
-            "You alternate cosine and sine (stack). They stand one after the other here: torch.cat, not stack.",
+            "You alternate cosine and sine (stack). They come one after the other here: torch.cat, not stack.",
         ),
         Wrong(
             "half-minus-one",
@@ -237,7 +237,7 @@ EXERCISE = Exercise(
         Wrong(
             "fractions-cut",
             embedding_of_whole_numbers,
-            "You rounded t down to a whole number. Samplers also ask for t = 10.5.",
+            "You rounded t down to an integer. Samplers also ask for t = 10.5.",
         ),
         Wrong(
             "t-as-a-share",
@@ -260,7 +260,7 @@ EXERCISE = Exercise(
         Wrong(
             "along-the-batch",
             embedding_along_batch,
-            "You put cosines and sines one below the other: (2B, dim/2). They stand side by side: dim=1.",
+            "You put cosines and sines one below the other: (2B, dim/2). They belong side by side: dim=1.",
         ),
         Wrong("cosines-twice", embedding_cosines_twice, "The second half are cosines again. They are sines."),
         Wrong(

@@ -213,7 +213,7 @@ EXERCISE = Exercise(
         Wrong(
             "interleaved",
             geglu_interleaved,
-            "You took every second number as the gate. The halves stand one after the other.",
+            "You took every second number as the gate. The halves come one after the other.",
         ),
         Wrong("no-bias", geglu_without_bias, "The bias is missing."),
         Wrong(

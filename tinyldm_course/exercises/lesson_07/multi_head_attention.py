@@ -228,14 +228,14 @@ EXERCISE = Exercise(
             "view-by-luck",
             heads_view_after_torch,
             "The numbers are right, but `.view` works only where they happen to lie in the right order in memory. "
-            "Here q comes in another order (q.permute(…) makes such tensors), and it breaks. After .transpose(1, "
+            "Here q comes in a different order (q.permute(…) makes such tensors), and it breaks. After .transpose(1, "
             "2) take `.reshape`, or `.contiguous()` first.",
         ),
         Wrong(
             "not-transposed-back",
             heads_view_not_transposed,
             "On the way back, .transpose(1, 2) is missing before you merge (B, heads, N, d). `.view` fails as well "
-            "where the numbers lie in another order in memory: take `.reshape`.",
+            "if the numbers are in a different order in memory: take `.reshape`.",
         ),
         Wrong(
             "length-of-queries",
@@ -271,7 +271,7 @@ EXERCISE = Exercise(
             heads_among_themselves,
             "Without the transpose the softmax runs over the heads of one position: positions never see each other.",
         ),
-        Wrong("heads-averaged", heads_averaged, "You averaged the heads. They stand side by side: heads · d = C."),
+        Wrong("heads-averaged", heads_averaged, "You averaged the heads. They belong side by side: heads · d = C."),
         Wrong(
             "size-for-number",
             heads_size_for_number,

@@ -302,7 +302,7 @@ EXERCISE = Exercise(
         Wrong(
             "up-reversed",
             stack_up_reversed,
-            "You run through the blocks up from the last to the first. They stand in the order in which they run; "
+            "You run through the blocks up from the last to the first. They are in the order in which they run; "
             "only the skips come back in reverse.",
         ),
         Wrong(

@@ -186,7 +186,7 @@ EXERCISE = Exercise(
         Wrong(
             "downsamples-forgotten",
             up_without_downsamples,
-            "The stack runs empty as soon as there are several levels: it holds too few maps for blocks_per_level "
+            "The stack runs empty as soon as there are several levels: it contains too few maps for blocks_per_level "
             "+ 1 pops per level. The downsampled maps are pushed too.",
         ),
         Wrong(

@@ -248,7 +248,7 @@ EXERCISE = Exercise(
         Wrong(
             "filled-with-minus-100",
             causal_filled_with_minus_hundred,
-            "You gave what is hidden the score -100. Where the other scores are that low too, a hidden word still "
+            "You gave what is hidden the score -100. If the other scores are also that low, a hidden word still "
             'gets through: fill in -∞, float("-inf").',
         ),
         Wrong(

@@ -165,7 +165,7 @@ EXERCISE = Exercise(
             "behind-the-largest-label",
             label_dropped_behind_the_largest,
             'You took the row behind the largest label of this batch. "No label" is the last row of the table, '
-            "whatever the batch holds: len(table) - 1.",
+            "whatever the batch contains: len(table) - 1.",
         ),
         Wrong(
             "rows-shifted",

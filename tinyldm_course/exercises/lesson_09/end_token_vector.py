@@ -162,12 +162,12 @@ EXERCISE = Exercise(
         Wrong(
             "number-written-in",
             end_of_clip,
-            "You looked for 49407, CLIP's own end token. Here it is another: compare with `end`.",
+            "You looked for 49407, CLIP's own end token. Here it is a different one: compare with `end`.",
         ),
         Wrong(
             "words-counted",
             end_words_counted,
-            "Your place is the number of tokens that are not `end`. Where the padding is another token, it is "
+            "Your place is the number of tokens that are not `end`. If the padding is a different token, it is "
             "counted, too: look for the first end token.",
         ),
         Wrong(
@@ -176,7 +176,7 @@ EXERCISE = Exercise(
         Wrong(
             "last-end-token",
             end_last_one,
-            "You took the last end token. Where the padding is made of end tokens too, that is padding: the first "
+            "You took the last end token. If the padding is also made of end tokens, that is padding: the first "
             "one counts.",
         ),
         Wrong(
@@ -214,7 +214,7 @@ EXERCISE = Exercise(
         Wrong(
             "end-tokens-averaged",
             end_tokens_averaged,
-            "You averaged over all end tokens. Where the padding is made of end tokens too, only the first counts.",
+            "You averaged over all end tokens. If the padding is also made of end tokens, only the first counts.",
         ),
     ),
     right=(end_by_loop, end_by_index, end_by_mask),

@@ -198,7 +198,7 @@ EXERCISE = Exercise(
         Wrong(
             "padded-with-end",
             padding_with_end,
-            "You padded with the end token. Stable Diffusion 1 does; here, as in version 2, `pad` is another.",
+            "You padded with the end token. Stable Diffusion 1 does; here, as in version 2, `pad` is different.",
         ),
         Wrong(
             "end-at-the-end",

@@ -243,7 +243,7 @@ EXERCISE = Exercise(
             "kept-for-dropped",
             drop_inverted,
             "What you drop is kept, and the reverse: torch.where takes its second argument where the condition is "
-            "true, and there stands the null context.",
+            "true, and that is where the null context goes.",
         ),
         Wrong(
             "one-minus-share",

@@ -287,7 +287,7 @@ EXERCISE = Exercise(
         Wrong(
             "last-row",
             step_last_row,
-            "You moved the last row, where a new word usually stands. Take the one that is asked for.",
+            "You moved the last row, where a new word usually is. Take the one that is asked for.",
         ),
         Wrong("from-row-on", step_from_row_on, "You moved all rows from this one on. Only this one takes a step."),
         Wrong("change-only", step_change_only, "That is the change alone. Add it to the weights."),

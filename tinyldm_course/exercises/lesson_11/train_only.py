@@ -343,19 +343,19 @@ EXERCISE = Exercise(
         Wrong(
             "parameters-returned",
             freeze_parameters_returned,
-            "Your list holds the parameters themselves. The exercise asks for their *names*, as strings: "
+            "Your list contains the parameters themselves. The exercise asks for their *names*, as strings: "
             "model.named_parameters() gives both.",
         ),
         Wrong(
             "pairs-returned",
             freeze_pairs_returned,
-            "Your list holds pairs of a name and a parameter. The exercise asks for the *names* alone, as strings.",
+            "Your list contains pairs of a name and a parameter. The exercise asks for the *names* alone, as strings.",
         ),
         Wrong("not-sorted", freeze_unsorted, "The names are right, but not sorted: return sorted(…)."),
         Wrong(
             "all-listed",
             freeze_nothing,
-            "Your list holds all names. Those that begin with a prefix are to be trained, and they alone are to be "
+            "Your list contains all names. Those that begin with a prefix are to be trained, and they alone are to be "
             "returned.",
         ),
         Wrong(
@@ -367,13 +367,13 @@ EXERCISE = Exercise(
         Wrong(
             "the-others-listed",
             freeze_the_chosen,
-            "Your list holds exactly the names that do *not* begin with a prefix. Those that do are trained and "
+            "Your list contains exactly the names that do *not* begin with a prefix. Those that do are trained and "
             "returned; the others are frozen.",
         ),
         Wrong(
             "anywhere-in-the-name",
             freeze_by_containing,
-            'You looked for the text anywhere in the name. A prefix stands at its *start*: "to_k" is not the start '
+            'You looked for the text anywhere in the name. A prefix is at its *start*: "to_k" is not the start '
             'of "cross_attention.to_k.weight".',
         ),
         Wrong("first-prefix-only", freeze_by_first_prefix, "You used the first prefix only; any of them is enough."),

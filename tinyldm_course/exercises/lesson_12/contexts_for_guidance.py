@@ -216,7 +216,7 @@ EXERCISE = Exercise(
         Wrong(
             "none-refused",
             negative_none_refused,
-            "Where `negative` is None, several captions are refused. None is allowed and stands for as many empty "
+            "If `negative` is None, several captions are refused. None is allowed and stands for as many empty "
             'captions as there are captions: [""] * len(captions).',
         ),
         Wrong(

@@ -256,7 +256,7 @@ EXERCISE = Exercise(
         Wrong(
             "noise-added",
             ddim_noise_added,
-            "You added the noise on the way to ẑ0. z holds it already: take it off, z - √(1-ᾱ) ε̂.",
+            "You added the noise on the way to ẑ0. z contains it already: take it off, z - √(1-ᾱ) ε̂.",
         ),
         Wrong(
             "noise-divided-only", ddim_noise_divided, "Only the noise is divided by √ᾱ. Brackets: (z - √(1-ᾱ) ε̂) / √ᾱ."

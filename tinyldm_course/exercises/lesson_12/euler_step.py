@@ -151,7 +151,7 @@ EXERCISE = Exercise(
         Wrong(
             "in-z",
             euler_in_z,
-            'You stepped z itself. "dx/dσ = ε̂" holds for x = z / √ᾱ only: go into x first, and out again after it.',
+            'You stepped z itself. "dx/dσ = ε̂" holds for x = z / √ᾱ only: convert to x first, then back to z.',
         ),
         Wrong("x-not-entered", euler_not_entered, "You took z for x. In x the signal has its full size: x = z / √ᾱ."),
         Wrong(

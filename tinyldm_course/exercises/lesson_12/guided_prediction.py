@@ -228,7 +228,7 @@ EXERCISE = Exercise(
             "roles-swapped",
             guided_sign,
             "The two predictions are swapped: you start at the caption's and go towards *no* caption. Was the "
-            "batch split in another order than it was put together?",
+            "batch split in a different order from the one it was joined in?",
         ),
         Wrong(
             "away-from-the-caption",
@@ -292,7 +292,7 @@ EXERCISE = Exercise(
         Wrong(
             "not-below-one",
             guided_not_below_one,
-            "For w below 1 you return the caption's prediction, as if w were 1. The formula holds there, too: at w "
+            "For w below 1 you return the caption's prediction, as if w were 1. The formula also holds there: at w "
             "= 0 the caption plays no part, at 0.5 half of it.",
         ),
         Wrong(

@@ -17,7 +17,7 @@ def leading_timesteps(steps, T):
 
 
 def leading_cases(generator: Generator) -> list[Call]:
-    """Numbers of steps, and T; T is no multiple of steps in some of them."""
+    """Numbers of steps, and T; in some of them T is not a multiple of steps."""
     return [Call((3, 10)), Call((integer(4, 10, generator), 101)), Call((7, 1000)), Call((50, 1000))]
 
 
@@ -126,7 +126,7 @@ EXERCISE = Exercise(
     answer=leading_timesteps,
     cases=leading_cases,
     hints=(
-        "The distance between neighbours is a whole number, T // steps.",
+        "The distance between neighbours is an integer, T // steps.",
         "Multiply steps - 1, …, 1, 0 with it; then add 1 to all of them.",
         "torch.arange(steps - 1, -1, -1) * (T // steps) + 1",
     ),
@@ -164,7 +164,7 @@ EXERCISE = Exercise(
         Wrong(
             "too-many",
             leading_too_many,
-            "Where T is no multiple of steps, counting through all of T gives more than `steps` timesteps. Take "
+            "If T is not a multiple of steps, counting through all of T gives more than `steps` timesteps. Take "
             "exactly `steps` multiples of T // steps.",
         ),
         Wrong(
@@ -181,12 +181,12 @@ EXERCISE = Exercise(
         Wrong(
             "fractions",
             leading_fractions,
-            "Your distance is T / steps, and some timesteps are fractions. Take the whole number T // steps.",
+            "Your distance is T / steps, and some timesteps are fractions. Take the integer T // steps.",
         ),
         Wrong(
             "distance-rounded",
             leading_stride_rounded,
-            "You rounded the distance to the nearest whole number. It is rounded *down*, T // steps, so that all "
+            "You rounded the distance to the nearest integer. It is rounded *down*, T // steps, so that all "
             "the multiples lie inside the table.",
         ),
         Wrong(
@@ -229,13 +229,12 @@ EXERCISE = Exercise(
         Wrong(
             "counted-down",
             leading_down_from_the_last,
-            "You count down from T - 1. Leading timesteps are counted up from 1, and turned round: the *last* one"
-            " is 1.",
+            "You count down from T - 1. Leading timesteps are counted up from 1, then reversed: the *last* one is 1.",
         ),
         Wrong(
             "counted-down-from-T",
             leading_down_from_T,
-            "You count down from T. Leading timesteps are counted up from 1, and turned round: the *last* one is 1.",
+            "You count down from T. Leading timesteps are counted up from 1, then reversed: the *last* one is 1.",
         ),
     ),
     right=(reverse_diffusion.leading, leading_by_list, leading_by_range),

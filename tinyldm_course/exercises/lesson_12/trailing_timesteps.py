@@ -19,7 +19,7 @@ def trailing_timesteps(steps, T):
 
 
 def trailing_cases(generator: Generator) -> list[Call]:
-    """Numbers of steps, and T. Odd ones, so that nothing lies halfway between two whole numbers.
+    """Numbers of steps, and T. Odd ones, so that nothing lies halfway between two integers.
 
     But for 3.5, from which both "half to even" and "half up" go to 4: only an answer that subtracts 1 first is led
     astray. And for the fifth pair T / steps, as a float, fits into T once more than `steps` times.
@@ -131,7 +131,7 @@ EXERCISE = Exercise(
     hints=(
         "The distance T / steps need not be whole. Count down from T, not from T - 1.",
         "The i-th number is T - i T / steps, for i = 0 … steps - 1.",
-        "Round each to a whole number and subtract 1.",
+        "Round each to an integer and subtract 1.",
     ),
     insight='"Trailing" fixes the noisy end: whatever the number of steps, the first is at T - 1, where z_t is as '
     "near to pure noise as training ever saw. The tiny model samples this way.",
@@ -145,7 +145,7 @@ EXERCISE = Exercise(
         Wrong(
             "cut-not-rounded",
             trailing_cut,
-            "int() cuts the fraction off; the exercise asks for the nearest whole number: round().",
+            "int() cuts the fraction off; the exercise asks for the nearest integer: round().",
         ),
         Wrong(
             "both-ends",
@@ -162,7 +162,7 @@ EXERCISE = Exercise(
         Wrong(
             "minus-one-first",
             trailing_minus_one_first,
-            "Nearly: do you subtract 1 before you round? Halfway between two whole numbers that matters, as Python "
+            "Nearly: do you subtract 1 before you round? Halfway between two integers that matters, as Python "
             "rounds to the even one: 3.5 to 4, but 2.5 to 2. Round first, then subtract 1.",
         ),
         Wrong(
@@ -179,7 +179,7 @@ EXERCISE = Exercise(
         Wrong(
             "not-rounded",
             trailing_not_rounded,
-            "These are fractions. The schedule is a table, so round each timestep to a whole number.",
+            "These are fractions. The schedule is a table, so round each timestep to an integer.",
         ),
         Wrong(
             "one-too-many-by-rounding",
@@ -187,11 +187,7 @@ EXERCISE = Exercise(
             "Right for most numbers, and one timestep too many for some: T / steps is rounded to a float, and "
             "torch.arange(T, 0, -T / steps) may fit in one more. Take exactly `steps` of them.",
         ),
-        Wrong(
-            "rounded-up",
-            trailing_rounded_up,
-            "You rounded up; the exercise asks for the nearest whole number: round().",
-        ),
+        Wrong("rounded-up", trailing_rounded_up, "You rounded up; the exercise asks for the nearest integer: round()."),
         Wrong(
             "distance-of-T-minus-one",
             trailing_from_T_minus_one_twice,

@@ -561,13 +561,13 @@ EXERCISE = Exercise(
         Wrong(
             "timesteps-cut",
             image_with(spacing=trailing_cut),
-            'You cut the timesteps off, with int(…) or //. "Trailing" ones are rounded to the nearest whole number.',
+            'You cut the timesteps off, with int(…) or //. "Trailing" ones are rounded to the nearest integer.',
         ),
         Wrong(
             "timesteps-rounded-up",
             image_with(spacing=trailing_cut_before_subtracting),
             'You divided i · T // steps, which is cut off, so that the timesteps are rounded *up*. "Trailing" ones '
-            "are rounded to the nearest whole number.",
+            "are rounded to the nearest integer.",
         ),
         Wrong(
             "whole-strides",
@@ -763,7 +763,7 @@ EXERCISE = Exercise(
         Wrong(
             "not-decoded",
             image_with(finish=finished_without_decoder),
-            "You did not decode: a latent is no picture yet.",
+            "You did not decode: a latent is not a picture yet.",
         ),
         Wrong("told-the-next", image_asked_at(lambda t, after: t if after is None else after), TOLD_THE_NEXT),
         Wrong("told-the-next-and-0", image_asked_at(lambda t, after: 0 * t if after is None else after), TOLD_THE_NEXT),

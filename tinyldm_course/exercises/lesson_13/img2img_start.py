@@ -316,7 +316,7 @@ EXERCISE = Exercise(
         Wrong(
             "rounded",
             start_by_rounding,
-            "You rounded S · strength to the nearest whole number. ⌊ ⌋ cuts the fraction off: int(2.8) is 2.",
+            "You rounded S · strength to the nearest integer. ⌊ ⌋ cuts the fraction off: int(2.8) is 2.",
         ),
         Wrong(
             "rounded-up",

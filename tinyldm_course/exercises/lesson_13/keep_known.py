@@ -248,7 +248,7 @@ EXERCISE = Exercise(
         Wrong(
             "tilde-of-numbers",
             known_by_tilde,
-            "The mask holds whole numbers, and there ~ does not exchange 0 and 1: ~0 is -1, and ~1 is -2. Write 1"
+            "The mask contains integers, for which ~ does not exchange 0 and 1: ~0 is -1, and ~1 is -2. Write 1"
             " - mask.",
         ),
         Wrong(

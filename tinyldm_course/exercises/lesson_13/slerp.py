@@ -257,32 +257,32 @@ EXERCISE = Exercise(
         Wrong(
             "straight-where-near",
             slerp_straight_above(0.9),
-            "You go straight where the two are near each other. The sphere's formula holds there, too; only for "
+            "You go straight where the two are near each other. The sphere's formula also holds there; only for "
             "vectors that are parallel, within rounding, it divides by 0.",
         ),
         Wrong(
             "straight-where-nearer",
             slerp_straight_above(0.5),
-            "You go straight where the two are near each other. The sphere's formula holds there, too; only for "
+            "You go straight where the two are near each other. The sphere's formula also holds there; only for "
             "vectors that are parallel, within rounding, it divides by 0.",
         ),
         Wrong(
             "straight-where-nearest",
             slerp_straight_above(0.99),
-            "You go straight where the two are near each other. The sphere's formula holds there, too; only for "
+            "You go straight where the two are near each other. The sphere's formula also holds there; only for "
             "vectors that are parallel, within rounding, it divides by 0.",
         ),
         Wrong(
             "straight-where-parallel",
             slerp_straight_above(0.9, abs),
-            "You go straight where the two are near each other, or nearly opposite. The sphere's formula holds "
-            "there, too; only for vectors that are parallel, within rounding, it divides by 0.",
+            "You go straight where the two are near each other, or nearly opposite. The sphere's formula also "
+            "holds there; only for vectors that are parallel, within rounding, it divides by 0.",
         ),
         Wrong(
             "straight-where-parallel-or-so",
             slerp_straight_above(0.5, abs),
-            "You go straight where the two are near each other, or nearly opposite. The sphere's formula holds "
-            "there, too; only for vectors that are parallel, within rounding, it divides by 0.",
+            "You go straight where the two are near each other, or nearly opposite. The sphere's formula also "
+            "holds there; only for vectors that are parallel, within rounding, it divides by 0.",
         ),
         Wrong(
             "norms-squared",

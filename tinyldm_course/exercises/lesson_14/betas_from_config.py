@@ -351,7 +351,7 @@ EXERCISE = Exercise(
         Wrong(
             "ends-ignored",
             config_defaults,
-            'You ignore "beta_start" and "beta_end". 0.0001 and 0.02 only stand in where the file leaves one out:'
+            'You ignore "beta_start" and "beta_end". 0.0001 and 0.02 are only the defaults for a missing entry:'
             ' config.get("beta_start", 0.0001).',
         ),
         Wrong(

@@ -292,7 +292,7 @@ EXERCISE = Exercise(
         Wrong(
             "more-than-names",
             load_pairs,
-            "Your third list holds more than names, such as pairs of a name and a shape. The exercise asks for "
+            "Your third list contains more than names, such as pairs of a name and a shape. The exercise asks for "
             "names alone, as strings.",
         ),
         Wrong(
@@ -303,7 +303,7 @@ EXERCISE = Exercise(
         Wrong(
             "one-by-one-refused",
             load_exact,
-            "You refuse a 1×1 convolution (C_out, C_in, 1, 1) for a linear layer (C_out, C_in). Both hold the same "
+            "You refuse a 1×1 convolution (C_out, C_in, 1, 1) for a linear layer (C_out, C_in). Both contain the same "
             "numbers; old files have the one, new ones the other.",
         ),
         Wrong(
@@ -315,7 +315,7 @@ EXERCISE = Exercise(
         Wrong(
             "transposed-accepted",
             load_transposed,
-            "You let the sizes stand in another order. (2, 3) does not fit (3, 2): the numbers would be loaded in "
+            "You accept the sizes in a different order. (2, 3) does not fit (3, 2): the numbers would be loaded in "
             "the wrong order, as nonsense.",
         ),
         Wrong(
@@ -395,7 +395,7 @@ EXERCISE = Exercise(
         Wrong(
             "fitting-ones",
             load_good_ones,
-            "Your third list holds the names that *fit*. The exercise asks for those that do not.",
+            "Your third list contains the names that *fit*. The exercise asks for those that do not.",
         ),
         Wrong("sorted-backwards", load_sorted_backwards, "Your lists are sorted backwards."),
         Wrong(
@@ -409,7 +409,7 @@ EXERCISE = Exercise(
             "Your lists are the common names and those on one side only. The exercise asks for missing (wanted, "
             "not there) and unknown (there, not wanted).",
         ),
-        Wrong("another-order", load_rotated, "Your lists come in another order: (missing, unknown, misshapen)."),
+        Wrong("another-order", load_rotated, "Your lists come in a different order: (missing, unknown, misshapen)."),
         Wrong(
             "kernels-ignored",
             load_three_by_three_too,

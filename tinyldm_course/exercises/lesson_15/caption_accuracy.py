@@ -243,7 +243,7 @@ EXERCISE = Exercise(
         Wrong(
             "shape-only",
             accuracy_of_shape,
-            "You look at the shape only. A caption may name other attributes, too, or not name the shape at all.",
+            "You look at the shape only. A caption may also name other attributes, or not name the shape at all.",
         ),
         Wrong(
             "shape-and-colour-only",
@@ -294,7 +294,7 @@ EXERCISE = Exercise(
         Wrong(
             "shape-only-or-wrong",
             accuracy_of_shape_or_wrong,
-            "You look at the shape only. A caption may name other attributes, too, or not name the shape at all.",
+            "You look at the shape only. A caption may also name other attributes, or not name the shape at all.",
         ),
         Wrong(
             "half-or-more",

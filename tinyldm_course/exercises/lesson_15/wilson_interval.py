@@ -271,7 +271,7 @@ EXERCISE = Exercise(
     cases=interval_cases,
     hints=(
         "Write p, then the middle, then the half-width; return middle minus and plus half.",
-        "Mind the brackets: both middle and half-width are divided by 1 + z²/n.",
+        "Mind the parentheses: both middle and half-width are divided by 1 + z²/n.",
         "half = z / (1 + z²/n) · math.sqrt(p (1-p) / n + z² / (4 n²))",
     ),
     insight='With p ± z √(p(1-p)/n), 20 of 20 right would be "100 %, for sure". Wilson\'s interval says 84 % to '
@@ -312,17 +312,17 @@ EXERCISE = Exercise(
         Wrong(
             "slip-in-the-middle",
             interval_slip_in_the_middle,
-            "z**2 / 2 * of divides by 2 and then *multiplies* by of. Use brackets: z**2 / (2 * of).",
+            "z**2 / 2 * of divides by 2 and then *multiplies* by of. Use parentheses: z**2 / (2 * of).",
         ),
         Wrong(
             "slip-in-the-root",
             interval_slip_in_the_root,
-            "z**2 / 4 * of**2 divides by 4 and then *multiplies* by of². Use brackets: z**2 / (4 * of**2).",
+            "z**2 / 4 * of**2 divides by 4 and then *multiplies* by of². Use parentheses: z**2 / (4 * of**2).",
         ),
         Wrong(
             "two-slips",
             interval_two_slips,
-            "z**2 / 2 * of and z**2 / 4 * of**2 divide by 2 or 4 only and then *multiply*. Use brackets: z**2 / (2 "
+            "z**2 / 2 * of and z**2 / 4 * of**2 divide by 2 or 4 only and then *multiply*. Use parentheses: z**2 / (2 "
             "* of), z**2 / (4 * of**2).",
         ),
         Wrong(
@@ -398,7 +398,7 @@ EXERCISE = Exercise(
         Wrong(
             "none-at-all-accepted",
             interval_of_none_accepted,
-            "You accept of = 0, and there is no share of nothing. Refuse it with a ValueError.",
+            "You accept of = 0, for which no share is defined. Refuse it with a ValueError.",
         ),
         Wrong(
             "half-missing-in-the-middle",

@@ -162,7 +162,7 @@ EXERCISE = Exercise(
         Wrong(
             "along-the-batch",
             embedding_along_rows,
-            "You put cosines and sines one below the other. They stand side by side: dim=1.",
+            "You put cosines and sines one below the other. They belong side by side: dim=1.",
         ),
         Wrong(
             "frequencies-rising",
