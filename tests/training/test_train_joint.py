@@ -53,6 +53,7 @@ def test_it_learns_and_can_be_written_and_opened(parts, tmp_path):
     model.save_pretrained(tmp_path / "model")
     again = LatentDiffusion.from_pretrained(tmp_path / "model")
     one, two = (m.generate(["a fox"], steps=2, generator=torch.Generator().manual_seed(0)) for m in (model, again))
+    assert again.schedule.alpha_bar[-1] == 0  # pure noise at the end, also for whoever opens the folder
     assert one.shape == (1, 3, 64, 64) and torch.allclose(one, two, atol=1e-4)
 
 
@@ -99,6 +100,7 @@ def test_a_batch(parts):
     own = (kept[:, None] == of).all(2)  # (B, W)
     assert own.any(1).all()  # each has a caption of its own image …
     assert 0.3 < own.float().mean() < 0.8  # … now in this wording, now in that
+    assert abs(batch.t.float().mean() - 1000 / 1.6) < 40  # the mean of u^0.6
     other = draw_batch(cache, index, 1.0, 1000, settings, step=1)
     assert not torch.equal(batch.eps, other.eps) and batch.t.min() >= 0 and batch.t.max() < 1000
 

@@ -23,8 +23,9 @@ from tinyldm.clip import TextConfig, TextTransformer
 from tinyldm.conditioning import TextEncoder
 from tinyldm.data.corpus import Corpus
 from tinyldm.data.pixels import to_signed_float
+from tinyldm.formats.schedulers import zero_terminal_snr
 from tinyldm.formats.tokenizers import Tokenizer
-from tinyldm.forward_diffusion import diffusion_loss
+from tinyldm.forward_diffusion import VELOCITY, NoiseSchedule, diffusion_loss, scaled_linear_betas
 from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.training.clip import new_text_transformer, pad_tokens
 from tinyldm.training.run import MovingAverage, Run, Settings, adamw, batch_at, generator_at, mixed_precision
@@ -69,10 +70,10 @@ class JointSettings(Settings):
     lr: float = 1e-3
     warmup: int = 500
     drop_caption: float = 0.1  # share of the captions that become "": guidance needs that
+    timestep_power: float = 0.6  # t = T · u^power, u uniform in [0, 1): below 1, noisy timesteps come more often
     ema: float = 0.9995
     sample_seconds: float = 600.0  # time between two grids of samples
     sample_captions: tuple[str, ...] = SAMPLE_CAPTIONS
-    start_from: str | None = None  # not possible here: both networks start from random weights
     config: UNetConfig = PICTURES.unet
     text: TextConfig = PICTURES.text[0]
 
@@ -122,7 +123,8 @@ def draw_batch(cache: Cache, index: Tensor, scale: float, T: int, settings: Join
     generator = generator_at(settings.seed, step, device)
     posterior = DiagonalGaussian(cache.moments[index].float())
     z0 = scale * posterior.reparameterize(torch.randn(posterior.mean.shape, generator=generator, device=device))
-    t = torch.randint(T, (B,), generator=generator, device=device)
+    u = torch.rand(B, generator=generator, device=device)
+    t = (T * u**settings.timestep_power).long().clamp(max=T - 1)
     eps = torch.randn(z0.shape, generator=generator, device=device)
     wording = torch.randint(cache.tokens.shape[1], (B,), generator=generator, device=device)
     dropped = torch.rand(B, generator=generator, device=device) < settings.drop_caption
@@ -141,6 +143,14 @@ class Trained(nn.Module):
         self.unet, self.text = unet, text
 
 
+def noise_to_the_end() -> NoiseSchedule:
+    """Stable Diffusion's schedule, but that the last z_t is pure noise.
+
+    Else the colour of the ground is still there: in 16×16 numbers of noise, their mean can be read.
+    """
+    return NoiseSchedule(zero_terminal_snr(scaled_linear_betas()), VELOCITY)
+
+
 def train_joint(settings: JointSettings, corpus: Corpus, vae: VAE, tokenizer: Tokenizer) -> LatentDiffusion:
     """Train the U-Net and the text encoder. Returns the whole model, with the moving average of their weights.
 
@@ -154,7 +164,7 @@ def train_joint(settings: JointSettings, corpus: Corpus, vae: VAE, tokenizer: To
     trained = Trained(UNet(settings.config), new_text_transformer(settings.text)).to(device)
     average = MovingAverage(trained, settings.ema)
     text_encoder = TextEncoder(average.module.text, tokenizer)
-    model = LatentDiffusion(average.module.unet, vae, text_encoder, PICTURES.schedule()).to(device)
+    model = LatentDiffusion(average.module.unet, vae, text_encoder, noise_to_the_end()).to(device)
     cache = build_cache(corpus, vae, tokenizer, text_encoder.length, device, settings.progress)
     optimizer = adamw(trained.parameters(), settings.lr)
 
