@@ -48,6 +48,15 @@ def test_every_process_is_forked_and_has_walls_of_its_own(isolation):
         assert told(second, "open('/proc/self/status').read().count('NoNewPrivs:\\t1')") == "1"
 
 
+def test_the_warm_process_writes_nothing_where_it_was_started(isolation, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sandbox, "WITH_TORCH", sandbox.Starter("tinyldm_course.grading.child"))
+    with Sandbox(isolation, Limits()) as one:
+        assert told(one, "__import__('torch').ones(3, device='meta').cumprod(0).shape[0]") == "3"
+    assert not list(tmp_path.iterdir())
+    sandbox.WITH_TORCH._warm.stop()
+
+
 def test_it_ends_as_it_ended(isolation):
     for code, words in (("__import__('os')._exit(3)", "exit code 3"), ("__import__('ctypes').string_at(0)", "segment")):
         with Sandbox(isolation, Limits()) as one, pytest.raises(sandbox.Ended, match=words):

@@ -25,7 +25,10 @@ HIGH = 200  # numbers that no descriptor has, neither here nor in the grader's r
 
 def serve(connection: socket.socket, preloaded: str) -> None:
     """Answer each request with the number of the process that was forked for it, until nobody asks any more."""
-    getattr(importlib.import_module(preloaded), "warm_up", lambda: None)()
+    with tempfile.TemporaryDirectory(prefix="tinyldm-warm-") as folder:  # for what PyTorch writes at its import
+        os.environ.update({name: folder for name in ("HOME", "TMPDIR", "MPLCONFIGDIR")})
+        tempfile.tempdir = None
+        getattr(importlib.import_module(preloaded), "warm_up", lambda: None)()
     kernel.require_one_thread()  # a fork would leave the others behind, with what they had locked
     while True:
         data, descriptors, _, _ = socket.recv_fds(connection, MAX_REQUEST, MAX_DESCRIPTORS)

@@ -95,7 +95,7 @@ class Confined:
         walls = self.isolation.command()
         if warm is not None:
             try:
-                return forked(warm, settings, [*walls, PYTHON] if walls else [], streams, self.bounds.start)
+                return forked(warm, settings, [*walls, PYTHON] if walls else [], streams, SLOW_PIPE * self.bounds.start)
             except OSError:
                 self._starter.give_up()
         return subprocess.Popen(
@@ -157,7 +157,7 @@ class Starter:
         if sys.platform != "linux" or self._failures >= MAX_COLD:
             return None
         if self._warm is None or self._owner != os.getpid():
-            self._warm, self._owner = Warm(python(), environment(os.curdir), self._preloaded), os.getpid()
+            self._warm, self._owner = Warm(python(), environment(tempfile.gettempdir()), self._preloaded), os.getpid()
         return self._warm
 
     def give_up(self) -> None:
