@@ -144,7 +144,7 @@ def captioned_corpus(images: Tensor | Rows, captions: Sequence[str]) -> Corpus:
     return worded_corpus(images, [[caption] for caption in captions])
 
 
-def worded_corpus(images: Tensor, captions: list[list[str]]) -> Corpus:
+def worded_corpus(images: Tensor | Rows, captions: list[list[str]]) -> Corpus:
     """Images (N, 3, S, S) uint8 of which nothing is known but their captions, N × W."""
     form = torch.full((len(images), len(FIELDS)), EMPTY, dtype=torch.int8)
     wordings = len(captions[0])

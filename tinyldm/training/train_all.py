@@ -162,7 +162,7 @@ def require_parts(settings: UnetSettings) -> None:
         )
 
 
-def require_model_place(settings: UnetSettings, folder: Path) -> None:
+def require_model_place(settings: Settings, folder: Path) -> None:
     """Raises ValueError where the finished model cannot be written to `folder`, or would replace another one."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; expected a folder for the finished model")

@@ -163,8 +163,10 @@ def train_joint(settings: JointSettings, corpus: Corpus, vae: VAE, tokenizer: To
     torch.manual_seed(settings.seed)
     trained = Trained(UNet(settings.config), new_text_transformer(settings.text)).to(device)
     average = MovingAverage(trained, settings.ema)
-    text_encoder = TextEncoder(average.module.text, tokenizer)
-    model = LatentDiffusion(average.module.unet, vae, text_encoder, noise_to_the_end()).to(device)
+    averaged = average.module
+    assert isinstance(averaged, Trained)  # a copy of it
+    text_encoder = TextEncoder(averaged.text, tokenizer)
+    model = LatentDiffusion(averaged.unet, vae, text_encoder, noise_to_the_end()).to(device)
     cache = build_cache(corpus, vae, tokenizer, text_encoder.length, device, settings.progress)
     optimizer = adamw(trained.parameters(), settings.lr)
 
