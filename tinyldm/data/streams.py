@@ -95,7 +95,7 @@ def _stored(image: dict[str, Any] | None) -> Path | bytes | ValueError:
 def tar_samples(files: Sequence[Path]) -> Iterator[Sample]:
     """The samples of WebDataset shards, in order. A shard that is cut off counts as one broken sample at its end."""
     for file in files:
-        key, parts = "", {}
+        key, parts = "", dict[str, bytes]()
         try:
             with tarfile.open(file, "r|*") as tar:
                 for member in tar:

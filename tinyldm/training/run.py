@@ -336,7 +336,7 @@ class MovingAverage:
     def update(self, module: nn.Module, step: int) -> None:
         """Average in the weights after step number `step`, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        averages = list(self.module.parameters())
+        averages: list[Tensor] = list(self.module.parameters())
         weights = [weight.detach().to(average.device) for weight, average in zip(module.parameters(), averages)]
         torch._foreach_lerp_(averages, weights, 1 - decay)
 
@@ -362,7 +362,7 @@ def recompute_activations(network: nn.Module, kinds: tuple[type[nn.Module], ...]
     """
     for block in network.modules():
         if isinstance(block, kinds):
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 def adamw(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 1e-2) -> torch.optim.AdamW:
