@@ -25,7 +25,7 @@ def run_progress(options: argparse.Namespace) -> None:
     file = progress.progress_file()
     course = {number: (lesson(number).TITLE, lesson(number).NAMES) for number in numbers()}
     print("\n".join(progress.in_words(progress.read(), course)))
-    print(f"kept in {file}")
+    print(f"saved in {file}")
 
 
 # ── grade ────────────────────────────────────────────────────────────────────────────────────────────
@@ -33,7 +33,7 @@ def run_progress(options: argparse.Namespace) -> None:
 
 def add_grade(parser: Parser) -> None:
     """The options of `grade`."""
-    parser.add_argument("folder", type=Path, help="contains <student>/NN.ipynb or NN.py; NN is the lesson")
+    parser.add_argument("folder", type=Path, help="contains <student>/NN.ipynb or NN.py; NN is the lesson number")
     parser.add_argument(
         "--out",
         type=Path,
@@ -49,19 +49,19 @@ def add_grade(parser: Parser) -> None:
         type=whole_number(1, 600),
         default=10,
         metavar="N",
-        help="time limit for a cell, and for an exercise (default: %(default)s)",
+        help="time limit per cell and per exercise, in seconds (default: %(default)s)",
     )
     parser.add_argument(
         "--jobs",
         type=whole_number(1, 256),
         metavar="N",
-        help="submissions to grade at the same time (default: one for each processor this program may use)",
+        help="submissions to grade at the same time (default: one per CPU this program may use)",
     )
     parser.add_argument(
         "--seed",
         type=whole_number(0, 2**31 - 1),
         metavar="N",
-        help="seed of the inputs (default: derived from the submissions, so that no student could know it)",
+        help="seed of the inputs (default: derived from the submissions, so students cannot predict it)",
     )
     parser.add_argument(
         "--lesson",
@@ -82,7 +82,7 @@ def add_grade(parser: Parser) -> None:
     parser.add_argument(
         "--trust-students",
         action="store_true",
-        help="grade without isolation, where this machine has none: the code may do all that you may do",
+        help="grade without isolation if this machine has none: the code may do all that you may do",
     )
 
 
@@ -122,12 +122,11 @@ def run_grade(options: argparse.Namespace) -> None:
     if options.share:
         submissions = of_share(submissions, *options.share)
     if kept := len(journal.read()):
-        to_stderr(f"{kept} results are kept from runs before, in {', '.join(map(str, journal.files()))}")
+        to_stderr(f"{kept} results are kept from earlier runs, in {', '.join(map(str, journal.files()))}")
     with tqdm(total=len(submissions), desc="grading", unit="file", delay=0.2) as bar:
         graded = grade_class(submissions, terms, options.jobs or threads.available(), bar.update, journal)
-    counted = (
-        f"{sum(one.lesson != WHOLE for one in graded)} submissions of {len({one.student for one in graded})} students"
-    )
+    files, students = sum(one.lesson != WHOLE for one in graded), len({one.student for one in graded})
+    counted = f"{files} submission{'s' * (files != 1)} from {students} student{'s' * (students != 1)}"
     if options.share is None:
         pages = reports.write(options.out, graded, terms)
         similarity.write(pages / "similar.csv", graded)
@@ -163,7 +162,7 @@ def add_export(parser: Parser) -> None:
     )
     parser.add_argument("--hidden", type=Path, metavar="DIR", help="gradescope: folder with your own checks")
     parser.add_argument(
-        "--trust-students", action="store_true", help="let the files grade without isolation, where a machine has none"
+        "--trust-students", action="store_true", help="let the files grade without isolation if a machine has none"
     )
     parser.add_argument(
         "--shares",

@@ -144,7 +144,7 @@ def test_of_two_files_the_one_that_is_meant_is_graded(tmp_path):
         (b"\x89PNG\0\0", "not a text file"),
         (b'{"cells": [{"cell', "it is damaged, or no notebook"),
         (b"[" * 100_000, "nested too deeply"),
-        (b"{}", "not a notebook of format 4"),
+        (b"{}", "not a version-4 notebook"),
         (b" " * (2**23 + 1), "clear the outputs"),
     ],
 )
@@ -198,7 +198,7 @@ def test_odd_folders_are_read_in_bounded_time(tmp_path):
     assert f"folders more than {MAX_DEPTH} deep" in found["deep", WHOLE]
     assert "only the first 2,000 files" in found["many", WHOLE]
     assert "again is a link" in found["loop", WHOLE]
-    assert found["pipe", 2] == "02.ipynb cannot be read: it is not an ordinary file"
+    assert found["pipe", 2] == "02.ipynb cannot be read: it is not a regular file"
 
 
 NAMES = [

@@ -53,7 +53,7 @@ def lines_of(text):
         (["slurm", "02"], "takes no lesson"),
         (["canvas"], "expected the table"),
         (["moodle", "nowhere.csv"], "cannot be read"),
-        (["gradescope", "02", "--hidden", "nowhere"], "is no folder"),
+        (["gradescope", "02", "--hidden", "nowhere"], "is not a folder"),
         (["gradescope", "02", "--out", "x.tar"], ".zip"),
         (["other"], "invalid choice"),
         (["kubernetes", "--shares", "0"], "given, expected 1"),
@@ -280,7 +280,7 @@ def test_the_shares_of_a_class_make_the_table_of_the_whole(tmp_path, monkeypatch
         "grades.journal.3-of-3.jsonl",
     ]
     merged = subprocess.run(["bash", "jobs/merge.sbatch"], env=env, check=True, capture_output=True, text=True)
-    assert "results are kept from runs before" in merged.stderr
+    assert "results are kept from earlier runs" in merged.stderr
     assert (tmp_path / "grades.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     for page in (tmp_path / "whole").glob("*.html"):
         assert page.read_bytes() == (tmp_path / "grades" / page.name).read_bytes()

@@ -122,7 +122,7 @@ def test_a_killed_run_goes_on_and_the_number_of_jobs_changes_no_byte(tmp_path):
         file.write(b'\n{"key": "0", "graded": {"stu')
     run = start(folders[0], "--jobs", "1")
     _, errors = run.communicate()
-    assert run.returncode == 0 and "results are kept from runs before" in errors
+    assert run.returncode == 0 and "results are kept from earlier runs" in errors
     files = [written(folder) for folder in folders]
     assert "grades.csv" in files[0] and "grades/broken.html" in files[0] and not journal.exists()
     assert files[0] == files[1]

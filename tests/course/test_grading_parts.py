@@ -82,7 +82,7 @@ def test_a_folder_without_submissions_is_a_mistake(tmp_path, capsys, monkeypatch
     (tmp_path / "class").mkdir()
     assert cli.main(["grade", "class"]) == 2
     error = capsys.readouterr().err
-    assert "holds no submission" in error and "03.ipynb" in error and error.count("\n") == 1
+    assert "contains no submissions" in error and "03.ipynb" in error and error.count("\n") == 1
     assert cli.main(["grade", "class", "--out", "grades.xlsx"]) == 2
     assert ".csv" in capsys.readouterr().err
 
@@ -368,7 +368,7 @@ def test_no_claimed_error_passes(exercise, error):
         ("lesson_02.py", "EXERCISES = 3", "does not load"),
         ("lesson_02.py", "def", "SyntaxError"),
         ("helpers.py", "", "lesson_NN.py"),
-        (None, "", "holds no lesson_NN.py"),
+        (None, "", "contains no lesson_NN.py"),
     ],
 )
 def test_hidden_checks_that_are_none(tmp_path, name, text, words):

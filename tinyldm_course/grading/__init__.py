@@ -2,7 +2,7 @@
 
     collecting.py    who handed in what: each student's files, however they are named
     submissions.py   what is in a file: its code cells, as they are
-    source.py        what looks borrowed or unusual in them; in a process of its own
+    source.py        what looks copied or unusual in them; in a process of its own
     wire.py          Calls and Outcomes as bytes: JSON and safetensors, size-capped, never pickle
     limits.py        what a process may use: memory, time, files, processes
     kernel.py        what Linux lets a process give up: files, system calls, rights
@@ -14,10 +14,10 @@
     warm.py          processes that need not import PyTorch; forking.py is where they come from
     sandbox.py       a student's process from outside: start, ask, wait, kill
     probes.py        does each wall hold? attacks.py tries
-    session.py       a notebook in a sandbox, started again when it dies
-    marking.py       one submission: run it, judge it, say what to look at
-    journal.py       the results so far, on the disk: a grader that is killed goes on where it was
-    classroom.py     all submissions, on several cores; one that kills its grader stops no other
+    session.py       a notebook in a sandbox, restarted when it dies
+    marking.py       one submission: run it, judge it, say what to review
+    journal.py       the results so far, on the disk: a grader that is killed resumes where it was
+    classroom.py     all submissions, on several cores; one that kills its grader does not stop the others
     reports.py       the CSV and a page for each student
     gradescope.py    results as Gradescope shows them; gradebooks.py: as Canvas and Moodle import them
     export.py        files for the systems of a school

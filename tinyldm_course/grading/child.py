@@ -1,11 +1,11 @@
-"""The process in which one student's code runs. It answers the parent's questions until one of them is gone.
+"""The process in which one student's code runs. It answers the parent's questions until one side exits.
 
     {"n": 1, "do": "cell", "number": 3, "source": "…"}      ->  {"n": 1, "error": None or an Error}
     {"n": 2, "do": "find", "name": "ddim_step"}             ->  {"n": 2, "found": True}
     {"n": 3, "do": "call", "name": "ddim_step", "call": …}  ->  {"n": 3, "outcome": …, "used": [names in the package]}
 
-Nothing that is said here is believed, see the package's docstring. So it needs no defence against the code that it
-runs, in its own memory; what must be defended is the rest of the machine, and `confine.py` did that before.
+Nothing this process reports is trusted, see the package's docstring. So it need not protect itself from the code it
+runs. The rest of the machine must be protected, and `confine.py` did that before.
 """
 
 import ast
@@ -66,7 +66,9 @@ class Student:
     """
 
     def __init__(self):
-        self.module = types.ModuleType("submission")  # not "__main__", whose demonstrations stay unasked for
+        self.module = types.ModuleType(
+            "submission"
+        )  # not "__main__", so that `if __name__ == "__main__"` blocks do not run
         sys.modules["submission"] = self.module
         self.module.__dict__.update(notebook_names())
         self.checked: dict[str, tuple[Any, Any]] = {}
@@ -95,7 +97,7 @@ class Student:
             if code.co_flags & inspect.CO_COROUTINE:
                 self.loop = self.loop or asyncio.new_event_loop()
                 self.loop.run_until_complete(running)
-        except BaseException as error:  # SystemExit and KeyboardInterrupt are raised by students, too
+        except BaseException as error:  # students' code can also raise SystemExit and KeyboardInterrupt
             return {"error": short(in_cell(error, name))}
         return {"error": None}
 
@@ -130,7 +132,7 @@ class Student:
             sys.setprofile(None)
         if outcome.error is not None:
             outcome = replace(outcome, error=short(outcome.error))
-        # What was made is known to the parent; it reads no names of functions from here.
+        # The parent knows what it made, and resolves no function names sent from here.
         after = tuple(None if isinstance(arg, Made) else arg for arg in outcome.args_after)
         return {"outcome": replace(outcome, args_after=after), "used": sorted(used)[:20]}
 

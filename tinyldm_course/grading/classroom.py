@@ -1,4 +1,4 @@
-"""All submissions of a class, several at a time. One that kills its grader costs itself, and nobody else.
+"""All submissions of a class, several at a time. One that kills its grader loses only its own grade.
 
     main process ── thread ── grader process (marking.py) ── the student's process (child.py)
                  └─ thread ── grader process              ── the student's process
@@ -29,7 +29,7 @@ MAX_FAILURES = 3  # of the machine, one after the other
 
 @dataclass(frozen=True)
 class Terms:
-    """On which terms a class is graded: the same for all.
+    """The conditions under which a class is graded, the same for all.
 
     Attributes:
         hidden: the folder with the teacher's own checks, or None.
@@ -49,7 +49,7 @@ class Terms:
 
 
 def seed_of(submissions: list[Submission]) -> int:
-    """A seed that the class itself determines: the same files, the same grades; and nobody knew it while writing."""
+    """A seed that the class itself determines: the same files give the same grades. Nobody knows it in advance."""
     whole = hashlib.sha256()
     for submission in submissions:
         for part in (submission.student, str(submission.lesson), *submission.cells):
@@ -71,7 +71,7 @@ def grade_class(
         progress: called after each.
         journal: where results are kept, and where those of a run that was interrupted are found.
 
-    Raises: OSError where this machine cannot run student code at all.
+    Raises: OSError if this machine cannot run student code at all.
     """
     hidden = read_hidden(terms.hidden)
     facts = terms.facts()
@@ -133,7 +133,7 @@ class Failures:
     """What this machine failed at. A student who was unlucky is graded again; a machine that is broken stops.
 
     Attributes:
-        last: the latest error; None where nothing failed.
+        last: the latest error; None if nothing failed.
         successes: how often it did not fail.
     """
 
@@ -175,13 +175,13 @@ class Grader:
         self._stop()
 
     def grade(self, submission: Submission, checks: dict) -> Graded:
-        """Grade one. Raises OSError where this machine cannot run student code at all."""
+        """Grade one. Raises OSError if this machine cannot run student code at all."""
         if self._process is None:
             self._start()
         bounds = self.terms.bounds
         try:
             self._connection.send(submission)
-            # Longer than a submission's own limit by what judging it may take, and by a process that starts last.
+            # Allow extra time beyond the submission's limit, for judging and for a slow start.
             if not self._connection.poll(2 * bounds.submission + 2 * bounds.start):
                 raise EOFError
             answer = self._connection.recv()
@@ -190,14 +190,14 @@ class Grader:
             return unmarked(
                 submission,
                 checks,
-                "the process that graded it was ended or did not come to an end; see by hand what the submission does",
+                "the process that graded it was killed or did not finish; inspect this submission manually",
             )
         if isinstance(answer, str):
             raise OSError(answer)
         return answer
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would hand this process's memory on
+        context = multiprocessing.get_context("spawn")  # a fork would share this process's memory
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=work, args=(theirs, self.terms), daemon=True)
         self._process.start()

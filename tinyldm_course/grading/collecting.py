@@ -20,7 +20,7 @@ from tinyldm_course.exercises import lesson, numbers
 from tinyldm_course.grading.submissions import WHOLE, Submission, read_submission
 
 MAX_DEPTH = 8  # folders below a student's own
-MAX_ENTRIES = 2000  # files and folders of a student that are looked at
+MAX_ENTRIES = 2000  # files and folders of a student that are inspected
 MAX_NAMED = 3  # files that a sentence lists
 MAX_NAME = 80  # characters of a student's name in the table
 ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".xz", ".bz2")
@@ -66,7 +66,7 @@ def read_class(folder: Path, ignored: Iterable[Path] = (), only: int | None = No
         only: the lesson that was to be handed in. Then a file that names no lesson answers it; those of other lessons
             are left out.
 
-    Raises: ValueError where the folder holds no submission at all.
+    Raises: ValueError if the folder contains no submissions at all.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; expected FOLDER/<student>/NN.ipynb or NN.py")
@@ -87,8 +87,8 @@ def read_class(folder: Path, ignored: Iterable[Path] = (), only: int | None = No
             f"{shown(name)}: {', '.join(one.sentences())}" for name, one in list(found.items())[:MAX_NAMED]
         )
         raise ValueError(
-            f"{folder} holds no submission; expected FOLDER/<student>/NN.ipynb or NN.py, such as {folder}/ada/03.ipynb"
-            + f". {seen}" * bool(seen)
+            f"{folder} contains no submissions; expected FOLDER/<student>/NN.ipynb or NN.py, "
+            f"such as {folder}/ada/03.ipynb" + f". {seen}" * bool(seen)
         )
     return [one for name, each in named(found).items() for one in submissions_of(name, each, only)]
 
@@ -132,7 +132,7 @@ def collect_folder(folder: Path, found: Found, only: int | None) -> None:
                 found.remarks.append(f"folders more than {MAX_DEPTH} deep were not searched")
         seen += len(entries)
         if seen > MAX_ENTRIES:
-            found.remarks.append(f"only the first {MAX_ENTRIES:,} files were looked at")
+            found.remarks.append(f"only the first {MAX_ENTRIES:,} files were inspected")
             break
 
 
@@ -174,7 +174,7 @@ def chosen(files: list[tuple[Path, str]], remarks: list[str]) -> tuple[list[Path
 
 
 def content(file: Path) -> bytes | str:
-    """Equal for files that hold the same, different for others."""
+    """Equal for files with the same content, different for others."""
     try:
         if file.is_file() and not file.is_symlink() and file.stat().st_size < 2**24:
             return hashlib.sha256(file.read_bytes()).digest()
@@ -187,7 +187,7 @@ def content(file: Path) -> bytes | str:
 
 
 def lesson_of(name: str) -> int | None:
-    """The lesson that a file's name tells; None where it tells none, or one of several.
+    """The lesson that a file's name indicates; None if it indicates none, or several.
 
     Two digits at its beginning always count. After that the only number that is a lesson with exercises, the only one
     of them with two digits, and the only title of a lesson.

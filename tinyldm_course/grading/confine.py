@@ -23,14 +23,14 @@ def main() -> None:
 
 
 def run(settings: dict) -> None:
-    """Confine the own process, then run a module's `main`."""
+    """Confine this process, then run a module's `main`."""
     os.umask(0o077)
     confine(settings)
     importlib.import_module(settings["module"]).main(*settings["arguments"])
 
 
 def confine(settings: dict) -> None:
-    """Raise all walls. Raises OSError where one that was promised does not stand."""
+    """Raise all walls. Raises OSError if one that was promised does not stand."""
     promised = settings["promised"]
     if promised:
         kernel.require_one_thread()

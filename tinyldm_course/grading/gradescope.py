@@ -14,7 +14,7 @@ def write(file: Path, graded: list[Graded]) -> None:
     """Write what one student got. Raises ValueError where there are several, OSError."""
     students = sorted({one.student for one in graded})
     if len(students) != 1:
-        raise ValueError(f"{file} is for one student; the folder holds {len(students)}: {', '.join(students[:5])}")
+        raise ValueError(f"{file} is for one student; the folder contains {len(students)}: {', '.join(students[:5])}")
     write_bytes(file, (json.dumps(results(graded), indent=1) + "\n").encode())
 
 
@@ -36,7 +36,7 @@ def results(graded: list[Graded]) -> dict[str, Any]:
     look_at = [note for note in notes_on(graded) if note not in problems(graded)]
     if look_at:
         text = "\n".join(few(look_at))
-        tests.append({"name": "For the teacher to look at", "output": text, "visibility": "hidden"})
+        tests.append({"name": "For the teacher to review", "output": text, "visibility": "hidden"})
     return {
         "score": sum(mark.points for one in graded for mark in one.marks),
         "output": "\n".join(problems(graded) + cell_errors(graded)),

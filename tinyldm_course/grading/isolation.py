@@ -29,13 +29,13 @@ import tinyldm_course
 from tinyldm_course.grading import kernel
 
 PACKAGES = tuple(Path(os.path.realpath(package.__path__[0])) for package in (tinyldm, tinyldm_course))
-ANSWERS = PACKAGES[1] / "exercises"  # which a student's process has no business to read
-CHECKOUT = ("exercises", "sources", "tests", "notebooks", "benchmarks", ".git")  # which hold them, too
+ANSWERS = PACKAGES[1] / "exercises"  # which a student's process must not read
+CHECKOUT = ("exercises", "sources", "tests", "notebooks", "benchmarks", ".git")  # which also contain them
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/nix/store")
 DEVICES = ("/dev/zero", "/dev/random", "/dev/urandom", "/sys/devices/system")
 PROC = ("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys")  # but no other process
 PYTHON = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
-ANOTHER_USER = 1_000_000  # plus the number of the grader's process: a user that nobody else is
+ANOTHER_USER = 1_000_000  # plus the number of the grader's process: a user id nobody else has
 SPACE = 2**26  # bytes, for all files of a student together
 MIN_BUBBLEWRAP = (0, 7)  # the first that can limit the size of a tmpfs
 MIN_LANDLOCK = 3  # the first that guards truncate(2); Linux 6.2
@@ -60,7 +60,7 @@ class Isolation:
     landlock: bool = False
 
     def user(self) -> int | None:
-        """The user id to take, another one for each grader; None to stay the same user."""
+        """The user id to take, different for each grader; None to stay the same user."""
         return ANOTHER_USER + os.getpid() if self.other_user else None
 
     def inside(self, folder: Path) -> Path:
@@ -95,7 +95,7 @@ class Isolation:
             ]
         return [
             "Isolated by a user id of its own, Landlock and a seccomp filter: no network, no power over other "
-            "processes or files, and neither your files nor the tests nor the right answers to read."
+            "processes or files, and no way to read your files, the tests or the right answers."
         ]
 
 
@@ -179,7 +179,7 @@ def readable() -> tuple[str, ...]:
 
 
 def without(concealed: tuple[Path, ...], whole: Path) -> list[Path]:
-    """A folder, as the parts of it that do not hold a hidden one."""
+    """The parts of a folder outside the hidden ones."""
     if any(path == whole or path in whole.parents for path in concealed):
         return []
     if not any(whole in path.parents for path in concealed):

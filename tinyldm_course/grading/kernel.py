@@ -26,7 +26,7 @@ SIGKILL = 9
 READING = 1 << 0 | 1 << 2 | 1 << 3
 WRITING = 1 << 1 | sum(1 << bit for bit in range(4, 13))
 REFER, TRUNCATE, IOCTL = 1 << 13, 1 << 14, 1 << 15  # since ABI 2, 3 and 5
-OF_FILES = 1 << 0 | 1 << 1 | 1 << 2 | TRUNCATE | IOCTL  # the rights that make sense for what is no folder
+OF_FILES = 1 << 0 | 1 << 1 | 1 << 2 | TRUNCATE | IOCTL  # the rights that apply to files
 TCP = 0b11  # bind and connect, since ABI 4
 SCOPED = 0b11  # abstract sockets and signals, since ABI 6
 
@@ -62,7 +62,7 @@ def landlock_version() -> int:
 
 
 def lock_files(folder: Path, readable: list[str]) -> None:
-    """Let the own process write in one folder (and to /dev/null) and read that and some others."""
+    """Let this process write in one folder (and to /dev/null) and read that and some others."""
     version = landlock_version()
     if not version:
         raise OSError("this kernel has no Landlock")
@@ -133,7 +133,7 @@ def leave_keyring() -> None:
 
 
 def require_no_rights() -> None:
-    """Raise OSError where this process holds a capability, could gain one, or has no seccomp filter."""
+    """Raise OSError if this process holds a capability, could gain one, or has no seccomp filter."""
     lines = (line.split() for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
     status = {parts[0].rstrip(":"): parts[1] for parts in lines if len(parts) == 2}
     held = [name for name in ("CapInh", "CapPrm", "CapEff", "CapAmb") if int(status[name], 16)]

@@ -13,15 +13,15 @@ class Limits:
     memory: int = 3 * 2**30  # bytes of address space; torch alone takes about one GB of it
     file_size: int = 2**24  # bytes of a file
     open_files: int = 256
-    processes: int = 32  # beside those that the user has already
-    processor: int = 900  # seconds in all: the last resort, where the clock's limits fail
+    processes: int = 32  # in addition to the user's existing ones
+    processor: int = 900  # CPU seconds in all: the last resort if the wall-clock limits fail
     seconds: float = 10.0  # for a cell, and for all questions about one exercise; see Sandbox.ask
     submission: float = 900.0  # on the clock, for a whole notebook
-    start: float = 60.0  # until Python and torch are there
+    start: float = 60.0  # to start Python and load torch
 
 
 def set_limits(limits: Limits) -> list[str]:
-    """Limit the own process and all that it will start. Returns: what could not be limited."""
+    """Limit this process and all that it will start. Returns: what could not be limited."""
     missing = []
     for what, most, words in (
         (resource.RLIMIT_CORE, 0, "core dumps"),
@@ -35,10 +35,10 @@ def set_limits(limits: Limits) -> list[str]:
         most = most if ceiling == resource.RLIM_INFINITY else min(most, ceiling)
         try:
             resource.setrlimit(what, (most, most))
-        except (ValueError, OSError):  # macOS knows no limit of the address space
+        except (ValueError, OSError):  # macOS does not support a limit on the address space
             missing.append(words)
     try:
-        Path("/proc/self/oom_score_adj").write_text("1000")  # when memory ends, this process goes first
+        Path("/proc/self/oom_score_adj").write_text("1000")  # if memory runs out, kill this process first
     except OSError:
         pass
     return missing
@@ -57,7 +57,7 @@ def threads_of(user: int) -> int:
 
 
 def become(user: int) -> None:
-    """Be another user, who owns nothing. Only root can."""
+    """Switch to another user, who owns nothing. Only root can."""
     os.setgroups([])
     os.setgid(user)
     os.setuid(user)

@@ -25,7 +25,7 @@ from tinyldm_course.grading.submissions import Submission, cells_of
 READING = Limits(memory=2**30, processes=4, processor=20, start=120.0)  # for a text of 1 MB, where seconds are enough
 POINTS = 10  # for each star, as in the notebooks' own metadata
 SOLUTIONS = PACKAGES[0].parent / "exercises" / "solutions"
-ADDRESS = re.compile(r"0x[0-9a-f]{6,}")  # of an object in memory: another one in each run
+ADDRESS = re.compile(r"0x[0-9a-f]{6,}")  # of an object in memory: differs in each run
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Mark:
     """What one exercise got.
 
     Attributes:
-        diagnosis: why it got nothing: a name of `diagnoses.py` or of the exercise; "" where it passed.
+        diagnosis: why it got nothing, a name of `diagnoses.py` or of the exercise; "" if it passed.
         page: the feedback, as HTML.
         look_at: what the teacher should see: borrowed answers, unusual tools, forged replies.
     """
@@ -52,7 +52,7 @@ class Graded:
     """What one submission got.
 
     Attributes:
-        problem: why nothing of it was graded; "" where it was.
+        problem: why nothing of it was graded; "" if it was.
         cell_errors: (number of the cell, what went wrong in it).
         log: what the student's code printed, cut.
         again: was it this computer that failed? Then it is graded by the next run.
@@ -78,15 +78,15 @@ def read_hidden(folder: Path | None) -> dict[int, tuple[Exercise, ...]]:
     """The teacher's own checks: `lesson_NN.py` in a folder, with a tuple `EXERCISES`.
 
     An exercise of the same name as one of the course adds its inputs to that one: both must pass. One of a new name
-    is one more exercise. Raises ValueError that names the file which is none.
+    is one more exercise. Raises ValueError that names the offending file.
     """
     found = {}
     if folder is not None and not folder.is_dir():
-        raise ValueError(f"{folder} is no folder; expected one that holds lesson_NN.py")
+        raise ValueError(f"{folder} is not a folder; expected one that contains lesson_NN.py")
     for file in sorted(folder.glob("*.py")) if folder else ():
         match = re.fullmatch(r"lesson_(\d\d)", file.stem)
         if match is None:
-            raise ValueError(f"{file} is not named lesson_NN.py; put helpers into the file of their lesson")
+            raise ValueError(f"{file} is not named lesson_NN.py; put helper functions into that lesson's file")
         spec = importlib.util.spec_from_file_location(f"hidden_{file.stem}", file)
         module = importlib.util.module_from_spec(spec)
         try:
@@ -97,7 +97,7 @@ def read_hidden(folder: Path | None) -> dict[int, tuple[Exercise, ...]]:
         except Exception as error:
             raise ValueError(f"{file} does not load: {type(error).__name__}: {error}") from error
     if folder is not None and not found:
-        raise ValueError(f"{folder} holds no lesson_NN.py")
+        raise ValueError(f"{folder} contains no lesson_NN.py")
     return found
 
 
@@ -128,7 +128,7 @@ def grade(
     try:
         text = read_source(submission.cells, list(checks), isolation)
     except Ended as error:
-        return unmarked(submission, checks, f"its code is not read, as {error}; see by hand what it is")
+        return unmarked(submission, checks, f"its code could not be read: {error}; inspect it manually")
     with Session(tuple(text["cells"]), isolation, bounds) as session:
         borrowed = {name: without_usual(text["borrowed"][name], submission.lesson, name) for name in checks}
         marks = tuple(
@@ -137,7 +137,7 @@ def grade(
     errors = tuple((number, in_words(error)) for number, error in sorted(session.cell_errors.items()))
     told = {path for paths in text["borrowed"].values() for path in paths}
     look_at = [f"uses {one} somewhere" for one in text["unusual"] if one not in told | allowed(submission.lesson)]
-    look_at += [f"cell {number} is too large or deep to be looked at" for number in text["unread"]]
+    look_at += [f"cell {number} is too large or too deeply nested to be inspected" for number in text["unread"]]
     log = bytes(session.log)
     return Graded(
         submission.student, submission.lesson, marks, "", errors, log, look_at=tuple(look_at), prints=text["prints"]
@@ -147,7 +147,7 @@ def grade(
 def read_source(cells: tuple[str, ...], exercises: list[str], isolation: Isolation) -> dict:
     """What `source.read` says of a notebook. It runs nothing, but parses; so a process of its own does it.
 
-    Raises: Ended where that process did not come to an end, or says what no honest one would.
+    Raises: Ended if that process did not finish, or sent what no honest one would.
     """
     question = {"cells": cells, "exercises": exercises}
     text = ask_once(isolation, READING, "tinyldm_course.grading.source", question)
@@ -177,7 +177,7 @@ def is_reading(text: Any, cells: tuple[str, ...], exercises: list[str]) -> bool:
 
 
 def without_usual(paths: list[str], lesson: int, name: str) -> list[str]:
-    """What an answer uses, less what the course's own does."""
+    """What an answer uses, without what the course's own does."""
     return [path for path in paths if path not in allowed(lesson, name)]
 
 
@@ -204,7 +204,7 @@ def mark(
             if not result.passed:
                 break
         known = {*usual, *(note.removeprefix("uses ") for note in look_at)}
-        methods = tuple(f"{one}." for one in known)  # of a class that may be used, or is told already
+        methods = tuple(f"{one}." for one in known)  # of a class that may be used, or was already reported
         look_at += [
             f"called {one}" for one in session.used.get(name, ()) if one not in known and not one.startswith(methods)
         ]
@@ -217,21 +217,21 @@ def mark(
 
 
 def judged(exercise: Exercise, session: Session, seed: int) -> tuple[Result, list[str]]:
-    """The result of a check, and what is strange about it. Asked twice: who answers differently is not right."""
+    """The result of a check, and what is strange about it. Asked twice: an answer that differs is wrong."""
     try:
         first = steady(run_check(exercise, session.runner(exercise.name), seed))
         if first.error is not None and first.error.type in ("TimeUp", "Died"):
             return first, []
         if first == steady(run_check(exercise, session.runner(exercise.name), seed)):
             return first, []
-    except Exception as error:  # a value that no check was prepared for: never a pass
-        problem = f"the check cannot judge what came back ({type(error).__name__})"
+    except Exception as error:  # a value no check anticipated: never a pass
+        problem = f"the check cannot judge the returned value ({type(error).__name__})"
         return Result(False, "not-judged", f"What your code returned could not be judged: {error}"), [problem]
     return Result(
         False,
         "not-repeatable",
-        "The same inputs and the same seeds gave another result the second time. "
-        "Draw random numbers from the generator that you are given only, and keep nothing between calls.",
+        "The same inputs and the same seeds gave a different result the second time. "
+        "Draw random numbers only from the given generator, and keep no state between calls.",
     ), []
 
 
@@ -244,7 +244,7 @@ def steady(result: Result) -> Result:
 
 
 def missing(name: str, session: Session) -> Result:
-    """There is no answer of that name: say which cell was to give it and failed."""
+    """There is no answer of that name: say which cell should have defined it and failed."""
     message = f"There is no function or value {name} in the notebook."
     number = next(
         (
@@ -257,10 +257,7 @@ def missing(name: str, session: Session) -> Result:
     if number is None:
         return Result(False, "missing", message)
     return Result(
-        False,
-        "missing",
-        f"{message} Cell {number}, in which it occurs, did not run.",
-        error=session.cell_errors[number],
+        False, "missing", f"{message} Cell {number}, which mentions it, failed.", error=session.cell_errors[number]
     )
 
 
@@ -272,10 +269,7 @@ def in_words(error: Error) -> str:
 
 @cache
 def allowed(lesson: int, name: str = "") -> frozenset[str]:
-    """What the course's own solution of an exercise uses, or of all: nobody is blamed for that.
-
-    Without a checkout nothing is known of it.
-    """
+    """What the course's own solution of an exercise (or of all) uses: not flagged. Empty without a checkout."""
     found: set[str] = set()
     for file in sorted(SOLUTIONS.glob(f"{lesson:02d}_*.ipynb")):
         notebook = Notebook([without_magics(cell) for cell in cells_of(file)])

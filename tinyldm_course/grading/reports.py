@@ -25,7 +25,7 @@ th,td{text-align:left;padding:.15em .8em .15em 0;vertical-align:top}
 
 
 def write(out: Path, graded: list[Graded], terms: Terms) -> Path:
-    """Write the CSV, then, beside it, a folder of its name with the students' pages and what their code printed.
+    """Write the CSV, then, beside it, a folder of the same name with the students' pages and what their code printed.
 
     Returns: the folder. Raises: OSError that says how many pages could not be written; the others are.
     """
@@ -84,9 +84,9 @@ def by_student(graded: Iterable[Graded]) -> dict[str, list[Graded]]:
 
 
 def table(graded: list[Graded], exercises: dict[str, int], pages: dict[str, str]) -> str:
-    """The CSV: a line for each student, a column for each exercise of the lessons that anybody handed in.
+    """The CSV: a row for each student, a column for each exercise of the lessons that anybody handed in.
 
-    exercises: name -> points that it gives. What was not handed in is empty, and counts as nothing.
+    exercises: name -> points that it gives. What was not handed in is empty, and counts as 0.
     pages: student -> name of the page.
     """
     text = io.StringIO()
@@ -102,7 +102,7 @@ def table(graded: list[Graded], exercises: dict[str, int], pages: dict[str, str]
 
 
 def notes_on(lessons: list[Graded]) -> list[str]:
-    """What the teacher should look at: what could not be graded, then what is unusual."""
+    """What the teacher should review: what could not be graded, then what is unusual."""
     problems = [one.problem if one.lesson == WHOLE else f"{one.lesson:02d}: {one.problem}" for one in lessons]
     marks = [mark for one in lessons for mark in one.marks]
     found = [problem for problem, one in zip(problems, lessons) if one.problem]
@@ -117,7 +117,7 @@ def few(notes: Sequence[str]) -> list[str]:
 
 
 def inert(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula, and no terminal for a command.
+    """Text that no spreadsheet will treat as a formula, and no terminal as a command.
 
     Where ";" is the separator, a spreadsheet would begin a cell at each of them, quoted or not.
     """
@@ -168,5 +168,5 @@ def _lesson(one: Graded) -> str:
 
 def _exercise(mark: Mark) -> str:
     notes = "".join(f"<li><code>{escape(note)}</code></li>" for note in few(mark.look_at))
-    look_at = f'<div class="look">For the teacher to look at:<ul>{notes}</ul></div>' if notes else ""
+    look_at = f'<div class="look">For the teacher to review:<ul>{notes}</ul></div>' if notes else ""
     return f"<h3>{escape(mark.title)} <code>{escape(mark.exercise)}</code></h3>{look_at}\n{mark.page}"

@@ -327,7 +327,7 @@ class Sandbox(Confined):
         except wire.Closed:
             ended = Ended(self._how_it_ended())
         except wire.BadFrame:
-            ended = Ended("it sent something that is no answer", forged=True)
+            ended = Ended("it sent an invalid reply", forged=True)
         except Ended as error:
             ended = error
         self._ended = ended
@@ -335,7 +335,7 @@ class Sandbox(Confined):
         raise ended
 
     def _wait(self, seconds: float, until: float) -> None:
-        """Wait for the answer's first byte; look after time, memory and number of processes meanwhile."""
+        """Wait for the answer's first byte; monitor time, memory and number of processes meanwhile."""
         start = before = time.monotonic()
         spent, known = self.spent, None
         while not select.select([self._connection], [], [], TICK)[0]:
@@ -360,10 +360,10 @@ class Sandbox(Confined):
         try:
             name = signal.Signals(number).name
         except ValueError:
-            return f"it ended its own process with exit code {code}"
+            return f"it exited with exit code {code}"
         what = {
             "SIGSEGV": "a segmentation fault",
-            "SIGKILL": "killed; often for too much memory",
+            "SIGKILL": "killed, often for using too much memory",
             "SIGXCPU": "too much processor time",
         }.get(name, name)
         return f"its process crashed ({what})"

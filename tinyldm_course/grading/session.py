@@ -1,6 +1,6 @@
-"""A student's notebook in a sandbox, started again when it dies: one bad cell or function costs no other.
+"""A student's notebook in a sandbox, started again when it dies: one bad cell or function does not affect the others.
 
-`Session.runner(name)` is a Runner for `pipeline.run_check`; only, the function is in another process.
+`Session.runner(name)` is a Runner for `pipeline.run_check`, except that the function is in another process.
 """
 
 import time
@@ -60,18 +60,20 @@ class Session:
                 if number in self._deadly:
                     continue
                 if len(self._deadly) >= MAX_DEADLY:
-                    self.cell_errors[number] = Error("NotRun", "not run, as too many cells before it ended the process")
+                    self.cell_errors[number] = Error(
+                        "NotRun", "not run, because too many earlier cells crashed the process"
+                    )
                 elif not self._run(number, source):
                     break
         return self._sandbox
 
     def _require_time(self) -> None:
-        """Raise Ended where the time of the whole notebook is over."""
+        """Raise Ended if the time of the whole notebook is over."""
         if time.monotonic() > self._over:
             raise Ended(f"the whole notebook took longer than {self.bounds.submission:g} seconds", late=True)
 
     def _ask(self, question: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Ask the process of now. Raises Ended."""
+        """Ask the current process. Raises Ended."""
         try:
             return self._sandbox.ask(question, seconds, self._over)
         except Ended:
@@ -95,7 +97,7 @@ class Session:
         return True
 
     def _buried(self, ended: Ended) -> Error:
-        """Put a dead process away; the error that it is for the student."""
+        """Close a dead process; return the error to show."""
         self.forged = self.forged or ended.forged
         self._sleep()
         return Error("TimeUp" if ended.late else "Died", str(ended))
@@ -111,7 +113,7 @@ class Session:
     def holds(self, exercise: str) -> bool:
         """Did the student give `check` an answer to an exercise, or write a function of its name?
 
-        True as well where the time is over, so that the first call says so.
+        Also True if the time is over, so that the first call says so.
         """
         try:
             self._wake()
@@ -127,7 +129,7 @@ class Session:
 
         def run(call: Call) -> Outcome:
             nonlocal left, failed
-            if failed is not None:  # it does not come back to life within an exercise
+            if failed is not None:  # not restarted within an exercise
                 return Outcome(error=failed)
             try:
                 sandbox = self._wake()
@@ -143,7 +145,7 @@ class Session:
                 failed = self._buried(ended)
             except wire.BadFrame as error:
                 self.forged = True
-                failed = Error("Died", f"what came back is no outcome of a call: {error}")
+                failed = Error("Died", f"the reply is not a valid outcome: {error}")
             return Outcome(error=failed)
 
         return run
@@ -158,7 +160,7 @@ class Session:
 
 
 def sound(outcome: Any, call: Call) -> Outcome:
-    """An Outcome whose parts are what an honest one would hold. Raises BadFrame."""
+    """An Outcome whose parts are what an honest one would contain. Raises BadFrame."""
     if not isinstance(outcome, Outcome):
         raise wire.BadFrame(f"a {type(outcome).__name__}")
     error = None if outcome.error is None else clean(outcome.error)
@@ -168,7 +170,7 @@ def sound(outcome: Any, call: Call) -> Outcome:
         if not isinstance(getattr(outcome, name), tuple) or len(getattr(outcome, name)) != len(call.args):
             raise wire.BadFrame(f"{name} that do not belong to the call")
     if not all(gradient is None or isinstance(gradient, Tensor) for gradient in outcome.gradients):
-        raise wire.BadFrame("gradients that are no tensors")
+        raise wire.BadFrame("gradients that are not tensors")
     shapes = outcome.parameters
     if not isinstance(shapes, dict) or not all(isinstance(shape, tuple) for shape in shapes.values()):
         raise wire.BadFrame("parameters without shapes")
@@ -182,6 +184,6 @@ def sound(outcome: Any, call: Call) -> Outcome:
 def clean(error: Any) -> Error:
     """An Error whose parts have the types they should have, and a length that fits into a report. Raises BadFrame."""
     if not isinstance(error, Error) or not isinstance(error.line, int):
-        raise wire.BadFrame("an error that is none")
+        raise wire.BadFrame("a malformed error")
     # A type without a name would look like no error at all.
     return Error(str(error.type)[:100] or "Error", str(error.message)[:1000], error.line, str(error.code)[:300])

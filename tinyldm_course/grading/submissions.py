@@ -17,7 +17,7 @@ class Submission:
     Attributes:
         lesson: its number; WHOLE for what is said about everything together.
         cells: its code, a string for each cell.
-        problem: why it cannot be graded; empty where it can.
+        problem: why it cannot be graded; empty if it can.
     """
 
     student: str
@@ -57,9 +57,9 @@ def cells_of(file: Path) -> list[str]:
     if file.is_symlink():
         raise ValueError("it is a link to another file")
     if not file.is_file():
-        raise ValueError("it is not an ordinary file")
+        raise ValueError("it is not a regular file")
     if file.stat().st_size > MAX_BYTES:
-        raise ValueError(f"it has {file.stat().st_size:,} bytes; at most {MAX_BYTES:,} are taken: clear the outputs")
+        raise ValueError(f"it has {file.stat().st_size:,} bytes; the limit is {MAX_BYTES:,}: clear the outputs")
     text = as_text(file.read_bytes())
     if not text.strip():
         raise ValueError("it is empty")
@@ -82,20 +82,20 @@ def as_text(data: bytes) -> str:
 
 
 def notebook_cells(text: str) -> list[str]:
-    """The code cells of a notebook's JSON. Neither its outputs nor its metadata are looked at."""
+    """The code cells of a notebook's JSON. Its outputs and its metadata are ignored."""
     try:
         whole = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"it is damaged, or no notebook ({error})") from None
+        raise ValueError(f"it is damaged, or not a notebook ({error})") from None
     try:
         code = [cell["source"] for cell in whole["cells"] if cell["cell_type"] == "code"]
         return ["".join(source) for source in code]
     except (KeyError, TypeError) as error:
-        raise ValueError(f"it is not a notebook of format 4 ({type(error).__name__}: {error})") from None
+        raise ValueError(f"it is not a version-4 notebook ({type(error).__name__}: {error})") from None
 
 
 def script_cells(text: str) -> list[str]:
-    """The code cells of a script, which `# %%` or nbconvert's `# In[3]:` divide; `# %% [markdown]` begins none."""
+    """The code cells of a script, divided by `# %%` or nbconvert's `# In[3]:`. `# %% [markdown]` does not start one."""
     parts = re.split(r"(?m)^# ?(?:%%|In ?\[)(.*)$", text)
     cells = [parts[0]] + [code for heading, code in zip(parts[1::2], parts[2::2]) if "[markdown]" not in heading]
     return [cell for cell in cells if cell.strip()]

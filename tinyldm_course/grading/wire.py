@@ -1,6 +1,7 @@
 """Calls and Outcomes as bytes. A frame is two lengths, a JSON tree, and its tensors in safetensors' format.
 
-Both ends read with the same care: what is not exactly a frame of plain values, within the limits, is a `BadFrame`.
+Both ends read with the same care: anything that is not exactly a frame of plain values, within the limits, is a
+`BadFrame`.
 Nothing is ever unpickled, and no name in a frame is looked up outside of this package.
 """
 
@@ -44,7 +45,7 @@ CLASSES = {cls.__name__: cls for cls in (Call, Outcome, Error, Seeded)}
 
 
 class BadFrame(ValueError):
-    """The other end sent something that is no frame."""
+    """The other end sent something that is not a frame."""
 
 
 class Closed(BadFrame):
@@ -85,7 +86,9 @@ class Packer:
             return {"is": type(value).__name__, "of": self.pack(dict(vars(value)))}
         if isinstance(value, (bool, int, float, str)):  # a subclass, such as numpy's float64 or an IntEnum
             return self.pack(next(base for base in (bool, int, float, str) if isinstance(value, base))(value))
-        raise TypeError(f"a {type(value).__name__} cannot be sent; expected tensors, numbers and strings")
+        raise TypeError(
+            f"an object of type {type(value).__name__} cannot be sent; expected tensors, numbers and strings"
+        )
 
     def _pack_tensor(self, tensor: Tensor) -> dict:
         name = str(tensor.dtype).removeprefix("torch.")
@@ -104,7 +107,7 @@ class Packer:
 def unpack(tree: Any, tensors: dict[str, Tensor], makers: bool) -> Any:
     """The value of a tree. Raises BadFrame.
 
-    makers: may the tree name functions of this package (`Made`)? Only a child may let its parent do so.
+    makers: may the tree name functions of this package (`Made`)? True only in the child, which trusts its parent.
     """
     if tree is None or isinstance(tree, (bool, int, float, str)):
         return tree
@@ -140,7 +143,7 @@ def unpack(tree: Any, tensors: dict[str, Tensor], makers: bool) -> Any:
 
 def _meta(shape: list, dtype: torch.dtype) -> Tensor:
     if not all(type(side) is int and 0 <= side < 2**40 for side in shape) or math.prod(shape) >= 2**60:
-        raise BadFrame(f"{shape} is no shape")
+        raise BadFrame(f"{shape} is not a valid shape")
     return torch.empty(shape, dtype=dtype, device="meta")
 
 
@@ -149,8 +152,8 @@ def _name_of(maker: Any) -> str:
     module = maker.__module__
     if not module.startswith(("tinyldm.", "tinyldm_course.")) or module.startswith("tinyldm_course.exercises"):
         raise ValueError(
-            f"{module}.{maker.__qualname__} cannot make an argument where code is graded, as that process "
-            "does not see it; use one of tinyldm_course.checks.makers, or a class of the core"
+            f"{module}.{maker.__qualname__} cannot be used to build arguments during grading, because the student "
+            "process cannot import it; use one of tinyldm_course.checks.makers, or a class of the core"
         )
     return f"{module}:{maker.__qualname__}"
 
@@ -176,7 +179,7 @@ def frame(value: Any) -> bytes:
 
 
 def send(connection: socket.socket, data: bytes, deadline: float | None = None) -> None:
-    """Send a frame. Raises TimeoutError when it is not taken before the deadline (`time.monotonic()`), or Closed."""
+    """Send a frame. Raises TimeoutError if it is not accepted before the deadline (`time.monotonic()`), or Closed."""
     view = memoryview(data)
     while view:
         _wait_until(connection, deadline)
@@ -220,5 +223,5 @@ def _wait_until(connection: socket.socket, deadline: float | None) -> None:
         return
     left = deadline - time.monotonic()
     if left <= 0:
-        raise TimeoutError("the time is over")
+        raise TimeoutError("timed out")
     connection.settimeout(left)
