@@ -31,7 +31,7 @@ from tinyldm_course.grading.isolation import ANSWERS, Isolation, readable, trust
 from tinyldm_course.grading.journal import Journal, key_of
 from tinyldm_course.grading.limits import Limits
 from tinyldm_course.grading.marking import Graded, Mark, checks_of, read_hidden, require_sendable
-from tinyldm_course.grading.session import sound
+from tinyldm_course.grading.session import validated_outcome
 from tinyldm_course.grading.source import Notebook, without_magics
 from tinyldm_course.grading.submissions import WHOLE, Submission
 
@@ -278,12 +278,12 @@ def test_damaged_frames_are_refused_or_plain():
 )
 def test_an_outcome_is_not_taken_for_granted(outcome):
     with pytest.raises(wire.BadFrame):
-        sound(outcome, Call((torch.ones(1),)))
+        validated_outcome(outcome, Call((torch.ones(1),)))
 
 
 def test_a_sound_outcome_passes_with_what_the_parent_knows():
     call = Call((torch.ones(1), Made(makers.toy_unet)))
-    found = sound(Outcome(torch.ones(1), (None, None), (torch.ones(1), None), {}, seconds=-99.0), call)
+    found = validated_outcome(Outcome(torch.ones(1), (None, None), (torch.ones(1), None), {}, seconds=-99.0), call)
     assert found.args_after[1] == call.args[1] and found.seconds == 0
 
 
@@ -359,7 +359,7 @@ def test_no_forged_outcome_passes(exercise, forgery):
 )
 @pytest.mark.parametrize("error", ["ValueError", "RuntimeError", "NotImplementedError", "TimeUp", ""])
 def test_no_claimed_error_passes(exercise, error):
-    assert not run_check(exercise, lambda call: sound(Outcome(error=Error(error, "")), call), 3).passed
+    assert not run_check(exercise, lambda call: validated_outcome(Outcome(error=Error(error, "")), call), 3).passed
 
 
 @pytest.mark.parametrize(

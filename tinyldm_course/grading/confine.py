@@ -35,8 +35,8 @@ def confine(settings: dict) -> None:
     if promised:
         kernel.require_one_thread()
     if settings["user"] is not None:
-        limits.become(settings["user"])
-    kernel.control(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)  # after `become`, which would undo it
+        limits.switch_user(settings["user"])
+    kernel.control(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)  # after `switch_user`, which would undo it
     missing = limits.set_limits(limits.Limits(**settings["limits"]))
     if promised and missing:
         raise OSError(f"no limit could be set on {', '.join(missing)}")

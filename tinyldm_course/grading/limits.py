@@ -56,7 +56,7 @@ def threads_of(user: int) -> int:
     return count
 
 
-def become(user: int) -> None:
+def switch_user(user: int) -> None:
     """Switch to another user, who owns nothing. Only root can."""
     os.setgroups([])
     os.setgid(user)

@@ -219,10 +219,10 @@ def mark(
 def judged(exercise: Exercise, session: Session, seed: int) -> tuple[Result, list[str]]:
     """The result of a check, and what is strange about it. Asked twice: an answer that differs is wrong."""
     try:
-        first = steady(run_check(exercise, session.runner(exercise.name), seed))
+        first = without_run_noise(run_check(exercise, session.runner(exercise.name), seed))
         if first.error is not None and first.error.type in ("TimeUp", "Died"):
             return first, []
-        if first == steady(run_check(exercise, session.runner(exercise.name), seed)):
+        if first == without_run_noise(run_check(exercise, session.runner(exercise.name), seed)):
             return first, []
     except Exception as error:  # a value no check anticipated: never a pass
         problem = f"the check cannot judge the returned value ({type(error).__name__})"
@@ -235,7 +235,7 @@ def judged(exercise: Exercise, session: Session, seed: int) -> tuple[Result, lis
     ), []
 
 
-def steady(result: Result) -> Result:
+def without_run_noise(result: Result) -> Result:
     """A result without what differs from run to run: seconds, and addresses in messages."""
     error = result.error
     if error is not None:

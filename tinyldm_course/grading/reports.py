@@ -96,8 +96,10 @@ def table(graded: list[Graded], exercises: dict[str, int], pages: dict[str, str]
         marks = {mark.exercise: mark for one in lessons for mark in one.marks}
         got = [marks[name].points if name in marks else "" for name in exercises]
         points = sum(marks[name].points for name in exercises if name in marks)
-        look_at = inert(" | ".join(few(notes_on(lessons))))
-        rows.writerow([inert(student), points, sum(exercises.values()), *got, look_at, inert(f"{pages[student]}.html")])
+        look_at = csv_safe(" | ".join(few(notes_on(lessons))))
+        rows.writerow(
+            [csv_safe(student), points, sum(exercises.values()), *got, look_at, csv_safe(f"{pages[student]}.html")]
+        )
     return text.getvalue()
 
 
@@ -116,7 +118,7 @@ def few(notes: Sequence[str]) -> list[str]:
     return cut + [f"and {len(notes) - MAX_NOTES:,} more"] * (len(notes) > MAX_NOTES)
 
 
-def inert(text: str) -> str:
+def csv_safe(text: str) -> str:
     """Text that no spreadsheet will treat as a formula, and no terminal as a command.
 
     Where ";" is the separator, a spreadsheet would begin a cell at each of them, quoted or not.

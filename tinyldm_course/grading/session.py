@@ -16,7 +16,7 @@ from tinyldm_course.grading.isolation import Isolation
 from tinyldm_course.grading.limits import Limits
 from tinyldm_course.grading.sandbox import Ended, Sandbox
 
-MAX_DEADLY = 3  # cells that end the process; after that the rest of the notebook is not run
+MAX_CRASHES = 3  # cells that end the process; after that the rest of the notebook is not run
 MAX_LOG = 2**16
 MAX_USED = 20  # functions that a process names; it may invent any number of them
 
@@ -39,27 +39,27 @@ class Session:
         self.undecided: dict[str, str] = {}
         self.forged = False
         self.log = bytearray()
-        self._deadly: set[int] = set()
+        self._crashing_cells: set[int] = set()
         self._sandbox: Sandbox | None = None
-        self._over = time.monotonic() + bounds.submission
+        self._deadline = time.monotonic() + bounds.submission
 
     def __enter__(self) -> "Session":
         return self
 
     def __exit__(self, *_) -> None:
-        self._sleep()
+        self._close()
 
     # ── The notebook ─────────────────────────────────────────────────────────────────────────────────
 
-    def _wake(self) -> Sandbox:
+    def _running_sandbox(self) -> Sandbox:
         """A process in which all cells have run, except those that ended it before."""
         while self._sandbox is None:
             self._require_time()
             self._sandbox = Sandbox(self.isolation, self.bounds).__enter__()
             for number, source in enumerate(self.cells, 1):
-                if number in self._deadly:
+                if number in self._crashing_cells:
                     continue
-                if len(self._deadly) >= MAX_DEADLY:
+                if len(self._crashing_cells) >= MAX_CRASHES:
                     self.cell_errors[number] = Error(
                         "NotRun", "not run, because too many earlier cells crashed the process"
                     )
@@ -69,13 +69,13 @@ class Session:
 
     def _require_time(self) -> None:
         """Raise Ended if the time of the whole notebook is over."""
-        if time.monotonic() > self._over:
+        if time.monotonic() > self._deadline:
             raise Ended(f"the whole notebook took longer than {self.bounds.submission:g} seconds", late=True)
 
     def _ask(self, question: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Ask the current process. Raises Ended."""
         try:
-            return self._sandbox.ask(question, seconds, self._over)
+            return self._sandbox.ask(question, seconds, self._deadline)
         except Ended:
             self._require_time()  # says so, rather than that this cell was slow
             raise
@@ -86,23 +86,23 @@ class Session:
         try:
             error = self._ask(question, self.bounds.seconds).get("error")
         except Ended as ended:
-            self._deadly.add(number)
-            self.cell_errors[number] = self._buried(ended)
+            self._crashing_cells.add(number)
+            self.cell_errors[number] = self._close_dead(ended)
             return False
         try:
             if error is not None:
-                self.cell_errors[number] = clean(error)
+                self.cell_errors[number] = validated_error(error)
         except wire.BadFrame:
             self.forged = True
         return True
 
-    def _buried(self, ended: Ended) -> Error:
+    def _close_dead(self, ended: Ended) -> Error:
         """Close a dead process; return the error to show."""
         self.forged = self.forged or ended.forged
-        self._sleep()
+        self._close()
         return Error("TimeUp" if ended.late else "Died", str(ended))
 
-    def _sleep(self) -> None:
+    def _close(self) -> None:
         if self._sandbox is not None:
             self._sandbox.close()
             self.log += self._sandbox.log[: MAX_LOG - len(self.log)]
@@ -116,11 +116,11 @@ class Session:
         Also True if the time is over, so that the first call says so.
         """
         try:
-            self._wake()
+            self._running_sandbox()
             answer = self._ask({"do": "find", "name": exercise}, self.bounds.seconds)
         except Ended as ended:
-            self._buried(ended)
-            return time.monotonic() > self._over
+            self._close_dead(ended)
+            return time.monotonic() > self._deadline
         return answer.get("found") is True
 
     def runner(self, exercise: str) -> Runner:
@@ -132,17 +132,17 @@ class Session:
             if failed is not None:  # not restarted within an exercise
                 return Outcome(error=failed)
             try:
-                sandbox = self._wake()
+                sandbox = self._running_sandbox()
                 spent = sandbox.spent
                 answer = self._ask({"do": "call", "name": exercise, "call": call}, left)
                 left -= sandbox.spent - spent
                 self._note_used(exercise, answer.get("used"))
-                outcome = sound(answer.get("outcome"), call)
+                outcome = validated_outcome(answer.get("outcome"), call)
                 if undecidable(call, outcome):
                     self.undecided[exercise] = outcome.error.message[:200]
                 return outcome
             except Ended as ended:
-                failed = self._buried(ended)
+                failed = self._close_dead(ended)
             except wire.BadFrame as error:
                 self.forged = True
                 failed = Error("Died", f"the reply is not a valid outcome: {error}")
@@ -159,11 +159,11 @@ class Session:
 # ── Nothing that comes back is taken for granted ─────────────────────────────────────────────────────
 
 
-def sound(outcome: Any, call: Call) -> Outcome:
+def validated_outcome(outcome: Any, call: Call) -> Outcome:
     """An Outcome whose parts are what an honest one would contain. Raises BadFrame."""
     if not isinstance(outcome, Outcome):
         raise wire.BadFrame(f"a {type(outcome).__name__}")
-    error = None if outcome.error is None else clean(outcome.error)
+    error = None if outcome.error is None else validated_error(outcome.error)
     if error is not None:
         return Outcome(error=error)
     for name in ("gradients", "args_after"):
@@ -181,7 +181,7 @@ def sound(outcome: Any, call: Call) -> Outcome:
     return replace(outcome, args_after=after, seconds=0.0)
 
 
-def clean(error: Any) -> Error:
+def validated_error(error: Any) -> Error:
     """An Error whose parts have the types they should have, and a length that fits into a report. Raises BadFrame."""
     if not isinstance(error, Error) or not isinstance(error.line, int):
         raise wire.BadFrame("a malformed error")

@@ -21,7 +21,7 @@ from tinyldm.formats.files import write_bytes
 from tinyldm_course.checks.exercise import Exercise
 from tinyldm_course.exercises import lessons
 from tinyldm_course.grading.marking import Graded
-from tinyldm_course.grading.reports import inert
+from tinyldm_course.grading.reports import csv_safe
 from tinyldm_course.grading.source import Notebook
 
 COURSE = "the course's own answer"
@@ -46,7 +46,7 @@ def write(file: Path, graded: list[Graded]) -> None:
     rows = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     rows.writerow(["exercise", "student", "built like that of", "share of the shorter one"])
     for pair in pairs(graded):
-        rows.writerow([inert(pair.exercise), inert(pair.one), inert(pair.other), f"{100 * pair.share:.0f} %"])
+        rows.writerow([csv_safe(pair.exercise), csv_safe(pair.one), csv_safe(pair.other), f"{100 * pair.share:.0f} %"])
     write_bytes(file, text.getvalue().encode(errors="backslashreplace"))
 
 
