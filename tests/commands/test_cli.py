@@ -544,7 +544,7 @@ def test_what_is_cut_off_a_caption_is_said_once(folder, tmp_path, capsys):
         (["train", "everything"], "choose from"),
         (["train", "vae", "--scenes", 4, "--steps", 1], "tinyldm train clip"),
         (["train", "clip", "--data", "nowhere", "--steps", 1], "metadata.jsonl"),
-        (["evaluate", "--captions", 3], "at least 8"),
+        (["evaluate", "--captions", 3], "expected 8"),
         (["evaluate", "--json", "x.png"], "ends in .json"),
         (["evaluate", "--figure", "x.json"], "ends in .png"),
         (["evaluate", "--model", "nowhere"], "not a model folder"),
