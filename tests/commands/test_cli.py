@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -229,7 +230,7 @@ def test_help_and_mistyped_options_answer_before_anything_slow_is_imported(argum
 def test_help_names_every_command(capsys):
     assert cli.main(["--help"]) == 0
     said = capsys.readouterr().out
-    assert all(f"    {command} " in said for command in cli.commands())
+    assert all(re.search(rf"^    {command}(  |$)", said, re.M) for command in cli.commands())
 
 
 class Entry:
@@ -604,7 +605,7 @@ def test_pictures_that_cannot_be_used(folder, photo, capsys, tmp_path):
     Image.new("L", (64, 64), 255).save(tmp_path / "small mask.png")
     Image.new("L", (120, 80), 0).save(tmp_path / "black mask.png")
     assert "broken.png is not a picture" in error_line(capsys, "img2img", broken, "x", "--model", folder)
-    assert "no format that Pillow knows" in error_line(capsys, "img2img", tmp_path / "text.png", "x", "--model", folder)
+    assert "in one of the formats" in error_line(capsys, "img2img", tmp_path / "text.png", "x", "--model", folder)
     assert "does not exist or is not a file" in error_line(capsys, "img2img", tmp_path, "x", "--model", folder)
     inpaint = ["inpaint", photo, "x", "--model", folder, "--out", tmp_path / "x.png"]
     assert "64×64 pixels and the picture 120×80" in error_line(capsys, *inpaint, "--mask", tmp_path / "small mask.png")

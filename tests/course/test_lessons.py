@@ -108,8 +108,11 @@ def test_new_text_keeps_the_outputs_and_new_code_does_not_pass(tmp_path):
 
 
 def test_the_first_cell_gets_the_course_only_where_it_is_missing(tmp_path, monkeypatch):
-    common = load("common")
-    cell = common.with_setup(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title")])).cells[1]
+    cell = (
+        load("percent_format")
+        .with_setup(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title")]))
+        .cells[1]
+    )
     called = []
     monkeypatch.setattr(subprocess, "run", lambda command, check: called.append(command))
     exec(cell.source, {})

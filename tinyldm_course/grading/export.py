@@ -25,6 +25,7 @@ from tinyldm.formats.files import write_bytes
 
 TEMPLATES = Path(__file__).parent / "templates"
 PACKAGES = (Path(tinyldm.__file__).parent, Path(tinyldm_course.__file__).parent)
+LEFT_OUT = {"weights", "sheets", "page", "__pycache__"}  # what grading does not read
 EXECUTABLE = ("run_autograder", "setup.sh")
 LONG_AGO = (1980, 1, 1, 0, 0, 0)  # so that the same files give the same zip
 
@@ -108,14 +109,14 @@ def write_gradescope(file: Path, choices: Choices) -> None:
 
 
 def gradescope_files(choices: Choices) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of all that goes into the zip: the scripts, this package without its weights, hidden checks."""
+    """(name, content) of all that goes into the zip: scripts, this package without its large files, hidden checks."""
     for name in EXECUTABLE:
         yield name, choices.filled((TEMPLATES / "gradescope" / name).read_text(encoding="utf-8")).encode()
     yield "requirements.txt", "".join(f"{one}\n" for one in requirements()).encode()
     for package in PACKAGES:
         for file in sorted(package.rglob("*")):
             relative = file.relative_to(package.parent)
-            if file.is_file() and not {"weights", "__pycache__"} & set(relative.parts) and file.suffix != ".pyc":
+            if file.is_file() and not LEFT_OUT & set(relative.parts) and file.suffix != ".pyc":
                 yield f"python/{relative.as_posix()}", file.read_bytes()
     # By these two files Python knows the package as installed, and finds its commands.
     distribution = f"python/tinyldm-{tinyldm.__version__}.dist-info"
