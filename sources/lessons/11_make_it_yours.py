@@ -375,7 +375,8 @@ fig = plots.image_grid(torch.cat(rows), [c.replace(" on ", "\non ").replace(" ab
                        columns=6, rows=["shipped", "taught", "hearts only"], size=1.45)
 plots.show(fig, "Pictures of six old captions by three U-Nets: the shipped one, the one that was taught with old "
                 "pictures among the new ones, and the one that was taught with hearts alone. The first two rows show "
-                "what was asked for; in the third, hearts and heart-like outlines replace many of the shapes.")
+                "what was asked for, but for a doubled ring; in the third, hearts and heart-like outlines replace many "
+                "of the shapes.")
 
 # %%
 RESULT["hearts only"] = (*learnt(forgetful), kept(forgetful))
