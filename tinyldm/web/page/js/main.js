@@ -95,6 +95,10 @@ async function start() {
     document.getElementById("start").hidden = true;
     document.getElementById("about").textContent = about(info);
     addEventListener("hashchange", () => navigate(screens));
+    document.querySelector(".skip").addEventListener("click", (event) => {
+      event.preventDefault(); // the part of the address behind "#" names the screen
+      document.getElementById("main").focus();
+    });
     navigate(screens);
     document.documentElement.dataset.state = "ready";
     await keepForOffline(list);
