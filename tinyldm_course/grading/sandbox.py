@@ -268,6 +268,7 @@ class Sandbox(Confined):
     def __init__(self, isolation: Isolation, bounds: Limits):
         self.log = bytearray()
         self.spent = 0.0
+        self._used = 0.0  # seconds of processor time of all its processes, when they were last looked at
         self._number = 0
         self._ended: Ended | None = None
         self._connection, theirs = socket.socketpair()
@@ -336,20 +337,26 @@ class Sandbox(Confined):
 
     def _wait(self, seconds: float, until: float) -> None:
         """Wait for the answer's first byte; monitor time, memory and number of processes meanwhile."""
-        start = before = time.monotonic()
-        spent, known = self.spent, None
+        start, spent = time.monotonic(), self.spent
         while not select.select([self._connection], [], [], TICK)[0]:
-            now = time.monotonic()
-            family = self.family()
-            self.require_modest(family)
-            used = sum(process.seconds for process in family.values())
-            # Not "D": a process that waits for a child of vfork is in that state, as long as it likes.
-            computes = known is not None and any(process.state == "R" for process in family.values())
-            self.spent += max(used - known, 0) if computes else now - before
-            before, known = now, used
-            if self.spent - spent > seconds or now > min(until, start + MAX_PATIENCE * seconds):
+            self._note_time(TICK)
+            if self.spent - spent > seconds or time.monotonic() > min(until, start + MAX_PATIENCE * seconds):
                 raise TimeoutError
-        self.spent += time.monotonic() - before
+        if time.monotonic() - start > TICK:
+            self._note_time(0.0)
+
+    def _note_time(self, waited: float) -> None:
+        """Add what was spent since the last call: processor time; where nothing computes, the time that was waited.
+
+        waited: as long as this process meant to, however late it woke up on a busy machine.
+        """
+        family = self.family()
+        self.require_modest(family)
+        used = sum(process.seconds for process in family.values())
+        # Not "D": a process that waits for a child of vfork is in that state, as long as it likes.
+        computes = any(process.state == "R" for process in family.values())
+        self.spent += max(used - self._used, 0.0 if computes else waited)
+        self._used = used
 
     def _how_it_ended(self) -> str:
         try:
