@@ -87,7 +87,7 @@ class Trials:
             return trial.got.error is not None and first_difference(trial.got, trial.want, trial.call, 1.0) is None
 
         trials = self._of_largest_valid_call(lambda call: replace(call, device="meta"))
-        return [t for t in trials if not undecided(t) and any(item.is_meta for item in tensors_in(t.want.value))]
+        return [t for t in trials if any(item.is_meta for item in tensors_in(t.want.value)) and not undecided(t)]
 
     @property
     def largest_valid_call(self) -> Call | None:
