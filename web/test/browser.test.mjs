@@ -207,6 +207,7 @@ test("no serious finding of axe, in light and dark, on a phone and a desk", asyn
     for (const [colorScheme, width] of [["light", 1280], ["dark", 390]]) {
       await page.emulateMedia({ colorScheme });
       await page.setViewportSize({ width, height: 844 });
+      await page.waitForTimeout(400); // the colours of buttons fade for 150 ms
       await page.evaluate(AXE);
       const { violations } = await page.evaluate(() => axe.run());
       const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
