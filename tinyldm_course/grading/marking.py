@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from tinyldm_course.checks.calls import Error
+from tinyldm_course.checks.calls import Error, perform
 from tinyldm_course.checks.exercise import Exercise
 from tinyldm_course.checks.feedback import Feedback
 from tinyldm_course.checks.pipeline import Result, run_check
+from tinyldm_course.checks.trials import Trials
 from tinyldm_course.exercises import lessons
 from tinyldm_course.grading import wire
 from tinyldm_course.grading.isolation import PACKAGES, Isolation
@@ -189,6 +190,14 @@ def unmarked(submission: Submission, checks: dict[str, list[Exercise]], problem:
     return Graded(submission.student, submission.lesson, marks, problem)
 
 
+def tells_of_devices(exercise: Exercise, seed: int) -> bool:
+    """Can the course's own answer be tried on another device? One that ends in a Python number cannot."""
+    own = Trials(
+        exercise, lambda call: perform(exercise.answer, call), exercise.cases(torch.Generator().manual_seed(seed))
+    )
+    return bool(own.on_meta)
+
+
 def mark(
     name: str, exercises: list[Exercise], borrowed: list[str], submission: Submission, session: Session, seed: int
 ) -> Mark:
@@ -208,7 +217,7 @@ def mark(
         look_at += [
             f"called {one}" for one in session.used.get(name, ()) if one not in known and not one.startswith(methods)
         ]
-    if name in session.undecided:
+    if name in session.undecided and tells_of_devices(exercise, seed):
         look_at.append(f"could not be tried on another device: {session.undecided[name]}")
     look_at += ["sent forged replies to the grader"] * session.forged
     title, points = exercises[0].title, POINTS * exercises[0].stars
