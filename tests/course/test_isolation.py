@@ -304,6 +304,17 @@ def test_hidden_folders_are_left_out_by_their_real_names(tmp_path):
     assert left == [tmp_path / "real" / "course" / "checks"]
 
 
+@pytest.mark.parametrize("kind", ["checkout", "installed"])
+def test_another_copy_of_the_package_is_hidden_too(tmp_path, monkeypatch, kind):
+    """As where a checkout is run by a Python in which the package is installed as well."""
+    (tmp_path / "tinyldm_course" / "exercises").mkdir(parents=True)
+    monkeypatch.setattr(isolation, "site_folders", lambda: (str(tmp_path),))
+    if kind == "installed":
+        monkeypatch.setattr(isolation, "ANSWERS", tmp_path / "tinyldm_course" / "exercises")
+    found = isolation.hidden.__wrapped__()
+    assert found.count(tmp_path / "tinyldm_course" / "exercises") == 1 and isolation.ANSWERS in found
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
 def test_python_may_lie_below_tmp(tmp_path, monkeypatch):

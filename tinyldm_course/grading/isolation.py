@@ -165,7 +165,8 @@ def hidden() -> tuple[Path, ...]:
     """What must not be seen, wherever it lies: the right answers, and what else of a checkout holds them."""
     root = PACKAGES[1].parent
     beside = [] if str(root) in site_folders() else [root / name for name in CHECKOUT]
-    return (ANSWERS, *(path for path in beside if path.is_dir()))
+    other_copies = [Path(folder, "tinyldm_course", "exercises") for folder in site_folders()]
+    return tuple(dict.fromkeys([ANSWERS, *(path for path in (*beside, *other_copies) if path.is_dir())]))
 
 
 @cache
