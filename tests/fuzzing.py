@@ -104,11 +104,11 @@ def changed_json(rng: random.Random, value: Any) -> Any:
         if action < 0.15:
             del container[key]
         elif action < 0.25 and isinstance(container, dict):
-            container[rng.choice(EXTRA_KEYS)] = rng.choice(ODD_VALUES)
+            container[rng.choice(EXTRA_KEYS)] = copy.deepcopy(rng.choice(ODD_VALUES))
         else:
             old = container[key] if known else None
             near = [old * 2, old + 1, -old, old / 3, str(old), [old] * 3] if type(old) in (int, float) else []
-            container[key] = rng.choice(ODD_VALUES + 3 * near)
+            container[key] = copy.deepcopy(rng.choice(ODD_VALUES + 3 * near))
     return value
 
 
