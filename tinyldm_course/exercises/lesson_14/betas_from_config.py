@@ -349,7 +349,7 @@ EXERCISE = Exercise(
             "linear-anywhere", config_matching("scaled_linear".__eq__, lambda name: "linear" in name), PART_OF_THE_NAME
         ),
         Wrong(
-            "ends-ignored",
+            "defaults-always",
             config_defaults,
             'You ignore "beta_start" and "beta_end". 0.0001 and 0.02 are only the defaults for a missing entry:'
             ' config.get("beta_start", 0.0001).',
