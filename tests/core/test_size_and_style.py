@@ -23,6 +23,7 @@ ROOMS = (
     "formats",
     "latent_diffusion",
     "history",
+    "beyond",
     "data",
     "training",
     "evaluation",
@@ -84,6 +85,11 @@ def test_the_core_is_small_enough_for_an_evening():
     counts = {name: len(code_lines(PACKAGE / f"{name}.py")) for name in CORE_ORDER if name != "shapes"}
     assert sum(counts.values()) - counts["more_samplers"] <= 1100, counts
     assert sum(counts.values()) <= 1200, counts
+
+
+def test_what_came_after_is_short_too():
+    counts = {file.name: len(code_lines(file)) for file in sorted((PACKAGE / "beyond").glob("*.py"))}
+    assert sum(counts.values()) <= 900, counts
 
 
 @pytest.mark.parametrize(

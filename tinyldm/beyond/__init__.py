@@ -1,0 +1,9 @@
+"""What came after: one short file for each idea, on the classes of the core.
+
+    lora                2021  teach a model with 1 % of its weights
+    textual_inversion   2022  teach it one word, and nothing else
+    controlnet          2023  steer it with a drawing
+
+Nothing in the core depends on this room. It imports the core, `formats/` and `history/`, and none of the training
+code: its loops are a few lines each, in `teaching`.
+"""
