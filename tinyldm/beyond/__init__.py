@@ -2,6 +2,7 @@
 
     lora                2021  teach a model with 1 % of its weights
     textual_inversion   2022  teach it one word, and nothing else
+    flow_matching       2022  straight lines between noise and data
     controlnet          2023  steer it with a drawing
 
 Nothing in the core depends on this room. It imports the core, `formats/` and `history/`, and none of the training

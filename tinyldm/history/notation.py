@@ -1,13 +1,16 @@
-"""One noising, five dialects: how noisy a point is, in which coordinates, and what the papers call it.
+"""One noising, six dialects: how noisy a point is, in which coordinates, and what the papers call it.
 
     x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps          DDPM (2020): "variance preserving"
     x_bar = x_t / sqrt(alpha_bar) = x_0 + sigma eps              NCSN (2019), EDM (2022): "variance exploding"
     score = grad log p(x_bar) = -eps / sigma                     what 2019 learns
     velocity = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0     Salimans & Ho 2022, arXiv 2202.00512 (SD 2.x at 768)
     log_snr = log(alpha_bar / (1 - alpha_bar))                   Kingma et al. 2021, arXiv 2107.00630
+    x_tau = (1 - tau) x_0 + tau eps                              rectified flow (2022), arXiv 2209.03003; SD 3
+    flow = d x_tau / d tau = eps - x_0                           what it learns
 
-Here: alpha_bar <-> sigma, alpha_bar <-> log_snr, x_bar -> x_t, score -> eps.  The conversions between x_0, eps and
-velocity at a given x_t are in `tinyldm.forward_diffusion`.
+Here: alpha_bar <-> sigma, alpha_bar <-> log_snr, sigma <-> tau, x_bar -> x_t, x_bar -> x_tau, x_t <-> x_tau,
+score -> eps, velocity -> flow.  The conversions between x_0, eps and velocity at a given x_t are in
+`tinyldm.forward_diffusion`; those between x_0, eps and flow in `tinyldm.beyond.flow_matching`.
 Everything is elementwise: a level is a float or a tensor that broadcasts against the points.
 """
 
@@ -62,12 +65,53 @@ def alpha_bar_from_log_snr(log_snr: Level) -> Tensor:
     return torch.sigmoid(_level(log_snr))
 
 
+def tau_from_sigma(sigma: Level) -> Tensor:
+    """tau = sigma / (1 + sigma): noise as a share of noise and signal together."""
+    return _positive(sigma) / (1 + _positive(sigma))
+
+
+def sigma_from_tau(tau: Level) -> Tensor:
+    """sigma = tau / (1 - tau)."""
+    level = _level(tau)
+    if not ((level > 0) & (level < 1)).all():
+        raise ValueError(f"expected tau strictly between 0 and 1, got {tau}; is it a timestep of 0 ... 1000?")
+    return level / (1 - level)
+
+
 # Which coordinates, and what is learnt in them.
 
 
 def preserving_from_exploding(x_bar: Tensor, sigma: Level) -> Tensor:
     """x_t = x_bar / sqrt(1 + sigma^2): diffusers' scale_model_input."""
     return x_bar / (1 + _positive(sigma) ** 2).sqrt()
+
+
+def straight_from_exploding(x_bar: Tensor, sigma: Level) -> Tensor:
+    """x_tau = x_bar / (1 + sigma), which is (1 - tau) x_bar."""
+    return x_bar / (1 + _positive(sigma))
+
+
+def straight_from_preserving(x_t: Tensor, tau: Level) -> Tensor:
+    """x_tau = x_t sqrt((1 - tau)^2 + tau^2): the same point, no longer on the circle but on its chord."""
+    return x_t * _chord(tau)
+
+
+def preserving_from_straight(x_tau: Tensor, tau: Level) -> Tensor:
+    """x_t = x_tau / sqrt((1 - tau)^2 + tau^2)."""
+    return x_tau / _chord(tau)
+
+
+def flow_from_velocity(velocity: Tensor, x_t: Tensor, tau: Level) -> Tensor:
+    """flow = (velocity - (1 - 2 tau) x_t) / sqrt((1 - tau)^2 + tau^2), from x_0 and eps of velocity and x_t.
+
+    A known linear function of what the network predicts and reads: to learn the one is to learn the other, with
+    another weight for each noise level.  At tau = 1/2, alpha_bar = 1/2, the two are parallel: flow = sqrt(2) velocity.
+    """
+    return (velocity - (1 - 2 * _level(tau)) * x_t) / _chord(tau)
+
+
+def _chord(tau: Level) -> Tensor:
+    return ((1 - _level(tau)) ** 2 + _level(tau) ** 2).sqrt()
 
 
 def eps_from_score(score: Tensor, sigma: Level) -> Tensor:
@@ -93,6 +137,7 @@ NAMES = (
     Name("sqrt(alpha_bar)", "signal", "√ᾱ_t", "1/√(1+σ²)", "sqrt_alphas_cumprod", "alpha_t"),
     Name("sqrt(1 - alpha_bar)", "noise", "√(1-ᾱ_t)", "σ/√(1+σ²)", "sqrt_one_minus_alphas_cumprod", "sigma_t"),
     Name("sigma", "noise beside a signal of 1", "√((1-ᾱ_t)/ᾱ_t)", "σ_i", "", "sigmas"),
+    Name("tau", "share of noise on the straight path", "", "σ/(1+σ)", "", "sigmas (FlowMatch schedulers)"),
     Name("log_snr", "log of signal to noise", "log(ᾱ_t/(1-ᾱ_t))", "-2 log σ", "", "lambda_t (half of it)"),
     Name("x0", "clean point", "x_0", "x", "x_start", "original_samples, pred_original_sample"),
     Name("x_t", "noised point", "x_t", "x̃/√(1+σ²)", "x_noisy", "sample"),
@@ -113,6 +158,7 @@ NAMES = (
         'parameterization="v"',
         'prediction_type="v_prediction"',
     ),
+    Name("flow", "noise minus clean point", "ε - x_0", "", "", "model_output (FlowMatch schedulers)"),
 )
 
 
