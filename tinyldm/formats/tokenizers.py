@@ -42,6 +42,7 @@ class Tokenizer:
         self.bpe, self.length = bpe, length
         self.start, self.end, self.pad = (shapes.require_piece(bpe, piece) for piece in (START, END, pad))
         bpe.add_special_tokens([pad])  # in a caption it stays whole, too: so Stable Diffusion 2 reads each "!"
+        self.continued: dict[int, list[int]] = {}  # a learnt word of several vectors: its first piece -> the others
 
     def pieces(self, caption: str) -> list[str]:
         """The word pieces of a caption, without start and end. One that ends a word ends in "</w>"."""
@@ -49,7 +50,8 @@ class Tokenizer:
 
     def numbers(self, captions: list[str]) -> list[list[int]]:
         """The numbers of the pieces of each caption."""
-        return [encoding.ids for encoding in self.bpe.encode_batch(captions, add_special_tokens=False)]
+        encodings = self.bpe.encode_batch(captions, add_special_tokens=False)
+        return [[n for first in one.ids for n in (first, *self.continued.get(first, []))] for one in encodings]
 
     def text(self, numbers: list[int]) -> str:
         """What pieces say, put together again."""
