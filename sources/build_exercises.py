@@ -3,10 +3,11 @@
     python sources/build_exercises.py             # write them all
     python sources/build_exercises.py --check     # are the committed notebooks what the sources generate?
 
-A source holds the text. A cell `# %% [markdown] exercise="q_sample"` gets a heading with stars and minutes. The marker
-`# %% solution="q_sample"` becomes three cells: the solution (or its stub), the folded hints, and the call of the check.
-All of this comes from `tinyldm_course/exercises/lesson_02/q_sample.py`. The first code cell imports `check`. The cells
-carry nbgrader's metadata: what is in `exercises/solutions/` is what nbgrader calls a source notebook.
+A source holds the text; its first cell also gets `RULES`, which hold for all exercises. A cell
+`# %% [markdown] exercise="q_sample"` gets a heading with stars and minutes. The marker `# %% solution="q_sample"`
+becomes three cells: the solution (or its stub), the folded hints, and the call of the check. All of this comes from
+`tinyldm_course/exercises/lesson_02/q_sample.py`. The first code cell imports `check`. The cells carry nbgrader's
+metadata: what is in `exercises/solutions/` is what nbgrader calls a source notebook.
 """
 
 import argparse
@@ -31,6 +32,13 @@ SOLUTION = re.compile(
 IMPORT = "from tinyldm_course.checking import check"
 ASSIGNED = re.compile(r"^(\w+) = ", re.MULTILINE)
 POINTS = 10  # for each star
+RULES = """Write each piece, then run the cell below it: it tells you at once what is right, or which mistake it sees. \
+Hints are folded; open them one at a time.
+
+Where the text says nothing else: a result has the dtype of its float inputs (float32 where there are none) and is on \
+their device; gradients get through to all that a network or an encoder gave (the numbers of a schedule, $\\beta$ and \
+$\\bar\\alpha$, are constants); inputs are left as they were; random numbers come from the given generator, \
+however you draw them. "A number" may be a Python number or a tensor of one. The check looks at all of that."""
 
 
 def sources() -> list[Path]:
@@ -46,6 +54,7 @@ def with_solutions(source: Path) -> NotebookNode:
     expected = list(lesson(number).NAMES) if number in numbers() else []
     if names != expected:
         raise ValueError(f"{source.name} has solutions for {names}; lesson {number:02d} has the exercises {expected}")
+    notebook.cells[0].source += f"\n\n{RULES}"
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
     first.source += f"\n\n{IMPORT}"
     cells = []

@@ -3,12 +3,6 @@
 #
 # A clean latent $z_0$ is drowned in noise, in one jump to any step $t$. You write the noise schedule, what it leaves
 # of the signal, the jump, and the single step that the jump replaces.
-#
-# Write each function, then run the cell below it: it tells you at once what is right, or which mistake it sees. Hints
-# are folded; open them one at a time.
-#
-# Where the text says nothing else, a result has the dtype of its float inputs and is on their device, gradients get
-# through to them, and they are left as they were. The check looks at all of that.
 
 # %%
 import torch

@@ -49,13 +49,15 @@ import torch.nn.functional as F
 
 # %% [markdown] exercise="scale_factor"
 # The noise schedule is made for latents of variance 1, and the encoder's are not. Given a batch of raw latents, by
-# which *one* number must they be multiplied to have standard deviation 1?
+# which *one* number must they be multiplied to have standard deviation 1? (Whether the sum of squares is divided by $n$
+# or by $n - 1$ does not matter here.)
 
 # %% solution="scale_factor"
 
 # %% [markdown] exercise="slip_in_percent"
 # No code here. Suppose that latents are encoded with the scale 0.18215 and decoded with 0.18125, two digits swapped
-# (it has happened in print). By how many percent is the decoder's input too large (or, with a minus, too small)?
+# (it has happened in print). By how many percent is the decoder's input too large (or, with a minus, too small)? One
+# digit after the point is enough.
 #
 # Guess first whether you would see it. Then work it out, and say in a sentence: which slip with the scale *would* you
 # see at once? The check shows a model answer.

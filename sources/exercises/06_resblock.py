@@ -3,9 +3,6 @@
 #
 # How does a network know how noisy its input is? You write a timestep as waves, normalise groups of channels by hand,
 # assemble the ResBlock that every other part is made of, and count how far it sees.
-#
-# Write each piece, then run the cell below it: it tells you at once what is right, or which mistake it sees. Hints
-# are folded; open them one at a time.
 
 # %%
 import math
@@ -51,7 +48,8 @@ from torch import nn
 
 # %% [markdown] exercise="receptive_field"
 # A stack of convolutions; each is given as (kernel, stride). How many pixels of the input, in a row, can one pixel of
-# the last output see? One layer of kernel 3 sees 3; two of them, 5. Kernels may be even. Padding plays no role.
+# the last output see, from the first to the last of them? One layer of kernel 3 sees 3; two of them, 5. Kernels may be
+# even. Padding plays no role.
 
 # %% solution="receptive_field"
 

@@ -63,7 +63,8 @@ from tinyldm.resblock import Downsample, ResBlock, Upsample
 
 # %% [markdown] exercise="up_to_down"
 # No code here. A U looks the same on both sides. In Stable Diffusion 1's U-Net, how many times as many parameters
-# does the way up have as the way down? (Levels only; the middle belongs to neither.)
+# does the way up have as the way down? (A level's upsample or downsample counts; the middle belongs
+# to neither side.)
 #
 # Guess first: 1, less, more? The exercises above give you all you need for a good estimate: within a tenth of the
 # true number is near enough. Say in two sentences what makes the difference. The check shows a model answer.

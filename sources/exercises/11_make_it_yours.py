@@ -24,7 +24,7 @@ import torch
 # $$w \leftarrow w - \text{lr}\,(g + \lambda\, w), \qquad \lambda = \texttt{weight\_decay}$$
 #
 # Do it to one row $w$ of the embedding; the other rows stay as they are, to the last digit, however large their
-# gradients are. This *is* the step: $g$ is known, and no gradient goes through it.
+# gradients are. This *is* the step: $g$ is known, and nobody asks for a gradient through it.
 
 # %% solution="step_one_row"
 

@@ -22,7 +22,7 @@ import torch
 
 # %% [markdown] exercise="trailing_timesteps"
 # The other choice, "trailing" (Lin et al. 2024): count down from $T$ in steps of $T / \text{steps}$, round to whole
-# numbers, subtract 1:
+# numbers (a half to the nearest even one, as Python's `round` does), subtract 1:
 #
 # $$t_i = \operatorname{round}\!\left(T - i\,\frac{T}{\text{steps}}\right) - 1, \qquad i = 0, \dots, \text{steps} - 1$$
 #

@@ -17,8 +17,9 @@ import torch
 # | `up_blocks.…`, `….upsamplers.0.…` | `up.…`, `….upsample.…` |
 # | `mid_block.resnets.0.…`, `mid_block.resnets.1.…` | `middle.resblock1.…`, `middle.resblock2.…` |
 # | `mid_block.attentions.0.…` | `middle.transformer.…` |
-# | `….transformer_blocks.0.attn1.to_out.0.…` | `….blocks.0.self_attention.to_out.…` |
-# | `….transformer_blocks.0.attn2.…` | `….blocks.0.cross_attention.…` |
+# | `….transformer_blocks.0.…` | `….blocks.0.…` |
+# | `….attn1.…`, `….attn2.…` | `….self_attention.…`, `….cross_attention.…` |
+# | `….to_out.0.…` | `….to_out.…` |
 # | `….conv_shortcut.…` | `….shortcut.…` |
 #
 # All else stays, such as `conv_norm_out`, `….time_emb_proj.…` and `….ff.net.…`: the package renames those, too

@@ -24,7 +24,7 @@ import torch
 #
 # $$\frac{1}{1 + z^2/n}\left(p + \frac{z^2}{2n} \pm z\sqrt{\frac{p(1-p)}{n} + \frac{z^2}{4n^2}}\right)$$
 #
-# Some inputs make no sense: no pictures at all (`of` = 0), negative numbers, more right than there are. Raise a
+# Some inputs are invalid: no pictures at all (`of` = 0), negative numbers, more right than there are. Raise a
 # `ValueError` for them. None right, `right` = 0, is fine.
 
 # %% solution="wilson_interval"
