@@ -40,6 +40,20 @@ One row a style, in this order:
 * **Captions** word the same drawing in many ways, with and without its style and its ground:
   "a panda", "panda in flat style", "a 3d panda on a blue background", "a sad person with short red hair and glasses".
 * **Changed:** the drawings were made smaller, to 64 levels of each colour and 16 of opacity. Nothing else.
+
+## A model of them
+
+    tinyldm train all --data drawings --out runs/pictures          # hours on one core; --resume goes on
+    python -m tinyldm.evaluation.train_drawing_judge --out runs/judge
+    tinyldm evaluate --model runs/pictures/model --judge runs/judge
+    tinyldm generate "a panda" --style flat --model runs/pictures/model
+
+* `--style` takes one of the words above, or a picture, for a model that was trained to read styles from pictures
+  (`JointSettings.vision` in `tinyldm/training/train_joint.py`).
+* `evaluate` puts what the judge reads in drawn pictures beside what it reads in the real drawings, and in what the VAE
+  leaves of them: for pairs that were trained, and for the held-out pairs and portraits.
+* A word that no caption contains causes a warning, with a known one that may be meant: "kitten: did you mean cat?".
+* `--model pictures` is this model as the package ships it. This version has no weights of it yet.
 """
 
 

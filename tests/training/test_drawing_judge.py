@@ -1,5 +1,7 @@
 """The judge of drawings: what it is asked, how its answers are ranked, and that it learns to read."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -7,14 +9,8 @@ import torch
 from tinyldm.data import drawings
 from tinyldm.data.corpus import drawings_corpus
 from tinyldm.data.pixels import to_float
-from tinyldm.evaluation.drawing_judge import (
-    NOT_ASKED,
-    DrawingJudge,
-    JudgeSettings,
-    answers,
-    questions,
-    train_drawing_judge,
-)
+from tinyldm.evaluation.drawing_judge import NOT_ASKED, DrawingJudge, answers, questions
+from tinyldm.evaluation.train_drawing_judge import JudgeSettings, train_drawing_judge
 
 
 def some(*names: str) -> list[drawings.Drawing]:
@@ -46,6 +42,21 @@ def test_rank():
     logits = torch.tensor([[0.0, 9, 1], [5.0, 1, 3], [0.0, 9, 1], [1.0, 2, 3]])
     judge.forward = lambda image: {"name": logits, "style": logits}
     assert judge.rank(torch.zeros(4, 3, 64, 64), shown, "name").tolist() == [0, 2, 2, -1]
+
+
+def test_it_can_be_written_and_opened(tmp_path):
+    judge = DrawingJudge(questions(some("panda", "fox"))).train()
+    judge(torch.rand(8, 3, 64, 64))  # the running means change
+    judge.save(tmp_path / "judge", {"steps": 1})
+    again, image = DrawingJudge.load(tmp_path / "judge"), torch.rand(2, 3, 64, 64)
+    assert again.asked == judge.asked and not again.training
+    assert torch.equal(again(image)["name"], judge.eval()(image)["name"])
+    with pytest.raises(ValueError, match="train_drawing_judge --out"):
+        DrawingJudge.load(tmp_path)
+    DrawingJudge(judge.asked, widths=(8, 8, 8, 8)).save(tmp_path / "other", {})
+    shutil.copy(tmp_path / "other" / "drawing_judge.json", tmp_path / "judge")
+    with pytest.raises(ValueError, match="does not fit"):
+        DrawingJudge.load(tmp_path / "judge")
 
 
 @pytest.mark.slow

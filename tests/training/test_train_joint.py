@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tinyldm.clip import TextConfig
+from tinyldm.clip import TextConfig, VisionConfig
 from tinyldm.data import drawings
 from tinyldm.data.captions import words_of
 from tinyldm.data.corpus import drawings_corpus
@@ -15,6 +15,7 @@ from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.training import train_drawings
 from tinyldm.training import train_joint as stage
 from tinyldm.training.checkpoints import read_facts
+from tinyldm.training.hands import hands_of
 from tinyldm.training.run import read_log
 from tinyldm.training.tokenizer import build_tokenizer
 from tinyldm.training.train_joint import JointSettings, build_cache, draw_batch, train_joint
@@ -139,3 +140,46 @@ def test_a_unet_needs_a_vae(tmp_path):
     plan = replace(train_drawings.CPU, unet=replace(train_drawings.CPU.unet, out=tmp_path))
     with pytest.raises(ValueError, match="tinyldm train vae --data drawings"):
         train_drawings.require_trainable(plan, tmp_path / "model", ("unet",))
+
+
+def test_style_is_read_from_pictures(parts, tmp_path):
+    corpus, vae, tokenizer, settings = parts
+    shown = [one for one in drawings.named() if one.name in ("panda", "fox") and one.style in ("noto", "flat")]
+    hands = hands_of(shown, corpus)
+    tower = VisionConfig(16, 32, 1, 2, "gelu", 16, image_size=64, patch_size=32)
+    settings = replace(settings, out=tmp_path, steps=6, vision=tower, picture_batches=0.5)
+    cache = build_cache(corpus, vae, tokenizer, LENGTH, "cpu", progress=False)
+    batches = [draw_batch(cache, torch.arange(16), 1.0, 1000, settings, step, hands) for step in range(60)]
+    reading = [batch for batch in batches if batch.style_of is not None]
+    assert 15 < len(reading) < 45
+    for batch in reading:
+        assert (hands.style[batch.style_of] == hands.style[:16]).all()
+        assert (hands.thing[batch.style_of] != hands.thing[:16]).all()
+        for image, tokens in enumerate(batch.tokens):
+            assert shown[image % 4].style not in words_of(tokenizer.text(tokens.tolist()))
+    without = draw_batch(cache, torch.arange(16), 1.0, 1000, settings, 0)
+    assert without.style_of is None and torch.equal(without.eps, batches[0].eps)
+    model = train_joint(settings, corpus, vae, tokenizer, hands)
+    model.save_pretrained(tmp_path / "model")
+    again = LatentDiffusion.from_pretrained(tmp_path / "model")
+    context = again.encode_image(torch.rand(1, 3, 64, 64))
+    assert context.shape == (1, 5, 32)
+    assert again.generate(["a fox"], steps=1, image_context=context).shape == (1, 3, 64, 64)
+    with pytest.raises(ValueError, match="hands"):
+        train_joint(settings, corpus, vae, tokenizer)
+
+
+def test_the_image_tower_is_trained_along(parts, tmp_path):
+    corpus, vae, tokenizer, settings = parts
+    shown = [one for one in drawings.named() if one.name in ("panda", "fox") and one.style in ("noto", "flat")]
+    tower = VisionConfig(16, 32, 1, 2, "gelu", 16, image_size=64, patch_size=32)
+    settings = replace(settings, vision=tower, picture_batches=1.0)
+    models = [
+        train_joint(
+            replace(settings, out=tmp_path / str(steps), steps=steps), corpus, vae, tokenizer, hands_of(shown, corpus)
+        )
+        for steps in (2, 6)
+    ]
+    first, later = (model.image_encoder.state_dict() for model in models)
+    changed = [name for name, weight in first.items() if not torch.equal(weight, later[name])]
+    assert any("patch_embedding" in name for name in changed) and any("to_context" in name for name in changed)

@@ -15,9 +15,9 @@ from tinyldm.cli import pages
 from tinyldm.cli.models import check_model, load, name_of_sampler
 from tinyldm.cli.options import DEFAULT_COUNT, SAMPLERS
 from tinyldm.cli.output import require_writable, to_stderr, without_surrogates
-from tinyldm.data import pictures
-from tinyldm.data.captions import unknown_words
+from tinyldm.data import drawings, pictures, unknown_words
 from tinyldm.data.world import COLOURS, SHAPES
+from tinyldm.formats.places import draws_drawings, model_folder
 from tinyldm.seeds import children
 
 MAX_BATCH_PIXELS = 2**20  # of one batch: 256 pictures of 64×64, 4 of 512×512, 1 of 1024×1024
@@ -81,10 +81,37 @@ def check_before_loading(options: argparse.Namespace) -> None:
     """Report mistakes before a model is loaded, which takes seconds. Sets `n` where the user has not."""
     require_writable(options.out, pages.SUFFIXES)
     check_model(options)
+    read_style(options)
     if options.image_context is not None:
         pictures.open_picture(options.image_context)
     if options.n is None:
         options.n = DEFAULT_COUNT if options.index is None else 1
+
+
+def read_style(options: argparse.Namespace) -> None:
+    """Turn --style into what a model reads: a word ends the caption, a picture becomes the --image-context.
+
+    Raises: ValueError where it is neither, or where the model does not know the word.
+    """
+    style, options.style = options.style, None
+    if style is None:
+        return
+    if style not in drawings.styles():
+        if not Path(style).is_file():
+            raise ValueError(
+                f"--style is {style!r}; expected a picture file, or one of the styles of drawings: "
+                f"{', '.join(drawings.styles())}"
+            )
+        if options.image_context is not None:
+            raise ValueError("--style and --image-context both name a picture to read; expected one of them")
+        options.image_context = Path(style)
+    elif draws_drawings(model_folder(options.model)):
+        options.caption = f"{options.caption}, {style} style" if options.caption.strip() else f"{style} style"
+    else:
+        raise ValueError(
+            f"--style {style} is a word that only models of drawings know, and {options.model} is none; "
+            'give --model pictures, or a model that "tinyldm train all --data drawings" wrote'
+        )
 
 
 def open_model(options: argparse.Namespace) -> LatentDiffusion:
@@ -104,13 +131,17 @@ def open_model(options: argparse.Namespace) -> LatentDiffusion:
 
 
 def warn_of_unknown_words(model: str, text: str) -> None:
-    """Name the words that the shipped model has never seen. What other models have seen is not known."""
-    unknown = unknown_words(text)
-    if model == "tiny" and unknown:
-        to_stderr(
-            f"warning: tiny has never seen {', '.join(map(repr, unknown))}; it can draw one or two objects: "
-            f"{', '.join(SHAPES)}; in {', '.join(COLOURS)}"
-        )
+    """Name the words that a model has never seen, and what may be meant. Of models from elsewhere nothing is known."""
+    if model == "tiny":
+        unseen = unknown_words.of_scenes().in_words(text)
+        can = f"it can draw one or two objects: {', '.join(SHAPES)}; in {', '.join(COLOURS)}"
+    elif draws_drawings(model_folder(model)):
+        unseen = unknown_words.of_drawings().in_words(text)
+        can = "it can draw what has an emoji, and portraits of people"
+    else:
+        return
+    if unseen:
+        to_stderr(f"warning: {Path(model).name} has never seen {unseen}; {can}")
 
 
 def image_context(model: LatentDiffusion, options: argparse.Namespace) -> Tensor | None:

@@ -5,7 +5,7 @@ import argparse
 from tinyldm import machine, threads, versions
 from tinyldm.cli.models import is_single_file
 from tinyldm.evaluation import sizes
-from tinyldm.formats.places import SHIPPED
+from tinyldm.formats.places import NAMED, model_folder
 
 
 def run(options: argparse.Namespace) -> None:
@@ -17,8 +17,8 @@ def run(options: argparse.Namespace) -> None:
     print()
     print("\n".join(table_of_two_sizes()))
     print()
-    if options.model == "tiny" and not (SHIPPED / "tiny").is_dir():
-        print("this copy came without trained weights; to train your own:  tinyldm train all")
+    if options.model in NAMED and not model_folder(options.model).is_dir():
+        print(f"this copy came without the weights of {options.model}; to train your own:  {NAMED[options.model][0]}")
     else:
         print("\n".join(table_of_model(options.model)))
 

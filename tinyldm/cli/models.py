@@ -1,4 +1,4 @@
-"""The model that `--model` names: "tiny", a folder, the hub, or one file with the names of the original code."""
+"""The model that `--model` names: shipped, a folder, the hub, or one file with the names of the original code."""
 
 import argparse
 from collections.abc import Callable
@@ -8,6 +8,7 @@ import torch
 
 from tinyldm import LatentDiffusion, machine, versions
 from tinyldm.cli.options import SAMPLERS, SD_VERSIONS, SINGLE_FILES
+from tinyldm.formats.places import NAMED, find_model
 from tinyldm.formats.schedulers import VARIANTS
 
 
@@ -17,8 +18,10 @@ def is_single_file(model: str) -> bool:
 
 
 def check_model(options: argparse.Namespace) -> None:
-    """Raise ValueError where the device does not exist, or an option does not go with the kind of model."""
+    """Raise ValueError where the device or the weights do not exist, or an option does not go with the model."""
     machine.choose_device(options.device)
+    if options.model in NAMED:
+        find_model(options.model)
     if is_single_file(options.model):
         if options.tokenizer is None:
             raise ValueError(

@@ -115,8 +115,8 @@ def add_model(parser: Parser) -> None:
         "--model",
         default="tiny",
         metavar="MODEL",
-        help='"tiny", which comes with the package; a folder in the diffusers layout; a single file; or "owner/name" '
-        "on the Hugging Face hub (default: %(default)s)",
+        help='"tiny", which comes with the package; "pictures", where its weights came too; a folder in the diffusers '
+        'layout; a single file; or "owner/name" on the Hugging Face hub (default: %(default)s)',
     )
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: the best available)")
 
@@ -196,6 +196,13 @@ def add_pictures(parser: Parser, out: str) -> None:
         type=Path,
         metavar="FILE",
         help="a picture to read along with the caption, for models with an image encoder",
+    )
+    parser.add_argument(
+        "--style",
+        type=caption,
+        metavar="WORD|FILE",
+        help='a style: a word that models of drawings know, such as "flat" (docs/drawings.md lists them); or a picture '
+        "in that style, for models with an image encoder",
     )
     parser.add_argument(
         "--size", type=size, metavar="HxW", help="height and width in pixels (default: the model's own)"
@@ -363,6 +370,12 @@ def add_evaluate(parser: Parser) -> None:
         default=1000,
         metavar="N",
         help="number of new captions to generate pictures for; more give narrower intervals (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--judge",
+        type=Path,
+        metavar="FOLDER",
+        help="for models of drawings: the judge that tinyldm.evaluation.train_drawing_judge wrote",
     )
     add_seed(parser, "the captions and the noise", 10**6 - 1)
     add_sampling(parser, "ddim")

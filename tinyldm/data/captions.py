@@ -7,6 +7,7 @@ what was asked for and on nothing else.
 
 import unicodedata
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -185,6 +186,6 @@ def _vocabulary() -> tuple[str, ...]:
 VOCABULARY = _vocabulary()  # every word of the world's captions, sorted
 
 
-def unknown_words(text: str) -> list[str]:
-    """The words of `text` that no caption of the world contains, in their order, each once."""
-    return [word for word in dict.fromkeys(words_of(text)) if word not in VOCABULARY]
+def unknown_words(text: str, known: Collection[str] = VOCABULARY) -> list[str]:
+    """The words of `text` that are not among the known ones, by default those of the world; in order, each once."""
+    return [word for word in dict.fromkeys(words_of(text)) if word not in known]

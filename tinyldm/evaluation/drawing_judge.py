@@ -1,25 +1,21 @@
 """The judge of drawings: a small network that reads the name, the style and the attributes of a picture.
 
-It is trained on the training drawings only, so it has never seen a held-out pair of name and style, or a held-out
-combination of attributes; how well it reads the *real* drawings of these is measured beside how well it reads
-generated ones. It is never used to train a generator.
+`train_drawing_judge.py` trains it on the training drawings only, so it has never seen a held-out pair of name and
+style, or a held-out combination of attributes. How well it reads the *real* drawings of these is measured beside how
+well it reads generated ones. It is never used to train a generator.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from tinyldm.data import drawings
-from tinyldm.data.corpus import placed_on_grounds
 from tinyldm.data.drawings import Drawing
-from tinyldm.data.pixels import to_float
+from tinyldm.formats.files import explained, read_json, write_json, write_safetensors
+from tinyldm.formats.weights import read_safetensors
 
+WEIGHTS = "drawing_judge.safetensors"  # and drawing_judge.json: the questions, and how it was trained
 NOT_ASKED = -100  # the answer to a question that a drawing leaves open; `F.cross_entropy` ignores it
 
 
@@ -45,13 +41,38 @@ class DrawingJudge(nn.Module):
 
     def __init__(self, asked: dict[str, tuple[str, ...]], widths: tuple[int, ...] = (24, 48, 96, 160)):
         super().__init__()
-        self.asked = asked
+        self.asked, self.widths = asked, widths
         layers: list[nn.Module] = []
         for width_in, width in zip((3, *widths), widths):
             layers += [_conv(width_in, width, stride=2), _conv(width, width, stride=1)]  # half the size each
         self.look = nn.Sequential(*layers)
         self.answer = nn.ModuleDict({question: nn.Linear(widths[-1], len(names)) for question, names in asked.items()})
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch's types lack this one
+
+    def save(self, folder: Path, facts: dict) -> None:
+        """Write the weights, the questions and some facts that JSON can hold."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json((folder / WEIGHTS).with_suffix(".json"), {"asked": self.asked, "widths": self.widths} | facts)
+        write_safetensors(folder / WEIGHTS, self.state_dict())
+
+    @classmethod
+    def load(cls, folder: Path) -> "DrawingJudge":
+        """Open what `save` wrote; in evaluation mode, on the CPU. Raises ValueError where there is none."""
+        if not (folder / WEIGHTS).is_file():
+            raise ValueError(
+                f"no judge of drawings at {folder / WEIGHTS}; train one with: "
+                "python -m tinyldm.evaluation.train_drawing_judge --out FOLDER"
+            )
+        file = (folder / WEIGHTS).with_suffix(".json")
+        with explained(file):
+            saved = read_json(file)
+            asked = {question: tuple(names) for question, names in saved["asked"].items()}
+            judge = cls(asked, tuple(saved["widths"]))
+        try:
+            judge.load_state_dict(read_safetensors(folder / WEIGHTS))
+        except RuntimeError as error:
+            raise ValueError(f"{folder / WEIGHTS} does not fit {file.name}: {str(error)[:200]}") from None
+        return judge.eval().requires_grad_(False)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """image (B, 3, 64, 64) in [0, 1] -> question -> logits (B, answers)."""
@@ -85,55 +106,3 @@ def answers(shown: Sequence[Drawing], asked: dict[str, tuple[str, ...]]) -> Tens
             for drawing in shown
         ]
     )
-
-
-@dataclass(frozen=True)
-class JudgeSettings:
-    """How the judge is trained."""
-
-    steps: int = 6000
-    batch: int = 64
-    lr: float = 2e-3
-    seed: int = 30_000
-    bf16: bool = False
-
-
-def train_drawing_judge(shown: Sequence[Drawing], settings: JudgeSettings, progress: bool = True) -> DrawingJudge:
-    """Train a judge on drawings on all grounds, moved, mirrored, and softened as a decoder softens them."""
-    torch.manual_seed(settings.seed)
-    judge = DrawingJudge(questions(shown)).train()
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=settings.lr, weight_decay=0.05)
-    rgba, right = drawings.pixels(shown), answers(shown, judge.asked)
-    for step in (bar := tqdm(range(settings.steps), desc="judge", disable=not progress)):
-        for group in optimizer.param_groups:  # a short warm-up, then half a cosine
-            warm = min(1, (step + 1) / 200)
-            group["lr"] = settings.lr * warm * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
-        rng = np.random.default_rng([settings.seed, step])
-        index = rng.integers(len(shown), size=settings.batch)
-        image, _ = placed_on_grounds(rgba[index], [shown[i] for i in index], rng)
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
-            logits = judge(_softened(to_float(torch.from_numpy(image).permute(0, 3, 1, 2)), rng))
-        losses = [
-            F.cross_entropy(
-                logits[question].float(), right[index, column], ignore_index=NOT_ASKED, label_smoothing=0.05
-            )
-            for column, question in enumerate(judge.asked)
-        ]
-        loss = torch.stack([loss for loss in losses if loss.isfinite()]).sum()  # NaN: asked of no picture in this batch
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-    return judge.eval().requires_grad_(False)
-
-
-def _softened(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """Images (B, 3, S, S) as sharp as they are, blurred a little, or with some noise: a third of the batches each."""
-    kind = rng.integers(3)
-    if kind == 1:
-        small = F.interpolate(image, scale_factor=float(rng.uniform(0.4, 0.8)), mode="bilinear", antialias=True)
-        return F.interpolate(small, size=image.shape[-2:], mode="bilinear")
-    if kind == 2:
-        noise = torch.from_numpy(rng.standard_normal(image.shape, dtype=np.float32))
-        return (image + float(rng.uniform(0.01, 0.08)) * noise).clamp(0, 1)
-    return image

@@ -3,14 +3,32 @@
 import re
 from pathlib import Path
 
+from tinyldm.formats.files import explained, read_json
 from tinyldm.formats.hub import download
 
 SHIPPED = Path(__file__).parents[1] / "weights"  # what the package ships
+# The models that have a name, and how each is trained. A copy of the package may lack their weights.
+NAMED = {
+    "tiny": ("tinyldm train all", "runs/tiny/model"),
+    "pictures": ("tinyldm train all --data drawings --out runs/pictures", "runs/pictures/model"),
+}
 
 
 def model_folder(name: str | Path) -> Path:
-    """Where a model is on disk: "tiny" is the one that the package ships, all else is a folder."""
-    return SHIPPED / name if str(name) == "tiny" else Path(name)
+    """Where a model is on disk: a name of NAMED is in the package, all else is a folder."""
+    return SHIPPED / name if str(name) in NAMED else Path(name)
+
+
+def draws_drawings(folder: Path) -> bool:
+    """Whether a model was trained here on the drawings of `data/drawings.py`; its training.json says so.
+
+    Raises: ValueError where that file is broken.
+    """
+    file = folder / "training.json"
+    if not file.is_file():
+        return False
+    with explained(file):
+        return read_json(file).get("unet", {}).get("settings", {}).get("data") == "drawings"
 
 
 def find_model(name: str | Path, variant: str | None = None) -> Path:
@@ -26,10 +44,11 @@ def find_model(name: str | Path, variant: str | None = None) -> Path:
         raise ValueError(f"{str(name)[:200]} cannot be opened ({error.strerror}); expected a model folder") from None
     if not there and re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
         folder = download(str(name), variant)
-    if str(name) == "tiny" and not folder.is_dir():
+    if str(name) in NAMED and not folder.is_dir():
+        command, written = NAMED[str(name)]
         raise ValueError(
-            "no trained weights came with this copy of tinyldm; make your own with: tinyldm train all "
-            "(then name the folder that it wrote)"
+            f"the weights of {str(name)!r} did not come with this copy of tinyldm; train them with: {command} "
+            f"(then give --model {written}), or give the folder of a model that somebody else trained"
         )
     if folder.is_file():
         raise ValueError(f"{folder} is a file; a model that is one file is opened by from_single_file")

@@ -80,14 +80,8 @@ class Clip(nn.Module):
 
 
 def new_clip(text: TextConfig, vision: VisionConfig) -> Clip:
-    """An untrained CLIP, with the random weights that transformers starts one with."""
-    from transformers import CLIPVisionConfig, CLIPVisionModel  # takes 5 s
-
-    clip = Clip(new_text_transformer(text), VisionTransformer(vision))
-    clip.vision.load_state_dict(_without_prefix(CLIPVisionModel(CLIPVisionConfig(**asdict(vision))).state_dict()))
-    positions = position_embeddings(clip.vision)
-    positions.data[1:] = place_waves(vision.image_size // vision.patch_size, positions.shape[1])
-    return clip
+    """An untrained CLIP."""
+    return Clip(new_text_transformer(text), new_vision_transformer(vision))
 
 
 def new_text_transformer(config: TextConfig) -> TextTransformer:
@@ -99,6 +93,17 @@ def new_text_transformer(config: TextConfig) -> TextTransformer:
     text = TextTransformer(config)
     text.load_state_dict(_without_prefix(theirs.state_dict()))
     return text
+
+
+def new_vision_transformer(config: VisionConfig) -> VisionTransformer:
+    """An untrained image tower, with the random weights that transformers starts one with, and waves for its places."""
+    from transformers import CLIPVisionConfig, CLIPVisionModel  # takes 5 s
+
+    vision = VisionTransformer(config)
+    vision.load_state_dict(_without_prefix(CLIPVisionModel(CLIPVisionConfig(**asdict(config))).state_dict()))
+    positions = position_embeddings(vision)
+    positions.data[1:] = place_waves(config.image_size // config.patch_size, positions.shape[1])
+    return vision
 
 
 def _without_prefix(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyldm.formats.files import read_json, write_bytes
+from tinyldm.formats.places import draws_drawings
 
 WHAT = {"clip": "text and image encoder (CLIP)", "vae": "VAE", "unet": "U-Net"}
 # Settings that a reader of the card would ask for; all of them are in training.json.
@@ -43,13 +44,9 @@ def card(folder: Path) -> str:
         [
             "# A tiny latent diffusion model",
             "",
-            *(
-                SHAPES if "clip" in training else DRAWINGS
-            ),  # only the model of drawings trains its text encoder otherwise
+            *(DRAWINGS if draws_drawings(folder) else SHAPES),
             "",
-            f"{size:.1f} MB, float16, in the diffusers folder layout. `snapshots/` holds the U-Net after 1, 10 and "
-            "50 %",
-            "of its training, `curves/` the losses.",
+            *layout(folder, size),
             "",
             "## Training",
             "",
@@ -61,6 +58,16 @@ def card(folder: Path) -> str:
             "",
         ]
     )
+
+
+def layout(folder: Path, size: float) -> Iterator[str]:
+    """What is in the folder. size: of all its files, MB."""
+    begin = f"{size:.1f} MB, float16, in the diffusers folder layout. "
+    if (folder / "snapshots").is_dir():
+        yield begin + "`snapshots/` holds the U-Net after 1, 10 and 50 %"
+        yield "of its training, `curves/` the losses."
+    else:
+        yield begin + "`curves/` holds the losses."
 
 
 def training_table(training: dict[str, Any]) -> Iterator[str]:

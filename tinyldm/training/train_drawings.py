@@ -17,6 +17,7 @@ from tinyldm.data.drawing_captions import vocabulary
 from tinyldm.formats.diffusers_vae import load_vae, save_vae
 from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.training.export import export
+from tinyldm.training.hands import hands_of
 from tinyldm.training.run import require_vacant
 from tinyldm.training.tokenizer import build_tokenizer
 from tinyldm.training.train_all import checkpoint_of, is_done, require_model_place
@@ -85,7 +86,9 @@ def unet_stage(plan: DrawingsPlan, folder: Path) -> LatentDiffusion:
     """Train the U-Net and the text encoder on the latents of that VAE, and write the model folder."""
     settings = plan.unet
     tokenizer = build_tokenizer(vocabulary(), settings.text.max_position_embeddings)
-    model = train_joint(settings, unet_corpus(plan), load_vae(settings.out / "vae"), tokenizer)
+    corpus = unet_corpus(plan)
+    hands = None if settings.vision is None else hands_of(drawings.for_training(), corpus, settings.device)
+    model = train_joint(settings, corpus, load_vae(settings.out / "vae"), tokenizer, hands)
     export(model, None, settings.out, folder)
     return model
 

@@ -11,6 +11,8 @@ That needs no CLIP, and a word comes to mean what helps to denoise. It suits few
 drawings of a thing, a CLIP learns little that the U-Net would not find out by itself.
 
 Only the VAE is frozen, so its latents are computed once.
+
+With an image tower, some batches read the style from a picture instead of a word: `hands.py`.
 """
 
 from dataclasses import dataclass, replace
@@ -19,15 +21,17 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from tinyldm.clip import TextConfig, TextTransformer
-from tinyldm.conditioning import TextEncoder
+from tinyldm.clip import TextConfig, TextTransformer, VisionConfig
+from tinyldm.conditioning import ImageEncoder, TextEncoder
 from tinyldm.data.corpus import Corpus
 from tinyldm.data.pixels import to_signed_float
+from tinyldm.data.shards import Rows
 from tinyldm.formats.schedulers import zero_terminal_snr
 from tinyldm.formats.tokenizers import Tokenizer
 from tinyldm.forward_diffusion import VELOCITY, NoiseSchedule, diffusion_loss, scaled_linear_betas
 from tinyldm.latent_diffusion import LatentDiffusion
-from tinyldm.training.clip import new_text_transformer, pad_tokens
+from tinyldm.training.clip import new_text_transformer, new_vision_transformer, pad_tokens
+from tinyldm.training.hands import Hands
 from tinyldm.training.run import MovingAverage, Run, Settings, adamw, batch_at, generator_at, mixed_precision
 from tinyldm.training.train_unet import Monitor
 from tinyldm.unet import UNet, UNetConfig
@@ -42,6 +46,8 @@ PICTURES = replace(
     text=(replace(TINY.text[0], vocab_size=3561, pad_token_id=3560),),
     vision=None,
 )
+# The image tower that reads a style, where there is one: few patches, because a style is everywhere in a picture.
+STYLE_TOWER = VisionConfig(128, 256, 2, 4, "gelu", 128, image_size=64, patch_size=16)
 SAMPLE_CAPTIONS = (
     "a panda",
     "a penguin",
@@ -72,6 +78,9 @@ class JointSettings(Settings):
     drop_caption: float = 0.1  # share of the captions that become "": guidance needs that
     timestep_power: float = 0.6  # t = T · u^power, u uniform in [0, 1): below 1, noisy timesteps come more often
     ema: float = 0.9995
+    vision: VisionConfig | None = None  # an image tower, trained along, that reads styles from pictures
+    picture_batches: float = 0.3  # share of the batches that read the style from a picture, if there is a tower
+    data: str = "drawings"  # what it is trained on: commands and the model card tell models apart by it
     sample_seconds: float = 600.0  # time between two grids of samples
     sample_captions: tuple[str, ...] = SAMPLE_CAPTIONS
     config: UNetConfig = PICTURES.unet
@@ -115,10 +124,16 @@ class Batch:
     t: Tensor  # (B,) int64
     eps: Tensor  # (B, C, h, w)
     tokens: Tensor  # (B, L) int64, of one wording of each; of "" where the caption is dropped
+    style_of: Tensor | None = None  # (B,) int64, images in the style of each, which this batch reads too
 
 
-def draw_batch(cache: Cache, index: Tensor, scale: float, T: int, settings: JointSettings, step: int) -> Batch:
-    """Draw latents, timesteps, noise, wordings and drop-outs for the images `index` (B,) of the cache."""
+def draw_batch(
+    cache: Cache, index: Tensor, scale: float, T: int, settings: JointSettings, step: int, hands: Hands | None = None
+) -> Batch:
+    """Draw latents, timesteps, noise, wordings and drop-outs for the images `index` (B,) of the cache.
+
+    hands: who drew the images, on their device; with it, some batches read the style from other images.
+    """
     device, B = index.device, len(index)
     generator = generator_at(settings.seed, step, device)
     posterior = DiagonalGaussian(cache.moments[index].float())
@@ -128,19 +143,36 @@ def draw_batch(cache: Cache, index: Tensor, scale: float, T: int, settings: Join
     eps = torch.randn(z0.shape, generator=generator, device=device)
     wording = torch.randint(cache.tokens.shape[1], (B,), generator=generator, device=device)
     dropped = torch.rand(B, generator=generator, device=device) < settings.drop_caption
+    style_of = None
+    # The kind of the batch is drawn on the CPU: reading one number from a GPU would make both wait.
+    if hands is not None and torch.rand(1, generator=generator_at(settings.seed, step)) < settings.picture_batches:
+        style_of = hands.others(index, generator)
+        wording, is_silent = hands.wordings(index, generator)
+        dropped = dropped | ~is_silent  # a caption that names the style would make the picture useless
     tokens = torch.where(dropped[:, None], cache.empty, cache.tokens[index, wording])
-    return Batch(z0, t, eps, tokens.long())
+    return Batch(z0, t, eps, tokens.long(), style_of)
 
 
 # ── The loop ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Trained(nn.Module):
-    """What this stage trains: the U-Net, and the text transformer."""
+    """What this stage trains: the U-Net, the text transformer, and perhaps an image encoder."""
 
-    def __init__(self, unet: UNet, text: TextTransformer):
+    def __init__(self, unet: UNet, text: TextTransformer, image_encoder: ImageEncoder | None = None):
         super().__init__()
-        self.unet, self.text = unet, text
+        self.unet, self.text, self.image_encoder = unet, text, image_encoder
+
+    def context(self, batch: Batch, images: Tensor | Rows) -> Tensor:
+        """The context (B, L, D) of captions, or (B, L + N, D) of captions and pictures.
+
+        images: (M, 3, S, S) uint8, all of the corpus.
+        """
+        text = self.text(batch.tokens).last
+        if self.image_encoder is None or batch.style_of is None:
+            return text
+        pictures = to_signed_float(images[batch.style_of.cpu()]).to(text.device)
+        return torch.cat([text, self.image_encoder(pictures)], dim=1)
 
 
 def noise_to_the_end() -> NoiseSchedule:
@@ -151,22 +183,37 @@ def noise_to_the_end() -> NoiseSchedule:
     return NoiseSchedule(zero_terminal_snr(scaled_linear_betas()), VELOCITY)
 
 
-def train_joint(settings: JointSettings, corpus: Corpus, vae: VAE, tokenizer: Tokenizer) -> LatentDiffusion:
+def new_networks(settings: JointSettings) -> Trained:
+    """The networks that this stage trains, with random weights."""
+    tower = None if settings.vision is None else new_vision_transformer(settings.vision)
+    image_encoder = None if tower is None else ImageEncoder(tower, settings.config.context_dim)
+    return Trained(UNet(settings.config), new_text_transformer(settings.text), image_encoder)
+
+
+def train_joint(
+    settings: JointSettings, corpus: Corpus, vae: VAE, tokenizer: Tokenizer, hands: Hands | None = None
+) -> LatentDiffusion:
     """Train the U-Net and the text encoder. Returns the whole model, with the moving average of their weights.
 
+    hands: who drew the images, where `settings.vision` says that styles are read from pictures.
     Files in `settings.out`, besides the checkpoint and the log: unet.loss.png; and samples/, with a grid from a fixed
     seed every few minutes.
-    Raises: Stopped after Ctrl-C (saved); FloatingPointError when a loss or a weight is no longer finite, and OSError
-        when the disk is full (the last checkpoint is intact).
+    Raises: ValueError where there is an image tower and no hands, or the reverse; Stopped after Ctrl-C (saved);
+        FloatingPointError when a loss or a weight is no longer finite, and OSError when the disk is full (the last
+        checkpoint is intact).
     """
+    if (settings.vision is None) != (hands is None):
+        raise ValueError("an image tower that reads styles and the hands of the images go together; one is missing")
     device = settings.device
     torch.manual_seed(settings.seed)
-    trained = Trained(UNet(settings.config), new_text_transformer(settings.text)).to(device)
+    trained = new_networks(settings).to(device)
     average = MovingAverage(trained, settings.ema)
     averaged = average.module
     assert isinstance(averaged, Trained)  # a copy of it
     text_encoder = TextEncoder(averaged.text, tokenizer)
-    model = LatentDiffusion(averaged.unet, vae, text_encoder, noise_to_the_end()).to(device)
+    model = LatentDiffusion(
+        averaged.unet, vae, text_encoder, noise_to_the_end(), image_encoder=averaged.image_encoder
+    ).to(device)
     cache = build_cache(corpus, vae, tokenizer, text_encoder.length, device, settings.progress)
     optimizer = adamw(trained.parameters(), settings.lr)
 
@@ -175,9 +222,9 @@ def train_joint(settings: JointSettings, corpus: Corpus, vae: VAE, tokenizer: To
         monitor = Monitor(run, model, settings.sample_captions, settings.sample_seconds)
         for step in run.steps():
             index = batch_at(settings.seed, step, settings.batch, len(corpus)).to(device)
-            batch = draw_batch(cache, index, vae.config.scale, model.schedule.T, settings, step)
+            batch = draw_batch(cache, index, vae.config.scale, model.schedule.T, settings, step, hands)
             with mixed_precision(device, settings.bf16):
-                context = trained.text(batch.tokens).last
+                context = trained.context(batch, corpus.images)
                 loss = diffusion_loss(trained.unet, model.schedule, batch.z0, context, batch.t, batch.eps)
             optimizer.zero_grad()
             loss.backward()
