@@ -330,7 +330,18 @@ def photographs(rng: random.Random, places: Places) -> tuple[Read, Path]:
 
 COMMANDS = functools.cache(cli.commands)  # looking for other packages' takes longer than all else
 OPTIONS = {
-    "generate": ("--size", "--steps", "-n", "--seed", "--index", "--guidance", "--dtype", "--sampler", "--spacing"),
+    "generate": (
+        "--size",
+        "--steps",
+        "-n",
+        "--seed",
+        "--index",
+        "--guidance",
+        "--dtype",
+        "--sampler",
+        "--spacing",
+        "--lora",
+    ),
     "inpaint": ("--box", "--mask", "--size"),
     "img2img": ("--strength", "--image-context"),
     "train": ("--scenes", "--steps", "--minutes", "--batch", "--lr", "--seed", "--device", "--dtype", "--plan"),

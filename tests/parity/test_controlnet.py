@@ -135,7 +135,7 @@ def test_stable_diffusion_1s_has_361_million_parameters():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"_class_name": "UNet2DConditionModel"}, "_class_name is 'UNet2DConditionModel'"),
+        ({"_class_name": "UNet2DConditionModel"}, "holds a U-Net alone; expected the folder of a ControlNet"),
         ({"global_pool_conditions": True}, "global_pool_conditions is True"),
         ({"controlnet_conditioning_channel_order": "bgr"}, "channel_order is 'bgr'"),
         ({"conditioning_embedding_out_channels": [10**9]}, "conditioning_embedding_out_channels"),

@@ -119,8 +119,8 @@ def test_what_is_no_word_of_this_model_is_refused(tmp_path):
         ({"horse</w>": vectors(1)}, "is no new word"),
         ({"<cat>": vectors(76)}, "76 vectors; expected 1 … 75"),
         ({"<cat>": vectors(1)[None]}, r"holds a tensor \(1, 1, 32\)"),
-        ({"lora_unet_a.alpha": vectors(1)}, "LoRA weights"),
-        ({"a": vectors(1), "b": vectors(1)}, "holds 2 tensors; expected a word's embedding"),
+        ({"lora_unet_a.alpha": vectors(1)}, "holds LoRA weights in 1 tensors"),
+        ({"a": vectors(1), "b": vectors(1)}, "holds something else in 2 tensors; expected a word's embedding"),
     ):
         file = tmp_path / "file.safetensors"
         save_file(state, file)

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from tinyldm import shapes
 from tinyldm.formats.diffusers_unet import DIFFUSERS_UNET, unet_config_from_diffusers, unet_config_to_diffusers
 from tinyldm.formats.files import explained, read_json, refuse_others, require_whole, write_json, write_safetensors
+from tinyldm.formats.refusals import what_folder_is
 from tinyldm.formats.weights import (
     DIFFUSERS_STEMS,
     Table,
@@ -199,6 +200,8 @@ def load_controlnet(folder: str | Path, variant: str | None = None) -> ControlNe
     Raises: ValueError where a file is missing or broken, or describes something else.
     """
     folder = Path(folder)
+    if (what := what_folder_is(folder)) not in ("", "a ControlNet"):
+        raise ValueError(f"{folder} holds {what}; expected the folder of a ControlNet")
     content = read_json(folder / "config.json", "the folder of a ControlNet")
     with explained(folder / "config.json"):
         refuse_others(content, FIXED_CONTROLNET)

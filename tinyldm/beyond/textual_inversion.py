@@ -29,11 +29,12 @@ from torch import Tensor, nn
 
 from tinyldm.clip import TextTransformer
 from tinyldm.formats.files import write_safetensors
-from tinyldm.formats.refusals import what_is
+from tinyldm.formats.refusals import require_file, what_file_is
 from tinyldm.formats.tokenizers import Tokenizer
 from tinyldm.formats.weights import read_safetensors, read_torch
 from tinyldm.latent_diffusion import LatentDiffusion
 
+LEARNED = "learned_embeds.safetensors"  # in a folder of diffusers
 MAX_VECTORS = 75  # of one word: a caption of Stable Diffusion has no room for more
 
 
@@ -125,15 +126,16 @@ def load_word(file: str | Path, model: LatentDiffusion, word: str | None = None)
     Raises: ValueError where the file is missing, broken, something else, or for another model.
     """
     file = Path(file)
-    file = file / "learned_embeds.safetensors" if file.is_dir() else file
+    file = file / LEARNED if (file / LEARNED).is_file() else file
+    require_file(file, "a word's embedding")
     state = read_torch(file) if file.suffix in (".bin", ".pt") else read_safetensors(file)
     inside, vectors = next(iter(state), ""), list(state.values())
     if state.keys() == {"clip_l", "clip_g"}:
         inside, vectors = file.stem, [state["clip_l"], state["clip_g"]]
     elif state.keys() == {"emb_params"}:
         inside = file.stem
-    elif len(state) != 1 or what_is(state):
-        raise ValueError(f"{file} holds {what_is(state) or f'{len(state)} tensors'}; expected a word's embedding")
+    elif len(state) != 1 or inside.endswith((".alpha", ".weight", ".bias")):
+        raise ValueError(f"{file} holds {what_file_is(state)} in {len(state)} tensors; expected a word's embedding")
     if bad := [one for one in vectors if one.dim() not in (1, 2) or not one.is_floating_point()]:
         raise ValueError(f"{file} holds a tensor {tuple(bad[0].shape)}, {bad[0].dtype}; expected a word's vectors")
     word = inside if word is None else word

@@ -12,6 +12,7 @@ from tqdm import tqdm
 import tinyldm
 from tinyldm import LatentDiffusion, reverse_diffusion, threads
 from tinyldm.cli import pages
+from tinyldm.cli.beside import check_files, put_beside, steering
 from tinyldm.cli.models import check_model, load, name_of_sampler
 from tinyldm.cli.options import DEFAULT_COUNT, SAMPLERS
 from tinyldm.cli.output import require_writable, to_stderr, without_surrogates
@@ -84,6 +85,7 @@ def check_before_loading(options: argparse.Namespace) -> None:
     read_style(options)
     if options.image_context is not None:
         pictures.open_picture(options.image_context)
+    check_files(options)
     if options.n is None:
         options.n = DEFAULT_COUNT if options.index is None else 1
 
@@ -116,10 +118,12 @@ def read_style(options: argparse.Namespace) -> None:
 
 def open_model(options: argparse.Namespace) -> LatentDiffusion:
     """Load the model that the options name."""
-    warn_of_unknown_words(options.model, f"{options.caption} {options.negative or ''}")
+    if not options.embedding:
+        warn_of_unknown_words(options.model, f"{options.caption} {options.negative or ''}")
     if sys.stderr.isatty():
         to_stderr(f"loading {options.model} …")
     model = load(options, getattr(torch, options.dtype))
+    put_beside(model, options)
     if options.sampler not in (None, name_of_sampler(model.sampler)):
         model.sampler = getattr(tinyldm, SAMPLERS[options.sampler])
     options.sampler = name_of_sampler(model.sampler)  # for the note and the metadata
@@ -171,7 +175,8 @@ def in_batches(
     threads.fit(work_of(model, size, batch))
     batches = []
     # The delay keeps a bar away from the message of a mistake that shows at once.
-    with tqdm(total=steps * len(starts), desc="generating", unit="step", delay=0.2) as bar:
+    bar_of = tqdm(total=steps * len(starts), desc="generating", unit="step", delay=0.2)
+    with bar_of as bar, steering(model, options, size):
 
         def after_step(*_) -> None:
             bar.update()
@@ -256,5 +261,7 @@ def metadata(options: argparse.Namespace, size: tuple[int, int]) -> dict[str, ob
     for name, value in written.items():
         if isinstance(value, (str, Path)):
             written[name] = without_surrogates(str(value))
+        elif name in ("lora", "embedding"):
+            written[name] = [without_surrogates(str(file)) for file in value]
     versions = {"tinyldm": tinyldm.__version__, "torch": torch.__version__}
     return written | {"index": options.index or 0, "size": list(size)} | versions

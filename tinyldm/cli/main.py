@@ -35,6 +35,8 @@ COMMANDS = {
             'tinyldm generate "a green ring" --negative "a white background" --sampler dpm --steps 15',
             'tinyldm generate "" --image-context circle.png',
             'tinyldm generate "a photo of an astronaut" --model FOLDER --device cuda --dtype float16 --guidance 7.5',
+            'tinyldm generate "a <cat>" --model FOLDER --lora style.safetensors:0.8 --embedding cat.safetensors',
+            'tinyldm generate "a house" --model FOLDER --controlnet CONTROLNET_FOLDER --control edges.png',
         ),
         add.add_generate,
         imported_later("tinyldm.cli.generate", "generate"),

@@ -106,6 +106,23 @@ def caption(text: str) -> str:
     return text
 
 
+def weighted(text: str) -> str:
+    """An argparse type: a file, perhaps with a colon and a weight: "style.safetensors:0.8"."""
+    split_weight(text)
+    return text
+
+
+def split_weight(text: str) -> tuple[str, float]:
+    """The file and the weight of "style.safetensors:0.8"; the weight is 1 where none is given."""
+    file, colon, weight = text.rpartition(":")
+    if not colon or not re.fullmatch(r"[-+.\d]+(e[-+]?\d+)?|nan|[-+]?inf(inity)?", weight, re.IGNORECASE):
+        return text, 1.0  # a colon may be part of a path, as in C:\styles
+    value = finite_number(weight)
+    if not file or abs(value) > 100:
+        raise argparse.ArgumentTypeError(f"{text!r:.60} given, expected FILE or FILE:WEIGHT, such as style:0.8")
+    return file, value
+
+
 # ── Groups of options that several commands have ─────────────────────────────────────────────────────
 
 
@@ -135,6 +152,34 @@ def add_single_file(parser: Parser) -> None:
         "--sd-version",
         choices=tuple(SD_VERSIONS),
         help="version of the model; required for Stable Diffusion 2 (2 predicts the noise, 2-v the velocity)",
+    )
+
+
+def add_beyond(parser: Parser) -> None:
+    """What is put beside the model: LoRAs, learnt words, a ControlNet."""
+    group = parser.add_argument_group("to teach or steer the model, with files made for this kind of model")
+    group.add_argument(
+        "--lora",
+        type=weighted,
+        action="append",
+        metavar="FILE[:WEIGHT]",
+        help="a LoRA of diffusers, peft or kohya's scripts, such as style.safetensors:0.8; may be given several times",
+    )
+    group.add_argument(
+        "--embedding",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="a word learnt by textual inversion, for use in the caption; may be given several times",
+    )
+    group.add_argument(
+        "--controlnet",
+        type=weighted,
+        metavar="FOLDER[:WEIGHT]",
+        help="a ControlNet in the diffusers layout, which follows --control",
+    )
+    group.add_argument(
+        "--control", type=Path, metavar="FILE", help="the picture for --controlnet, such as edges in white on black"
     )
 
 
@@ -209,6 +254,7 @@ def add_pictures(parser: Parser, out: str) -> None:
     )
     add_model(parser)
     add_single_file(parser)
+    add_beyond(parser)
     parser.add_argument("--variant", help='load the weight files of this variant, such as "fp16"')
     parser.add_argument(
         "--dtype", choices=DTYPES, default="float32", help="number format of the networks (default: %(default)s)"

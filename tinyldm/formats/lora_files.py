@@ -25,7 +25,7 @@ from torch import Tensor
 from tinyldm.formats.compvis_file import unet_table
 from tinyldm.formats.diffusers_unet import DIFFUSERS_UNET
 from tinyldm.formats.files import explained, read_json
-from tinyldm.formats.refusals import what_is
+from tinyldm.formats.refusals import require_file, what_file_is
 from tinyldm.formats.weights import read_safetensors, read_torch, rename, reverse
 from tinyldm.unet import UNetConfig
 
@@ -79,6 +79,7 @@ def read_lora(file: Path, here: dict[str, str]) -> dict[str, Matrices]:
     Raises: ValueError where it is missing, broken, something else, or for another model.
     """
     file = next((file / name for name in FILES if (file / name).is_file()), file)
+    require_file(file, "LoRA weights")
     state = read_torch(file) if file.suffix in (".bin", ".pt", ".ckpt") else read_safetensors(file)
     matrices, alphas = _sorted(file, state)
     if unknown := sorted(layer for layer in matrices if layer not in here):
@@ -91,7 +92,8 @@ def read_lora(file: Path, here: dict[str, str]) -> dict[str, Matrices]:
     configs, read = _configs(file), {}
     for layer, found in matrices.items():
         rank = len(found["A"])
-        alpha = alphas[layer] if layer in alphas else _alpha_in(configs, layer, rank)
+        with explained(file):
+            alpha = alphas[layer] if layer in alphas else _alpha_in(configs, layer, rank)
         if not (rank and math.isfinite(alpha)):
             raise ValueError(f"{file} has rank {rank} and alpha {alpha} for {layer:.200}; fetch it again")
         read[here[layer]] = Matrices(found["A"], found["B"], alpha)
@@ -113,7 +115,7 @@ def _sorted(file: Path, state: dict[str, Tensor]) -> tuple[dict[str, dict[str, T
             which = "A" if match[1] in ("lora_A", "lora_down", "down") else "B"
             matrices.setdefault(layer[: match.start()], {})[which] = tensor
         else:
-            what = what_is(state) or "something else"
+            what = what_file_is(state)
             raise ValueError(f"{file} holds {what}, such as {key:.100}; expected LoRA weights and nothing beside them")
     if not matrices:
         raise ValueError(f"{file} holds nothing; expected LoRA weights")

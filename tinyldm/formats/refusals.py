@@ -61,19 +61,24 @@ COMPONENTS = {
 
 def refuse_folder(folder: Path) -> None:
     """Raise ValueError where a folder without model_index.json is something known, such as a LoRA."""
-    if any(folder.glob("*lora*.safetensors")) or any(folder.glob("*lora*.bin")):
-        what = "LoRA weights"
-    elif (folder / "adapter_config.json").is_file():
-        what = "LoRA weights, or another adapter of peft's"
-    elif any(folder.glob("learned_embeds*")):
-        what = "a textual inversion, one word's embedding"
-    elif (folder / "config.json").is_file():
-        name = read_json(folder / "config.json").get("_class_name")
-        what = PARTS.get(name, f"a {name} alone") if isinstance(name, str) else ""
-    else:
-        return
-    if what:
+    if what := what_folder_is(folder):
         raise ValueError(f"{folder} holds {what}; {EXPECTED}")
+
+
+def what_folder_is(folder: Path) -> str:
+    """What a folder holds, where it is something known; else an empty string."""
+    if (folder / "model_index.json").is_file():
+        return "a whole model"
+    if any(folder.glob("*lora*.safetensors")) or any(folder.glob("*lora*.bin")):
+        return "LoRA weights"
+    if (folder / "adapter_config.json").is_file():
+        return "LoRA weights, or another adapter of peft's"
+    if any(folder.glob("learned_embeds*")):
+        return "a textual inversion, one word's embedding"
+    if (folder / "config.json").is_file():
+        name = read_json(folder / "config.json").get("_class_name")
+        return PARTS.get(name, f"a {name} alone") if isinstance(name, str) else ""
+    return ""
 
 
 def refuse_pipeline(index: dict[str, Any], source: str) -> None:
@@ -157,3 +162,15 @@ def what_is(state: dict[str, Tensor]) -> str | None:
     if set(state) in ({"clip_l", "clip_g"}, {"clip_g", "clip_l"}):
         return "a textual inversion for Stable Diffusion XL"
     return next((what for part, what in FILES.items() if any(part in key for key in state)), None)
+
+
+def require_file(file: Path, expected: str) -> None:
+    """Raise ValueError where a path that should be a file is a folder, and say what is in it."""
+    if file.is_dir():
+        raise ValueError(f"{file} is a folder with {what_folder_is(file) or 'something else'}; expected {expected}")
+
+
+def what_file_is(state: dict[str, Tensor]) -> str:
+    """What the tensors of a file are, as good as it can be said."""
+    whole = any(key.startswith(("model.diffusion_model.", "down_blocks.", "text_model.")) for key in state)
+    return what_is(state) or ("a model, or a part of one" if whole else "something else")
