@@ -3,7 +3,7 @@
     python sources/build_exercises.py             # write them all
     python sources/build_exercises.py --check     # are the committed notebooks what the sources generate?
 
-A source holds the text; its first cell also gets `RULES`, which hold for all exercises. A cell
+A source holds the text; `RULES`, which hold for all exercises, follow its first cell. A cell
 `# %% [markdown] exercise="q_sample"` gets a heading with stars and minutes. The marker `# %% solution="q_sample"`
 becomes three cells: the solution (or its stub), the folded hints, and the call of the check. All of this comes from
 `tinyldm_course/exercises/lesson_02/q_sample.py`. The first code cell imports `check`. The cells carry nbgrader's
@@ -54,7 +54,6 @@ def with_solutions(source: Path) -> NotebookNode:
     expected = list(lesson(number).NAMES) if number in numbers() else []
     if names != expected:
         raise ValueError(f"{source.name} has solutions for {names}; lesson {number:02d} has the exercises {expected}")
-    notebook.cells[0].source += f"\n\n{RULES}"
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
     first.source += f"\n\n{IMPORT}"
     cells = []
@@ -66,6 +65,8 @@ def with_solutions(source: Path) -> NotebookNode:
         if name is None:
             cell["id"] = f"text-{index:03d}"
             cells.append(cell)
+            if index == 0:
+                cells.append(new_markdown_cell(RULES, id="rules"))
         else:
             cells += solution_cells(find(name), cell)
     notebook.cells = cells

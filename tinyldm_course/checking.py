@@ -4,19 +4,23 @@
 
 What runs when `check` is called, top-down:
 
-    check                          here             run the check, save the progress, show the feedback
-      find                         exercises/       the exercise of that name: right answer, inputs, known mistakes
-      InProcessRunner              in_process.py    calls the learner's function, with a limit on its time
-      run_check                    pipeline.py      values → inputs → dtype → gradients → generator → device
-        Trials                     trials.py        every call, made with the learner's answer and with the right one
-        values, inputs, …          phases.py        one function per phase: what is wrong, or None
-          first_difference         comparing.py     two outcomes of a call side by side
-          diagnose                 naming.py        the name of the mistake: known or general
-      needs_hint                   here             if the mistake is not known, the next hint is shown
-      after_check                  progress.py      one more attempt in the progress file
-      Feedback                     feedback.py      the result as text, or as a page in Jupyter
+    check                      checking.py             run the check, save the progress, show the feedback
+      find                     exercises/__init__.py   the exercise: right answer, inputs, known mistakes
+      InProcessRunner          checks/in_process.py    calls the learner's function, with a limit on its time
+      run_check                checks/pipeline.py      values → inputs → dtype → gradients → generator → device
+        Trials                 checks/trials.py        every call, made with the learner's answer and the right one
+          perform              checks/calls.py         one call: its result, or the error that it raised
+        values, inputs, …      checks/phases.py        one function per phase: what is wrong, or None
+          first_difference     checks/comparing.py     two outcomes of a call side by side
+          diagnose             checks/naming.py        the name of the mistake, from the first of these that fits:
+            known_mistake      checks/naming.py          a wrong answer of the exercise gives the same results
+            one_slip           checks/slips.py           the right answer with one change does
+            observations       checks/relations.py       what is true about the numbers: transposed, off by one, …
+      needs_hint               checking.py             if the mistake is not known, the next hint is shown
+      keep_progress            checks/progress.py      one more attempt in the progress file
+      Feedback                 checks/feedback.py      the result as text, or as a page in Jupyter
 
-(Files without a folder are in checks/.)
+Under nbgrader, `check` raises if the answer is wrong; in Jupyter it displays the feedback; elsewhere it prints it.
 """
 
 import os
@@ -55,10 +59,10 @@ def check(name: str, answer: Any) -> Feedback | None:
     runner = InProcessRunner(answer if callable(answer) else lambda: answer)
     result = run_check(exercise, runner, seed=time.time_ns() % 2**31)
     hinted = needs_hint(exercise, result)
-    record, trouble = keep_progress(name, result, hinted)
+    record, save_note = keep_progress(name, result, hinted)
     hints = exercise.hints[: record.hints]
     hint = hints[-1] if hinted and hints else ""
-    note = " ".join(part for part in (outdated_answer(name), trouble) if part)
+    note = " ".join(part for part in (outdated_answer(name), save_note) if part)
     feedback = Feedback(exercise, result, hint, runner.printed, note)
     if not result.passed and "NBGRADER_EXECUTION" in os.environ:
         raise CheckFailed(str(feedback))

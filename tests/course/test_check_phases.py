@@ -11,7 +11,7 @@ from tinyldm_course.checks.calls import Call, Outcome, Seeded
 from tinyldm_course.checks.exercise import Exercise
 from tinyldm_course.checks.in_process import InProcessRunner
 from tinyldm_course.checks.pipeline import run_check
-from tinyldm_course.checks.randomness import noise_fault, same
+from tinyldm_course.checks.randomness import noise_diagnosis, same
 from tinyldm_course.exercises import find
 
 NOISY = ("noise_one_step", "langevin_step", "posterior_sample", "ddpm_step")
@@ -206,11 +206,11 @@ def test_results_of_any_kind_are_judged_without_an_error():
         lambda: torch.ones(2, 3, dtype=torch.bool),
     ]
     for value in values:
-        assert noise_fault(exercise, lambda call, value=value: Outcome(value=value()), call) is not None
+        assert noise_diagnosis(exercise, lambda call, value=value: Outcome(value=value()), call) is not None
     for calls in range(100):  # the rest of them end in an error, as where the time is up
         left = iter(range(calls))
         lost = lambda call: Outcome(value=torch.rand(2, 3) if next(left, None) is not None else None)  # noqa: B023, E731
-        assert noise_fault(exercise, lost, call) is not None
+        assert noise_diagnosis(exercise, lost, call) is not None
 
 
 def test_structures_are_compared_in_every_number():

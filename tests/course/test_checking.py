@@ -834,7 +834,7 @@ for name in sys.argv[1:]:
 
 
 def test_a_file_that_another_notebook_keeps_is_told(file, monkeypatch, capsys):
-    monkeypatch.setattr(progress, "SECONDS", 0.05)
+    monkeypatch.setattr(progress, "LOCK_TIMEOUT", 0.05)
     with progress.locked():
         assert check("q_sample", find("q_sample").answer)
     assert "could not be saved" in capsys.readouterr().out and progress.read() == {}

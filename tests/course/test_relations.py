@@ -71,7 +71,7 @@ CHANGES = [
     (lambda x, y, t: right(x, y, t + 1), "the right one for t + 1 in place of t"),
     (lambda x, y, t: right(y, x, t), "the right one for x and y swapped"),
     (lambda x, y, t: right(x, y.sqrt(), t), "the right one for √y in place of y"),
-    (lambda x, y, t: right(x, y[:1], t), "the right one for the first entry of y in place of all"),
+    (lambda x, y, t: right(x, y[:1], t), "if every item uses the first entry of y"),
     (lambda x, y, t: right(1 - x, y, t), ""),  # the root of a negative number: NaN where there is none
     (lambda *args: right(*args).transpose(1, 2), "with dimensions 1 and 2 swapped"),
     (lambda *args: right(*args).flatten(1), "only the shape is wrong"),

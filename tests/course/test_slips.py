@@ -25,21 +25,21 @@ def test_a_slip_is_named():
 
 def test_the_other_half_of_a_sum_is_not_told():
     slips = {slip.change for slip in slips_of(find("kl").answer)}
-    assert "what comes out with only `mean ** 2 + logvar.exp()`: what is subtracted from it is missing" in slips
+    assert "what you get with only `mean ** 2 + logvar.exp()`: what is subtracted from it is missing" in slips
     assert not any("return" in change for change in slips)
 
 
 def test_slips_of_a_layer_and_a_line():
     changes = [slip.change for slip in slips_of(find("ResBlock").answer)]
-    assert "what comes out with `self.norm1` in place of `self.norm2`" in changes
+    assert "what you get with `self.norm1` in place of `self.norm2`" in changes
     changes = [slip.change for slip in slips_of(find("train_steps").answer)]
-    assert "what comes out without the line `optimizer.zero_grad()`" in changes
+    assert "what you get without the line `optimizer.zero_grad()`" in changes
 
 
 def test_a_number_with_a_minus_is_one_number():
     changes = [slip.change for slip in slips_of(find("up_in_channels").answer)]
-    assert "what comes out with `channels[0]`, where `0` stands in place of `-1`" in changes
-    assert "what comes out with `channels[1]`, where `1` stands in place of `-1`" in changes
+    assert "what you get with `channels[0]`, where `0` stands in place of `-1`" in changes
+    assert "what you get with `channels[1]`, where `1` stands in place of `-1`" in changes
     assert not any("-0" in change for change in changes)
 
 

@@ -55,7 +55,7 @@ class Call:
             depend on `seed` and on their names only, and the object is called with `args`.
         gradients: also compute d(Σ w·value)/d(argument), with fixed weights w, for each float tensor among `args`,
             and for the parameters of each Made module.
-        constant_places: indices in `args` of tensors that need no gradient.
+        constant_indices: indices in `args` of tensors that need no gradient.
         device: "cpu", or "meta", where tensors have a shape but no numbers. A tensor made on the wrong device raises an
             error there, as it would on a GPU.
         seed: seed of torch's global RNG, which a function that is given a generator must not use. (Not 0 or 42,
@@ -67,7 +67,7 @@ class Call:
     args: tuple
     build: tuple | None = None
     gradients: bool = False
-    constant_places: tuple[int, ...] = ()
+    constant_indices: tuple[int, ...] = ()
     device: str = "cpu"
     seed: int = 190_511
     twice: bool = False
@@ -125,7 +125,7 @@ def _call_function(function: Callable[..., Any], call: Call) -> Outcome:
     parameters = {}
     constant = replace(call, gradients=False)
     args = tuple(
-        _make_argument(arg, constant if place in call.constant_places else call) for place, arg in enumerate(call.args)
+        _make_argument(arg, constant if place in call.constant_indices else call) for place, arg in enumerate(call.args)
     )
     if call.build is not None:
         if isinstance(function, nn.Module):

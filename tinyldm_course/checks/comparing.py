@@ -138,7 +138,7 @@ def _numbers(got: Any, want: Any, part: str, any_float: bool, tolerance: float) 
 
 
 def _dtypes_agree(got: Any, want: Any, any_float: bool) -> bool:
-    """Is the dtype right? A number has none: 5 is as good an answer as 5.0, and a float as good as a float tensor."""
+    """Is the dtype right? Python numbers have none: 5 and 5.0 are both accepted; a float counts as a float tensor."""
     if not isinstance(want, Tensor):
         return True
     if not isinstance(got, Tensor):

@@ -7,14 +7,14 @@ GENERAL = {
     "signature": "It cannot be called with the arguments of this exercise. Keep the parameters of the stub.",
     "crash": "Your code raised an error.",
     "other-error": (
-        "This input makes no sense and must be refused with a ValueError; your code raised a different error."
+        "This input is invalid and must be rejected with a ValueError; your code raised a different error."
     ),
     "one-shape-only": (
         "It works for some inputs and fails for this one. Either a size is written into the code (take sizes from the "
         "input's .shape), or dimensions match only where they happen to be equal, or a case is missing: check what "
         "is special about this input."
     ),
-    "should-refuse": "This input makes no sense and must be refused with a ValueError; your code accepted it.",
+    "should-refuse": "This input is invalid and must be rejected with a ValueError; your code accepted it.",
     "wrong-kind": "It returns a different kind of object from the one asked for.",
     "complex": (
         "The result is complex: a negative number ** 0.5 gives a complex number. The expression under the root should "
@@ -81,6 +81,6 @@ GENERAL = {
         "Several numbers of the result get the same random number. Draw noise with the shape of the result."
     ),
     "wrong-mean": "The noise in your result is right; the part without noise is not.",
-    "one-slip": "This is one small change away from right.",
+    "one-slip": "You are one small change away from the right answer.",
     "wrong-value": "Not right yet, and it is not one of the mistakes that this check knows by name.",
 }

@@ -78,9 +78,11 @@ def diagnose(trials: Trials, failure: Failure, passed_plain: bool = False) -> Di
         if wrong is not None:
             name, message = wrong.diagnosis, wrong.message or GENERAL[wrong.diagnosis]
         else:
-            slip, general = None if passed_plain else one_slip(trials, failure), general_mistake(failure)
-            name, slipped = ("one-slip", [f"Yours is {slip.change}."]) if slip else (general, [])
-            message = " ".join([GENERAL[name], *observations(trials, failure, general), *slipped])
+            general = general_mistake(failure)
+            slip = None if passed_plain else one_slip(trials, failure)
+            name = "one-slip" if slip else general
+            parts = [GENERAL[name], *observations(trials, failure, general)]
+            message = " ".join([*parts, f"Your result is {slip.change}."] if slip else parts)
     has_example = name not in WITHOUT_EXAMPLE
     example = counter_example(trials.exercise, failure.trial, failure.fault) if has_example else None
     return Diagnosis(name, message, example, got.error)
@@ -99,7 +101,7 @@ def missing_result(trial: Trial) -> str | None:
 
 def known_mistake(trials: Trials, failure: Failure, passed_plain: bool) -> Wrong | None:
     """The first wrong answer of the exercise whose results match the learner's on all trials; exact matches first."""
-    same, alike = [], []
+    exact_matches, other_matches = [], []
     for wrong in trials.exercise.wrong:
         outcomes: list[Outcome] = []
         for trial in failure.trials:
@@ -108,8 +110,8 @@ def known_mistake(trials: Trials, failure: Failure, passed_plain: bool) -> Wrong
                 break
         else:  # it matches on all trials
             exact = all(trials.difference(trial, theirs) is None for trial, theirs in zip(failure.trials, outcomes))
-            (same if exact else alike).append(wrong)
-    for wrong in same + alike:
+            (exact_matches if exact else other_matches).append(wrong)
+    for wrong in exact_matches + other_matches:
         if not passed_plain or trials.would_pass(wrong.answer):
             return wrong
     return None

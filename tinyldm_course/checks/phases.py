@@ -9,7 +9,7 @@ from tinyldm_course.checks.calls import Call, Outcome, perform
 from tinyldm_course.checks.comparing import ASPECTS, UP_TO_VALUE
 from tinyldm_course.checks.diagnoses import GENERAL
 from tinyldm_course.checks.naming import Diagnosis, Failure, diagnose
-from tinyldm_course.checks.randomness import generator_fault, takes_generator
+from tinyldm_course.checks.randomness import generator_diagnosis, takes_generator
 from tinyldm_course.checks.trials import Trial, Trials, changes_argument, error_diagnosis, shapes_of
 
 
@@ -52,7 +52,7 @@ def inputs(trials: Trials) -> Diagnosis | None:
 
 
 def inputs_verified(trials: Trials) -> list[str]:
-    """That the inputs are unchanged, if they could have been changed."""
+    """Report that the inputs are unchanged, if they could have been changed."""
     if any(changes_argument(trial, index) for trial in trials.plain[:1] for index in range(len(trial.call.args))):
         return ["the argument to change ends up as it should"]
     changeable = any(
@@ -74,7 +74,7 @@ def dtype(trials: Trials) -> Diagnosis | None:
 
 
 def dtype_verified(trials: Trials) -> list[str]:
-    """That float64 was tried."""
+    """Report that float64 was tried."""
     return ["float64 in, float64 out"] * bool(trials.in_float64)
 
 
@@ -88,7 +88,7 @@ def gradients(trials: Trials) -> Diagnosis | None:
 
 
 def gradients_verified(trials: Trials) -> list[str]:
-    """That gradients were compared."""
+    """Report that gradients were compared."""
     return ["gradients flow and are right"] * bool(trials.with_gradients)
 
 
@@ -106,14 +106,14 @@ def generator(trials: Trials) -> Diagnosis | None:
         errors.extend([outcome.error] if outcome.error is not None else [])
         return outcome
 
-    name = generator_fault(run, trials.largest_valid_call)
+    name = generator_diagnosis(run, trials.largest_valid_call)
     if name is None and errors:  # the plain call worked, so the error comes from the repeated call
         name = error_diagnosis(errors[0]) or "crash"
     return None if name is None else Diagnosis(name, GENERAL[name], error=errors[0] if errors else None)
 
 
 def generator_verified(trials: Trials) -> list[str]:
-    """That the generator was tried."""
+    """Report that the generator was tried."""
     return ["same generator, same result; a different generator or a second draw, a different result"] * uses_generator(
         trials
     )
@@ -124,7 +124,7 @@ def uses_generator(trials: Trials) -> bool:
     call = trials.largest_valid_call
     if call is None or not takes_generator(call):
         return False
-    return generator_fault(lambda call: perform(trials.exercise.answer, call), call) is None
+    return generator_diagnosis(lambda call: perform(trials.exercise.answer, call), call) is None
 
 
 # ── 6. Device ────────────────────────────────────────────────────────────────────────────────────────
@@ -137,5 +137,5 @@ def device(trials: Trials) -> Diagnosis | None:
 
 
 def device_verified(trials: Trials) -> list[str]:
-    """That another device was tried."""
+    """Report that another device was tried."""
     return ["new tensors are made on the input's device"] * bool(trials.on_meta)

@@ -34,7 +34,7 @@ class Result:
     """What a check found. All of it is text, numbers and tuples of them: it can be stored and compared.
 
     Attributes:
-        diagnosis: "" if it passed; otherwise a name of `diagnoses.GENERAL` or of one of the exercise's wrong answers.
+        diagnosis: "" if it passed; otherwise a key of `diagnoses.GENERAL` or one of the exercise's own.
         verified: the properties that hold, in words, as far as the check got.
         error: what the learner's code raised, with its line, if it did.
     """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 FULL, EMPTY = "#", "."  # plain: not every terminal knows the block characters
 WIDTH = 20  # of a bar
-SECONDS = 1.0  # that a notebook waits while another writes
+LOCK_TIMEOUT = 1.0  # seconds to wait while another notebook writes
 
 
 class NoHome(OSError):
@@ -53,7 +53,7 @@ def locked() -> Iterator[None]:
 
     file = progress_file()
     file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_name(file.name + ".lock"), timeout=SECONDS):
+    with FileLock(file.with_name(file.name + ".lock"), timeout=LOCK_TIMEOUT):
         yield
 
 

@@ -36,7 +36,7 @@ def with_generator(call: Call, seed: int) -> Call:
 # ── The generator ────────────────────────────────────────────────────────────────────────────────────
 
 
-def generator_fault(runner: Runner, call: Call) -> str | None:
+def generator_diagnosis(runner: Runner, call: Call) -> str | None:
     """What is wrong with the use of the generator. None if nothing is wrong, or if an error or NaN hides it.
 
     If a result depends only on the generator's state and differs in the next call, the generator has advanced. So a
@@ -73,12 +73,12 @@ def same(left: Any, right: Any) -> bool:
 # ── The noise ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def noise_fault(exercise: Exercise, runner: Runner, call: Call) -> str | None:
+def noise_diagnosis(exercise: Exercise, runner: Runner, call: Call) -> str | None:
     """What is wrong with values that are not the expected ones; None if they are equally valid.
 
     Without the exercise's `moments`, only the use of the generator is checked.
     """
-    fault = generator_fault(runner, call)
+    fault = generator_diagnosis(runner, call)
     if exercise.moments is None:
         return fault or "wrong-value"
     mean, spread = exercise.moments(*call.args)
@@ -168,8 +168,9 @@ def normal_fault(z: Tensor) -> str | None:
     pairs = unit[:, 0] * unit[:, -1]  # of the first and the last item of each batch
     if z.dim() > 1 and z.shape[1] > 1 and pairs.mean().abs() > SURE * pairs.std() / pairs.numel() ** 0.5:
         return "noise-shared"
-    # If the numbers are independent, the squared sum over one draw has their count as its mean: over all draws, a χ² of
-    # DRAWS degrees of freedom. 1.5, because its right tail is long: without it, one right answer in 20,000 would fail.
+    # For independent numbers, the expected squared sum of one draw equals their count; added up over all draws, it
+    # follows a χ² distribution with DRAWS degrees of freedom. 1.5, because its right tail is long: without it, one
+    # right answer in 20,000 would fail.
     sums = unit.reshape(DRAWS, -1).sum(1)
     if count > 8 and (sums.square().mean() / count - 1) > 1.5 * SURE * (2 / DRAWS) ** 0.5:
         return "noise-shared"

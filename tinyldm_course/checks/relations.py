@@ -3,10 +3,10 @@
 A relation is stated only if it holds, to float32's digits, on every input that was tried, with enough distinct numbers
 that it cannot hold by chance. `tests/course/test_relations.py` tries random answers.
 
-    of_the_numbers     got = f(want): a factor, an offset, a square, …
-    of_the_order       got = want in a different order: transposed, reversed, shifted
-    of_the_parts       some rows are right, or each row is the expected one times its own factor
-    of_the_inputs      got = the right answer for another input: t - 1 for t, two arguments swapped
+    number_relations     got = f(want): a factor, an offset, a square, …
+    order_relations       got = want in a different order: transposed, reversed, shifted
+    part_relations       some rows are right, or each row is the expected one times its own factor
+    input_relations      got = the right answer for another input: t - 1 for t, two arguments swapped
 """
 
 import itertools
@@ -46,9 +46,9 @@ def relation(exercise: Exercise, trials: list[Trial], subject: str = "Your resul
         return ""
     pairs = [pair for trial in tried for pair in pairs_in(trial.call, trial.got.value, trial.want.value)]
     if not pairs or any(pair is None for pair in pairs):
-        return of_the_structure(tried) or how_many_are_right(exercise, tried)
+        return structure_relations(tried) or how_many_are_right(exercise, tried)
     found = one_for_all(exercise, tried) or relation_of_pairs(pairs, argument_names(exercise, tried[0].call), subject)
-    return found or of_the_inputs(exercise, tried) or how_many_are_right(exercise, tried)
+    return found or input_relations(exercise, tried) or how_many_are_right(exercise, tried)
 
 
 def relation_of_pairs(pairs: list[Pair], names: list[str], subject: str) -> str:
@@ -59,7 +59,7 @@ def relation_of_pairs(pairs: list[Pair], names: list[str], subject: str) -> str:
         return f"{subject} contains NaN or infinity: check for a division by zero or the root of a negative number."
     if not all(pair.want.isfinite().all() for pair in pairs):
         return ""
-    words = next(itertools.chain(of_the_numbers(pairs, names), of_the_order(pairs), of_the_parts(pairs)), "")
+    words = next(itertools.chain(number_relations(pairs, names), order_relations(pairs), part_relations(pairs)), "")
     return f"{subject} {words}." if words else ""
 
 
@@ -85,7 +85,7 @@ def gradient_relation(exercise: Exercise, trial: Trial) -> str:
     for name, got, want in zip(names, trial.got.gradients, trial.want.gradients):
         if isinstance(got, Tensor) and isinstance(want, Tensor) and not equal(got.double(), want.double()):
             pairs = [Pair(trial.call, got.double(), want.double())]
-            words = next(of_the_numbers(pairs, names), "") if got.shape == want.shape else ""
+            words = next(number_relations(pairs, names), "") if got.shape == want.shape else ""
             return f"Your gradient of {name} {words}." if words else ""
     return ""
 
@@ -135,7 +135,7 @@ MAPS: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
 )
 
 
-def of_the_numbers(pairs: list[Pair], names: list[str]) -> Iterator[str]:
+def number_relations(pairs: list[Pair], names: list[str]) -> Iterator[str]:
     """got = f(want), number by number, with the same f on every input."""
     got, want = (torch.cat([getattr(pair, side).flatten() for pair in pairs]) for side in ("got", "want"))
     if len(want) < 3 or not enough([want], 2):
@@ -179,7 +179,7 @@ def by_a_size(pairs: list[Pair], names: list[str]) -> Iterator[str]:
 # ── Order ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def of_the_order(pairs: list[Pair]) -> Iterator[str]:
+def order_relations(pairs: list[Pair]) -> Iterator[str]:
     """got = want in a different order, with the same change on every input."""
     moved = [pair for pair in pairs if not equal(pair.got, pair.want)]
     if not enough([pair.want for pair in moved]):
@@ -223,7 +223,7 @@ def shifted(pairs: list[Pair], dims: int) -> Iterator[str]:
 # ── Parts ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def of_the_parts(pairs: list[Pair]) -> Iterator[str]:
+def part_relations(pairs: list[Pair]) -> Iterator[str]:
     """Some positions along a dimension are right, or each position has its own factor or offset."""
     for d in range(min(pair.want.dim() for pair in pairs)):
         place = "item of the batch" if d == 0 and pairs[0].want.dim() > 1 else f"position along dimension {d}"
@@ -299,7 +299,7 @@ INTEGER_CHANGES: tuple[tuple[str, Callable[[Any], Any]], ...] = (
 )
 
 
-def of_the_inputs(exercise: Exercise, trials: list[Trial]) -> str:
+def input_relations(exercise: Exercise, trials: list[Trial]) -> str:
     """Is it the right result for a different input? Then the formula is right, but one symbol in it is wrong."""
     names = argument_names(exercise, trials[0].call)
     for words, change in input_changes(names, trials[0].call):
@@ -343,7 +343,7 @@ def one_for_all(exercise: Exercise, trials: list[Trial]) -> str:
 
     for place, name in enumerate(argument_names(exercise, trials[0].call)[: len(trials[0].call.args)]):
         if all(equals_the_right_one(exercise, trial, at(place, first)) for trial in trials):
-            return f"Your result is the right one for the first entry of {name} in place of all."
+            return f"Your result is what you get if every item uses the first entry of {name}."
     return ""
 
 
@@ -377,7 +377,7 @@ def equals_the_right_one(exercise: Exercise, trial: Trial, change: Callable[[tup
 # ── Structure ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def of_the_structure(trials: list[Trial]) -> str:
+def structure_relations(trials: list[Trial]) -> str:
     """Are the numbers right, and only the shape or the kind wrong?"""
     both = [(as_tensor(trial.got.value), trial.want.value) for trial in trials]
     if any(got is None or not isinstance(want, Tensor) or got.is_complex() for got, want in both):

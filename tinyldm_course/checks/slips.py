@@ -60,7 +60,7 @@ AT_MOST = "_at_most"
 class Slip:
     """The right answer with one change."""
 
-    change: str  # follows the words "Yours is": "what comes out with `a` in place of `a.sqrt()`"
+    change: str  # follows the words "Your result is": "what you get with `a` in place of `a.sqrt()`"
     answer: Callable[..., Any]
 
 
@@ -113,7 +113,7 @@ def changed_programs(tree: ast.Module, inside: range) -> Iterator[tuple[str, Any
         for index, child in (enumerate(value) if isinstance(value, list) else [(None, value)])
         if isinstance(child, ast.AST) and getattr(child, "lineno", 0) in inside
     ]
-    likelier_first = (alternatives, negative_numbers, without_call, without_line, other_names, roots)
+    likelier_first = (alternatives, negative_numbers, without_call, without_line, other_names, changed_formulas)
     for kind in likelier_first:
         for parent, field, index, child in places:
             if is_negative(parent):  # the 1 in -1: the number with its sign is changed instead
@@ -166,21 +166,21 @@ MISSING = {  # operator -> what is missing if only its left side, or only its ri
 
 
 def in_words(parent: ast.AST, old: ast.AST, new: ast.AST) -> str:
-    """ "what comes out with `a` in place of `a.sqrt()`". `new` has replaced `old` in the tree when this is called.
+    """ "what you get with `a` in place of `a.sqrt()`". `new` has replaced `old` in the tree when this is called.
 
     If only one side of an expression is left, the other is not revealed: it may be half of the answer. A single name or
     number is shown with the expression around it, unless that is long.
     """
     before, after = ast.unparse(old), ast.unparse(new)
     if isinstance(new, ast.Pass):
-        return f"what comes out without the line `{before.splitlines()[0]}`"
+        return f"what you get without the line `{before.splitlines()[0]}`"
     if isinstance(old, ast.BinOp) and type(old.op) in MISSING and new in (old.left, old.right):
-        return f"what comes out with only `{after}`: {MISSING[type(old.op)][new is old.right]} is missing"
+        return f"what you get with only `{after}`: {MISSING[type(old.op)][new is old.right]} is missing"
     if (isinstance(old, (ast.Name, ast.Constant)) or is_negative(old)) and isinstance(parent, ast.expr):
         around = ast.unparse(parent)
         if len(around) <= MAX_SHOWN and around.count(after) == 1:
-            return f"what comes out with `{around}`, where `{after}` stands in place of `{before}`"
-    return "" if before == after else f"what comes out with `{after}` in place of `{before}`"
+            return f"what you get with `{around}`, where `{after}` stands in place of `{before}`"
+    return "" if before == after else f"what you get with `{after}` in place of `{before}`"
 
 
 # ── What may replace a node ────────────────────────────────────────────────────────────────────────
@@ -270,7 +270,7 @@ def other_names(node: ast.AST, place: Place) -> Iterator[ast.AST]:
         yield from (ast.Attribute(node.value, name, ast.Load()) for name in alike)
 
 
-def roots(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def changed_formulas(node: ast.AST, place: Place) -> Iterator[ast.AST]:
     """Add a root, square or minus sign; 1 - a for a; a different power; reverse a difference or quotient."""
     in_formula = isinstance(place.parent, (ast.BinOp, ast.UnaryOp)) or place.field == "value"
     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in place.names[0] and in_formula:

@@ -18,7 +18,7 @@ from torch import Tensor
 from tinyldm_course.checks.calls import Call, Error, Outcome, Runner, perform, tensors_in
 from tinyldm_course.checks.comparing import UP_TO_VALUE, Fault, first_difference
 from tinyldm_course.checks.exercise import Exercise
-from tinyldm_course.checks.randomness import noise_fault, takes_generator, with_noise_of
+from tinyldm_course.checks.randomness import noise_diagnosis, takes_generator, with_noise_of
 
 BY_ERROR = {  # self-explanatory errors -> the diagnosis
     "NotImplementedError": "not-written",
@@ -83,11 +83,15 @@ class Trials:
     def on_meta(self) -> list[Trial]:
         """The largest valid call on the device "meta"; empty if that shows nothing about devices."""
 
-        def undecided(trial: Trial) -> bool:
+        def only_error_is_undecidable(trial: Trial) -> bool:
             return trial.got.error is not None and first_difference(trial.got, trial.want, trial.call, 1.0) is None
 
         trials = self._of_largest_valid_call(lambda call: replace(call, device="meta"))
-        return [t for t in trials if any(item.is_meta for item in tensors_in(t.want.value)) and not undecided(t)]
+        return [
+            t
+            for t in trials
+            if any(item.is_meta for item in tensors_in(t.want.value)) and not only_error_is_undecidable(t)
+        ]
 
     @property
     def largest_valid_call(self) -> Call | None:
@@ -96,8 +100,8 @@ class Trials:
         if not valid:
             return None
         names = inspect.signature(self.exercise.answer).parameters
-        constant_places = tuple(index for index, name in enumerate(names) if name in self.exercise.constants)
-        return replace(valid[-1], constant_places=constant_places)
+        constant_indices = tuple(index for index, name in enumerate(names) if name in self.exercise.constants)
+        return replace(valid[-1], constant_indices=constant_indices)
 
     def _of_largest_valid_call(self, prepare: Callable[[Call], Call]) -> list[Trial]:
         """The one trial of the largest valid call, prepared; none if the right answer cannot be called that way."""
@@ -122,19 +126,19 @@ class Trials:
         """Judge noise by its distribution; if it is statistically equivalent, expect the answer's own noise.
 
         For example, the right answer draws the noise of a whole batch at once, the learner's draws it image by image.
-        No number agrees, yet both are right. So the expected outcome is rebuilt with the learner's noise; everything
-        else is still compared exactly: the part without noise, gradients, dtypes, inputs.
+        Not one number is the same, yet both are correct. So the expected outcome is rebuilt with the learner's noise;
+        everything else is still compared exactly: the part without noise, gradients, dtypes, inputs.
         """
         faults = [self.fault(trial) for trial in trials]
         wrong = [index for index, fault in enumerate(faults) if fault and fault.aspect in UP_TO_VALUE]
         random = all(takes_generator(trials[index].call) and trials[index].want.error is None for index in wrong)
         if not wrong or faults[wrong[0]].aspect != "value" or not random:
             return trials
-        diagnoses = (noise_fault(self.exercise, self.runner, trials[index].call) for index in wrong)
+        diagnoses = (noise_diagnosis(self.exercise, self.runner, trials[index].call) for index in wrong)
         diagnosis = next((name for name in diagnoses if name is not None), None)
         if diagnosis is not None:
             return [replace(trial, noise_diagnosis=diagnosis) for trial in trials]
-        # Forty draws cannot distinguish nearly equal spreads, but an exact match with a known mistake can.
+        # So few draws cannot distinguish nearly equal spreads, but an exact match with a known mistake can.
         if self._is_a_known_mistake(trials):
             return trials
         return [self._with_its_noise(trial) if index in wrong else trial for index, trial in enumerate(trials)]
@@ -208,7 +212,7 @@ def changes_argument(trial: Trial, index: int) -> bool:
 
 def changed_in_place(trial: Trial) -> bool:
     """Did the answer change an argument in place that should stay as it is, regardless of its value?"""
-    # `first_difference` reports the value first: so let value and gradients be right.
+    # `first_difference` reports the value first, so substitute the right value and gradients.
     right_but_for_inputs = replace(trial.got, value=trial.want.value, gradients=trial.want.gradients)
     fault = first_difference(right_but_for_inputs, trial.want, trial.call, 1e-4)
     return fault is not None and fault.aspect == "inputs" and not changes_argument(trial, fault.argument()[0])

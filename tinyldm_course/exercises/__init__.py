@@ -1,7 +1,8 @@
-"""The exercises of the course: `lesson_06/group_norm.py` contains all there is to know about `group_norm`.
+"""The exercises of the course: `lesson_06/group_norm.py` defines the exercise `group_norm`.
 
 A lesson's `__init__.py` holds its `TITLE` and the `NAMES` of its exercises in their order. An exercise's file begins
-with the right answer as the notebook shows it, then come the inputs to try, wrong answers and `EXERCISE`.
+with the right answer as the notebook shows it, then come the inputs to try, wrong answers and `EXERCISE`. Its
+text is in `sources/exercises/`.
 """
 
 import difflib
@@ -26,7 +27,7 @@ def lesson(number: int) -> ModuleType:
 
 
 def module_of(name: str) -> ModuleType:
-    """The module of one exercise, without those of the others. Raises ValueError with the names most like this one."""
+    """The module of one exercise, without those of the others. Raises ValueError that lists the closest names."""
     known = {name: number for number in numbers() for name in lesson(number).NAMES}
     if name not in known:
         like = ", ".join(difflib.get_close_matches(name, known, n=3)) or ", ".join(known)
@@ -36,7 +37,7 @@ def module_of(name: str) -> ModuleType:
 
 
 def find(name: str) -> Exercise:
-    """The exercise of that name. Raises ValueError with the names most like this one."""
+    """The exercise of that name. Raises ValueError that lists the closest names."""
     return module_of(name).EXERCISE
 
 

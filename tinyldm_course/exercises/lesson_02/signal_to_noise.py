@@ -88,7 +88,7 @@ def snr_half_logarithm(alpha_bar):
     return 0.5 * (alpha_bar / (1 - alpha_bar)).log()
 
 
-def snr_with_floor(alpha_bar):
+def snr_with_ceiling(alpha_bar):
     return (alpha_bar / (1 - alpha_bar)).clamp(max=5)
 
 
@@ -185,7 +185,7 @@ EXERCISE = Exercise(
         ),
         Wrong(
             "limited",
-            snr_with_floor,
+            snr_with_ceiling,
             "You limited the ratio to 5, as Min-SNR weights do. The ratio itself has no limit.",
         ),
         Wrong("plus-for-minus", snr_noise_plus_signal, "You divided by 1 + ᾱ. The variance of the noise is 1 - ᾱ."),
