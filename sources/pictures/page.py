@@ -48,8 +48,7 @@ One row a style, in this order:
     tinyldm evaluate --model runs/pictures/model --judge runs/judge
     tinyldm generate "a panda" --style flat --model runs/pictures/model
 
-* `--style` takes one of the words above, or a picture, for a model that was trained to read styles from pictures
-  (`JointSettings.vision` in `tinyldm/training/train_joint.py`).
+* `--style` takes one of the words above, or a picture, for a model that was trained with `--style-pictures`.
 * `evaluate` puts what the judge reads in drawn pictures beside what it reads in the real drawings, and in what the VAE
   leaves of them: for pairs that were trained, and for the held-out pairs and portraits.
 * A word that no caption contains causes a warning, with a known one that may be meant: "kitten: did you mean cat?".

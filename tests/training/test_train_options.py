@@ -69,10 +69,20 @@ def refusal(capsys, *arguments) -> str:
         (["unet", "--start-from", "tiny"], "--start-from"),
         (["unet", "--recompute"], "--recompute"),
         (["vae", "--scenes", "9"], "--scenes"),
+        (["vae", "--style-pictures"], "--style-pictures"),
     ],
 )
 def test_drawings_have_no_clip_to_train_or_to_start_from(capsys, tmp_path, nothing_is_done, arguments, said):
     assert said in refusal(capsys, *arguments, "--data", "drawings", "--out", tmp_path / "run")
+
+
+def test_styles_from_pictures_are_for_drawings(capsys, tmp_path, nothing_is_done, monkeypatch):
+    assert "with --data drawings" in refusal(capsys, "all", "--style-pictures", "--out", tmp_path / "run")
+    plans = []
+    monkeypatch.setattr(command.of_drawings, "train_drawings", lambda plan, *_: plans.append(plan))
+    for extra in ([], ["--style-pictures"]):
+        assert main(["train", "all", "--data", "drawings", "--out", str(tmp_path / "run"), *extra]) == 0
+    assert plans[0].unet.vision is None and plans[1].unet.vision is not None
 
 
 def test_a_unet_for_drawings_needs_a_vae(capsys, tmp_path):
@@ -122,7 +132,7 @@ def test_every_option_is_tried():
     tried += (
         "on-disk model-size parts-from accumulate recompute compile ema-on-cpu estimate gpus gpu-tflops gpu-memory "
     )
-    tried += "utilisation"
+    tried += "utilisation style-pictures"
     assert options == {f"--{name}" for name in tried.split()}
 
 

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import warnings
+from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -25,7 +27,7 @@ from tinyldm.training.checkpoints import load_checkpoint, read_facts, save_check
 from tinyldm.training.clip import pad_tokens
 from tinyldm.training.resuming import reserved, say_other_runs, say_other_settings
 from tinyldm.training.run import MovingAverage, Run, Settings, Stopped, adamw, batch_at, generator_at, read_log
-from tinyldm.training.tokenizer import build_tokenizer, learn_merges
+from tinyldm.training.tokenizer import WORD_END, build_tokenizer, join, learn_merges
 from tinyldm.training.train_clip import contrastive_losses, describing_loss, hard_negatives, shortened, tokenized
 from tinyldm.training.train_vae import (
     PatchDiscriminator,
@@ -47,6 +49,22 @@ def tokenizer():
 def test_every_word_of_the_world_is_one_token(tokenizer):
     for word in WORDS:
         assert tokenizer.pieces(word) == [f"{word}</w>"]
+
+
+def test_merges_are_those_of_counting_everything_again():
+    """Sennrich et al.'s algorithm 1 as it is written: all pairs of all words are counted before each merge."""
+
+    def plain(words):
+        spelled, found = [[*word[:-1], word[-1] + WORD_END] for word in words], []
+        while counts := Counter(pair for pieces in spelled for pair in zip(pieces, pieces[1:])):
+            found.append(min(counts, key=lambda pair: (-counts[pair], pair)))
+            spelled = [join(pieces, found[-1]) for pieces in spelled]
+        return found
+
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        words = ["".join(rng.choice(list("aab"), rng.integers(1, 9))) for _ in range(rng.integers(1, 12))]
+        assert learn_merges(words) == plain(words), words
 
 
 def test_unknown_words_are_spelled_and_come_back(tokenizer):

@@ -326,6 +326,11 @@ def add_train(parser: Parser) -> None:
     )
     parser.add_argument("--scenes", type=whole_number(1, MAX_SCENES), metavar="N", help="number of scenes to render")
     parser.add_argument(
+        "--style-pictures",
+        action="store_true",
+        help="with --data drawings: train an image encoder along, so that a picture can show the style",
+    )
+    parser.add_argument(
         "--out", type=Path, default=Path("runs/tiny"), metavar="FOLDER", help="folder of the run (default: %(default)s)"
     )
     parser.add_argument(

@@ -24,6 +24,7 @@ from tinyldm.training.processes import Processes, join
 from tinyldm.training.resuming import reserved, say_other_runs
 from tinyldm.training.run import Settings
 from tinyldm.training.train_all import CPU, GPU, SD1_UNET, STAGES, Plan, require_trainable, train_all
+from tinyldm.training.train_joint import STYLE_TOWER
 from tinyldm.versions import SD1, TINY
 
 UNET_ONLY = ("accumulate", "compile", "recompute", "ema_on_cpu")  # options that are fields of UnetSettings
@@ -69,7 +70,8 @@ def run_on_drawings(options: argparse.Namespace) -> None:
     require_matching(options, stages)
     given = settings_given(options)
     of = of_drawings.GPU if wants_gpu(options) else of_drawings.CPU
-    plan = replace(of, vae=replace(of.vae, **given), unet=replace(of.unet, **given))
+    tower = STYLE_TOWER if options.style_pictures else None
+    plan = replace(of, vae=replace(of.vae, **given), unet=replace(of.unet, vision=tower, **given))
     choose_device(plan.unet.device)
     folder = options.model or options.out / "model"
     of_drawings.require_trainable(plan, folder, stages)
@@ -98,6 +100,8 @@ def require_matching(options: argparse.Namespace, stages: tuple[str, ...]) -> No
     """Raises ValueError for an option that conflicts with another one."""
     if options.start_from is not None and stages != ("unet",):
         raise ValueError(f"--start-from works only with 'tinyldm train unet', not with {', '.join(stages)}")
+    if options.style_pictures and (options.data != "drawings" or "unet" not in stages):
+        raise ValueError("--style-pictures is for 'train unet' and 'train all' with --data drawings")
     if options.scenes is not None and options.data != "scenes":
         raise ValueError(f"--scenes is for --data scenes, not for --data {options.data}")
     known = options.data in ("scenes", "digits", "drawings")

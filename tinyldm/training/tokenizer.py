@@ -7,8 +7,9 @@ for start and end. A word that was never seen is still spelled out, in byte piec
 Source: Sennrich et al. 2016, algorithm 1; the `vocab.json` + `merges.txt` of OpenAI's CLIP.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
 
 from tinyldm.formats.tokenizers import END, START, Tokenizer, clip_bpe
 
@@ -35,12 +36,35 @@ def learn_merges(words: Sequence[str]) -> list[Pair]:
     Returns: the pairs, in the order in which a tokenizer has to join them.
     """
     spelled = [[*word[:-1], word[-1] + WORD_END] for word in words]
+    counts: Counter[Pair] = Counter()
+    where: dict[Pair, set[int]] = defaultdict(set)  # the words in which a pair is, or was
+    for number, pieces in enumerate(spelled):
+        for pair in zip(pieces, pieces[1:]):
+            counts[pair] += 1
+            where[pair].add(number)
+    # Only the words in which a pair was joined are counted again. The heap keeps old entries, which are passed over.
+    heap = [(-count, pair) for pair, count in counts.items()]
+    heapify(heap)
     merges = []
-    while any(len(pieces) > 1 for pieces in spelled):
-        counts = Counter(pair for pieces in spelled for pair in zip(pieces, pieces[1:]))
-        best = min(counts, key=lambda pair: (-counts[pair], pair))
-        spelled = [join(pieces, best) for pieces in spelled]
+    while heap:
+        count, best = heappop(heap)
+        if counts[best] != -count:
+            continue
         merges.append(best)
+        changed = set()
+        for number in where.pop(best):
+            before, after = spelled[number], join(spelled[number], best)
+            spelled[number] = after
+            for pair in zip(before, before[1:]):
+                counts[pair] -= 1
+                changed.add(pair)
+            for pair in zip(after, after[1:]):
+                counts[pair] += 1
+                where[pair].add(number)
+                changed.add(pair)
+        for pair in changed:
+            if counts[pair] > 0:
+                heappush(heap, (-counts[pair], pair))
     return merges
 
 
