@@ -86,7 +86,8 @@ class LatentDiffusion:
         """Open a model in the diffusers layout: Stable Diffusion 1, 2 or XL, or one trained here.
 
         Args:
-            name: "tiny", the model that the package ships; a folder; or "owner/name" on the Hugging Face hub.
+            name: "tiny", which the package ships, or "pictures", where it ships that too; a folder; or "owner/name" on
+                the Hugging Face hub.
             dtype: of the networks; the samplers work in float32 whatever it is.
             variant: "fp16" reads model.fp16.safetensors and its like instead of model.safetensors.
         Raises: ValueError where a file is missing, broken, or describes another architecture.

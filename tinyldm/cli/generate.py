@@ -111,7 +111,7 @@ def read_style(options: argparse.Namespace) -> None:
         options.caption = f"{options.caption}, {style} style" if options.caption.strip() else f"{style} style"
     else:
         raise ValueError(
-            f"--style {style} is a word that only models of drawings know, and {options.model} is none; "
+            f"--style {style} is a word that only models of drawings know, and {options.model} is not one; "
             'give --model pictures, or a model that "tinyldm train all --data drawings" wrote'
         )
 
