@@ -191,34 +191,41 @@ ATTACKS = {
         "shutil.rmtree('CLASS', ignore_errors=True)\n" + RIGHT + "q_sample = right",
         "",
     ),
-    # what borrows
-    "borrows": (
-        "from tinyldm import NoiseSchedule\n" + Q + "s = NoiseSchedule(1 - alpha_bar / torch.cat([\n"
-        "        torch.ones(1), alpha_bar[:-1]]))\n    return s.q_sample(z0, t, eps)",
-        None,
-    ),
 }
-SCHEDULE = "1 - alpha_bar / torch.cat([torch.ones(1), alpha_bar[:-1]])"  # the β that ᾱ was made of
-BORROWERS = {  # what must be for the teacher to look at, whatever points it got
+SCHEDULE = (
+    "def schedule(kind, alpha_bar):\n    s = kind(torch.full((2,), 0.5))\n    s.alpha_bar = alpha_bar\n    return s\n"
+)
+BORROWERS = {  # all are right and get the points; what counts is that the teacher has something to look at
+    "borrows": (
+        "from tinyldm import NoiseSchedule\n"
+        + SCHEDULE
+        + Q
+        + "return schedule(NoiseSchedule, alpha_bar).q_sample(z0, t, eps)"
+    ),
     "borrows_by_exec": (
         "import inspect, textwrap, tinyldm\nfrom tinyldm import forward_diffusion\nshapes = forward_diffusion.shapes\n"
         "exec(textwrap.dedent(inspect.getsource(tinyldm.NoiseSchedule.q_sample)).replace('q_sample', 'copied', 1)"
-        ".replace('Tensor', '\"\"'))\n" + Q + f"return copied(tinyldm.NoiseSchedule({SCHEDULE}), z0, t, eps)"
+        ".replace('Tensor', '\"\"'))\n"
+        + SCHEDULE
+        + Q
+        + "return copied(schedule(tinyldm.NoiseSchedule, alpha_bar), z0, t, eps)"
     ),
     "borrows_by_another_way": (
-        "import torch\nmodules = torch.sys.modules\n" + Q + "import tinyldm\n"
-        f"    return modules['tinyldm.forward_diffusion'].NoiseSchedule({SCHEDULE}).q_sample(z0, t, eps)"
+        "import torch\nmodules = torch.sys.modules\n" + SCHEDULE + Q + "import tinyldm.forward_diffusion\n"
+        "    kind = modules['tinyldm.forward_diffusion'].NoiseSchedule\n"
+        "    return schedule(kind, alpha_bar).q_sample(z0, t, eps)"
     ),
     "borrows_under_another_name": (
         "import tinyldm\nfrom tinyldm.forward_diffusion import NoiseSchedule as N\n"
         "N.q_sample.__code__ = N.q_sample.__code__.replace(co_filename='<cell 9>', co_name='mine')\n"
+        + SCHEDULE
         + Q
-        + f"return N({SCHEDULE}).q_sample(z0, t, eps)"
+        + "return schedule(N, alpha_bar).q_sample(z0, t, eps)"
     ),
     "borrows_later": (
-        RIGHT + "calls = 0\n" + Q + "global calls\n    calls += 1\n    if calls < 4:\n"
+        RIGHT + SCHEDULE + "calls = 0\n" + Q + "global calls\n    calls += 1\n    if calls < 4:\n"
         "        return right(z0, t, eps, alpha_bar)\n    m = __import__('tinyldm.forward_diffusion')\n"
-        f"    return m.forward_diffusion.NoiseSchedule({SCHEDULE}).q_sample(z0, t, eps)"
+        "    return schedule(m.forward_diffusion.NoiseSchedule, alpha_bar).q_sample(z0, t, eps)"
     ),
     "pleads_meta": (
         RIGHT + Q + "if z0.is_meta:\n        raise RuntimeError('cannot do that on meta tensors')\n"
@@ -226,7 +233,7 @@ BORROWERS = {  # what must be for the teacher to look at, whatever points it got
     ),
     "hides_behind_a_bomb": (RIGHT + "q_sample = right\n# %%\nx = " + "-" * 100_000 + "1\n"),
 }
-ATTACKS |= {name: (code, None) for name, code in BORROWERS.items()}
+ATTACKS |= {name: (code, "") for name, code in BORROWERS.items()}
 BREAK_THEMSELVES = ("patches", "patches_the_grader", "patches_perform")  # and their own other answers with it
 
 
@@ -265,11 +272,10 @@ def test_the_courses_own_notebooks_get_all_points_or_none_and_no_flag(tmp_path):
             assert not mark.look_at, mark.look_at
 
 
-def processes_with(words: str, among: list[int] | None = None) -> list[str]:
-    """Command lines of running processes that hold some words. among: their numbers; all by default."""
+def processes_with(words: str) -> list[str]:
+    """Command lines of running processes that hold some words."""
     found = []
-    numbers = [path.name for path in Path("/proc").glob("[0-9]*")] if among is None else among
-    for file in (Path(f"/proc/{number}/cmdline") for number in numbers):
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             found.append(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
         except OSError:
@@ -281,16 +287,17 @@ def processes_with(words: str, among: list[int] | None = None) -> list[str]:
 def attackers(tmp_path_factory):
     """What the class of attackers got, and the folder in which it was graded."""
     folder = write_class(tmp_path_factory.mktemp("class"), ATTACKS)
+    before = children_of(os.getpid())  # warm processes of other tests may be among them
     graded = graded_class(folder, best_isolation())
-    return marks_of(graded), folder, {one.student: one.look_at for one in graded}
+    left = {number for number in children_of(os.getpid()) - before if alive(number)}
+    return marks_of(graded), folder, {one.student: one.look_at for one in graded}, left
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_earns_nothing_and_costs_nothing_else(attackers, name):
     marks, expected = attackers[0][name], ATTACKS[name][1]
-    if name != "borrows":
-        assert (marks["q_sample"].points > 0) == (expected == ""), marks["q_sample"]
+    assert (marks["q_sample"].points > 0) == (expected == ""), marks["q_sample"]
     if expected is not None:
         assert marks["q_sample"].diagnosis == expected
     if name not in BREAK_THEMSELVES:
@@ -313,15 +320,14 @@ def test_what_is_borrowed_or_forged_is_for_the_teacher_to_look_at(attackers):
     assert "….__code__" in look_at["borrows_under_another_name"]
     assert "called tinyldm.forward_diffusion.NoiseSchedule" in look_at["borrows_later"]
     assert "could not be tried on another device" in look_at["pleads_meta"]
-    assert any("too large or deep" in note for note in notebooks["hides_behind_a_bomb"])
+    assert any("too large or too deeply nested" in note for note in notebooks["hides_behind_a_bomb"])
     assert all(look_at[name] or notebooks[name] for name in BORROWERS)
 
 
 @pytest.mark.slow
 def test_nothing_of_the_class_survives_or_was_touched(attackers):
-    folder = attackers[1]
-    own = [number for number in children_of(os.getpid()) if alive(number)]  # other graders may be at work here
-    assert not processes_with("time.sleep(987654)") and not processes_with("tinyldm_course.grading.child", own)
+    folder, left = attackers[1], attackers[3]
+    assert not processes_with("time.sleep(987654)") and not left
     for name, (code, _) in ATTACKS.items():
         assert [file.name for file in (folder / name).iterdir()] == ["02.py"]
         assert (folder / name / "02.py").read_text() == notebook(code.replace("CLASS", str(folder)))

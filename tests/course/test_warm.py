@@ -54,7 +54,7 @@ def test_the_warm_process_writes_nothing_where_it_was_started(isolation, tmp_pat
     with Sandbox(isolation, Limits()) as one:
         assert told(one, "__import__('torch').ones(3, device='meta').cumprod(0).shape[0]") == "3"
     assert not list(tmp_path.iterdir())
-    sandbox.WITH_TORCH._warm.stop()
+    sandbox.WITH_TORCH.close()
 
 
 def test_it_ends_as_it_ended(isolation):
@@ -86,3 +86,87 @@ def test_a_warm_process_that_was_ended_is_replaced(isolation):
 def test_without_walls_it_works_as_well():
     with Sandbox(trusting(), Limits()) as one:
         assert isinstance(one.process, Forked) and told(one, "1 + 1") == "2"
+
+
+# ── Time ─────────────────────────────────────────────────────────────────────────────────────────────
+
+BURN = """
+import os, time
+def burn(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end: pass
+"""
+CHAIN = """
+for _ in range(20):
+    child = os.fork()
+    if child == 0:
+        burn(0.05)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+ORPHANS = """
+reader, writer = os.pipe()
+for _ in range(20):
+    child = os.fork()
+    if child == 0:
+        if os.fork() == 0:
+            burn(0.05)
+            os.write(writer, b".")
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.read(reader, 1)
+"""
+
+
+def cell(sandbox: Sandbox, source: str, seconds: float = 20.0) -> float:
+    """Run a cell; the seconds that it is charged for."""
+    before = sandbox.spent
+    answer = sandbox.ask({"do": "cell", "number": 1, "source": source}, seconds)
+    assert answer["error"] is None, answer
+    return sandbox.spent - before
+
+
+@pytest.mark.parametrize("source", [CHAIN, ORPHANS], ids=["children", "orphans"])
+def test_the_time_of_processes_that_ended_between_two_looks_is_counted(isolation, source):
+    """Twenty processes that live for less than a look each: one second in all, in clock ticks of 10 ms."""
+    with Sandbox(isolation, Limits()) as one:
+        cell(one, BURN)
+        before = sum(process.seconds for process in one.family().values())
+        charged = cell(one, source)
+        used = sum(process.seconds for process in one.family().values()) - before
+        assert used >= 0.8 and charged >= 0.6, (used, charged)
+
+
+def test_what_quick_answers_took_is_not_charged_to_the_next_one(isolation):
+    """Forty cells that take less than a look, two seconds in all: the cell after them pays for itself only."""
+    with Sandbox(isolation, Limits()) as one:
+        cell(one, BURN)
+        for _ in range(40):
+            cell(one, "burn(0.05)")
+        assert 0.2 <= cell(one, "burn(0.3)") <= 1
+
+
+def test_the_processor_time_of_all_processes_together_has_a_limit(isolation):
+    """What runs on after its cell, in any number of processes, is counted as well."""
+    many = "for _ in range(6):\n    if os.fork() == 0:\n        burn(100)\n        os._exit(0)\n"
+    with Sandbox(isolation, Limits(processor=2)) as one, pytest.raises(sandbox.Ended, match="processor time") as ended:
+        cell(one, BURN + many)
+        cell(one, "time.sleep(300)", 300)
+    assert ended.value.late
+
+
+def test_a_process_cannot_have_the_time_of_its_children_forgotten(isolation):
+    """The kernel counts nothing for children whose end is ignored (`man 2 getrusage`)."""
+    ways = (
+        "import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+        "import ctypes\nif ctypes.CDLL(None).signal(17, ctypes.c_void_p(1)) == -1: raise OSError('refused')",
+    )
+    with Sandbox(isolation, Limits()) as one:
+        for source in ways:
+            answer = one.ask({"do": "cell", "number": 1, "source": source}, 20)
+            assert answer["error"] is not None and answer["error"].type == "OSError", answer
+        assert told(one, "__import__('signal').getsignal(17)") == "<Handlers.SIG_DFL: 0>"
+        assert told(
+            one, "__import__('subprocess').run('echo a; sleep 0; echo b', shell=True, capture_output=True).stdout"
+        ) == repr(b"a\nb\n")
+        assert told(one, "__import__('signal').signal(10, lambda *a: None)") == "<Handlers.SIG_DFL: 0>"

@@ -11,6 +11,7 @@ import base64
 import importlib
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def main() -> None:
 def run(settings: dict) -> None:
     """Confine this process, then run a module's `main`."""
     os.umask(0o077)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or the time of children that have ended is not counted
     confine(settings)
     importlib.import_module(settings["module"]).main(*settings["arguments"])
 

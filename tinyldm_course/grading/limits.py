@@ -14,7 +14,7 @@ class Limits:
     file_size: int = 2**24  # bytes of a file
     open_files: int = 256
     processes: int = 32  # in addition to the user's existing ones
-    processor: int = 900  # CPU seconds in all: the last resort if the wall-clock limits fail
+    processor: int = 900  # CPU seconds, for all of a student's processes together, also between questions
     seconds: float = 10.0  # for a cell, and for all questions about one exercise; see Sandbox.ask
     submission: float = 900.0  # on the clock, for a whole notebook
     start: float = 60.0  # to start Python and load torch

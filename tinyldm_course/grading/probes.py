@@ -19,7 +19,7 @@ from tinyldm_course.grading import seccomp
 from tinyldm_course.grading.attacks import ATTACKS
 from tinyldm_course.grading.isolation import ANSWERS, SPACE, Isolation
 from tinyldm_course.grading.limits import Limits
-from tinyldm_course.grading.sandbox import Ended, ask_once
+from tinyldm_course.grading.sandbox import WITHOUT_TORCH, Ended, ask_once
 
 BOUNDS = Limits(start=120.0)  # of a machine that is busy
 APART = "fill the disk"  # ends the process, where no tmpfs of limited size does it first
@@ -44,6 +44,8 @@ def best_isolation() -> Isolation:
         except (OSError, subprocess.SubprocessError) as error:
             reasons.append(str(error))
             continue
+        finally:
+            WITHOUT_TORCH.close()  # submissions are graded in other processes, which have their own
         if not found:
             return candidate
         reasons.append(f"{build.__name__.replace('_', ' ')}: {'; '.join(found)}")

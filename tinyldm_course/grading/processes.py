@@ -48,27 +48,29 @@ def alive(number: int) -> bool:
 
 @dataclass(frozen=True)
 class Process:
-    """A process as /proc tells of it. seconds: of processor time; state: "R" runs or would like to, "S" waits, …"""
+    """A process as /proc tells of it. state: "R" runs or would like to, "S" waits, …"""
 
     parent: int
     state: str
-    seconds: float
+    seconds: float  # of processor time, with that of its children that have ended and that it has waited for
     memory: int  # bytes that are in RAM; what is shared counts for each
 
 
 def processes() -> dict[int, Process]:
     """All processes, by their numbers, where there is /proc (Linux)."""
-    found = {}
-    for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
-        try:
-            with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:
-                fields = file.read().rpartition(")")[2].split()  # after the name, which may hold anything
-        except OSError:  # no process, or ended meanwhile
-            continue
-        if entry.isdigit():
-            seconds = (int(fields[11]) + int(fields[12])) / CLOCK
-            found[int(entry)] = Process(int(fields[1]), fields[0], seconds, int(fields[21]) * PAGE)
-    return found
+    entries = os.listdir("/proc") if os.path.isdir("/proc") else ()
+    found = {int(entry): process_of(int(entry)) for entry in entries if entry.isdigit()}
+    return {number: process for number, process in found.items() if process is not None}
+
+
+def process_of(number: int) -> Process | None:
+    """One process; None where it has ended."""
+    try:
+        with open(f"/proc/{number}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()  # after the name, which may hold anything
+    except OSError:
+        return None
+    return Process(int(fields[1]), fields[0].decode(), sum(map(int, fields[11:15])) / CLOCK, int(fields[21]) * PAGE)
 
 
 def children_of(parent: int, known: dict[int, Process] | None = None) -> set[int]:

@@ -19,7 +19,15 @@ from typing import Any
 from tinyldm_course.grading import kernel, wire
 from tinyldm_course.grading.isolation import PACKAGES, PYTHON, SPACE, Isolation, site_folders
 from tinyldm_course.grading.limits import Limits
-from tinyldm_course.grading.processes import Process, children_of, end_all, processes, processes_of, proportional_memory
+from tinyldm_course.grading.processes import (
+    Process,
+    children_of,
+    end_all,
+    process_of,
+    processes,
+    processes_of,
+    proportional_memory,
+)
 from tinyldm_course.grading.warm import Forked, Warm
 
 MAX_LOG = 2**16
@@ -112,9 +120,11 @@ class Confined:
         return {number: everything[number] for number in children_of(os.getpid(), everything) - self._others}
 
     def require_modest(self, family: dict[int, Process]) -> None:
-        """Raise Ended where they are too many, or take too much memory or space for files together."""
+        """Raise Ended where they are too many, or took too much time, memory or space for files together."""
         if len(family) > self.bounds.processes + 6:  # bubblewrap's own, and the warm process's
             raise Ended("it started too many processes")
+        if sum(process.seconds for process in family.values()) > self.bounds.processor:
+            raise Ended(f"its processes used more than {self.bounds.processor} seconds of processor time", late=True)
         if sum(process.memory for process in family.values()) > self.bounds.memory:
             if sum(map(proportional_memory, family)) > self.bounds.memory:
                 raise Ended("its processes used too much memory")
@@ -163,7 +173,11 @@ class Starter:
     def give_up(self) -> None:
         """It did not start a process: begin with a new one the next time, a few times."""
         self._failures += 1
-        if self._warm is not None:
+        self.close()
+
+    def close(self) -> None:
+        """End the warm process, if there is one. The next call of `warm` starts another."""
+        if self._warm is not None and self._owner == os.getpid():
             self._warm.stop()
         self._warm = None
 
@@ -268,7 +282,7 @@ class Sandbox(Confined):
     def __init__(self, isolation: Isolation, bounds: Limits):
         self.log = bytearray()
         self.spent = 0.0
-        self._used = 0.0  # seconds of processor time of all its processes, when they were last looked at
+        self._known: dict[int, Process] = {}  # its processes, when they were last looked at
         self._number = 0
         self._ended: Ended | None = None
         self._connection, theirs = socket.socketpair()
@@ -294,6 +308,7 @@ class Sandbox(Confined):
     def __enter__(self) -> "Sandbox":
         try:
             self._exchange(b"", self.bounds.start)
+            self._known = self.family()
         except Ended as error:  # no code of a student has run yet
             last = (self.log.decode(errors="replace").split("\n")[-2:] or ["it said nothing"])[0]
             raise OSError(f"the process for student code does not start on this machine: {error}: {last}") from None
@@ -338,6 +353,8 @@ class Sandbox(Confined):
     def _wait(self, seconds: float, until: float) -> None:
         """Wait for the answer's first byte; monitor time, memory and number of processes meanwhile."""
         start, spent = time.monotonic(), self.spent
+        # What was used since the last look belongs to quick answers, not to this one.
+        self._known = {number: found for number in self._known if (found := process_of(number)) is not None}
         while not select.select([self._connection], [], [], TICK)[0]:
             self._note_time(TICK)
             if self.spent - spent > seconds or time.monotonic() > min(until, start + MAX_PATIENCE * seconds):
@@ -352,11 +369,11 @@ class Sandbox(Confined):
         """
         family = self.family()
         self.require_modest(family)
-        used = sum(process.seconds for process in family.values())
+        used, before = (sum(process.seconds for process in each.values()) for each in (family, self._known))
         # Not "D": a process that waits for a child of vfork is in that state, as long as it likes.
         computes = any(process.state == "R" for process in family.values())
-        self.spent += max(used - self._used, 0.0 if computes else waited)
-        self._used = used
+        self.spent += max(used - before, 0.0 if computes else waited)
+        self._known = family
 
     def _how_it_ended(self) -> str:
         try:

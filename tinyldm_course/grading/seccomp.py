@@ -4,12 +4,13 @@ What is not listed fails as if this kernel did not have it (ENOSYS), so that lib
 older kernels. Not listed, among others: sockets of every kind but pairs, ptrace and reading another process's memory,
 System V and POSIX message queues and shared memory, keyrings, namespaces, mounts, clocks that are set, user ids,
 extended attributes and owners of files, memfd (which would hold memory that no limit counts), io_uring, bpf,
-userfaultfd.
+userfaultfd. A process cannot ignore the end of its children either: the kernel would forget the time that they took.
 """
 
 import ctypes
 import errno
 import os
+import signal
 import tempfile
 
 LIBRARY = "libseccomp.so.2"
@@ -32,7 +33,7 @@ ALLOWED = """
     gettimeofday time clock_gettime clock_getres getitimer setitimer alarm times
     timer_create timer_settime timer_gettime timer_delete timer_getoverrun
     fork vfork execve exit exit_group wait4 waitid kill tkill tgkill
-    rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigsuspend rt_sigtimedwait sigaltstack
+    rt_sigprocmask rt_sigreturn rt_sigpending rt_sigsuspend rt_sigtimedwait sigaltstack
     getpid gettid getppid getpgid getpgrp setpgid getsid setsid set_tid_address arch_prctl riscv_flush_icache
     sched_yield sched_getaffinity sched_getparam sched_getscheduler sched_get_priority_max sched_get_priority_min
     getpriority getrlimit setrlimit getrusage getcpu sysinfo uname getrandom
@@ -48,12 +49,19 @@ IOCTLS = (0x5401, 0x541B, 0x5421, 0x5450, 0x5451, 0x5413)
 CONTROLS = (2, 3, 15, 16, 23, 39, 0x53564D41)
 AF_UNIX, SOCK_STREAM, OF_TYPE = 1, 1, 0xF
 
+# A signal that is not this one has another value in at least one of the seven bits that a signal's number takes.
+CHILD_ENDED, SIGNAL_BITS = int(signal.SIGCHLD), 0x7F
+
 # call -> for each allowed form: (argument, comparison, value or mask, value under the mask) …
 ALLOWED_FORMS: dict[str, list[tuple[tuple[int, int, int, int], ...]]] = {
     "clone": [((0, MASKED, NAMESPACES, 0),)],  # threads and processes, but no new namespaces
     "ioctl": [((1, EQUAL, request, 0),) for request in IOCTLS],
     "prctl": [((0, EQUAL, option, 0),) for option in CONTROLS],
     "prlimit64": [((0, EQUAL, 0, 0),)],  # of the process itself
+    "rt_sigaction": [
+        *(((0, MASKED, 1 << bit, ~CHILD_ENDED & 1 << bit),) for bit in range(7)),
+        ((0, MASKED, SIGNAL_BITS, CHILD_ENDED), (1, EQUAL, 0, 0)),  # a question, which changes nothing
+    ],
     # A pair that is connected, as asyncio makes one. Of datagrams it could send to any socket that has a name.
     "socketpair": [((0, EQUAL, AF_UNIX, 0), (1, MASKED, OF_TYPE, SOCK_STREAM))],
 }
