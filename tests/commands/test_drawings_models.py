@@ -132,10 +132,10 @@ def test_pictures_is_the_shipped_model_where_it_is_there(tmp_path, monkeypatch):
 
 def test_unknown_words_and_what_may_be_meant(folder, tmp_path, capsys):
     common = ("--steps", 1, "-n", 1, "--model", folder, "--out", tmp_path / "x.png")
-    assert run("generate", "a kitten and a pengiun in a zqxjk", *common) == 0
+    assert run("generate", "a kitten and a penguinn in a zqxjk", *common) == 0
     warned = capsys.readouterr().err
     assert "'kitten' (did you mean 'cat' or 'cat face'?)" in warned
-    assert "'pengiun' (did you mean 'penguin'?)" in warned and "'zqxjk';" in warned
+    assert "'penguinn' (did you mean 'penguin'?)" in warned and "'zqxjk';" in warned
     assert run("generate", "a panda and a penguin on a blue background", *common) == 0
     assert "never seen" not in capsys.readouterr().err
 

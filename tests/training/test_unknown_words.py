@@ -15,7 +15,7 @@ NEAR = {
     },
     of_drawings: {
         "kitten": ("cat", "cat face"),
-        "pengiun": ("penguin",),
+        "penguinn": ("penguin",),
         "sofa": ("couch",),
         "hamburgr": ("hamburger",),
     },

@@ -2,7 +2,7 @@
 
 scenes      "a red box"     box      did you mean square?
 drawings    "a kitten"      kitten   did you mean cat?
-            "a pengiun"     pengiun  did you mean penguin?
+            "a penguinn"     penguinn  did you mean penguin?
 """
 
 from collections.abc import Mapping
