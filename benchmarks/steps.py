@@ -85,21 +85,24 @@ def draw(rows: list[dict], file: Path) -> None:
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    fig, ax = plt.subplots(figsize=(7, 4), layout="constrained")
-    for name, marker in (("ddim", "o"), ("dpm_solver_pp", "s")):
+    fig, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    for row in rows:
+        row["place"] = (row["milliseconds"], 100 * row["strict"]["share"])
+    for name, marker, above in (("ddim", "o", -13), ("dpm_solver_pp", "s", 7)):
         line = [row for row in rows if row["sampler"] == name and tuple(row["guided"]) == ALWAYS]
-        ax.plot(*zip(*((row["milliseconds"], 100 * row["strict"]["share"]) for row in line)), marker=marker, label=name)
+        ax.plot(*zip(*(row["place"] for row in line)), marker=marker, label=f"{name}, guided at all t")
         for row in line:
-            ax.annotate(
-                str(row["steps"]), (row["milliseconds"], 100 * row["strict"]["share"] - 2), ha="center", va="top"
-            )
-    for row in (row for row in rows if tuple(row["guided"]) != ALWAYS):
-        ax.plot(row["milliseconds"], 100 * row["strict"]["share"], "k^", markersize=5)
-        low, high = row["guided"]
-        place = (row["milliseconds"], 100 * row["strict"]["share"])
-        ax.annotate(f" {row['steps']}: {low}-{high - 1}", place, fontsize=7, va="center")
+            ax.annotate(row["steps"], row["place"], (0, above), textcoords="offset points", ha="center")
+    for part, marker in (((0, 500), "v"), ((250, 750), "d"), ((500, 1000), "^")):
+        some = [row for row in rows if tuple(row["guided"]) == part]
+        ax.plot(
+            *zip(*(row["place"] for row in some)), "k" + marker, label=f"ddim, guided at t = {part[0]} … {part[1] - 1}"
+        )
+        for row in some:
+            ax.annotate(row["steps"], row["place"], (0, -14), textcoords="offset points", ha="center", fontsize=8)
     ax.set(xlabel="processor time from caption to picture, ms", ylabel="everything right, % of captions")
-    ax.legend(title="steps, guided at all t; triangles: in a part", loc="lower right")
+    ax.set_title("What a step is worth (numbers: steps)")
+    ax.legend(loc="lower right")
     fig.savefig(file, dpi=100)
 
 
