@@ -79,6 +79,7 @@ class ClipLayer(nn.Module):
         self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, inner), "fc2": nn.Linear(inner, width)})
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B, L, D) -> (B, L, D)."""
         x = x + self.attention(self.layer_norm1(x))
         return x + self.mlp["fc2"](self.activation(self.mlp["fc1"](self.layer_norm2(x))))
 
@@ -105,6 +106,7 @@ class ClipEncoder(nn.Module):
         self.layers = nn.ModuleList(ClipLayer(config, causal) for _ in range(config.num_hidden_layers))
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """x (B, L, D) through all layers -> (B, L, D)."""
         passed = [x]
         for layer in self.layers:
             passed.append(layer(passed[-1]))
@@ -120,6 +122,7 @@ class TextEmbeddings(nn.Module):
         self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """tokens (B, L) int64 -> (B, L, D)."""
         return self.token_embedding(tokens) + self.position_embedding.weight[: tokens.shape[1]]
 
 

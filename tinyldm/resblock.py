@@ -66,6 +66,7 @@ class TimeMLP(nn.Module):
         self.linear2 = nn.Linear(out_dim, out_dim)
 
     def forward(self, sinusoids: Tensor) -> Tensor:
+        """Sinusoids of t (B, C0) -> t_emb (B, D_t)."""
         return self.linear2(F.silu(self.linear1(sinusoids)))
 
 
@@ -123,6 +124,7 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, H, W) -> (B, C, H/2, W/2), rounded up."""
         return self.conv(x)
 
 
@@ -139,5 +141,6 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, size: Sequence[int] | None = None) -> Tensor:
+        """x (B, C, H, W) -> (B, C, 2H, 2W), or the height and width in `size`."""
         height, width = (2 * side for side in x.shape[2:]) if size is None else size
         return self.conv(F.interpolate(x, (height, width), mode="nearest"))

@@ -79,6 +79,7 @@ class FeedForward(nn.Module):
         self.to_out = nn.Linear(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B, N, C) -> (B, N, C)."""
         # The value half comes first, and the GELU is the exact one (erf): the checkpoints need both.
         value, gate = self.to_value_and_gate(x).chunk(2, dim=-1)
         return self.to_out(F.gelu(gate).mul_(value))  # in place, as nothing in the network is wider

@@ -90,6 +90,7 @@ class MiddleLevel(nn.Module):
         self.resblock2 = ResBlock(width, width, t_emb_dim, config.groups, dropout=config.dropout)
 
     def forward(self, x: Tensor, t_emb: Tensor, context: Tensor | None) -> Tensor:
+        """x (B, C, H, W), t_emb (B, D_t), context (B, L, D) -> (B, C, H, W)."""
         return self.resblock2(self.transformer(self.resblock1(x, t_emb), context), t_emb)
 
 

@@ -114,6 +114,7 @@ class PixelAttention(nn.Module):
         self.to_out = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, H, W) -> (B, C, H, W)."""
         B, C, H, W = x.shape
         pixels = self.norm(x).flatten(2).transpose(1, 2)  # (B, C, H, W) -> (B, HW, C)
         q, k, v = self.to_q(pixels), self.to_k(pixels), self.to_v(pixels)
@@ -134,6 +135,7 @@ class AsymmetricDownsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=0)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, H, W) -> (B, C, H/2, W/2)."""
         return self.conv(F.pad(x, (0, 1, 0, 1)))
 
 
@@ -147,6 +149,7 @@ class Middle(nn.Module):
         self.resblock2 = ResBlock(channels, channels, groups=groups, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, H, W) -> (B, C, H, W)."""
         return self.resblock2(self.attention(self.resblock1(x)))
 
 
@@ -160,6 +163,7 @@ class Level(nn.Module):
         self.resample = resample
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B, C_in, H, W) -> (B, C_out, …), of half or twice the size unless the level is the last."""
         for resblock in self.resblocks:
             x = resblock(x)
         return self.resample(x)
@@ -182,6 +186,7 @@ class Encoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
+        """image (B, 3, H, W) in [-1, 1] -> moments (B, 2C, h, w)."""
         x = self.conv_in(image)  # (B, 3, H, W) -> (B, C, H, W)
         for level in self.down:
             x = level(x)  # -> half the size, at all levels but the last
@@ -206,6 +211,7 @@ class Decoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[-1], config.image_channels, 3, padding=1)
 
     def forward(self, latent: Tensor) -> Tensor:
+        """latent (B, C, h, w) -> image (B, 3, H, W), about [-1, 1]."""
         x = self.middle(self.conv_in(latent))  # self-attention near the start
         for level in self.up:
             x = level(x)  # -> twice the size, at all levels but the last

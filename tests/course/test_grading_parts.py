@@ -35,7 +35,8 @@ from tinyldm_course.grading.session import validated_outcome
 from tinyldm_course.grading.source import Notebook, without_magics
 from tinyldm_course.grading.submissions import WHOLE, Submission
 
-README = Path(__file__).parents[2] / "exercises" / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "exercises" / "README.md"
 TERMS = Terms(trusting(), Limits(), None, 5)
 
 # ── Submissions ──────────────────────────────────────────────────────────────────────────────────────
@@ -386,8 +387,9 @@ def test_the_readmes_hidden_check_is_one(tmp_path):
     assert run_check(exercise, lambda call: perform(exercise.answer, call), 1).passed
 
 
-def test_the_readmes_course_plans_add_up():
-    tables = re.findall(r"\| week \|.*?\*\*100\*\* \|", README.read_text(encoding="utf-8"), re.DOTALL)
+def test_the_course_plans_add_up():
+    plans = (ROOT / "docs" / "teacher" / "plans.md").read_text(encoding="utf-8")
+    tables = re.findall(r"\| week \|.*?\*\*100\*\* \|", plans, re.DOTALL)
     for weeks, table in zip((6, 12), tables, strict=True):
         rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:-1]]
         total = table.splitlines()[-1]

@@ -1,0 +1,1 @@
+"""The site: what builds it. `python -m docs.build --serve` is the command."""

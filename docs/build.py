@@ -1,0 +1,123 @@
+"""Build the site: `python -m docs.build --serve`.
+
+    build/site-source    what Sphinx reads (see staging.py)
+    build/site           the site; open build/site/index.html, or serve it
+    build/live           the live page, exported again only when the model or the page has changed
+
+Needs `pip install -e ".[docs,web]"`, and MathJax and reveal.js: `cd web && npm ci --ignore-scripts`.
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from docs import quiz, slides, staging
+from docs.address import configured
+from docs.links import ROOT
+
+BUILD = ROOT / "build"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line says; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m docs.build", description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=BUILD / "site", help="where to write it (default: build/site)")
+    parser.add_argument("--without-live", action="store_true", help="leave the live page out: no model is exported")
+    parser.add_argument("--serve", nargs="?", type=int, const=8000, metavar="PORT", help="serve it (default: 8000)")
+    options = parser.parse_args(arguments)
+    start = time.perf_counter()
+    try:
+        build(options.out, not options.without_live)
+    except (FileNotFoundError, subprocess.CalledProcessError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"wrote {options.out} in {time.perf_counter() - start:.0f} s", flush=True)
+    if options.serve is not None:
+        from tinyldm.cli.export_web import serve
+
+        serve(options.out, options.serve)
+    return 0
+
+
+def build(out: Path, live: bool) -> None:
+    """Write the site to a folder, replacing what is there."""
+    source = out.with_name(f"{out.name}-source")
+    for folder in (source, out, out.with_name(f"{out.name}-doctrees")):
+        shutil.rmtree(folder, ignore_errors=True)
+    source.mkdir(parents=True)
+    staging.stage(source, live)
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-j", "2", "-b", "html"]
+    places = ["-d", str(out.with_name(f"{out.name}-doctrees")), str(source), str(out)]
+    paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environment = os.environ | {"TINYLDM_SITE_LIVE": str(int(live)), "PYTHONPATH": paths}
+    subprocess.run(command + places, check=True, cwd=ROOT, env=environment)
+    if live:
+        shutil.copytree(live_page(), out / "live")
+    slides.write(out)
+    quiz.write(out / "quiz", quiz.read())
+    write_for_machines(out)
+
+
+def live_page() -> Path:
+    """The exported live page of the shipped model."""
+    folder, mark = BUILD / "live", BUILD / "live.digest"
+    digest = digest_of([ROOT / "tinyldm" / "web", ROOT / "tinyldm" / "weights" / "tiny"])
+    if not (folder / "files.json").is_file() or not mark.is_file() or mark.read_text() != digest:
+        command = [sys.executable, "-m", "tinyldm", "export-web", "tiny", "--out", str(folder)]
+        subprocess.run([*command, "--lessons", "../notebooks"], check=True, cwd=ROOT)
+        mark.write_text(digest)
+    return folder
+
+
+def digest_of(folders: list[Path]) -> str:
+    """A number that changes when a file in one of the folders does."""
+    digest = hashlib.sha256()
+    for file in sorted(file for folder in folders for file in folder.rglob("*") if file.is_file()):
+        if "__pycache__" not in file.parts:
+            digest.update(file.as_posix().encode() + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def write_for_machines(out: Path) -> None:
+    """robots.txt, llms.txt and, where the site's address is known, sitemap.xml."""
+    address = configured()
+    pages = sorted(
+        file.relative_to(out).as_posix()
+        for file in out.rglob("*.html")
+        if not {"_modules", "_static", "live", "slides"} & set(file.relative_to(out).parts)
+        and file.name not in ("search.html", "genindex.html", "py-modindex.html")
+    )
+    site = address.site if address else ""
+    (out / "robots.txt").write_text("User-agent: *\nAllow: /\n" + (f"Sitemap: {site}sitemap.xml\n" if site else ""))
+    (out / ".nojekyll").touch()  # GitHub Pages would leave out folders that begin with an underscore
+    if site:
+        rows = "".join(f"<url><loc>{site}{page}</loc></url>\n" for page in pages)
+        (out / "sitemap.xml").write_text(
+            '<?xml version="1.0" encoding="UTF-8"?>\n'
+            f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{rows}</urlset>\n'
+        )
+    listed = "\n".join(f"- [{title_of(out / page)}]({site}{page})" for page in pages)
+    (out / "llms.txt").write_text(f"# tinyldm\n\n> {SUMMARY}\n\n## Pages\n\n{listed}\n", encoding="utf-8")
+
+
+SUMMARY = (
+    "Everything inside Stable Diffusion, built, trained and run by the reader on a laptop, offline; the same classes "
+    "with a bigger configuration load and run Stable Diffusion checkpoints. Lessons (executed notebooks), exercises "
+    "with diagnoses, an API reference, the errata of the encyclopedia article, and the model live in the browser."
+)
+
+
+def title_of(file: Path) -> str:
+    """The title of a page, without the name of the site."""
+    text = file.read_text(encoding="utf-8")
+    title = text.partition("<title>")[2].partition("</title>")[0]
+    return " ".join(title.removesuffix("&#8212; tinyldm").removesuffix("— tinyldm").split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

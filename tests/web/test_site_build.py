@@ -1,0 +1,223 @@
+"""The site: it builds without a warning, its links lead somewhere, and no page loads anything from outside."""
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+pytest.importorskip("sphinx", reason="Sphinx is not installed: pip install -e '.[docs]'")
+if not (Path(__file__).parents[2] / "web" / "node_modules" / "mathjax").is_dir():
+    pytest.skip("MathJax is not installed: cd web && npm ci --ignore-scripts", allow_module_level=True)
+
+from docs import address, build, docstrings, notebooks  # noqa: E402
+from docs.links import PAPERS, ROOT, Book  # noqa: E402
+
+BOOK = Book(
+    {"02": "02.ipynb", "03": "03.ipynb"}, {"05": "../exercises/05_x.ipynb"}, {"tinyldm/vae.py": "../api/vae.rst"}
+)
+
+
+class Page(HTMLParser):
+    """What a page refers to, and what can be referred to in it."""
+
+    def __init__(self, file: Path):
+        super().__init__()
+        self.links, self.loaded, self.ids, self.without_alt = [], [], set(), []
+        self.text = file.read_text(encoding="utf-8")
+        self.feed(self.text)
+
+    def handle_starttag(self, tag, attributes):
+        known = dict(attributes)
+        self.ids |= {known.get("id"), known.get("name")}
+        if tag == "a" and known.get("href"):
+            self.links.append(known["href"])
+        if tag in ("script", "img", "iframe", "source", "video") and known.get("src"):
+            self.loaded.append(known["src"])
+        if tag == "link" and known.get("rel") not in ("canonical", "prev", "next"):
+            self.loaded.append(known["href"])
+        if tag == "img" and not known.get("alt"):
+            self.without_alt.append(known.get("src"))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """The site without the live page. Sphinx runs with -W: a warning is an error."""
+    folder = tmp_path_factory.mktemp("built") / "site"
+    done = subprocess.run(
+        [sys.executable, "-m", "docs.build", "--without-live", "--out", str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=1500,
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(built) -> dict[Path, Page]:
+    return {file: Page(file) for file in sorted(built.rglob("*.html")) if "_static" not in file.parts}
+
+
+@pytest.mark.slow
+def test_every_lesson_exercise_and_module_has_a_page(built):
+    for kind in ("notebooks", "exercises"):
+        for file in notebooks.committed(kind):
+            assert (built / kind / f"{file.stem}.html").is_file()
+            assert (built / "download" / kind / file.name).read_bytes() == file.read_bytes()
+    for name in (name for names in docstrings.modules().values() for name in names):
+        assert (built / "api" / f"{name}.html").is_file()
+
+
+@pytest.mark.slow
+def test_links_within_the_site_lead_somewhere(built, pages):
+    dead = []
+    for file, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc or "/live/" in f"/{link}":
+                continue
+            target = (file.parent / unquote(parts.path)).resolve() if parts.path else file
+            target = target / "index.html" if target.is_dir() else target
+            if not target.is_file():
+                dead.append(f"{file.relative_to(built)}: {link}")
+            elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].ids:
+                dead.append(f"{file.relative_to(built)}: {link} (no such place in it)")
+    assert dead == []
+
+
+@pytest.mark.slow
+def test_nothing_is_loaded_from_outside(built, pages):
+    for file, page in pages.items():
+        for source in page.loaded:
+            assert not urlsplit(source).netloc, f"{file.relative_to(built)} loads {source}"
+            if not source.startswith("data:"):
+                assert (file.parent / unquote(urlsplit(source).path)).is_file(), f"{file.relative_to(built)}: {source}"
+    for file in built.rglob("*.css"):
+        outside = re.findall(r"""(?:@import|url\()\s*['"]?(?:https?:)?//[^'")]+""", file.read_text(encoding="utf-8"))
+        assert outside == [], file
+
+
+@pytest.mark.slow
+def test_what_belongs_to_a_notebook_alone_is_hidden(built, pages):
+    for file, page in pages.items():
+        if file.parent.name == "notebooks":
+            assert "NBVAL" not in page.text and "importlib.util" not in page.text and "data:image/png" not in page.text
+            assert page.without_alt == [], f"{file.name}: a picture without a description"
+
+
+@pytest.mark.slow
+def test_no_button_needs_an_address_that_is_not_set(pages):
+    assert address.configured() is None, "the address is set: this test can go, the next one stays"
+    for file, page in pages.items():
+        outside = [link for link in page.links if re.search(r"OWNER|colab\.research|mybinder|/blob/", link)]
+        assert outside == [], file
+
+
+@pytest.mark.slow
+def test_files_for_machines(built):
+    assert (built / "robots.txt").read_text() == "User-agent: *\nAllow: /\n"
+    assert not (built / "sitemap.xml").exists()  # it needs whole addresses
+    text = (built / "llms.txt").read_text(encoding="utf-8")
+    assert text.startswith("# tinyldm\n\n> ")
+    listed = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(listed) > 100 and all((built / page).is_file() for page in listed)
+
+
+# ── Parts, without a build ───────────────────────────────────────────────────────────────────────────
+
+
+def test_an_address_makes_every_button():
+    known = address.parsed("https://github.com/Ada/ldm-course.git")
+    assert known.site == "https://ada.github.io/ldm-course/"
+    assert known.colab("notebooks/02.ipynb").endswith("/github/Ada/ldm-course/blob/main/notebooks/02.ipynb")
+    assert known.binder("notebooks/02.ipynb").endswith("/gh/Ada/ldm-course/main?labpath=notebooks%2F02.ipynb")
+    assert address.parsed("https://github.com/OWNER/tinyldm") is None
+    with pytest.raises(ValueError, match="expected https://github.com/OWNER/NAME"):
+        address.parsed("https://example.org/tinyldm")
+    file = notebooks.committed("notebooks")[2]
+    with_address, without = (notebooks.Page(file, "notebooks", BOOK, a, True).bar() for a in (known, None))
+    assert "Open in Colab" in with_address and "Open in Binder" in with_address and "Open in" not in without
+    assert "Download notebook" in without
+
+
+def test_with_an_address_there_is_a_sitemap(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "configured", lambda: address.Address("ada", "course"))
+    (tmp_path / "index.html").write_text("<title>Start &#8212; tinyldm</title>")
+    build.write_for_machines(tmp_path)
+    assert "<loc>https://ada.github.io/course/index.html</loc>" in (tmp_path / "sitemap.xml").read_text()
+    assert "Sitemap: https://ada.github.io/course/sitemap.xml" in (tmp_path / "robots.txt").read_text()
+    assert "[Start](https://ada.github.io/course/index.html)" in (tmp_path / "llms.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    "text, linked",
+    [
+        ("see lesson 02.", "see [lesson 02](02.ipynb)."),
+        ("Lessons 02 and 03, not 04", "Lessons [02](02.ipynb) and [03](03.ipynb), not 04"),
+        ("`tinyldm/vae.py` is", "[`tinyldm/vae.py`](../api/vae.rst) is"),
+        ("`vae.py` and `none.py`", "[`vae.py`](../api/vae.rst) and `none.py`"),
+        ("`../exercises/05_x.ipynb`: write", "[the exercises of this lesson](../exercises/05_x.ipynb): write"),
+        ("(Vincent\n2011)", f"([Vincent\n2011]({PAPERS['Vincent 2011'][1]}))"),
+        ("```\nlesson 02\n```", "```\nlesson 02\n```"),
+        ("[lesson 02](x.md)", "[lesson 02](x.md)"),
+        ("$x$ in lesson 02: $y$", "$x$ in [lesson 02](02.ipynb): $y$"),
+        ("## Of lesson 02", "## Of lesson 02"),
+    ],
+)
+def test_words_become_links(text, linked):
+    assert BOOK.linked(text) == linked
+
+
+def test_a_prediction_becomes_a_box():
+    text = "before\n\n> **Predict.** How\n> much?\n\nafter"
+    assert notebooks.predictions(text) == "before\n\n:::{admonition} Predict\n:class: predict\nHow\nmuch?\n:::\n\nafter"
+
+
+def test_docstrings_are_taken_literally():
+    lines = "The *mean* of x_ and **y**: `a_b` * 2 | 3.\n\n    x ─► y\n\nArgs: n: how many.\nReturns: it.".split("\n")
+    text = "\n".join(docstrings.converted(lines))
+    assert "\\ *mean*\\ " in text and "x\\_" in text and "``a_b``" in text and "\\* 2 \\| 3" in text
+    assert "::\n\n   x ─► y" in text and "**Args.** **n**: how many." in text and "**Returns.** it." in text
+
+
+def test_only_lines_on_white_are_inverted():
+    from PIL import Image, ImageDraw
+
+    plot = Image.new("RGB", (240, 120), "white")
+    ImageDraw.Draw(plot).line([(5, 110), (235, 10)], "blue", 2)
+    assert notebooks.is_line_art(plot)
+    plot.paste(Image.new("RGB", (40, 40), "red"), (12, 12))
+    assert not notebooks.is_line_art(plot)
+
+
+def test_every_line_of_the_errata_names_a_test_that_exists():
+    text = (ROOT / "docs" / "errata.md").read_text(encoding="utf-8")
+    tests = (ROOT / "tests" / "core" / "test_article.py").read_text(encoding="utf-8")
+    named = re.findall(r"`(test_L?\w+)` \|$", text, re.MULTILINE)
+    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| section |")]
+    assert len(named) == len([row for row in rows if not row.startswith("| part |")]) > 25
+    assert [name for name in named if f"def {name}(" not in tests] == []
+    wrong = set(re.findall(r"def (test_L\d+_wrong_in_the_article_\w+)\(", tests))
+    assert {name.split("_wrong_")[0] for name in wrong} <= {name.split("_wrong_")[0] for name in named}
+
+
+def test_every_public_name_of_the_core_says_what_it_is():
+    from interrogate import config, coverage
+
+    import tinyldm
+
+    settings = config.InterrogateConfig(
+        ignore_magic=True,
+        ignore_private=True,
+        ignore_semiprivate=True,
+        ignore_nested_functions=True,
+        ignore_init_method=True,
+    )
+    files = [str(ROOT / "tinyldm" / f"{name}.py") for name in (*tinyldm.CORE_FILES, "trace", "machine", "threads")]
+    results = coverage.InterrogateCoverage(paths=files, conf=settings).get_coverage()
+    assert results.perc_covered == 100
