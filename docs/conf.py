@@ -32,6 +32,7 @@ myst_dmath_double_inline = True
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False  # nn.Module says nothing of our `forward`
 autodoc_typehints = "signature"
+viewcode_follow_imported_members = False
 add_module_names = False
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88

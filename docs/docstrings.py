@@ -4,7 +4,9 @@ The docstrings are plain text with Unicode formulas, `code` in single backticks,
 diagrams. What reStructuredText would read as markup is escaped.
 """
 
+import inspect
 import re
+import sys
 from pathlib import Path
 
 from docs.links import ROOT
@@ -102,7 +104,18 @@ def described(text: str) -> str:
 
 def process(app, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
     """Sphinx's event `autodoc-process-docstring`: change the lines in place."""
-    lines[:] = converted(lines)
+    lines[:] = converted(lines or field_comment(what, name))
+
+
+def field_comment(what: str, name: str) -> list[str]:
+    """The comment behind a field of a dataclass, which says what it is."""
+    module, _, rest = name.rpartition(".")
+    owner = sys.modules.get(module.rpartition(".")[0])
+    known = getattr(owner, module.rpartition(".")[2], None)
+    if what != "attribute" or not inspect.isclass(known):
+        return []
+    found = re.search(rf"^    {rest}: [^#\n]*# (.*)$", inspect.getsource(known), re.MULTILINE)
+    return [found[1]] if found else []
 
 
 # ── The pages ────────────────────────────────────────────────────────────────────────────────────────

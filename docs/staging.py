@@ -11,7 +11,9 @@ import re
 import shutil
 from pathlib import Path
 
+import matplotlib
 import yaml
+from PIL import Image, ImageDraw, ImageFont
 
 from docs import docstrings, notebooks
 from docs.address import Address, configured
@@ -101,8 +103,15 @@ def write_text(folder: Path, path: str, staged: set[str], pages: dict[str, str],
         return f"[{words}]({address.file(inside)})" if address else words
 
     text = LINK.sub(link, filled(file.read_text(encoding="utf-8")))
+    if path.startswith("docs/") and path not in ("docs/index.md", "docs/teacher/slides.md"):
+        text = lessons_seen_from(here).linked(text)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")
+
+
+def lessons_seen_from(here: Path) -> Book:
+    """Where the names of lessons lead, in a text in some folder."""
+    return Book({f.name[:2]: f"{up(here)}notebooks/{f.name}" for f in notebooks.committed("notebooks")}, {}, {})
 
 
 def up(here: Path) -> str:
@@ -158,3 +167,21 @@ def stage_static(folder: Path) -> None:
     copy(mathjax, folder / "_static" / "mathjax" / mathjax.name)
     copy(MODULES / "mathjax" / "LICENSE", folder / "_static" / "mathjax" / "LICENSE")
     shutil.copytree(folder / "figures", folder / "extra" / "figures")
+    make_card(folder / "extra" / "card.png")
+
+
+def make_card(file: Path) -> None:
+    """The picture that other sites show with a link to this one: 1200 × 630 pixels."""
+    card = Image.new("RGB", (1200, 630), "#0b5d8f")
+    pictures = Image.open(ROOT / "docs" / "generated.png").convert("RGB")
+    width = round(pictures.width * 590 / pictures.height)
+    card.paste(pictures.resize((width, 590), Image.Resampling.LANCZOS), (1200 - width - 20, 20))
+    draw, fonts = ImageDraw.Draw(card), Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    for top, size, words in (
+        (150, 74, "tinyldm"),
+        (270, 34, "Latent diffusion,\nbuilt by you,\npiece by piece."),
+        (450, 26, "It draws in your browser."),
+    ):
+        font = ImageFont.truetype(fonts / ("DejaVuSans-Bold.ttf" if size > 40 else "DejaVuSans.ttf"), size)
+        draw.multiline_text((60, top), words, "white", font, spacing=10)
+    card.save(file, optimize=True)

@@ -37,7 +37,7 @@ class Page(HTMLParser):
             self.links.append(known["href"])
         if tag in ("script", "img", "iframe", "source", "video") and known.get("src"):
             self.loaded.append(known["src"])
-        if tag == "link" and known.get("rel") not in ("canonical", "prev", "next"):
+        if tag == "link" and known.get("rel") not in ("canonical", "prev", "next", "index", "search"):
             self.loaded.append(known["href"])
         if tag == "img" and not known.get("alt"):
             self.without_alt.append(known.get("src"))
