@@ -18,6 +18,7 @@ ROOMS = {
     "The core, in reading order": None,
     "Files and formats": "formats",
     "History": "history",
+    "What came after": "beyond",
     "Data": "data",
     "Training": "training",
     "Evaluation": "evaluation",

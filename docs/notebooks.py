@@ -106,6 +106,11 @@ class Page:
         )
 
 
+def first_text(file: Path) -> str:
+    """The Markdown of a notebook's first cell."""
+    return nbformat.read(file, as_version=4).cells[0].source
+
+
 def html_name(source: str) -> str:
     """The name of the page that a notebook becomes."""
     return re.sub(r"\.ipynb$", ".html", source.rpartition("/")[2])

@@ -47,7 +47,11 @@ def stage(folder: Path, live: bool) -> None:
                            for path in notebooks.committed(kind)}  # fmt: skip
     for text in texts:
         write_text(folder, text, staged, pages, address)
-    (folder / "docs" / "index.md").rename(folder / "index.md")
+    landing = (folder / "docs" / "index.md").read_text(encoding="utf-8")
+    if not live:  # no door to what is not there
+        landing = re.sub(r'<a class="live-button".*?</a>\n?', "", landing)
+    (folder / "index.md").write_text(landing, encoding="utf-8")
+    (folder / "docs" / "index.md").unlink()
     for kind in ("notebooks", "exercises"):
         for file in notebooks.committed(kind):
             notebooks.Page(file, kind, book_for(kind, pages), address, live).write(folder)
@@ -126,8 +130,24 @@ def copy(source: Path, target: Path) -> None:
 
 
 def filled(text: str) -> str:
-    """Put in what is known elsewhere: {{citation}} is made from CITATION.cff."""
-    return text.replace("{{citation}}", bibtex()) if "{{citation}}" in text else text
+    """Put in what is known elsewhere: the citation, the lessons' slides, and pages of docs/ that no list names."""
+    parts = {"{{citation}}": bibtex, "{{slides}}": list_of_slides, "{{others}}": lambda: others(text)}
+    for name, made in parts.items():
+        text = text.replace(name, made()) if name in text else text
+    return text
+
+
+def list_of_slides() -> str:
+    """A line per lesson, with its deck."""
+    rows = [(f.name[:2], re.search(r"^# (.*)$", notebooks.first_text(f), re.MULTILINE)) for f in
+            notebooks.committed("notebooks")]  # fmt: skip
+    return "\n".join(f'- <a href="../../slides/{number}.html">{found[1]}</a>' for number, found in rows if found)
+
+
+def others(index: str) -> str:
+    """The texts of docs/ that the landing page's lists do not name: no page is left out."""
+    names = [file.relative_to(ROOT).with_suffix("").as_posix() for file in own_texts()]
+    return "\n".join(name for name in names if name != "docs/index" and f"\n{name}\n" not in index)
 
 
 def bibtex() -> str:
