@@ -35,7 +35,6 @@ autodoc_typehints = "signature"
 viewcode_follow_imported_members = False
 add_module_names = False
 python_use_unqualified_type_names = True
-python_maximum_signature_line_length = 88
 
 # From web/node_modules, copied by docs/build.py: no page loads anything from elsewhere.
 mathjax_path = "mathjax/tex-svg.js"

@@ -97,7 +97,7 @@ class Page:
     def embedded(self) -> str:
         """The live page, closed until a reader opens it: only then is it loaded."""
         _, place, title = LIVE[self.number]
-        address = f"../live/#{place}"
+        address = f"../live/index.html#{place}"
         return (
             f'<details class="live"><summary>Live: {title}</summary>\n'
             f'<iframe loading="lazy" title="{title}" src="{address}"></iframe>\n'
