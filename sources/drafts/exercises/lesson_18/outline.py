@@ -96,7 +96,7 @@ EXERCISE = Exercise(
     insight="For photographs edge detectors do this, and lose what the edge was of. That is the point: the drawing "
     "says where, the caption what.",
     wrong=(
-        Wrong("filled", outline_filled, "You filled the shape: inside, the distance is negative. Take its size, abs()."),
+        Wrong("filled", outline_filled, "You filled the shape: the distance is negative inside. Take abs()."),
         Wrong("one-sided", outline_inside, "You drew the inner half of the line only. It goes to either side."),
         Wrong("too-wide", outline_twice_as_wide, "Your line is twice as wide: half of `width` goes to each side."),
         Wrong("inverted", outline_inverted, "You drew black on white. ControlNets of edges expect white on black."),
