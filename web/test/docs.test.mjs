@@ -9,6 +9,7 @@ import { chromium } from "playwright-core";
 
 const require = createRequire(import.meta.url);
 const SITE = process.env.SITE;
+const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const PAGES = [
   "index.html", "notebooks/05_autoencoder.html", "exercises/05_autoencoder.html", "api/tinyldm.vae.html", "docs/glossary.html",
   "docs/errata.html", "docs/teacher/guide.html", "search.html?q=guidance", "slides/05.html",
@@ -17,7 +18,7 @@ const SERIOUS = ["serious", "critical"];
 
 let browser, axe;
 before(async () => {
-  browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--allow-file-access-from-files"] });
+  browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--allow-file-access-from-files"] });
   axe = await readFile(require.resolve("axe-core/axe.min.js"), "utf8");
 });
 after(() => browser.close());
