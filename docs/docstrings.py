@@ -4,9 +4,9 @@ The docstrings are plain text with Unicode formulas, `code` in single backticks,
 diagrams. What reStructuredText would read as markup is escaped.
 """
 
+import dataclasses
 import inspect
 import re
-import sys
 from pathlib import Path
 
 from docs.links import ROOT
@@ -105,18 +105,17 @@ def described(text: str) -> str:
 
 def process(app, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
     """Sphinx's event `autodoc-process-docstring`: change the lines in place."""
-    lines[:] = converted(lines or field_comment(what, name))
+    lines[:] = converted(lines) + (fields_of(thing) if what == "class" else [])
 
 
-def field_comment(what: str, name: str) -> list[str]:
-    """The comment behind a field of a dataclass, which says what it is."""
-    module, _, rest = name.rpartition(".")
-    owner = sys.modules.get(module.rpartition(".")[0])
-    known = getattr(owner, module.rpartition(".")[2], None)
-    if what != "attribute" or not inspect.isclass(known):
+def fields_of(known: object) -> list[str]:
+    """The fields of a dataclass that have a comment behind them, which says what they are."""
+    if not dataclasses.is_dataclass(known):
         return []
-    found = re.search(rf"^    {rest}: [^#\n]*# (.*)$", inspect.getsource(known), re.MULTILINE)
-    return [found[1]] if found else []
+    found = re.findall(r"^    (\w+): [^#\n]*  # (.*)$", inspect.getsource(known), re.MULTILINE)
+    names = {field.name for field in dataclasses.fields(known)}
+    rows = [f"* **{literal(name)}**: {escaped(comment)}" for name, comment in found if name in names]
+    return ["**Fields.**", "", *rows, ""] if rows else []
 
 
 # ── The pages ────────────────────────────────────────────────────────────────────────────────────────

@@ -194,6 +194,13 @@ def test_docstrings_are_taken_literally():
     assert "::\n\n   x ─► y" in text and "**Args.** **n**: how many." in text and "**Returns.** it." in text
 
 
+def test_the_comments_behind_fields_are_shown():
+    from tinyldm.vae import VAEConfig
+
+    assert "* **groups**: of GroupNorm; divides every width" in docstrings.fields_of(VAEConfig)
+    assert docstrings.fields_of(str) == []
+
+
 def test_only_lines_on_white_are_inverted():
     from PIL import Image, ImageDraw
 
