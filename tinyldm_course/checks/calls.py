@@ -112,7 +112,8 @@ def perform(function: Callable[..., Any], call: Call) -> Outcome:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         if call.gradients:  # torch warns about float(x) if x requires grad; many correct answers do that
             warnings.simplefilter("ignore")
-        torch.manual_seed(call.seed)
+        # Not torch.manual_seed, which also takes down, for GPUs, where it was called from: that takes longer than the call.
+        torch.default_generator.manual_seed(call.seed)
         try:
             outcome = _call_function(function, call)
         except (Exception, SystemExit) as error:

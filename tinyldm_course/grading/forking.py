@@ -6,6 +6,7 @@ raised by `confine.py`, as in a process of its own, before the module that runs 
 """
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -29,6 +30,8 @@ def serve(connection: socket.socket, preloaded: str) -> None:
         os.environ.update({name: folder for name in ("HOME", "TMPDIR", "MPLCONFIGDIR")})
         tempfile.tempdir = None
         getattr(importlib.import_module(preloaded), "warm_up", lambda: None)()
+    gc.collect()
+    gc.freeze()  # or the collector of each fork would write into, and so copy, what they share
     kernel.require_one_thread()  # a fork would leave the others behind, with what they had locked
     while True:
         data, descriptors, _, _ = socket.recv_fds(connection, MAX_REQUEST, MAX_DESCRIPTORS)
