@@ -112,7 +112,7 @@ def perform(function: Callable[..., Any], call: Call) -> Outcome:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         if call.gradients:  # torch warns about float(x) if x requires grad; many correct answers do that
             warnings.simplefilter("ignore")
-        # Not torch.manual_seed, which also takes down, for GPUs, where it was called from: that takes longer than the call.
+        # torch.manual_seed also notes, for GPUs, where it was called from, which takes longer than most calls.
         torch.default_generator.manual_seed(call.seed)
         try:
             outcome = _call_function(function, call)
