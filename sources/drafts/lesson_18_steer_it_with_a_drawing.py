@@ -219,7 +219,12 @@ plots.show(fig, "How well pictures follow their outlines over training: " + ", "
 # No. For the first steps nothing is to be seen, then it follows almost at once. The paper calls it *sudden convergence*
 # (Zhang et al. 2023, § 3.3): the gradient has to travel through one zero after the other first.
 #
-# MEASURED
+# Measured when this lesson was written (64 fresh captions, 12 steps; 190 s of processor time for all 480 steps):
+#
+# | steps of 32 | 0 | 120 | 240 | 360 | 480 | the pictures themselves |
+# |---|---|---|---|---|---|---|
+# | intersection over union | 0.17 | 0.17 | 0.52 | 0.69 | 0.74 | 0.88 |
+# | all that the caption says, % | 86 | 83 | 89 | 89 | 94 | |
 # </details>
 
 # %%
@@ -253,19 +258,30 @@ save_controlnet(control, "outlines")        # diffusers' ControlNetModel.from_pr
 # %% [markdown]
 # ## Break it on purpose
 #
-# What if the convolutions do not start at zero, but like any other?
+# Many edge detectors, and most people with a pencil, draw black on white. Give it the same drawings, inverted.
+#
+# > **Predict.** Will the pictures follow the black lines, ignore them, or something else?
 
 # %%
-broken = ControlNet.copy_of(model.unet, drawing_widths=(8, 16, 32, 64))
-for conv in (*broken.zero_convs, broken.zero_conv_middle):
-    conv.reset_parameters()
-with steered(model.unet, broken, outlines(fresh[:6])):
-    fig = plots.image_grid(model.generate([caption.text for caption in fresh_captions[:6]],
-                                          generator=torch.Generator().manual_seed(3)), columns=6, size=1.45)
-plots.show(fig, "What the shipped model draws when an untrained ControlNet without zeros steers it: noise and blobs.")
+with steered(model.unet, control, 1 - outlines(fresh)):
+    inverted = model.generate([caption.text for caption in fresh_captions], steps=full_or_fast(12, 2),
+                              generator=torch.Generator().manual_seed(3))
+print(f"intersection over union: {iou(inverted, fresh):.2f}, with white on black {iou(followed, fresh):.2f}")
+fig = plots.image_grid(torch.cat([1 - outlines(fresh)[:6], inverted[:6]]), columns=6, rows=["drawing", "steered"],
+                       size=1.45)
+plots.show(fig, "Six outlines in black on white, and what comes out: the right things, but nowhere near the lines.")
 
 # %% [markdown]
-# The model is spoiled before the first step, and training has to repair it first.
+# <details><summary><b>Answer</b></summary>
+#
+# It does worse than ignore them: 0.08 (of 24 pictures), where the model alone gets 0.17. The things are mostly those of
+# the caption, but they keep away from the lines. To this network a black line on white is the *absence* of a line. No
+# error tells you. What a drawing looks like is a contract, and only the makers of a ControlNet know it.
+# </details>
+#
+# Another idea: does it need the zeros? With PyTorch's usual small random weights in their place, before any training,
+# 18 of 24 captions came true; without a ControlNet, 20. In a network this small the damage can hardly be measured.
+# Zeros make it none at all, in any network.
 #
 # ## Other ways to say more
 #
