@@ -3,6 +3,7 @@
 import pytest
 import small_pipelines as sd
 import torch
+from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -69,6 +70,8 @@ def test_a_word_for_xl(tmp_path):
     pipe.load_textual_inversion(state["clip_g"], token="<cat>", **second)
     assert load_word(tmp_path / "<cat>.safetensors", model) == "<cat>"
     agree(model, pipe, "a red <cat> on the moon")
+    model.save_pretrained(tmp_path / "with a word")
+    agree(model, StableDiffusionXLPipeline.from_pretrained(tmp_path / "with a word"), "a red <cat> on the moon")
     save_word(model, "<cat>", tmp_path / "again.safetensors")
     assert all(torch.equal(tensor, state[key]) for key, tensor in load_file(tmp_path / "again.safetensors").items())
 

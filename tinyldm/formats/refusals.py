@@ -132,15 +132,15 @@ def refuse_unet(config: UNetConfig, latent_channels: int, context_dim: int, sour
 
 # A part of a key -> what a file with such keys is. The first that fits counts.
 FILES = {
+    "control_model.": "a ControlNet",
+    "controlnet_cond_embedding.": "a ControlNet",
+    "input_hint_block.": "a ControlNet",
     "lora_": "LoRA weights",
     ".lora.": "LoRA weights",
     "hada_w1": "LoRA weights (LoHa)",
     "lokr_w1": "LoRA weights (LoKr)",
     "emb_params": "a textual inversion, one word's embedding",
     "string_to_param": "a textual inversion, one word's embedding",
-    "control_model.": "a ControlNet",
-    "controlnet_cond_embedding.": "a ControlNet",
-    "input_hint_block.": "a ControlNet",
     "ip_adapter.": "an IP-Adapter",
     "joint_blocks.": "Stable Diffusion 3, a transformer trained by flow matching",
     "double_blocks.": "FLUX, a transformer trained by flow matching",

@@ -100,7 +100,9 @@ def save_text_encoder(clip: TextTransformer, folder: Path) -> None:
     """Write a text transformer under the names that the hub uses, which every version of transformers reads."""
     folder.mkdir(parents=True, exist_ok=True)
     kind = {"model_type": "clip_text_model", "architectures": [transformers_class(clip)]}
-    start_and_end = {"bos_token_id": clip.config.vocab_size - 2, "eos_token_id": clip.config.vocab_size - 1}
+    # As in the published folders: for the number 2, transformers pools at the largest token, as `TextTransformer` does.
+    # The number of the end token itself would be another one as soon as a word is added to the vocabulary.
+    start_and_end = {"bos_token_id": 0, "eos_token_id": 2}
     dtype = {"dtype": str(clip.final_layer_norm.weight.dtype).removeprefix("torch.")}
     write_json(folder / "config.json", {**asdict(clip.config), **start_and_end, **kind, **dtype})
     state = {name if name.startswith("text_pro") else f"text_model.{name}": w for name, w in clip.state_dict().items()}

@@ -81,7 +81,9 @@ class Clip(nn.Module):
 
 def new_clip(text: TextConfig, vision: VisionConfig) -> Clip:
     """An untrained CLIP."""
-    return Clip(new_text_transformer(text), new_vision_transformer(vision))
+    clip = Clip(new_text_transformer(text), VisionTransformer(vision))
+    initialize_vision(clip.vision)  # last, so that a seed gives the weights that it always gave
+    return clip
 
 
 def new_text_transformer(config: TextConfig) -> TextTransformer:
@@ -96,14 +98,20 @@ def new_text_transformer(config: TextConfig) -> TextTransformer:
 
 
 def new_vision_transformer(config: VisionConfig) -> VisionTransformer:
-    """An untrained image tower, with the random weights that transformers starts one with, and waves for its places."""
+    """An untrained image tower."""
+    vision = VisionTransformer(config)
+    initialize_vision(vision)
+    return vision
+
+
+def initialize_vision(vision: VisionTransformer) -> None:
+    """Give an image tower the random weights that transformers starts one with, and waves for its places."""
     from transformers import CLIPVisionConfig, CLIPVisionModel  # takes 5 s
 
-    vision = VisionTransformer(config)
+    config = vision.config
     vision.load_state_dict(_without_prefix(CLIPVisionModel(CLIPVisionConfig(**asdict(config))).state_dict()))
     positions = position_embeddings(vision)
     positions.data[1:] = place_waves(config.image_size // config.patch_size, positions.shape[1])
-    return vision
 
 
 def _without_prefix(weights: dict[str, Tensor]) -> dict[str, Tensor]:
