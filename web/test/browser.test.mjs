@@ -227,6 +227,15 @@ test("nothing is wider than a phone", async () => {
   }
 });
 
+test("a first visit on a phone begins at the top", async () => {
+  const narrow = await browser.newContext({ viewport: { width: 390, height: 844 } });
+  const tab = await narrow.newPage();
+  await tab.goto(server.url);
+  await tab.waitForSelector("#draw .result:not([aria-busy]) a[href='#inside']:visible", { timeout: PATIENCE });
+  assert.equal(await tab.evaluate(() => scrollY), 0);
+  await narrow.close();
+});
+
 test("the keyboard reaches the content first, and reduced motion has no transitions", async () => {
   await page.emulateMedia({ reducedMotion: "reduce" });
   assert.equal(await page.$eval("button", (button) => getComputedStyle(button).transitionDuration), "0s");

@@ -18,7 +18,7 @@ def row_cases(generator: Generator) -> list[Call]:
     """An embedding (V, D), the numbers of words that the new one is like."""
     calls = [Call((torch.tensor([[1.0, 2.0], [3.0, 0.0], [0.0, 5.0]]), [0, 1]))]
     for V, D, count in ((5, 3, 1), (20, 8, 3)):
-        like = torch.randperm(V - 1, generator=generator)[:count].tolist()
+        like = (2 * torch.randperm(V // 2, generator=generator)[:count]).tolist()  # never neighbours
         calls.append(Call((torch.randn(V, D, generator=generator), like)))
     return calls
 

@@ -198,7 +198,8 @@ function resultPanel(app) {
       bar.value = 0;
       status.textContent = "Drawing …";
       canvases.parentElement.setAttribute("aria-busy", "true");
-      canvases.parentElement.scrollIntoView({ block: "nearest" }); // on a phone it is below the form
+      // On a phone the picture is below the form. The first one draws itself: then the page stays at its top.
+      if (document.activeElement !== document.body) canvases.parentElement.scrollIntoView({ block: "nearest" });
     },
     step({ step, steps, pictures }) {
       bar.value = (step + 1) / steps;

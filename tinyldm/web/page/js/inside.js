@@ -62,7 +62,7 @@ export function insideScreen(root, app) {
       settings.n > 1 && choice("Picture", app.last.pictures.map((_, i) => [i, String(i + 1)]), state.picture, (i) => go({ picture: Number(i) })),
       rows > 1 && oneOf("Which half of guidance", [[0, "with the caption"], [1, settings.negative ? "with the negative caption" : "with the empty caption"]],
         state.row, (row) => { state.row = row; render(); }),
-      h("p", { class: "hint" }, `t = ${found.t}. Of the latent's variance, ${percent(found.alphaBar)} is signal and ${percent(1 - found.alphaBar)} noise.`),
+      h("p", { class: "hint" }, `t = ${found.t}. Of the latent's variance, ${percent(found.alphaBar)} is signal, the rest is noise.`),
     ]);
     state.block ??= "z0";
     fill(map, theMap(app, state, (block) => { state.block = block; render(); detail.querySelector("h3")?.focus(); }));
