@@ -3,10 +3,10 @@
 A relation is stated only if it holds, to float32's digits, on every input that was tried, with enough distinct numbers
 that it cannot hold by chance. `tests/course/test_relations.py` tries random answers.
 
-    number_relations     got = f(want): a factor, an offset, a square, …
-    order_relations       got = want in a different order: transposed, reversed, shifted
-    part_relations       some rows are right, or each row is the expected one times its own factor
-    input_relations      got = the right answer for another input: t - 1 for t, two arguments swapped
+    number_relations   got = f(want): a factor, an offset, a square, …
+    order_relations    got = want in a different order: transposed, reversed, shifted
+    part_relations     some rows are right, or each row is the expected one times its own factor
+    input_relations    got = the right answer for another input: t - 1 for t, two arguments swapped
 """
 
 import itertools
