@@ -20,6 +20,7 @@ import re
 from pathlib import Path
 
 import torch
+from hearts import hearts
 from torch import nn
 
 from tinyldm import LatentDiffusion
@@ -29,7 +30,6 @@ from tinyldm.beyond.teaching import drawn_by, examples_of, teach_lora, teach_wor
 from tinyldm.beyond.textual_inversion import add_word, vectors_of
 from tinyldm.data import scenes
 from tinyldm_course.lessons import plots
-from hearts import hearts
 from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast
 from tinyldm_course.lessons.model_map import show_model_map
 

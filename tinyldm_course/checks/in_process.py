@@ -10,7 +10,7 @@ from typing import Any
 
 from tinyldm_course.checks.calls import Call, Outcome, describe_error, perform
 
-CPU_LIMIT = 1.8  # seconds of CPU time for all calls of a check; with overhead, under the two seconds a learner will wait
+CPU_LIMIT = 1.8  # seconds, for all calls of a check; with overhead, under the two seconds a learner will wait
 PATIENCE = 10.0  # wall-clock limit as a multiple of the CPU limit: on a busy machine a right answer waits for its turn
 TICK = 0.05  # seconds between checks of the time
 GRACE = 0.5  # seconds before a function that caught TimeUp is interrupted again
