@@ -433,6 +433,7 @@ def test_the_file_says_how_to_make_a_single_picture_again(folder, tmp_path):
         ([], "tiny · seed 0 · 25 steps of ddim · guidance 3"),
         (["--seed", "7", "--index", "2"], "tiny · seed 7, index 2 · 25 steps of ddim · guidance 3"),
         (["--index", "2", "-n", "3", "--steps", "9"], "tiny · seed 0, index 2 to 4 · 9 steps of ddim · guidance 3"),
+        (["--four-steps"], "tiny of four steps · seed 0 · 4 steps of ddim · guidance 1"),
     ],
 )
 def test_note_of_a_page(arguments, expected, tmp_path):

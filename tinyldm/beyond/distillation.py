@@ -21,11 +21,27 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from tinyldm.formats.diffusers_unet import load_unet
+from tinyldm.formats.places import SHIPPED
 from tinyldm.forward_diffusion import NoiseSchedule
 from tinyldm.reverse_diffusion import Model, trailing
+from tinyldm.unet import UNet
 
 Batches = Callable[[], tuple[Tensor, Tensor]]  # () -> z0 (B, C, h, w) and context (B, L, D), a new batch each time
 Teacher = Callable[[Tensor], Model]  # context -> the model (z_t, t) -> prediction that is imitated
+
+
+def four_step_unet() -> UNet:
+    """The shipped student: the U-Net for `tiny` that draws in 4 steps, each one call, with guidance 3 built in.
+
+        model = LatentDiffusion.from_pretrained("tiny")
+        model.unet = four_step_unet()
+        images = model.generate(captions, steps=4, guidance_scale=1)
+
+    Returns: the network in float32, on the CPU. All other parts are tiny's own.
+    Raises: ValueError where this copy of the package came without it.
+    """
+    return load_unet(SHIPPED / "tiny" / "unet_4_steps").float().eval().requires_grad_(False)
 
 
 def ddim_step(

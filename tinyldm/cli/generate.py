@@ -11,10 +11,11 @@ from tqdm import tqdm
 
 import tinyldm
 from tinyldm import LatentDiffusion, reverse_diffusion, threads
+from tinyldm.beyond.distillation import four_step_unet
 from tinyldm.cli import pages
 from tinyldm.cli.beside import check_files, put_beside, steering
 from tinyldm.cli.models import check_model, load, name_of_sampler
-from tinyldm.cli.options import DEFAULT_COUNT, SAMPLERS
+from tinyldm.cli.options import DEFAULT_COUNT, DEFAULT_GUIDANCE, DEFAULT_STEPS, SAMPLERS
 from tinyldm.cli.output import require_writable, to_stderr, without_surrogates
 from tinyldm.data import drawings, pictures, unknown_words
 from tinyldm.data.world import COLOURS, SHAPES
@@ -82,12 +83,28 @@ def check_before_loading(options: argparse.Namespace) -> None:
     """Report mistakes before a model is loaded, which takes seconds. Sets `n` where the user has not."""
     require_writable(options.out, pages.SUFFIXES)
     check_model(options)
+    read_four_steps(options)
     read_style(options)
     if options.image_context is not None:
         pictures.open_picture(options.image_context)
     check_files(options)
     if options.n is None:
         options.n = DEFAULT_COUNT if options.index is None else 1
+
+
+def read_four_steps(options: argparse.Namespace) -> None:
+    """Turn --four-steps into --steps 4 --guidance 1. Raises ValueError where another option contradicts it."""
+    if not options.four_steps:
+        return
+    if options.model != "tiny":
+        raise ValueError(f"--four-steps is a U-Net for the model tiny alone; --model is {options.model!r}")
+    for name, fits in (("steps", (DEFAULT_STEPS, 4)), ("guidance", (DEFAULT_GUIDANCE, 1)), ("negative", (None,))):
+        if (value := getattr(options, name)) not in fits:
+            raise ValueError(
+                f"--{name} {value} does not go with --four-steps, which was trained for 4 steps and a guidance of its "
+                f"own; leave out one of them"
+            )
+    options.steps, options.guidance = 4, 1.0
 
 
 def read_style(options: argparse.Namespace) -> None:
@@ -123,6 +140,8 @@ def open_model(options: argparse.Namespace) -> LatentDiffusion:
     if sys.stderr.isatty():
         to_stderr(f"loading {options.model} …")
     model = load(options, getattr(torch, options.dtype))
+    if options.four_steps:
+        model.unet = four_step_unet().to(model.device, model.dtype)
     put_beside(model, options)
     if options.sampler not in (None, name_of_sampler(model.sampler)):
         model.sampler = getattr(tinyldm, SAMPLERS[options.sampler])
@@ -242,7 +261,7 @@ def seed_and_index(options: argparse.Namespace) -> str:
 def note(options: argparse.Namespace) -> str:
     """The small print of a page: what is needed to make its pictures again."""
     parts = [
-        without_surrogates(Path(options.model).resolve().name),
+        without_surrogates(Path(options.model).resolve().name) + (" of four steps" if options.four_steps else ""),
         seed_and_index(options),
         f"{options.steps} steps of {options.sampler}",
         f"guidance {options.guidance:g}",
