@@ -16,7 +16,7 @@ What runs when `check` is called, top-down:
             known_mistake      checks/naming.py          a wrong answer of the exercise gives the same results
             one_slip           checks/slips.py           the right answer with one change does
             observations       checks/relations.py       what is true about the numbers: transposed, off by one, …
-      needs_hint               checking.py             if the mistake is not known, the next hint is shown
+      hint_topic               checking.py             if the mistake is not known: is there a hint that belongs to it?
       keep_progress            checks/progress.py      one more attempt in the progress file
       Feedback                 checks/feedback.py      the result as text, or as a page in Jupyter
 
@@ -33,11 +33,14 @@ import torch
 
 import tinyldm  # noqa: F401  (its libraries are loaded here, not in the first check)
 from tinyldm_course.checks import progress
+from tinyldm_course.checks.diagnoses import ABOUT_FORMULA, ABOUT_SHAPE
 from tinyldm_course.checks.exercise import Exercise
 from tinyldm_course.checks.feedback import Feedback
 from tinyldm_course.checks.in_process import InProcessRunner
 from tinyldm_course.checks.pipeline import Result, run_check
 from tinyldm_course.exercises import find
+
+SHAPE_ERROR = re.compile(r"\b(size|shape|dimension|broadcast)", re.IGNORECASE)  # in torch's message
 
 torch.ones(2, device="meta") * 2  # load the meta backend now (over a second), not during the first check
 
@@ -58,10 +61,9 @@ def check(name: str, answer: Any) -> Feedback | None:
     exercise = find(name)
     runner = InProcessRunner(answer if callable(answer) else lambda: answer)
     result = run_check(exercise, runner, seed=time.time_ns() % 2**31)
-    hinted = needs_hint(exercise, result)
-    record, save_note = keep_progress(name, result, hinted)
-    hints = exercise.hints[: record.hints]
-    hint = hints[-1] if hinted and hints else ""
+    topic = hint_topic(result)
+    record, save_note = keep_progress(name, result, topic == "formula")
+    hint = hint_about(topic, exercise, record.hints)
     note = " ".join(part for part in (outdated_answer(name), save_note) if part)
     feedback = Feedback(exercise, result, hint, runner.printed, note)
     if not result.passed and "NBGRADER_EXECUTION" in os.environ:
@@ -76,19 +78,29 @@ def check(name: str, answer: Any) -> Feedback | None:
     return feedback
 
 
-def needs_hint(exercise: Exercise, result: Result) -> bool:
-    """Would a hint help? Not if the mistake is known: then its message says what to change.
+def hint_topic(result: Result) -> str:
+    """What a hint should be about: the "formula", the "shape", or "" if the diagnosis says what to do.
 
-    Hints concern the formula, so none is shown once the values are right.
+    A known mistake says it, and so do a wrong dtype, device or generator: a hint beside them would be about something
+    else. Once the values are right, no hint is needed.
     """
-    known = {"one-slip", *(wrong.diagnosis for wrong in exercise.wrong if wrong.message)}
-    return not (result.passed or result.verified or result.diagnosis in known)
+    if result.diagnosis in ABOUT_FORMULA and not result.verified:
+        return "formula"
+    clash = result.diagnosis == "crash" and result.error is not None and SHAPE_ERROR.search(result.error.message)
+    return "shape" if clash or result.diagnosis in ABOUT_SHAPE else ""
+
+
+def hint_about(topic: str, exercise: Exercise, shown: int) -> str:
+    """The hint on a topic, "" if there is none.  shown: how many hints about the formula were shown, with this one."""
+    if topic == "formula":
+        return "".join(exercise.hints[:shown][-1:])  # one more each time; at last the last one
+    return exercise.hints[exercise.shape_hint - 1] if topic == "shape" and exercise.shape_hint else ""
 
 
 def keep_progress(name: str, result: Result, hinted: bool) -> tuple[progress.Record, str]:
     """Write the progress file; return the exercise's record, and a note if writing failed.
 
-    hinted: is the next hint shown with this result?
+    hinted: is the next hint about the formula shown with this result?
     """
     record = progress.read().get(name, progress.Record())  # unlocked; returned if nothing can be written
     if result.diagnosis == "not-written":

@@ -607,19 +607,23 @@ def test_feedback_as_text(capsys):
     assert find("q_sample").insight in capsys.readouterr().out
 
 
-def test_hints_come_only_where_the_mistake_has_no_name(capsys):
-    """A hint beside a diagnosis would be about another mistake. Those that are left come in their order."""
+def test_a_hint_belongs_to_the_diagnosis(capsys):
+    """None beside the name of a mistake; one about the shape if only that is wrong; else the next about the formula."""
 
     def strange(z0, t, eps, alpha_bar):
         return z0 + t.view(-1, *[1] * (z0.dim() - 1)) * eps.tanh() + 7 * alpha_bar.sum()
+
+    def clashing(z0, t, eps, alpha_bar):
+        return alpha_bar[t].view(-1, 7) * z0
 
     def shown(answer):
         return check("q_sample", answer).hint
 
     hints = find("q_sample").hints
     assert shown(noising.q_sample_with_beta) == "" and "hint" not in capsys.readouterr().out
+    assert shown(clashing) == shown(lambda *args: strange(*args)[..., None]) == hints[1]
     assert [shown(strange) for _ in range(2)] == list(hints[:2]) and hints[1] in capsys.readouterr().out
-    assert shown(noising.q_sample_with_beta) == ""
+    assert shown(noising.q_sample_with_beta) == shown(lambda z0: z0) == shown(lambda *args: ...) == ""
     assert [shown(strange) for _ in range(3)] == [hints[2]] * 3
     assert shown(lambda *args: noising.q_sample(*args).float().detach()) == ""  # right values: no help with a formula
 

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from tinyldm_course.checks.calls import perform
-from tinyldm_course.checks.diagnoses import GENERAL
+from tinyldm_course.checks.diagnoses import ABOUT_FORMULA, ABOUT_SHAPE, GENERAL
 from tinyldm_course.checks.pipeline import run_check
 from tinyldm_course.exercises import lessons
 
@@ -53,11 +53,13 @@ def test_wrong_answers_get_their_own_diagnosis(exercise, wrong, seed):
 def test_each_exercise_is_whole(exercise):
     assert exercise.stars in (1, 2, 3) and exercise.minutes > 0
     assert exercise.hints and exercise.insight and exercise.title
+    assert 0 <= exercise.shape_hint <= len(exercise.hints)
     assert len(exercise.wrong) >= 4 and len(exercise.right) >= 2
     diagnoses = [wrong.diagnosis for wrong in exercise.wrong]
     assert len(set(diagnoses)) == len(diagnoses), "each wrong answer has its own diagnosis"
     for wrong in exercise.wrong:
         assert (wrong.message is None) == (wrong.diagnosis in GENERAL), wrong.diagnosis
+        assert wrong.diagnosis not in ABOUT_FORMULA + ABOUT_SHAPE, "a known mistake gets no hint about something else"
     arguments = list(inspect.signature(exercise.answer).parameters)
     for answer in (*exercise.right, *(wrong.answer for wrong in exercise.wrong)):
         assert len(inspect.signature(answer).parameters) == len(arguments), answer.__name__

@@ -84,3 +84,7 @@ GENERAL = {
     "one-slip": "You are one small change away from the right answer.",
     "wrong-value": "Not right yet, and it is not one of the mistakes that this check knows by name.",
 }
+
+# After which of them a hint helps: one about the formula, or one about the shape. The others say what to do.
+ABOUT_FORMULA = ("wrong-value", "wrong-mean", "wrong-length")
+ABOUT_SHAPE = ("wrong-shape", "one-shape-only")

@@ -44,6 +44,7 @@ class Exercise:
         cases: (generator) -> the calls to try, the smallest first (it becomes the counter-example), of several
             shapes and batch sizes, with fresh random numbers from the generator.
         hints: in order, from a nudge to nearly the answer.
+        shape_hint: the number of the hint (1, 2, …) that helps if only the shape is wrong; 0 if there is none.
         insight: what a right answer teaches, beyond the formula: one or two sentences.
         wrong: at least four wrong answers, each with its own diagnosis; the more specific ones first.
         right: at least two other right answers: einsum, a loop, float64 inside, another style.
@@ -69,3 +70,4 @@ class Exercise:
     tolerance: float = 1e-4
     constants: tuple[str, ...] = ()
     exact_dtype: bool = False
+    shape_hint: int = 0

@@ -115,6 +115,7 @@ EXERCISE = Exercise(
         "Shares multiply. You need the product of the first t + 1 of them, for every t.",
         "torch.cumprod(…, dim=0)",
     ),
+    shape_hint=2,
     insight="ᾱ is a share of variance, so the signal itself is scaled by its root. Index 0 is already one step of "
     "noise: in Stable Diffusion ᾱ[0] = 0.99915.",
     wrong=(

@@ -218,6 +218,7 @@ EXERCISE = Exercise(
         "dimensions .view(-1, *[1] * (z0.dim() - 1)).",
         "Signal times √ᾱ, noise times √(1-ᾱ): the squares add up to 1.",
     ),
+    shape_hint=2,
     insight="The squares of the two factors add up to 1, so if z0 and ε have variance 1, so has z_t at every t: "
     "the network always sees numbers of the same size.",
     wrong=(

@@ -112,6 +112,7 @@ EXERCISE = Exercise(
         "torch.linspace gives T numbers with both ends; from √start to √end.",
         "Square what linspace gives.",
     ),
+    shape_hint=2,
     insight="Because √β and not β rises linearly, early steps add less noise than in DDPM's own schedule: a latent "
     'is smaller than an image and is drowned sooner. CompVis calls it "linear", diffusers "scaled_linear".',
     wrong=(

@@ -238,6 +238,7 @@ EXERCISE = Exercise(
         "Call the model with the noised latent and t: model(z_t, t).",
         "The mean over all numbers of the squared difference between prediction and eps.",
     ),
+    shape_hint=3,
     insight="The target is the total noise in z_t, not what step t added. The weights that the bound gives to each "
     "t are left out on purpose (Ho et al. 2020, eq. 14): pictures come out better.",
     wrong=(

@@ -160,6 +160,7 @@ EXERCISE = Exercise(
         "The target is the slope of log N(x̃; x, σ²) at x̃ = x + σ ε: -(x̃ - x) / σ². What is that in terms of ε?",
         "Half the squared length of (score + ε / σ), times σ².",
     ),
+    shape_hint=1,
     insight="Multiply it out: ½ ‖σ s + ε‖². With ε̂ = -σ s, that is ½ ‖ε̂ - ε‖², the loss of 2020. Predicting the "
     "score and predicting the noise are one thing; the weight σ² is what makes it so at every level.",
     wrong=(

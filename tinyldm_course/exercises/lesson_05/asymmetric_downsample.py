@@ -118,6 +118,7 @@ EXERCISE = Exercise(
         "F.pad counts from the *last* dimension: (left, right, top, bottom).",
         "F.pad(x, (0, 1, 0, 1))",
     ),
+    shape_hint=1,
     insight="padding=1 gives the same shape, but every result is moved by one pixel of its input. Over the three "
     "downsamples of a VAE that is 1 + 2 + 4 = 7 pixels of the picture. The U-Net's own downsample does pad on all "
     "sides: the two differ only because their checkpoints do.",

@@ -140,6 +140,7 @@ EXERCISE = Exercise(
         "0 … 255 → 0 … 1 → 0 … 2 → -1 … 1.",
         ".permute(0, 3, 1, 2) moves the colours to the front; reshape would only rename the dimensions.",
     ),
+    shape_hint=3,
     insight="0 is now mid-grey, so zeros padded around a picture are grey, not black. A wrong range is the most "
     "common silent bug of all: the encoder takes any numbers, and pictures come out pale or burnt.",
     wrong=(

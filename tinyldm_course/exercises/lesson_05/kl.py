@@ -160,6 +160,7 @@ EXERCISE = Exercise(
         "First ½ (μ² + σ² - 1 - log σ²) for each number of the latent.",
         "Then the sum over all dimensions but the batch: .flatten(1).sum(1)",
     ),
+    shape_hint=3,
     insight="It is 0 exactly where μ = 0 and σ = 1. Stable Diffusion weights it with only 10⁻⁶: enough to keep the "
     "latent from growing without bound, too little to give it variance 1. That is why a scale is needed afterwards.",
     wrong=(

@@ -226,6 +226,7 @@ EXERCISE = Exercise(
         "log σ² = 2 log σ. So what is σ?",
         "mean + exp(0.5 · logvar) · noise, with noise = torch.randn(mean.shape, generator=generator).to(mean).",
     ),
+    shape_hint=1,
     insight="μ + σ ε is the reparameterisation (Kingma & Welling 2014, § 2.4): the randomness sits outside, in ε, "
     "so gradients reach both μ and σ. A network predicts log σ², because that may be any number, while σ must stay "
     "above 0.",

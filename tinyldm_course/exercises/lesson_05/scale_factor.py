@@ -136,6 +136,7 @@ EXERCISE = Exercise(
         "One number for all: the standard deviation over batch, channels and pixels together.",
         "1 / latents.std()",
     ),
+    shape_hint=2,
     insight="0.18215 means that Stable Diffusion's raw latents had a standard deviation of about 5.5. The noise "
     "schedule is made for variance 1: with raw latents, the signal would drown much later than the schedule says. "
     "It is one number: it neither centres nor decorrelates.",

@@ -132,6 +132,7 @@ EXERCISE = Exercise(
         "A decoder overshoots a little: clip to [0, 1] before the numbers become whole.",
         ".round(), .to(torch.uint8), and .permute(0, 2, 3, 1).",
     ),
+    shape_hint=3,
     insight="Clipping belongs here, at the very end, and not into the decoder: a clipped pixel has no gradient, so "
     "in training nothing would pull an overshooting pixel back.",
     wrong=(

@@ -205,6 +205,7 @@ EXERCISE = Exercise(
         "keepdim=True. The variance is the plain mean of squares: correction=0.",
         "(x - mean) / (variance + eps).sqrt(), back to (B, C, H, W), then weight.view(-1, 1, 1) and bias.",
     ),
+    shape_hint=1,
     insight="The numbers of one image never touch those of another: unlike BatchNorm it works with a batch of 1, "
     "and is the same in training and in use. One group is LayerNorm over the image, one group per channel is "
     "InstanceNorm; Stable Diffusion has 32 groups.",

@@ -348,6 +348,7 @@ EXERCISE = Exercise(
         "None, None].",
         "h = conv1(silu(norm1(x))) + time; return shortcut(x) + conv2(silu(norm2(h)))",
     ),
+    shape_hint=2,
     insight="The time is one number for each channel, the same at every pixel. norm2 comes right after it and "
     "removes what all channels of a group have in common: only *differences* between channels get through. With "
     "one channel a group, t would have no effect at all.",

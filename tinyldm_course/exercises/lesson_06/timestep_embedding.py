@@ -182,6 +182,7 @@ EXERCISE = Exercise(
         "f_i = exp(-ln(10000) · i / (dim/2)); every t times every f_i is a table (B, dim/2): t[:, None] * f.",
         "torch.cat([angle.cos(), angle.sin()], dim=1), and torch.arange(…, device=t.device).",
     ),
+    shape_hint=2,
     insight="The fast waves tell 500 from 501, the slow ones tell early from late: with dim = 320 the slowest "
     "turns by only 0.1 radians in 1000 steps. Cosines come first because every Stable Diffusion checkpoint was "
     "trained that way; with sines first it would read a different t, without any error.",

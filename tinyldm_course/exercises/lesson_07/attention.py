@@ -179,6 +179,7 @@ EXERCISE = Exercise(
         "Each query distributes a total weight of 1 among the keys: each row of the table must add up to 1.",
         "scores = q @ k.transpose(1, 2) / d**0.5; then softmax(dim=-1), then @ v.",
     ),
+    shape_hint=1,
     insight="The result of a query is a weighted mean of the values: it never leaves the range they span. Why √d? "
     "A product of d numbers of variance 1 has variance d; without the division, wide heads would attend to one key "
     "only, and softmax would pass no gradient on.",

@@ -251,6 +251,7 @@ EXERCISE = Exercise(
         "With no context, x takes its place. Then split into heads as before.",
         "to_q(x), to_k(context), to_v(context) → heads → F.scaled_dot_product_attention → heads side by side → to_out.",
     ),
+    shape_hint=3,
     insight="The result has one vector for each pixel, however many words there are: so captions, class labels and "
     "pictures all fit the same U-Net. In Stable Diffusion 1 the context is 768 wide and pixels are 320 to 1280: "
     'there "no context" cannot mean self-attention, and "no caption" is the encoding of "".',

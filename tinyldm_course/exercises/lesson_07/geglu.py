@@ -164,6 +164,7 @@ EXERCISE = Exercise(
         "Cut the last dimension into two halves: .chunk(2, dim=-1). Value first, gate second.",
         "value * F.gelu(gate)",
     ),
+    shape_hint=2,
     insight="Where the gate is far below 0, the value is blocked; where it is large, the value passes, multiplied: "
     "so this layer can *multiply* two features, which a linear layer with an activation can only imitate. The "
     "order, value first, is an accident that every checkpoint now depends on.",

@@ -180,6 +180,7 @@ EXERCISE = Exercise(
         "are what attention works on. F.scaled_dot_product_attention takes it from there.",
         "On the way back: .transpose(1, 2) first, then .reshape(B, N, C).",
     ),
+    shape_hint=2,
     insight="Heads cost nothing: the same multiplications, only sliced. Each can attend to something else: one "
     "softmax can point at one thing. And the scale follows the head: Stable Diffusion 1 has 8 heads of 40 to 160 "
     "numbers, Stable Diffusion 2 made all of them 64 wide.",

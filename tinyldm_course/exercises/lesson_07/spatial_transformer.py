@@ -202,6 +202,7 @@ EXERCISE = Exercise(
         "norm → flatten, transpose → proj_in → block(pixels, context) → proj_out → transpose(1, 2), "
         ".reshape(x.shape), and + x.",
     ),
+    shape_hint=2,
     insight="Nothing in here knows where a pixel lies: shuffle the pixels and the result is shuffled the same way. "
     "It is the zero padding of the convolutions around it that tells the pixels their place.",
     wrong=(

@@ -231,6 +231,7 @@ EXERCISE = Exercise(
         "Push x before the first block, then the output of every block down. So there is one skip for each block up.",
         "On the way up: x = block(torch.cat([x, skips.pop()], dim=1))",
     ),
+    shape_hint=3,
     insight="The last map pushed has the size and the meaning of what comes up first: so the way up gets back, "
     "level by level, the fine detail that the way down threw away. Stable Diffusion 1 pushes 12 maps and pops 12.",
     wrong=(

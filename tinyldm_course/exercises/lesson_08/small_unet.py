@@ -224,6 +224,7 @@ EXERCISE = Exercise(
         "up_block1a and up_block1b pop one skip each; then upsample; then up_block0a and up_block0b pop one each.",
         "The last three: norm_out, SiLU, conv_out. All ResBlocks are called as block(x, t_emb).",
     ),
+    shape_hint=2,
     insight="This is Stable Diffusion's U-Net but for the SpatialTransformers, two more levels and a second block "
     "per level. Nothing in it says whether its output is the noise or the velocity: the loss decides.",
     wrong=(

@@ -207,6 +207,7 @@ EXERCISE = Exercise(
         "What softmax must ignore gets the score -∞, *before* softmax: exp(-∞) is 0.",
         'mask = torch.ones(L, L, dtype=torch.bool, device=q.device).triu(1); scores.masked_fill(mask, float("-inf"))',
     ),
+    shape_hint=1,
     insight="So the first vector, that of the start token, sees nothing of the caption: it is the same for all "
     "captions. The end token sees everything. The U-Net's own attention has no such mask: pixels have no before "
     "and after.",

@@ -117,6 +117,7 @@ EXERCISE = Exercise(
         "Where drop is True take the last row, number len(table) - 1: torch.where(drop, …, label).",
         "The context is a *sequence* of vectors; yours has length 1: [:, None].",
     ),
+    shape_hint=3,
     insight="Cross-attention never learns where its vectors come from: 77 words, 65 parts of a picture or one "
     'label, the U-Net stays the same. The last row, for "no label", is trained by dropping some labels; guidance '
     "will later push away from what it gives.",

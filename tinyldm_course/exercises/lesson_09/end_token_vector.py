@@ -138,6 +138,7 @@ EXERCISE = Exercise(
         "You need the *first* one of each row: (tokens == end).int().argmax(dim=1).",
         "Then one vector from each row: hidden[torch.arange(B), place].",
     ),
+    shape_hint=3,
     insight="Why the end? The mask is causal, so only there has the whole caption been read. OpenAI's own code "
     "takes the *largest* token of a row instead: the end token, 49407, is the last in the list. That holds until "
     "somebody teaches the model a new word, which gets the number 49408.",

@@ -169,6 +169,7 @@ EXERCISE = Exercise(
         "Start and end need two places, so at most length - 2 pieces fit: cut before you add them.",
         "row + [pad] * (length - len(row)); then torch.tensor(rows).",
     ),
+    shape_hint=2,
     insight="CLIP's length is 77, so 75 pieces of a caption are read and the rest is dropped. Stable Diffusion "
     "makes no mask for the padding: the U-Net reads those vectors too. Version 1 pads with the end token, version "
     "2 with token 0, and neither works with the padding of the other.",

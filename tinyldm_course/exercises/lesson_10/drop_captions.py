@@ -165,6 +165,7 @@ EXERCISE = Exercise(
         "To choose between (B, L, D) tensors it must become (B, 1, 1): [:, None, None].",
         "torch.where(dropped[:, None, None], null_context, context)",
     ),
+    shape_hint=2,
     insight="Without it guidance has nothing to start from: the network was never asked what it sees without a "
     "caption. Stable Diffusion 1.3 to 1.5 drop 10 % of the captions; the tiny model drops 1 in 8 in its text "
     "batches.",

@@ -200,6 +200,7 @@ EXERCISE = Exercise(
         "What moves is everything: the gradient's part *and* the decay's.",
         "weight - lr * mask * (gradient + weight_decay * weight)",
     ),
+    shape_hint=1,
     insight="A row whose gradient is 0 still shrinks under AdamW, since decay needs no gradient: a word that was "
     "never in a training caption fades away. Freezing by zeroed gradients alone is not freezing.",
     wrong=(

@@ -152,6 +152,7 @@ EXERCISE = Exercise(
         "The new row goes *below* the others, so that no word gets another number.",
         "torch.cat([weight, weight[like].mean(0, keepdim=True)])",
     ),
+    shape_hint=1,
     insight='The start matters more than it seems: from the mean of shape words the U-Net already reads "some '
     'shape", and training has only to say which. From zeros it must first find out that this is a word at all.',
     wrong=(

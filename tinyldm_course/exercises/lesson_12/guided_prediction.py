@@ -209,6 +209,7 @@ EXERCISE = Exercise(
         "null_context is (1, L, D), and the model wants a context for each image: null_context.expand(len(z), -1, -1).",
         "Start at the answer without the caption and go w times the way to the answer with it.",
     ),
+    shape_hint=2,
     insight="At w = 1 the null prediction cancels; at w = 0 the caption does. Beyond 1 you leave everything the "
     "model was trained to say: guidance is extrapolation, which is why too much of it burns the colours.",
     wrong=(

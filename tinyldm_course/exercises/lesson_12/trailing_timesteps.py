@@ -133,6 +133,7 @@ EXERCISE = Exercise(
         "The i-th number is T - i T / steps, for i = 0 … steps - 1.",
         "Round each to an integer and subtract 1.",
     ),
+    shape_hint=2,
     insight='"Trailing" fixes the noisy end: whatever the number of steps, the first is at T - 1, where z_t is as '
     "near to pure noise as training ever saw. The tiny model samples this way.",
     wrong=(

@@ -199,6 +199,7 @@ EXERCISE = Exercise(
         "(a * b).sum() and .norm() go over the whole tensor; .arccos() gives θ.",
         "(sin((1-w)θ) a + sin(wθ) b) / sin θ",
     ),
+    shape_hint=2,
     insight="Two independent noises of many numbers are nearly at right angles. The straight middle between them "
     "has 1/√2 = 0.71 of their length, and the U-Net has never seen noise that weak: such pictures are flat and "
     "dull.",

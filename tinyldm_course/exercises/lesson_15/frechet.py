@@ -258,6 +258,7 @@ EXERCISE = Exercise(
         "symmetric, so torch.linalg.eigvals.",
         "torch.linalg.eigvals(C₁ @ C₂) are real and ≥ 0 but for rounding: .real.clamp(min=0).sqrt().sum()",
     ),
+    shape_hint=1,
     insight="It is 0 when both sets have the same mean and covariance, whatever else differs. And it depends on "
     "how many pictures are taken: few pictures give a larger distance, so only equal numbers may be compared.",
     wrong=(
