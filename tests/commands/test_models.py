@@ -148,6 +148,14 @@ def test_without_sampler_the_models_own_is_used_and_named(folder, tmp_path):
         assert json.loads(Image.open(out).text["tinyldm"])["sampler"] == expected
 
 
+@pytest.mark.parametrize("options, expected", [([], ("dpm", 10)), (["--steps", 3], ("ddim", 3))])
+def test_generate_takes_the_cheapest_good_setting_of_the_shipped_model(options, expected, tmp_path):
+    out = tmp_path / "x.png"
+    assert run("generate", "a star", "-n", 1, "--out", out, *options) == 0
+    said = json.loads(Image.open(out).text["tinyldm"])
+    assert (said["sampler"], said["steps"]) == expected
+
+
 def test_naming_the_models_own_sampler_changes_nothing(folder, tmp_path):
     """The walk of its folder is that of diffusers, where the steps do not divide 1000 too."""
     for out, options in (("a.png", []), ("b.png", ["--sampler", "ddim"])):

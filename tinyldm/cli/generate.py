@@ -15,7 +15,7 @@ from tinyldm.beyond.distillation import four_step_unet
 from tinyldm.cli import pages
 from tinyldm.cli.beside import check_files, put_beside, steering
 from tinyldm.cli.models import check_model, load, name_of_sampler
-from tinyldm.cli.options import DEFAULT_COUNT, DEFAULT_GUIDANCE, DEFAULT_STEPS, SAMPLERS
+from tinyldm.cli.options import DEFAULT_COUNT, DEFAULT_GUIDANCE, DEFAULT_STEPS, QUICK_SAMPLER, QUICK_STEPS, SAMPLERS
 from tinyldm.cli.output import require_writable, to_stderr, without_surrogates
 from tinyldm.data import drawings, pictures, unknown_words
 from tinyldm.data.world import COLOURS, SHAPES
@@ -31,6 +31,8 @@ Generate = Callable[..., Tensor]  # a method of the model, as a function of capt
 
 def generate(options: argparse.Namespace) -> None:
     """Caption -> a page of pictures."""
+    if options.model == "tiny" and not options.four_steps and options.steps is None and options.sampler is None:
+        options.sampler, options.steps = QUICK_SAMPLER, QUICK_STEPS
     check_before_loading(options)
     model = open_model(options)
     size = options.size or model.image_size
@@ -80,7 +82,7 @@ def inpaint(options: argparse.Namespace) -> None:
 
 
 def check_before_loading(options: argparse.Namespace) -> None:
-    """Report mistakes before a model is loaded, which takes seconds. Sets `n` where the user has not."""
+    """Report mistakes before a model is loaded, which takes seconds. Sets `n` and `steps` where the user has not."""
     require_writable(options.out, pages.SUFFIXES)
     check_model(options)
     read_four_steps(options)
@@ -90,6 +92,8 @@ def check_before_loading(options: argparse.Namespace) -> None:
     check_files(options)
     if options.n is None:
         options.n = DEFAULT_COUNT if options.index is None else 1
+    if options.steps is None:
+        options.steps = DEFAULT_STEPS
 
 
 def read_four_steps(options: argparse.Namespace) -> None:
@@ -98,7 +102,7 @@ def read_four_steps(options: argparse.Namespace) -> None:
         return
     if options.model != "tiny":
         raise ValueError(f"--four-steps is a U-Net for the model tiny alone; --model is {options.model!r}")
-    for name, fits in (("steps", (DEFAULT_STEPS, 4)), ("guidance", (DEFAULT_GUIDANCE, 1)), ("negative", (None,))):
+    for name, fits in (("steps", (None, 4)), ("guidance", (DEFAULT_GUIDANCE, 1)), ("negative", (None,))):
         if (value := getattr(options, name)) not in fits:
             raise ValueError(
                 f"--{name} {value} does not go with --four-steps, which was trained for 4 steps and a guidance of its "

@@ -24,7 +24,9 @@ DTYPES = ("float32", "float16", "bfloat16")
 STAGES = ("clip", "vae", "unet")
 MODEL_SIZES = ("tiny", "sd1")
 DEFAULT_COUNT = 4  # pictures
-DEFAULT_STEPS = 25
+DEFAULT_STEPS = 25  # of sampling
+# Of `generate` with the model `tiny`: the cheapest whose accuracy is within a point of the best (benchmarks/steps.py).
+QUICK_SAMPLER, QUICK_STEPS = "dpm", 10
 DEFAULT_GUIDANCE = 3.0
 MAX_TRAINING_SEED = 999_999  # scenes of larger seeds are kept for measuring
 MAX_SCENES = 10_000_000  # 120 GB of images
@@ -185,14 +187,14 @@ def add_beyond(parser: Parser) -> None:
     )
 
 
-def add_sampling(parser: Parser, sampler: str | None) -> None:
-    """How to get from noise to a picture.  sampler: the default; None is the model's own."""
+def add_sampling(parser: Parser, sampler: str | None, steps: int | None = DEFAULT_STEPS, note: str = "") -> None:
+    """How to get from noise to a picture.
+
+    Args: sampler: the default; None is the model's own. steps: the default; None is found out later, as `note` says.
+    """
+    default = f"{DEFAULT_STEPS}{note}"
     parser.add_argument(
-        "--steps",
-        type=whole_number(1),
-        default=DEFAULT_STEPS,
-        metavar="N",
-        help="sampling steps (default: %(default)s)",
+        "--steps", type=whole_number(1), default=steps, metavar="N", help=f"sampling steps (default: {default})"
     )
     parser.add_argument(
         "--guidance",
@@ -215,8 +217,8 @@ def add_seed(parser: Parser, of: str, maximum: int = 2**63 - 1) -> None:
     )
 
 
-def add_pictures(parser: Parser, out: str) -> None:
-    """What generate, img2img and inpaint have in common."""
+def add_pictures(parser: Parser, out: str, steps_note: str = "") -> None:
+    """What generate, img2img and inpaint have in common.  steps_note: when the default of --steps is another one."""
     parser.add_argument("caption", type=caption, help='what the picture shows; "" for anything')
     parser.add_argument(
         "-n",
@@ -239,12 +241,12 @@ def add_pictures(parser: Parser, out: str) -> None:
         metavar="K",
         help="generate only picture K of this seed, counted from 0; with -n N, pictures K to K + N - 1",
     )
-    add_sampling(parser, None)
+    add_sampling(parser, None, None, steps_note)
     parser.add_argument(
         "--four-steps",
         action="store_true",
-        help='with the U-Net of "tiny" that was distilled to 4 steps and has its guidance built in: as good at a '
-        "twelfth of the work, nearly",
+        help='with the U-Net of "tiny" that was distilled to 4 steps, guidance built in: a twelfth of the calls of 25 '
+        "guided steps, and somewhat more mistakes",
     )
     parser.add_argument("--spacing", choices=SPACINGS, help="which timesteps to visit (default: the model's own)")
     parser.add_argument("--negative", type=caption, metavar="CAPTION", help="what to steer away from")
@@ -281,7 +283,8 @@ def add_pictures(parser: Parser, out: str) -> None:
 
 def add_generate(parser: Parser) -> None:
     """The options of `generate`."""
-    add_pictures(parser, "grid.png")
+    quick = f"; without --sampler, {QUICK_STEPS} of {QUICK_SAMPLER} for the model tiny"
+    add_pictures(parser, "grid.png", quick)
 
 
 def add_img2img(parser: Parser) -> None:
