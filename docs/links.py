@@ -13,6 +13,7 @@ ARXIV, DOI = "https://arxiv.org/abs/", "https://doi.org/"
 
 # As the text names a paper -> (its title, its address). The page of papers lists them in this order.
 PAPERS = {
+    "Eckart & Young 1936": ("The approximation of one matrix by another of lower rank", DOI + "10.1007/BF02288367"),
     "Shoemake 1985": ("Animating rotation with quaternion curves", DOI + "10.1145/325334.325242"),
     "McCloskey & Cohen 1989": (
         "Catastrophic interference in connectionist networks",
@@ -65,6 +66,7 @@ PAPERS = {
     "Esser et al. 2021": ("Taming transformers for high-resolution image synthesis", ARXIV + "2012.09841"),
     "Nichol & Dhariwal 2021": ("Improved denoising diffusion probabilistic models", ARXIV + "2102.09672"),
     "Radford et al. 2021": ("Learning transferable visual models (CLIP)", ARXIV + "2103.00020"),
+    "Hu et al. 2021": ("LoRA: low-rank adaptation of large language models", ARXIV + "2106.09685"),
     "Kingma et al. 2021": ("Variational diffusion models", ARXIV + "2107.00630"),
     "Meng et al. 2022": ("SDEdit: guided image synthesis and editing", ARXIV + "2108.01073"),
     "He et al. 2022": ("Masked autoencoders are scalable vision learners", ARXIV + "2111.06377"),
@@ -80,6 +82,10 @@ PAPERS = {
     "Yuksekgonul et al. 2023": ("When and why vision-language models behave like bags-of-words", ARXIV + "2210.01936"),
     "Kumari et al. 2023": ("Multi-concept customization (Custom Diffusion)", ARXIV + "2212.04488"),
     "Somepalli et al. 2023": ("Diffusion art or digital forgery? Investigating data replication", ARXIV + "2212.03860"),
+    "Zhang et al. 2023": ("Adding conditional control to text-to-image diffusion models", ARXIV + "2302.05543"),
+    "Mou et al. 2023": ("T2I-Adapter: more controllable ability for text-to-image models", ARXIV + "2302.08453"),
+    "Ye et al. 2023": ("IP-Adapter: text compatible image prompt adapter", ARXIV + "2308.06721"),
+    "Kalajdzievski 2023": ("A rank stabilization scaling factor for fine-tuning with LoRA", ARXIV + "2312.03732"),
     "Hoogeboom et al. 2023": (
         "Simple diffusion: end-to-end diffusion for high-resolution images",
         ARXIV + "2301.11093",

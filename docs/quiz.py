@@ -244,7 +244,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     questions = [q for q in read() if not options.lesson or q.lesson in options.lesson]
     if not questions:
-        parser.error(f"no questions for lesson {' '.join(options.lesson)}; there are 00 to 16")
+        parser.error(f"no questions for lesson {' '.join(options.lesson)}; there are 00 to {max(titles())}")
     for file in write(options.out, questions):
         print(f"{file}: {len(questions)} questions, {file.stat().st_size / 1e3:.0f} KB")
     return 0

@@ -396,6 +396,9 @@ def test_the_course_plans_add_up():
         assert len(rows) == weeks and sum(int(row[3]) for row in rows) == 100
         assert f"**{sum(int(row[2]) for row in rows)}**" in total
         assert re.findall(r"\b(\d\d) ", " ".join(f"{row[1]} " for row in rows)) == [f"{n:02d}" for n in range(17)]
+    after = plans.partition("| week | lessons | hours |\n")[2].partition("\n\n")[0]
+    known = [file.name[:2] for file in sorted((ROOT / "sources" / "lessons").glob("[0-9][0-9]_*.py"))]
+    assert re.findall(r"\b(\d\d) [a-z]", after) == known[17:]
 
 
 # ── Reports ──────────────────────────────────────────────────────────────────────────────────────────
