@@ -54,7 +54,7 @@ def test_how_it_was_measured_and_what_it_loses():
     shares = [found["captions"]["all"]["strict"]["share"] for found in (report, of_tiny)]
     assert shares == [0.867, 0.927]
     card = (SHIPPED / "tiny" / "README.md").read_text(encoding="utf-8")
-    assert "| captions: all: strict: share | 0.867 |" in card.partition("## In four steps")[2]
+    assert "| strict | 86.7 % (84.5 … 88.7), n = 1,000 |" in card.partition("## In four steps")[2]
 
 
 def test_the_command_draws_what_the_library_draws(model, tmp_path):

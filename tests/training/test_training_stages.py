@@ -158,6 +158,13 @@ def test_the_model_card_names_what_was_done(trained):
     (trained / "model" / "evaluation.json").write_text('{"captions": {"colour": 0.5}}')
     write_card(trained / "model")
     assert "| captions: colour | 0.5 |" in (trained / "model" / "README.md").read_text()
+    shares = '{"captions": {"all": {"colour": {"share": 0.5, "low": 0.25, "high": 0.75, "right": 4, "of": 8}}}}'
+    (trained / "model" / "evaluation.json").write_text(shares)
+    write_card(trained / "model")
+    assert (
+        "| captions | all |\n|---|---|\n| colour | 50.0 % (25.0 … 75.0), n = 8 |"
+        in (trained / "model" / "README.md").read_text()
+    )
 
 
 def test_frozen_parts_stay_as_they_were(trained):

@@ -97,14 +97,20 @@ def training_table(training: dict[str, Any]) -> Iterator[str]:
 
 
 def measured(folder: Path) -> Iterator[str]:
-    """Every number of the evaluation, flat; or the sentence that there is none."""
+    """Every number of the evaluation: tables of shares, then the rest; or the sentence that there is none."""
     file = folder / "evaluation.json"
     if not file.is_file():
         yield "Not yet evaluated with `tinyldm evaluate`."
         return
+    report = read_json(file)
+    if found := list(tables(report)):
+        yield "Shares of what is right, with their 95 % intervals; n is how many were read."
+    for title, columns in found:
+        yield from table(title, columns)
+    yield ""
     yield "| what | value |"
     yield "|---|---|"
-    for name, value in flat(read_json(file)):
+    for name, value in flat(report):
         yield f"| {name} | {value} |"
 
 
@@ -123,11 +129,50 @@ def four_steps(folder: Path) -> Iterator[str]:
     yield ""
 
 
+def is_share(report: Any) -> bool:
+    """Is it a share with its interval, as `evaluation.statistics.share` makes them?"""
+    return isinstance(report, dict) and {"share", "low", "high", "of"} <= report.keys()
+
+
+def is_column(report: Any) -> bool:
+    """Does it hold shares and nothing else?"""
+    return isinstance(report, dict) and bool(report) and all(is_share(value) for value in report.values())
+
+
+def tables(report: dict[str, Any], title: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """The shares in nested dictionaries, as (title, {column: {row: share}}): what stands side by side is one table."""
+    columns = {key: value for key, value in report.items() if is_column(value)}
+    if alone := {key: value for key, value in report.items() if is_share(value)}:
+        columns["share"] = alone
+    if columns:
+        yield title, columns
+    for key, value in report.items():
+        if isinstance(value, dict) and not is_column(value) and not is_share(value):
+            yield from tables(value, f"{title}: {key}" if title else key)
+
+
+def table(title: str, columns: dict[str, Any]) -> Iterator[str]:
+    """A table of shares, a row for each thing that was read."""
+    yield ""
+    yield f"| {title} | {' | '.join(columns)} |"
+    yield "|---" * (len(columns) + 1) + "|"
+    for row in dict.fromkeys(row for column in columns.values() for row in column):
+        cells = (in_words(column[row]) if row in column else "" for column in columns.values())
+        yield f"| {row} | {' | '.join(cells)} |"
+
+
+def in_words(found: dict[str, float]) -> str:
+    """A share with its interval and its count, such as "92.7 % (90.9 … 94.2), n = 1,000"."""
+    low, high = 100 * found["low"], 100 * found["high"]
+    return f"{100 * found['share']:.1f} % ({low:.1f} … {high:.1f}), n = {found['of']:,}"
+
+
 def flat(report: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Nested dictionaries as ("a: b", "0.93") pairs; lists of numbers on one line."""
+    """Nested dictionaries as ("a: b", "0.93") pairs, without their shares; lists of numbers on one line."""
     if isinstance(report, dict):
         for key, value in report.items():
-            yield from flat(value, f"{name}: {key}" if name else key)
+            if not is_share(value):
+                yield from flat(value, f"{name}: {key}" if name else key)
     elif isinstance(report, list):
         yield name, ", ".join(f"{item:.4g}" if isinstance(item, float) else str(item) for item in report)
     else:
