@@ -29,7 +29,7 @@ import torch
 # %% [markdown] exercise="q_sample"
 # All steps up to $t$ in one jump (Ho et al. 2020, eq. 4):
 #
-# $$z_t = \sqrt{\bar\alpha_t}\, z_0 + \sqrt{1 - \bar\alpha_t}\, \varepsilon, \qquad \varepsilon \sim \mathcal N(0, 1)$$
+# $$z_t = \sqrt{\bar\alpha_t}\, z_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon, \qquad \epsilon \sim \mathcal N(0, 1)$$
 #
 # Each item of the batch has its own $t$. The items may have any number of dimensions: `(B, 4, 8, 8)` for latents,
 # `(B, 2)` for points.
@@ -37,7 +37,7 @@ import torch
 # %% solution="q_sample"
 
 # %% [markdown] exercise="signal_to_noise"
-# How noisy is $z_t$? If $z_0$ and $\varepsilon$ have variance 1, the *signal-to-noise ratio* is the variance of the
+# How noisy is $z_t$? If $z_0$ and $\epsilon$ have variance 1, the *signal-to-noise ratio* is the variance of the
 # first term of $z_t$ over the variance of the second. Work it out on paper, then write it down.
 
 # %% solution="signal_to_noise"
@@ -45,9 +45,9 @@ import torch
 # %% [markdown] exercise="noise_one_step"
 # The chain that the jump replaces adds a little noise at a time (Ho et al. 2020, eq. 2):
 #
-# $$z_t = \sqrt{1 - \beta}\, z_{t-1} + \sqrt{\beta}\, \varepsilon, \qquad \varepsilon \sim \mathcal N(0, 1)$$
+# $$z_t = \sqrt{1 - \beta}\, z_{t-1} + \sqrt{\beta}\, \epsilon, \qquad \epsilon \sim \mathcal N(0, 1)$$
 #
-# Draw $\varepsilon$ from the given generator, so that the same seed gives the same result. The generator lives on the
+# Draw $\epsilon$ from the given generator, so that the same seed gives the same result. The generator lives on the
 # CPU, $z$ perhaps on a GPU: draw on the CPU, then move the noise to where $z$ is, with `.to(z.device)`.
 
 # %% solution="noise_one_step"

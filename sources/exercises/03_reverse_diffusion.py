@@ -11,19 +11,19 @@
 import torch
 
 # %% [markdown] exercise="z0_from_eps"
-# A network has looked at $z_t = \sqrt{\bar\alpha}\, z_0 + \sqrt{1-\bar\alpha}\, \varepsilon$ and predicts
-# $\varepsilon$. Which clean latent $z_0$ does that mean?
+# A network has looked at $z_t = \sqrt{\bar\alpha}\, z_0 + \sqrt{1-\bar\alpha}\, \epsilon$ and predicts
+# $\epsilon$. Which clean latent $z_0$ does that mean?
 
 # %% solution="z0_from_eps"
 
 # %% [markdown] exercise="velocity"
 # With $\sqrt{\bar\alpha} = \cos\varphi$ and $\sqrt{1-\bar\alpha} = \sin\varphi$, the noised latent
-# $z_t = \cos\varphi\, z_0 + \sin\varphi\, \varepsilon$ walks along a circle from the image to the noise. The velocity
+# $z_t = \cos\varphi\, z_0 + \sin\varphi\, \epsilon$ walks along a circle from the image to the noise. The velocity
 # is
 #
 # $$v = \frac{d z_t}{d\varphi}$$
 #
-# (Salimans & Ho 2022, appendix D). Write it in terms of $z_0$, $\varepsilon$ and $\bar\alpha$.
+# (Salimans & Ho 2022, appendix D). Write it in terms of $z_0$, $\epsilon$ and $\bar\alpha$.
 
 # %% solution="velocity"
 
@@ -39,7 +39,7 @@ import torch
 # $$s(z_t) = \nabla_{z_t} \log q(z_t \mid z_0)$$
 #
 # where $q(z_t \mid z_0)$ is the normal distribution with mean $\sqrt{\bar\alpha}\, z_0$ and variance $1-\bar\alpha$.
-# Write it in terms of $\varepsilon$ instead of $z_t$ and $z_0$.
+# Write it in terms of $\epsilon$ instead of $z_t$ and $z_0$.
 
 # %% solution="score_from_eps"
 
@@ -64,7 +64,7 @@ import torch
 # %% [markdown] exercise="diffusion_loss"
 # $z_0$ is not known when sampling, so a network learns to guess the noise. Its loss (Ho et al. 2020, eq. 14):
 #
-# $$L = \operatorname{mean}\Big(\big(\text{model}(z_t, t) - \varepsilon\big)^2\Big)$$
+# $$L = \operatorname{mean}\Big(\big(\text{model}(z_t, t) - \epsilon\big)^2\Big)$$
 #
 # Square each difference, then take the mean over all numbers of the batch. Noise with `alpha_bar` as in `q_sample` of
 # exercises 02, for items of any number of dimensions.

@@ -33,7 +33,7 @@ import torch
 # %% solution="mixture_score"
 
 # %% [markdown] exercise="denoising_score_matching"
-# With real data nobody knows $p$. But noise a point, $\tilde x = x + \sigma \varepsilon$, and the slope of
+# With real data nobody knows $p$. But noise a point, $\tilde x = x + \sigma \epsilon$, and the slope of
 # $\log \mathcal N(\tilde x;\, x, \sigma^2)$ is known; a network that guesses *that* learns the score of all noised data
 # (Vincent 2011). Its loss at each point, with the weight $\sigma^2$ (Song & Ermon 2019, eq. 5 and 6):
 #
@@ -44,15 +44,15 @@ import torch
 # %% [markdown] exercise="langevin_step"
 # With a score you sample points by walking (Song & Ermon 2019, eq. 4):
 #
-# $$x \leftarrow x + \frac{\text{step}}{2}\, \nabla \log p(x) + \sqrt{\text{step}}\; \varepsilon,
-#   \qquad \varepsilon \sim \mathcal N(0, 1)$$
+# $$x \leftarrow x + \frac{\text{step}}{2}\, \nabla \log p(x) + \sqrt{\text{step}}\; \epsilon,
+#   \qquad \epsilon \sim \mathcal N(0, 1)$$
 #
-# Draw $\varepsilon$ from the given generator.
+# Draw $\epsilon$ from the given generator.
 
 # %% solution="langevin_step"
 
 # %% [markdown] exercise="alpha_bar_from_sigma"
-# 2019 noises with $x + \sigma\varepsilon$, 2020 with $\sqrt{\bar\alpha}\, x + \sqrt{1-\bar\alpha}\, \varepsilon$. Up
+# 2019 noises with $x + \sigma\epsilon$, 2020 with $\sqrt{\bar\alpha}\, x + \sqrt{1-\bar\alpha}\, \epsilon$. Up
 # to a factor these are the same picture. Which $\bar\alpha$ belongs to $\sigma$?
 
 # %% solution="alpha_bar_from_sigma"

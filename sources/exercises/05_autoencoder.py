@@ -31,9 +31,9 @@ import torch.nn.functional as F
 # *log-variance* $\log \sigma^2$, side by side as channels. Clamp the log-variance (and only that) to $[-30, 20]$, and
 # sample
 #
-# $$z = \mu + \sigma\, \varepsilon, \qquad \varepsilon \sim \mathcal N(0, 1)$$
+# $$z = \mu + \sigma\, \epsilon, \qquad \epsilon \sim \mathcal N(0, 1)$$
 #
-# with $\varepsilon$ from the given generator. Gradients must reach both halves.
+# with $\epsilon$ from the given generator. Gradients must reach both halves.
 
 # %% solution="posterior_sample"
 

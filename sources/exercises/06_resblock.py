@@ -23,13 +23,13 @@ from torch import nn
 # %% solution="timestep_embedding"
 
 # %% [markdown] exercise="group_norm"
-# GroupNorm splits the $C$ channels into `groups` groups of neighbours. In each group of each image, with its mean
-# $\mu$ and its variance $\sigma^2$ over channels *and* pixels,
+# GroupNorm splits the $C$ channels into `groups` groups of neighbours. In each group of each image, with mean and
+# variance over channels *and* pixels,
 #
-# $$y = \text{weight}_c \, \frac{x - \mu}{\sqrt{\sigma^2 + \text{eps}}} + \text{bias}_c$$
+# $$\hat x = \gamma_c \, \frac{x - \mathrm{mean}}{\sqrt{\mathrm{var} + \varepsilon}} + \delta_c$$
 #
-# (Wu & He 2018). $\sigma^2$ is the mean of the squared differences, divided by $n$. Write it without
-# `nn.GroupNorm` or `F.group_norm`.
+# (Wu & He 2018). $\gamma$ is `weight` and $\delta$ is `bias`, a number for each channel; $\varepsilon$ is `eps`. The
+# variance is the mean of the squared differences, divided by $n$. Write it without `nn.GroupNorm` or `F.group_norm`.
 
 # %% solution="group_norm"
 

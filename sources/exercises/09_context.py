@@ -29,9 +29,10 @@ import torch.nn.functional as F
 # %% solution="end_token_vector"
 
 # %% [markdown] exercise="contrastive_loss"
-# $B$ pictures, $B$ captions, number $i$ belongs to number $i$. With all vectors scaled to length 1, the logits are
+# $B$ pictures, $B$ captions, number $i$ belongs to number $i$. All vectors are scaled to length 1. With $s$
+# (`scale`), the logits are
 #
-# $$\ell_{ij} = \text{scale} \cdot \text{image}_i \cdot \text{text}_j$$
+# $$\ell_{ij} = s \; \mathrm{image}_i \cdot \mathrm{text}_j$$
 #
 # Row $i$ is a question with $B$ answers: which caption belongs to picture $i$? Its loss is the cross-entropy; column
 # $j$ asks the same of caption $j$. Return the mean of both, each averaged over the batch (Radford et al. 2021, fig. 3).

@@ -32,9 +32,9 @@ import torch
 # Now the loop (Ho et al. 2020, algorithm 1). The random numbers are given again: each batch is a tuple `(z0, context,
 # t, eps)`. For each of them
 #
-# - noise $z_0$ to $t$ with $\varepsilon$, each item with its own $\bar\alpha_t$;
+# - noise $z_0$ to $t$ with $\epsilon$, each item with its own $\bar\alpha_t$;
 # - `model(z_t, t, context)` predicts the noise;
-# - the loss is the mean squared difference between prediction and $\varepsilon$;
+# - the loss is the mean squared difference between prediction and $\epsilon$;
 # - one step of plain gradient descent, `torch.optim.SGD`.
 #
 # Train the model that you are given, not a copy of it. Return the losses, each as it was before its step.

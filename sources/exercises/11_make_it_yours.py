@@ -21,9 +21,9 @@ import torch
 # %% [markdown] exercise="step_one_row"
 # Only the new row should learn. One step of gradient descent with weight decay, as AdamW decays, is
 #
-# $$w \leftarrow w - \text{lr}\,(g + \lambda\, w), \qquad \lambda = \texttt{weight\_decay}$$
+# $$\theta \leftarrow \theta - \text{lr}\,(g + \text{decay}\cdot\theta), \qquad \text{decay} = \texttt{weight\_decay}$$
 #
-# Do it to one row $w$ of the embedding; the other rows stay as they are, to the last digit, however large their
+# Do it to one row $\theta$ of the embedding; the other rows stay as they are, to the last digit, however large their
 # gradients are. This *is* the step: $g$ is known, and nobody asks for a gradient through it.
 
 # %% solution="step_one_row"

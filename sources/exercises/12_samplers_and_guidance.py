@@ -31,11 +31,11 @@ import torch
 # %% solution="trailing_timesteps"
 
 # %% [markdown] exercise="ddim_step"
-# The network says that $\hat\varepsilon$ is the noise in $z$. Then $z = \sqrt{\bar\alpha}\,\hat z_0 +
-# \sqrt{1-\bar\alpha}\,\hat\varepsilon$ gives $\hat z_0$; mix the same two again, with less noise (Song et al. 2021,
+# The network says that $\hat\epsilon$ is the noise in $z$. Then $z = \sqrt{\bar\alpha}\,\hat z_0 +
+# \sqrt{1-\bar\alpha}\,\hat\epsilon$ gives $\hat z_0$; mix the same two again, with less noise (Song et al. 2021,
 # eq. 12, $\sigma = 0$):
 #
-# $$z' = \sqrt{\bar\alpha'}\,\hat z_0 + \sqrt{1-\bar\alpha'}\,\hat\varepsilon$$
+# $$z' = \sqrt{\bar\alpha'}\,\hat z_0 + \sqrt{1-\bar\alpha'}\,\hat\epsilon$$
 
 # %% solution="ddim_step"
 
@@ -43,7 +43,7 @@ import torch
 # Karras et al. 2022 write the way back as a differential equation. It is short in the coordinates
 # $x = z / \sqrt{\bar\alpha}$ and $\sigma = \sqrt{(1-\bar\alpha)/\bar\alpha}$, where
 #
-# $$\frac{dx}{d\sigma} = \hat\varepsilon \qquad\Longrightarrow\qquad x' = x + (\sigma' - \sigma)\,\hat\varepsilon$$
+# $$\frac{dx}{d\sigma} = \hat\epsilon \qquad\Longrightarrow\qquad x' = x + (\sigma' - \sigma)\,\hat\epsilon$$
 #
 # Change to $x$, take this step, and return to $z'$ at the new level.
 
@@ -60,9 +60,10 @@ import torch
 
 # %% [markdown] exercise="dpm_solver_pp_step"
 # The time of DPM-Solver++ (Lu et al. 2022, algorithm 2) is $\lambda = \log\sqrt{\bar\alpha/(1-\bar\alpha)}$. With
-# $h = \lambda' - \lambda$ for this step and $h_-$ for the step before, which had the estimate $\hat z_{0-}$:
+# $h = \lambda' - \lambda$ for this step and $h_\text{prev}$ for the step before, which had the estimate
+# $\hat z_0^\text{prev}$ (`previous_z0`):
 #
-# $$D = \hat z_0 + \frac{h}{2 h_-}(\hat z_0 - \hat z_{0-}), \qquad
+# $$D = \hat z_0 + \frac{h}{2 h_\text{prev}}\big(\hat z_0 - \hat z_0^\text{prev}\big), \qquad
 # z' = \sqrt{\frac{1-\bar\alpha'}{1-\bar\alpha}}\; z + \sqrt{\bar\alpha'}\,(1 - e^{-h})\, D$$
 #
 # $D = \hat z_0$ in the first step, where `previous_z0` is `None`, and in one onto $\bar\alpha' = 1$, where
@@ -74,7 +75,7 @@ import torch
 # Classifier-free guidance exaggerates what the caption changes in the prediction (Ho & Salimans 2022, eq. 6; $w$
 # counted as in Stable Diffusion):
 #
-# $$\hat\varepsilon = \varepsilon_\text{null} + w\,(\varepsilon_\text{caption} - \varepsilon_\text{null})$$
+# $$\hat\epsilon = \hat\epsilon_\varnothing + w\,(\hat\epsilon_c - \hat\epsilon_\varnothing)$$
 #
 # `model(z, t, context)` gives a prediction (B, C, h, w). It needs a context and a timestep for each image of `z`, as
 # the U-Net does. Call it twice, or once with a batch of twice the size.

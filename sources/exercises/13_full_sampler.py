@@ -27,9 +27,9 @@ import torch
 
 # %% [markdown] exercise="slerp"
 # To walk from one picture to another, walk from noise $a$ to noise $b$. Gaussian noise of many numbers lies near a
-# sphere, so walk on it (Shoemake 1985). With $\theta$ the angle between $a$ and $b$:
+# sphere, so walk on it (Shoemake 1985). $\theta$ is the angle between $a$ and $b$; $\omega$ (`weight`) goes from 0 to 1:
 #
-# $$\frac{\sin((1-w)\,\theta)\; a + \sin(w\,\theta)\; b}{\sin\theta}, \qquad
+# $$\frac{\sin((1-\omega)\,\theta)\; a + \sin(\omega\,\theta)\; b}{\sin\theta}, \qquad
 # \cos\theta = \frac{a \cdot b}{\lVert a\rVert\,\lVert b\rVert}$$
 
 # %% solution="slerp"
@@ -40,7 +40,7 @@ import torch
 # velocity, which is what the tiny model predicts:
 #
 # $$\hat z_0 = \sqrt{\bar\alpha}\,z - \sqrt{1-\bar\alpha}\,v, \qquad
-# \hat\varepsilon = \sqrt{\bar\alpha}\,v + \sqrt{1-\bar\alpha}\,z$$
+# \hat\epsilon = \sqrt{\bar\alpha}\,v + \sqrt{1-\bar\alpha}\,z$$
 #
 # Guide first, then read the guided $v$. The last step lands on $\bar\alpha' = 1$. The U-Net wants one timestep and
 # one context for *each* image. The check uses small stand-ins for the three networks; the real ones follow below.

@@ -107,7 +107,7 @@ def dpm_also_at_the_end(z, z0_hat, previous_z0, previous_alpha_bar, alpha_bar, n
 
 
 def dpm_of(z, z0_hat, previous_z0, levels, time=half_log_snr, kept=None, entering=None, exponent=-1, to_the_end=False):
-    """The step with another time λ, or other factors of z and D, or with h_before up to the end of this step."""
+    """The step with another time λ, or other factors of z and D, or with h_prev up to the end of this step."""
     previous_alpha_bar, alpha_bar, next_alpha_bar = levels
     h, guess = time(next_alpha_bar) - time(alpha_bar), z0_hat
     if previous_z0 is not None and next_alpha_bar < 1:
@@ -244,8 +244,8 @@ EXERCISE = Exercise(
     constants=("z", "z0_hat", "previous_z0"),
     hints=(
         "Write λ(ᾱ) first, then the step of first order with plain ẑ0; check that. Extrapolate afterwards.",
-        "Measured in λ, the estimate moved by ẑ0 - ẑ0_before while λ moved by h_before. Half of this step is h / 2.",
-        "D = ẑ0 + h / (2 h_before) (ẑ0 - ẑ0_before) in place of ẑ0; but plain ẑ0 where there is none before, and "
+        "Measured in λ, the estimate moved by ẑ0 - ẑ0_prev while λ moved by h_prev. Half of this step is h / 2.",
+        "D = ẑ0 + h / (2 h_prev) (ẑ0 - ẑ0_prev) in place of ẑ0; but plain ẑ0 where there is none before, and "
         "where ᾱ' = 1, as λ is infinite there: e^-h = 0.",
     ),
     insight="At first order this is DDIM again. The second order costs no further model call, only the memory of "
@@ -276,7 +276,7 @@ EXERCISE = Exercise(
         Wrong(
             "steps-taken-as-equal",
             dpm_equal_steps,
-            "3/2 ẑ0 - 1/2 ẑ0_before is right for steps of equal length in λ. These are not: weight by h / h_before.",
+            "3/2 ẑ0 - 1/2 ẑ0_prev is right for steps of equal length in λ. These are not: weight by h / h_prev.",
         ),
         Wrong(
             "extrapolated-at-the-end",
@@ -340,8 +340,8 @@ EXERCISE = Exercise(
         Wrong(
             "before-to-the-end",
             dpm_before_to_the_end,
-            "Your h_before reaches from the last level to the *end* of this step. It ends where this step begins: "
-            "λ - λ_before.",
+            "Your h_prev reaches from the last level to the *end* of this step. It ends where this step begins: "
+            "λ - λ_prev.",
         ),
         Wrong(
             "divided-by-zero",
@@ -370,8 +370,8 @@ EXERCISE = Exercise(
         Wrong(
             "previous-only",
             dpm_previous_only,
-            "You used the ẑ0 of the step before in place of the new one. Both count: ẑ0 + h / (2 h_before) (ẑ0 - "
-            "ẑ0_before).",
+            "You used the ẑ0 of the step before in place of the new one. Both count: ẑ0 + h / (2 h_prev) (ẑ0 - "
+            "ẑ0_prev).",
         ),
         Wrong(
             "averaged",

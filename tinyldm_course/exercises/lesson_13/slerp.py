@@ -197,7 +197,7 @@ EXERCISE = Exercise(
     hints=(
         "θ is the angle between the two as vectors of all their numbers: cos θ = a·b / (|a| |b|).",
         "(a * b).sum() and .norm() go over the whole tensor; .arccos() gives θ.",
-        "(sin((1-w)θ) a + sin(wθ) b) / sin θ",
+        "(sin((1-ω)θ) a + sin(ωθ) b) / sin θ",
     ),
     shape_hint=2,
     insight="Two independent noises of many numbers are nearly at right angles. The straight middle between them "
