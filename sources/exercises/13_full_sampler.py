@@ -27,7 +27,7 @@ import torch
 
 # %% [markdown] exercise="slerp"
 # To walk from one picture to another, walk from noise $a$ to noise $b$. Gaussian noise of many numbers lies near a
-# sphere, so walk on it (Shoemake 1985). $\theta$ is the angle between $a$ and $b$; $\omega$ (`weight`) goes from 0 to 1:
+# sphere, so walk on it (Shoemake 1985). $\theta$ is the angle of $a$ and $b$; $\omega$ (`weight`) runs from 0 to 1:
 #
 # $$\frac{\sin((1-\omega)\,\theta)\; a + \sin(\omega\,\theta)\; b}{\sin\theta}, \qquad
 # \cos\theta = \frac{a \cdot b}{\lVert a\rVert\,\lVert b\rVert}$$
