@@ -56,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def run_everything(config: pytest.Config, named: bool) -> None:
     """All rooms, or all of the named ones; each lesson is run from a fresh kernel.
 
-    Outputs are compared where a cell says # NBVAL_CHECK_OUTPUT.
+    Outputs are compared where a cell has the tag nbval-check-output.
     """
     if not config.pluginmanager.hasplugin("nbval"):
         raise pytest.UsageError("--all runs the notebooks with nbval: pip install -c constraints.txt -e '.[test]'")

@@ -14,6 +14,7 @@ import random
 import runpy
 import statistics
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib
@@ -21,11 +22,16 @@ import matplotlib
 LESSONS = Path(__file__).parents[1] / "sources" / "lessons"
 
 
+def values_of(values: Iterable | type[str]) -> list:
+    """Return what a control can take, in order; for a text box, two sentences."""
+    return ["a small red circle", "a blue star above a green ring"] if values is str else list(values)
+
+
 def settings_of(dials: dict, count: int) -> list[dict]:
     """Return `count` random settings, and the two with every dial at its first or last value."""
     choose = random.Random(0)
-    ends = [{name: list(values)[end] for name, values in dials.items()} for end in (0, -1)]
-    return ends + [{name: choose.choice(list(values)) for name, values in dials.items()} for _ in range(count)]
+    ends = [{name: values_of(values)[end] for name, values in dials.items()} for end in (0, -1)]
+    return ends + [{name: choose.choice(values_of(values)) for name, values in dials.items()} for _ in range(count)]
 
 
 def timed(lesson: Path, count: int) -> list[tuple[str, str, float, float]]:
@@ -34,7 +40,7 @@ def timed(lesson: Path, count: int) -> list[tuple[str, str, float, float]]:
 
     found = []
 
-    def dial(plot, dials, *, strip, alt, size=(2.2, 2.4)) -> None:
+    def dial(plot, dials, *, strip, size=(2.2, 2.4)) -> None:
         seconds = []
         for setting in settings_of(dials, count):
             start = time.perf_counter()

@@ -19,9 +19,10 @@ from PIL import Image
 from docs.address import Address
 from docs.links import ROOT, Book
 
-PICTURE = re.compile(r'<img alt="([^"]*)" style="[^"]*" src="data:image/(png|jpeg);base64,([^"]*)">')
+PICTURE = re.compile(r'<img alt="([^"]*)" width="(\d+)" style="[^"]*" src="data:image/png;base64,([^"]*)">')
+INSTALLS = re.compile(r"\A.*?^threads\.prepare\([^\n]*\n+", re.DOTALL | re.MULTILINE)  # begins the folded cell
 PREDICT = re.compile(r"^> \*\*Predict\.\*\* ?(.*(?:\n>.*)*)", re.MULTILINE)
-WHITE, TILE = 235, 12  # as bright as this is background; pixels of a side of a tile
+WHITE, TILE = 235, 24  # as bright as this is background; pixels of a side of a tile
 # Number of a lesson -> the heading after which an experiment of the live page belongs, its address, what to do there.
 LIVE = {
     "00": ("Your sentence", "draw", "draw your own sentence"),
@@ -65,13 +66,14 @@ class Page:
     def write(self, folder: Path) -> None:
         """Write the notebook as the site shows it, and its figures, to the folder of the site's sources."""
         notebook = nbformat.read(self.file, as_version=4)
-        notebook.cells = [cell for cell in notebook.cells if cell["id"] != "setup"]
+        if self.kind == "exercises":
+            notebook.cells = [cell for cell in notebook.cells if cell["id"] != "setup"]
         pictures = Pictures(folder / "figures", self.file.stem)
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
                 cell.source = self.book.linked(predictions(cell.source))
             else:
-                cell.source = re.sub(r"^# NBVAL_\w+\n", "", cell.source, flags=re.MULTILINE)
+                cell.source = INSTALLS.sub("", cell.source) if cell["id"] == "setup" else cell.source
                 pictures.take_out_of(cell)
         notebook.cells.insert(1, new_markdown_cell(self.bar(), id="bar"))
         if self.kind == "notebooks" and self.live and self.number in LIVE:
@@ -153,15 +155,16 @@ class Pictures:
 
     def as_file(self, found: re.Match) -> str:
         """Write one figure; return its HTML."""
-        alt, kind, data = found.groups()
+        alt, width, data = found[1], int(found[2]), found[3]
         content = base64.b64decode(data)
-        file = self.folder / f"{self.name}-{self.count:02d}.{kind}"
+        file = self.folder / f"{self.name}-{self.count:02d}.png"
         self.count += 1
         file.write_bytes(content)
         picture = Image.open(io.BytesIO(content)).convert("RGB")
         look = "line-art" if is_line_art(picture) else "photo"
+        height = round(picture.height * width / picture.width)  # the file is finer than its place on the page
         return (
-            f'<img class="figure {look}" alt="{alt}" width="{picture.width}" height="{picture.height}" '
+            f'<img class="figure {look}" alt="{alt}" width="{width}" height="{height}" '
             f'loading="lazy" src="../figures/{file.name}">'
         )
 

@@ -10,6 +10,7 @@ A source is a plain Python script, readable and runnable as such:
 """
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import jupytext
@@ -32,6 +33,7 @@ if importlib.util.find_spec("tinyldm") is None:
 from tinyldm import threads
 
 threads.prepare(threads.available())     # before PyTorch is imported: see tinyldm/threads.py"""
+After = Callable[[object, NotebookNode, int], None]
 VIEW = "application/vnd.jupyter.widget-view+json"  # a dial without its kernel; the strip stays
 
 
@@ -56,8 +58,12 @@ def with_setup(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
-def executed(notebook: NotebookNode, folder: Path, timeout: int = 3600) -> NotebookNode:
-    """Execute the notebook in a fresh kernel in `folder`, and clean it. Raises nbclient's CellExecutionError."""
+def executed(notebook: NotebookNode, folder: Path, timeout: int = 3600, after: After = lambda *_: None) -> NotebookNode:
+    """Execute the notebook in a fresh kernel in `folder`, and clean it.
+
+    Args: after: called with the client, a code cell and its index when the cell has been executed.
+    Raises: nbclient's CellExecutionError.
+    """
     from nbclient import NotebookClient
 
     client = NotebookClient(
@@ -67,7 +73,12 @@ def executed(notebook: NotebookNode, folder: Path, timeout: int = 3600) -> Noteb
         record_timing=False,
         resources={"metadata": {"path": str(folder)}},
     )
-    client.execute()
+    client.reset_execution_trackers()
+    with client.setup_kernel():
+        for index, cell in enumerate(notebook.cells):
+            client.execute_cell(cell, index)
+            if cell.cell_type == "code":
+                after(client, cell, index)
     return cleaned(notebook)
 
 
@@ -98,6 +109,6 @@ def same_cells(one: NotebookNode, other: NotebookNode) -> bool:
     """Do two notebooks have the same cells, whatever their outputs?"""
 
     def cells(notebook: NotebookNode) -> list[tuple]:
-        return [(cell.cell_type, cell["id"], cell.source) for cell in notebook.cells]
+        return [(cell.cell_type, cell["id"], cell.source, cell.metadata) for cell in notebook.cells]
 
     return cells(one) == cells(other)

@@ -18,7 +18,6 @@ import time
 
 import matplotlib.pyplot as plt
 import torch
-
 from tinyldm import LatentDiffusion, ddim, dpm_solver_pp, guided, timesteps, to_unit
 from tinyldm.data.captions import unknown_words
 from tinyldm.data.world import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZES
@@ -60,17 +59,23 @@ judge = Judge.load()
 
 
 def read(images):
-    """What another network, which reads pictures of the small world (lesson 15), sees in each image."""
+    """What another network, which reads pictures of the small world (lesson 15), sees
+    in each image."""
     said = []
     for reading in judge.read(images.detach().cpu().clamp(0, 1)):
-        things = [f"{thing['size']} {thing['colour']} {thing['shape']}" for thing in reading.things]
-        said.append(f" {reading.relation} ".join(things) + f" on {reading.background}" if things else "cannot tell")
+        things = [f"{thing['size']} {thing['colour']} {thing['shape']}"
+                  for thing in reading.things]
+        said.append(f" {reading.relation} ".join(things) + f" on {reading.background}"
+                    if things else "cannot tell")
     return said
 
 
 fig = plots.image_grid(images, size=2.1)
-plots.show(fig, f"Four pictures made from the sentence '{CAPTION}'. The network that reads such pictures sees: "
-                f"{'; '.join(read(images))}.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Four pictures made from the sentence '{CAPTION}'. The network that reads such pictures sees: {';
+# '.join(read(images))}.
 
 # %% [markdown]
 # Four pictures, one sentence. They should agree in what the sentence says; what it leaves open (the background, the
@@ -99,20 +104,25 @@ frames, guesses = [], []
 
 
 def look(step, z, z0_hat):
-    """Called after each step: decode the state and the model's guess of the final latent."""
+    """Called after each step: decode the state and the model's guess of the final
+    latent."""
     frames.append(to_unit(model.vae.decode(z))[0])
     guesses.append(to_unit(model.vae.decode(z0_hat))[0])
 
 
-made = model.generate([CAPTION], generator=torch.Generator().manual_seed(1), callback=look)
+made = model.generate([CAPTION], generator=torch.Generator().manual_seed(1),
+                      callback=look)
 stops = (0, 3, 6, 9, 12, 16, 20, 24)
 titles = [f"step {i + 1}" for i in stops]
-fig = plots.image_grid([*(frames[i] for i in stops), *(guesses[i] for i in stops)], titles, columns=8, size=1.05,
+fig = plots.image_grid([*(frames[i] for i in stops), *(guesses[i] for i in stops)],
+                       titles, columns=8, size=1.05,
                        rows=["the picture\nso far", "the guess\nof the end"])
-plots.show(fig, f"Eight of 25 steps for '{CAPTION}'. Above, the picture so far, from noise to the finished picture; "
-                f"below, the model's guess of the final picture at the same step, which starts soft and without edges "
-                f"and becomes sharp. In the finished picture the reader network sees: "
-                f"{read(made)[0]}.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Eight of 25 steps for '{CAPTION}'. Above, the picture so far, from noise to the finished picture; below, the model's
+# guess of the final picture at the same step, which starts soft and without edges and becomes sharp. In the finished
+# picture the reader network sees: {read(made)[0]}.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -133,18 +143,23 @@ plots.show(fig, f"Eight of 25 steps for '{CAPTION}'. Above, the picture so far, 
 
 # %%
 def plot_generated(ax, colour, shape, seed):
-    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
-    image = model.generate([f"a large {colour} {shape}"], noise=noise, steps=10, sampler=dpm_solver_pp)[0]
+    noise = torch.randn(1, 4, 8, 8,
+                        generator=torch.Generator().manual_seed(seed)).to(DEVICE)
+    image = model.generate([f"a large {colour} {shape}"], noise=noise, steps=10,
+                           sampler=dpm_solver_pp)[0]
     plots.plot_image(ax, image, f"{colour} {shape}")
 
 
-settings = (("red", "circle"), ("blue", "circle"), ("blue", "star"), ("green", "star"), ("green", "ring"),
-            ("yellow", "square"))
+settings = (("red", "circle"), ("blue", "circle"), ("blue", "star"), ("green", "star"),
+            ("green", "ring"), ("yellow", "square"))
 strip = [{"colour": colour, "shape": shape, "seed": 4} for colour, shape in settings]
-widgets.dial(plot_generated, {"colour": list(COLOURS), "shape": list(SHAPES), "seed": range(20)}, strip=strip,
-             size=(1.5, 1.8),
-             alt="Six pictures from the same noise for six sentences: a large red circle, blue circle, blue star, "
-                 "green star, green ring and yellow square.")
+widgets.dial(plot_generated,
+             {"colour": list(COLOURS), "shape": list(SHAPES), "seed": range(20)},
+             strip=strip, size=(1.5, 1.8))
+
+# %% [markdown] alt
+# Six pictures from the same noise for six sentences: a large red circle, blue circle, blue star, green star, green ring
+# and yellow square.
 
 # %% [markdown]
 # Colour and shape follow the words. Background and place were left open, so they may change as well: every word moves
@@ -169,11 +184,11 @@ widgets.dial(plot_generated, {"colour": list(COLOURS), "shape": list(SHAPES), "s
 # > **Predict.** A tiny picture has 3 × 64 × 64 numbers, its latent 4 × 8 × 8. By what factor is the latent smaller? And
 # > in Stable Diffusion, with 3 × 512 × 512 and 4 × 64 × 64?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 for name, side in (("tiny", 64), ("Stable Diffusion", 512)):
     picture, latent = 3 * side**2, 4 * (side // 8) ** 2
-    print(f"{name:17} {picture:7,} numbers in a picture, {latent:6,} in its latent: {picture // latent} times fewer")
+    print(f"{name:17} {picture:7,} numbers in a picture, {latent:6,} in its latent: "
+          f"{picture // latent} times fewer")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -187,26 +202,32 @@ for name, side in (("tiny", 64), ("Stable Diffusion", 512)):
 # %%
 noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2)).to(DEVICE)
 
-context = model.encode_text([CAPTION])                                    # text encoder: words -> vectors
-nothing = model.encode_text([""])                                         # the same for the empty caption
-denoiser = guided(model.unet, context, nothing, guidance_scale=3.0)       # U-Net under guidance
-z0 = ddim(denoiser, noise, model.schedule, timesteps(model.schedule, 25))     # sampler: noise -> latent
-image = to_unit(model.vae.decode(z0))                                     # VAE decoder: latent -> picture
+context = model.encode_text([CAPTION])  # text encoder: words -> vectors
+nothing = model.encode_text([""])  # the same for the empty caption
+# U-Net under guidance
+denoiser = guided(model.unet, context, nothing, guidance_scale=3.0)
+# sampler: noise -> latent
+z0 = ddim(denoiser, noise, model.schedule, timesteps(model.schedule, 25))
+image = to_unit(model.vae.decode(z0))  # VAE decoder: latent -> picture
 
-for name, tensor in (("context", context), ("noise", noise), ("z0", z0), ("image", image)):
+for name, tensor in (("context", context), ("noise", noise), ("z0", z0),
+                     ("image", image)):
     print(f"{name:8} {tuple(tensor.shape)}")
 print(confirm_equal(image, model.generate([CAPTION], noise=noise), tolerance=1e-4))
 
 # %%
 fig, axes = plt.subplots(1, 4, figsize=(9.4, 2.6), width_ratios=[1.5, 1, 1, 1])
-plots.heat_map(axes[0], context[0], "128 numbers per token", "32 tokens", "context", vmax=3)
+plots.heat_map(axes[0], context[0], "128 numbers per token", "32 tokens", "context",
+               vmax=3)
 plots.heat_map(axes[1], noise[0, 0], "", "", "noise, channel 0", vmax=3, aspect="equal")
 plots.heat_map(axes[2], z0[0, 0], "", "", "z0, channel 0", vmax=3, aspect="equal")
 plots.plot_image(axes[3], image[0], "image")
-plots.show(fig, "Four tensors on the way from sentence to picture: the context as a heat map of 32 rows, one for "
-                "each token, and 128 columns; one channel of 8 by 8 numbers of the noise, and of the latent that the "
-                f"sampler made from it; and the picture of 64 by 64 pixels, in which the reader network sees: "
-                f"{read(image)[0]}.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Four tensors on the way from sentence to picture: the context as a heat map of 32 rows, one for each token, and 128
+# columns; one channel of 8 by 8 numbers of the noise, and of the latent that the sampler made from it; and the picture
+# of 64 by 64 pixels, in which the reader network sees: {read(image)[0]}.
 
 # %% [markdown]
 # The first ten rows of the context are the start mark and the nine words. The others, nearly alike, are the end mark,
@@ -221,27 +242,35 @@ plots.show(fig, "Four tensors on the way from sentence to picture: the context a
 
 # %%
 def parameters(model):
-    parts = {"text encoder": model.text_encoder, "U-Net": model.unet, "VAE encoder": model.vae.encoder,
-             "VAE decoder": model.vae.decoder}
-    return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+    parts = {"text encoder": model.text_encoder, "U-Net": model.unet,
+             "VAE encoder": model.vae.encoder, "VAE decoder": model.vae.decoder}
+    return {name: sum(p.numel() for p in part.parameters())
+            for name, part in parts.items()}
 
 
-sizes = {"tiny": parameters(model), "Stable Diffusion 1": parameters(on_meta(SD1, model.text_encoder.tokenizer))}
+sizes = {"tiny": parameters(model),
+         "Stable Diffusion 1": parameters(on_meta(SD1, model.text_encoder.tokenizer))}
 fig, ax = plt.subplots(figsize=plots.WIDE)
-for i, (name, colour, hatch) in enumerate((("tiny", plots.ORANGE, ""), ("Stable Diffusion 1", plots.BLUE, "//"))):
-    bars = ax.barh([j + 0.4 * i for j in range(4)], sizes[name].values(), height=0.36, color=colour, hatch=hatch,
-                   edgecolor="white", label=name)
+for i, (name, colour, hatch) in enumerate((("tiny", plots.ORANGE, ""),
+                                           ("Stable Diffusion 1", plots.BLUE, "//"))):
+    bars = ax.barh([j + 0.4 * i for j in range(4)], sizes[name].values(), height=0.36,
+                   color=colour, hatch=hatch, edgecolor="white", label=name)
     ax.bar_label(bars, [f" {n:,}" for n in sizes[name].values()], fontsize=9)
 ax.set_yticks([j + 0.2 for j in range(4)], sizes["tiny"])
-ax.set(xscale="log", xlabel="parameters (each tick is ten times the one before)", xlim=(1e4, 3e10),
-       title="The same parts, two sizes")
+ax.set(xscale="log", xlabel="parameters (each tick is ten times the one before)",
+       xlim=(1e4, 3e10), title="The same parts, two sizes")
 ax.minorticks_off()
 ax.invert_yaxis()
 ax.legend(loc="lower right")
-facts = "; ".join(f"{part} {n:,} and {sizes['Stable Diffusion 1'][part]:,}" for part, n in sizes["tiny"].items())
-plots.show(fig, f"Bars of the number of parameters, tiny and Stable Diffusion 1, on a logarithmic scale: {facts}.")
+facts = "; ".join(f"{part} {n:,} and {sizes['Stable Diffusion 1'][part]:,}"
+                  for part, n in sizes["tiny"].items())
+plots.show(fig)
 ratio = sum(sizes["Stable Diffusion 1"].values()) / sum(sizes["tiny"].values())
-print(f"Stable Diffusion 1 has {ratio:.0f} times as many parameters. The classes are the same.")
+print(f"Stable Diffusion 1 has {ratio:.0f} times as many parameters. The classes are "
+      f"the same.")
+
+# %% [markdown] alt
+# Bars of the number of parameters, tiny and Stable Diffusion 1, on a logarithmic scale: {facts}.
 
 # %% [markdown]
 # ## Twice the same
@@ -257,12 +286,21 @@ def from_seed(seed, caption=CAPTION):
     return model.generate([caption], generator=torch.Generator().manual_seed(seed))[0]
 
 
-other = CAPTION.replace("red", "green") if "red" in CAPTION else CAPTION + " on a white background"
+other = (
+    CAPTION.replace("red", "green")
+    if "red" in CAPTION
+    else CAPTION + " on a white background"
+)
 four = [from_seed(7), from_seed(7), from_seed(8), from_seed(7, other)]
 print("seed 7 twice, equal to the last bit:", torch.equal(four[0], four[1]))
-fig = plots.image_grid(four, ["seed 7", "seed 7 again", "seed 8", "seed 7, other words"], size=2.1)
-plots.show(fig, f"Two equal pictures from seed 7 under '{CAPTION}', another from seed 8, and one from seed 7 under "
-                f"'{other}'. The reader network sees: {'; '.join(read(torch.stack(four)))}.")
+fig = plots.image_grid(four,
+                       ["seed 7", "seed 7 again", "seed 8", "seed 7, other words"],
+                       size=2.1)
+plots.show(fig)
+
+# %% [markdown] alt
+# Two equal pictures from seed 7 under '{CAPTION}', another from seed 8, and one from seed 7 under '{other}'. The reader
+# network sees: {'; '.join(read(torch.stack(four)))}.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -313,8 +351,7 @@ plots.show(fig, f"Two equal pictures from seed 7 under '{CAPTION}', another from
 # 5. `e` is drawn from a normal distribution with mean 0 and variance 1. What are mean and variance of `3 * e + 2`?
 # 6. Two independent random numbers have variances 0.36 and 0.64. What is the standard deviation of their sum?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 x, a, z = torch.zeros(2, 3, 64, 64), torch.ones(8, 1, 1, 1), torch.zeros(8, 4, 8, 8)
 print("1.", tuple(x.flatten(2).transpose(1, 2).shape))
 print("2.", tuple((a * z).shape))
@@ -322,7 +359,8 @@ try:
     torch.ones(4) * z
 except RuntimeError as error:
     print("3. an error:", error)
-print("4.", tuple((torch.zeros(2, 64, 16) @ torch.zeros(2, 32, 16).transpose(1, 2)).shape))
+print("4.", tuple((torch.zeros(2, 64, 16)
+                   @ torch.zeros(2, 32, 16).transpose(1, 2)).shape))
 e, f = torch.randn(2, 1_000_000, generator=torch.Generator().manual_seed(0))
 print(f"5. mean {(3 * e + 2).mean():.1f}, variance {(3 * e + 2).var():.1f}")
 print(f"6. {(0.6 * e + 0.8 * f).std():.2f}")

@@ -19,9 +19,8 @@ import math
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import torch
-
 import tinyldm
+import torch
 from tinyldm import guided
 from tinyldm.history import timeline
 from tinyldm.history.data import GaussianMixture, swiss_roll
@@ -34,7 +33,7 @@ from tinyldm_course.lessons.model_map import show_model_map
 
 plots.use_style()
 print("This lesson runs on cpu: everything in it is a formula for points in the plane.")
-seed = torch.Generator().manual_seed(0)                        # the source of every random number below
+seed = torch.Generator().manual_seed(0)  # the source of every random number below
 
 # %% [markdown]
 # ## Where we are
@@ -43,14 +42,17 @@ seed = torch.Generator().manual_seed(0)                        # the source of e
 # from, and in which order.
 
 # %%
-show_model_map("forward diffusion", "sampler", "guidance", "VAE encoder", "VAE decoder", "text encoder", "U-Net")
+show_model_map("forward diffusion", "sampler", "guidance", "VAE encoder", "VAE decoder",
+               "text encoder", "U-Net")
 
 # %%
 fig = figures.history_line()
-plots.show(fig, "A timeline. Papers: 2015 diffusion probabilistic models; July 2019 NCSN; 2020 DDPM in June, DDIM in "
-                "October, the score SDE in November; December 2021 latent diffusion; July 2022 classifier-free "
-                "guidance. Stable Diffusion: 1.1 to 1.4 in August 2022, 1.5 in October, 2.0 in November, 2.1 in "
-                "December; XL in July 2023.")
+plots.show(fig)
+
+# %% [markdown] alt
+# A timeline. Papers: 2015 diffusion probabilistic models; July 2019 NCSN; 2020 DDPM in June, DDIM in October, the score
+# SDE in November; December 2021 latent diffusion; July 2022 classifier-free guidance. Stable Diffusion: 1.1 to 1.4 in
+# August 2022, 1.5 in October, 2.0 in November, 2.1 in December; XL in July 2023.
 
 # %% [markdown]
 # ## An oracle instead of a network
@@ -62,12 +64,13 @@ plots.show(fig, "A timeline. Papers: 2015 diffusion probabilistic models; July 2
 # The smallest case: all data are one single point, at 3. We see 3.5 and know that the noise has size 0.25. Then the
 # noise is (3.5 - 3) / 0.25 = 2 standard deviations. (In the code the point has a second coordinate, without noise.)
 
-# %%
-# NBVAL_CHECK_OUTPUT
-one_point = GaussianMixture("one point", torch.tensor([[3.0, 3.0]]), 1e-4, torch.ones(1))
+# %% tags=["nbval-check-output"]
+one_point = GaussianMixture("one point", torch.tensor([[3.0, 3.0]]), 1e-4,
+                            torch.ones(1))
 oracle = noise_of_data(one_point)
 answer = oracle(torch.tensor([[3.5, 3.0]]), 0.25)[0]
-print(f"the noise in (3.5, 3.0): {abs(answer[0]):.3f} to the right, {abs(answer[1]):.3f} upwards")
+print(f"the noise in (3.5, 3.0): {abs(answer[0]):.3f} to the right, "
+      f"{abs(answer[1]):.3f} upwards")
 
 # %% [markdown]
 # Real data are many points. Then the oracle gives the *average* over all clean points that could be behind what it
@@ -87,9 +90,11 @@ for (above, below), sigma in zip(axes.T, (0.05, 0.3, 1.0, 3.0)):
     figures.cloud(below, noisy - sigma * oracle(noisy, sigma), plots.BLUE)
 axes[0, 0].set_ylabel("what it sees")
 axes[1, 0].set_ylabel("its estimate")
-plots.show(fig, "Above, a spiral of points under more and more noise. Below, the oracle's estimates of the clean "
-                "points: at noise 0.05 a sharp spiral; at 0.3 a spiral with points between its arms; at 1 a "
-                "round patch; at 3 a small spot in the middle.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Above, a spiral of points under more and more noise. Below, the oracle's estimates of the clean points: at noise 0.05
+# a sharp spiral; at 0.3 a spiral with points between its arms; at 1 a round patch; at 3 a small spot in the middle.
 
 # %% [markdown]
 # From far away, one look only gives the middle. So with such an oracle nobody can go from noise to data in a single
@@ -114,7 +119,8 @@ plots.show(fig, "Above, a spiral of points under more and more noise. Below, the
 
 # %%
 def chain_step(x, eps, sigma, after, z):
-    """Guess the clean point, keep some of the old noise, add some fresh noise: from noise `sigma` to `after`."""
+    """Guess the clean point, keep some of the old noise, add some fresh noise: from
+    noise `sigma` to `after`."""
     clean, share = x - sigma * eps, after**2 / sigma**2
     return clean + share * (x - clean) + after * (1 - share) ** 0.5 * z
 
@@ -130,13 +136,16 @@ def flow_step(x, eps, sigma, after, z):
 
 
 def walk(model, step, calls, n=2000, top=5.0, each=1):
-    """From noise of size `top` to data with `calls` calls of the model; returns all clouds on the way."""
-    sizes = torch.logspace(math.log10(top), math.log10(0.02), calls // each).tolist() + [0.0]
+    """From noise of size `top` to data with `calls` calls of the model; returns all
+    clouds on the way."""
+    sizes = torch.logspace(math.log10(top), math.log10(0.02),
+                           calls // each).tolist() + [0.0]
     path = [math.sqrt(1 + top**2) * torch.randn(n, 2, generator=seed)]
     for sigma, after in zip(sizes, sizes[1:]):
         x = path[-1]
         for _ in range(each):
-            x = step(x, model(x, sigma), sigma, after, torch.randn(x.shape, generator=seed))
+            x = step(x, model(x, sigma), sigma, after,
+                     torch.randn(x.shape, generator=seed))
         path.append(x)
     return path
 
@@ -148,7 +157,8 @@ for sigma, after in zip(sizes, sizes[1:]):
 print(confirm_equal(mine, euler(oracle, start, sizes)[-1]))
 
 # %%
-methods = {"chain (2015, 2020)": (chain_step, 1, plots.GREEN), "Langevin (2019)": (langevin_step, 10, plots.ORANGE),
+methods = {"chain (2015, 2020)": (chain_step, 1, plots.GREEN),
+           "Langevin (2019)": (langevin_step, 10, plots.ORANGE),
            "flow (2020)": (flow_step, 1, plots.PINK)}
 fig, axes = plt.subplots(3, 5, figsize=(8.4, 5.3))
 for row, (name, (step, each, colour)) in zip(axes, methods.items()):
@@ -158,8 +168,11 @@ for row, (name, (step, each, colour)) in zip(axes, methods.items()):
         figures.cloud(ax, path[at], colour, view=3.4)
         ax.set_title(f"call {at * each}", fontsize=9)
     row[0].set_ylabel(name)
-plots.show(fig, "Three rows of clouds, from wide noise on the left to a spiral on the right, each with 200 calls of "
-                "the oracle. All three end as the same sharp spiral.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Three rows of clouds, from wide noise on the left to a spiral on the right, each with 200 calls of the oracle. All
+# three end as the same sharp spiral.
 
 # %% [markdown]
 # All three arrive, with the *same* oracle. That is why DDIM was such a gift: nobody had to retrain anything.
@@ -174,18 +187,24 @@ floor = sliced_wasserstein(roll.sample(2000, seed), truth)
 
 fig, ax = plt.subplots(figsize=plots.WIDE)
 for (name, (step, _, colour)), marker in zip(methods.items(), plots.MARKERS):
-    each = 2 if "Langevin" in name else 1          # steps per noise level; 2 is the fewest that stagger
+    # steps per noise level; 2 is the fewest that stagger
+    each = 2 if "Langevin" in name else 1
     calls = [number for number in CALLS if number >= 2 * each]
-    distance = [sliced_wasserstein(walk(oracle, step, number, each=each)[-1], truth) for number in calls]
+    distance = [sliced_wasserstein(walk(oracle, step, number, each=each)[-1], truth)
+                for number in calls]
     ax.plot(calls, distance, color=colour, marker=marker, label=name)
 ax.axhline(floor, color=plots.GREY, linestyle="--", label="two samples of the data")
-ax.set(xscale="log", yscale="log", xlabel="calls of the oracle", ylabel="distance to the data", title="Swiss roll")
+ax.set(xscale="log", yscale="log", xlabel="calls of the oracle",
+       ylabel="distance to the data", title="Swiss roll")
 ax.set_xticks(CALLS, [str(number) for number in CALLS])
 ax.minorticks_off()
 ax.legend()
-plots.show(fig, "Distance to the data against the number of calls, both on logarithmic scales. The flow and the chain "
-                "fall quickly within ten to twenty calls; Langevin starts far above and meets the chain at 50. At "
-                "200 all three are near the dashed line, the distance between two samples of the data.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Distance to the data against the number of calls, both on logarithmic scales. The flow and the chain fall quickly
+# within ten to twenty calls; Langevin starts far above and meets the chain at 50. At 200 all three are near the dashed
+# line, the distance between two samples of the data.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -203,13 +222,19 @@ plots.show(fig, "Distance to the data against the number of calls, both on logar
 # floor. In lesson 04 you train all three yourself.
 
 # %%
-report = Path(tinyldm.__file__).parents[1] / "benchmarks" / "history" / "measurements.jsonl"
+report = (
+    Path(tinyldm.__file__).parents[1] / "benchmarks" / "history" / "measurements.jsonl"
+)
 rows = [Row(**json.loads(line)) for line in report.read_text().splitlines()]
-fig = figures.distance_against_calls([row for row in rows if row.data in ("swiss roll", "two moons")])
+fig = figures.distance_against_calls([row for row in rows
+                                      if row.data in ("swiss roll", "two moons")])
 fig.set_size_inches(8.6, 4.2)
-plots.show(fig, "Two panels, Swiss roll and two moons: distance to fresh data against network calls. 2015 is best at "
-                "ten calls; the flow of the 2020 network is near its best at 20; the chain of 2020 still improves at "
-                "1,000 and 2019 at 500. Lines mark simple models and the floor.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Two panels, Swiss roll and two moons: distance to fresh data against network calls. 2015 is best at ten calls; the
+# flow of the 2020 network is near its best at 20; the chain of 2020 still improves at 1,000 and 2019 at 500. Lines mark
+# simple models and the floor.
 
 # %% [markdown]
 # ## December 2021: not in pixels
@@ -221,8 +246,7 @@ plots.show(fig, "Two panels, Swiss roll and two moons: distance to fresh data ag
 # > **Predict.** The latent of such a picture is 4 × 64 × 64. By what factor is it smaller? And self-attention compares
 # > every position with every other: by what factor do the *pairs of positions* shrink?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 image, latent = 3 * 512 * 512, 4 * 64 * 64
 print(f"numbers: {image:,} and {latent:,}: {image // latent} times fewer")
 print(f"positions: {512 * 512:,} and {64 * 64:,}; "
@@ -238,8 +262,11 @@ right.imshow(plots.pixels(small), extent=(224, 288, 288, 224))
 right.set(xlim=(0, 512), ylim=(512, 0), aspect="equal")
 right.set_title("4 × 64 × 64 numbers", loc="center", fontsize=9)
 plots.hide_axes(right)
-plots.show(fig, "A photograph of a flower; next to it, in an empty frame of the same size, the same photograph an "
-                "eighth as wide and as high: that is how many positions the latent has.")
+plots.show(fig)
+
+# %% [markdown] alt
+# A photograph of a flower; next to it, in an empty frame of the same size, the same photograph an eighth as wide and as
+# high: that is how many positions the latent has.
 
 # %% [markdown]
 # (The small picture only shows the size. What a latent looks like, and what the autoencoder loses, is lesson 05.)
@@ -267,7 +294,8 @@ without, with_caption = torch.randn(2, 8, 4, 8, 8, generator=seed)
 
 def answers(z_t, t, context):
     """A stand-in for a network: its output depends on the context only."""
-    return torch.where(context[:, :, :1, None] > 0, with_caption.repeat(len(context) // 8, 1, 1, 1),
+    return torch.where(context[:, :, :1, None] > 0,
+                       with_caption.repeat(len(context) // 8, 1, 1, 1),
                        without.repeat(len(context) // 8, 1, 1, 1))
 
 
@@ -293,7 +321,12 @@ background = everything.sample(1500, seed)
 def guided_cloud(w):
     """1,000 samples of "north" under guidance w, by 40 steps of the flow."""
     eps_with, eps_without = noise_of_data(north), noise_of_data(everything)
-    return walk(lambda x, sigma: with_guidance(eps_without(x, sigma), eps_with(x, sigma), w), flow_step, 40, n=1000)[-1]
+    return walk(
+        lambda x, sigma: with_guidance(eps_without(x, sigma), eps_with(x, sigma), w),
+        flow_step,
+        40,
+        n=1000,
+    )[-1]
 
 
 def plot_guided(ax, w):
@@ -302,11 +335,12 @@ def plot_guided(ax, w):
     ax.set_title(f"w = {w:g}", fontsize=9.5)
 
 
-widgets.dial(plot_guided, {"w": [0, 0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10]}, strip=[{"w": w} for w in (0, 1, 2, 4, 8)],
-             size=(1.8, 2.0),
-             alt="The world as a grey three-leaved cloud, samples of the caption north in blue. w = 0: all three "
-                 "leaves. w = 1: the northern cloud, overlapping the others. w = 2 to 8: the cloud shrinks and moves "
-                 "away from the other two.")
+widgets.dial(plot_guided, {"w": [0, 0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10]},
+             strip=[{"w": w} for w in (0, 1, 2, 4, 8)], size=(1.8, 2.0))
+
+# %% [markdown] alt
+# The world as a grey three-leaved cloud, samples of the caption north in blue. w = 0: all three leaves. w = 1: the
+# northern cloud, overlapping the others. w = 2 to 8: the cloud shrinks and moves away from the other two.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -327,17 +361,18 @@ widgets.dial(plot_guided, {"w": [0, 0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10]}, strip=[
 
 # %%
 fig = figures.family_tree()
-plots.show(fig, "Bars of training steps for the checkpoints 1.1 to XL. 1.2 starts where 1.1 ended; 1.3, 1.4 and 1.5 "
-                "all start where 1.2 ended and are hatched, for 10 % of captions dropped; 2.0-base starts from scratch "
-                "and leads to 2.0 and 2.1, which predict velocity; XL starts from scratch, with a stretch of unknown "
-                "length.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Bars of training steps for the checkpoints 1.1 to XL. 1.2 starts where 1.1 ended; 1.3, 1.4 and 1.5 all start where 1.2
+# ended and are hatched, for 10 % of captions dropped; 2.0-base starts from scratch and leads to 2.0 and 2.1, which
+# predict velocity; XL starts from scratch, with a stretch of unknown length.
 
 # %% [markdown]
 # > **Predict.** Version 1.5 came after 1.4. Which checkpoints were trained on the way to it? And which of 1.1 … 1.5
 # > are suited to guidance?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 for version in ("1.4", "1.5", "2.1"):
     print(f"{version}: {' → '.join(timeline.lineage(version))}, "
           f"{1000 * timeline.thousand_steps(version):,} steps from random weights")
@@ -359,8 +394,7 @@ print("trained with dropped captions:", ", ".join(dropped))
 # %% [markdown]
 # ## What each step added
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 for event in timeline.EVENTS:
     print(f"{event.date:<10}  {event.name:<31} {event.added}")
 

@@ -16,7 +16,6 @@
 # %%
 import matplotlib.pyplot as plt
 import torch
-
 from tinyldm import LatentDiffusion, NoiseSchedule, to_signed, to_unit
 from tinyldm.data.digits import Digits
 from tinyldm.data.scenes import Scenes
@@ -62,7 +61,8 @@ def noise_step(z, beta_t, eps):
     return (1 - beta_t) ** 0.5 * z + beta_t**0.5 * eps
 
 
-print(f"0.8 becomes {noise_step(0.8, beta_t=0.1, eps=-0.5):.3f} when beta is 0.1 and eps is -0.5")
+print(f"0.8 becomes {noise_step(0.8, beta_t=0.1, eps=-0.5):.3f} when beta is 0.1 and "
+      f"eps is -0.5")
 
 # %% [markdown]
 # Now a thousand steps. Stable Diffusion lets $\sqrt{\beta_t}$ rise in a straight line: it starts gently, while the
@@ -85,21 +85,27 @@ print(confirm_equal(beta, scaled_linear_betas()))
 # > Decide before you run the next cell.
 
 # %%
-paths = torch.full((40, T + 1), 0.8, dtype=torch.float64)     # (walkers, time); column 0 is z0
+# (walkers, time); column 0 is z0
+paths = torch.full((40, T + 1), 0.8, dtype=torch.float64)
 for t in range(T):
     eps = torch.randn(40, generator=seed, dtype=torch.float64)
     paths[:, t + 1] = noise_step(paths[:, t], beta[t], eps)
 
-fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE, sharey=True, width_ratios=[5, 1])
+fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE, sharey=True,
+                                  width_ratios=[5, 1])
 left.plot(range(0, T + 1, 10), paths[:, ::10].T, color=plots.SKY, linewidth=0.7)
 left.plot(paths[0], color=plots.BLUE, linewidth=1.4, label="one of the forty")
 left.axhline(0.8, color=plots.ORANGE, linestyle="--", label="where all start: 0.8")
-left.set(xlabel="steps of noise so far", ylabel="value of the number", title="Forty walks from one number")
+left.set(xlabel="steps of noise so far", ylabel="value of the number",
+         title="Forty walks from one number")
 left.legend(loc="lower left")
 right.hist(paths[:, -1], bins=12, orientation="horizontal", color=plots.SKY)
 right.set(xlabel="how many", title="at the end")
-plots.show(fig, "Forty random walks that all start at 0.8. Over 1,000 steps they fan out and sink, until they "
-           "lie between about -2 and 2, on both sides of 0; a histogram beside them has its middle near 0.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Forty random walks that all start at 0.8. Over 1,000 steps they fan out and sink, until they lie between about -2 and
+# 2, on both sides of 0; a histogram beside them has its middle near 0.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -129,10 +135,14 @@ for t in range(T):
     if t in stops:
         frames.append(to_unit(z))
 
-fig = plots.film_strip([to_unit(photo), *frames], ["z0, no noise", *(f"t = {t}" for t in stops)], size=1.2)
-plots.show(fig, "A photograph of a flower after 0, 1, 100, 250, 500, 750 and 1,000 steps of noise. At t = 99 it "
-           "is only grainy; at t = 499 the flower's outline and colour are still there but no petal; at t = 749 there "
-           "is a faint patch of colour; at t = 999 nothing but noise is left.")
+fig = plots.film_strip([to_unit(photo), *frames],
+                       ["z0, no noise", *(f"t = {t}" for t in stops)], size=1.2)
+plots.show(fig)
+
+# %% [markdown] alt
+# A photograph of a flower after 0, 1, 100, 250, 500, 750 and 1,000 steps of noise. At t = 99 it is only grainy; at t =
+# 499 the flower's outline and colour are still there but no petal; at t = 749 there is a faint patch of colour; at t =
+# 999 nothing but noise is left.
 
 # %% [markdown]
 # Look at the second picture, `t = 0`. The formula counts its steps from 1; Python counts from 0, and so does `t` in
@@ -175,12 +185,15 @@ in_one_jump = 0.72**0.5 * 2.0 + 0.28**0.5 * torch.randn(many, generator=seed)
 
 fig, ax = plt.subplots(figsize=plots.NARROW)
 ax.hist(z_2, bins=80, range=(-1, 4.5), density=True, color=plots.SKY, label="two steps")
-ax.hist(in_one_jump, bins=80, range=(-1, 4.5), density=True, histtype="step", color=plots.ORANGE, linewidth=1.6,
-        label="one jump")
+ax.hist(in_one_jump, bins=80, range=(-1, 4.5), density=True, histtype="step",
+        color=plots.ORANGE, linewidth=1.6, label="one jump")
 ax.set(xlabel="value of $z_2$", ylabel="density", title="100,000 numbers, two ways")
 ax.legend()
-plots.show(fig, "Two histograms of 100,000 values, one made by two noise steps and one by a single jump. They "
-           "coincide: a bell around 1.7 with a standard deviation of about 0.53.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Two histograms of 100,000 values, one made by two noise steps and one by a single jump. They coincide: a bell around
+# 1.7 with a standard deviation of about 0.53.
 
 # %% [markdown]
 # Continue in this way, and every step adds one factor to the product. The product has a name:
@@ -198,7 +211,8 @@ alpha_bar = torch.cumprod(1 - beta, dim=0).float()     # (T,), multiplied in flo
 
 def q_sample(z0, t, eps):
     """Noise z0 (B, C, H, W) to the timesteps t (B,) in one jump: z_t (B, C, H, W)."""
-    share = alpha_bar.to(z0.device)[t].view(-1, 1, 1, 1)     # (B,) -> (B, 1, 1, 1): one number per picture
+    # (B,) -> (B, 1, 1, 1): one number per picture
+    share = alpha_bar.to(z0.device)[t].view(-1, 1, 1, 1)
     return share.sqrt() * z0 + (1 - share).sqrt() * eps
 
 # %% [markdown]
@@ -206,7 +220,8 @@ def q_sample(z0, t, eps):
 # picture of the batch has its own `t`; the `.view` aligns it with the right picture.)
 
 # %%
-z0, eps = torch.randn(2, 16, 4, 8, 8, generator=seed).to(DEVICE)     # 16 latents, 16 noises
+# 16 latents, 16 noises
+z0, eps = torch.randn(2, 16, 4, 8, 8, generator=seed).to(DEVICE)
 t = torch.randint(T, (16,), generator=seed).to(DEVICE)
 schedule = NoiseSchedule(scaled_linear_betas()).to(DEVICE)
 
@@ -227,9 +242,12 @@ def noised_photo(ax, t):
     plots.plot_image(ax, to_unit(z_t), f"t = {t}")
 
 
-widgets.dial(noised_photo, {"t": range(0, T, 3)}, strip=[{"t": t} for t in (0, 249, 498, 750)],
-             alt="The flower noised in one jump to t = 0, 249, 498 and 750: as noisy as after the thousand "
-                 "single steps, from hardly grainy to almost pure noise.", size=(1.5, 1.8))
+widgets.dial(noised_photo, {"t": range(0, T, 3)},
+             strip=[{"t": t} for t in (0, 249, 498, 750)], size=(1.5, 1.8))
+
+# %% [markdown] alt
+# The flower noised in one jump to t = 0, 249, 498 and 750: as noisy as after the thousand single steps, from hardly
+# grainy to almost pure noise.
 
 # %% [markdown]
 # ## Signal and noise
@@ -241,21 +259,28 @@ widgets.dial(noised_photo, {"t": range(0, T, 3)}, strip=[{"t": t} for t in (0, 2
 # %%
 fig, ax = plt.subplots(figsize=plots.WIDE)
 ax.plot(alpha_bar.sqrt(), color=plots.BLUE, label=r"signal $\sqrt{\bar\alpha_t}$")
-ax.plot((1 - alpha_bar).sqrt(), color=plots.ORANGE, linestyle="--", label=r"noise $\sqrt{1-\bar\alpha_t}$")
+ax.plot((1 - alpha_bar).sqrt(), color=plots.ORANGE, linestyle="--",
+        label=r"noise $\sqrt{1-\bar\alpha_t}$")
 for t in (100, 999):
-    places = ((4, 10), (4, -16)) if t < 500 else ((-42, -6), (-4, -16))     # next to the curves, not on them
-    for factor, place in zip((alpha_bar[t].sqrt().item(), (1 - alpha_bar[t]).sqrt().item()), places):
+    # next to the curves, not on them
+    places = ((4, 10), (4, -16)) if t < 500 else ((-42, -6), (-4, -16))
+    for factor, place in zip((alpha_bar[t].sqrt().item(),
+                              (1 - alpha_bar[t]).sqrt().item()), places):
         ax.plot(t, factor, "o", color=plots.BLACK, markersize=5)
-        ax.annotate(f"t = {t}: {factor:.3f}", (t, factor), textcoords="offset points", xytext=place,
-                    ha="left" if t < 500 else "right")
+        ax.annotate(f"t = {t}: {factor:.3f}", (t, factor), textcoords="offset points",
+                    xytext=place, ha="left" if t < 500 else "right")
 crossing = int((alpha_bar < 0.5).nonzero()[0])
 ax.axvline(crossing, color=plots.GREY, linewidth=0.8)
-ax.text(crossing + 6, 0.05, f"as much noise as signal: t = {crossing}", color=plots.BLACK)
-ax.set(xlabel="timestep t", ylabel="factor", ylim=(0, 1.03), title="What is left of the picture, and what covers it")
+ax.text(crossing + 6, 0.05, f"as much noise as signal: t = {crossing}",
+        color=plots.BLACK)
+ax.set(xlabel="timestep t", ylabel="factor", ylim=(0, 1.03),
+       title="What is left of the picture, and what covers it")
 ax.legend(loc="center right")
-plots.show(fig, "The signal's factor falls from 1 to 0.068 in an S-shape over 1,000 timesteps, the noise's factor "
-           "rises from 0.03 to 0.998. They cross near t = 354. At t = 100 the signal is still 0.946, the noise "
-           "0.325.")
+plots.show(fig)
+
+# %% [markdown] alt
+# The signal's factor falls from 1 to 0.068 in an S-shape over 1,000 timesteps, the noise's factor rises from 0.03 to
+# 0.998. They cross near t = 354. At t = 100 the signal is still 0.946, the noise 0.325.
 
 # %% [markdown]
 # So `t = 100` is not much noise; signal and noise are even only at `t = 354`.
@@ -275,7 +300,8 @@ plots.show(fig, "The signal's factor falls from 1 to 0.068 in an S-shape over 1,
 # cosine, and works out the $\beta_t$ that this takes. `scaled linear` is Stable Diffusion's, which you built.
 
 # %%
-schedules = {"linear (DDPM)": linear_betas(), "cosine": cosine_betas(), "scaled linear (SD)": scaled_linear_betas()}
+schedules = {"linear (DDPM)": linear_betas(), "cosine": cosine_betas(),
+             "scaled linear (SD)": scaled_linear_betas()}
 shares = {name: torch.cumprod(1 - b, 0) for name, b in schedules.items()}
 
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
@@ -283,14 +309,17 @@ for (name, share), colour, dash in zip(shares.items(), plots.CYCLE, ("-", "--", 
     left.plot(share, color=colour, linestyle=dash, label=name)
     right.plot((share / (1 - share)).log(), color=colour, linestyle=dash)
 left.set(xlabel="timestep t", ylabel=r"$\bar\alpha_t$", title="Share of the signal")
-right.set(xlabel="timestep t", ylabel="log SNR", ylim=(-12, 10), title="The honest ruler")
+right.set(xlabel="timestep t", ylabel="log SNR", ylim=(-12, 10),
+          title="The honest ruler")
 right.axhline(0, color=plots.GREY, linewidth=0.8)
 right.text(1000, 0.4, "as much noise as signal", fontsize=9, ha="right")
 left.legend()
-plots.show(fig, "Left: the share of the signal over t. The linear schedule falls fastest and is almost 0 by t = "
-           "700; the cosine schedule falls last, in an even S; from t = 100 on, Stable Diffusion's lies between. "
-           "Right: the logarithm of the signal-to-noise ratio. At the end linear reaches -10, cosine plunges below, "
-           "and Stable Diffusion's stops at about -5.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Left: the share of the signal over t. The linear schedule falls fastest and is almost 0 by t = 700; the cosine
+# schedule falls last, in an even S; from t = 100 on, Stable Diffusion's lies between. Right: the logarithm of the
+# signal-to-noise ratio. At the end linear reaches -10, cosine plunges below, and Stable Diffusion's stops at about -5.
 
 # %%
 moments = (249, 399, 549, 699, 849)
@@ -298,10 +327,14 @@ eps = torch.randn(photo.shape, generator=seed).to(DEVICE)
 pictures = [to_unit(share[t] ** 0.5 * photo + (1 - share[t]) ** 0.5 * eps)
             for share in shares.values() for t in moments]
 
-fig = plots.image_grid(pictures, [f"t = {t}" for t in moments], columns=len(moments), rows=list(shares), size=1.0)
-plots.show(fig, "The flower at five timesteps under three schedules, one per row. With the linear schedule it is "
-           "a faint patch at t = 549 and gone by t = 699; with the cosine one it is still visible at t = 699 and a "
-           "patch at t = 849; Stable Diffusion's row lies between the two.")
+fig = plots.image_grid(pictures, [f"t = {t}" for t in moments], columns=len(moments),
+                       rows=list(shares), size=1.0)
+plots.show(fig)
+
+# %% [markdown] alt
+# The flower at five timesteps under three schedules, one per row. With the linear schedule it is a faint patch at t =
+# 549 and gone by t = 699; with the cosine one it is still visible at t = 699 and a patch at t = 849; Stable Diffusion's
+# row lies between the two.
 
 # %% [markdown]
 # The last two pictures of the linear row are the same: noise. A network learns little there, and that is three tenths
@@ -311,13 +344,16 @@ plots.show(fig, "The flower at five timesteps under three schedules, one per row
 # %%
 def under_schedule(ax, schedule, t):
     share = shares[schedule][t]
-    plots.plot_image(ax, to_unit(share**0.5 * photo + (1 - share) ** 0.5 * eps), f"{schedule}, t = {t}")
+    plots.plot_image(ax, to_unit(share**0.5 * photo + (1 - share) ** 0.5 * eps),
+                     f"{schedule}, t = {t}")
 
 
-widgets.dial(under_schedule, {"schedule": list(shares), "t": range(0, T, 3)}, size=(2.1, 2.4),
-             strip=[{"schedule": name, "t": 600} for name in shares],
-             alt="The flower at t = 600 under three schedules: covered by noise under the linear one, clearly visible "
-                 "under the cosine one, a faint patch under Stable Diffusion's.")
+widgets.dial(under_schedule, {"schedule": list(shares), "t": range(0, T, 3)},
+             size=(2.1, 2.4), strip=[{"schedule": name, "t": 600} for name in shares])
+
+# %% [markdown] alt
+# The flower at t = 600 under three schedules: covered by noise under the linear one, clearly visible under the cosine
+# one, a faint patch under Stable Diffusion's.
 
 # %% [markdown]
 # ## A photograph, a digit, a latent
@@ -333,7 +369,7 @@ vae = LatentDiffusion.from_pretrained("tiny").vae.to(DEVICE)
 digit = Digits(8)[3][0][:1].to(DEVICE)                   # (1, 8, 8) in [-1, 1]
 scene, caption, _ = Scenes(64)[5]                        # (3, 64, 64) in [-1, 1]
 with torch.no_grad():
-    latent = vae.encode(scene[None].to(DEVICE))[0]       # (4, 8, 8), about unit variance
+    latent = vae.encode(scene[None].to(DEVICE))[0]  # (4, 8, 8), about unit variance
 
 
 def noised(z0, t):
@@ -342,18 +378,24 @@ def noised(z0, t):
 
 
 moments = (0, 99, 249, 399, 549, 749)
-latents = torch.stack([noised(latent, t) for t in moments])                 # (6, 4, 8, 8)
+latents = torch.stack([noised(latent, t) for t in moments])  # (6, 4, 8, 8)
 with torch.no_grad():
     decoded = vae.decode(latents)
-rows = [*(to_unit(noised(photo, t)) for t in moments), *(to_unit(noised(digit, t)) for t in moments),
+rows = [*(to_unit(noised(photo, t)) for t in moments),
+        *(to_unit(noised(digit, t)) for t in moments),
         *(to_unit(z[:1] / 3) for z in latents), *to_unit(decoded)]
 
-fig = plots.image_grid(rows, [f"t = {t}" for t in moments], columns=len(moments), size=1.0,
-                       rows=["photograph\n128 × 128", "digit\n8 × 8", "latent\nchannel 0", "latent,\ndecoded"])
-plots.show(fig, "Four rows over six timesteps: the photograph, the digit three, one channel of the latent of "
-           f"'{caption}', and the picture that the decoder makes of the noised latent. The digit is hard to read "
-           "at t = 249 and gone at t = 399; in the decoded row both things are lost at "
-           "t = 549; the photograph's flower can be seen to t = 549, as a patch even at t = 749.")
+fig = plots.image_grid(rows, [f"t = {t}" for t in moments], columns=len(moments),
+                       size=1.0,
+                       rows=["photograph\n128 × 128", "digit\n8 × 8",
+                             "latent\nchannel 0", "latent,\ndecoded"])
+plots.show(fig)
+
+# %% [markdown] alt
+# Four rows over six timesteps: the photograph, the digit three, one channel of the latent of '{caption}', and the
+# picture that the decoder makes of the noised latent. The digit is hard to read at t = 249 and gone at t = 399; in the
+# decoded row both things are lost at t = 549; the photograph's flower can be seen to t = 549, as a patch even at t =
+# 749.
 
 # %% [markdown]
 # The photograph, by far. Not because it gets less noise: each *number* gets the same. (And the digit's pixels even have
@@ -367,9 +409,13 @@ noisy = noised(photo, 649)[None]                          # (1, 3, 128, 128)
 averaged = [torch.nn.functional.avg_pool2d(noisy, n) for n in (1, 2, 4, 8)]
 
 fig = plots.image_grid([to_unit((a[0] - a.mean()) / a.std() / 2) for a in averaged],
-                       ["as it is", "means of 2 × 2", "means of 4 × 4", "means of 8 × 8"], size=1.6)
-plots.show(fig, "The flower at t = 649, where noise covers it. Averaged over blocks of 2 by 2, 4 by 4 and 8 by 8 "
-           "pixels, it emerges from the noise more and more clearly, as a coarse mosaic: orange with a red middle.")
+                       ["as it is", "means of 2 × 2", "means of 4 × 4",
+                        "means of 8 × 8"], size=1.6)
+plots.show(fig)
+
+# %% [markdown] alt
+# The flower at t = 649, where noise covers it. Averaged over blocks of 2 by 2, 4 by 4 and 8 by 8 pixels, it emerges
+# from the noise more and more clearly, as a coarse mosaic: orange with a red middle.
 
 # %% [markdown]
 # Look back at the last row of the figure before: noise in a latent does not look like grain. The decoder turns it into
@@ -392,22 +438,27 @@ plots.show(fig, "The flower at t = 649, where noise covers it. Averaged over blo
 
 # %%
 leak = alpha_bar[-1].sqrt().item()
-white, black = (sign * leak + (1 - leak**2) ** 0.5 * torch.randn(500, 4096, generator=seed) for sign in (1, -1))
+white, black = (sign * leak + (1 - leak**2) ** 0.5
+                * torch.randn(500, 4096, generator=seed) for sign in (1, -1))
 
 fig, axes = plt.subplots(1, 2, figsize=plots.WIDE)
 for ax, look, title in ((axes[0], lambda z: z[:, 0], "One number of each latent"),
-                        (axes[1], lambda z: z.mean(1), "The mean of its 4,096 numbers")):
+                        (axes[1], lambda z: z.mean(1),
+                         "The mean of its 4,096 numbers")):
     values = torch.cat([look(white), look(black)])
     bins = torch.linspace(values.min(), values.max(), 40)
     ax.hist(look(black), bins, color=plots.BLACK, alpha=0.7, label="was black")
     ax.hist(look(white), bins, color=plots.GOLD, alpha=0.7, label="was white")
     ax.set(xlabel="value at t = 999", ylabel="latents (of 500)", title=title)
-    ax.axvline(0, color=plots.BLUE, linestyle="--", linewidth=1.2, label="where sampling starts")
+    ax.axvline(0, color=plots.BLUE, linestyle="--", linewidth=1.2,
+               label="where sampling starts")
 axes[0].legend(loc="upper left", frameon=True, framealpha=1, edgecolor="white")
 axes[0].set_ylim(0, 70)
-plots.show(fig, "Left: histograms of one number of white and of black latents at t = 999; they overlap "
-           "almost completely. Right: histograms of the latents' means: two separate peaks at -0.068 and 0.068. "
-           "Sampling starts between them, at 0.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Left: histograms of one number of white and of black latents at t = 999; they overlap almost completely. Right:
+# histograms of the latents' means: two separate peaks at -0.068 and 0.068. Sampling starts between them, at 0.
 
 # %% [markdown]
 # A single number tells nothing; the mean gives the brightness away every time. A network trained on such latents *will*
@@ -420,16 +471,20 @@ plots.show(fig, "Left: histograms of one number of white and of black latents at
 
 # %%
 root = alpha_bar.sqrt()
-root_rescaled = (root - root[-1]) * root[0] / (root[0] - root[-1])     # Lin et al. 2024, algorithm 1
+# Lin et al. 2024, algorithm 1
+root_rescaled = (root - root[-1]) * root[0] / (root[0] - root[-1])
 
 fig, ax = plt.subplots(figsize=plots.NARROW)
 ax.plot(root, color=plots.BLUE, label="Stable Diffusion")
 ax.plot(root_rescaled, color=plots.ORANGE, linestyle="--", label="rescaled: ends at 0")
-ax.set(xlabel="timestep t", ylabel=r"signal $\sqrt{\bar\alpha_t}$", title="Zero signal at the end", xlim=(600, 1000),
-       ylim=(-0.01, 0.4))
+ax.set(xlabel="timestep t", ylabel=r"signal $\sqrt{\bar\alpha_t}$",
+       title="Zero signal at the end", xlim=(600, 1000), ylim=(-0.01, 0.4))
 ax.legend()
-plots.show(fig, "The last 400 timesteps of the signal's factor. Stable Diffusion's curve ends at 0.068; the "
-           "rescaled one, a little below it, ends at exactly 0.")
+plots.show(fig)
+
+# %% [markdown] alt
+# The last 400 timesteps of the signal's factor. Stable Diffusion's curve ends at 0.068; the rescaled one, a little
+# below it, ends at exactly 0.
 
 # %% [markdown]
 # With no signal left at the last `t`, "find the noise" becomes trivial there: $z_t$ *is* the noise. So such models
@@ -451,18 +506,22 @@ plots.show(fig, "The last 400 timesteps of the signal's factor. Stable Diffusion
 # %%
 moments = (249, 499, 749, 999)
 eps = torch.randn(photo.shape, generator=seed).to(DEVICE)
-z0 = (photo - photo.mean()) / photo.std()                # variance 1, as a scaled latent has
+z0 = (photo - photo.mean()) / photo.std()  # variance 1, as a scaled latent has
 right = [alpha_bar[t] ** 0.5 * z0 + (1 - alpha_bar[t]) ** 0.5 * eps for t in moments]
-no_shrink = [z0 + beta[: t + 1].sum() ** 0.5 * eps for t in moments]        # variances add: the sum of all betas
+# variances add: the sum of all betas
+no_shrink = [z0 + beta[: t + 1].sum() ** 0.5 * eps for t in moments]
 step_noise = [alpha_bar[t] ** 0.5 * z0 + beta[t] ** 0.5 * eps for t in moments]
 
 everything = right + no_shrink + step_noise
 titles = [f"t = {t}, std {z.std():.2f}" for t, z in zip(moments * 3, everything)]
-fig = plots.image_grid([to_unit(z / 2.5) for z in everything], titles, columns=4, size=1.2,
-                       rows=["right", "no\nshrinking", "√β in\nthe jump"])
-plots.show(fig, "Three rows over four timesteps, with the standard deviation above each picture. Right: it stays at "
-           "1.00. Without shrinking it grows to 2.5, and the flower shows through to the end. With the step's "
-           "noise in the jump it falls to 0.13: the flower fades into grey instead of drowning in noise.")
+fig = plots.image_grid([to_unit(z / 2.5) for z in everything], titles, columns=4,
+                       size=1.2, rows=["right", "no\nshrinking", "√β in\nthe jump"])
+plots.show(fig)
+
+# %% [markdown] alt
+# Three rows over four timesteps, with the standard deviation above each picture. Right: it stays at 1.00. Without
+# shrinking it grows to 2.5, and the flower shows through to the end. With the step's noise in the jump it falls to
+# 0.13: the flower fades into grey instead of drowning in noise.
 
 # %% [markdown]
 # The first is too wild, the second too flat, and in both the flower never disappears. Neither raises an error, and

@@ -19,15 +19,21 @@ import math
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
-from torch import nn
-
-from tinyldm import NoiseSchedule, ddpm, diffusion_loss, timestep_embedding, timesteps, to_unit
+from tinyldm import (
+    NoiseSchedule,
+    ddpm,
+    diffusion_loss,
+    timestep_embedding,
+    timesteps,
+    to_unit,
+)
 from tinyldm import forward_diffusion as package
 from tinyldm.data.digits import Digits
 from tinyldm.machine import choose_device
 from tinyldm_course.lessons import plots, widgets
 from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast
 from tinyldm_course.lessons.model_map import show_model_map
+from torch import nn
 
 plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
@@ -36,7 +42,8 @@ torch.manual_seed(0)
 
 
 def seeded(number):
-    """A generator on the CPU, so that one seed gives the same numbers on every device."""
+    """A generator on the CPU, so that one seed gives the same numbers on every
+    device."""
     return torch.Generator().manual_seed(number)
 
 # %% [markdown]
@@ -59,10 +66,12 @@ show_model_map("sampler", "U-Net")
 
 # %%
 data = Digits(8)
-pixels = torch.stack([data[i][0][:1] for i in range(len(data))])                # (1797, 1, 8, 8) in [-1, 1]
+# (1797, 1, 8, 8) in [-1, 1]
+pixels = torch.stack([data[i][0][:1] for i in range(len(data))])
 values = torch.tensor(data.values)
 MEAN, STD = pixels.mean(), pixels.std()
-digits = ((pixels - MEAN) / STD)[torch.randperm(len(pixels), generator=seeded(0))].to(DEVICE)
+digits = ((pixels - MEAN)
+          / STD)[torch.randperm(len(pixels), generator=seeded(0))].to(DEVICE)
 unseen, seen = digits[:300], digits[300:]
 
 
@@ -71,15 +80,19 @@ def shown(z):
     return to_unit(z.cpu() * STD + MEAN)
 
 
-schedule = NoiseSchedule(package.linear_betas()).to(DEVICE)                     # DDPM's own: β from 0.0001 to 0.02
-alpha_bar = schedule.alpha_bar.tolist()                                         # 1,000 numbers, as plain floats
+# DDPM's own: β from 0.0001 to 0.02
+schedule = NoiseSchedule(package.linear_betas()).to(DEVICE)
+alpha_bar = schedule.alpha_bar.tolist()  # 1,000 numbers, as plain floats
 moments = (0, 100, 200, 300, 500, 999)
 eps = torch.randn(1, 1, 8, 8, generator=seeded(1)).to(DEVICE)
-noised = torch.cat([schedule.q_sample(unseen[:1], torch.tensor([t], device=DEVICE), eps) for t in moments])
+noised = torch.cat([schedule.q_sample(unseen[:1], torch.tensor([t], device=DEVICE),
+                                      eps) for t in moments])
 
 fig = plots.film_strip(shown(noised), [f"t = {t}" for t in moments])
-plots.show(fig, "A handwritten digit, noised to t = 0, 100, 200, 300, 500 and 999: clear, grainy, hard to read "
-           "from 300 on, and noise.")
+plots.show(fig)
+
+# %% [markdown] alt
+# A handwritten digit, noised to t = 0, 100, 200, 300, 500 and 999: clear, grainy, hard to read from 300 on, and noise.
 
 # %% [markdown]
 # ## One step back, if we knew the end
@@ -99,21 +112,29 @@ plots.show(fig, "A handwritten digit, noised to t = 0, 100, 200, 300, 500 and 99
 
 # %%
 g = seeded(2)
-before = math.sqrt(0.7) * 1 + math.sqrt(0.3) * torch.randn(2_000_000, generator=g)                 # z_{t-1}
-after = math.sqrt(0.8) * before + math.sqrt(0.2) * torch.randn(len(before), generator=g)           # z_t
+# z_{t-1}
+before = math.sqrt(0.7) * 1 + math.sqrt(0.3) * torch.randn(2_000_000, generator=g)
+# z_t
+after = math.sqrt(0.8) * before + math.sqrt(0.2) * torch.randn(len(before), generator=g)
 kept = before[(after + 0.5).abs() < 0.02]
 print(f"{len(kept):,} of them: mean {kept.mean():.3f}, variance {kept.var():.3f}")
 
 fig, ax = plt.subplots(figsize=plots.NARROW)
 bins = torch.linspace(-2, 3, 80)
-ax.hist(before, bins, density=True, color=plots.SKY, alpha=0.6, label="all: q(z before | z₀ = 1)")
-ax.hist(kept, bins, density=True, color=plots.ORANGE, alpha=0.7, label="those with z after ≈ -0.5")
+ax.hist(before, bins, density=True, color=plots.SKY, alpha=0.6,
+        label="all: q(z before | z₀ = 1)")
+ax.hist(kept, bins, density=True, color=plots.ORANGE, alpha=0.7,
+        label="those with z after ≈ -0.5")
 ax.axvline(-0.5, color=plots.BLACK, linestyle="--", linewidth=1)
 ax.text(-0.55, 1.05, "z after", ha="right")
-ax.set(xlabel="the number one step before", ylabel="density", ylim=(0, 1.5), title="Where was it?")
+ax.set(xlabel="the number one step before", ylabel="density", ylim=(0, 1.5),
+       title="Where was it?")
 ax.legend(fontsize=8.5)
-plots.show(fig, "Two histograms of the number one step before. Of all numbers: broad, around 0.84. Of those that then "
-           "moved to -0.5: narrower, around 0.08, between the two.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Two histograms of the number one step before. Of all numbers: broad, around 0.84. Of those that then moved to -0.5:
+# narrower, around 0.08, between the two.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -131,9 +152,11 @@ plots.show(fig, "Two histograms of the number one step before. Of all numbers: b
 
 # %%
 def posterior(z0, z_t, now, before):
-    """Mean (like z0) and variance (a number) of q(z_{t-1} | z_t, z0); now, before: alpha_bar at t and at t - 1."""
+    """Mean (like z0) and variance (a number) of q(z_{t-1} | z_t, z0); now, before:
+    alpha_bar at t and at t - 1."""
     beta = 1 - now / before
-    mean = (math.sqrt(before) * beta * z0 + math.sqrt(1 - beta) * (1 - before) * z_t) / (1 - now)
+    mean = (math.sqrt(before) * beta * z0 + math.sqrt(1 - beta) * (1 - before)
+            * z_t) / (1 - now)
     return mean, (1 - before) / (1 - now) * beta
 
 
@@ -146,7 +169,7 @@ print(f"by the formula: mean {mean:.3f}, variance {variance:.3f}")
 # > **Predict.** At `t = 500`: is $\tilde\mu_t$ mostly $z_0$ or mostly $z_t$? And at `t = 0`?
 
 # %%
-pairs = list(zip(alpha_bar, [1.0, *alpha_bar[:-1]]))                       # (now, before) for t = 0 … 999
+pairs = list(zip(alpha_bar, [1.0, *alpha_bar[:-1]]))  # (now, before) for t = 0 … 999
 of_z0 = [posterior(1.0, 0.0, *pair)[0] for pair in pairs]
 of_z_t = [posterior(0.0, 1.0, *pair)[0] for pair in pairs]
 stds = [math.sqrt(posterior(0.0, 0.0, *pair)[1]) for pair in pairs]
@@ -160,9 +183,12 @@ for ax in (left, right):
 left.set(ylabel="factor", title="All steps")
 right.set(xlim=(-1, 40), title="The last forty")
 left.legend(loc="center right")
-plots.show(fig, "The factors of z0 and of z_t in the posterior's mean, and the standard deviation of its noise, "
-           "over t. Almost everywhere the factor of z_t is nearly 1 and that of z0 nearly 0; only in the last few "
-           "steps do they cross, and at t = 0 that of z0 is 1. The noise is at most 0.14.")
+plots.show(fig)
+
+# %% [markdown] alt
+# The factors of z0 and of z_t in the posterior's mean, and the standard deviation of its noise, over t. Almost
+# everywhere the factor of z_t is nearly 1 and that of z0 nearly 0; only in the last few steps do they cross, and at t =
+# 0 that of z0 is 1. The noise is at most 0.14.
 
 # %% [markdown]
 # So: a thousand times, move a tiny bit towards $z_0$ and jiggle; only at the very end does $z_0$ take over. Therefore
@@ -199,7 +225,8 @@ def loss_of(model, z0, t, eps):
 z0, t = seen[:64], torch.randint(1000, (64,), device=DEVICE)
 eps, half = torch.randn_like(z0), lambda z_t, t, context=None: z_t / 2
 print(confirm_equal(z0_from_eps(eps, z0, 0.3), package.z0_from_eps(eps, z0, 0.3)))
-print(confirm_equal(loss_of(half, z0, t, eps), diffusion_loss(half, schedule, z0, None, t, eps)))
+print(confirm_equal(loss_of(half, z0, t, eps),
+                    diffusion_loss(half, schedule, z0, None, t, eps)))
 
 # %% [markdown]
 # ## The network
@@ -212,7 +239,11 @@ print(confirm_equal(loss_of(half, z0, t, eps), diffusion_loss(half, schedule, z0
 class Block(nn.Module):
     def __init__(self, width):
         super().__init__()
-        self.norm, self.first, self.second = nn.LayerNorm(width), nn.Linear(width, width), nn.Linear(width, width)
+        self.norm, self.first, self.second = (
+            nn.LayerNorm(width),
+            nn.Linear(width, width),
+            nn.Linear(width, width),
+        )
         self.time = nn.Linear(128, width)
 
     def forward(self, x, t_emb):
@@ -228,8 +259,8 @@ class Denoiser(nn.Module):
         self.last = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 64))
 
     def forward(self, z_t, t):
-        t_emb = self.time(timestep_embedding(t, 64))          # (B,) -> (B, 128)
-        x = self.first(z_t.flatten(1))                        # (B, 1, 8, 8) -> (B, width)
+        t_emb = self.time(timestep_embedding(t, 64))  # (B,) -> (B, 128)
+        x = self.first(z_t.flatten(1))                # (B, 1, 8, 8) -> (B, width)
         for block in self.blocks:
             x = block(x, t_emb)
         return self.last(x).view_as(z_t)
@@ -247,11 +278,15 @@ print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
 
 # %%
 STEPS, BATCH, LR = full_or_fast(6000, fast=30), 128, 1e-3
-optimizer = torch.optim.AdamW(model.parameters(), lr=LR, betas=(0.9, 0.99), fused=DEVICE.type != "mps")
+optimizer = torch.optim.AdamW(model.parameters(), lr=LR, betas=(0.9, 0.99),
+                              fused=DEVICE.type != "mps")
 g, history = seeded(3), []
 for step in range(STEPS):
-    for group in optimizer.param_groups:       # warm up for 100 steps, then half a cosine down to 0
-        group["lr"] = LR * min(1, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / STEPS))
+    # warm up for 100 steps, then half a cosine down to 0
+    for group in optimizer.param_groups:
+        group["lr"] = LR * min(1,
+                               (step + 1)
+                               / 100) * 0.5 * (1 + math.cos(math.pi * step / STEPS))
     z0 = seen[torch.randint(len(seen), (BATCH,), generator=g).to(DEVICE)]
     t = torch.randint(1000, (BATCH,), generator=g).to(DEVICE)
     eps = torch.randn(z0.shape, generator=g).to(DEVICE)
@@ -265,9 +300,13 @@ model.eval().requires_grad_(False)
 curve = torch.tensor(history).unfold(0, min(50, STEPS), 1).mean(1)
 fig, ax = plt.subplots(figsize=plots.NARROW)
 ax.plot(curve, color=plots.BLUE)
-ax.set(xlabel="training step", ylabel="loss, mean of 50 steps", ylim=(0, 0.5), title="The loss")
-plots.show(fig, "The training loss: it falls steeply within the first few hundred steps and then ever more slowly.")
+ax.set(xlabel="training step", ylabel="loss, mean of 50 steps", ylim=(0, 0.5),
+       title="The loss")
+plots.show(fig)
 print(f"the last 500 steps: {torch.tensor(history[-500:]).mean():.3f}")
+
+# %% [markdown] alt
+# The training loss: it falls steeply within the first few hundred steps and then ever more slowly.
 
 # %% [markdown]
 # After the first few hundred steps the curve only creeps. Yet those later steps matter: pictures keep improving long
@@ -279,23 +318,29 @@ print(f"the last 500 steps: {torch.tensor(history[-500:]).mean():.3f}")
 # %%
 def loss_at(pictures, t):
     eps = torch.randn(pictures.shape, generator=seeded(4)).to(DEVICE)
-    return loss_of(model, pictures, torch.full((len(pictures),), t, device=DEVICE), eps).item()
+    return loss_of(model, pictures, torch.full((len(pictures),), t, device=DEVICE),
+                   eps).item()
 
 
 ts = [0, 5, 10, 20, 40, 70, 100, 150, 200, 300, 400, 500, 600, 700, 850, 999]
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
 for ax in (left, right):
-    ax.plot(ts, [loss_at(seen, t) for t in ts], "o-", color=plots.BLUE, markersize=4, label="training digits")
-    ax.plot(ts, [loss_at(unseen, t) for t in ts], "s--", color=plots.ORANGE, markersize=4, label="unseen digits")
-    ax.plot([2 - 2 * math.sqrt(1 - a) for a in alpha_bar], ":", color=plots.GREY, label="“everything is noise”")
+    ax.plot(ts, [loss_at(seen, t) for t in ts], "o-", color=plots.BLUE, markersize=4,
+            label="training digits")
+    ax.plot(ts, [loss_at(unseen, t) for t in ts], "s--", color=plots.ORANGE,
+            markersize=4, label="unseen digits")
+    ax.plot([2 - 2 * math.sqrt(1 - a) for a in alpha_bar], ":", color=plots.GREY,
+            label="“everything is noise”")
     ax.set(xlabel="timestep t")
 left.set(ylabel="loss", ylim=(0, 1.05), title="The loss at each t")
 left.legend(fontsize=8.5)
 right.set(yscale="log", ylim=(1e-5, 2), title="The same, logarithmic")
-plots.show(fig, "The loss over t, for training digits and unseen ones, next to the guess that everything is noise. The "
-           "network's loss falls from about 1 at t = 0 to 0.001 at t = 999; that of the guess falls from 2 and is far "
-           "higher up to t = 500, but lower beyond t = 800. Below t = 200 the loss is clearly higher for unseen "
-           "digits, later the same.")
+plots.show(fig)
+
+# %% [markdown] alt
+# The loss over t, for training digits and unseen ones, next to the guess that everything is noise. The network's loss
+# falls from about 1 at t = 0 to 0.001 at t = 999; that of the guess falls from 2 and is far higher up to t = 500, but
+# lower beyond t = 800. Below t = 200 the loss is clearly higher for unseen digits, later the same.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -312,15 +357,19 @@ plots.show(fig, "The loss over t, for training digits and unseen ones, next to t
 moments = (20, 100, 200, 300, 400, 600, 900)
 digit = unseen[3:4]
 eps = torch.randn(1, 1, 8, 8, generator=seeded(5)).to(DEVICE)
-z_ts = torch.cat([schedule.q_sample(digit, torch.tensor([t], device=DEVICE), eps) for t in moments])
+z_ts = torch.cat([schedule.q_sample(digit, torch.tensor([t], device=DEVICE), eps)
+                  for t in moments])
 eps_hats = model(z_ts, torch.tensor(moments, device=DEVICE))
-guesses = torch.stack([z0_from_eps(e, z, alpha_bar[t]) for e, z, t in zip(eps_hats, z_ts, moments)])
+guesses = torch.stack([z0_from_eps(e, z, alpha_bar[t])
+                       for e, z, t in zip(eps_hats, z_ts, moments)])
 
-fig = plots.image_grid([*shown(z_ts), *shown(guesses)], [f"t = {t}" for t in moments], columns=len(moments),
-                       rows=["$z_t$", r"$\hat z_0$"], size=1.1)
-plots.show(fig, "Above, an unseen digit noised to seven timesteps; below, the network's estimate of the clean digit. "
-           "Up to t = 200 it is nearly the original; then it becomes blurred, at t = 600 it is a grey "
-           "blob, and at t = 900 black and white noise.")
+fig = plots.image_grid([*shown(z_ts), *shown(guesses)], [f"t = {t}" for t in moments],
+                       columns=len(moments), rows=["$z_t$", r"$\hat z_0$"], size=1.1)
+plots.show(fig)
+
+# %% [markdown] alt
+# Above, an unseen digit noised to seven timesteps; below, the network's estimate of the clean digit. Up to t = 200 it
+# is nearly the original; then it becomes blurred, at t = 600 it is a grey blob, and at t = 900 black and white noise.
 
 # %% [markdown]
 # A squared error is smallest at the *mean* of everything that is possible. With little noise only one digit is
@@ -353,12 +402,16 @@ def step(z_t, t, generator):
     mean, variance = posterior(z0_hat, z_t, now, before)
     if variance == 0:
         return mean, z0_hat
-    return mean + math.sqrt(variance) * torch.randn(z_t.shape, generator=generator).to(DEVICE), z0_hat
+    return mean + math.sqrt(variance) * torch.randn(z_t.shape, generator=generator).to(
+        DEVICE
+    ), z0_hat
 
 
 def walk(count, seed):
-    """Return, for each t from 999 to 0, (z_t, the guess of z0) before the step; and the pictures at the end."""
-    z, generator = torch.randn(count, 1, 8, 8, generator=seeded(seed)).to(DEVICE), seeded(seed + 1)
+    """Return, for each t from 999 to 0, (z_t, the guess of z0) before the step; and the
+    pictures at the end."""
+    z, generator = torch.randn(count, 1, 8, 8,
+                               generator=seeded(seed)).to(DEVICE), seeded(seed + 1)
     path = {}
     for t in reversed(range(1000)):
         after, guess = step(z, t, generator)
@@ -371,15 +424,18 @@ path, generated = walk(64, seed=10)
 
 # %%
 def on_the_way(ax, t):
-    z_t, guess = (F.pad(shown(part[:4]), (1, 1, 1, 1), value=1.0) for part in path[t])     # a white frame for each
-    rows = [torch.cat(list(part), dim=2) for part in (z_t, guess)]                 # four side by side
+    # a white frame for each
+    z_t, guess = (F.pad(shown(part[:4]), (1, 1, 1, 1), value=1.0) for part in path[t])
+    rows = [torch.cat(list(part), dim=2) for part in (z_t, guess)]  # four side by side
     plots.plot_image(ax, torch.cat(rows, dim=1), f"t = {t}")
 
 
-widgets.dial(on_the_way, {"t": range(1000)}, strip=[{"t": t} for t in (999, 600, 400, 200, 80, 0)], size=(1.55, 1.2),
-             alt="Four walks at t = 999, 600, 400, 200, 80 and 0: above z_t, below the guess of the clean digit. "
-                 "The guesses are noise at 999, grey blobs at 600, begin to differ by 400, and are digits by 200; z_t "
-                 "itself is readable only near the end.")
+widgets.dial(on_the_way, {"t": range(1000)},
+             strip=[{"t": t} for t in (999, 600, 400, 200, 80, 0)], size=(1.55, 1.2))
+
+# %% [markdown] alt
+# Four walks at t = 999, 600, 400, 200, 80 and 0: above z_t, below the guess of the clean digit. The guesses are noise
+# at 999, grey blobs at 600, begin to differ by 400, and are digits by 200; z_t itself is readable only near the end.
 
 # %% [markdown]
 # The lower row decides long before the upper one shows it: the guesses take sides by 400, while $z_t$ only becomes
@@ -393,11 +449,15 @@ widgets.dial(on_the_way, {"t": range(1000)}, strip=[{"t": t} for t in (999, 600,
 _, mine = walk(1, seed=10)
 z_T = torch.randn(1, 1, 8, 8, generator=seeded(10)).to(DEVICE)
 theirs = ddpm(model, z_T, schedule, timesteps(schedule, 1000), generator=[seeded(11)])
-print(confirm_equal(mine, theirs, tolerance=1e-3))      # a thousand network calls let rounding errors grow
+# a thousand network calls let rounding errors grow
+print(confirm_equal(mine, theirs, tolerance=1e-3))
 
 # %%
 fig = plots.image_grid(shown(generated[:32]), columns=16, size=0.58)
-plots.show(fig, "Thirty-two digits from the walk, none of which anybody wrote. Most are easy to read.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Thirty-two digits from the walk, none of which anybody wrote. Most are easy to read.
 
 # %% [markdown]
 # ## Are these digits? And are they new?
@@ -418,23 +478,33 @@ def nearest(pictures):
 noise = torch.randn(300, 1, 8, 8, generator=seeded(6)).to(DEVICE)
 fig, ax = plt.subplots(figsize=plots.WIDE)
 bins = torch.linspace(0, 1.5, 60)
-for name, pictures, colour in (("real, unseen", unseen, plots.ORANGE), ("generated", generated, plots.BLUE),
+for name, pictures, colour in (("real, unseen", unseen, plots.ORANGE),
+                               ("generated", generated, plots.BLUE),
                                ("noise", noise, plots.GREY)):
     distance = nearest(pictures)[0]
-    print(f"{name}: {distance.median():.2f} (the middle half {distance.quantile(0.25):.2f} … "
+    print(f"{name}: {distance.median():.2f} (the middle half "
+          f"{distance.quantile(0.25):.2f} … "
           f"{distance.quantile(0.75):.2f})")
-    ax.hist(distance.clamp(max=1.5), bins, density=True, color=colour, alpha=0.6, label=name)
-ax.set(xlabel="distance to the nearest training digit", ylabel="density", title="How digit-like, how new")
+    ax.hist(distance.clamp(max=1.5), bins, density=True, color=colour, alpha=0.6,
+            label=name)
+ax.set(xlabel="distance to the nearest training digit", ylabel="density",
+       title="How digit-like, how new")
 ax.legend()
-plots.show(fig, "Histograms of the distance to the nearest training digit, for real unseen digits, generated ones "
-           "and noise. The first two overlap; noise lies far to the right.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Histograms of the distance to the nearest training digit, for real unseen digits, generated ones and noise. The first
+# two overlap; noise lies far to the right.
 
 # %%
 index = nearest(generated[:8])[1]
 fig = plots.image_grid([*shown(generated[:8]), *shown(seen[index])], columns=8,
                        rows=["generated", "nearest\nreal one"], size=1.0)
-plots.show(fig, "Eight generated digits, and below each the training digit that is nearest to it: usually the same "
-           "digit in another handwriting.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Eight generated digits, and below each the training digit that is nearest to it: usually the same digit in another
+# handwriting.
 
 # %% [markdown]
 # They are as close as the unseen real ones (median 0.34 for both), and far from noise. But are they new? Look for
@@ -471,14 +541,20 @@ print(confirm_equal(z0_from_velocity(v, z_t, a), package.z0_from_velocity(v, z_t
 
 share = torch.tensor(alpha_bar)
 fig, ax = plt.subplots(figsize=plots.NARROW)
-ax.plot(0.1 * ((1 - share) / share).sqrt(), color=plots.BLUE, label="predicting the noise")
-ax.plot(0.1 * (1 - share).sqrt(), "--", color=plots.ORANGE, label="predicting the velocity")
+ax.plot(0.1 * ((1 - share) / share).sqrt(), color=plots.BLUE,
+        label="predicting the noise")
+ax.plot(0.1 * (1 - share).sqrt(), "--", color=plots.ORANGE,
+        label="predicting the velocity")
 ax.axhline(0.1, linestyle=":", color=plots.GREEN, label="predicting $z_0$")
-ax.set(xlabel="timestep t", ylabel=r"error in $\hat z_0$", yscale="log", title="The effect of an error of 0.1")
+ax.set(xlabel="timestep t", ylabel=r"error in $\hat z_0$", yscale="log",
+       title="The effect of an error of 0.1")
 ax.legend()
-plots.show(fig, "The error in the clean picture that an error of 0.1 in the network's output causes, over t, on a "
-           "logarithmic scale. Predicting the noise: from a thousandth at t = 0 to over 10 at t = 999. Predicting the "
-           "velocity: never over 0.1. Predicting z0: always 0.1.")
+plots.show(fig)
+
+# %% [markdown] alt
+# The error in the clean picture that an error of 0.1 in the network's output causes, over t, on a logarithmic scale.
+# Predicting the noise: from a thousandth at t = 0 to over 10 at t = 999. Predicting the velocity: never over 0.1.
+# Predicting z0: always 0.1.
 
 # %% [markdown]
 # With $z_t$ given, each follows from the others; no network knows more than another. What differs is the effect of an
@@ -500,17 +576,22 @@ plots.show(fig, "The error in the clean picture that an error of 0.1 in the netw
 # > **Predict.** Which `t` gain weight when it is dropped?
 
 # %%
-weight = [(1 - now / before) ** 2 / (2 * posterior(0.0, 0.0, now, before)[1] * (now / before) * (1 - now))
+weight = [(1 - now / before) ** 2
+          / (2 * posterior(0.0, 0.0, now, before)[1] * (now / before) * (1 - now))
           for now, before in pairs[1:]]
 
 fig, ax = plt.subplots(figsize=plots.NARROW)
 ax.plot(range(1, 1000), weight, color=plots.BLUE, label="in the bound")
-ax.axhline(sum(weight) / len(weight), color=plots.ORANGE, linestyle="--", label="in the plain loss: equal for all t")
-ax.set(xlabel="timestep t", ylabel="weight of the squared error", yscale="log", title="What was dropped")
+ax.axhline(sum(weight) / len(weight), color=plots.ORANGE, linestyle="--",
+           label="in the plain loss: equal for all t")
+ax.set(xlabel="timestep t", ylabel="weight of the squared error", yscale="log",
+       title="What was dropped")
 ax.legend()
-plots.show(fig, "The factor of the squared error over t, on a logarithmic scale: 0.6 at t = 1, a hundredth at t = 100, "
-           "half of that at t = 350, a hundredth again at t = 999. The plain loss weighs all t equally: a line at a "
-           "hundredth.")
+plots.show(fig)
+
+# %% [markdown] alt
+# The factor of the squared error over t, on a logarithmic scale: 0.6 at t = 1, a hundredth at t = 100, half of that at
+# t = 350, a hundredth again at t = 999. The plain loss weighs all t equally: a line at a hundredth.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -534,8 +615,10 @@ plots.show(fig, "The factor of the squared error over t, on a logarithmic scale:
 
 # %%
 def broken_walk(change, count=8):
-    """A walk with `change(mean, variance, z_t, eps_hat, beta, noise)` in place of the right step."""
-    z, generator = torch.randn(count, 1, 8, 8, generator=seeded(10)).to(DEVICE), seeded(11)
+    """A walk with `change(mean, variance, z_t, eps_hat, beta, noise)` in place of the
+    right step."""
+    z, generator = torch.randn(count, 1, 8, 8,
+                               generator=seeded(10)).to(DEVICE), seeded(11)
     for t in reversed(range(1000)):
         now, before = alpha_bar[t], alpha_bar[t - 1] if t > 0 else 1.0
         eps_hat = model(z, torch.full((count,), t, device=DEVICE))
@@ -546,16 +629,28 @@ def broken_walk(change, count=8):
 
 
 walks = {
-    "right": broken_walk(lambda mean, variance, z, eps_hat, beta, noise: mean + math.sqrt(variance) * noise),
+    "right": broken_walk(
+        lambda mean, variance, z, eps_hat, beta, noise: (
+            mean + math.sqrt(variance) * noise
+        )
+    ),
     "no fresh noise": broken_walk(lambda mean, variance, z, eps_hat, beta, noise: mean),
-    "variance\nfor std": broken_walk(lambda mean, variance, z, eps_hat, beta, noise: mean + variance * noise),
-    "subtracted": broken_walk(lambda mean, variance, z, eps_hat, beta, noise: z - math.sqrt(beta) * eps_hat),
+    "variance\nfor std": broken_walk(
+        lambda mean, variance, z, eps_hat, beta, noise: mean + variance * noise
+    ),
+    "subtracted": broken_walk(
+        lambda mean, variance, z, eps_hat, beta, noise: z - math.sqrt(beta) * eps_hat
+    ),
 }
-fig = plots.image_grid([image for z in walks.values() for image in shown(z)], columns=8, size=0.9,
+fig = plots.image_grid([image for z in walks.values() for image in shown(z)], columns=8,
+                       size=0.9,
                        rows=[f"{name}\nstd {z.std():.2f}" for name, z in walks.items()])
-plots.show(fig, "Eight digits from each of four walks, with their standard deviation. Right: different digits, about "
-           "1. Without fresh noise, and with the variance in place of its root: the same two or three kinds of digit "
-           "again and again. Subtracted: eight times nearly the same digit.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Eight digits from each of four walks, with their standard deviation. Right: different digits, about 1. Without fresh
+# noise, and with the variance in place of its root: the same two or three kinds of digit again and again. Subtracted:
+# eight times nearly the same digit.
 
 # %% [markdown]
 # The first two mistakes behave alike: $\tilde\beta_t \le 0.02$ is next to nothing as a standard deviation. Every step

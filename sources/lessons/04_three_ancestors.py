@@ -18,19 +18,25 @@ import math
 
 import matplotlib.pyplot as plt
 import torch
-
 from tinyldm.history import data, ddpm_2020, nonequilibrium_2015, score_matching_2019
 from tinyldm.history.network import Budget, minibatch, minimise
 from tinyldm_course.history.compare import sliced_wasserstein
-from tinyldm_course.history.figures import METHOD_STYLE, cloud, fields, plain_against_annealed
+from tinyldm_course.history.figures import (
+    METHOD_STYLE,
+    cloud,
+    fields,
+    plain_against_annealed,
+)
 from tinyldm_course.lessons import plots, widgets
 from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast
 from tinyldm_course.lessons.model_map import show_model_map
 
 plots.use_style()
-print("This lesson runs on cpu, whatever you have: its networks have 30,000 weights, too few for a GPU.")
-seed = torch.Generator().manual_seed(0)                        # the source of every random number below
-TRAINING = Budget(steps=full_or_fast(full=4000, fast=150))     # the same for each of the three papers
+print("This lesson runs on cpu, whatever you have: its networks have 30,000 weights, "
+      "too few for a GPU.")
+seed = torch.Generator().manual_seed(0)  # the source of every random number below
+# the same for each of the three papers
+TRAINING = Budget(steps=full_or_fast(full=4000, fast=150))
 COLOURS = {name: colour for name, (colour, _) in METHOD_STYLE.items()}
 
 # %% [markdown]
@@ -53,8 +59,8 @@ show_model_map("forward diffusion", "sampler")
 
 # %%
 ring = data.ring_of_gaussians()
-x_train = ring.sample(2000, seed)                              # (2000, 2)
-fresh = ring.sample(4000, seed)                                # for testing; no model sees these
+x_train = ring.sample(2000, seed)  # (2000, 2)
+fresh = ring.sample(4000, seed)    # for testing; no model sees these
 side = torch.linspace(-2.6, 2.6, 150)
 plane = torch.cartesian_prod(side, side)                       # (22500, 2)
 
@@ -66,9 +72,12 @@ for ax, sigma in zip(axes[1:], (0.1, 0.4, 1.0)):
     ax.imshow(density, extent=(-2.6, 2.6) * 2, origin="lower", cmap=plots.SEQUENCE)
     ax.set_title(f"density, noise {sigma}")
     plots.hide_axes(ax)
-plots.show(fig, "Eight small clouds of points on a ring, four of them dense and four sparse. Next to them the density "
-                "of the points with noise of size 0.1, 0.4 and 1.0: the eight spots grow, melt into a ring with four "
-                "bright sides, and end as one round hill.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Eight small clouds of points on a ring, four of them dense and four sparse. Next to them the density of the points
+# with noise of size 0.1, 0.4 and 1.0: the eight spots grow, melt into a ring with four bright sides, and end as one
+# round hill.
 
 # %% [markdown]
 # ## 2015: the chain and its bound
@@ -79,9 +88,9 @@ plots.show(fig, "Eight small clouds of points on a ring, four of them dense and 
 
 # %%
 T = 40
-beta = 1 / torch.linspace(T, 2, T, dtype=torch.float64)        # (T,) from 1/40 up to 1/2
-beta[0] = 1e-3                                                 # the finest detail that the model can show
-alpha_bar = (1 - beta).cumprod(0).float()                      # (T,)
+beta = 1 / torch.linspace(T, 2, T, dtype=torch.float64)  # (T,) from 1/40 up to 1/2
+beta[0] = 1e-3  # the finest detail that the model can show
+alpha_bar = (1 - beta).cumprod(0).float()  # (T,)
 beta = beta.float()
 q_2015 = nonequilibrium_2015.constant_share_schedule(T)
 
@@ -118,13 +127,15 @@ def both_witnesses(mean_a, var_a, mean_b, var_b):
 def posterior(x0, x_t, t):
     """q(x_{t-1} | x_t, x_0): mean (B, 2), variance (B, 1); t (B,) from 1."""
     b, before = beta[t][:, None], alpha_bar[t - 1][:, None]
-    return both_witnesses(before.sqrt() * x0, 1 - before, x_t / (1 - b).sqrt(), b / (1 - b))
+    return both_witnesses(before.sqrt() * x0, 1 - before, x_t / (1 - b).sqrt(),
+                          b / (1 - b))
 
 
 x0, x_t = torch.randn(2, 16, 2, generator=seed)
 t = torch.randint(1, T, (16,), generator=seed)
 print("0 ± √1 and 3 ± √2 together:", both_witnesses(0, 1, 3, 2))
-print(confirm_equal(posterior(x0, x_t, t)[0], nonequilibrium_2015.forward_posterior(x0, x_t, t, q_2015)[0]))
+print(confirm_equal(posterior(x0, x_t, t)[0],
+                    nonequilibrium_2015.forward_posterior(x0, x_t, t, q_2015)[0]))
 
 # %% [markdown]
 # A model does not know $x_0$. The network of 2015 answers with a Gaussian of its own: a mean *and* a variance. The loss
@@ -140,17 +151,21 @@ print(confirm_equal(posterior(x0, x_t, t)[0], nonequilibrium_2015.forward_poster
 # %%
 def gaussian_kl(mean_q, var_q, mean_p, var_p):
     """KL(q || p) in nats, summed over the coordinates: (B,)."""
-    return 0.5 * ((var_p / var_q).log() + (var_q + (mean_q - mean_p) ** 2) / var_p - 1).sum(dim=1)
+    return 0.5 * ((var_p / var_q).log() + (var_q + (mean_q - mean_p) ** 2) / var_p
+                  - 1).sum(dim=1)
 
 
-kernel = nonequilibrium_2015.ReverseKernel(q_2015, seed)       # the network: 29,860 weights
+kernel = nonequilibrium_2015.ReverseKernel(q_2015, seed)  # the network: 29,860 weights
 
 
 def reverse_2015(x_t, t):
-    """p(x_{t-1} | x_t): the step that shrinks and adds beta, with mean and variance corrected by the network."""
+    """p(x_{t-1} | x_t): the step that shrinks and adds beta, with mean and variance
+    corrected by the network."""
     b = beta[t][:, None]
     shift, log_odds = kernel.net(x_t, t / T).chunk(2, dim=1)   # (B, 4) -> 2 × (B, 2)
-    return (1 - b).sqrt() * x_t + b.sqrt() * shift, torch.sigmoid(torch.logit(b) + log_odds)
+    return (1 - b).sqrt() * x_t + b.sqrt() * shift, torch.sigmoid(
+        torch.logit(b) + log_odds
+    )
 
 
 def loss_2015(x0, t, eps):
@@ -178,7 +193,8 @@ def sample_2015(n):
     for step in range(T - 1, 0, -1):
         mean, variance = reverse_2015(path[-1], torch.full((n,), step))
         path.append(mean + variance.sqrt() * torch.randn(n, 2, generator=seed))
-    path.append((1 - beta[0]).sqrt() * path[-1] + beta[0].sqrt() * torch.randn(n, 2, generator=seed))
+    path.append((1 - beta[0]).sqrt() * path[-1] + beta[0].sqrt()
+                * torch.randn(n, 2, generator=seed))
     return path
 
 
@@ -196,8 +212,11 @@ def strip(path, stops, label, method):
 
 
 fig = strip(path_2015, (0, 20, 30, 35, 38, 40), lambda k: f"after {k} steps", "2015")
-plots.show(fig, "The reverse chain of 2015: over 40 steps a round cloud of noise becomes a ring with four dense clouds "
-                "and four smeared ones, mostly in the last ten steps.")
+plots.show(fig)
+
+# %% [markdown] alt
+# The reverse chain of 2015: over 40 steps a round cloud of noise becomes a ring with four dense clouds and four smeared
+# ones, mostly in the last ten steps.
 
 # %% [markdown]
 # Now the bill. Each bar is the cost of one step in bits, averaged over fresh points. Their sum, plus a constant for the
@@ -205,20 +224,27 @@ plots.show(fig, "The reverse chain of 2015: over 40 steps a round cloud of noise
 
 # %%
 with torch.no_grad():
-    costs = torch.stack([loss_2015(fresh, torch.full((4000,), step), torch.randn(4000, 2, generator=seed)).mean()
+    costs = torch.stack([loss_2015(fresh, torch.full((4000,), step),
+                                   torch.randn(4000, 2, generator=seed)).mean()
                          for step in range(1, T)]) / math.log(2)
-ends = -nonequilibrium_2015.entropy_terms(q_2015) / math.log(2)      # three entropies of Gaussians: no network in it
+# three entropies of Gaussians: no network in it
+ends = -nonequilibrium_2015.entropy_terms(q_2015) / math.log(2)
 bound, entropy = costs.sum().item() + ends, data.entropy_bits(ring)
 
 fig, ax = plt.subplots(figsize=plots.WIDE)
 ax.bar(range(1, T), costs, color=plots.BLUE)
 ax.set(xlabel="step t of the chain (small t: fine detail)", ylabel="bits",
-       title=f"ends {ends:.2f} + all bars {costs.sum():.2f} = bound {bound:.2f} bits per point;  "
+       title=f"ends {ends:.2f} + all bars {costs.sum():.2f} = bound {bound:.2f} bits "
+       f"per point;  "
              f"entropy of the data {entropy:.2f}")
-plots.show(fig, f"The cost in bits of each of the 39 learnt steps. The first bar is by far the tallest; the bound is "
-                f"{bound:.2f} bits per point, above the data's entropy of {entropy:.2f}.")
+plots.show(fig)
 sizes = ((1 - alpha_bar) / alpha_bar).sqrt()
-print(f"The tallest bar is the step to the finest detail: from noise of size {sizes[1]:.2f} to {sizes[0]:.2f} at once.")
+print(f"The tallest bar is the step to the finest detail: from noise of size "
+      f"{sizes[1]:.2f} to {sizes[0]:.2f} at once.")
+
+# %% [markdown] alt
+# The cost in bits of each of the 39 learnt steps. The first bar is by far the tallest; the bound is {bound:.2f} bits
+# per point, above the data's entropy of {entropy:.2f}.
 
 # %% [markdown]
 # The model states a number, and it is above the entropy, as it must be. That is the gift of 2015: two models can be
@@ -243,16 +269,16 @@ print(f"The tallest bar is the step to the finest detail: from noise of size {si
 # > **Predict.** The data are two numbers, -1 and 1. With noise of $\sigma = 0.8$ you see 0.5. Does the average arrow
 # > point right or left? Does it reach all the way to 1?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 clean, sigma = torch.tensor([-1.0, 1.0]), 0.8
 seen = torch.tensor(0.5, requires_grad=True)
 
 closeness = -((seen - clean) ** 2) / (2 * sigma**2)
-came_from = closeness.softmax(dim=0)                           # how likely is each as the origin?
+came_from = closeness.softmax(dim=0)  # how likely is each as the origin?
 arrows = -(seen - clean) / sigma**2
 average = (came_from * arrows).sum()
-exact = torch.autograd.grad(closeness.logsumexp(dim=0), seen)[0]     # the slope of log p, by calculus
+# the slope of log p, by calculus
+exact = torch.autograd.grad(closeness.logsumexp(dim=0), seen)[0]
 
 print("origin -1 or 1: ", [f"{share:.3f}" for share in came_from.tolist()])
 print("arrow back to:  ", [f"{arrow:.3f}" for arrow in arrows.tolist()])
@@ -268,12 +294,15 @@ assert torch.isclose(average, exact)
 # and 6). We use 25 levels from 3 down to 0.03. (The paper uses ten.)
 
 # %%
-sigmas = torch.logspace(math.log10(3), math.log10(0.03), 25)         # (25,) each 0.83 of the one before
-s = score_matching_2019.ScoreNetwork(score_matching_2019.geometric_levels(L=25), seed)     # 29,666 weights
+# (25,) each 0.83 of the one before
+sigmas = torch.logspace(math.log10(3), math.log10(0.03), 25)
+# 29,666 weights
+s = score_matching_2019.ScoreNetwork(score_matching_2019.geometric_levels(L=25), seed)
 
 
 def score_2019(x, sigma):
-    """x (B, 2), sigma (B,) -> score (B, 2). Scale to size 1, tell the network the level, divide by sigma at the end."""
+    """x (B, 2), sigma (B,) -> score (B, 2). Scale to size 1, tell the network the
+    level, divide by sigma at the end."""
     clock = (sigma / 0.03).log() / math.log(3 / 0.03)
     return s.net(x / (1 + sigma**2).sqrt()[:, None], clock) / sigma[:, None]
 
@@ -288,7 +317,11 @@ def loss_2019(x, sigma, eps):
 level = sigmas[torch.randint(25, (256,), generator=seed)]
 one, two = (torch.Generator().manual_seed(1) for _ in range(2))
 mine = loss_2019(fresh[:256], level, torch.randn(256, 2, generator=one))
-print(confirm_equal(mine, score_matching_2019.denoising_score_matching(s, fresh[:256], level, two)))
+print(
+    confirm_equal(
+        mine, score_matching_2019.denoising_score_matching(s, fresh[:256], level, two)
+    )
+)
 
 # %%
 def batch_loss_2019():
@@ -298,23 +331,30 @@ def batch_loss_2019():
 
 
 minimise(batch_loss_2019, s, TRAINING)
-grid = torch.cartesian_prod(torch.linspace(-2.4, 2.4, 15), torch.linspace(-2.4, 2.4, 15))
+grid = torch.cartesian_prod(torch.linspace(-2.4, 2.4, 15),
+                            torch.linspace(-2.4, 2.4, 15))
 
 
 @torch.no_grad()
 def plot_arrows(ax, sigma):
     density = ring.log_density(plane, 1.0, sigma).exp().reshape(150, 150).T
-    ax.imshow(density, extent=(-2.6, 2.6) * 2, origin="lower", cmap="Greys", vmax=density.max() * 1.6)
-    arrow = sigma * score_2019(grid, torch.full((len(grid),), sigma))     # times sigma: arrows of similar length
+    ax.imshow(density, extent=(-2.6, 2.6) * 2, origin="lower", cmap="Greys",
+              vmax=density.max() * 1.6)
+    # times sigma: arrows of similar length
+    arrow = sigma * score_2019(grid, torch.full((len(grid),), sigma))
     ax.quiver(*grid.T, *arrow.T, color=plots.ORANGE, angles="xy", scale=26, width=0.007)
     ax.set_title(f"σ = {sigma:g}", fontsize=9)
     plots.hide_axes(ax)
 
 
-widgets.dial(plot_arrows, {"sigma": [0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0]},
-             strip=[{"sigma": value} for value in (2.0, 0.7, 0.3, 0.1)], size=(2.2, 2.4),
-             alt="The learnt arrows over the true density at four noise levels. At 2.0 all point to the middle; at 0.7 "
-                 "to the ring; at 0.3 and 0.1 each points to the nearest of the eight clouds.")
+widgets.dial(plot_arrows,
+             {"sigma": [0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0]},
+             strip=[{"sigma": value} for value in (2.0, 0.7, 0.3, 0.1)],
+             size=(2.2, 2.4))
+
+# %% [markdown] alt
+# The learnt arrows over the true density at four noise levels. At 2.0 all point to the middle; at 0.7 to the ring; at
+# 0.3 and 0.1 each points to the nearest of the eight clouds.
 
 # %% [markdown]
 # Large noise sees the forest, small noise the trees.
@@ -343,9 +383,11 @@ def langevin(score, x, step, steps, generator):
 
 
 def annealed(score, x, levels, share, steps, generator):
-    """2019's Algorithm 1: Langevin dynamics at each noise level, from large to small, with steps of `share` sigma²."""
+    """2019's Algorithm 1: Langevin dynamics at each noise level, from large to small,
+    with steps of `share` sigma²."""
     for sigma in levels.tolist():
-        x = langevin(lambda x, sigma=sigma: score(x, sigma), x, share * sigma**2, steps, generator)
+        x = langevin(lambda x, sigma=sigma: score(x, sigma), x, share * sigma**2, steps,
+                     generator)
     return x
 
 
@@ -353,11 +395,16 @@ modes = data.two_distant_modes()
 everywhere = 16 * torch.rand(2000, 2, generator=seed) - 8
 plain = langevin(modes.score, everywhere, 0.1, 1000, seed)
 levels = score_matching_2019.geometric_levels(20.0, 0.1, 10)
-fig = plain_against_annealed(plain, annealed(lambda x, sigma: modes.score(x, 1.0, sigma), everywhere, levels, 0.1,
+fig = plain_against_annealed(plain,
+                             annealed(lambda x, sigma: modes.score(x, 1.0, sigma),
+                                      everywhere, levels, 0.1,
                                              100, seed), 0.8)
 reached = (plain.sum(dim=1) > 0).float().mean().item()
-plots.show(fig, f"Plain Langevin dynamics puts {reached:.0%} of the points into the heavy cloud, about as many as "
-                f"started closest to it, instead of 80 %. Annealed Langevin dynamics comes close to 80 %.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Plain Langevin dynamics puts {reached:.0%} of the points into the heavy cloud, about as many as started closest to it,
+# instead of 80 %. Annealed Langevin dynamics comes close to 80 %.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -376,16 +423,21 @@ one, two = (torch.Generator().manual_seed(2) for _ in range(2))
 start = 3 * torch.randn(64, 2, generator=seed)
 score = s.at
 mine = annealed(score, start, s.sigmas, 0.2, 20, one)
-theirs = score_matching_2019.annealed_langevin(score, start, s.sigmas, 0.2 * 0.03**2, 20, two)[-1]
+theirs = score_matching_2019.annealed_langevin(score, start, s.sigmas, 0.2 * 0.03**2,
+                                               20, two)[-1]
 print(confirm_equal(mine, theirs, 1e-3))
 
 path_2019 = [3 * torch.randn(2000, 2, generator=seed)]
 for i in range(25):
     path_2019.append(annealed(score, path_2019[-1], s.sigmas[i : i + 1], 0.2, 20, seed))
 
-fig = strip(path_2019, (0, 6, 11, 15, 20, 25), lambda k: f"σ = {s.sigmas[k - 1]:.2f}" if k else "start", "2019")
-plots.show(fig, "Annealed Langevin dynamics: a cloud of points, at first wider than the frame, contracts as the noise "
-                "level falls from 3 to 0.03, becomes a ring, and splits into eight sharp clouds.")
+fig = strip(path_2019, (0, 6, 11, 15, 20, 25),
+            lambda k: f"σ = {s.sigmas[k - 1]:.2f}" if k else "start", "2019")
+plots.show(fig)
+
+# %% [markdown] alt
+# Annealed Langevin dynamics: a cloud of points, at first wider than the frame, contracts as the noise level falls from
+# 3 to 0.03, becomes a ring, and splits into eight sharp clouds.
 
 # %% [markdown]
 # ## 2020: the old chain, a new target
@@ -400,8 +452,8 @@ plots.show(fig, "Annealed Langevin dynamics: a cloud of points, at first wider t
 # over the coordinates, here two, instead of their sum: half of this.)
 
 # %%
-q_2020 = ddpm_2020.linear_schedule()                           # beta from 1e-4 to 0.02 in 1,000 steps
-eps_theta = ddpm_2020.NoisePredictor(q_2020, seed)             # 29,666 weights
+q_2020 = ddpm_2020.linear_schedule()  # beta from 1e-4 to 0.02 in 1,000 steps
+eps_theta = ddpm_2020.NoisePredictor(q_2020, seed)  # 29,666 weights
 
 
 def loss_2020(x0, t, eps):
@@ -425,7 +477,8 @@ def step_2020(x, t, eps, q):
 
 minimise(batch_loss_2020, eps_theta, TRAINING)
 t = torch.randint(1000, (16,), generator=seed)
-print(confirm_equal(step_2020(x0, t, x_t, q_2020), ddpm_2020.reverse_mean(x0, t, x_t, q_2020)))
+print(confirm_equal(step_2020(x0, t, x_t, q_2020),
+                    ddpm_2020.reverse_mean(x0, t, x_t, q_2020)))
 
 # %%
 path_2020 = [torch.randn(1000, 2, generator=seed)]
@@ -436,9 +489,13 @@ with torch.no_grad():
         noise = torch.randn(1000, 2, generator=seed) if step > 0 else 0.0
         path_2020.append(mean + q_2020.beta[step].sqrt() * noise)
 
-fig = strip(path_2020, (0, 600, 800, 900, 960, 1000), lambda k: f"after {k} steps", "2020")
-plots.show(fig, "The reverse chain of 2020 over 1,000 steps: the round cloud becomes a ring after about 900 steps and "
-                "eight clouds, four dense and four thin, in the last hundred.")
+fig = strip(path_2020, (0, 600, 800, 900, 960, 1000), lambda k: f"after {k} steps",
+            "2020")
+plots.show(fig)
+
+# %% [markdown] alt
+# The reverse chain of 2020 over 1,000 steps: the round cloud becomes a ring after about 900 steps and eight clouds,
+# four dense and four thin, in the last hundred.
 
 # %% [markdown]
 # Three papers, three languages: a bound, a slope, a noise. Now watch them become one.
@@ -458,10 +515,10 @@ plots.show(fig, "The reverse chain of 2020 over 1,000 steps: the round cloud bec
 # %%
 t = torch.randint(1000, (4000,), generator=seed)
 eps = torch.randn(4000, 2, generator=seed)
-sigma_t = ((1 - q_2020.alpha_bar) / q_2020.alpha_bar).sqrt()[t]                    # (4000,)
+sigma_t = ((1 - q_2020.alpha_bar) / q_2020.alpha_bar).sqrt()[t]  # (4000,)
 
 x_bar = fresh + sigma_t[:, None] * eps
-shrunk = x_bar * q_2020.alpha_bar[t][:, None].sqrt()                              # x_t, the input of the network
+shrunk = x_bar * q_2020.alpha_bar[t][:, None].sqrt()  # x_t, the input of the network
 with torch.no_grad():
     as_score = -eps_theta(shrunk, t) / sigma_t[:, None]
     arrow = -(x_bar - fresh) / sigma_t[:, None] ** 2
@@ -470,7 +527,8 @@ with torch.no_grad():
 
 difference = (by_2019 - by_2020).abs().max().item() / by_2020.max().item()
 assert difference < 1e-3
-print(f"4,000 losses by the formulas of 2019 and 2020; the largest difference is {difference:.0e} of the largest loss")
+print(f"4,000 losses by the formulas of 2019 and 2020; the largest difference is "
+      f"{difference:.0e} of the largest loss")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -493,7 +551,8 @@ print(f"4,000 losses by the formulas of 2019 and 2020; the largest difference is
 
 # %%
 t = torch.randint(1, 1000, (4000,), generator=seed)
-b_64 = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)       # nearly equal means are subtracted: use float64
+# nearly equal means are subtracted: use float64
+b_64 = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
 q_64 = ddpm_2020.Diffusion2020(b_64, (1 - b_64).cumprod(0))
 share, b = q_64.alpha_bar[t][:, None], q_64.beta[t][:, None]
 x_t = share.sqrt() * fresh + (1 - share).sqrt() * eps
@@ -501,31 +560,38 @@ with torch.no_grad():
     guess = eps_theta(x_t.float(), t)
 
 true_mean, _ = ddpm_2020.posterior(fresh, x_t, t, q_64)
-by_2015 = gaussian_kl(true_mean, b, step_2020(x_t, t, guess, q_64), b)             # the same variance on both sides
-weight = q_64.beta / (2 * (1 - q_64.beta) * (1 - q_64.alpha_bar))                  # (1000,)
+# the same variance on both sides
+by_2015 = gaussian_kl(true_mean, b, step_2020(x_t, t, guess, q_64), b)
+weight = q_64.beta / (2 * (1 - q_64.beta) * (1 - q_64.alpha_bar))  # (1000,)
 by_2020 = weight[t] * (eps - guess).square().sum(dim=1)
 
 print(confirm_equal(weight, ddpm_2020.bound_weight(q_64)))
 difference = ((by_2015 - by_2020).abs().max() / by_2020.max()).item()
 assert difference < 1e-6
-print(f"4,000 steps of the bound by 2015's KL and by the error of the noise: equal to within {difference:.0e}")
+print(f"4,000 steps of the bound by 2015's KL and by the error of the noise: equal to "
+      f"within {difference:.0e}")
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
 left.plot(range(1, 1001), weight, color=plots.BLUE, label="in the bound (2015)")
-left.axhline(1, color=plots.GREEN, linestyle="--", label="in $L_\\mathrm{simple}$ (2020)")
-left.set(yscale="log", xlabel="timestep t (from 1)", ylabel="weight", title="Weight of the noise's error at each t")
+left.axhline(1, color=plots.GREEN, linestyle="--",
+             label="in $L_\\mathrm{simple}$ (2020)")
+left.set(yscale="log", xlabel="timestep t (from 1)", ylabel="weight",
+         title="Weight of the noise's error at each t")
 left.legend()
 total = weight.cumsum(0) / weight.sum()
 half = int((total < 0.5).sum()) + 1
 right.plot(range(1, 1001), total, color=plots.BLUE)
 right.plot([0, 1000], [0, 1], color=plots.GREEN, linestyle="--")
-right.annotate(f"half of the bound's\nweight lies at t ≤ {half}", (half, 0.5), xytext=(half + 150, 0.28),
-               arrowprops={"arrowstyle": "->"})
-right.set(xlabel="timestep t (from 1)", ylabel="share of all weight up to t", title="The same, cumulative")
-plots.show(fig, "Left: the bound's weight on a logarithmic scale falls from about 0.5 at t = 1 to about 0.005 near "
-                f"t = 340 and rises to 0.01. Right: half of the bound's weight lies at t up to {half}; the simplified "
-                "loss spreads it evenly.")
+right.annotate(f"half of the bound's\nweight lies at t ≤ {half}", (half, 0.5),
+               xytext=(half + 150, 0.28), arrowprops={"arrowstyle": "->"})
+right.set(xlabel="timestep t (from 1)", ylabel="share of all weight up to t",
+          title="The same, cumulative")
+plots.show(fig)
+
+# %% [markdown] alt
+# Left: the bound's weight on a logarithmic scale falls from about 0.5 at t = 1 to about 0.005 near t = 340 and rises to
+# 0.01. Right: half of the bound's weight lies at t up to {half}; the simplified loss spreads it evenly.
 
 # %% [markdown]
 # So 2020 changed *one thing* in the loss: it dropped the weight. The bound counts bits, and most bits of a picture are
@@ -539,7 +605,8 @@ plots.show(fig, "Left: the bound's weight on a logarithmic scale falls from abou
 
 # %%
 def eps_2015(x_bar, sigma):
-    """2015's mean, converted to noise, at the step of its chain with the closest sigma."""
+    """2015's mean, converted to noise, at the step of its chain with the closest
+    sigma."""
     chain = ((1 - alpha_bar) / alpha_bar).sqrt()
     step = int((chain.log() - math.log(sigma)).abs()[1:].argmin()) + 1
     x_t, b = x_bar * alpha_bar[step].sqrt(), beta[step]
@@ -555,8 +622,10 @@ def eps_2020(x_bar, sigma):
     """2020's network at the (fractional) timestep that has this sigma."""
     chain = ((1 - q_2020.alpha_bar) / q_2020.alpha_bar).sqrt()
     step = max(int((chain < sigma).sum()) - 1, 0)
-    part = (math.log(sigma) - chain[step].log()) / (chain[step + 1].log() - chain[step].log())
-    return eps_theta(x_bar / math.sqrt(1 + sigma**2), torch.full((len(x_bar),), step + float(part)))
+    part = (math.log(sigma) - chain[step].log()) / (chain[step + 1].log()
+                                                    - chain[step].log())
+    return eps_theta(x_bar / math.sqrt(1 + sigma**2),
+                     torch.full((len(x_bar),), step + float(part)))
 
 
 def eps_exact(x_bar, sigma):
@@ -564,13 +633,17 @@ def eps_exact(x_bar, sigma):
 
 
 networks = {"2015": eps_2015, "2019": eps_2019, "2020": eps_2020}
-CHAIN = [value for value in ((1 - alpha_bar) / alpha_bar).sqrt().tolist() if value <= 3]   # levels of 2015, rising
+# levels of 2015, rising
+CHAIN = [value for value in ((1 - alpha_bar) / alpha_bar).sqrt().tolist() if value <= 3]
 chosen = [min(CHAIN, key=lambda value: abs(value - wanted)) for wanted in (1.0, 0.3)]
 chosen = [round(value, 3) for value in chosen]
 fig = fields(ring, {"exact": eps_exact, **networks}, chosen)
-plots.show(fig, "The exact field of arrows and those of the three networks at two noise levels, over the true density. "
-                "They look alike: towards the middle at the large level, towards the eight clouds at the small one. "
-                "Above each stands its root-mean-square error; the length of the arrows is about 1.")
+plots.show(fig)
+
+# %% [markdown] alt
+# The exact field of arrows and those of the three networks at two noise levels, over the true density. They look alike:
+# towards the middle at the large level, towards the eight clouds at the small one. Above each stands its
+# root-mean-square error; the length of the arrows is about 1.
 
 # %% [markdown]
 # Above each field stands its root-mean-square error on noised data; the length of the arrows is about 1. Three losses,
@@ -597,14 +670,16 @@ def flow_step(x_bar, eps, sigma, after, z):
 
 
 def langevin_step(x_bar, eps, sigma, after, z):
-    return x_bar - 0.2 * sigma / 2 * eps + 0.2**0.5 * sigma * z      # alpha = 0.2 sigma²
+    return x_bar - 0.2 * sigma / 2 * eps + 0.2**0.5 * sigma * z  # alpha = 0.2 sigma²
 
 
 @torch.no_grad()
 def walk(model, step, x_bar, calls_a_level=1, temperature=1.0):
-    """Through the levels of 2015 with any network and any step; `temperature` scales the added noise.
+    """Through the levels of 2015 with any network and any step; `temperature` scales
+    the added noise.
 
-    Langevin dynamics walks long at the last level: the chain of 2015 gets there in one great leap, so it must catch up.
+    Langevin dynamics walks long at the last level: the chain of 2015 gets there in one
+    great leap, so it must catch up.
     """
     falling = CHAIN[::-1]
     for sigma, after in zip(falling, [*falling[1:], 0.0]):
@@ -614,7 +689,8 @@ def walk(model, step, x_bar, calls_a_level=1, temperature=1.0):
     return x_bar
 
 
-# Is the chain's line really the posterior of 2020? From t = 500 to 499, with the true noise:
+# Is the chain's line really the posterior of 2020? From t = 500 to 499, with the true
+# noise:
 t = torch.full((4000,), 500)
 share, before = q_2020.alpha_bar[500], q_2020.alpha_bar[499]
 x_t = share.sqrt() * fresh + (1 - share).sqrt() * eps
@@ -623,19 +699,26 @@ mine = chain_step(x_t / share.sqrt(), eps, *level, z=0.0) * before.sqrt()
 print(confirm_equal(mine, ddpm_2020.posterior(fresh, x_t, t, q_2020)[0], 1e-4))
 
 # %%
-samplers = {"chain": (chain_step, 1), "Langevin": (langevin_step, 10), "flow": (flow_step, 1)}
+samplers = {"chain": (chain_step, 1), "Langevin": (langevin_step, 10),
+            "flow": (flow_step, 1)}
 fig, axes = plt.subplots(3, 3, figsize=(6.6, 6.9))
 for row, (name, model) in zip(axes, networks.items()):
     row[0].set_ylabel(f"network of {name}")
     for ax, (title, (step, calls)) in zip(row, samplers.items()):
-        points = walk(model, step, math.sqrt(1 + CHAIN[-1] ** 2) * torch.randn(4000, 2, generator=seed), calls)
+        points = walk(model, step,
+                      math.sqrt(1 + CHAIN[-1] ** 2)
+                      * torch.randn(4000, 2, generator=seed), calls)
         cloud(ax, points[:2000], COLOURS[name])
         ax.set_title(f"{title}: {sliced_wasserstein(points, fresh):.3f}", fontsize=9.5)
 floor = sliced_wasserstein(ring.sample(4000, seed), fresh)
-plots.show(fig, "Nine clouds: the networks of 2015, 2019 and 2020, each sampled by the chain, by Langevin dynamics and "
-                f"by the flow. All show the ring with its four dense and four thin clouds, some smeared; above each "
-                f"stands its distance to fresh data. Two fresh samples are {floor:.3f} apart.")
-print(f"The number is the distance to fresh data; two fresh samples are {floor:.3f} apart.")
+plots.show(fig)
+print(f"The number is the distance to fresh data; two fresh samples are {floor:.3f} "
+      f"apart.")
+
+# %% [markdown] alt
+# Nine clouds: the networks of 2015, 2019 and 2020, each sampled by the chain, by Langevin dynamics and by the flow. All
+# show the ring with its four dense and four thin clouds, some smeared; above each stands its distance to fresh data.
+# Two fresh samples are {floor:.3f} apart.
 
 # %% [markdown]
 # Every network works with every sampler; only that of 2015 with Langevin dynamics, at 0.099, is clearly further away.
@@ -662,15 +745,18 @@ print(f"The number is the distance to fresh data; two fresh samples are {floor:.
 # %%
 def heavy(points):
     """The share of points whose nearest centre is one of the four heavy ones."""
-    return (torch.cdist(points, ring.means).argmin(dim=1) % 2 == 1).float().mean().item()
+    return (torch.cdist(points, ring.means).argmin(dim=1) % 2
+            == 1).float().mean().item()
 
 
 wide = 3 * torch.randn(2000, 2, generator=seed)
 walks = {
     "right": annealed(s.at, wide, s.sigmas, 0.2, 20, seed),
-    "1. no stagger": walk(eps_2019, langevin_step, wide, calls_a_level=10, temperature=0.0),
+    "1. no stagger": walk(eps_2019, langevin_step, wide, calls_a_level=10,
+                          temperature=0.0),
     "2. one level": langevin(lambda x: s.at(x, 0.03), wide, 0.2 * 0.03**2, 500, seed),
-    "3. downhill": annealed(lambda x, sigma: -s.at(x, sigma), wide, s.sigmas[:3], 0.2, 5, seed),
+    "3. downhill": annealed(lambda x, sigma: -s.at(x, sigma), wide, s.sigmas[:3], 0.2,
+                            5, seed),
 }
 fig, axes = plt.subplots(1, 4, figsize=(9.2, 2.8))
 for ax, (title, points) in zip(axes, walks.items()):
@@ -678,10 +764,12 @@ for ax, (title, points) in zip(axes, walks.items()):
     note = "view × 4.6" if "downhill" in title else f"heavy: {heavy(points):.0%}"
     ax.set_title(f"{title}\n{note}", fontsize=9.5)
 print(f"heavy clouds of the data: {heavy(fresh):.0%}")
-plots.show(fig, f"Four clouds. Right: eight clouds, {heavy(walks['right']):.0%} of the points in the heavy ones. "
-                "Without the noise: all 2,000 points in one spot. With one small level only: eight clouds, but "
-                f"{heavy(walks['2. one level']):.0%} in the heavy ones. Downhill: the points have flown apart, in a "
-                "frame nearly five times as wide.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Four clouds. Right: eight clouds, {heavy(walks['right']):.0%} of the points in the heavy ones. Without the noise: all
+# 2,000 points in one spot. With one small level only: eight clouds, but {heavy(walks['2. one level']):.0%} in the heavy
+# ones. Downhill: the points have flown apart, in a frame nearly five times as wide.
 
 # %% [markdown]
 # 1. At the largest level there is *one* peak, in the middle. All points climb it and stay together from then on: 2,000

@@ -17,8 +17,6 @@
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
-from torch import nn
-
 from tinyldm import NoiseSchedule, ResBlock, to_signed, to_unit
 from tinyldm import vae as package
 from tinyldm.data import scenes
@@ -30,6 +28,7 @@ from tinyldm.training.train_vae import calibrate_scale
 from tinyldm_course.lessons import photo_vaes, plots, widgets
 from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast
 from tinyldm_course.lessons.model_map import show_model_map
+from torch import nn
 
 plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
@@ -76,14 +75,18 @@ def averages_of(image, f):
     return F.interpolate(F.avg_pool2d(image[None], f), scale_factor=f)[0]
 
 
-temple = photo_vaes.held_out("china")                                        # (3, 128, 128) in [0, 1]
+temple = photo_vaes.held_out("china")  # (3, 128, 128) in [0, 1]
 FACTORS = (2, 4, 8, 16)
 averages = [averages_of(temple, f) for f in FACTORS]
 
 fig = plots.image_grid([temple, *averages], columns=5, size=1.75, titles=[
-    "original", *(f"f = {f}: {psnr(a, temple):.1f} dB" for f, a in zip(FACTORS, averages))])
-plots.show(fig, "A piece of a Chinese tower, and its averages over blocks of 2, 4, 8 and 16 pixels. At 4 the pillars "
-           "blur, at 8 roofs, sky and a red floor can be told apart, at 16 only patches of colour are left.")
+    "original", *(f"f = {f}: {psnr(a, temple):.1f} dB"
+                  for f, a in zip(FACTORS, averages))])
+plots.show(fig)
+
+# %% [markdown] alt
+# A piece of a Chinese tower, and its averages over blocks of 2, 4, 8 and 16 pixels. At 4 the pillars blur, at 8 roofs,
+# sky and a red floor can be told apart, at 16 only patches of colour are left.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -105,11 +108,11 @@ plots.show(fig, "A piece of a Chinese tower, and its averages over blocks of 2, 
 # > **Predict.** A picture of a cellar has no pixel above 51. If you divided by *the picture's own maximum*, what would
 # > come back?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 cellar = torch.tensor([0.0, 17, 51])
 print("over 255:     ", [round(v, 2) for v in to_signed(cellar / 255).tolist()])
-print("over its max: ", [round(v, 2) for v in to_signed(cellar / cellar.max()).tolist()])
+print("over its max: ", [round(v, 2)
+                         for v in to_signed(cellar / cellar.max()).tolist()])
 print("there and back:", (255 * to_unit(to_signed(cellar / 255))).round().tolist())
 
 # %% [markdown]
@@ -127,11 +130,11 @@ print("there and back:", (255 * to_unit(to_signed(cellar / 255))).round().tolist
 #
 # > **Predict.** Which four, in each case?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 row, copy_the_middle = torch.arange(8.0)[None], torch.tensor([[[0.0, 1, 0]]])
 for name, pad in (("both sides", (1, 1)), ("right only", (0, 1))):
-    print(f"{name}:", F.conv1d(F.pad(row, pad)[None], copy_the_middle, stride=2)[0, 0].tolist())
+    print(f"{name}:", F.conv1d(F.pad(row, pad)[None], copy_the_middle,
+                               stride=2)[0, 0].tolist())
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -149,11 +152,15 @@ class AsymmetricDownsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=0)
 
     def forward(self, x):
-        return self.conv(F.pad(x, (0, 1, 0, 1)))     # left, right, top, bottom   -> (B, C, H/2, W/2)
+        # left, right, top, bottom   -> (B, C, H/2, W/2)
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
 
 
 x = torch.randn(2, 16, 8, 8, device=DEVICE)
-theirs, mine = package.AsymmetricDownsample(16).to(DEVICE), AsymmetricDownsample(16).to(DEVICE)
+theirs, mine = (
+    package.AsymmetricDownsample(16).to(DEVICE),
+    AsymmetricDownsample(16).to(DEVICE),
+)
 mine.load_state_dict(theirs.state_dict())
 print(confirm_equal(mine(x), theirs(x)))
 
@@ -178,11 +185,15 @@ for ax, pad, name in zip(axes, ((1, 1), (0, 1)), ("both sides", "right only")):
     ax.bar(range(64), look, width=0.9, color=plots.BLUE)
     ax.axvspan(31.5, 39.5, color=plots.GOLD, alpha=0.35)
     ax.set(ylabel="paths", xlim=(20, 52),
-           title=f"padded {name}: sees pixels {int(look.nonzero()[0])} to {int(look.nonzero()[-1])}")
+           title=f"padded {name}: sees pixels {int(look.nonzero()[0])} to "
+           f"{int(look.nonzero()[-1])}")
 axes[1].set(xlabel="pixel (gold: the block of eight that the number stands for)")
-plots.show(fig, "Which pixels the fifth number of a latent row sees after three halvings, as bars. Padded on both "
-           "sides: pixels 25 to 39, centred on the left edge of its own block of eight; padded on the right only: "
-           "32 to 46, centred on the block's right edge.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Which pixels the fifth number of a latent row sees after three halvings, as bars. Padded on both sides: pixels 25 to
+# 39, centred on the left edge of its own block of eight; padded on the right only: 32 to 46, centred on the block's
+# right edge.
 
 # %% [markdown]
 # The two differ by seven pixels, $1 + 2 + 4$: each halving looks one pixel further in its own input, and one pixel
@@ -206,7 +217,8 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x):
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))      # -> (B, C, 2H, 2W)
+        # -> (B, C, 2H, 2W)
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
 theirs, mine = package.Upsample(16).to(DEVICE), Upsample(16).to(DEVICE)
@@ -230,7 +242,8 @@ class Level(nn.Module):
     def __init__(self, in_channels, out_channels, blocks, groups, resample):
         super().__init__()
         widths = [in_channels] + [out_channels] * (blocks - 1)
-        self.resblocks = nn.ModuleList(ResBlock(w, out_channels, groups=groups, eps=1e-6) for w in widths)
+        self.resblocks = nn.ModuleList(ResBlock(w, out_channels, groups=groups,
+                                                eps=1e-6) for w in widths)
         self.resample = resample
 
     def forward(self, x):
@@ -240,7 +253,8 @@ class Level(nn.Module):
 
 
 class Ends(nn.Module):
-    """What encoder and decoder share: a convolution in, and norm, SiLU, convolution out."""
+    """What encoder and decoder share: a convolution in, and norm, SiLU, convolution
+    out."""
 
     def __init__(self, in_channels, first, last, out_channels, groups):
         super().__init__()
@@ -269,32 +283,36 @@ class Encoder(Ends):
         super().__init__(3, widths[0], widths[-1], 2 * config.latent_channels, groups)
         self.down = nn.ModuleList()
         for i, width in enumerate(widths):
-            resample = AsymmetricDownsample(width) if i < len(widths) - 1 else nn.Identity()
-            self.down.append(Level(widths[max(i - 1, 0)], width, config.blocks_per_level, groups, resample))
+            resample = (
+                AsymmetricDownsample(width) if i < len(widths) - 1 else nn.Identity()
+            )
+            self.down.append(Level(widths[max(i - 1, 0)], width,
+                                   config.blocks_per_level, groups, resample))
         self.middle = package.Middle(widths[-1], groups)
 
     def forward(self, image):
         x = self.conv_in(image)                # (B, 3, H, W) -> (B, C, H, W)
         for level in self.down:
-            x = level(x)                       # half the size, at all levels but the last
-        return self.out(self.middle(x))        # -> (B, 8, H/f, W/f)
+            x = level(x)                 # half the size, at all levels but the last
+        return self.out(self.middle(x))  # -> (B, 8, H/f, W/f)
 
 
 class Decoder(Ends):
     def __init__(self, config):
-        widths, groups = config.channels[::-1], config.groups          # the smallest map first
+        widths, groups = config.channels[::-1], config.groups  # the smallest map first
         super().__init__(config.latent_channels, widths[0], widths[-1], 3, groups)
         self.middle = package.Middle(widths[0], groups)
         self.up = nn.ModuleList()
         for i, width in enumerate(widths):
             resample = Upsample(width) if i < len(widths) - 1 else nn.Identity()
-            self.up.append(Level(widths[max(i - 1, 0)], width, config.blocks_per_level + 1, groups, resample))
+            self.up.append(Level(widths[max(i - 1, 0)], width,
+                                 config.blocks_per_level + 1, groups, resample))
 
     def forward(self, latent):
         x = self.middle(self.conv_in(latent))  # (B, 4, h, w) -> (B, C, h, w)
         for level in self.up:
-            x = level(x)                       # twice the size, at all levels but the last
-        return self.out(x)                     # -> (B, 3, f h, f w)
+            x = level(x)    # twice the size, at all levels but the last
+        return self.out(x)  # -> (B, 3, f h, f w)
 
 # %% [markdown]
 # Now both in one class. Three names need a word:
@@ -313,26 +331,30 @@ class VAE(nn.Module):
         super().__init__()
         self.config, channels = config, config.latent_channels
         self.encoder, self.decoder = Encoder(config), Decoder(config)
-        self.quant_conv = nn.Conv2d(2 * channels, 2 * channels, 1)         # 1 × 1: they mix the channels of a pixel
+        # 1 × 1: they mix the channels of a pixel
+        self.quant_conv = nn.Conv2d(2 * channels, 2 * channels, 1)
         self.post_quant_conv = nn.Conv2d(channels, channels, 1)
 
     def moments(self, image):
-        return self.quant_conv(self.encoder(image))                        # (B, 3, H, W) -> (B, 8, h, w)
+        return self.quant_conv(self.encoder(image))  # (B, 3, H, W) -> (B, 8, h, w)
 
     def decode(self, z0):
-        return self.decoder(self.post_quant_conv(z0 / self.config.scale))  # (B, 4, h, w) -> (B, 3, H, W)
+        # (B, 4, h, w) -> (B, 3, H, W)
+        return self.decoder(self.post_quant_conv(z0 / self.config.scale))
 
 
-tiny = load_vae(model_folder("tiny") / "vae").float().eval().to(DEVICE)    # the trained VAE that tinyldm ships
+# the trained VAE that tinyldm ships
+tiny = load_vae(model_folder("tiny") / "vae").float().eval().to(DEVICE)
 mine = VAE(tiny.config).eval().to(DEVICE)
 mine.load_state_dict(tiny.state_dict())
 pixels = scenes.batch(1, range(full_or_fast(128, fast=8)))[0]
-pictures = scenes.to_tensor(pixels).to(DEVICE)                    # (128, 3, 64, 64), [-1, 1]
+pictures = scenes.to_tensor(pixels).to(DEVICE)  # (128, 3, 64, 64), [-1, 1]
 
 with torch.no_grad():
     moments, z0 = mine.moments(pictures[:8]), tiny.encode(pictures[:8])
     posterior = tiny.posterior(pictures[:8])
-    print(confirm_equal(moments, torch.cat([posterior.mean, posterior.logvar], dim=1), tolerance=1e-4))
+    print(confirm_equal(moments, torch.cat([posterior.mean, posterior.logvar], dim=1),
+                        tolerance=1e-4))
     print(confirm_equal(mine.decode(z0), tiny.decode(z0), tolerance=1e-4))
 
 # %% [markdown]
@@ -353,12 +375,16 @@ for ax, (name, maps) in zip(axes[1:], stages.items()):
     strongest = maps[0].std(dim=(1, 2)).argmax()
     limit = maps[0, strongest].abs().max()
     ax.imshow(maps[0, strongest].cpu(), cmap=plots.DIVERGING, vmin=-limit, vmax=limit)
-    ax.set_title(f"{name}\n{' × '.join(map(str, maps.shape[1:]))}", loc="center", fontsize=8.5)
+    ax.set_title(f"{name}\n{' × '.join(map(str, maps.shape[1:]))}", loc="center",
+                 fontsize=8.5)
     plots.hide_axes(ax)
-plots.plot_image(axes[7], to_unit(mine.decode(z0[:1]).detach()[0]), "decoded\n3 × 64 × 64")
-plots.show(fig, "One scene on its way through the trained encoder, one channel per stage: a flat disc at 64 × 64, "
-           "then coarser maps of 32, 16 and 8 pixels, where a few squares are left of it, and last the decoded "
-           "picture, which looks like the first.")
+plots.plot_image(axes[7], to_unit(mine.decode(z0[:1]).detach()[0]),
+                 "decoded\n3 × 64 × 64")
+plots.show(fig)
+
+# %% [markdown] alt
+# One scene on its way through the trained encoder, one channel per stage: a flat disc at 64 × 64, then coarser maps of
+# 32, 16 and 8 pixels, where a few squares are left of it, and last the decoded picture, which looks like the first.
 
 # %% [markdown]
 # Six maps inside the encoder: the first convolution, four levels (the last does not halve), the middle. Each is
@@ -382,10 +408,10 @@ plots.show(fig, "One scene on its way through the trained encoder, one channel p
 #
 # > **Predict.** The network outputs $\log\sigma^2 = -4$. What is $\sigma$? And what would you get without the factor ½?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 logvar = torch.tensor(-4.0)
-print(f"sigma = {torch.exp(0.5 * logvar):.3f}; without the factor ½ {torch.exp(logvar):.3f}, which is the variance")
+print(f"sigma = {torch.exp(0.5 * logvar):.3f}; without the factor ½ "
+      f"{torch.exp(logvar):.3f}, which is the variance")
 
 # %% [markdown]
 # Now sample. `torch.normal(mean, std)` would do for looking, but not for training: it rolls a die, and no gradient
@@ -410,8 +436,10 @@ print("through torch.normal:", [f"{gradient:.1f}" for gradient in through_the_di
 def sample(moments, generator):
     """moments (B, 8, h, w) -> a sample of the latent, (B, 4, h, w)."""
     mean, logvar = moments.chunk(2, dim=1)
-    std = torch.exp(0.5 * logvar.clamp(-30, 20))          # clamped: exp() must neither vanish nor explode
-    eps = torch.randn(mean.shape, generator=generator)    # on the CPU: one seed, one latent on every device
+    # clamped: exp() must neither vanish nor explode
+    std = torch.exp(0.5 * logvar.clamp(-30, 20))
+    # on the CPU: one seed, one latent on every device
+    eps = torch.randn(mean.shape, generator=generator)
     return mean + std * eps.to(mean.device)
 
 
@@ -420,7 +448,8 @@ def seed():
 
 
 one = moments[:1]     # the package takes a list of generators, one per image
-print(confirm_equal(sample(one, seed()), package.DiagonalGaussian(one).sample([seed()])))
+print(confirm_equal(sample(one, seed()),
+                    package.DiagonalGaussian(one).sample([seed()])))
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -437,16 +466,20 @@ def plot_sampled(ax, times):
     posterior = tiny.posterior(pictures[2:3])
     eps = torch.randn(posterior.mean.shape, generator=seed()).to(DEVICE)
     latent = posterior.mean + times * posterior.std * eps
-    plots.plot_image(ax, to_unit(tiny.decode(tiny.config.scale * latent)[0]).detach(), f"{times} σ")
+    plots.plot_image(ax, to_unit(tiny.decode(tiny.config.scale * latent)[0]).detach(),
+                     f"{times} σ")
 
 
 sigmas = tiny.posterior(pictures).std.detach()
-print(f"sigma: {sigmas.quantile(0.1):.3f} … {sigmas.quantile(0.9):.3f}, the middle 80 %")
-widgets.dial(plot_sampled, {"times": range(0, 31)}, strip=[{"times": n} for n in (0, 1, 5, 10, 20, 30)],
-             size=(1.5, 1.8),
-             alt="One scene, decoded from its mean and from samples with the posterior's noise 1, 5, 10, 20 and 30 "
-                 "times as strong. At 1 the noise is invisible; at 5 stains appear on the background; at 30 "
-                 "the yellow circle can hardly be found among them.")
+print(
+    f"sigma: {sigmas.quantile(0.1):.3f} … {sigmas.quantile(0.9):.3f}, the middle 80 %"
+)
+widgets.dial(plot_sampled, {"times": range(0, 31)},
+             strip=[{"times": n} for n in (0, 1, 5, 10, 20, 30)], size=(1.5, 1.8))
+
+# %% [markdown] alt
+# One scene, decoded from its mean and from samples with the posterior's noise 1, 5, 10, 20 and 30 times as strong. At 1
+# the noise is invisible; at 5 stains appear on the background; at 30 the yellow circle can hardly be found among them.
 
 # %% [markdown]
 # The noise of training is invisible in the picture. It has already done its work: a decoder that receives slightly
@@ -487,18 +520,28 @@ mean, logvar = moments.chunk(2, dim=1)
 yours = kl(mean, logvar)
 print(confirm_equal(yours, package.DiagonalGaussian(moments).kl()))
 normal = torch.distributions.Normal(mean, torch.exp(0.5 * logvar))
-torch_kl = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)).flatten(1).sum(1)
+torch_kl = (
+    torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0))
+    .flatten(1)
+    .sum(1)
+)
 print(f"PyTorch's own agrees to {(yours / torch_kl - 1).abs().max():.0e}; "
-      f"a scene's latent carries {yours.mean():.0f} nats, {yours.mean() / 256:.1f} per number")
+      f"a scene's latent carries {yours.mean():.0f} nats, {yours.mean() / 256:.1f} per "
+      f"number")
 
 fig, ax = plt.subplots(figsize=plots.NARROW)
 std = torch.linspace(0.03, 3, 300)
-for m, colour, dash in ((0.0, plots.BLUE, "-"), (1.0, plots.ORANGE, "--"), (2.0, plots.GREEN, "-.")):
-    ax.plot(std, 0.5 * (m**2 + std**2 - 1 - 2 * std.log()), dash, color=colour, label=f"μ = {m:g}")
+for m, colour, dash in ((0.0, plots.BLUE, "-"), (1.0, plots.ORANGE, "--"),
+                        (2.0, plots.GREEN, "-.")):
+    ax.plot(std, 0.5 * (m**2 + std**2 - 1 - 2 * std.log()), dash, color=colour,
+            label=f"μ = {m:g}")
 ax.set(xlabel="σ", ylabel="KL of one number, nats", ylim=(0, 5), title="The leash")
 ax.legend()
-plots.show(fig, "The KL of a single number over its width, for means 0, 1 and 2. Each curve has its lowest point at a "
-           "width of 1, where it is 0, 0.5 and 2; towards width 0 all rise steeply, towards 3 gently.")
+plots.show(fig)
+
+# %% [markdown] alt
+# The KL of a single number over its width, for means 0, 1 and 2. Each curve has its lowest point at a width of 1, where
+# it is 0, 0.5 and 2; towards width 0 all rise steeply, towards 3 gently.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -528,11 +571,13 @@ plots.show(fig, "The KL of a single number over its width, for means 0, 1 and 2.
 # %%
 pixels = scenes.batch(0, range(full_or_fast(3000, fast=64)))[0]
 small = F.avg_pool2d(scenes.to_tensor(pixels), 2).to(DEVICE)      # (N, 3, 32, 32)
-CONFIG = package.VAEConfig(channels=(16, 32, 64), blocks_per_level=1, groups=4, scale=1.0)
+CONFIG = package.VAEConfig(channels=(16, 32, 64), blocks_per_level=1, groups=4,
+                           scale=1.0)
 
 
 def train(steps, kl_weight, watch=()):
-    """Return the VAE, its errors and KLs on the way, and the reconstructions of five scenes at the steps in `watch`."""
+    """Return the VAE, its errors and KLs on the way, and the reconstructions of five
+    scenes at the steps in `watch`."""
     torch.manual_seed(0)
     vae, generator, log, film = VAE(CONFIG).to(DEVICE), seed(), [], []
     vae.quant_conv.bias.data[4:] = -5.0          # start with little noise: σ = 0.08
@@ -562,20 +607,29 @@ trained, log, film = train(STEPS, 1e-6, watch)
 
 fig = plots.image_grid([*to_unit(small[:5]), *film], columns=5, size=1.1,
                        rows=["original", *(f"step {n}" for n in watch)])
-plots.show(fig, "Five scenes and their reconstructions during training. First blobs in the right places and wrong "
-           "colours, then the backgrounds, then the shapes, and the colours of the things last.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Five scenes and their reconstructions during training. First blobs in the right places and wrong colours, then the
+# backgrounds, then the shapes, and the colours of the things last.
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
 smooth = log.unfold(0, min(20, len(log)), 1).mean(-1)               # means of 20 steps
-# PSNR is 10 log10 of the range squared (from -1 to 1 it is 2) over the mean squared error.
+# PSNR is 10 log10 of the range squared (from -1 to 1 it is 2) over the mean squared
+# error.
 left.plot(10 * (2**2 / smooth[:, 0]).log10(), color=plots.BLUE)
 left.set(xlabel="training step", ylabel="PSNR, dB", title="How close to the original")
 right.plot(smooth[:, 1], color=plots.ORANGE)
-right.set(xlabel="training step", ylabel="nats", title="KL: how much the latent tells", ylim=(0, None))
-plots.show(fig, "Two curves over the training steps: the PSNR rises, quickly at first; the KL of a latent rises "
-           "for about a hundred steps and then falls a little.")
-print(f"at the end {10 * (2**2 / log[-50:, 0].mean()).log10():.1f} dB with {log[-50:, 1].mean():.0f} nats per scene")
+right.set(xlabel="training step", ylabel="nats", title="KL: how much the latent tells",
+          ylim=(0, None))
+plots.show(fig)
+print(f"at the end {10 * (2**2 / log[-50:, 0].mean()).log10():.1f} dB with "
+      f"{log[-50:, 1].mean():.0f} nats per scene")
+
+# %% [markdown] alt
+# Two curves over the training steps: the PSNR rises, quickly at first; the KL of a latent rises for about a hundred
+# steps and then falls a little.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -608,8 +662,10 @@ with torch.no_grad():
     theirs = package.VAE(CONFIG).to(DEVICE)
     theirs.load_state_dict(trained.state_dict())
     calibrate_scale(theirs, small[:512])
-print(f"the one you trained:   std {raw.std():.3f}, scale {yours:.3f}; tinyldm measures {theirs.config.scale:.3f}")
-print(f"the shipped tiny one:  std {1 / tiny.config.scale:.3f}, scale {tiny.config.scale:.3f} (its leash was shorter)")
+print(f"the one you trained:   std {raw.std():.3f}, scale {yours:.3f}; tinyldm "
+      f"measures {theirs.config.scale:.3f}")
+print(f"the shipped tiny one:  std {1 / tiny.config.scale:.3f}, scale "
+      f"{tiny.config.scale:.3f} (its leash was shorter)")
 print(f"Stable Diffusion's:    std {1 / 0.18215:.3f}, scale 0.18215")
 
 # %% [markdown]
@@ -629,27 +685,42 @@ SD_SCALE = 0.18215
 
 @torch.no_grad()
 def noised_and_decoded(z0, t, scale):
-    """z0 has variance 1; q_sample gets it divided by SD_SCALE, as a raw latent, and multiplied by `scale`."""
-    t, eps = torch.tensor([t], device=DEVICE), torch.randn(z0.shape, generator=seed()).to(DEVICE)
+    """z0 has variance 1; q_sample gets it divided by SD_SCALE, as a raw latent, and
+    multiplied by `scale`."""
+    t, eps = torch.tensor([t],
+                          device=DEVICE), torch.randn(z0.shape,
+                                                      generator=seed()).to(DEVICE)
     z_t = schedule.q_sample(z0 / SD_SCALE * scale, t, eps)
-    return to_unit(tiny.decode(z_t / z_t.std()))[0]        # the decoder gets variance 1 in both cases
+    # the decoder gets variance 1 in both cases
+    return to_unit(tiny.decode(z_t / z_t.std()))[0]
 
 
 scene = tiny.encode(pictures[4:5]).detach()
-rows = [noised_and_decoded(scene, t, scale) for scale in (SD_SCALE, 1.0) for t in timesteps]
-fig = plots.image_grid(rows, [f"t = {t}" for t in timesteps], columns=4, rows=["with the scale", "without"], size=1.4)
-plots.show(fig, "One scene noised to t = 250, 500, 750 and 999 and decoded. With the scale it dissolves and is "
-           "gone at the end. Without it the scene is nearly clear at 750, and at 999 its things can still be guessed.")
+rows = [noised_and_decoded(scene, t, scale) for scale in (SD_SCALE, 1.0)
+        for t in timesteps]
+fig = plots.image_grid(rows, [f"t = {t}" for t in timesteps], columns=4,
+                       rows=["with the scale", "without"], size=1.4)
+plots.show(fig)
+
+# %% [markdown] alt
+# One scene noised to t = 250, 500, 750 and 999 and decoded. With the scale it dissolves and is gone at the end. Without
+# it the scene is nearly clear at 750, and at 999 its things can still be guessed.
 
 # %%
 alpha_bar, t = schedule.alpha_bar.cpu(), torch.arange(1000)
 fig, ax = plt.subplots(figsize=plots.NARROW)
-for std, colour, dash, name in ((5.49, plots.ORANGE, "--", "raw, std 5.49"), (1.0, plots.BLUE, "-", "scaled, std 1")):
-    ax.plot(t, (alpha_bar * std**2 + 1 - alpha_bar).sqrt(), dash, color=colour, label=name)
-ax.set(xlabel="timestep t", ylabel="standard deviation of z_t", ylim=(0, None), title="What the U-Net would receive")
+for std, colour, dash, name in ((5.49, plots.ORANGE, "--", "raw, std 5.49"),
+                                (1.0, plots.BLUE, "-", "scaled, std 1")):
+    ax.plot(t, (alpha_bar * std**2 + 1 - alpha_bar).sqrt(), dash, color=colour,
+            label=name)
+ax.set(xlabel="timestep t", ylabel="standard deviation of z_t", ylim=(0, None),
+       title="What the U-Net would receive")
 ax.legend()
-plots.show(fig, "The standard deviation of a noised latent over t. With scaled latents it is 1 at every t; with "
-           "raw ones it falls from 5.5 to about 1.07.")
+plots.show(fig)
+
+# %% [markdown] alt
+# The standard deviation of a noised latent over t. With scaled latents it is 1 at every t; with raw ones it falls from
+# 5.5 to about 1.07.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -671,19 +742,25 @@ with torch.no_grad():
 channels = latents.transpose(0, 1).flatten(1).cpu()                   # (4, 8192)
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2))
-left.bar(torch.arange(4) - 0.2, channels.mean(1), width=0.4, color=plots.BLUE, label="mean")
-left.bar(torch.arange(4) + 0.2, channels.std(1), width=0.4, color=plots.ORANGE, hatch="//", label="standard deviation")
+left.bar(torch.arange(4) - 0.2, channels.mean(1), width=0.4, color=plots.BLUE,
+         label="mean")
+left.bar(torch.arange(4) + 0.2, channels.std(1), width=0.4, color=plots.ORANGE,
+         hatch="//", label="standard deviation")
 left.axhline(0, color=plots.BLACK, linewidth=0.8)
 left.axhline(1, color=plots.GREY, linewidth=0.8, linestyle="--")
-left.set(xlabel="channel", xticks=range(4), title="Nearly centred, not alike", ylim=(None, 1.4))
+left.set(xlabel="channel", xticks=range(4), title="Nearly centred, not alike",
+         ylim=(None, 1.4))
 left.legend(loc="upper left", ncols=2, fontsize=8.5)
-plots.heat_map(right, torch.corrcoef(channels), "channel", "channel", "Correlations", vmax=1, aspect="equal")
+plots.heat_map(right, torch.corrcoef(channels), "channel", "channel", "Correlations",
+               vmax=1, aspect="equal")
 right.set(xticks=range(4), yticks=range(4))
-plots.show(fig, "Left: mean and standard deviation of each channel of the tiny model's latents; the means are near "
-           "0, the standard deviations 0.84 to 1.12. Right: the correlations between channels; that of channels 1 "
-           "and 2 is -0.49.")
+plots.show(fig)
 print("channel means", [round(v, 2) for v in channels.mean(1).tolist()],
       "stds", [round(v, 2) for v in channels.std(1).tolist()])
+
+# %% [markdown] alt
+# Left: mean and standard deviation of each channel of the tiny model's latents; the means are near 0, the standard
+# deviations 0.84 to 1.12. Right: the correlations between channels; that of channels 1 and 2 is -0.49.
 
 # %% [markdown]
 # It does not. Whitening would centre each channel, give each a variance of 1 and remove their correlations. The scale
@@ -701,28 +778,37 @@ print("channel means", [round(v, 2) for v in channels.mean(1).tolist()],
 # %%
 @torch.no_grad()
 def decoded(factor):
-    """The scenes in [0, 255], decoded from latents that are `factor` times too large."""
+    """The scenes in [0, 255], decoded from latents that are `factor` times too
+    large."""
     return 255 * to_unit(tiny.decode(latents * factor))
 
 
 right_ones, slip = decoded(1.0), decoded(0.18215 / 0.18125)
 change = (slip - right_ones).abs()
-print(f"of 255: {change.mean():.2f} levels on average, {change.max():.1f} at the worst; "
+print(f"of 255: {change.mean():.2f} levels on average, {change.max():.1f} at the "
+      f"worst; "
       f"{(change > 2).float().mean():.2%} of the numbers change by more than 2")
 
 factors = (0.5, 0.8, 0.9, 0.95, 0.98, 1.005, 1.02, 1.05, 1.1, 1.25, 2.0)
 levels = [(decoded(f) - right_ones).abs().mean().item() for f in factors]
 fig, axes = plt.subplots(1, 4, figsize=(9.4, 2.4), width_ratios=[1, 1, 1, 1.7])
-for ax, picture, title in zip(axes, (right_ones[4] / 255, slip[4] / 255, (change[4] / 255 * 200).clamp(0, 1)),
+for ax, picture, title in zip(axes,
+                              (right_ones[4] / 255, slip[4] / 255,
+                               (change[4] / 255 * 200).clamp(0, 1)),
                               ("0.18215", "0.18125", "difference × 200")):
     plots.plot_image(ax, picture, title)
 axes[3].plot(factors, levels, "o-", color=plots.BLUE, markersize=4)
-axes[3].set(xscale="log", yscale="log", xlabel="latents too large by this factor", ylabel="levels of 255",
-            xticks=[0.5, 1, 2], xticklabels=["0.5", "1", "2"], title="How much a picture changes")
+axes[3].set(xscale="log", yscale="log", xlabel="latents too large by this factor",
+            ylabel="levels of 255",
+            xticks=[0.5, 1, 2], xticklabels=["0.5", "1", "2"],
+            title="How much a picture changes")
 axes[3].minorticks_off()
-plots.show(fig, "A scene decoded correctly and with the slip: they look the same. Their difference, magnified 200 "
-           "times, shows faint outlines. Next to it the mean change of a picture over the factor by which its "
-           "latents are too large: a few hundredths of a level at half a percent, about ten levels at a factor of 2.")
+plots.show(fig)
+
+# %% [markdown] alt
+# A scene decoded correctly and with the slip: they look the same. Their difference, magnified 200 times, shows faint
+# outlines. Next to it the mean change of a picture over the factor by which its latents are too large: a few hundredths
+# of a level at half a percent, about ten levels at a factor of 2.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -738,9 +824,11 @@ plots.show(fig, "A scene decoded correctly and with the slip: they look the same
 
 # %%
 fig = plots.latent_maps(latents[4], "The latent of one scene")
-plots.show(fig, "The four channels of a scene's latent as 8 × 8 maps in blue and orange. The places of the two "
-           "objects can be recognised; each channel shows them with a different sign and contrast, over a gradient "
-           "from the background.")
+plots.show(fig)
+
+# %% [markdown] alt
+# The four channels of a scene's latent as 8 × 8 maps in blue and orange. The places of the two objects can be
+# recognised; each channel shows them with a different sign and contrast, over a gradient from the background.
 
 # %% [markdown]
 # It is a small, strange picture of the picture: what is where, in four false colours. That is why a U-Net, which is
@@ -751,14 +839,18 @@ plots.show(fig, "The four channels of a scene's latent as 8 × 8 maps in blue an
 def plot_pushed(ax, channel, amount):
     z = latents[4:5].clone()
     z[:, channel] += amount
-    plots.plot_image(ax, to_unit(tiny.decode(z))[0], f"channel {channel}: {amount:+.1f}")
+    plots.plot_image(ax, to_unit(tiny.decode(z))[0],
+                     f"channel {channel}: {amount:+.1f}")
 
 
 amounts = [round(-3 + 0.5 * i, 1) for i in range(13)]
-widgets.dial(plot_pushed, {"channel": range(4), "amount": amounts}, size=(1.5, 1.75), strip=[
-    {"channel": 0, "amount": 0.0}, *({"channel": c, "amount": 2.0} for c in range(4))],
-    alt="A scene as it is, and with one of its four latent channels raised by 2 everywhere. Channels 0 and 3 "
-        "change the colours of the things, 1 and 2 also the background; the shapes stay where they are.")
+widgets.dial(plot_pushed, {"channel": range(4), "amount": amounts}, size=(1.5, 1.75),
+             strip=[
+    {"channel": 0, "amount": 0.0}, *({"channel": c, "amount": 2.0} for c in range(4))])
+
+# %% [markdown] alt
+# A scene as it is, and with one of its four latent channels raised by 2 everywhere. Channels 0 and 3 change the colours
+# of the things, 1 and 2 also the background; the shapes stay where they are.
 
 # %% [markdown]
 # Raised by 2, channel 1 turns everything green, channel 2 bleaches the objects, channels 0 and 3 recolour the objects
@@ -775,27 +867,36 @@ widgets.dial(plot_pushed, {"channel": range(4), "amount": amounts}, size=(1.5, 1
 # > **Predict.** All have 4 channels. How many numbers does each keep? And which is the first whose loss *you* can see?
 
 # %%
-photos = {f: vae.to(DEVICE) for f, vae in photo_vaes.load().items()}      # says what to run if they are missing
+# says what to run if they are missing
+photos = {f: vae.to(DEVICE) for f, vae in photo_vaes.load().items()}
 pieces = {name: photo_vaes.held_out(name).to(DEVICE) for name in ("china", "flower")}
 with torch.no_grad():
     kept = {(name, f): to_unit(vae.decode(vae.encode(to_signed(piece)[None])))[0]
             for name, piece in pieces.items() for f, vae in photos.items()}
 
 quality = {key: psnr(image, pieces[key[0]]) for key, image in kept.items()}
-shown = [image for name in pieces for image in (pieces[name], *(kept[name, f] for f in FACTORS))]
-titles = [title for name in pieces for title in ("original", *(f"f = {f}: {quality[name, f]:.1f} dB" for f in FACTORS))]
+shown = [image for name in pieces
+         for image in (pieces[name], *(kept[name, f] for f in FACTORS))]
+titles = [title for name in pieces
+          for title in ("original",
+                        *(f"f = {f}: {quality[name, f]:.1f} dB" for f in FACTORS))]
 fig = plots.image_grid(shown, titles, columns=5, size=1.8)
-plots.show(fig, "A piece of a tower and of a dahlia, and what four VAEs make of them. At f = 2 they look like the "
-           "originals, at 4 fine lines soften, at 8 pillars and petals blur, at 16 only a grey tower and an orange "
-           "cloud are left.")
+plots.show(fig)
+
+# %% [markdown] alt
+# A piece of a tower and of a dahlia, and what four VAEs make of them. At f = 2 they look like the originals, at 4 fine
+# lines soften, at 8 pillars and petals blur, at 16 only a grey tower and an orange cloud are left.
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE, width_ratios=[3, 2])
 for name, colour, marker in (("china", plots.BLUE, "o"), ("flower", plots.ORANGE, "s")):
     averaged = [psnr(averages_of(pieces[name], f), pieces[name]) for f in FACTORS]
-    left.plot(FACTORS, [quality[name, f] for f in FACTORS], marker + "-", color=colour, label=f"{name}: VAE, 4 numbers")
-    left.plot(FACTORS, averaged, marker + ":", color=colour, label=f"{name}: averages, 3 numbers")
-left.set(xscale="log", xticks=FACTORS, xticklabels=FACTORS, xlabel="f", ylabel="PSNR, dB", title="How close")
+    left.plot(FACTORS, [quality[name, f] for f in FACTORS], marker + "-", color=colour,
+              label=f"{name}: VAE, 4 numbers")
+    left.plot(FACTORS, averaged, marker + ":", color=colour,
+              label=f"{name}: averages, 3 numbers")
+left.set(xscale="log", xticks=FACTORS, xticklabels=FACTORS, xlabel="f",
+         ylabel="PSNR, dB", title="How close")
 left.minorticks_off()
 left.legend(fontsize=8.5)
 numbers = [4 * (128 // f) ** 2 for f in FACTORS]
@@ -803,9 +904,12 @@ right.bar([f"f = {f}" for f in FACTORS], numbers, color=plots.SKY)
 right.set(yscale="log", ylim=(100, 60_000), title="Numbers kept, of 49,152")
 for i, n in enumerate(numbers):
     right.text(i, n, f"{n:,}", ha="center", va="bottom", fontsize=9)
-plots.show(fig, "Left: PSNR over f for the VAEs and for plain averages, on both photographs; all fall with f. The "
-           "VAEs are ahead by up to five decibels at f = 2, and by next to nothing at f = 16. "
-           "Right: the numbers kept, from 16,384 at f = 2 to 256 at f = 16, on a logarithmic axis.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Left: PSNR over f for the VAEs and for plain averages, on both photographs; all fall with f. The VAEs are ahead by up
+# to five decibels at f = 2, and by next to nothing at f = 16. Right: the numbers kept, from 16,384 at f = 2 to 256 at f
+# = 16, on a logarithmic axis.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -838,7 +942,8 @@ plots.show(fig, "Left: PSNR over f for the VAEs and for plain averages, on both 
 # %%
 class OrdinaryDownsample(AsymmetricDownsample):
     def forward(self, x):
-        return self.conv(F.pad(x, (1, 0, 1, 0)))       # left and top instead: the same as padding 1 on even sizes
+        # left and top instead: the same as padding 1 on even sizes
+        return self.conv(F.pad(x, (1, 0, 1, 0)))
 
 
 shifted = VAE(tiny.config).eval().to(DEVICE)
@@ -851,25 +956,33 @@ with torch.no_grad():
     def through(vae, images, half=0):
         return to_unit(tiny.decode(scale * vae.moments(images).chunk(2, dim=1)[half]))
 
-    broken = {"right": through(mine, pictures), "ordinary padding": through(shifted, pictures),
-              "in [0, 1]": through(mine, to_unit(pictures)), "halves swapped": through(mine, pictures, half=1)}
-fig = plots.image_grid([image for images in broken.values() for image in images[2:7]], columns=5,
-                       rows=list(broken), size=1.2)
-plots.show(fig, "Five scenes through the tiny VAE, correctly and with three mistakes. With ordinary padding they are "
-           "moved to the lower right, and stripes appear at the opposite edges; in [0, 1] they are pale and in wrong "
-           "colours; with the halves swapped a yellow fog is left, with a glow where a thing was.")
+    broken = {"right": through(mine, pictures),
+              "ordinary padding": through(shifted, pictures),
+              "in [0, 1]": through(mine, to_unit(pictures)),
+              "halves swapped": through(mine, pictures, half=1)}
+fig = plots.image_grid([image for images in broken.values() for image in images[2:7]],
+                       columns=5, rows=list(broken), size=1.2)
+plots.show(fig)
 
 
 def displacement(images, originals, limit=9):
-    """By how many pixels to the right and down the images are displaced: the shift that fits best."""
+    """By how many pixels to the right and down the images are displaced: the shift that
+    fits best."""
     inner = slice(limit, 64 - limit)
-    fits = {(dx, dy): (images.roll((-dy, -dx), (2, 3)) - originals)[..., inner, inner].square().mean().item()
+    fits = {(dx,
+             dy): (images.roll((-dy, -dx), (2, 3))
+                   - originals)[..., inner, inner].square().mean().item()
             for dx in range(-limit, limit + 1) for dy in range(-limit, limit + 1)}
     return min(fits, key=fits.get)
 
 
 print("ordinary padding moves the picture by (right, down)",
       displacement(broken["ordinary padding"], to_unit(pictures)))
+
+# %% [markdown] alt
+# Five scenes through the tiny VAE, correctly and with three mistakes. With ordinary padding they are moved to the lower
+# right, and stripes appear at the opposite edges; in [0, 1] they are pale and in wrong colours; with the halves swapped
+# a yellow fog is left, with a glow where a thing was.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -894,11 +1007,16 @@ with torch.no_grad():
     mean, logvar = short_leash.moments(small[:5]).chunk(2, dim=1)
     collapsed = to_unit(short_leash.decode(mean))
 
-fig = plots.image_grid([*to_unit(small[:5]), *collapsed], columns=5, rows=["original", "KL weight 0.1"], size=1.2)
-plots.show(fig, "Five scenes, and below them what a VAE with a strong KL term makes of each: five times the same "
-           "grey with a greenish rim.")
-print(f"KL {short_log[-20:, 1].mean():.1f} nats per scene; sigma {torch.exp(0.5 * logvar).mean():.2f}, "
+fig = plots.image_grid([*to_unit(small[:5]), *collapsed], columns=5,
+                       rows=["original", "KL weight 0.1"], size=1.2)
+plots.show(fig)
+print(f"KL {short_log[-20:, 1].mean():.1f} nats per scene; sigma "
+      f"{torch.exp(0.5 * logvar).mean():.2f}, "
       f"std of the means {mean.std():.3f}")
+
+# %% [markdown] alt
+# Five scenes, and below them what a VAE with a strong KL term makes of each: five times the same grey with a greenish
+# rim.
 
 # %% [markdown]
 # The encoder produces the cheapest latent, one that tells nothing: $\mu = 0$, $\sigma = 1$, KL = 0. The decoder, told

@@ -19,8 +19,6 @@ import math
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
-from torch import nn
-
 from tinyldm import NoiseSchedule, to_unit
 from tinyldm import resblock as package
 from tinyldm.data.digits import Digits
@@ -29,6 +27,7 @@ from tinyldm.machine import choose_device
 from tinyldm_course.lessons import plots, widgets
 from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast, photograph
 from tinyldm_course.lessons.model_map import show_model_map
+from torch import nn
 
 plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
@@ -70,9 +69,9 @@ show_model_map("ResBlock")
 def timestep_embedding(t, dim):
     """t (B,) -> (B, dim): dim / 2 cosines, then dim / 2 sines."""
     half = dim // 2
-    exponent = torch.arange(half, device=t.device) / half        # (half,) from 0 to almost 1
-    f = torch.exp(-math.log(10_000) * exponent)                  # from 1 down to almost 1 / 10,000
-    angle = t[:, None] * f                                       # (B,) -> (B, half)
+    exponent = torch.arange(half, device=t.device) / half  # (half,) from 0 to almost 1
+    f = torch.exp(-math.log(10_000) * exponent)  # from 1 down to almost 1 / 10,000
+    angle = t[:, None] * f  # (B,) -> (B, half)
     return torch.cat([angle.cos(), angle.sin()], dim=1)
 
 
@@ -91,7 +90,8 @@ print("t = 1:", timestep_embedding(torch.tensor([1]), 4)[0])
 
 # %%
 t = torch.randint(1000, (64,))
-print(confirm_equal(timestep_embedding(t, 320), package.timestep_embedding(t, 320)))   # 320, as in Stable Diffusion
+# 320, as in Stable Diffusion
+print(confirm_equal(timestep_embedding(t, 320), package.timestep_embedding(t, 320)))
 
 # %% [markdown]
 # Turn the time yourself. Each clock below is one pair (cosine, sine). Which hand distinguishes `t = 10` from `t = 12`,
@@ -111,25 +111,33 @@ def plot_clocks(ax, t):
     plots.hide_axes(ax)
 
 
-widgets.dial(plot_clocks, {"t": range(0, 1000)}, strip=[{"t": t} for t in (10, 12, 900)], size=(3.0, 1.1),
-             alt="Five clock hands, from fast to slow, at t = 10, 12 and 900. From 10 to 12 only the two fast "
-                 "hands move visibly; from 12 to 900 the slow ones do, too.")
+widgets.dial(plot_clocks, {"t": range(0, 1000)},
+             strip=[{"t": t} for t in (10, 12, 900)], size=(3.0, 1.1))
+
+# %% [markdown] alt
+# Five clock hands, from fast to slow, at t = 10, 12 and 900. From 10 to 12 only the two fast hands move visibly; from
+# 12 to 900 the slow ones do, too.
 
 # %%
 table = timestep_embedding(torch.arange(1000), 64)                 # (1000, 64)
-near = F.normalize(table, dim=1) @ F.normalize(table[500], dim=0)    # (1000,) similarity to t = 500
+# (1000,) similarity to t = 500
+near = F.normalize(table, dim=1) @ F.normalize(table[500], dim=0)
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), width_ratios=[3, 2])
-plots.heat_map(left, table.T, "timestep t", "index in the embedding", "All timesteps, 64 numbers each")
+plots.heat_map(left, table.T, "timestep t", "index in the embedding",
+               "All timesteps, 64 numbers each")
 left.axhline(31.5, color=plots.BLACK, linewidth=0.8)
 left.text(985, 29, "cosines", ha="right")
 left.text(985, 60, "sines", ha="right")
 right.plot(near, color=plots.BLUE)
-right.set(xlabel="timestep t", ylabel="cosine similarity to t = 500", title="Neighbours are similar")
-plots.show(fig, "Left: a heat map of the embedding, timesteps across and its 64 numbers down. The first rows of "
-           "each half change sign every few timesteps and look like fine stripes, the later rows change ever more "
-           "slowly. Right: the similarity of each timestep to t = 500, a sharp peak there with gently falling, "
-           "rippled sides.")
+right.set(xlabel="timestep t", ylabel="cosine similarity to t = 500",
+          title="Neighbours are similar")
+plots.show(fig)
+
+# %% [markdown] alt
+# Left: a heat map of the embedding, timesteps across and its 64 numbers down. The first rows of each half change sign
+# every few timesteps and look like fine stripes, the later rows change ever more slowly. Right: the similarity of each
+# timestep to t = 500, a sharp peak there with gently falling, rippled sides.
 
 # %% [markdown]
 # In the map, each column is the signature of one timestep. The fine stripes at the top of each half are the fast
@@ -154,7 +162,8 @@ class TimeMLP(nn.Module):
         self.linear2 = nn.Linear(out_dim, out_dim)
 
     def forward(self, sinusoids):
-        return self.linear2(F.silu(self.linear1(sinusoids)))     # no SiLU after the second: each block has its own
+        # no SiLU after the second: each block has its own
+        return self.linear2(F.silu(self.linear1(sinusoids)))
 
 # %% [markdown]
 # ## The block
@@ -184,7 +193,7 @@ class TimeMLP(nn.Module):
 # %%
 def group_norm(x, groups, weight, bias, eps=1e-5):
     B, C, H, W = x.shape
-    together = x.reshape(B, groups, -1)                                 # (B, groups, C / groups · H · W)
+    together = x.reshape(B, groups, -1)  # (B, groups, C / groups · H · W)
     mean = together.mean(-1, keepdim=True)
     var = together.var(-1, keepdim=True, unbiased=False)
     normal = ((together - mean) / (var + eps).sqrt()).reshape(B, C, H, W)
@@ -193,9 +202,11 @@ def group_norm(x, groups, weight, bias, eps=1e-5):
 
 x = torch.tensor([1.0, 3.0]).reshape(1, 2, 1, 1)
 for groups in (1, 2):
-    print(groups, "group(s):", group_norm(x, groups, torch.ones(2), torch.zeros(2)).flatten().tolist())
+    print(groups, "group(s):",
+          group_norm(x, groups, torch.ones(2), torch.zeros(2)).flatten().tolist())
 x, gamma, delta = torch.randn(2, 8, 5, 5), torch.randn(8), torch.randn(8)
-print(confirm_equal(group_norm(x, 4, gamma, delta), F.group_norm(x, 4, gamma, delta), claim="Yours equals PyTorch's"))
+print(confirm_equal(group_norm(x, 4, gamma, delta), F.group_norm(x, 4, gamma, delta),
+                    claim="Yours equals PyTorch's"))
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -213,13 +224,17 @@ class ResBlock(nn.Module):
         self.time_proj = nn.Linear(t_emb_dim, out_channels)
         self.norm2 = nn.GroupNorm(groups, out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        # If the width changes, a 1 × 1 convolution carries the input across; otherwise it passes unchanged.
+        # If the width changes, a 1 × 1 convolution carries the input across; otherwise
+        # it passes unchanged.
         same_width = in_channels == out_channels
-        self.shortcut = nn.Identity() if same_width else nn.Conv2d(in_channels, out_channels, 1)
+        self.shortcut = (
+            nn.Identity() if same_width else nn.Conv2d(in_channels, out_channels, 1)
+        )
 
     def forward(self, x, t_emb):
-        h = self.conv1(F.silu(self.norm1(x)))                       # (B, C_in, H, W) -> (B, C_out, H, W)
-        h = h + self.time_proj(F.silu(t_emb))[:, :, None, None]     # (B, C_out) -> (B, C_out, 1, 1): to every pixel
+        h = self.conv1(F.silu(self.norm1(x)))  # (B, C_in, H, W) -> (B, C_out, H, W)
+        # (B, C_out) -> (B, C_out, 1, 1): to every pixel
+        h = h + self.time_proj(F.silu(t_emb))[:, :, None, None]
         h = self.conv2(F.silu(self.norm2(h)))
         return self.shortcut(x) + h
 
@@ -245,14 +260,17 @@ print(confirm_equal(mine(x, t_emb), theirs(x, t_emb)))
 photo = (photograph(96) * 2 - 1).to(DEVICE)
 to_features = nn.Conv2d(3, 32, 3, padding=1).to(DEVICE)
 block = ResBlock(32, 32, t_emb_dim=128, groups=8).to(DEVICE)
-block.time_proj.bias.data[5] += 0.9       # for the channel shown, to make the effect of the time visible
+# for the channel shown, to make the effect of the time visible
+block.time_proj.bias.data[5] += 0.9
 
 with torch.no_grad():
     x = to_features(photo[None])
     stages = {"x": x, "norm1": block.norm1(x)}
     stages["SiLU"] = F.silu(stages["norm1"])
     stages["conv1"] = block.conv1(stages["SiLU"])
-    stages["+ time"] = stages["conv1"] + block.time_proj(F.silu(t_emb[:1]))[:, :, None, None]
+    stages["+ time"] = (
+        stages["conv1"] + block.time_proj(F.silu(t_emb[:1]))[:, :, None, None]
+    )
     stages["norm2, SiLU"] = F.silu(block.norm2(stages["+ time"]))
     stages["conv2"] = block.conv2(stages["norm2, SiLU"])
     stages["x + conv2"] = x + stages["conv2"]
@@ -262,10 +280,12 @@ for ax, (name, maps) in zip(axes, stages.items()):
     ax.imshow(maps[0, 5].cpu(), cmap=plots.DIVERGING, vmin=-2.5, vmax=2.5)
     ax.set_title(name, loc="center", fontsize=8.5)
     plots.hide_axes(ax)
-plots.show(fig, "One channel of the flower after each layer of the block: the input; normalised, with stronger "
-           "contrast; SiLU, the negative side flattened; the first convolution, faint edges; the time added, the "
-           "whole map shifted to orange; norm and SiLU; the second convolution; and the sum, which looks like the "
-           "input again.")
+plots.show(fig)
+
+# %% [markdown] alt
+# One channel of the flower after each layer of the block: the input; normalised, with stronger contrast; SiLU, the
+# negative side flattened; the first convolution, faint edges; the time added, the whole map shifted to orange; norm and
+# SiLU; the second convolution; and the sum, which looks like the input again.
 
 # %% [markdown]
 # Compare the fourth picture with the fifth: adding the time shifts the whole channel, every pixel alike. And compare
@@ -288,7 +308,8 @@ class Denoiser(nn.Module):
         self.told = told
         self.time_mlp = TimeMLP(32, 128)
         self.conv_in = nn.Conv2d(1, width, 3, padding=1)
-        self.blocks = nn.ModuleList(ResBlock(width, width, 128, groups) for _ in range(2))
+        self.blocks = nn.ModuleList(ResBlock(width, width, 128, groups)
+                                    for _ in range(2))
         self.norm_out = nn.GroupNorm(groups, width)
         self.conv_out = nn.Conv2d(width, 1, 3, padding=1)
 
@@ -301,18 +322,20 @@ class Denoiser(nn.Module):
 
 
 data = Digits(8)
-digits = torch.stack([data[i][0][:1] for i in range(len(data))]).to(DEVICE)     # (1797, 1, 8, 8)
-digits = digits / digits.std()                                                  # variance 1: lesson 02
+# (1797, 1, 8, 8)
+digits = torch.stack([data[i][0][:1] for i in range(len(data))]).to(DEVICE)
+digits = digits / digits.std()  # variance 1: lesson 02
 schedule = NoiseSchedule(scaled_linear_betas()).to(DEVICE)
 
 # %%
 def train(told, steps):
-    torch.manual_seed(0)                          # the same initial weights and the same digits for both
+    torch.manual_seed(0)  # the same initial weights and the same digits for both
     model = Denoiser(told).to(DEVICE)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     for _ in range(steps):
         z0 = digits[torch.randint(len(digits), (64,))]
-        t, eps = torch.randint(1000, (64,)).to(DEVICE), torch.randn(64, 1, 8, 8).to(DEVICE)
+        t, eps = torch.randint(1000,
+                               (64,)).to(DEVICE), torch.randn(64, 1, 8, 8).to(DEVICE)
         loss = (model(schedule.q_sample(z0, t, eps), t) - eps).square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -325,7 +348,8 @@ def losses(model, ts):
     torch.manual_seed(1)
     eps = torch.randn(len(digits), 1, 8, 8).to(DEVICE)
     every = [torch.full((len(digits),), t, device=DEVICE) for t in ts]
-    return [(model(schedule.q_sample(digits, t, eps), t) - eps).square().mean().item() for t in every]
+    return [(model(schedule.q_sample(digits, t, eps), t) - eps).square().mean().item()
+            for t in every]
 
 
 STEPS = full_or_fast(400, fast=10)
@@ -343,9 +367,12 @@ for ax in (left, right):
 left.set(ylabel="mean squared error of eps", title="The loss at each t")
 right.set(yscale="log", title="The same, logarithmic")
 left.legend()
-plots.show(fig, "The loss over t of the two denoisers. Both fall from near 1 at t = 0 to near 0 at t = 999. The "
-           "loss of the one that is not told t is a little higher everywhere; on a logarithmic axis the distance "
-           "is largest at the largest t, where it is several times as high.")
+plots.show(fig)
+
+# %% [markdown] alt
+# The loss over t of the two denoisers. Both fall from near 1 at t = 0 to near 0 at t = 999. The loss of the one that is
+# not told t is a little higher everywhere; on a logarithmic axis the distance is largest at the largest t, where it is
+# several times as high.
 
 # %% [markdown]
 # Less than you may have thought: up to `t = 700` its loss is higher by a fifth at most, at `t = 999` about four times
@@ -362,12 +389,14 @@ plots.show(fig, "The loss over t of the two denoisers. Both fall from near 1 at 
 # > little?
 
 # %%
-z_t = schedule.q_sample(digits[3:4], torch.tensor([300], device=DEVICE), torch.randn(1, 1, 8, 8).to(DEVICE))
+z_t = schedule.q_sample(digits[3:4], torch.tensor([300], device=DEVICE),
+                        torch.randn(1, 1, 8, 8).to(DEVICE))
 
 
 @torch.no_grad()
 def features(t):
-    """The first block's change to its input, and the noise that the network predicts, when it is told t."""
+    """The first block's change to its input, and the noise that the network predicts,
+    when it is told t."""
     t = torch.tensor([t], device=DEVICE)
     t_emb = told.time_mlp(timestep_embedding(t, 32))
     x = told.conv_in(z_t)
@@ -380,14 +409,18 @@ for row, t in zip(axes, (10, 900)):
     for ax, channel in zip(row, change[:8]):
         ax.imshow(channel.cpu(), cmap=plots.DIVERGING, vmin=-4, vmax=4)
     row[8].imshow(eps_hat[0].cpu(), cmap=plots.DIVERGING, vmin=-3, vmax=3)
-    row[0].set_ylabel(f"told t = {t}\nnoise std {eps_hat.std():.2f}", rotation=0, ha="right", va="center")
+    row[0].set_ylabel(f"told t = {t}\nnoise std {eps_hat.std():.2f}", rotation=0,
+                      ha="right", va="center")
 for i, ax in enumerate(axes[0]):
     ax.set_title(f"channel {i}" if i < 8 else "noise found", loc="center", fontsize=8.5)
 for ax in axes.flat:
     plots.hide_axes(ax)
-plots.show(fig, "Eight channels of what the first block adds, and the noise that the network finds, for one "
-           "noised digit: above when told t = 10, below when told t = 900. Several channels are faint in the "
-           "upper row and strong in the lower; the noise found is stronger in the upper.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Eight channels of what the first block adds, and the noise that the network finds, for one noised digit: above when
+# told t = 10, below when told t = 900. Several channels are faint in the upper row and strong in the lower; the noise
+# found is stronger in the upper.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -402,14 +435,20 @@ plots.show(fig, "Eight channels of what the first block adds, and the noise that
 
 # %%
 with torch.no_grad():
-    t_emb = told.time_mlp(timestep_embedding(torch.arange(0, 1000, 5, device=DEVICE), 32))
-    shifts = told.blocks[0].time_proj(F.silu(t_emb))        # (200, 32): one number per channel, at each t
+    t_emb = told.time_mlp(timestep_embedding(torch.arange(0, 1000, 5, device=DEVICE),
+                                             32))
+    # (200, 32): one number per channel, at each t
+    shifts = told.blocks[0].time_proj(F.silu(t_emb))
 
 fig, ax = plt.subplots(figsize=plots.WIDE)
-plots.heat_map(ax, shifts.T, "timestep t", "channel", "What the first block adds to its channels",
+plots.heat_map(ax, shifts.T, "timestep t", "channel",
+               "What the first block adds to its channels",
                extent=(0, 1000, 31.5, -0.5))
-plots.show(fig, "A heat map of the number that the time adds to each of the 32 channels, over t. Most rows are "
-           "pale at small t and become strongly blue or orange towards t = 999; a few change sign on the way.")
+plots.show(fig)
+
+# %% [markdown] alt
+# A heat map of the number that the time adds to each of the 32 channels, over t. Most rows are pale at small t and
+# become strongly blue or orange towards t = 999; a few change sign on the way.
 
 # %% [markdown]
 # ## Start as nothing: zero-initialised residuals
@@ -424,7 +463,8 @@ plots.show(fig, "A heat map of the number that the time adds to each of the 32 c
 
 # %%
 def through(number, zero):
-    """The features of the photograph after `number` untrained blocks, and their standard deviations on the way."""
+    """The features of the photograph after `number` untrained blocks, and their
+    standard deviations on the way."""
     torch.manual_seed(2)
     x, t_emb = to_features(photo[None]), torch.randn(1, 128, device=DEVICE)
     x = x / x.std()
@@ -444,20 +484,27 @@ with torch.no_grad():
 pictures = [to_unit(maps / maps.std() / 2.5) for maps, _ in shown]
 fig = plots.image_grid(pictures, ["before", "after 5", "after 30 blocks"], columns=3,
                        rows=["usual start", "zero start"], size=1.4)
-plots.show(fig, "One channel of the flower before, after 5 and after 30 untrained blocks. With the usual start "
-           "light and dark are reversed and the background fills with random texture; with the zero start all "
-           "three are the same.")
+plots.show(fig)
+
+# %% [markdown] alt
+# One channel of the flower before, after 5 and after 30 untrained blocks. With the usual start light and dark are
+# reversed and the background fills with random texture; with the zero start all three are the same.
 
 # %%
 fig, ax = plt.subplots(figsize=plots.NARROW)
 ax.plot(shown[2][1], color=plots.ORANGE, label="usual start")
 ax.plot(shown[5][1], "--", color=plots.BLUE, label="zero start")
-growth = (shown[2][1][-1] ** 2 - 1) / 30                                # of the variance, per block
-ax.plot([(1 + growth * n) ** 0.5 for n in range(31)], ":", color=plots.GREY, label="a square root")
-ax.set(xlabel="blocks passed", ylabel="standard deviation", ylim=(0, None), title="Thirty untrained blocks")
+growth = (shown[2][1][-1] ** 2 - 1) / 30  # of the variance, per block
+ax.plot([(1 + growth * n) ** 0.5 for n in range(31)], ":", color=plots.GREY,
+        label="a square root")
+ax.set(xlabel="blocks passed", ylabel="standard deviation", ylim=(0, None),
+       title="Thirty untrained blocks")
 ax.legend()
-plots.show(fig, "The standard deviation of the features over the number of blocks. With the usual start it grows "
-           "like a square root, with the zero start it stays at 1.")
+plots.show(fig)
+
+# %% [markdown] alt
+# The standard deviation of the features over the number of blocks. With the usual start it grows like a square root,
+# with the zero start it stays at 1.
 
 # %% [markdown]
 # Each block normalises its input, so each adds noise of about the same variance; and variances add (lesson 02 again).
@@ -475,7 +522,8 @@ plots.show(fig, "The standard deviation of the features over the number of block
 
 # %%
 def seen(number):
-    """|gradient| of the middle output pixel after `number` blocks, for each input pixel: (33, 33)."""
+    """|gradient| of the middle output pixel after `number` blocks, for each input
+    pixel: (33, 33)."""
     torch.manual_seed(3)
     blocks = [ResBlock(16, 16, 128, groups=4).to(DEVICE) for _ in range(number)]
     x = torch.randn(1, 16, 33, 33, device=DEVICE, requires_grad=True)
@@ -487,12 +535,16 @@ def seen(number):
 
 fig, axes = plt.subplots(1, 3, figsize=(9, 2.9))
 for ax, number in zip(axes, (1, 2, 4)):
-    plots.heat_map(ax, (seen(number) + 1e-12).log10(), "x", "y", f"{number} block{'s' * (number > 1)}", signed=False,
+    plots.heat_map(ax, (seen(number) + 1e-12).log10(), "x", "y",
+                   f"{number} block{'s' * (number > 1)}", signed=False,
                    vmin=-4, vmax=1, aspect="equal")
 axes[-1].images[0].colorbar.set_label("log₁₀ |gradient|")
-plots.show(fig, "Where the middle output pixel looks, on a logarithmic scale, after 1, 2 and 4 blocks: a bright "
-           "square of 5 and of 9 pixels on a side, then a spot of about 12 that fades before the edge of its 17. Far "
-           "outside, the gradient is hundreds of times smaller than in the middle, but not zero.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Where the middle output pixel looks, on a logarithmic scale, after 1, 2 and 4 blocks: a bright square of 5 and of 9
+# pixels on a side, then a spot of about 12 that fades before the edge of its 17. Far outside, the gradient is hundreds
+# of times smaller than in the middle, but not zero.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -518,7 +570,7 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
     def forward(self, x):
-        return self.conv(x)                                                        # -> (B, C, H/2, W/2)
+        return self.conv(x)  # -> (B, C, H/2, W/2)
 
 
 class Upsample(nn.Module):
@@ -527,11 +579,13 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x):
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))       # -> (B, C, 2H, 2W)
+        # -> (B, C, 2H, 2W)
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
 x = torch.randn(2, 16, 8, 8, device=DEVICE)
-for yours, their in ((Downsample(16), package.Downsample(16)), (Upsample(16), package.Upsample(16))):
+for yours, their in ((Downsample(16), package.Downsample(16)),
+                     (Upsample(16), package.Upsample(16))):
     yours.load_state_dict(their.state_dict())
     print(confirm_equal(yours.to(DEVICE)(x), their.to(DEVICE)(x)))
 
@@ -543,14 +597,18 @@ for yours, their in ((Downsample(16), package.Downsample(16)), (Upsample(16), pa
 torch.manual_seed(4)
 grey = torch.ones(1, 1, 12, 12)
 with torch.no_grad():
-    both = {"repeat, then convolve": Upsample(1)(grey), "transposed": nn.ConvTranspose2d(1, 1, 3, 2, 1, 1)(grey)}
+    both = {"repeat, then convolve": Upsample(1)(grey),
+            "transposed": nn.ConvTranspose2d(1, 1, 3, 2, 1, 1)(grey)}
 
 fig, axes = plt.subplots(1, 2, figsize=(6.5, 3))
 for ax, (name, y) in zip(axes, both.items()):
-    inner = y[0, 0, 3:-3, 3:-3]                  # without the border, where zeros were padded
+    inner = y[0, 0, 3:-3, 3:-3]  # without the border, where zeros were padded
     plots.heat_map(ax, inner - inner.mean(), "x", "y", name, vmax=0.5, aspect="equal")
-plots.show(fig, "A plain grey picture, doubled in size in two ways, with its mean subtracted. Repeating and convolving "
-           "leaves it plain; the transposed convolution puts a checkerboard on it.")
+plots.show(fig)
+
+# %% [markdown] alt
+# A plain grey picture, doubled in size in two ways, with its mean subtracted. Repeating and convolving leaves it plain;
+# the transposed convolution puts a checkerboard on it.
 
 # %% [markdown]
 # ## Break it on purpose
@@ -562,8 +620,10 @@ plots.show(fig, "A plain grey picture, doubled in size in two ways, with its mea
 # > above.)
 
 # %%
-table = timestep_embedding(torch.tensor([10, 900], device=DEVICE), 128)          # stands in for t_emb
-x = torch.randn(1, 32, 16, 16, device=DEVICE).expand(2, -1, -1, -1)              # one input, two times
+# stands in for t_emb
+table = timestep_embedding(torch.tensor([10, 900], device=DEVICE), 128)
+# one input, two times
+x = torch.randn(1, 32, 16, 16, device=DEVICE).expand(2, -1, -1, -1)
 differences = {}
 for groups in (1, 2, 4, 8, 16, 32):
     torch.manual_seed(5)
@@ -572,12 +632,16 @@ for groups in (1, 2, 4, 8, 16, 32):
 
 fig, ax = plt.subplots(figsize=plots.NARROW)
 ax.bar([str(g) for g in differences], list(differences.values()), color=plots.BLUE)
-ax.set(xlabel="GroupNorm groups (of 32 channels)", ylabel="difference, t = 10 to t = 900",
+ax.set(xlabel="GroupNorm groups (of 32 channels)",
+       ylabel="difference, t = 10 to t = 900",
        title="How much t changes the block's output")
 for i, value in enumerate(differences.values()):
     ax.text(i, value, f"{value:.3f}", ha="center", va="bottom", fontsize=8.5)
-plots.show(fig, "How much the block's output differs between t = 10 and t = 900: about 0.2 for 1, 2, 4, 8 and 16 "
-           "groups, and zero for 32 groups, one channel per group.")
+plots.show(fig)
+
+# %% [markdown] alt
+# How much the block's output differs between t = 10 and t = 900: about 0.2 for 1, 2, 4, 8 and 16 groups, and zero for
+# 32 groups, one channel per group.
 
 # %% [markdown]
 # The same at both: the difference is 0.000. The time is one number for a whole channel, and the next GroupNorm

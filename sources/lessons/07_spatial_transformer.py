@@ -20,14 +20,13 @@ import math
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
-from torch import nn
-
 from tinyldm import LatentDiffusion, capture_attention
 from tinyldm import spatial_transformer as package
 from tinyldm.machine import choose_device
 from tinyldm_course.lessons import plots, widgets
 from tinyldm_course.lessons.helpers import confirm_equal, photograph
 from tinyldm_course.lessons.model_map import show_model_map
+from torch import nn
 
 plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
@@ -68,12 +67,13 @@ show_model_map("SpatialTransformer", "text encoder")
 # %%
 x = torch.tensor([[2.0, 0.0], [0.0, 2.0], [1.5, 1.5]])     # (3, 2)
 q = k = v = x
-scores = q @ k.T / math.sqrt(2)                             # (3, 3): row = who asks, column = who answers
-weights = scores.softmax(dim=-1)                            # each row sums to 1
-mixed = weights @ v                                         # (3, 2): what each of them hears
+scores = q @ k.T / math.sqrt(2)   # (3, 3): row = who asks, column = who answers
+weights = scores.softmax(dim=-1)  # each row sums to 1
+mixed = weights @ v               # (3, 2): what each of them hears
 
 fig, axes = plt.subplots(1, 3, figsize=(9.2, 2.9))
-for ax, values, name in ((axes[0], scores, "scores"), (axes[1], weights, "weights: each row sums to 1")):
+for ax, values, name in ((axes[0], scores, "scores"),
+                         (axes[1], weights, "weights: each row sums to 1")):
     plots.heat_map(ax, values, "answers", "asks", name, signed=False, aspect="equal")
     ax.set(xticks=range(3), xticklabels="ABC", yticks=range(3), yticklabels="ABC")
     for i in range(3):
@@ -81,13 +81,19 @@ for ax, values, name in ((axes[0], scores, "scores"), (axes[1], weights, "weight
             ax.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=9,
                     color="white" if values[i, j] < values.max() * 0.6 else "black")
 for i, name in enumerate("ABC"):
-    axes[2].annotate("", mixed[i], x[i], arrowprops={"arrowstyle": "->", "color": plots.CYCLE[i], "linewidth": 1.8})
+    axes[2].annotate("", mixed[i], x[i],
+                     arrowprops={"arrowstyle": "->", "color": plots.CYCLE[i],
+                                 "linewidth": 1.8})
     axes[2].plot(*x[i], plots.MARKERS[i], color=plots.CYCLE[i], markersize=8)
     axes[2].text(x[i, 0] + 0.08, x[i, 1] + 0.08, name)
-axes[2].set(xlim=(-0.2, 2.4), ylim=(-0.2, 2.4), xlabel="first number", ylabel="second number", title="Before → after")
-plots.show(fig, "Left and middle: 3 by 3 tables of scores and of weights. A gives itself 0.64, C 0.32 and B 0.04; "
-           "C gives itself 0.59 and each of the others 0.20. Right: the three points in the plane, with arrows "
-           "that pull A and B towards C, and C towards the middle.")
+axes[2].set(xlim=(-0.2, 2.4), ylim=(-0.2, 2.4), xlabel="first number",
+            ylabel="second number", title="Before → after")
+plots.show(fig)
+
+# %% [markdown] alt
+# Left and middle: 3 by 3 tables of scores and of weights. A gives itself 0.64, C 0.32 and B 0.04; C gives itself 0.59
+# and each of the others 0.20. Right: the three points in the plane, with arrows that pull A and B towards C, and C
+# towards the middle.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -119,13 +125,18 @@ def winners_share(d, scale):
 
 widths = (1, 4, 16, 40, 64, 256, 768)
 fig, ax = plt.subplots(figsize=plots.NARROW)
-ax.plot(widths, [winners_share(d, 1.0) for d in widths], "s--", color=plots.ORANGE, label="without")
-ax.plot(widths, [winners_share(d, d**-0.5) for d in widths], "o-", color=plots.BLUE, label="divided by √d")
-ax.set(xscale="log", xlabel="width d", ylabel="share of the winner", ylim=(0, 1), title="Random vectors, 64 keys")
+ax.plot(widths, [winners_share(d, 1.0) for d in widths], "s--", color=plots.ORANGE,
+        label="without")
+ax.plot(widths, [winners_share(d, d**-0.5) for d in widths], "o-", color=plots.BLUE,
+        label="divided by √d")
+ax.set(xscale="log", xlabel="width d", ylabel="share of the winner", ylim=(0, 1),
+       title="Random vectors, 64 keys")
 ax.legend()
-plots.show(fig, "The largest of 64 attention weights between random vectors, over the width d. Without the "
-           "division it rises towards 1, from 0.1 at d = 1 over 0.3 at 4 to 0.9 at 256; divided by the root of d it "
-           "stays near 0.1 at every width.")
+plots.show(fig)
+
+# %% [markdown] alt
+# The largest of 64 attention weights between random vectors, over the width d. Without the division it rises towards 1,
+# from 0.1 at d = 1 over 0.3 at 4 to 0.9 at 256; divided by the root of d it stays near 0.1 at every width.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -157,13 +168,20 @@ class Attention(nn.Module):
 
     def split(self, x):
         B, N, C = x.shape
-        return x.reshape(B, N, self.heads, C // self.heads).transpose(1, 2)      # (B, N, C) -> (B, heads, N, d)
+        # (B, N, C) -> (B, heads, N, d)
+        return x.reshape(B, N, self.heads, C // self.heads).transpose(1, 2)
 
     def forward(self, x, context=None):
-        context = x if context is None else context                              # self-attention is the default
-        q, k, v = self.split(self.to_q(x)), self.split(self.to_k(context)), self.split(self.to_v(context))
-        weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(dim=-1)  # (B, heads, N, L)
-        joined = (weights @ v).transpose(1, 2).flatten(2)                         # (B, heads, N, d) -> (B, N, C)
+        context = x if context is None else context  # self-attention is the default
+        q, k, v = (
+            self.split(self.to_q(x)),
+            self.split(self.to_k(context)),
+            self.split(self.to_v(context)),
+        )
+        # (B, heads, N, L)
+        weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(dim=-1)
+        # (B, heads, N, d) -> (B, N, C)
+        joined = (weights @ v).transpose(1, 2).flatten(2)
         return self.to_out(joined)
 
 # %%
@@ -171,7 +189,8 @@ theirs = package.Attention(query_dim=32, context_dim=24, heads=4).to(DEVICE)
 mine = Attention(query_dim=32, context_dim=24, heads=4).to(DEVICE)
 mine.load_state_dict(theirs.state_dict())
 
-x, context = torch.randn(2, 100, 32, device=DEVICE), torch.randn(2, 7, 24, device=DEVICE)
+x, context = torch.randn(2, 100, 32,
+                         device=DEVICE), torch.randn(2, 7, 24, device=DEVICE)
 print(confirm_equal(mine(x, context), theirs(x, context)))
 
 # %% [markdown]
@@ -188,8 +207,9 @@ print(confirm_equal(mine(x, context), theirs(x, context)))
 
 # %%
 x = torch.randn(1, 128, 32, 32)
-queries = x.flatten(2).transpose(1, 2)                         # (B, C, H, W) -> (B, C, HW) -> (B, HW, C)
-print(f"{tuple(x.shape[1:])} becomes {queries.shape[1]} queries of {queries.shape[2]} numbers")
+queries = x.flatten(2).transpose(1, 2)  # (B, C, H, W) -> (B, C, HW) -> (B, HW, C)
+print(f"{tuple(x.shape[1:])} becomes {queries.shape[1]} queries of {queries.shape[2]} "
+      f"numbers")
 
 # %% [markdown]
 # The `transpose` matters. `x.reshape(B, H * W, C)` gives the *same shape*, raises no error, and cuts the numbers in
@@ -197,8 +217,8 @@ print(f"{tuple(x.shape[1:])} becomes {queries.shape[1]} queries of {queries.shap
 # the "colour" of a pixel. When a shape can be right by accident, look at a picture:
 
 # %%
-photo = photograph(64)[None]                                   # (1, 3, 64, 64) in [0, 1]
-right = photo.flatten(2).transpose(1, 2)                       # (1, 4096, 3)
+photo = photograph(64)[None]              # (1, 3, 64, 64) in [0, 1]
+right = photo.flatten(2).transpose(1, 2)  # (1, 4096, 3)
 wrong = photo.reshape(1, 64 * 64, 3)
 
 
@@ -207,9 +227,13 @@ def as_picture(pixels):
     return pixels[0].reshape(64, 64, 3).permute(2, 0, 1)
 
 
-fig = plots.image_grid([as_picture(right), as_picture(wrong)], ["flatten, transpose", "reshape only"], size=2.2)
-plots.show(fig, "The flower after flattening, with each query shown as the colour of its pixel. With the "
-           "transpose it is the flower; with reshape alone it is nine small grey flowers in three rows.")
+fig = plots.image_grid([as_picture(right), as_picture(wrong)],
+                       ["flatten, transpose", "reshape only"], size=2.2)
+plots.show(fig)
+
+# %% [markdown] alt
+# The flower after flattening, with each query shown as the colour of its pixel. With the transpose it is the flower;
+# with reshape alone it is nine small grey flowers in three rows.
 
 # %% [markdown]
 # ## Self-attention: every pixel asks all pixels
@@ -221,23 +245,30 @@ plots.show(fig, "The flower after flattening, with each query shown as the colou
 # %%
 small = F.interpolate(photo, size=(32, 32), mode="area")       # (1, 3, 32, 32)
 colours = small.flatten(2).transpose(1, 2)[0]                  # (1024, 3)
-asking = F.normalize(colours - colours.mean(0), dim=1) * 4     # direction of the colour; 4 makes it selective
+# direction of the colour; 4 makes it selective
+asking = F.normalize(colours - colours.mean(0), dim=1) * 4
 
 
 def plot_answers(ax, pixel):
     weights = (asking @ asking[pixel]).softmax(0).reshape(32, 32)
     plots.plot_image(ax, weights / weights.max(), f"pixel {pixel}")
-    ax.plot(pixel % 32, pixel // 32, "+", color=plots.ORANGE, markersize=12, markeredgewidth=2.5)
+    ax.plot(pixel % 32, pixel // 32, "+", color=plots.ORANGE, markersize=12,
+            markeredgewidth=2.5)
 
 
 fig, ax = plt.subplots(figsize=(2.2, 2.3))
 plots.plot_image(ax, small[0], "32 × 32 pixels")
-plots.show(fig, "The flower, reduced to 32 by 32 pixels: orange petals on a dark green background.")
-widgets.dial(plot_answers, {"pixel": range(1024)}, strip=[{"pixel": p} for p in (432, 530, 100, 980)],
-             alt="Four maps of the pixels that one pixel listens to. Asked from the red centre, the centre lights up; "
-                 "asked from an orange petal next to it, a ring around the centre; asked from the bluish background at "
-                 "the upper left, the bluish background on all sides; asked from the second flower at the lower edge, "
-                 "that flower and, far away, the outer petals of the first.")
+plots.show(fig)
+widgets.dial(plot_answers, {"pixel": range(1024)},
+             strip=[{"pixel": p} for p in (432, 530, 100, 980)])
+
+# %% [markdown] alt
+# The flower, reduced to 32 by 32 pixels: orange petals on a dark green background.
+#
+# Four maps of the pixels that one pixel listens to. Asked from the red centre, the centre lights up; asked from an
+# orange petal next to it, a ring around the centre; asked from the bluish background at the upper left, the bluish
+# background on all sides; asked from the second flower at the lower edge, that flower and, far away, the outer petals
+# of the first.
 
 # %% [markdown]
 # Look at the last map: a petal of the *second* flower, at the lower edge, listens to the outer petals of the first, in
@@ -252,14 +283,19 @@ widgets.dial(plot_answers, {"pixel": range(1024)}, strip=[{"pixel": p} for p in 
 
 # %%
 words = ("orange", "green", "dark")
-keys = torch.tensor([[0.95, 0.55, 0.30], [0.15, 0.35, 0.30], [0.02, 0.05, 0.06]])     # (3 words, red-green-blue)
-scores = -(colours[:, None] - keys).square().sum(-1) * 20                              # close in colour: high score
-weights = scores.softmax(-1)                                                           # (1024, 3)
+# (3 words, red-green-blue)
+keys = torch.tensor([[0.95, 0.55, 0.30], [0.15, 0.35, 0.30], [0.02, 0.05, 0.06]])
+scores = -(colours[:, None] - keys).square().sum(-1) * 20  # close in colour: high score
+weights = scores.softmax(-1)  # (1024, 3)
 
 maps = [weights[:, i].reshape(32, 32) for i in range(3)]
-fig = plots.image_grid([small[0], *maps], ["picture", *(f"“{word}”" for word in words)], size=1.9)
-plots.show(fig, "The flower, and three maps of how much each pixel listens to the words orange, green and dark: "
-           "orange covers the petals, green and dark share the background.")
+fig = plots.image_grid([small[0], *maps], ["picture", *(f"“{word}”" for word in words)],
+                       size=1.9)
+plots.show(fig)
+
+# %% [markdown] alt
+# The flower, and three maps of how much each pixel listens to the words orange, green and dark: orange covers the
+# petals, green and dark share the background.
 
 # %% [markdown]
 # That is all there is to "a pixel reads a word". (The score here is minus the squared distance, $2\,q\cdot k -
@@ -270,13 +306,16 @@ plots.show(fig, "The flower, and three maps of how much each pixel listens to th
 # through two different learnt maps. We can exploit that: keep the keys, and let "orange" *say* blue.
 
 # %%
-says = {"its own colours": keys, "“orange” says blue": torch.tensor([[0.20, 0.45, 0.95], *keys[1:].tolist()])}
+says = {"its own colours": keys,
+        "“orange” says blue": torch.tensor([[0.20, 0.45, 0.95], *keys[1:].tolist()])}
 repainted = [(weights @ values).T.reshape(3, 32, 32) for values in says.values()]
 
 fig = plots.image_grid([small[0], *repainted], ["picture", *says], size=1.9)
-plots.show(fig, "The flower, and two pictures painted with only three values, mixed by the attention weights. "
-           "With the words' own colours it is a flat orange flower; when the word orange says blue, the same "
-           "flower is blue.")
+plots.show(fig)
+
+# %% [markdown] alt
+# The flower, and two pictures painted with only three values, mixed by the attention weights. With the words' own
+# colours it is a flat orange flower; when the word orange says blue, the same flower is blue.
 
 # %% [markdown]
 # The same petals, found by the same key, painted with another value. In a trained network both maps are learnt: a word
@@ -317,7 +356,8 @@ except ValueError as error:
 class FeedForward(nn.Module):
     def __init__(self, dim):
         super().__init__()
-        self.to_value_and_gate = nn.Linear(dim, 8 * dim)        # both at once, each 4 · dim wide
+        # both at once, each 4 · dim wide
+        self.to_value_and_gate = nn.Linear(dim, 8 * dim)
         self.to_out = nn.Linear(4 * dim, dim)
 
     def forward(self, x):
@@ -327,14 +367,17 @@ class FeedForward(nn.Module):
 
 line = torch.linspace(-3, 3, 61)
 fig, axes = plt.subplots(1, 2, figsize=(8, 3))
-plots.heat_map(axes[0], line[:, None] * F.gelu(line)[None], "gate", "value", "value · GELU(gate)",
-               extent=(-3, 3, 3, -3))
+plots.heat_map(axes[0], line[:, None] * F.gelu(line)[None], "gate", "value",
+               "value · GELU(gate)", extent=(-3, 3, 3, -3))
 axes[1].plot(line, F.gelu(line), color=plots.BLUE, label="GELU")
 axes[1].plot(line, F.relu(line), "--", color=plots.GREY, label="ReLU")
 axes[1].set(xlabel="gate", ylabel="how far it opens", title="The gate")
 axes[1].legend()
-plots.show(fig, "Left: a heat map of value times GELU of gate: the left half, with a negative gate, is almost blank; "
-           "the right half passes the value, the stronger the larger the gate. Right: GELU, a smooth ReLU.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Left: a heat map of value times GELU of gate: the left half, with a negative gate, is almost blank; the right half
+# passes the value, the stronger the larger the gate. Right: GELU, a smooth ReLU.
 
 # %% [markdown]
 # ## Put together
@@ -351,37 +394,45 @@ plots.show(fig, "Left: a heat map of value times GELU of gate: the left half, wi
 class TransformerBlock(nn.Module):
     def __init__(self, dim, context_dim, heads):
         super().__init__()
-        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.norm1, self.norm2, self.norm3 = (
+            nn.LayerNorm(dim),
+            nn.LayerNorm(dim),
+            nn.LayerNorm(dim),
+        )
         self.self_attention = Attention(dim, dim, heads)
         self.cross_attention = Attention(dim, context_dim, heads)
         self.feed_forward = FeedForward(dim)
 
     def forward(self, x, context=None):
-        x = x + self.self_attention(self.norm1(x))                  # ask the other pixels
-        x = x + self.cross_attention(self.norm2(x), context)        # ask the words
-        return x + self.feed_forward(self.norm3(x))                 # think it over
+        x = x + self.self_attention(self.norm1(x))            # ask the other pixels
+        x = x + self.cross_attention(self.norm2(x), context)  # ask the words
+        return x + self.feed_forward(self.norm3(x))           # think it over
 
 
 class SpatialTransformer(nn.Module):
     def __init__(self, channels, context_dim, heads, groups):
         super().__init__()
-        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)        # 1e-6 here, 1e-5 in the ResBlocks
+        # 1e-6 here, 1e-5 in the ResBlocks
+        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
         self.proj_in = nn.Linear(channels, channels)
         self.blocks = nn.ModuleList([TransformerBlock(channels, context_dim, heads)])
         self.proj_out = nn.Linear(channels, channels)
 
     def forward(self, x, context=None):
-        pixels = self.proj_in(self.norm(x).flatten(2).transpose(1, 2))         # (B, C, H, W) -> (B, HW, C)
+        # (B, C, H, W) -> (B, HW, C)
+        pixels = self.proj_in(self.norm(x).flatten(2).transpose(1, 2))
         for block in self.blocks:
             pixels = block(pixels, context)
-        return x + self.proj_out(pixels).transpose(1, 2).reshape(x.shape)      # (B, HW, C) -> (B, C, H, W)
+        # (B, HW, C) -> (B, C, H, W)
+        return x + self.proj_out(pixels).transpose(1, 2).reshape(x.shape)
 
 # %%
 theirs = package.SpatialTransformer(64, context_dim=24, heads=4, groups=16).to(DEVICE)
 mine = SpatialTransformer(64, context_dim=24, heads=4, groups=16).to(DEVICE)
 mine.load_state_dict(theirs.state_dict())
 
-x, context = torch.randn(2, 64, 8, 8, device=DEVICE), torch.randn(2, 7, 24, device=DEVICE)
+x, context = torch.randn(2, 64, 8, 8,
+                         device=DEVICE), torch.randn(2, 7, 24, device=DEVICE)
 print(confirm_equal(mine(x, context), theirs(x, context)))
 
 # %% [markdown]
@@ -397,7 +448,8 @@ with torch.no_grad():
     out = mine(shuffled, context).flatten(2)
     back = torch.empty_like(out)
     back[:, :, order] = out
-    print(confirm_equal(back.reshape(x.shape), mine(x, context), claim="Shuffled and back equals unshuffled"))
+    print(confirm_equal(back.reshape(x.shape), mine(x, context),
+                        claim="Shuffled and back equals unshuffled"))
 
 # %% [markdown]
 # Not at all! There is no "left" and no "above" in it: a transformer over pixels treats them as a bag. Language models
@@ -417,16 +469,20 @@ gigabytes = 4 * sides.double() ** 4 / 1e9
 
 fig, ax = plt.subplots(figsize=plots.WIDE)
 ax.plot(sides, gigabytes, "o-", color=plots.BLUE)
-for side, text, place in ((8, "the tiny latent: 16 KB", (10, -13)), (64, "Stable Diffusion's latent: 67 MB", (8, -12)),
+for side, text, place in ((8, "the tiny latent: 16 KB", (10, -13)),
+                          (64, "Stable Diffusion's latent: 67 MB", (8, -12)),
                           (512, "512 × 512 pixels: 275 GB", (-12, -2))):
-    ax.annotate(text, (side, 4 * side**4 / 1e9), textcoords="offset points", xytext=place,
-                ha="left" if side < 500 else "right")
-ax.set(xscale="log", yscale="log", xlabel="side of the feature map", ylabel="GB for one table", ylim=(2e-6, 1e3),
-       title="One head's weights")
+    ax.annotate(text, (side, 4 * side**4 / 1e9), textcoords="offset points",
+                xytext=place, ha="left" if side < 500 else "right")
+ax.set(xscale="log", yscale="log", xlabel="side of the feature map",
+       ylabel="GB for one table", ylim=(2e-6, 1e3), title="One head's weights")
 ax.set_xticks(sides.tolist(), [str(s) for s in sides.tolist()])
 ax.minorticks_off()
-plots.show(fig, "Memory of one attention table over the side of the feature map, both logarithmic, a straight "
-           "line: 16 kilobytes at 8 by 8, 67 megabytes at 64 by 64, 275 gigabytes at 512 by 512 pixels.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Memory of one attention table over the side of the feature map, both logarithmic, a straight line: 16 kilobytes at 8
+# by 8, 67 megabytes at 64 by 64, 275 gigabytes at 512 by 512 pixels.
 
 # %% [markdown]
 # This is what the package saves by not storing the table. The *work* remains, because each number of the table is still
@@ -447,26 +503,35 @@ plots.show(fig, "Memory of one attention table over the side of the feature map,
 CAPTION = "a large red circle above a large blue square on white"
 model = LatentDiffusion.from_pretrained("tiny", device=DEVICE)
 with capture_attention(model.unet) as recorded:
-    image = model.generate([CAPTION], steps=20, guidance_scale=4.0, generator=torch.Generator().manual_seed(3))[0]
+    image = model.generate([CAPTION], steps=20, guidance_scale=4.0,
+                           generator=torch.Generator().manual_seed(3))[0]
 
-full = [torch.stack([w[-1] for w in steps]) for name, steps in recorded.items() if "cross_attention" in name]
-# Each (steps, heads, N, L); the last of the batch is the caption's half (the first is guidance's "no caption").
-word_maps = torch.stack([w.mean(1) for w in full if w.shape[2] == 64]).mean(0)     # (steps, 64, L): 8 × 8 layers
+full = [torch.stack([w[-1] for w in steps]) for name, steps in recorded.items()
+        if "cross_attention" in name]
+# Each (steps, heads, N, L); the last of the batch is the caption's half (the first is
+# guidance's "no caption").
+# (steps, 64, L): 8 × 8 layers
+word_maps = torch.stack([w.mean(1) for w in full if w.shape[2] == 64]).mean(0)
 
 tokenizer = model.text_encoder.tokenizer
-pieces = [piece.replace("</w>", "") for piece in tokenizer.pieces(CAPTION)]    # without start and end
+# without start and end
+pieces = [piece.replace("</w>", "") for piece in tokenizer.pieces(CAPTION)]
 
 # %%
 def plot_word(ax, word, step):
-    """The image, darkened where the word was not read, at one step (0 is the noisiest)."""
+    """The image, darkened where the word was not read, at one step (0 is the
+    noisiest)."""
     place = word_maps[step, :, 1 + word].reshape(1, 1, 8, 8)
-    strength = F.interpolate(place / place.max(), size=image.shape[1:], mode="bilinear")[0]
-    plots.plot_image(ax, image.cpu() * (0.12 + 0.88 * strength), f"{pieces[word]}, step {step}")
+    strength = F.interpolate(place / place.max(), size=image.shape[1:],
+                             mode="bilinear")[0]
+    plots.plot_image(ax, image.cpu() * (0.12 + 0.88 * strength),
+                     f"{pieces[word]}, step {step}")
 
 
 def plot_word_mean(ax, word):
     place = word_maps.mean(0)[:, 1 + word].reshape(1, 1, 8, 8)
-    strength = F.interpolate(place / place.max(), size=image.shape[1:], mode="bilinear")[0]
+    strength = F.interpolate(place / place.max(), size=image.shape[1:],
+                             mode="bilinear")[0]
     plots.plot_image(ax, image.cpu() * (0.12 + 0.88 * strength), pieces[word])
 
 
@@ -476,17 +541,24 @@ for word, ax in zip(range(len(pieces)), list(axes.flat)[1:]):
     plot_word_mean(ax, word)
 for ax in axes.flat:
     plots.hide_axes(ax)
-plots.show(fig, f"The picture made from the caption “{CAPTION}”, and the same picture once for each word, bright "
-           "where that word was read most. “circle” lights up at the circle, “square” at the square; under the other "
-           "words, colours and background among them, large parts of the picture are more or less bright.")
+plots.show(fig)
 
-maps = word_maps / word_maps.norm(dim=1, keepdim=True)                  # each map as a vector of length 1
-alike = (maps[0] * maps[-1]).sum(0)                                     # cosine of the first step and the last
-print("First and last step alike:", ", ".join(f"{pieces[i]} {alike[1 + i]:.2f}" for i in (3, 4, 8)))
-print(f"For comparison, at the last step: circle and square {(maps[-1, :, 4] * maps[-1, :, 9]).sum():.2f}, "
+# each map as a vector of length 1
+maps = word_maps / word_maps.norm(dim=1, keepdim=True)
+alike = (maps[0] * maps[-1]).sum(0)  # cosine of the first step and the last
+print("First and last step alike:",
+      ", ".join(f"{pieces[i]} {alike[1 + i]:.2f}" for i in (3, 4, 8)))
+print(f"For comparison, at the last step: circle and square "
+      f"{(maps[-1, :, 4] * maps[-1, :, 9]).sum():.2f}, "
       f"circle and an even map {maps[-1, :, 4].mean() * 8:.2f}")
-print(f"Read at the start mark: {word_maps.mean((0, 1))[0]:.0%}, at the end marks and the padding: "
+print(f"Read at the start mark: {word_maps.mean((0, 1))[0]:.0%}, at the end marks and "
+      f"the padding: "
       f"{word_maps.mean((0, 1))[1 + len(pieces):].sum():.0%}")
+
+# %% [markdown] alt
+# The picture made from the caption “{CAPTION}”, and the same picture once for each word, bright where that word was
+# read most. “circle” lights up at the circle, “square” at the square; under the other words, colours and background
+# among them, large parts of the picture are more or less bright.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -508,9 +580,11 @@ print(f"Read at the start mark: {word_maps.mean((0, 1))[0]:.0%}, at the end mark
 
 # %%
 widgets.dial(plot_word, {"word": range(len(pieces)), "step": range(20)},
-             strip=[{"word": 3, "step": s} for s in (0, 5, 10, 19)],
-             alt=f"Where the word “{pieces[3]}” was read at four steps, from the noisiest to the last: at the place "
-                 "where the circle will be, from the first steps on, and more precisely at the last.")
+             strip=[{"word": 3, "step": s} for s in (0, 5, 10, 19)])
+
+# %% [markdown] alt
+# Where the word “{pieces[3]}” was read at four steps, from the noisiest to the last: at the place where the circle will
+# be, from the first steps on, and more precisely at the last.
 
 # %% [markdown]
 # At step 0 the latent is pure noise, and "circle" is already read near the place where the circle will be: the layout
@@ -520,22 +594,28 @@ widgets.dial(plot_word, {"word": range(len(pieces)), "step": range(20)},
 # of the last layer that works on 8 × 8 pixels, each with the share of its attention that the word gets.
 
 # %%
-last_layer = [w for w in full if w.shape[2] == 64][-1].mean(0)      # (heads, 64, L): the mean over the steps
+# (heads, 64, L): the mean over the steps
+last_layer = [w for w in full if w.shape[2] == 64][-1].mean(0)
 
 
 def plot_word_of_head(ax, word, head):
     """The image, darkened where one head of the last layer did not read the word."""
     place = last_layer[head, :, 1 + word].reshape(1, 1, 8, 8)
-    strength = F.interpolate(place / place.max(), size=image.shape[1:], mode="bilinear")[0]
-    plots.plot_image(ax, image.cpu() * (0.12 + 0.88 * strength), f"{pieces[word]}, head {head}: {place.mean():.1%}")
+    strength = F.interpolate(place / place.max(), size=image.shape[1:],
+                             mode="bilinear")[0]
+    plots.plot_image(ax, image.cpu() * (0.12 + 0.88 * strength),
+                     f"{pieces[word]}, head {head}: {place.mean():.1%}")
 
 
 widgets.dial(plot_word_of_head, {"word": range(len(pieces)), "head": range(4)},
-             strip=[{"word": 3, "head": head} for head in range(4)], size=(2.0, 2.4),
-             alt=f"Where each of four heads read the word “{pieces[3]}”. The heads that give it the most attention "
-                 "read it at the circle; others read it elsewhere, or nearly everywhere.")
+             strip=[{"word": 3, "head": head} for head in range(4)], size=(2.0, 2.4))
 heard = last_layer[:, :, 1:1 + len(pieces)].sum(2).mean(1).tolist()
-print("All words together get:", ", ".join(f"head {head} {share:.0%}" for head, share in enumerate(heard)))
+print("All words together get:",
+      ", ".join(f"head {head} {share:.0%}" for head, share in enumerate(heard)))
+
+# %% [markdown] alt
+# Where each of four heads read the word “{pieces[3]}”. The heads that give it the most attention read it at the circle;
+# others read it elsewhere, or nearly everywhere.
 
 # %% [markdown]
 # They do not. The percentages above the pictures say how much each head listens to "circle", and the pictures where.
@@ -553,12 +633,17 @@ print("All words together get:", ", ".join(f"head {head} {share:.0%}" for head, 
 # > **Predict.** We paint the three-word flower from above with the wrong axis. How bright will it be? And will the red
 # > centre, far from the key of "orange" but even further from the others, still be orange?
 # %%
-wrong = scores.softmax(dim=0)                                   # columns sum to 1: over the pixels
-painted = {"right axis": weights @ keys, "wrong axis": wrong @ keys, "wrong, × 300": 300 * wrong @ keys}
+wrong = scores.softmax(dim=0)  # columns sum to 1: over the pixels
+painted = {"right axis": weights @ keys, "wrong axis": wrong @ keys,
+           "wrong, × 300": 300 * wrong @ keys}
 
-fig = plots.image_grid([p.T.reshape(3, 32, 32) for p in painted.values()], list(painted), size=1.9)
-plots.show(fig, "The flower painted with three word values. With the right axis it is an orange flower; with the "
-           "wrong one the picture is black; 300 times brighter it shows unevenly lit patches.")
+fig = plots.image_grid([p.T.reshape(3, 32, 32) for p in painted.values()],
+                       list(painted), size=1.9)
+plots.show(fig)
+
+# %% [markdown] alt
+# The flower painted with three word values. With the right axis it is an orange flower; with the wrong one the picture
+# is black; 300 times brighter it shows unevenly lit patches.
 
 # %% [markdown]
 # It is almost black: a word's total weight of 1 is now shared by a thousand pixels. And if you brighten it, the centre

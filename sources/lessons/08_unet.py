@@ -19,18 +19,19 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 from matplotlib.patches import Arc
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
-
 from tinyldm import LatentDiffusion, to_unit, versions
 from tinyldm import unet as package
 from tinyldm.data.scenes import Scenes
 from tinyldm.machine import choose_device
-from tinyldm.resblock import Downsample, ResBlock, TimeMLP, Upsample, timestep_embedding  # yours from lesson 06
+
+# yours from lesson 06
+from tinyldm.resblock import Downsample, ResBlock, TimeMLP, Upsample, timestep_embedding
 from tinyldm.spatial_transformer import SpatialTransformer  # yours from lesson 07
 from tinyldm_course.lessons import plots
 from tinyldm_course.lessons.helpers import confirm_equal
 from tinyldm_course.lessons.model_map import show_model_map
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
@@ -69,10 +70,10 @@ show_model_map("U-Net", "ResBlock", "SpatialTransformer")
 #
 # > **Predict.** Down pushes a, b, c, d. In which order do they come back?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 stack = []
-for feature_map in ("a: 64 channels, 8×8", "b: 64 channels, 8×8", "c: 64 channels, 4×4", "d: 96 channels, 4×4"):
+for feature_map in ("a: 64 channels, 8×8", "b: 64 channels, 8×8", "c: 64 channels, 4×4",
+                    "d: 96 channels, 4×4"):
     stack.append(feature_map)
 while stack:
     print("up reads", stack.pop())
@@ -86,8 +87,9 @@ while stack:
 
 # %%
 config = versions.TINY.unet
-print("channels       ", config.channels)             # width of each level, full resolution first
-print("blocks per level", config.blocks_per_level)    # on the way down; one more on the way up
+print("channels       ", config.channels)  # width of each level, full resolution first
+# on the way down; one more on the way up
+print("blocks per level", config.blocks_per_level)
 print("heads          ", config.heads)
 print("context_dim    ", config.context_dim)
 
@@ -102,7 +104,8 @@ def transformers(config, i, number):
     """As many SpatialTransformers as ResBlocks, or none at a level of depth 0."""
     depth = config.transformer_depth[i]
     return nn.ModuleList(
-        SpatialTransformer(config.channels[i], config.context_dim, config.heads[i], config.groups, depth)
+        SpatialTransformer(config.channels[i], config.context_dim, config.heads[i],
+                           config.groups, depth)
         for _ in range(number if depth else 0))
 
 
@@ -110,8 +113,10 @@ class DownLevel(nn.Module):
     def __init__(self, config, i, t_emb_dim):
         super().__init__()
         width, last = config.channels[i], len(config.channels) - 1
-        widths_in = [config.channels[max(i - 1, 0)]] + [width] * (config.blocks_per_level - 1)
-        self.resblocks = nn.ModuleList(ResBlock(w, width, t_emb_dim, config.groups) for w in widths_in)
+        widths_in = [config.channels[max(i - 1,
+                                         0)]] + [width] * (config.blocks_per_level - 1)
+        self.resblocks = nn.ModuleList(ResBlock(w, width, t_emb_dim, config.groups)
+                                       for w in widths_in)
         self.transformers = transformers(config, i, len(widths_in))
         self.downsample = None if i == last else Downsample(width)
 
@@ -141,23 +146,30 @@ class UpLevel(nn.Module):
     def __init__(self, config, i, t_emb_dim):
         super().__init__()
         width, last = config.channels[i], len(config.channels) - 1
-        skip_widths = [width] * config.blocks_per_level + [config.channels[max(i - 1, 0)]]     # as they are popped
-        widths_in = [config.channels[min(i + 1, last)]] + [width] * config.blocks_per_level
+        # as they are popped
+        skip_widths = [width] * config.blocks_per_level + [
+            config.channels[max(i - 1, 0)]
+        ]
+        widths_in = [config.channels[min(i + 1,
+                                         last)]] + [width] * config.blocks_per_level
         self.resblocks = nn.ModuleList(
-            ResBlock(w + skip, width, t_emb_dim, config.groups) for w, skip in zip(widths_in, skip_widths))
+            ResBlock(w + skip, width, t_emb_dim, config.groups)
+            for w, skip in zip(widths_in, skip_widths))
         self.transformers = transformers(config, i, len(widths_in))
         self.upsample = None if i == 0 else Upsample(width)
 
     def forward(self, x, t_emb, context, skips):
         for j, resblock in enumerate(self.resblocks):
-            x = resblock(torch.cat([x, skips.pop()], dim=1), t_emb)     # pop: (B, C_in + C_skip, H, W) -> (B, C, H, W)
+            # pop: (B, C_in + C_skip, H, W) -> (B, C, H, W)
+            x = resblock(torch.cat([x, skips.pop()], dim=1), t_emb)
             if self.transformers:
                 x = self.transformers[j](x, context)
-        return x if self.upsample is None else self.upsample(x)         # -> (B, C, 2H, 2W)
+        return x if self.upsample is None else self.upsample(x)  # -> (B, C, 2H, 2W)
 
 
 lowest = UpLevel(config, 1, 256)
-print("At 4 × 4 the ResBlocks read", [block.conv1.in_channels for block in lowest.resblocks], "channels")
+print("At 4 × 4 the ResBlocks read",
+      [block.conv1.in_channels for block in lowest.resblocks], "channels")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -178,12 +190,14 @@ class MiddleLevel(nn.Module):
         super().__init__()
         width = config.channels[-1]
         self.resblock1 = ResBlock(width, width, t_emb_dim, config.groups)
-        self.transformer = SpatialTransformer(width, config.context_dim, config.heads[-1], config.groups,
+        self.transformer = SpatialTransformer(width, config.context_dim,
+                                              config.heads[-1], config.groups,
                                               config.middle_depth)
         self.resblock2 = ResBlock(width, width, t_emb_dim, config.groups)
 
     def forward(self, x, t_emb, context):
-        return self.resblock2(self.transformer(self.resblock1(x, t_emb), context), t_emb)
+        return self.resblock2(self.transformer(self.resblock1(x, t_emb), context),
+                              t_emb)
 
 # %%
 class UNet(nn.Module):
@@ -200,15 +214,15 @@ class UNet(nn.Module):
         self.conv_out = nn.Conv2d(self.width, config.out_channels, 3, padding=1)
 
     def forward(self, z_t, t, context):
-        t_emb = self.time_mlp(timestep_embedding(t, self.width))     # (B,) -> (B, D_t)
-        x = self.conv_in(z_t)                                        # (B, 4, h, w) -> (B, C_0, h, w)
+        t_emb = self.time_mlp(timestep_embedding(t, self.width))  # (B,) -> (B, D_t)
+        x = self.conv_in(z_t)  # (B, 4, h, w) -> (B, C_0, h, w)
         skips = [x]
         for level in self.down:
             x = level(x, t_emb, context, skips)
         x = self.middle(x, t_emb, context)
         for level in self.up:
             x = level(x, t_emb, context, skips)
-        return self.conv_out(F.silu(self.norm_out(x)))               # (B, C_0, h, w) -> (B, 4, h, w)
+        return self.conv_out(F.silu(self.norm_out(x)))  # (B, C_0, h, w) -> (B, 4, h, w)
 
 # %% [markdown]
 # Does it equal the package's? Give yours the package's weights (they only fit if every name and every shape is the
@@ -231,19 +245,24 @@ with torch.no_grad():
 # width the number of channels. The arcs are the skips.
 
 # %%
-KINDS = {ResBlock: ("ResBlock", plots.BLUE), SpatialTransformer: ("SpatialTransformer", plots.ORANGE),
-         Downsample: ("down", plots.GREEN), Upsample: ("up", plots.GOLD), nn.Conv2d: ("convolution", plots.GREY)}
+KINDS = {ResBlock: ("ResBlock", plots.BLUE),
+         SpatialTransformer: ("SpatialTransformer", plots.ORANGE),
+         Downsample: ("down", plots.GREEN), Upsample: ("up", plots.GOLD),
+         nn.Conv2d: ("convolution", plots.GREY)}
 
 
 def flow(unet, *inputs):
-    """[(name, kind, channels, height)] of every block, in the order in which they run."""
+    """[(name, kind, channels, height)] of every block, in the order in which they
+    run."""
     steps, hooks = [], []
 
     def note(name):
-        return lambda module, _, out: steps.append((name, type(module), out.shape[1], out.shape[2]))
+        return lambda module, _, out: steps.append((name, type(module), out.shape[1],
+                                                    out.shape[2]))
 
     for name, module in unet.named_modules():
-        if type(module) in KINDS and (type(module) is not nn.Conv2d or name in ("conv_in", "conv_out")):
+        if type(module) in KINDS and (type(module) is not nn.Conv2d
+                                      or name in ("conv_in", "conv_out")):
             hooks.append(module.register_forward_hook(note(name)))
     with torch.no_grad():
         unet(*inputs)
@@ -257,7 +276,11 @@ def skips_of(steps):
     stack, pairs = [], []
     for i, (name, kind, _, _) in enumerate(steps):
         follows = steps[i + 1][1] if i + 1 < len(steps) else None
-        if name == "conv_in" or name.startswith("down.") and follows is not SpatialTransformer:
+        if (
+            name == "conv_in"
+            or name.startswith("down.")
+            and follows is not SpatialTransformer
+        ):
             stack.append(i)
         if name.startswith("up.") and kind is ResBlock:
             pairs.append((stack.pop(), i))
@@ -272,17 +295,19 @@ def plot_flow(steps, title):
         label, colour = KINDS[kind]
         ax.bar(i, height, 0.25 + 0.6 * channels / max_c, color=colour, label=label)
         if label not in ("down", "up") and written != (channels, height):
-            ax.text(i, -0.04 * max_h, f"{channels}\n{height}²", ha="center", va="top", fontsize=8)
+            ax.text(i, -0.04 * max_h, f"{channels}\n{height}²", ha="center", va="top",
+                    fontsize=8)
             written = channels, height
     for start, end in skips_of(steps):
         arc_height = max_h * 1.1 * (end - start) / len(steps)
         middle = ((start + end) / 2, max_h * 1.05)
         ax.add_patch(Arc(middle, end - start, arc_height, theta1=0, theta2=180,
                          color=plots.SKY, linewidth=1.3))
-    ax.set(ylim=(-0.22 * max_h, 1.8 * max_h), ylabel="height of the map", yticks=[0, max_h // 2, max_h],
-           title=title)
+    ax.set(ylim=(-0.22 * max_h, 1.8 * max_h), ylabel="height of the map",
+           yticks=[0, max_h // 2, max_h], title=title)
     ax.set_xticks([])
-    ax.set_xlabel("channels and size, where they change; the U-Net runs from left to right")
+    ax.set_xlabel("channels and size, where they change; the U-Net runs from left to "
+                  "right")
     ax.spines["bottom"].set_visible(False)
     handles, labels = ax.get_legend_handles_labels()
     unique = dict(zip(labels, handles))
@@ -291,9 +316,12 @@ def plot_flow(steps, title):
 
 
 fig = plot_flow(flow(mine, z_t, t, context), "The tiny U-Net: latents of 4 × 8 × 8")
-plots.show(fig, "The tiny U-Net as bars from left to right: tall ones at 8 by 8, a downsample, short wide ones at "
-           "4 by 4 with the middle, an upsample, tall ones again. Four nested arcs connect each map of the way down "
-           "with the ResBlock that reads it on the way up.")
+plots.show(fig)
+
+# %% [markdown] alt
+# The tiny U-Net as bars from left to right: tall ones at 8 by 8, a downsample, short wide ones at 4 by 4 with the
+# middle, an upsample, tall ones again. Four nested arcs connect each map of the way down with the ResBlock that reads
+# it on the way up.
 
 # %% [markdown]
 # Nested arcs that never cross: that is what "last in, first out" looks like. And now **the same class** with Stable
@@ -307,13 +335,15 @@ with torch.device("meta"):
     sd = UNet(versions.SD1.unet)
     sd_inputs = (torch.empty(1, 4, 64, 64), torch.empty(1), torch.empty(1, 77, 768))
 
-fig = plot_flow(flow(sd, *sd_inputs), "The same class as Stable Diffusion 1: latents of 4 × 64 × 64")
-plots.show(fig, "Stable Diffusion's U-Net in the same style: four levels of 64, 32, 16 and 8 pixels per side, "
-           "320 to 1280 channels, and twelve nested arcs. The lowest level has no SpatialTransformers except for one "
-           "in the middle.")
+fig = plot_flow(flow(sd, *sd_inputs),
+                "The same class as Stable Diffusion 1: latents of 4 × 64 × 64")
+plots.show(fig)
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% [markdown] alt
+# Stable Diffusion's U-Net in the same style: four levels of 64, 32, 16 and 8 pixels per side, 320 to 1280 channels, and
+# twelve nested arcs. The lowest level has no SpatialTransformers except for one in the middle.
+
+# %% tags=["nbval-check-output"]
 def parameters(module):
     return sum(p.numel() for p in module.parameters())
 
@@ -337,7 +367,8 @@ print(f"Yours at the tiny size:           {parameters(mine):,}")
 # %%
 def by_level(unet, inputs):
     """{level: (parameters, operations)} of the levels, and of the middle."""
-    levels = {f"level {i}": [unet.down[i], unet.up[len(unet.up) - 1 - i]] for i in range(len(unet.down))}
+    levels = {f"level {i}": [unet.down[i], unet.up[len(unet.up) - 1 - i]]
+              for i in range(len(unet.down))}
     levels["middle"] = [unet.middle]
     counter = FlopCounterMode(display=False, depth=None)
     with counter, torch.no_grad():
@@ -346,12 +377,14 @@ def by_level(unet, inputs):
     names = {module: name for name, module in unet.named_modules()}
     total = {}
     for level, modules in levels.items():
-        flops = sum(sum(work.get(f"{type(unet).__name__}.{names[m]}", {}).values()) for m in modules)
+        flops = sum(sum(work.get(f"{type(unet).__name__}.{names[m]}", {}).values())
+                    for m in modules)
         total[level] = (sum(parameters(m) for m in modules), flops)
     return total
 
 
-counts = {"tiny": by_level(mine.to("meta"), [x.to("meta") for x in (z_t[:1], t[:1], context[:1])]),
+counts = {"tiny": by_level(mine.to("meta"),
+                           [x.to("meta") for x in (z_t[:1], t[:1], context[:1])]),
           "Stable Diffusion 1": by_level(sd, sd_inputs)}
 
 # %%
@@ -361,14 +394,18 @@ for ax, (title, levels) in zip(axes, counts.items()):
     share = 100 * columns / columns.sum(0)
     place = torch.arange(len(levels)).double()
     ax.bar(place - 0.2, share[:, 0], 0.38, color=plots.BLUE, label="parameters")
-    ax.bar(place + 0.2, share[:, 1], 0.38, color=plots.ORANGE, hatch="//", edgecolor="white", label="operations")
+    ax.bar(place + 0.2, share[:, 1], 0.38, color=plots.ORANGE, hatch="//",
+           edgecolor="white", label="operations")
     ax.set_xticks(place.tolist(), levels)
-    ax.set(ylabel="percent", title=f"{title}: {columns[:, 1].sum() / 1e9:,.3g} billion operations")
+    ax.set(ylabel="percent",
+           title=f"{title}: {columns[:, 1].sum() / 1e9:,.3g} billion operations")
 axes[0].legend()
-plots.show(fig, "Percent of parameters and of operations by level. Stable Diffusion: level 0, the finest, has 3 "
-           "percent of the parameters and 38 of the operations; level 2 has nearly half of the parameters, level "
-           "3 a quarter of them and 4 percent of the operations. Tiny: level 0 does half of the work, level 1 has "
-           "half of the parameters.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Percent of parameters and of operations by level. Stable Diffusion: level 0, the finest, has 3 percent of the
+# parameters and 38 of the operations; level 2 has nearly half of the parameters, level 3 a quarter of them and 4
+# percent of the operations. Tiny: level 0 does half of the work, level 1 has half of the parameters.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -389,14 +426,15 @@ plots.show(fig, "Percent of parameters and of operations by level. Stable Diffus
 # Nothing in the network says 8 × 8. Convolutions and attention take any height and width, as long as they can be halved
 # often enough.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 mine = UNet(config)
 for h, w in ((8, 8), (8, 16), (24, 4)):
-    out = mine(torch.randn(1, 4, h, w), torch.tensor([500]), torch.randn(1, 32, config.context_dim))
+    out = mine(torch.randn(1, 4, h, w), torch.tensor([500]),
+               torch.randn(1, 32, config.context_dim))
     print(f"{h} × {w} in, {out.shape[2]} × {out.shape[3]} out")
 try:
-    mine(torch.randn(1, 4, 8, 7), torch.tensor([500]), torch.randn(1, 32, config.context_dim))
+    mine(torch.randn(1, 4, 8, 7), torch.tensor([500]),
+         torch.randn(1, 32, config.context_dim))
 except RuntimeError as error:
     print("8 × 7:", str(error).split(".")[0])
 
@@ -425,22 +463,27 @@ with torch.no_grad():
 def as_image(prediction):
     """The picture that a prediction for z_t stands for: (3, 64, 64) in [0, 1]."""
     with torch.no_grad():
-        z0_hat = model.schedule.prediction.to_z0(prediction, z_t, model.schedule.at(t).item())
+        z0_hat = model.schedule.prediction.to_z0(prediction, z_t,
+                                                 model.schedule.at(t).item())
         return to_unit(model.vae.decode(z0_hat)[0])
 
 # %%
-stops = {"conv_in": "conv_in", "down.0.transformers.0": "level 0", "down.1.transformers.0": "level 1",
-         "middle": "middle", "up.0.transformers.1": "up, level 1", "up.1.transformers.1": "up, level 0"}
+stops = {"conv_in": "conv_in", "down.0.transformers.0": "level 0",
+         "down.1.transformers.0": "level 1",
+         "middle": "middle", "up.0.transformers.1": "up, level 1",
+         "up.1.transformers.1": "up, level 0"}
 maps = {}
 
 
 def keep(label):
-    def hook(module, inputs, out):      # a hook's return value would replace the output: return nothing
+    # a hook's return value would replace the output: return nothing
+    def hook(module, inputs, out):
         maps[label] = out[0]
     return hook
 
 
-hooks = [model.unet.get_submodule(name).register_forward_hook(keep(label)) for name, label in stops.items()]
+hooks = [model.unet.get_submodule(name).register_forward_hook(keep(label))
+         for name, label in stops.items()]
 with torch.no_grad():
     prediction = model.unet(z_t, t, context)
 for hook in hooks:
@@ -450,14 +493,17 @@ fig, axes = plt.subplots(1, 8, figsize=(9.4, 1.7))
 plots.plot_image(axes[0], to_unit(scene), "the scene")
 for ax, (label, feature) in zip(axes[1:7], maps.items()):
     channel = feature[feature.flatten(1).std(1).argmax()]           # the most active
-    ax.imshow(channel.cpu(), cmap=plots.DIVERGING, vmin=-channel.abs().max(), vmax=channel.abs().max())
+    ax.imshow(channel.cpu(), cmap=plots.DIVERGING, vmin=-channel.abs().max(),
+              vmax=channel.abs().max())
     ax.set_title(label, loc="center", fontsize=8.5)
     plots.hide_axes(ax)
 plots.plot_image(axes[7], as_image(prediction), "its guess")
-plots.show(fig, f"A scene ({caption}), the most active channel of the feature map after each stage of the U-Net, "
-           "from 8 by 8 down to 4 by 4 and up again, and the picture that the U-Net guesses from the noised "
-           "latent: the triangle, and the square with soft corners. The first maps are specks; the last is orange "
-           "where the triangle is and pale elsewhere.")
+plots.show(fig)
+
+# %% [markdown] alt
+# A scene ({caption}), the most active channel of the feature map after each stage of the U-Net, from 8 by 8 down to 4
+# by 4 and up again, and the picture that the U-Net guesses from the noised latent: the triangle, and the square with
+# soft corners. The first maps are specks; the last is orange where the triangle is and pale elsewhere.
 
 # %% [markdown]
 # The first map is as noisy as its input. At 4 × 4 there are only 16 positions, each standing for a patch a quarter of
@@ -496,11 +542,15 @@ changes = {"as it is": lambda s: s, "a, b swapped": lambda s: [s[1], s[0], *s[2:
            "b silenced": lambda s: [s[0], 0 * s[1], *s[2:]],
            "c, d silenced": lambda s: [s[0], s[1], 0 * s[2], 0 * s[3]],
            "all silenced": lambda s: [0 * x for x in s]}
-guesses = [as_image(answer_with(change, z_t, t, context)) for change in changes.values()]
+guesses = [as_image(answer_with(change, z_t, t, context))
+           for change in changes.values()]
 fig = plots.image_grid(guesses, list(changes), size=1.7)
-plots.show(fig, "The trained U-Net's guess with its skips as they are: a triangle and a square with soft corners. With "
-           "a and b swapped the square is torn; with b silenced hardly anything is left of it; with c and d "
-           "silenced nothing is worse; with all silenced both things are misshapen.")
+plots.show(fig)
+
+# %% [markdown] alt
+# The trained U-Net's guess with its skips as they are: a triangle and a square with soft corners. With a and b swapped
+# the square is torn; with b silenced hardly anything is left of it; with c and d silenced nothing is worse; with all
+# silenced both things are misshapen.
 
 # %% [markdown]
 # One scene proves little. So take 64 scenes, noise each to `t = 600`, and measure how far the guessed latent is from
@@ -512,13 +562,15 @@ ts = torch.full((64,), 600, device=DEVICE)
 with torch.no_grad():
     true_z0 = model.vae.encode(torch.stack(scenes).to(DEVICE))
     contexts = model.encode_text(list(captions))
-    noises = torch.randn(true_z0.shape, generator=torch.Generator().manual_seed(1)).to(DEVICE)
+    noises = torch.randn(true_z0.shape,
+                         generator=torch.Generator().manual_seed(1)).to(DEVICE)
     noised = model.schedule.q_sample(true_z0, ts, noises)
 
 errors = {}
 for name, change in changes.items():
     answers = answer_with(change, noised, ts, contexts)
-    z0_hat = model.schedule.prediction.to_z0(answers, noised, model.schedule.at(t).item())
+    z0_hat = model.schedule.prediction.to_z0(answers, noised,
+                                             model.schedule.at(t).item())
     errors[name] = (z0_hat - true_z0).square().mean().sqrt().item()
 errors["the guess 0"] = true_z0.square().mean().sqrt().item()
 
@@ -526,10 +578,12 @@ fig, ax = plt.subplots(figsize=(8.0, 2.4))
 bars = ax.barh(list(errors), list(errors.values()), color=plots.BLUE)
 ax.bar_label(bars, fmt=" %.2f", fontsize=9)
 ax.invert_yaxis()
-ax.set(xlabel="distance of the guessed latent from the true one (root mean square)", title="64 scenes at t = 600",
-       xlim=(0, 1.15))
-plots.show(fig, "Bars of the error of the guess over 64 scenes: "
-           + "; ".join(f"{name} {error:.2f}" for name, error in errors.items()) + ".")
+ax.set(xlabel="distance of the guessed latent from the true one (root mean square)",
+       title="64 scenes at t = 600", xlim=(0, 1.15))
+plots.show(fig)
+
+# %% [markdown] alt
+# Bars of the error of the guess over 64 scenes: {'; '.join((f'{name} {error:.2f}' for name, error in errors.items()))}.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>

@@ -22,8 +22,6 @@ from collections import Counter
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
-from torch import nn
-
 from tinyldm import LatentDiffusion, UNet, UNetConfig, diffusion_loss, to_unit
 from tinyldm.conditioning import ClassEncoder, tokenize
 from tinyldm.data import scenes
@@ -39,6 +37,7 @@ from tinyldm.training.export import clip_of
 from tinyldm_course.lessons import plots, widgets
 from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast, photograph
 from tinyldm_course.lessons.model_map import show_model_map
+from torch import nn
 
 plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
@@ -69,8 +68,7 @@ show_model_map("caption", "text encoder")
 #
 # > **Predict.** The words are *low, lower, lowest, slow*. Which pair is joined first?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 END = package.WORD_END
 
 
@@ -86,14 +84,17 @@ def join(pieces, pair):
 
 
 def learn_merges(words):
-    """Join the most frequent pair until every word is one piece. Returns the pairs in order."""
+    """Join the most frequent pair until every word is one piece. Returns the pairs in
+    order."""
     spelled, merges = [[*word[:-1], word[-1] + END] for word in words], []
     while any(len(pieces) > 1 for pieces in spelled):
         counts = Counter(pair for pieces in spelled for pair in zip(pieces, pieces[1:]))
-        best = min(counts, key=lambda pair: (-counts[pair], pair))     # the most frequent; ties in alphabetical order
+        # the most frequent; ties in alphabetical order
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
         spelled = [join(pieces, best) for pieces in spelled]
         merges.append(best)
-        print(f"{counts[best]} times {best[0]!r} + {best[1]!r}  ->", " ".join("·".join(p) for p in spelled))
+        print(f"{counts[best]} times {best[0]!r} + {best[1]!r}  ->",
+              " ".join("·".join(p) for p in spelled))
     return merges
 
 
@@ -111,8 +112,7 @@ print("The same merges as tinyldm's.")
 # are spelled out, and nothing is ever unknown, because the smallest pieces are the 256 bytes that every text consists
 # of:
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 for text in ("a red circle", "a turquoise disc", "a hot potato"):
     print(f"{text:18}", " ".join(tokenizer.pieces(text)))
 tokens = tokenize(tokenizer, ["a red circle above a blue square"], 32)
@@ -128,10 +128,10 @@ print("As numbers, with start, end and padding:\n", tokens[0].tolist())
 #
 # > **Predict.** Three positions, all scores equal. What are the attention weights of the first, second and third?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def causal_mask(L, device=None):
-    """(L, L): 0 where position i (row) may look at position j (column), minus infinity where it may not."""
+    """(L, L): 0 where position i (row) may look at position j (column), minus infinity
+    where it may not."""
     return torch.full((L, L), -math.inf, device=device).triu(1)
 
 
@@ -158,22 +158,30 @@ class SelfAttention(nn.Module):
     def __init__(self, width, heads):
         super().__init__()
         self.heads = heads
-        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(width, width) for _ in range(4))
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (
+            nn.Linear(width, width) for _ in range(4)
+        )
 
     def forward(self, x, mask):
         B, L, D = x.shape
-        q, k, v = (layer(x).view(B, L, self.heads, -1).transpose(1, 2)             # (B, heads, L, d)
+        q, k, v = (layer(x).view(B, L, self.heads,
+                                 -1).transpose(1, 2)             # (B, heads, L, d)
                    for layer in (self.q_proj, self.k_proj, self.v_proj))
-        weights = (q @ k.transpose(2, 3) / q.shape[-1] ** 0.5 + mask).softmax(-1)    # (B, heads, L, L)
+        # (B, heads, L, L)
+        weights = (q @ k.transpose(2, 3) / q.shape[-1] ** 0.5 + mask).softmax(-1)
         return self.out_proj((weights @ v).transpose(1, 2).reshape(B, L, D))
 
 
 class Block(nn.Module):
     def __init__(self, width, heads):
         super().__init__()
-        self.layer_norm1, self.self_attn = nn.LayerNorm(width), SelfAttention(width, heads)
+        self.layer_norm1, self.self_attn = (
+            nn.LayerNorm(width),
+            SelfAttention(width, heads),
+        )
         self.layer_norm2 = nn.LayerNorm(width)
-        self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, 4 * width), "fc2": nn.Linear(4 * width, width)})
+        self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, 4 * width),
+                                  "fc2": nn.Linear(4 * width, width)})
 
     def forward(self, x, mask):
         x = x + self.self_attn(self.layer_norm1(x), mask)
@@ -190,15 +198,20 @@ class TextTransformer(nn.Module):
 
     def forward(self, tokens, causal=True):
         L = tokens.shape[1]
-        x = self.token_embedding(tokens) + self.position_embedding.weight[:L]        # (B, L) -> (B, L, D)
+        # (B, L) -> (B, L, D)
+        x = self.token_embedding(tokens) + self.position_embedding.weight[:L]
         mask = causal_mask(L, tokens.device) if causal else 0.0
         for layer in self.layers:
             x = layer(x, mask)
-        return self.final_layer_norm(x)                                              # the context: (B, L, D)
+        return self.final_layer_norm(x)  # the context: (B, L, D)
 
 
-state = {name.removeprefix("text_model.").removeprefix("embeddings.").removeprefix("encoder."): weight
-         for name, weight in model.text_encoder.clip.state_dict().items()}
+state = {
+    name.removeprefix("text_model.")
+    .removeprefix("embeddings.")
+    .removeprefix("encoder."): weight
+    for name, weight in model.text_encoder.clip.state_dict().items()
+}
 mine = TextTransformer(VOCABULARY, 32, width=128, layers=3, heads=4).to(DEVICE)
 mine.load_state_dict(state)
 mine.requires_grad_(False)
@@ -210,9 +223,9 @@ print(confirm_equal(mine(tokens), model.encode_text(captions), tolerance=1e-4))
 # %% [markdown]
 # That is the whole text encoder. Stable Diffusion 1's has 12 such layers of width 768, and 77 positions instead of 32.
 
-# %%
-# NBVAL_CHECK_OUTPUT
-print(f"{sum(p.numel() for p in mine.parameters()):,} parameters here, 123,060,480 there")
+# %% tags=["nbval-check-output"]
+print(f"{sum(p.numel() for p in mine.parameters()):,} parameters here, 123,060,480 "
+      f"there")
 
 # %% [markdown]
 # ## What padding says
@@ -224,20 +237,25 @@ print(f"{sum(p.numel() for p in mine.parameters()):,} parameters here, 123,060,4
 # > differ: only that one, or more? And if only the *second* word differs?
 
 # %%
-pairs = {"circle / star": ("a red circle", "a red star"), "red / blue": ("a red circle", "a blue circle"),
+pairs = {"circle / star": ("a red circle", "a red star"),
+         "red / blue": ("a red circle", "a blue circle"),
          "a / the": ("a red circle", "the red circle")}
 with torch.no_grad():
-    changes = torch.stack([(model.encode_text([a]) - model.encode_text([b]))[0].norm(dim=-1)
-                           for a, b in pairs.values()])                               # (3, 32)
+    # (3, 32)
+    changes = torch.stack([(model.encode_text([a])
+                            - model.encode_text([b]))[0].norm(dim=-1)
+                           for a, b in pairs.values()])
 
 fig, ax = plt.subplots(figsize=(9, 2.3))
-plots.heat_map(ax, changes, "position: start, three words, end, padding", "", "How much each vector changes",
-               signed=False)
+plots.heat_map(ax, changes, "position: start, three words, end, padding", "",
+               "How much each vector changes", signed=False)
 ax.set_yticks(range(3), list(pairs))
-plots.show(fig, "A heat map, three pairs of captions down, 32 positions across: the distance between the two vectors "
-                "of each position. All positions before the word that differs are equal; that word and everything "
-                "after it, the end and 27 paddings included, differ: much for another shape or colour, hardly for "
-                "'the' instead of 'a'.")
+plots.show(fig)
+
+# %% [markdown] alt
+# A heat map, three pairs of captions down, 32 positions across: the distance between the two vectors of each position.
+# All positions before the word that differs are equal; that word and everything after it, the end and 27 paddings
+# included, differ: much for another shape or colour, hardly for 'the' instead of 'a'.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -267,17 +285,19 @@ plots.show(fig, "A heat map, three pairs of captions down, 32 positions across: 
 #
 # > **Predict.** 64 pairs, and a network that knows nothing. What is the loss?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def contrastive_loss(image, text, scale):
-    """image, text: (B, P) unit vectors, where image i belongs to text i. Returns a scalar, in nats."""
+    """image, text: (B, P) unit vectors, where image i belongs to text i. Returns a
+    scalar, in nats."""
     similarity = scale * image @ text.T                                     # (B, B)
     matching = torch.arange(len(image), device=image.device)
-    return (F.cross_entropy(similarity, matching) + F.cross_entropy(similarity.T, matching)) / 2
+    return (F.cross_entropy(similarity, matching)
+            + F.cross_entropy(similarity.T, matching)) / 2
 
 
 same_vector = F.normalize(torch.ones(64, 8), dim=1)
-print(f"knows nothing: {contrastive_loss(same_vector, same_vector, 10.0):.3f}   log 64 = {math.log(64):.3f}")
+print(f"knows nothing: {contrastive_loss(same_vector, same_vector, 10.0):.3f}   log 64 "
+      f"= {math.log(64):.3f}")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -293,13 +313,16 @@ print(f"knows nothing: {contrastive_loss(same_vector, same_vector, 10.0):.3f}   
 class ImageTransformer(nn.Module):
     def __init__(self, width, layers, heads):
         super().__init__()
-        self.patches = nn.Conv2d(3, width, kernel_size=8, stride=8)          # each patch of 8 × 8 pixels: one vector
-        self.places = nn.Parameter(place_waves(8, width))                    # initialised with waves of row and column
+        # each patch of 8 × 8 pixels: one vector
+        self.patches = nn.Conv2d(3, width, kernel_size=8, stride=8)
+        # initialised with waves of row and column
+        self.places = nn.Parameter(place_waves(8, width))
         self.layers = nn.ModuleList(Block(width, heads) for _ in range(layers))
         self.final_layer_norm = nn.LayerNorm(width)
 
     def forward(self, image):
-        x = self.patches(image).flatten(2).transpose(1, 2) + self.places     # (B, 3, 64, 64) -> (B, 64, D)
+        # (B, 3, 64, 64) -> (B, 64, D)
+        x = self.patches(image).flatten(2).transpose(1, 2) + self.places
         for layer in self.layers:
             x = layer(x, 0.0)
         return self.final_layer_norm(x)
@@ -310,12 +333,13 @@ class SmallClip(nn.Module):
         super().__init__()
         self.text = TextTransformer(VOCABULARY, 32, width, layers, heads)
         self.image = ImageTransformer(width, layers, heads)
-        self.from_text, self.from_image = (nn.Linear(width, 64, bias=False) for _ in range(2))
+        self.from_text, self.from_image = (nn.Linear(width, 64, bias=False)
+                                           for _ in range(2))
         self.log_scale = nn.Parameter(torch.tensor(2.0))
 
     def embed_text(self, tokens):
         h = self.text(tokens)
-        end = (tokens == tokenizer.end).int().argmax(1)             # the first of the end tokens
+        end = (tokens == tokenizer.end).int().argmax(1)  # the first of the end tokens
         return F.normalize(self.from_text(h[torch.arange(len(h)), end]), dim=-1)
 
     def embed_image(self, image):
@@ -327,7 +351,7 @@ class SmallClip(nn.Module):
 # Six thousand scenes with their captions, and a training loop. Nothing in it is new.
 
 # %%
-LONGEST = 24                                          # tokens; no caption of the small world has more
+LONGEST = 24  # tokens; no caption of the small world has more
 
 
 def scenes_with_captions(seed, count):
@@ -350,9 +374,12 @@ optimizer = torch.optim.AdamW(clip.parameters(), weight_decay=0.05)
 losses = []
 for step in range(STEPS):
     for group in optimizer.param_groups:
-        group["lr"] = 1e-3 * min(1, (step + 1) / 50) * (1 + math.cos(math.pi * step / STEPS)) / 2
+        group["lr"] = 1e-3 * min(1,
+                                 (step + 1)
+                                 / 50) * (1 + math.cos(math.pi * step / STEPS)) / 2
     i = torch.randint(len(images), (64,)).to(DEVICE)
-    loss = contrastive_loss(clip.embed_image(images[i]), clip.embed_text(texts[i]), clip.log_scale.exp().clamp(max=100))
+    loss = contrastive_loss(clip.embed_image(images[i]), clip.embed_text(texts[i]),
+                            clip.log_scale.exp().clamp(max=100))
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(clip.parameters(), 1.0)
@@ -365,9 +392,13 @@ fig, ax = plt.subplots(figsize=plots.NARROW)
 ax.plot(losses, color=plots.BLUE, linewidth=0.8)
 ax.axhline(math.log(64), color=plots.GREY, linestyle=":")
 ax.text(STEPS, math.log(64) - 0.03, "knows nothing", ha="right", va="top")
-ax.set(xlabel="training step", ylabel="loss, nats", ylim=(0, None), title="Which caption belongs to which picture?")
-plots.show(fig, f"The contrastive loss begins at {losses[0]:.2f}, near log 64, the loss without any knowledge, and "
-                f"falls to {sum(losses[-20:]) / len(losses[-20:]):.2f} in {STEPS} steps.")
+ax.set(xlabel="training step", ylabel="loss, nats", ylim=(0, None),
+       title="Which caption belongs to which picture?")
+plots.show(fig)
+
+# %% [markdown] alt
+# The contrastive loss begins at {losses[0]:.2f}, near log 64, the loss without any knowledge, and falls to
+# {sum(losses[-20:]) / len(losses[-20:]):.2f} in {STEPS} steps.
 
 # %% [markdown]
 # ## What has it learnt?
@@ -384,9 +415,13 @@ rows, columns = ((similarity.argmax(dim) == matching).sum().item() for dim in (0
 
 fig, ax = plt.subplots(figsize=(9, 4))
 plots.heat_map(ax, similarity.T, "picture", "", "Similarity of captions and pictures")
-ax.set_yticks(range(8), [textwrap.fill(caption.text, 46) for caption in test_said[:8]], fontsize=8)
-plots.show(fig, "A heat map of eight captions and eight pictures: the similarity of each caption with each picture. "
-                f"The largest is on the diagonal in {rows} of 8 rows and {columns} of 8 columns.")
+ax.set_yticks(range(8), [textwrap.fill(caption.text, 46) for caption in test_said[:8]],
+              fontsize=8)
+plots.show(fig)
+
+# %% [markdown] alt
+# A heat map of eight captions and eight pictures: the similarity of each caption with each picture. The largest is on
+# the diagonal in {rows} of 8 rows and {columns} of 8 columns.
 
 # %%
 def retrieval(embed_image, embed_text):
@@ -412,14 +447,16 @@ print("Small CLIP, own caption of 64:", retrieval(clip.embed_image, clip.embed_t
 
 # %%
 def binding(embed_image, embed_text, kinds=("colour", "shape", "size", "position")):
-    """For each kind of swap: how often a picture prefers its own caption to the swapped one."""
+    """For each kind of swap: how often a picture prefers its own caption to the swapped
+    one."""
     result = {}
     for kind in kinds:
         asked = [(i, said.text, swapped_captions(scene, said.wording).get(kind))
                  for i, (said, scene) in enumerate(zip(test_said, test_scenes))]
         asked = [(i, true, other.text) for i, true, other in asked if other is not None]
         picture = embed_image(test_images[[i for i, _, _ in asked]])
-        true, other = (embed_text(as_tokens([a[place] for a in asked])) for place in (1, 2))
+        true, other = (embed_text(as_tokens([a[place] for a in asked]))
+                       for place in (1, 2))
         better = ((true - other) * picture).sum(1) > 0
         result[kind] = share(better.sum().item(), len(asked))
     return result
@@ -466,18 +503,26 @@ with torch.no_grad():
 # %%
 fig, ax = plt.subplots(figsize=plots.WIDE)
 places = torch.arange(4)
-for offset, (name, seen), colour, hatch in ((-0.2, ("your small CLIP", mine_binds), plots.ORANGE, "//"),
-                                            (0.2, ("the shipped CLIP", shipped_binds), plots.BLUE, "")):
-    bars = ax.bar(places + offset, [100 * s.value for s in seen.values()], 0.38, color=colour, hatch=hatch, label=name)
-    ax.bar_label(bars, fmt="%.0f", padding=2, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
+for offset, (name, seen), colour, hatch in ((-0.2, ("your small CLIP", mine_binds),
+                                             plots.ORANGE, "//"),
+                                            (0.2, ("the shipped CLIP", shipped_binds),
+                                             plots.BLUE, "")):
+    bars = ax.bar(places + offset, [100 * s.value for s in seen.values()], 0.38,
+                  color=colour, hatch=hatch, label=name)
+    ax.bar_label(bars, fmt="%.0f", padding=2,
+                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
 ax.axhline(50, color=plots.BLACK, linestyle=":", zorder=1)
 ax.text(3.5, 51, "chance", ha="left", va="bottom")
 ax.set_xticks(places, list(mine_binds))
 ax.set(ylabel="prefers the true caption, %", ylim=(0, 112), xlim=(-0.5, 3.85))
-ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, title="One attribute swapped between the two things")
-plots.show(fig, "How often the true caption is preferred to one with a swapped attribute. Small CLIP: " + ", ".join(
-    f"{kind} {seen.value:.0%}" for kind, seen in mine_binds.items()) + ". Shipped CLIP: " + ", ".join(
-    f"{kind} {seen.value:.0%}" for kind, seen in shipped_binds.items()) + ".")
+ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2,
+          title="One attribute swapped between the two things")
+plots.show(fig)
+
+# %% [markdown] alt
+# How often the true caption is preferred to one with a swapped attribute. Small CLIP: {', '.join((f'{kind}
+# {seen.value:.0%}' for kind, seen in mine_binds.items()))}. Shipped CLIP: {', '.join((f'{kind} {seen.value:.0%}' for
+# kind, seen in shipped_binds.items()))}.
 
 # %% [markdown]
 # ## A picture as context
@@ -491,7 +536,7 @@ plots.show(fig, "How often the true caption is preferred to one with a swapped a
 encoder = model.image_encoder
 example = test_images[:1]
 with torch.no_grad():
-    seen = encoder.clip(encoder.clip.preprocess(example)).last                     # (1, 1 + 64, 128)
+    seen = encoder.clip(encoder.clip.preprocess(example)).last  # (1, 1 + 64, 128)
     patches = seen @ encoder.to_context.weight.T + encoder.to_context.bias
 print(confirm_equal(patches, model.encode_image(to_unit(example)), tolerance=1e-4))
 
@@ -505,13 +550,18 @@ print(confirm_equal(patches, model.encode_image(to_unit(example)), tolerance=1e-
 
 # %%
 given = torch.cat([to_unit(test_images[:4]).cpu(), photograph(64)[None]]).to(DEVICE)
-made = [model.generate([""] * len(given), image_context=model.encode_image(given), steps=full_or_fast(25, 2),
-                       generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
-fig = plots.image_grid(torch.cat([given, *made]), columns=5, rows=["given", "seed 0", "seed 1"], size=1.5)
-plots.show(fig, "Top row: four scenes of the small world and a photograph of a flower. Below, two pictures each that "
-                "the model generated from the vectors of the given picture alone, without words. Backgrounds, places "
-                "and most colours are similar to those of the given scene, the shapes often are not. For the "
-                "photograph there are simple shapes of the small world.")
+made = [model.generate([""] * len(given), image_context=model.encode_image(given),
+                       steps=full_or_fast(25, 2),
+                       generator=torch.Generator().manual_seed(seed))
+                       for seed in (0, 1)]
+fig = plots.image_grid(torch.cat([given, *made]), columns=5,
+                       rows=["given", "seed 0", "seed 1"], size=1.5)
+plots.show(fig)
+
+# %% [markdown] alt
+# Top row: four scenes of the small world and a photograph of a flower. Below, two pictures each that the model
+# generated from the vectors of the given picture alone, without words. Backgrounds, places and most colours are similar
+# to those of the given scene, the shapes often are not. For the photograph there are simple shapes of the small world.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -537,10 +587,10 @@ plots.show(fig, "Top row: four scenes of the small world and a photograph of a f
 class Labels(nn.Module):
     def __init__(self, classes, context_dim):
         super().__init__()
-        self.table = nn.Embedding(classes + 1, context_dim)                # the last row: no label
+        self.table = nn.Embedding(classes + 1, context_dim)  # the last row: no label
 
     def forward(self, label):
-        return self.table(label)[:, None]                                   # (B,) -> (B, 1, D)
+        return self.table(label)[:, None]  # (B,) -> (B, 1, D)
 
     def null(self):
         return self.table.weight[-1].view(1, 1, -1)
@@ -550,7 +600,8 @@ labels, theirs = Labels(10, 64).to(DEVICE), ClassEncoder(10, 64).to(DEVICE)
 theirs.load_state_dict(labels.state_dict())
 label = torch.tensor([3, 1, 4], device=DEVICE)
 print(confirm_equal(labels(label), theirs(label)))
-print("weights of four pixels over one vector:", torch.randn(4, 1).softmax(-1).flatten().tolist())
+print("weights of four pixels over one vector:",
+      torch.randn(4, 1).softmax(-1).flatten().tolist())
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -566,21 +617,27 @@ print("weights of four pixels over one vector:", torch.randn(4, 1).softmax(-1).f
 
 # %%
 data = Digits(8)
-digits = torch.stack([data[i][0][:1] for i in range(len(data))]).to(DEVICE)      # (1797, 1, 8, 8)
+# (1797, 1, 8, 8)
+digits = torch.stack([data[i][0][:1] for i in range(len(data))]).to(DEVICE)
 digits, spread = digits / digits.std(), digits.std()
 values = torch.tensor(data.values, device=DEVICE)
 schedule = model.schedule
 
 torch.manual_seed(0)
-unet = UNet(UNetConfig(in_channels=1, out_channels=1, channels=(32, 48), blocks_per_level=1, transformer_depth=(1, 1),
+unet = UNet(UNetConfig(in_channels=1, out_channels=1, channels=(32, 48),
+                       blocks_per_level=1, transformer_depth=(1, 1),
                        heads=(2, 3), context_dim=64, groups=8)).to(DEVICE)
-optimizer = torch.optim.AdamW([*unet.parameters(), *labels.parameters()], betas=(0.9, 0.99))
+optimizer = torch.optim.AdamW([*unet.parameters(), *labels.parameters()],
+                              betas=(0.9, 0.99))
 STEPS = full_or_fast(600, 4)
 for step in range(STEPS):
     for group in optimizer.param_groups:
-        group["lr"] = 2e-3 * min(1, (step + 1) / 50) * (1 + math.cos(math.pi * step / STEPS)) / 2
+        group["lr"] = 2e-3 * min(1,
+                                 (step + 1)
+                                 / 50) * (1 + math.cos(math.pi * step / STEPS)) / 2
     i = torch.randint(len(digits), (64,)).to(DEVICE)
-    asked = torch.where(torch.rand(64).to(DEVICE) < 0.1, 10, values[i])           # 10: "no label"
+    # 10: "no label"
+    asked = torch.where(torch.rand(64).to(DEVICE) < 0.1, 10, values[i])
     t, eps = torch.randint(1000, (64,)).to(DEVICE), torch.randn(64, 1, 8, 8).to(DEVICE)
     loss = diffusion_loss(unet, schedule, digits[i], labels(asked), t, eps)
     optimizer.zero_grad()
@@ -593,49 +650,63 @@ _ = unet.eval()
 @torch.no_grad()
 def write(label, guidance_scale=2.0, seed=0):
     """Digits (B, 1, 8, 8) in [0, 1] for labels (B,)."""
-    z = torch.randn(len(label), 1, 8, 8, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
-    network = guided(unet, labels(label), labels.null().expand(len(label), -1, -1), guidance_scale)
+    z = torch.randn(len(label), 1, 8, 8,
+                    generator=torch.Generator().manual_seed(seed)).to(DEVICE)
+    network = guided(unet, labels(label), labels.null().expand(len(label), -1, -1),
+                     guidance_scale)
     z0 = ddim(network, z, schedule, timesteps(schedule, full_or_fast(25, 2)))
     return to_unit(z0 * spread)
 
 
-WRITTEN = {w: write(torch.arange(10, device=DEVICE).repeat(4), w) for w in (0.0, 1.0, 2.0, 4.0)}
+WRITTEN = {w: write(torch.arange(10, device=DEVICE).repeat(4), w)
+           for w in (0.0, 1.0, 2.0, 4.0)}
 
 
 def plot_sheet(ax, guidance):
     """Four rows of digits, a column for each label."""
-    apart = F.pad(WRITTEN[guidance], (1, 1, 1, 1), value=0.35)                    # a grey frame around each digit
+    # a grey frame around each digit
+    apart = F.pad(WRITTEN[guidance], (1, 1, 1, 1), value=0.35)
     rows = apart.reshape(4, 10, 10, 10).permute(0, 2, 1, 3).reshape(40, 100)
     plots.plot_image(ax, rows, f"guidance {guidance:g}")
 
 
-widgets.dial(plot_sheet, {"guidance": tuple(WRITTEN)}, strip=[{"guidance": w} for w in (0.0, 1.0, 4.0)],
-             size=(3.1, 1.6),
-             alt="Forty small handwritten digits, four for each label from 0 to 9, a column each, at guidance 0, 1 and "
-                 "4. At 0 the labels are ignored: any digit can be anywhere. At 1 and 4 the columns show their digits.")
+widgets.dial(plot_sheet, {"guidance": tuple(WRITTEN)},
+             strip=[{"guidance": w} for w in (0.0, 1.0, 4.0)], size=(3.1, 1.6))
+
+# %% [markdown] alt
+# Forty small handwritten digits, four for each label from 0 to 9, a column each, at guidance 0, 1 and 4. At 0 the
+# labels are ignored: any digit can be anywhere. At 1 and 4 the columns show their digits.
 
 # %% [markdown]
 # Are they what was asked for? Let a classifier decide that has never seen a generated digit: nearest neighbours among
 # the real ones. We first test the classifier itself, on real digits that it was not given.
 
 # %%
-from sklearn.neighbors import KNeighborsClassifier  # noqa: E402  it takes a second to import
+from sklearn.neighbors import KNeighborsClassifier
 
 flat = to_unit(digits * spread).flatten(1).cpu()
 reader = KNeighborsClassifier(3).fit(flat[:1400], values[:1400].cpu())
-print("reads real digits right:", share(int((reader.predict(flat[1400:]) == values[1400:].cpu().numpy()).sum()), 397))
+print("reads real digits right:",
+      share(int((reader.predict(flat[1400:]) == values[1400:].cpu().numpy()).sum()),
+            397))
 many = torch.arange(10, device=DEVICE).repeat(20)
-rights = {w: share(int((reader.predict(write(many, w, seed=1).flatten(1).cpu()) == many.cpu().numpy()).sum()), 200)
+rights = {w: share(int((reader.predict(write(many, w, seed=1).flatten(1).cpu())
+                        == many.cpu().numpy()).sum()), 200)
           for w in (0.0, 1.0, 2.0, 4.0)}
 
 fig, ax = plt.subplots(figsize=plots.NARROW)
 for w, seen in rights.items():
-    ax.errorbar(w, 100 * seen.value, [[100 * (seen.value - seen.low)], [100 * (seen.high - seen.value)]], fmt="o",
-                color=plots.BLUE, capsize=3)
+    ax.errorbar(w, 100 * seen.value,
+                [[100 * (seen.value - seen.low)], [100 * (seen.high - seen.value)]],
+                fmt="o", color=plots.BLUE, capsize=3)
 ax.axhline(10, color=plots.GREY, linestyle=":")
-ax.set(xlabel="guidance scale", ylabel="read as asked, %", ylim=(0, 105), title="Labels (dotted: chance)")
-plots.show(fig, "The share of generated digits that are read as the label asked for, by guidance scale: " + ", ".join(
-    f"{w:g}: {seen.value:.0%}" for w, seen in rights.items()) + ".")
+ax.set(xlabel="guidance scale", ylabel="read as asked, %", ylim=(0, 105),
+       title="Labels (dotted: chance)")
+plots.show(fig)
+
+# %% [markdown] alt
+# The share of generated digits that are read as the label asked for, by guidance scale: {', '.join((f'{w:g}:
+# {seen.value:.0%}' for w, seen in rights.items()))}.
 
 # %% [markdown]
 # At 0 it is chance, as it must be: the label is ignored.
@@ -650,22 +721,33 @@ plots.show(fig, "The share of generated digits that are read as the label asked 
 
 # %%
 def vectors(causal):
-    """A function tokens -> unit vectors: the shipped weights in the reader's own transformer."""
+    """A function tokens -> unit vectors: the shipped weights in the reader's own
+    transformer."""
     def embed(tokens):
         end = (tokens == tokenizer.end).int().argmax(1)
-        return F.normalize(shipped.text_projection(mine(tokens, causal)[torch.arange(len(tokens)), end]), dim=-1)
+        return F.normalize(
+            shipped.text_projection(
+                mine(tokens, causal)[torch.arange(len(tokens)), end]
+            ),
+            dim=-1,
+        )
     return embed
 
 
 with torch.no_grad():
-    found = {name: retrieval(shipped_image, vectors(causal)) for name, causal in (("with", True), ("without", False))}
+    found = {name: retrieval(shipped_image, vectors(causal))
+             for name, causal in (("with", True), ("without", False))}
 
 fig, ax = plt.subplots(figsize=(5.5, 1.6))
-bars = ax.barh(list(found), [100 * seen.value for seen in found.values()], color=[plots.BLUE, plots.ORANGE])
+bars = ax.barh(list(found), [100 * seen.value for seen in found.values()],
+               color=[plots.BLUE, plots.ORANGE])
 ax.bar_label(bars, fmt="%.0f", padding=3)
 ax.set(xlabel="own caption found among 64, %", ylabel="causal mask", xlim=(0, 105))
-plots.show(fig, "Two bars, retrieval with the mask and without: " + ", ".join(
-    f"{name} {seen.value:.0%}" for name, seen in found.items()) + ".")
+plots.show(fig)
+
+# %% [markdown] alt
+# Two bars, retrieval with the mask and without: {', '.join((f'{name} {seen.value:.0%}' for name, seen in
+# found.items()))}.
 
 # %% [markdown]
 # Far worse. Weights only make sense in the computation that they were trained in. Every vector is now mixed with what

@@ -21,10 +21,8 @@ import time
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import torch
-from torch import nn
-
 import tinyldm
+import torch
 from tinyldm import LatentDiffusion, UNet, UNetConfig, diffusion_loss, to_unit
 from tinyldm.data import scenes
 from tinyldm.data.world import Scene, Thing
@@ -37,6 +35,7 @@ from tinyldm.training.run import MovingAverage
 from tinyldm_course.lessons import plots, widgets
 from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast
 from tinyldm_course.lessons.model_map import show_model_map
+from torch import nn
 
 plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
@@ -61,25 +60,34 @@ show_model_map("VAE encoder", "forward diffusion", "text encoder", "U-Net")
 # is. We borrow the shipped VAE and text encoder, and ignore the shipped U-Net.
 
 # %%
-WORLD_COLOURS, WORLD_SHAPES = ("red", "green", "blue", "yellow"), ("ring", "triangle", "cross")
+WORLD_COLOURS, WORLD_SHAPES = ("red", "green", "blue",
+                               "yellow"), ("ring", "triangle", "cross")
 PLACES = [(x, y) for y in (20, 44) for x in (20, 44)]     # three latent pixels apart
 
 
 def world_scene(colour, shape, place):
     """The scene as data; `tinyldm.data.scenes` renders it."""
-    return Scene((Thing(colour, shape, "large", *place, radius=16.5),), None, "black", tilt=(0.0, 0.0))
+    return Scene((Thing(colour, shape, "large", *place, radius=16.5),), None, "black",
+                 tilt=(0.0, 0.0))
 
 
 kinds = [(colour, shape) for colour in WORLD_COLOURS for shape in WORLD_SHAPES]
-world = [world_scene(colour, shape, place) for colour, shape in kinds for place in PLACES]
-images = scenes.to_tensor(scenes.render(world)).to(DEVICE)                        # (48, 3, 64, 64) in [-1, 1]
-wordings = [(f"a {c} {s}", f"{c} {s}", f"a large {c} {s} on a black background") for c, s in kinds for _ in PLACES]
-print(len(world), "pictures,", len(kinds), "kinds of things. The first is called", ", ".join(map(repr, wordings[0])))
+world = [world_scene(colour, shape, place) for colour, shape in kinds
+         for place in PLACES]
+images = scenes.to_tensor(scenes.render(world)).to(DEVICE)  # (48, 3, 64, 64) in [-1, 1]
+wordings = [(f"a {c} {s}", f"{c} {s}", f"a large {c} {s} on a black background")
+            for c, s in kinds for _ in PLACES]
+print(len(world), "pictures,", len(kinds), "kinds of things. The first is called",
+      ", ".join(map(repr, wordings[0])))
 
 # %%
-fig = plots.image_grid(to_unit(images[::4]), [f"{c} {s}" for c, s in kinds], columns=6, size=1.3)
-plots.show(fig, "Twelve pictures, each with one large thing in the upper left corner of a black square: rings, "
-                "triangles and crosses in red, green, blue and yellow.")
+fig = plots.image_grid(to_unit(images[::4]), [f"{c} {s}" for c, s in kinds], columns=6,
+                       size=1.3)
+plots.show(fig)
+
+# %% [markdown] alt
+# Twelve pictures, each with one large thing in the upper left corner of a black square: rings, triangles and crosses in
+# red, green, blue and yellow.
 
 # %% [markdown]
 # ## Encode once
@@ -98,18 +106,22 @@ vae, schedule, scale = model.vae, model.schedule, model.vae.config.scale
 with torch.no_grad():
     start = time.perf_counter()
     posterior = vae.posterior(images)
-    mean, std = posterior.mean, (0.5 * posterior.logvar).exp()                    # (48, 4, 8, 8) each
+    mean, std = posterior.mean, (0.5 * posterior.logvar).exp()  # (48, 4, 8, 8) each
     encode_seconds = (time.perf_counter() - start) / len(images)
-    contexts = torch.stack([model.encode_text(list(each)) for each in zip(*wordings)], dim=1)   # (48, 3, 32, 128)
-    null_context = model.encode_text([""])                                         # (1, 32, 128)
+    # (48, 3, 32, 128)
+    contexts = torch.stack([model.encode_text(list(each)) for each in zip(*wordings)],
+                           dim=1)
+    null_context = model.encode_text([""])  # (1, 32, 128)
 
 print("z0 has a standard deviation of", round((scale * mean).std().item(), 2),
       "and each sample moves a number by about", round((scale * std).mean().item(), 3))
 
 # %%
-plots.show(plots.latent_maps(scale * mean[0], "the latent of the first picture"),
-           "The four channels of a latent, 8 by 8 numbers each: a plain background, and where the ring is, in the "
-           "upper left corner, a patch of other numbers, about five wide, different in each channel.")
+plots.show(plots.latent_maps(scale * mean[0], "the latent of the first picture"))
+
+# %% [markdown] alt
+# The four channels of a latent, 8 by 8 numbers each: a plain background, and where the ring is, in the upper left
+# corner, a patch of other numbers, about five wide, different in each channel.
 
 # %% [markdown]
 # ## What training computes
@@ -129,7 +141,7 @@ plots.show(plots.latent_maps(scale * mean[0], "the latent of the first picture")
 # %%
 def my_loss(network, z0, context, t, eps):
     """The mean squared error of the predicted velocity: a scalar."""
-    a = schedule.alpha_bar[t].view(-1, 1, 1, 1)                                    # (B,) -> (B, 1, 1, 1)
+    a = schedule.alpha_bar[t].view(-1, 1, 1, 1)  # (B,) -> (B, 1, 1, 1)
     z_t = a.sqrt() * z0 + (1 - a).sqrt() * eps
     velocity = a.sqrt() * eps - (1 - a).sqrt() * z0
     return (network(z_t, t, context) - velocity).square().mean()
@@ -137,7 +149,8 @@ def my_loss(network, z0, context, t, eps):
 
 def sample_z0(i):
     """Fresh samples of the latents with indices `i`, scaled."""
-    return scale * (mean[i] + std[i] * torch.randn(mean[i].shape).to(DEVICE))     # on the CPU: the same everywhere
+    # on the CPU: the same everywhere
+    return scale * (mean[i] + std[i] * torch.randn(mean[i].shape).to(DEVICE))
 
 
 def knows_nothing(z_t, t, context):
@@ -147,7 +160,8 @@ def knows_nothing(z_t, t, context):
 every = torch.arange(len(images), device=DEVICE)
 z0, eps = sample_z0(every), torch.randn(mean.shape).to(DEVICE)
 t = torch.randint(1000, (len(every),)).to(DEVICE)
-print("loss of an answer of 0:", round(my_loss(knows_nothing, z0, contexts[:, 0], t, eps).item(), 2))
+print("loss of an answer of 0:",
+      round(my_loss(knows_nothing, z0, contexts[:, 0], t, eps).item(), 2))
 print(confirm_equal(my_loss(model.unet, z0, contexts[:, 0], t, eps),
                     diffusion_loss(model.unet, schedule, z0, contexts[:, 0], t, eps)))
 
@@ -165,7 +179,8 @@ print(confirm_equal(my_loss(model.unet, z0, contexts[:, 0], t, eps),
 # %%
 def new_unet():
     """A U-Net with random weights."""
-    return UNet(UNetConfig(channels=(48, 64), blocks_per_level=1, transformer_depth=(1, 1), middle_depth=1,
+    return UNet(UNetConfig(channels=(48, 64), blocks_per_level=1,
+                           transformer_depth=(1, 1), middle_depth=1,
                            heads=(3, 4), context_dim=128, groups=16)).to(DEVICE)
 
 
@@ -189,8 +204,13 @@ def overfit(steps, forget_zero_grad=False, other_network=False):
     """The losses of `steps` steps on one batch of 12 pictures, one of each kind."""
     torch.manual_seed(SEED)
     unet, other, one = new_unet(), new_unet(), every[::4]
-    z0, eps, t = sample_z0(one), torch.randn(12, 4, 8, 8).to(DEVICE), torch.arange(40, 1000, 80).to(DEVICE)
-    optimizer = torch.optim.AdamW((other if other_network else unet).parameters(), lr=2e-3)
+    z0, eps, t = (
+        sample_z0(one),
+        torch.randn(12, 4, 8, 8).to(DEVICE),
+        torch.arange(40, 1000, 80).to(DEVICE),
+    )
+    optimizer = torch.optim.AdamW((other if other_network else unet).parameters(),
+                                  lr=2e-3)
     losses = []
     for _ in range(steps):
         loss = my_loss(unet, z0, contexts[one, 0], t, eps)
@@ -210,11 +230,14 @@ trials = {"right": overfit(full_or_fast(60, 3)),
 fig, ax = plt.subplots(figsize=plots.WIDE)
 for (name, losses), style in zip(trials.items(), ("-", "--", ":")):
     ax.plot(losses, style, label=f"{name}: ends at {losses[-1]:.2f}")
-ax.set(xlabel="training step", ylabel="loss", ylim=(0, 3), title="The same batch in every step")
+ax.set(xlabel="training step", ylabel="loss", ylim=(0, 3),
+       title="The same batch in every step")
 ax.legend()
-plots.show(fig, "The loss over 60 steps on one batch. " + "; ".join(
-    f"{name}: from {losses[0]:.2f} to {losses[-1]:.2f}, lowest {min(losses):.2f}, at step {losses.index(min(losses))}"
-    for name, losses in trials.items()) + ".")
+plots.show(fig)
+
+# %% [markdown] alt
+# The loss over 60 steps on one batch. {'; '.join((f'{name}: from {losses[0]:.2f} to {losses[-1]:.2f}, lowest
+# {min(losses):.2f}, at step {losses.index(min(losses))}' for name, losses in trials.items()))}.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -239,18 +262,24 @@ plots.show(fig, "The loss over 60 steps on one batch. " + "; ".join(
 
 # %%
 def drop_captions(context, share):
-    """The empty caption's context in place of some, each with the probability `share`. (B, L, D) -> (B, L, D)."""
+    """The empty caption's context in place of some, each with the probability `share`.
+    (B, L, D) -> (B, L, D)."""
     dropped = torch.rand(len(context)).to(DEVICE) < share
     return torch.where(dropped[:, None, None], null_context, context)
 
 
 batch = contexts[torch.arange(64, device=DEVICE) % 48, 0]
-emptied = [(drop_captions(batch, 0.1) == null_context).flatten(1).all(1).sum().item() for _ in range(300)]
+emptied = [(drop_captions(batch, 0.1) == null_context).flatten(1).all(1).sum().item()
+           for _ in range(300)]
 fig, ax = plt.subplots(figsize=plots.NARROW)
 ax.hist(emptied, bins=range(20), color=plots.BLUE, align="left", rwidth=0.8)
-ax.set(xlabel="empty captions in a batch of 64", ylabel="batches (of 300)", title=f"Average {sum(emptied) / 300:.1f}")
-plots.show(fig, f"A histogram of the number of empty captions in a batch of 64: from {min(emptied)} to "
-                f"{max(emptied)}, most often about 6.")
+ax.set(xlabel="empty captions in a batch of 64", ylabel="batches (of 300)",
+       title=f"Average {sum(emptied) / 300:.1f}")
+plots.show(fig)
+
+# %% [markdown] alt
+# A histogram of the number of empty captions in a batch of 64: from {min(emptied)} to {max(emptied)}, most often about
+# 6.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -304,13 +333,17 @@ def plot_average(ax, decay):
         path.append(slow)
     ax.plot(fast, color=plots.GREY, linewidth=0.5)
     ax.plot(path, color=plots.ORANGE)
-    ax.set(xlabel="training step", ylabel="weight", ylim=(-1, 2.5), title=f"decay = {decay}")
+    ax.set(xlabel="training step", ylabel="weight", ylim=(-1, 2.5),
+           title=f"decay = {decay}")
 
 
-widgets.dial(plot_average, {"decay": (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)},
-             strip=[{"decay": d} for d in (0.8, 0.98, 0.999)], size=(3.1, 2.4),
-             alt="A jittering grey curve that rises to 1, and its moving average for decays 0.8, 0.98 and 0.999: the "
-                 "first still jitters, the second is smooth and close, the third only reaches about 0.3.")
+widgets.dial(plot_average,
+             {"decay": (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)},
+             strip=[{"decay": d} for d in (0.8, 0.98, 0.999)], size=(3.1, 2.4))
+
+# %% [markdown] alt
+# A jittering grey curve that rises to 1, and its moving average for decays 0.8, 0.98 and 0.999: the first still
+# jitters, the second is smooth and close, the third only reaches about 0.3.
 
 # %% [markdown]
 # ## The loop
@@ -322,13 +355,17 @@ widgets.dial(plot_average, {"decay": (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.99
 
 # %%
 def train(unet, contexts, steps, batch=32, lr=1e-3, drop=0.1, decay=0.995, keep=()):
-    """Train the U-Net in place. Returns the losses, and a copy of the averaged U-Net after each step of `keep`."""
+    """Train the U-Net in place. Returns the losses, and a copy of the averaged U-Net
+    after each step of `keep`."""
     average, losses, kept = copy.deepcopy(unet), [], {}
     # fused: one call updates all weights, instead of several calls for each.
-    optimizer = torch.optim.AdamW(unet.parameters(), betas=(0.9, 0.99), fused=DEVICE.type != "mps")
+    optimizer = torch.optim.AdamW(unet.parameters(), betas=(0.9, 0.99),
+                                  fused=DEVICE.type != "mps")
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = lr * min(1, (step + 1) / 50) * (1 + math.cos(math.pi * step / steps)) / 2
+            group["lr"] = lr * min(1,
+                                   (step + 1)
+                                   / 50) * (1 + math.cos(math.pi * step / steps)) / 2
         i = torch.randint(len(images), (batch,)).to(DEVICE)
         wording = torch.randint(contexts.shape[1], (batch,)).to(DEVICE)
         z0, eps = sample_z0(i), torch.randn(batch, *mean.shape[1:]).to(DEVICE)
@@ -369,22 +406,32 @@ print(f"{STEPS} steps in {train_seconds / 60:.1f} minutes")
 # %%
 step_seconds = train_seconds / STEPS
 fig, ax = plt.subplots(figsize=(7, 2.0))
-ax.barh(["encode every time", "encode once"], [step_seconds] * 2, color=plots.BLUE, label="U-Net, forward and backward")
-ax.barh(["encode every time"], [32 * encode_seconds], left=[step_seconds], color=plots.ORANGE, hatch="//", label="VAE")
+ax.barh(["encode every time", "encode once"], [step_seconds] * 2, color=plots.BLUE,
+        label="U-Net, forward and backward")
+ax.barh(["encode every time"], [32 * encode_seconds], left=[step_seconds],
+        color=plots.ORANGE, hatch="//", label="VAE")
 ax.set(xlabel="seconds per step")
 ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
-plots.show(fig, f"Two bars: a training step takes {step_seconds:.2f} s with cached latents; encoding its pictures "
-                f"would add {32 * encode_seconds:.2f} s.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Two bars: a training step takes {step_seconds:.2f} s with cached latents; encoding its pictures would add {32 *
+# encode_seconds:.2f} s.
 
 # %%
 smooth = losses.unfold(0, min(40, STEPS), 1).mean(-1)
 fig, ax = plt.subplots(figsize=plots.WIDE)
 ax.plot(losses, color=plots.SKY, linewidth=0.5, label="each batch")
-ax.plot(range(len(losses) - len(smooth), len(losses)), smooth, color=plots.ORANGE, label="mean of the last 40")
-ax.set(xlabel="training step", ylabel="loss", ylim=(0, 1.2), title="Training the small world")
+ax.plot(range(len(losses) - len(smooth), len(losses)), smooth, color=plots.ORANGE,
+        label="mean of the last 40")
+ax.set(xlabel="training step", ylabel="loss", ylim=(0, 1.2),
+       title="Training the small world")
 ax.legend()
-plots.show(fig, f"The loss of each batch and its mean over 40 steps: it falls steeply at first, then slowly, and ends "
-                f"at {smooth[-1]:.2f}. Single batches scatter around it.")
+plots.show(fig)
+
+# %% [markdown] alt
+# The loss of each batch and its mean over 40 steps: it falls steeply at first, then slowly, and ends at
+# {smooth[-1]:.2f}. Single batches scatter around it.
 
 # %% [markdown]
 # The curve is soon nearly flat. Does that mean that little is learnt from then on? Look at the pictures.
@@ -405,11 +452,14 @@ def generate_with(network, captions, seed=0):
 
 shown = [f"a {colour} {shape}" for colour, shape in kinds][::2]
 film = torch.cat([generate_with(network, shown) for network in kept.values()])
-fig = plots.image_grid(film, [caption.replace("a ", "") for caption in shown], columns=len(shown),
+fig = plots.image_grid(film, [caption.replace("a ", "") for caption in shown],
+                       columns=len(shown),
                        rows=[f"{step} steps" for step in kept], size=1.25)
-plots.show(fig, "Pictures of six captions from the same noise, one row for the U-Net after each of four numbers of "
-                "steps: at first blobs and rings in about the right colours, then all the shapes, at last sharp "
-                "pictures of what the captions say.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Pictures of six captions from the same noise, one row for the U-Net after each of four numbers of steps: at first
+# blobs and rings in about the right colours, then all the shapes, at last sharp pictures of what the captions say.
 
 # %% [markdown]
 # At first there are blobs and rings; corners and crosses take longer. A thing may move from one row to the next: no
@@ -424,31 +474,40 @@ judge = Judge.load()
 
 
 def marks(network, each=8):
-    """The share of pictures with the right colour, and the right shape: `each` pictures of each kind."""
-    # `stated`: what is checked of the first (and only) thing. The place is not stated, so any place is right.
+    """The share of pictures with the right colour, and the right shape: `each` pictures
+    of each kind."""
+    # `stated`: what is checked of the first (and only) thing. The place is not stated,
+    # so any place is right.
     asked = [kind for kind in kinds for _ in range(each)]
-    pictures = generate_with(network, [f"a {colour} {shape}" for colour, shape in asked], seed=1).cpu()
+    pictures = generate_with(network,
+                             [f"a {colour} {shape}" for colour, shape in asked],
+                             seed=1).cpu()
     stated = frozenset({"colour 1", "shape 1"})
     verdicts = [verdict(reading, world_scene(*kind, PLACES[0]), stated)
                 for reading, kind in zip(judge.read(pictures), asked)]
     return shares(verdicts)
 
 
-progress = {step: marks(network, each=full_or_fast(8, 1)) for step, network in kept.items()}
+progress = {step: marks(network, each=full_or_fast(8, 1))
+            for step, network in kept.items()}
 MARKS = progress[STEPS]
 print("colour:", MARKS["colour"], "\nshape: ", MARKS["shape"])
 
 # %%
 fig, ax = plt.subplots(figsize=plots.NARROW)
-for name, colour, marker, chance in (("colour", plots.BLUE, "o", 1 / 4), ("shape", plots.ORANGE, "s", 1 / 3)):
-    ax.plot(list(progress), [100 * seen[name].value for seen in progress.values()], marker=marker, color=colour,
-            label=name)
+for name, colour, marker, chance in (("colour", plots.BLUE, "o", 1 / 4),
+                                     ("shape", plots.ORANGE, "s", 1 / 3)):
+    ax.plot(list(progress), [100 * seen[name].value for seen in progress.values()],
+            marker=marker, color=colour, label=name)
     ax.axhline(100 * chance, color=colour, linestyle=":", linewidth=0.9)
-ax.set(xlabel="training step", ylabel="right, %", ylim=(0, 105), title="What the judge reads (dotted: by chance)")
+ax.set(xlabel="training step", ylabel="right, %", ylim=(0, 105),
+       title="What the judge reads (dotted: by chance)")
 ax.legend(loc="lower right")
-plots.show(fig, "The share of pictures with the right colour and the right shape over the training steps. " + "; ".join(
-    f"after {step} steps colour {seen['colour'].value:.0%}, shape {seen['shape'].value:.0%}"
-    for step, seen in progress.items()) + ".")
+plots.show(fig)
+
+# %% [markdown] alt
+# The share of pictures with the right colour and the right shape over the training steps. {'; '.join((f"after {step}
+# steps colour {seen['colour'].value:.0%}, shape {seen['shape'].value:.0%}" for step, seen in progress.items()))}.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -467,7 +526,8 @@ stored = Path(tinyldm.__file__).parents[1] / "benchmarks" / "lesson10.json"
 runs = json.loads(stored.read_text())["runs"] if stored.is_file() else []
 print(len(runs), "runs are stored")
 for run in runs:
-    print(f"seed {run['seed']}: colour {run['colour']:.1%}, shape {run['shape']:.1%}, {run['minutes']:.1f} minutes")
+    print(f"seed {run['seed']}: colour {run['colour']:.1%}, shape {run['shape']:.1%}, "
+          f"{run['minutes']:.1f} minutes")
 
 # %% [markdown]
 # ## What is a caption worth?
@@ -482,18 +542,24 @@ for run in runs:
 def loss_at(network, t, context):
     """The loss of all 48 pictures at timestep t, on fixed noise."""
     eps = torch.randn(mean.shape, generator=torch.Generator().manual_seed(2)).to(DEVICE)
-    return my_loss(network, scale * mean, context, torch.full((len(mean),), t, device=DEVICE), eps).item()
+    return my_loss(network, scale * mean, context,
+                   torch.full((len(mean),), t, device=DEVICE), eps).item()
 
 
 last, ts = kept[STEPS], list(range(20, 1000, 70))
-captions = {"right": contexts[:, 0], "empty": null_context.expand(48, -1, -1), "another's": contexts[:, 0].roll(20, 0)}
+captions = {"right": contexts[:, 0], "empty": null_context.expand(48, -1, -1),
+            "another's": contexts[:, 0].roll(20, 0)}
 fig, ax = plt.subplots(figsize=plots.WIDE)
 for (name, context), style in zip(captions.items(), ("-", "--", ":")):
     ax.plot(ts, [loss_at(last, t, context) for t in ts], style, label=f"{name} caption")
-ax.set(xlabel="timestep t", ylabel="loss", title="What the caption is worth", ylim=(0, None))
+ax.set(xlabel="timestep t", ylabel="loss", title="What the caption is worth",
+       ylim=(0, None))
 ax.legend()
-plots.show(fig, "The loss by timestep with the right, the empty and another picture's caption. Right and empty agree "
-                "up to t = 500 and diverge above; another's caption is far worse at every t.")
+plots.show(fig)
+
+# %% [markdown] alt
+# The loss by timestep with the right, the empty and another picture's caption. Right and empty agree up to t = 500 and
+# diverge above; another's caption is far worse at every t.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -520,49 +586,76 @@ plots.show(fig, "The loss by timestep with the right, the empty and another pict
 
 # %%
 FOLDER = model_folder("tiny")
-snapshots = {f"{share} %": load_unet(FOLDER / "snapshots" / f"unet_at_{share}").float().to(DEVICE)
+snapshots = {f"{share} %": load_unet(FOLDER / "snapshots"
+                                     / f"unet_at_{share}").float().to(DEVICE)
              for share in ("01", "10", "50")}
-snapshots = {name.lstrip("0"): network for name, network in snapshots.items()} | {"100 %": model.unet}
+snapshots = {name.lstrip("0"): network
+             for name, network in snapshots.items()} | {"100 %": model.unet}
 big_captions = ["a large red circle", "a large yellow star on a black background",
-                "a large blue ring on a gray background", "a red circle above a blue square",
+                "a large blue ring on a gray background",
+                "a red circle above a blue square",
                 "a green cross to the left of a pink star"]
 
 
 def generate_shipped(network, captions, seed=3):
     whole = LatentDiffusion(network, vae, model.text_encoder, schedule)
-    return whole.generate(captions, steps=full_or_fast(25, 2), generator=torch.Generator().manual_seed(seed))
+    return whole.generate(captions, steps=full_or_fast(25, 2),
+                          generator=torch.Generator().manual_seed(seed))
 
 
-film = torch.cat([generate_shipped(network, big_captions) for network in snapshots.values()])
+film = torch.cat([generate_shipped(network, big_captions)
+                  for network in snapshots.values()])
 
 # %%
-fig = plots.image_grid(film, [caption.replace(" on ", "\non ").replace(" above ", "\nabove ").replace(" to ", "\nto ")
-                              for caption in big_captions], columns=5, rows=list(snapshots), size=1.6)
-plots.show(fig, "Five captions, from one red circle to a green cross next to a pink star, generated by the shipped "
-                "U-Net after 1, 10, 50 and 100 % of its training, one row each: at first coloured patches, then about "
-                "the right colours and backgrounds with melted things, at last what the captions say.")
+fig = plots.image_grid(
+    film,
+    [
+        caption.replace(" on ", "\non ")
+        .replace(" above ", "\nabove ")
+        .replace(" to ", "\nto ")
+        for caption in big_captions
+    ],
+    columns=5,
+    rows=list(snapshots),
+    size=1.6,
+)
+plots.show(fig)
+
+# %% [markdown] alt
+# Five captions, from one red circle to a green cross next to a pink star, generated by the shipped U-Net after 1, 10,
+# 50 and 100 % of its training, one row each: at first coloured patches, then about the right colours and backgrounds
+# with melted things, at last what the captions say.
 
 # %%
 @torch.no_grad()
 def report(network, count):
-    """The judge's shares on pictures of `count` captions of scenes that were never trained on."""
+    """The judge's shares on pictures of `count` captions of scenes that were never
+    trained on."""
     _, captions, asked = scenes.batch(77, range(count))
     pictures = generate_shipped(network, [caption.text for caption in captions]).cpu()
     return shares([verdict(reading, scene, caption.stated)
-                   for reading, scene, caption in zip(judge.read(pictures), asked, captions)])
+                   for reading, scene, caption in zip(judge.read(pictures), asked,
+                                                      captions)])
 
 
-grown = {name: report(network, full_or_fast(96, 4)) for name, network in snapshots.items()}
+grown = {name: report(network, full_or_fast(96, 4))
+         for name, network in snapshots.items()}
 fig, ax = plt.subplots(figsize=plots.WIDE)
-for name, marker in zip(("background", "relation", "colour", "shape", "strict"), plots.MARKERS):
-    ax.plot([100 * seen[name].value if name in seen else math.nan for seen in grown.values()], marker=marker,
+for name, marker in zip(("background", "relation", "colour", "shape", "strict"),
+                        plots.MARKERS):
+    ax.plot([100 * seen[name].value if name in seen else math.nan
+             for seen in grown.values()], marker=marker,
             label=name if name != "strict" else "everything")
 ax.set_xticks(range(len(grown)), list(grown))
-ax.set(xlabel="share of the training", ylabel="right, %", ylim=(0, 105), title="What comes true, and when")
+ax.set(xlabel="share of the training", ylabel="right, %", ylim=(0, 105),
+       title="What comes true, and when")
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-plots.show(fig, "Shares of right answers after 1, 10, 50 and 100 % of the training. " + "; ".join(
-    f"{name}: " + ", ".join(f"{seen[name].value:.0%}" if name in seen else "none" for seen in grown.values())
-    for name in ("background", "relation", "colour", "shape", "strict")) + ". (strict: everything that is said.)")
+plots.show(fig)
+
+# %% [markdown] alt
+# Shares of right answers after 1, 10, 50 and 100 % of the training. {'; '.join((f'{name}: ' + ',
+# '.join((f'{seen[name].value:.0%}' if name in seen else 'none' for seen in grown.values())) for name in ('background',
+# 'relation', 'colour', 'shape', 'strict')))}. (strict: everything that is said.)
 
 # %% [markdown]
 # Backgrounds come first: many numbers of the latent, much loss. Then comes the *relation*: two things, with the right
@@ -586,15 +679,20 @@ def short_run(contexts):
     return train(new_unet(), contexts, full_or_fast(150, 5))[0]
 
 
-curves = {"right captions": short_run(contexts), "off by one kind": short_run(contexts.roll(-len(PLACES), 0))}
+curves = {"right captions": short_run(contexts),
+          "off by one kind": short_run(contexts.roll(-len(PLACES), 0))}
 fig, ax = plt.subplots(figsize=plots.NARROW)
 for (name, curve), style in zip(curves.items(), ("-", "--")):
     curve = curve.unfold(0, min(20, len(curve)), 1).mean(-1)
     ax.plot(curve, style, label=f"{name}: {curve[-1]:.3f}")
-ax.set(xlabel="training step", ylabel="loss, mean of 20 steps", ylim=(0, None), title="Which one is broken?")
+ax.set(xlabel="training step", ylabel="loss, mean of 20 steps", ylim=(0, None),
+       title="Which one is broken?")
 ax.legend()
-plots.show(fig, "Two loss curves of a short training, with right captions and with wrong ones. They nearly coincide: "
-                + ", ".join(f"{name} ends at {curve[-20:].mean():.3f}" for name, curve in curves.items()))
+plots.show(fig)
+
+# %% [markdown] alt
+# Two loss curves of a short training, with right captions and with wrong ones. They nearly coincide: {',
+# '.join((f'{name} ends at {curve[-20:].mean():.3f}' for name, curve in curves.items()))}
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>

@@ -29,7 +29,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-
 from tinyldm import LatentDiffusion, diffusion_loss, to_signed, to_unit
 from tinyldm.data import scenes
 from tinyldm.data.captions import SYNONYMS, random_wording
@@ -69,23 +68,26 @@ show_model_map("text encoder", "U-Net", "VAE decoder")
 
 # %%
 def heart_distance(x, y, r):
-    """The signed distance, in pixels, to the edge of a heart that fills the box from -r to r; y points down."""
-    a = r / (1 + 0.5**0.5)                       # the radius of the two discs; half a side of the square
-    x, y = np.abs(x), y - 0.15 * a               # mirror symmetry
+    """The signed distance, in pixels, to the edge of a heart that fills the box from -r
+    to r; y points down."""
+    a = r / (1 + 0.5**0.5)  # the radius of the two discs; half a side of the square
+    x, y = np.abs(x), y - 0.15 * a  # mirror symmetry
     square = (x + np.abs(y)) * 0.5**0.5 - a
     disc = np.sqrt((x - a * 0.5**0.5) ** 2 + (y + a * 0.5**0.5) ** 2) - a
     return np.minimum(square, disc)
 
 
 def hearts(seed, count):
-    """`count` scenes with one large heart: images (B, 3, 64, 64) in [-1, 1], captions, scenes."""
+    """`count` scenes with one large heart: images (B, 3, 64, 64) in [-1, 1], captions,
+    scenes."""
     chosen, index = [], 0
     while len(chosen) < count:
         scene, index = scenes.scene_at(seed, index), index + 1
         if len(scene.things) == 1 and scene.things[0].size == "large":
             chosen.append(scene)
     captions = []
-    for i, scene in enumerate(chosen):           # word it with the old shape, then replace that word
+    # word it with the old shape, then replace that word
+    for i, scene in enumerate(chosen):
         text = random_wording(np.random.default_rng([seed, i])).say(scene).text
         for name in SYNONYMS[scene.things[0].shape]:
             text = text.replace(name, "heart")
@@ -98,8 +100,10 @@ def hearts(seed, count):
 new_images, new_captions, new_scenes = hearts(50, full_or_fast(600, 24))
 titles = ["\n".join(textwrap.wrap(caption, 20)) for caption in new_captions[:6]]
 fig = plots.image_grid(to_unit(new_images[:6]), titles, columns=6, size=1.5)
-plots.show(fig, "Six pictures of one heart each, in several colours on plain backgrounds, with captions such as "
-                f"{new_captions[0]!r}.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Six pictures of one heart each, in several colours on plain backgrounds, with captions such as {new_captions[0]!r}.
 
 # %% [markdown]
 # ## Can the VAE show it?
@@ -113,22 +117,35 @@ plots.show(fig, "Six pictures of one heart each, in several colours on plain bac
 @torch.no_grad()
 def there_and_back(images):
     """images (B, 3, 64, 64) in [-1, 1] -> what the VAE makes of them."""
-    return model.vae.decode(model.vae.config.scale * model.vae.posterior(images.to(DEVICE)).mean).clamp(-1, 1).cpu()
+    return (
+        model.vae.decode(
+            model.vae.config.scale * model.vae.posterior(images.to(DEVICE)).mean
+        )
+        .clamp(-1, 1)
+        .cpu()
+    )
 
 
 def brown_disc(ground):
     """A disc of a colour that no scene has ever had: (3, 64, 64) in [-1, 1]."""
-    scene = next(s for s in (scenes.scene_at(51, i) for i in range(500)) if s.background == ground)
+    scene = next(s for s in (scenes.scene_at(51, i) for i in range(500))
+                 if s.background == ground)
     thing = Thing("brown", "circle", "large", 32.0, 32.0, 16.0)
     brown = np.array([128, 78, 38], dtype=np.float32)[None, None, None]
-    return scenes.to_tensor(scenes.rounded(scenes.paint(scenes.ground([scene]), [thing], scenes.circle_distance,
+    return scenes.to_tensor(scenes.rounded(scenes.paint(scenes.ground([scene]), [thing],
+                                                        scenes.circle_distance,
                                                          brown)))[0]
 
 
-tried = torch.stack([*new_images[:2], brown_disc("white"), brown_disc("blue"), to_signed(photograph(64))])
-fig = plots.image_grid(to_unit(torch.cat([tried, there_and_back(tried)])), columns=5, rows=["given", "back"], size=1.5)
-plots.show(fig, "Two hearts, two brown discs and a photograph of a flower, and what the VAE makes of them: hearts come "
-                "back as hearts with a blunt tip, brown comes back as red, the flower as an orange blob.")
+tried = torch.stack([*new_images[:2], brown_disc("white"), brown_disc("blue"),
+                     to_signed(photograph(64))])
+fig = plots.image_grid(to_unit(torch.cat([tried, there_and_back(tried)])), columns=5,
+                       rows=["given", "back"], size=1.5)
+plots.show(fig)
+
+# %% [markdown] alt
+# Two hearts, two brown discs and a photograph of a flower, and what the VAE makes of them: hearts come back as hearts
+# with a blunt tip, brown comes back as red, the flower as an orange blob.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -153,12 +170,14 @@ print(tokenizer.pieces("a red heart"))
 
 
 def distance_between(a, b):
-    """How far apart two captions are for the U-Net: the root mean square difference of their contexts."""
-    return (model.encode_text([a]) - model.encode_text([b])).square().mean().sqrt().item()
+    """How far apart two captions are for the U-Net: the root mean square difference of
+    their contexts."""
+    return (model.encode_text([a])
+            - model.encode_text([b])).square().mean().sqrt().item()
 
 
-for a, b in (("a red star", "a red circle"), ("a red heart", "a red star"), ("a red heart", "a red circle"),
-             ("a red heart", "a red")):
+for a, b in (("a red star", "a red circle"), ("a red heart", "a red star"),
+             ("a red heart", "a red circle"), ("a red heart", "a red")):
     print(f"{a!r} and {b!r}: {distance_between(a, b):.2f}")
 
 # %% [markdown]
@@ -181,8 +200,10 @@ for a, b in (("a red star", "a red circle"), ("a red heart", "a red star"), ("a 
 
 # %%
 def silhouette(image):
-    """What is not background in (3, 64, 64) in [0, 1], cropped and scaled: (24, 24) in [0, 1]; None if nearly empty."""
-    border = torch.cat([image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]], dim=1)
+    """What is not background in (3, 64, 64) in [0, 1], cropped and scaled: (24, 24) in
+    [0, 1]; None if nearly empty."""
+    border = torch.cat([image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]],
+                       dim=1)
     mask = (image - border.median(1).values[:, None, None]).abs().amax(0) > 0.2
     rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
     if len(rows) < 8 or len(columns) < 8:
@@ -193,10 +214,13 @@ def silhouette(image):
 
 def template(distance):
     x, y = np.meshgrid(np.arange(64) - 31.5, np.arange(64) - 31.5)
-    return silhouette(torch.from_numpy(distance(x, y, 17.0) < 0).float().expand(3, -1, -1))
+    return silhouette(torch.from_numpy(distance(x, y, 17.0)
+                                       < 0).float().expand(3, -1, -1))
 
 
-TEMPLATES = {shape: template(distance) for shape, distance in {**scenes.DISTANCE, "heart": heart_distance}.items()}
+TEMPLATES = {shape: template(distance)
+             for shape, distance in {**scenes.DISTANCE,
+                                     "heart": heart_distance}.items()}
 
 
 def shape_of(image):
@@ -213,11 +237,13 @@ def shape_of(image):
 # %%
 COUNT = full_or_fast(96, 8)
 fresh_images, fresh_captions, fresh_scenes = hearts(52, COUNT)
-old_scenes = [scene for scene in (scenes.scene_at(53, i) for i in range(3 * COUNT)) if len(scene.things) == 1][:COUNT]
+old_scenes = [scene for scene in (scenes.scene_at(53, i) for i in range(3 * COUNT))
+              if len(scene.things) == 1][:COUNT]
 old_images = scenes.to_tensor(scenes.render(old_scenes))
 right = sum(shape_of(x) == "heart" for x in to_unit(there_and_back(fresh_images)))
 print("hearts read as hearts:    ", share(right, COUNT))
-right = sum(shape_of(x) == s.things[0].shape for x, s in zip(to_unit(there_and_back(old_images)), old_scenes))
+right = sum(shape_of(x) == s.things[0].shape
+            for x, s in zip(to_unit(there_and_back(old_images)), old_scenes))
 print("old shapes read correctly:", share(right, COUNT))
 
 # %% [markdown]
@@ -225,20 +251,27 @@ print("old shapes read correctly:", share(right, COUNT))
 # not know.
 
 # %%
-asked = ["a large red heart", "a large blue heart on a white background", "a yellow heart on a black background",
-         "a pink heart", "a large green heart on a cream background", "a purple heart on a gray background"]
+asked = ["a large red heart", "a large blue heart on a white background",
+         "a yellow heart on a black background",
+         "a pink heart", "a large green heart on a cream background",
+         "a purple heart on a gray background"]
 
 
 def generate_with(unet, captions, seed=0):
     """Pictures (B, 3, 64, 64) in [0, 1] by this U-Net."""
     whole = LatentDiffusion(unet, model.vae, model.text_encoder, model.schedule)
-    return whole.generate(captions, steps=full_or_fast(25, 2), generator=torch.Generator().manual_seed(seed)).cpu()
+    return whole.generate(captions, steps=full_or_fast(25, 2),
+                          generator=torch.Generator().manual_seed(seed)).cpu()
 
 
 before = generate_with(model.unet, asked)
-fig = plots.image_grid(before, [shape_of(image) for image in before], columns=6, size=1.45)
-plots.show(fig, "Six pictures by the shipped model for captions with the word heart, and the shape that our "
-                "reader sees in them: " + ", ".join(shape_of(image) for image in before) + ".")
+fig = plots.image_grid(before, [shape_of(image) for image in before], columns=6,
+                       size=1.45)
+plots.show(fig)
+
+# %% [markdown] alt
+# Six pictures by the shipped model for captions with the word heart, and the shape that our reader sees in them: {',
+# '.join((shape_of(image) for image in before))}.
 
 # %% [markdown]
 # If a title says "heart", look twice: our reader was made for a single shape, and if a picture has two things, it takes
@@ -255,9 +288,11 @@ plots.show(fig, "Six pictures by the shipped model for captions with the word he
 # %%
 @torch.no_grad()
 def cached(images, captions):
-    """Mean and standard deviation of the latents (N, 4, 8, 8), and the contexts (N, 32, 128)."""
+    """Mean and standard deviation of the latents (N, 4, 8, 8), and the contexts (N, 32,
+    128)."""
     posterior = model.vae.posterior(images.to(DEVICE))
-    context = torch.cat([model.encode_text(captions[i:i + 256]) for i in range(0, len(captions), 256)])
+    context = torch.cat([model.encode_text(captions[i:i + 256])
+                         for i in range(0, len(captions), 256)])
     return posterior.mean, (0.5 * posterior.logvar).exp(), context
 
 
@@ -268,20 +303,25 @@ null_context = model.encode_text([""])
 
 
 def teach(parts, steps, batch=64, lr=3e-4, decay=0.99):
-    """Train a copy of the shipped U-Net on equal shares of each of `parts`; returns the moving average."""
+    """Train a copy of the shipped U-Net on equal shares of each of `parts`; returns the
+    moving average."""
     torch.manual_seed(1)
     unet = copy.deepcopy(model.unet).train().requires_grad_(True)
     average, optimizer = MovingAverage(unet, decay), adamw(unet.parameters(), lr)
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = lr * min(1, (step + 1) / 20) * (1 + math.cos(math.pi * step / steps)) / 2
+            group["lr"] = lr * min(1,
+                                   (step + 1)
+                                   / 20) * (1 + math.cos(math.pi * step / steps)) / 2
         batches = [[x[i] for x in part] for part in parts
-                   for i in [torch.randint(len(part[0]), (batch // len(parts),)).to(DEVICE)]]
+                   for i in [torch.randint(len(part[0]),
+                                           (batch // len(parts),)).to(DEVICE)]]
         mean, std, context = (torch.cat(columns) for columns in zip(*batches))
         z0 = model.vae.config.scale * (mean + std * torch.randn(mean.shape).to(DEVICE))
         dropped = torch.rand(len(z0)).to(DEVICE) < 0.1
         context = torch.where(dropped[:, None, None], null_context, context)
-        t, eps = torch.randint(1000, (len(z0),)).to(DEVICE), torch.randn(z0.shape).to(DEVICE)
+        t, eps = torch.randint(1000,
+                               (len(z0),)).to(DEVICE), torch.randn(z0.shape).to(DEVICE)
         loss = diffusion_loss(unet, model.schedule, z0, context, t, eps)
         optimizer.zero_grad()
         loss.backward()
@@ -295,10 +335,15 @@ STEPS = full_or_fast(550, 3)
 taught = teach([old, new], STEPS)
 
 after = generate_with(taught, asked)
-fig = plots.image_grid(torch.cat([before, after]), [*(shape_of(image) for image in before), *(map(shape_of, after))],
+fig = plots.image_grid(torch.cat([before, after]),
+                       [*(shape_of(image) for image in before),
+                        *(map(shape_of, after))],
                        columns=6, rows=["before", "after"], size=1.45)
-plots.show(fig, "The same six captions from the same noise, before and after teaching. Our reader sees before: "
-                + ", ".join(map(shape_of, before)) + "; after: " + ", ".join(map(shape_of, after)) + ".")
+plots.show(fig)
+
+# %% [markdown] alt
+# The same six captions from the same noise, before and after teaching. Our reader sees before: {', '.join(map(shape_of,
+# before))}; after: {', '.join(map(shape_of, after))}.
 
 # %% [markdown]
 # ## Measure: learnt, and not forgotten
@@ -308,24 +353,31 @@ plots.show(fig, "The same six captions from the same noise, before and after tea
 
 # %%
 def learnt(unet):
-    """Of pictures for heart captions: the share with a heart, and the share with the right colour if one is stated."""
+    """Of pictures for heart captions: the share with a heart, and the share with the
+    right colour if one is stated."""
     pictures = generate_with(unet, fresh_captions, seed=2)
     heart = share(sum(shape_of(image) == "heart" for image in pictures), len(pictures))
     asked = [(reading, scene.things[0].colour) for reading, scene, text in
-             zip(judge.read(pictures), fresh_scenes, fresh_captions) if scene.things[0].colour in text]
-    return heart, share(sum(len(r.things) == 1 and r.things[0]["colour"] == c for r, c in asked), len(asked))
+             zip(judge.read(pictures), fresh_scenes, fresh_captions)
+             if scene.things[0].colour in text]
+    return heart, share(sum(len(r.things) == 1 and r.things[0]["colour"] == c
+                            for r, c in asked), len(asked))
 
 
 def kept(unet):
     """The judge's shares for captions of the old world."""
     _, captions, asked_for = scenes.batch(54, range(COUNT))
-    readings = judge.read(generate_with(unet, [caption.text for caption in captions], seed=2))
-    return shares([verdict(r, s, c.stated) for r, s, c in zip(readings, asked_for, captions)])["strict"]
+    readings = judge.read(generate_with(unet, [caption.text for caption in captions],
+                                        seed=2))
+    return shares([verdict(r, s, c.stated)
+                   for r, s, c in zip(readings, asked_for, captions)])["strict"]
 
 
-RESULT = {"before": (*learnt(model.unet), kept(model.unet)), "after": (*learnt(taught), kept(taught))}
+RESULT = {"before": (*learnt(model.unet), kept(model.unet)),
+          "after": (*learnt(taught), kept(taught))}
 for name, (heart, colour, old_right) in RESULT.items():
-    print(f"{name:7} hearts {heart}\n        their colour {colour}\n        old captions all right {old_right}")
+    print(f"{name:7} hearts {heart}\n        their colour {colour}\n        old "
+          f"captions all right {old_right}")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -345,13 +397,22 @@ for name, (heart, colour, old_right) in RESULT.items():
 # > **Predict.** Can the model put a heart next to another thing? Can it make a small one?
 
 # %%
-pairs = ["a large red heart to the left of a large blue square", "a large yellow star above a large pink heart",
-         "a large green heart above a large red heart", "a small blue heart on a white background"]
-titles = [c.replace("large ", "").replace(" to ", "\nto ").replace(" above", "\nabove").replace(" on ", "\non ")
+pairs = ["a large red heart to the left of a large blue square",
+         "a large yellow star above a large pink heart",
+         "a large green heart above a large red heart",
+         "a small blue heart on a white background"]
+titles = [c.replace("large ",
+                    "").replace(" to ",
+                                "\nto ").replace(" above",
+                                                 "\nabove").replace(" on ", "\non ")
           for c in pairs]
-fig = plots.image_grid(generate_with(taught, pairs * 2, seed=5), titles, columns=4, rows=["first", "second"], size=1.7)
-plots.show(fig, "Two rows of pictures for four captions: a heart left of a square, a star above a heart, two hearts, a "
-                "small heart. Next to other things, or small, the hearts mostly fail.")
+fig = plots.image_grid(generate_with(taught, pairs * 2, seed=5), titles, columns=4,
+                       rows=["first", "second"], size=1.7)
+plots.show(fig)
+
+# %% [markdown] alt
+# Two rows of pictures for four captions: a heart left of a square, a star above a heart, two hearts, a small heart.
+# Next to other things, or small, the hearts mostly fail.
 
 # %% [markdown]
 # Mostly neither. There are two things, in about the right places and colours, but where a heart should be there is
@@ -368,30 +429,42 @@ plots.show(fig, "Two rows of pictures for four captions: a heart left of a squar
 
 # %%
 forgetful = teach([new], max(1, STEPS // 3))
-old_words = ["a large red star", "a large blue square on a white background", "a large yellow ring", "a green cross",
+old_words = ["a large red star", "a large blue square on a white background",
+             "a large yellow ring", "a green cross",
              "a red circle above a blue square", "a pink triangle"]
-rows = [generate_with(unet, old_words, seed=4) for unet in (model.unet, taught, forgetful)]
-fig = plots.image_grid(torch.cat(rows), [c.replace(" on ", "\non ").replace(" above ", "\nabove ") for c in old_words],
+rows = [generate_with(unet, old_words, seed=4)
+        for unet in (model.unet, taught, forgetful)]
+fig = plots.image_grid(torch.cat(rows),
+                       [c.replace(" on ", "\non ").replace(" above ", "\nabove ")
+                        for c in old_words],
                        columns=6, rows=["shipped", "taught", "hearts only"], size=1.45)
-plots.show(fig, "Pictures of six old captions by three U-Nets: the shipped one, the one that was taught with old "
-                "pictures among the new ones, and the one that was taught with hearts alone. The first two rows show "
-                "what was asked for, but for a doubled ring; in the third, hearts and heart-like outlines replace many "
-                "of the shapes.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Pictures of six old captions by three U-Nets: the shipped one, the one that was taught with old pictures among the new
+# ones, and the one that was taught with hearts alone. The first two rows show what was asked for, but for a doubled
+# ring; in the third, hearts and heart-like outlines replace many of the shapes.
 
 # %%
 RESULT["hearts only"] = (*learnt(forgetful), kept(forgetful))
 fig, ax = plt.subplots(figsize=plots.WIDE)
-for i, (label, colour, hatch) in enumerate((("hearts", plots.ORANGE, ""), ("their colour", plots.GOLD, "//"),
-                                            ("old captions all right", plots.BLUE, ".."))):
-    bars = ax.bar([x + 0.27 * (i - 1) for x in range(3)], [100 * row[i].value for row in RESULT.values()], 0.25,
+for i, (label, colour, hatch) in enumerate((("hearts", plots.ORANGE, ""),
+                                            ("their colour", plots.GOLD, "//"),
+                                            ("old captions all right", plots.BLUE,
+                                             ".."))):
+    bars = ax.bar([x + 0.27 * (i - 1) for x in range(3)],
+                  [100 * row[i].value for row in RESULT.values()], 0.25,
                   color=colour, hatch=hatch, label=label)
     ax.bar_label(bars, fmt="%.0f")
 ax.set_xticks(range(3), list(RESULT))
 ax.set(ylabel="right, %", ylim=(0, 118), title="Learnt and kept")
 ax.legend(ncols=3, loc="upper left")
-plots.show(fig, "Bars for the shipped model, the taught one and the one taught with hearts only: " + "; ".join(
-    f"{name}: hearts {row[0].value:.0%}, their colour {row[1].value:.0%}, old captions right {row[2].value:.0%}"
-    for name, row in RESULT.items()) + ".")
+plots.show(fig)
+
+# %% [markdown] alt
+# Bars for the shipped model, the taught one and the one taught with hearts only: {'; '.join((f'{name}: hearts
+# {row[0].value:.0%}, their colour {row[1].value:.0%}, old captions right {row[2].value:.0%}' for name, row in
+# RESULT.items()))}.
 
 # %% [markdown]
 # In the third row, other shapes have turned into hearts, or have something of a heart's outline. And the bars show how
@@ -416,19 +489,22 @@ def between(share_taught):
     return mixed
 
 
-PICTURES_AT = {w: generate_with(between(w), ["a large red heart", "a large blue ring"], seed=6)
+PICTURES_AT = {w: generate_with(between(w), ["a large red heart", "a large blue ring"],
+                                seed=6)
                for w in (0.0, 0.25, 0.5, 0.75, 1.0)}
 
 
 def plot_between(ax, weight):
-    plots.plot_image(ax, torch.cat(list(PICTURES_AT[weight]), dim=2), f"{weight:.0%} of the way")
+    plots.plot_image(ax, torch.cat(list(PICTURES_AT[weight]), dim=2),
+                     f"{weight:.0%} of the way")
 
 
-widgets.dial(plot_between, {"weight": tuple(PICTURES_AT)}, strip=[{"weight": w} for w in (0.0, 0.5, 1.0)],
-             size=(2.9, 1.8),
-             alt="Pictures for a large red heart and a large blue ring, by U-Nets whose weights are 0, 50 and 100 % "
-                 "of the way from the shipped to the taught ones: other shapes become a heart, and the ring stays "
-                 "a ring.")
+widgets.dial(plot_between, {"weight": tuple(PICTURES_AT)},
+             strip=[{"weight": w} for w in (0.0, 0.5, 1.0)], size=(2.9, 1.8))
+
+# %% [markdown] alt
+# Pictures for a large red heart and a large blue ring, by U-Nets whose weights are 0, 50 and 100 % of the way from the
+# shipped to the taught ones: other shapes become a heart, and the ring stays a ring.
 
 # %% [markdown]
 # ## A folder of your own
@@ -442,9 +518,12 @@ folder_images = to_unit(torch.cat([new_images[:40], scenes.to_tensor(pixels[:40]
 folder_captions = new_captions[:40] + [caption.text for caption in said[:40]]
 lines = []
 for i, (image, caption) in enumerate(zip(folder_images, folder_captions)):
-    Image.fromarray((image * 255).byte().permute(1, 2, 0).numpy()).save(folder / f"{i:03d}.png")
+    Image.fromarray((image
+                     * 255).byte().permute(1, 2,
+                                           0).numpy()).save(folder / f"{i:03d}.png")
     lines.append(json.dumps({"file_name": f"{i:03d}.png", "text": caption}))
-lines.append(json.dumps({"file_name": "forgotten.png", "text": "a picture that is not there"}))
+lines.append(json.dumps({"file_name": "forgotten.png",
+                         "text": "a picture that is not there"}))
 (folder / "metadata.jsonl").write_text("\n".join(lines))
 
 mine = Folder(folder)
@@ -460,9 +539,12 @@ print(len(mine), "pictures;", summary(mine.skipped))
 #     tinyldm generate "a red heart" --model runs/hearts/model
 
 # %%
-command = [sys.executable, "-m", "tinyldm", "train", "unet", "--start-from", "tiny", "--data", str(folder), "--steps",
-           str(full_or_fast(20, 1)), "--batch", "16", "--lr", "0.0003", "--out", str(folder / "run"),
-           "--model", str(folder / "model"), "--device", "cuda" if DEVICE.type == "cuda" else "cpu"]
+command = [sys.executable, "-m", "tinyldm", "train", "unet", "--start-from", "tiny",
+           "--data", str(folder), "--steps",
+           str(full_or_fast(20, 1)), "--batch", "16", "--lr", "0.0003", "--out",
+           str(folder / "run"),
+           "--model", str(folder / "model"), "--device",
+           "cuda" if DEVICE.type == "cuda" else "cpu"]
 done = subprocess.run(command, capture_output=True, text=True)
 if done.returncode:
     raise RuntimeError(done.stderr[-600:])
@@ -492,9 +574,9 @@ print("opened again:", tuple(again.generate(["a red heart"], steps=2).shape))
 #
 # Its settings are `GPU` in `tinyldm/training/train_all.py`, next to `CPU`:
 
-# %%
-# NBVAL_CHECK_OUTPUT
-print(f"{'U-Net':16} {'CPU':>10} {'GPU':>10}\n{'scenes':16} {CPU.scenes:>10} {GPU.scenes:>10}")
+# %% tags=["nbval-check-output"]
+print(f"{'U-Net':16} {'CPU':>10} {'GPU':>10}\n{'scenes':16} {CPU.scenes:>10} "
+      f"{GPU.scenes:>10}")
 for field in fields(CPU.unet):
     a, b = getattr(CPU.unet, field.name), getattr(GPU.unet, field.name)
     if a != b:

@@ -21,9 +21,8 @@ import time
 import warnings
 
 import matplotlib.pyplot as plt
-import torch
-
 import tinyldm
+import torch
 from tinyldm import LatentDiffusion, to_unit
 from tinyldm.data.world import COLOURS, HELD_OUT_PAIRS, SHAPES, Scene, Thing
 from tinyldm.evaluation.judge import Judge, verdict
@@ -63,8 +62,7 @@ show_model_map("sampler", "guidance")
 #
 # (Salimans & Ho 2022, appendix D). An example with one number: for $\bar\alpha_t = 0.36$ the factors are 0.6 and 0.8.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def z0_and_eps(v, z, alpha_bar_t):
     """One answer, read in two ways."""
     signal, noise = alpha_bar_t**0.5, (1 - alpha_bar_t) ** 0.5
@@ -72,7 +70,8 @@ def z0_and_eps(v, z, alpha_bar_t):
 
 
 z0_hat, eps_hat = z0_and_eps(v=-0.5, z=1.0, alpha_bar_t=0.36)
-print(f"z0_hat = {z0_hat:.2f}, eps_hat = {eps_hat:.2f}; mixed again: {0.6 * z0_hat + 0.8 * eps_hat:.2f}")
+print(f"z0_hat = {z0_hat:.2f}, eps_hat = {eps_hat:.2f}; mixed again: "
+      f"{0.6 * z0_hat + 0.8 * eps_hat:.2f}")
 
 # %% [markdown]
 # ## A world with a perfect network
@@ -85,16 +84,24 @@ print(f"z0_hat = {z0_hat:.2f}, eps_hat = {eps_hat:.2f}; mixed again: {0.6 * z0_h
 
 # %%
 T = 1000
-alpha_bar = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, T, dtype=torch.float64) ** 2, 0).float()
-MEANS, WEIGHTS, SPREAD = torch.tensor([-1.0, 1.0]).double(), torch.tensor([1 / 3, 2 / 3]).double(), 0.25
+alpha_bar = torch.cumprod(1
+                          - torch.linspace(0.00085**0.5, 0.012**0.5, T,
+                                           dtype=torch.float64) ** 2, 0).float()
+MEANS, WEIGHTS, SPREAD = (
+    torch.tensor([-1.0, 1.0]).double(),
+    torch.tensor([1 / 3, 2 / 3]).double(),
+    0.25,
+)
 
 
 def perfect(z, t):
-    """The best answer for the two bells: z (B,) at timestep t -> z0_hat (B,), eps_hat (B,)."""
+    """The best answer for the two bells: z (B,) at timestep t -> z0_hat (B,), eps_hat
+    (B,)."""
     a = alpha_bar[t].item()
-    variance = a * SPREAD**2 + 1 - a                                     # of each bell, noised to t
-    off = z[:, None] - a**0.5 * MEANS                                    # (B, 2): distance from the middle of each
-    which = (WEIGHTS.log() - off**2 / (2 * variance)).softmax(1)         # (B, 2): which bell was it?
+    variance = a * SPREAD**2 + 1 - a  # of each bell, noised to t
+    off = z[:, None] - a**0.5 * MEANS  # (B, 2): distance from the middle of each
+    # (B, 2): which bell was it?
+    which = (WEIGHTS.log() - off**2 / (2 * variance)).softmax(1)
     z0_hat = (which * (MEANS + a**0.5 * SPREAD**2 / variance * off)).sum(1)
     return z0_hat, (z - a**0.5 * z0_hat) / (1 - a) ** 0.5
 
@@ -103,11 +110,14 @@ z = torch.linspace(-2.5, 2.5, 200).double()
 fig, ax = plt.subplots(figsize=plots.NARROW)
 for t, colour, dash in zip((999, 600, 300, 50), plots.CYCLE, ("-", "--", "-.", ":")):
     ax.plot(z, perfect(z, t)[0], color=colour, linestyle=dash, label=f"t = {t}")
-ax.set(xlabel="$z_t$", ylabel=r"best guess $\hat z_0$", title="The answers of a perfect network", ylim=(-1.7, 1.7))
+ax.set(xlabel="$z_t$", ylabel=r"best guess $\hat z_0$",
+       title="The answers of a perfect network", ylim=(-1.7, 1.7))
 ax.legend()
-plots.show(fig, "The best guess of the clean number against the noisy one. At t = 999 a nearly flat line at about "
-                "0.33; at smaller t it becomes an S from -1 to 1; at t = 50 it is nearly the number itself, with a "
-                "steep jump between the bells.")
+plots.show(fig)
+
+# %% [markdown] alt
+# The best guess of the clean number against the noisy one. At t = 999 a nearly flat line at about 0.33; at smaller t it
+# becomes an S from -1 to 1; at t = 50 it is nearly the number itself, with a steep jump between the bells.
 
 # %% [markdown]
 # At $t = 999$ the noisy number says next to nothing, so the best guess is the *mean of all data*, $\tfrac23 \cdot 1 +
@@ -140,7 +150,8 @@ def ddim_step(z, z0_hat, eps_hat, now, after):
 
 
 def walk(estimate, z, ts, step, final=1.0, look=None):
-    """From noise to a clean latent: at each t ask once, step once. `look` gets (t, z after the step, z0_hat)."""
+    """From noise to a clean latent: at each t ask once, step once. `look` gets (t, z
+    after the step, z0_hat)."""
     levels = [*alpha_bar[ts].tolist(), final]
     for t, now, after in zip(ts.tolist(), levels, levels[1:]):
         z0_hat, eps_hat = estimate(z, t)
@@ -155,16 +166,19 @@ few = (1, 2, 4, 8, 50)
 
 fig, axes = plt.subplots(1, len(few), figsize=(9.2, 2.5), sharey=True)
 curve = torch.linspace(-2, 2, 200).double()
-bells = (WEIGHTS * (-((curve[:, None] - MEANS) ** 2) / (2 * SPREAD**2)).exp()).sum(1) / (SPREAD * (2 * math.pi) ** 0.5)
+bells = (WEIGHTS * (-((curve[:, None] - MEANS) ** 2)
+                    / (2 * SPREAD**2)).exp()).sum(1) / (SPREAD * (2 * math.pi) ** 0.5)
 for ax, steps in zip(axes, few):
     ends = walk(perfect, start, trailing(steps), ddim_step)
     ax.hist(ends, bins=60, range=(-2, 2), density=True, color=plots.SKY)
     ax.plot(curve, bells, color=plots.ORANGE, linewidth=1.2)
     ax.set(xlabel="end point", title=f"{steps} step" + "s" * (steps > 1), ylim=(0, 1.6))
 axes[0].set_ylabel("density")
-plots.show(fig, "Histograms of 4,000 end points of DDIM after 1, 2, 4, 8 and 50 steps, over the two bells of the data. "
-                "One step puts all at 0.33, between the bells; with more steps two peaks appear, and at 50 they fill "
-                "the bells.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Histograms of 4,000 end points of DDIM after 1, 2, 4, 8 and 50 steps, over the two bells of the data. One step puts
+# all at 0.33, between the bells; with more steps two peaks appear, and at 50 they fill the bells.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -189,15 +203,15 @@ plots.show(fig, "Histograms of 4,000 end points of DDIM after 1, 2, 4, 8 and 50 
 # 2022, algorithm 1 without its correction): noise, "scaled down and subtracted". So sampling is *following a path*,
 # and a step is a straight piece of it. DDIM and Euler are one method in two coordinates.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def euler_step(z, z0_hat, eps_hat, now, after):
     sigma, next_sigma = ((1 - now) / now) ** 0.5, ((1 - after) / after) ** 0.5
     x = z / now**0.5 - (sigma - next_sigma) * eps_hat
     return after**0.5 * x
 
 
-with_ddim, with_euler = (walk(perfect, start, trailing(7), step) for step in (ddim_step, euler_step))
+with_ddim, with_euler = (walk(perfect, start, trailing(7), step)
+                         for step in (ddim_step, euler_step))
 print(confirm_equal(with_euler, with_ddim, claim="DDIM and Euler"))
 
 # %% [markdown]
@@ -218,9 +232,11 @@ def ddpm(generator):
     """A DDPM step that takes its noise from `generator`."""
     def step(z, z0_hat, eps_hat, now, after):
         alpha = now / after
-        mean = (after**0.5 * (1 - alpha) * z0_hat + alpha**0.5 * (1 - after) * z) / (1 - now)
+        mean = (after**0.5 * (1 - alpha) * z0_hat + alpha**0.5 * (1 - after)
+                * z) / (1 - now)
         variance = (1 - after) / (1 - now) * (1 - alpha)
-        fresh = torch.randn(z.shape, generator=generator, dtype=z.dtype).to(z.device)     # the same on every device
+        # the same on every device
+        fresh = torch.randn(z.shape, generator=generator, dtype=z.dtype).to(z.device)
         return mean + variance**0.5 * fresh if variance > 0 else mean
     return step
 
@@ -242,12 +258,15 @@ for ax, step, name in ((axes[0], ddim_step, "DDIM: nothing random"),
     path = paths(step, forty)
     ax.plot([*trailing(100).tolist(), -1], path, color=plots.SKY, linewidth=0.7)
     for i, colour, dash in ((0, plots.BLUE, "-"), (1, plots.ORANGE, "--")):
-        ax.plot([*trailing(100).tolist(), -1], path[:, i], color=colour, linestyle=dash, linewidth=1.4)
+        ax.plot([*trailing(100).tolist(), -1], path[:, i], color=colour, linestyle=dash,
+                linewidth=1.4)
     ax.set(xlabel="timestep t (falls from left to right)", xlim=(1000, -10), title=name)
 axes[0].set_ylabel("value")
-plots.show(fig, "Forty paths from noise at t = 999 to the two bells at 1 and -1. Left, DDIM: smooth curves that "
-                "never cross and part in the middle. Right, DDPM: jagged walks that cross freely and end in the same "
-                "two bells.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Forty paths from noise at t = 999 to the two bells at 1 and -1. Left, DDIM: smooth curves that never cross and part in
+# the middle. Right, DDPM: jagged walks that cross freely and end in the same two bells.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -278,7 +297,11 @@ plots.show(fig, "Forty paths from noise at t = 999 to the two bells at 1 and -1.
 
 # %%
 def half_log_snr(share_of_signal):
-    return math.inf if share_of_signal == 1 else 0.5 * math.log(share_of_signal / (1 - share_of_signal))
+    return (
+        math.inf
+        if share_of_signal == 1
+        else 0.5 * math.log(share_of_signal / (1 - share_of_signal))
+    )
 
 
 def dpm_solver_pp():
@@ -288,8 +311,10 @@ def dpm_solver_pp():
     def step(z, z0_hat, eps_hat, now, after):
         lambda_, h = half_log_snr(now), half_log_snr(after) - half_log_snr(now)
         D = z0_hat
-        if before and after < 1:     # at the clean latent λ is infinite: there it stays first order
-            D = z0_hat + h / (2 * (lambda_ - before["lambda_"])) * (z0_hat - before["z0_hat"])
+        # at the clean latent λ is infinite: there it stays first order
+        if before and after < 1:
+            D = z0_hat + h / (2 * (lambda_
+                                   - before["lambda_"])) * (z0_hat - before["z0_hat"])
         before.update(lambda_=lambda_, z0_hat=z0_hat)
         return ((1 - after) / (1 - now)) ** 0.5 * z - after**0.5 * math.expm1(-h) * D
     return step
@@ -304,33 +329,39 @@ def down_to(stop, steps):
 
 
 def errors(stop):
-    """Root mean square distance from the path's true point at `stop` (below 0: the clean end), by sampler."""
+    """Root mean square distance from the path's true point at `stop` (below 0: the
+    clean end), by sampler."""
     final = alpha_bar[stop].item() if stop >= 0 else 1.0
     ts = (lambda steps: down_to(stop, steps)) if stop >= 0 else trailing
     truth = walk(perfect, start, ts(999 - max(stop, 0)), dpm_solver_pp(), final)
-    return [[(walk(perfect, start, ts(n), step, final) - truth).square().mean().sqrt().item() for n in counts]
+    return [[(walk(perfect, start, ts(n), step, final)
+              - truth).square().mean().sqrt().item() for n in counts]
             for step in (ddim_step, dpm_solver_pp())]
 
 
 counts = (4, 8, 16, 32, 64, 128)
 fig, axes = plt.subplots(1, 2, figsize=plots.WIDE, sharey=True)
-for ax, stop, title in ((axes[0], 100, "Down to t = 100"), (axes[1], -1, "Down to the clean number")):
+for ax, stop, title in ((axes[0], 100, "Down to t = 100"),
+                        (axes[1], -1, "Down to the clean number")):
     ddim_errors, dpm_errors = errors(stop)
     ax.loglog(counts, ddim_errors, "o-", color=plots.BLUE, label="DDIM = Euler")
     ax.loglog(counts, dpm_errors, "s--", color=plots.ORANGE, label="DPM-Solver++")
-    ax.set(xlabel="steps = calls of the network", title=title, xticks=counts, xticklabels=counts)
+    ax.set(xlabel="steps = calls of the network", title=title, xticks=counts,
+           xticklabels=counts)
     ax.minorticks_off()
     if stop == 100:
         gain = [e[-2] / e[-1] for e in (ddim_errors, dpm_errors)]
 axes[0].set_ylabel("error (root mean square)")
 axes[0].legend()
-plots.show(fig, f"Error against steps, both axes logarithmic. Down to t = 100: straight lines; from 64 to 128 steps "
-                f"DDIM's error shrinks {gain[0]:.1f} times, DPM-Solver++'s {gain[1]:.1f} times. Down to the clean "
-                f"number both fall slowly, close together.")
+plots.show(fig)
 
-# %%
-# NBVAL_CHECK_OUTPUT
-print(f"Twice as many steps: DDIM's error is {gain[0]:.1f} times smaller, DPM-Solver++'s {gain[1]:.1f} times.")
+# %% [markdown] alt
+# Error against steps, both axes logarithmic. Down to t = 100: straight lines; from 64 to 128 steps DDIM's error shrinks
+# {gain[0]:.1f} times, DPM-Solver++'s {gain[1]:.1f} times. Down to the clean number both fall slowly, close together.
+
+# %% tags=["nbval-check-output"]
+print(f"Twice as many steps: DDIM's error is {gain[0]:.1f} times smaller, "
+      f"DPM-Solver++'s {gain[1]:.1f} times.")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -362,13 +393,17 @@ def ask(network):
 
 z_T = torch.randn(3, 4, 8, 8, generator=seed).to(DEVICE)
 context = torch.randn(3, 32, 128, generator=seed).to(DEVICE)
-network = lambda z, t: model.unet(z, t, context[:1])     # noqa: E731  (a network with its caption built in)
+# a network with its caption built in
+network = lambda z, t: model.unet(z, t, context[:1])
 
-for package, step in ((tinyldm.ddim, ddim_step), (tinyldm.euler, euler_step), (tinyldm.dpm_solver_pp, dpm_solver_pp()),
+for package, step in ((tinyldm.ddim, ddim_step), (tinyldm.euler, euler_step),
+                      (tinyldm.dpm_solver_pp, dpm_solver_pp()),
                       (tinyldm.ddpm, ddpm(torch.Generator().manual_seed(7)))):
     yours = walk(ask(network), z_T[:1], trailing(6), step)
-    theirs = package(network, z_T[:1], model.schedule, tinyldm.timesteps(model.schedule, 6),
-                     generator=[torch.Generator().manual_seed(7)])     # a list: one generator per picture
+    # a list: one generator per picture
+    theirs = package(network, z_T[:1], model.schedule,
+                     tinyldm.timesteps(model.schedule, 6),
+                     generator=[torch.Generator().manual_seed(7)])
     print(f"{package.__name__:14}", confirm_equal(yours, theirs, tolerance=1e-4))
 
 # %% [markdown]
@@ -385,16 +420,18 @@ for package, step in ((tinyldm.ddim, ddim_step), (tinyldm.euler, euler_step), (t
 # > **Predict.** $\hat v_\varnothing = 0.2$, $\hat v_c = 0.5$. What is $\hat v$ for $w = 0$, 1, 4? Which $w$ ignores
 # > the caption?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 for w in (0, 1, 4):
     print(f"w = {w}: {0.2 + w * (0.5 - 0.2):.1f}")
 
 
 def guide(unet, context, null_context, w):
-    """A network (z, t) -> prediction from one that also reads a context; both questions in one batch."""
+    """A network (z, t) -> prediction from one that also reads a context; both questions
+    in one batch."""
     def network(z, t):
-        both = unet(torch.cat([z, z]), torch.cat([t, t]), torch.cat([null_context, context]))     # (2B, 4, h, w)
+        # (2B, 4, h, w)
+        both = unet(torch.cat([z, z]), torch.cat([t, t]),
+                    torch.cat([null_context, context]))
         without, with_caption = both.chunk(2)
         return without + w * (with_caption - without)
     return network
@@ -413,7 +450,8 @@ def guide(unet, context, null_context, w):
 null_context = torch.randn(3, 32, 128, generator=seed).to(DEVICE)
 t = torch.tensor([999, 500, 20], device=DEVICE)
 yours = guide(model.unet, context, null_context, 4.0)(z_T, t)
-print(confirm_equal(yours, tinyldm.guided(model.unet, context, null_context, 4.0)(z_T, t)))
+print(confirm_equal(yours,
+                    tinyldm.guided(model.unet, context, null_context, 4.0)(z_T, t)))
 
 # %% [markdown]
 # ## Pictures at last
@@ -435,14 +473,19 @@ def decode(z0):
 noise = torch.randn(8, 4, 8, 8, generator=torch.Generator().manual_seed(3)).to(DEVICE)
 caption = "a large red circle on a white background"
 seen = []
-walk(asked([caption]), noise[:1], trailing(8), ddim_step, look=lambda t, z, z0_hat: seen.append((t, z, z0_hat)))
+walk(asked([caption]), noise[:1], trailing(8), ddim_step,
+     look=lambda t, z, z0_hat: seen.append((t, z, z0_hat)))
 
-fig = plots.image_grid([*(decode(z)[0] for _, z, _ in seen), *(decode(z0_hat)[0] for _, _, z0_hat in seen)],
-                       [f"t = {t}" for t, _, _ in seen], columns=8, rows=["state\nafter", "guess"], size=1.0)
-plots.show(fig, f"Eight steps from noise for the caption '{caption}', at t = 999 down to 124. Above, the decoded "
-                f"state after each step: violet and green patches, in which a red disc forms from t = 749 on, then "
-                f"the white background. Below, the guess: a blurred orange blob on white at first, a red circle from "
-                f"t = 749 on, and finally a white background from t = 499.")
+fig = plots.image_grid([*(decode(z)[0] for _, z, _ in seen),
+                        *(decode(z0_hat)[0] for _, _, z0_hat in seen)],
+                       [f"t = {t}" for t, _, _ in seen], columns=8,
+                       rows=["state\nafter", "guess"], size=1.0)
+plots.show(fig)
+
+# %% [markdown] alt
+# Eight steps from noise for the caption '{caption}', at t = 999 down to 124. Above, the decoded state after each step:
+# violet and green patches, in which a red disc forms from t = 749 on, then the white background. Below, the guess: a
+# blurred orange blob on white at first, a red circle from t = 749 on, and finally a white background from t = 499.
 
 # %% [markdown]
 # The state is a mixture, so it gets less noisy step by step. The guess decodes to something like a picture from the
@@ -453,15 +496,21 @@ plots.show(fig, f"Eight steps from noise for the caption '{caption}', at t = 999
 # %%
 subject = "a small blue square to the left of a large yellow star"
 few = (1, 2, 4, 8, 16, 50)
-rows = {"DDIM": lambda: ddim_step, "Euler": lambda: euler_step, "DPM-\nSolver++": dpm_solver_pp,
+rows = {"DDIM": lambda: ddim_step, "Euler": lambda: euler_step,
+        "DPM-\nSolver++": dpm_solver_pp,
         "DDPM": lambda: ddpm(torch.Generator().manual_seed(1))}
 
 estimate = asked([subject])
-images = [decode(walk(estimate, noise[1:2], trailing(steps), step()))[0] for step in rows.values() for steps in few]
+images = [decode(walk(estimate, noise[1:2], trailing(steps), step()))[0]
+          for step in rows.values() for steps in few]
 
-fig = plots.image_grid(images, [f"{n} step" + "s" * (n > 1) for n in few], columns=len(few), rows=list(rows), size=1.25)
-plots.show(fig, f"'{subject}' from the same noise: four samplers, one row each, with 1 to 50 steps. The rows "
-                f"of DDIM and Euler are equal. DDPM puts its things elsewhere, because it adds fresh noise.")
+fig = plots.image_grid(images, [f"{n} step" + "s" * (n > 1) for n in few],
+                       columns=len(few), rows=list(rows), size=1.25)
+plots.show(fig)
+
+# %% [markdown] alt
+# '{subject}' from the same noise: four samplers, one row each, with 1 to 50 steps. The rows of DDIM and Euler are
+# equal. DDPM puts its things elsewhere, because it adds fresh noise.
 
 # %% [markdown]
 # Read it row by row. DDIM and Euler are equal, as derived. They and DPM-Solver++ follow *one* path, so more steps
@@ -479,18 +528,23 @@ plots.show(fig, f"'{subject}' from the same noise: four samplers, one row each, 
 # so we plot the intervals, too.
 
 # %%
-PAIRS = [(colour, shape) for colour in COLOURS for shape in SHAPES if (colour, shape) not in HELD_OUT_PAIRS]
+PAIRS = [(colour, shape) for colour in COLOURS for shape in SHAPES
+         if (colour, shape) not in HELD_OUT_PAIRS]
 PAIRS = PAIRS[:: full_or_fast(1, 8)]
-CAPTIONS = [f"a large {colour} {shape} on a white background" for colour, shape in PAIRS]
-ASKED = [Scene((Thing(colour, shape, "large", 32, 32, 15),), None, "white", (0, 0)) for colour, shape in PAIRS]
+CAPTIONS = [f"a large {colour} {shape} on a white background"
+            for colour, shape in PAIRS]
+ASKED = [Scene((Thing(colour, shape, "large", 32, 32, 15),), None, "white", (0, 0))
+         for colour, shape in PAIRS]
 STATED = frozenset({"colour 1", "shape 1", "size 1", "background"})
 judge = Judge.load()
 many_z = torch.randn(len(CAPTIONS), 4, 8, 8, generator=seed).to(DEVICE)
 
 
 def come_true(images):
-    """How many of the pictures, one per caption, show all that their caption says: a Share with its 95 % interval."""
-    verdicts = [verdict(reading, scene, STATED) for reading, scene in zip(judge.read(images.cpu()), ASKED)]
+    """How many of the pictures, one per caption, show all that their caption says: a
+    Share with its 95 % interval."""
+    verdicts = [verdict(reading, scene, STATED)
+                for reading, scene in zip(judge.read(images.cpu()), ASKED)]
     return share(sum(v["strict"] for v in verdicts), len(verdicts))
 
 # %% [markdown]
@@ -499,42 +553,55 @@ def come_true(images):
 
 # %%
 def measured(step, steps):
-    """Pictures come true (a Share), distance to the reference, and seconds, of one sampler at one number of steps."""
+    """Pictures come true (a Share), distance to the reference, and seconds, of one
+    sampler at one number of steps."""
     start = time.perf_counter()
     z0 = walk(estimate, many_z, trailing(steps), step)
     images = decode(z0)
-    return come_true(images), (z0 - reference).square().mean().sqrt().item(), time.perf_counter() - start
+    return (
+        come_true(images),
+        (z0 - reference).square().mean().sqrt().item(),
+        time.perf_counter() - start,
+    )
 
 
 estimate = asked(CAPTIONS)
 reference = walk(estimate, many_z, trailing(full_or_fast(100, 10)), dpm_solver_pp())
 counts = (1, 2, 4, 8, 16, 32)[: full_or_fast(6, 4)]
-results = {name.replace("-\n", "-"): [measured(step(), n) for n in counts] for name, step in rows.items()}
+results = {name.replace("-\n", "-"): [measured(step(), n) for n in counts]
+           for name, step in rows.items()}
 best = come_true(decode(reference))
 print(f"{len(CAPTIONS)} captions; the reference: {best} come true")
 
 # %%
-a_step = statistics.median(seconds / n for found in results.values() for n, (_, _, seconds) in zip(counts, found))
+a_step = statistics.median(seconds / n for found in results.values()
+                           for n, (_, _, seconds) in zip(counts, found))
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
 for i, (name, found) in enumerate(results.items()):
     shares = [s for s, _, _ in found]
     spread = [[s.value - s.low for s in shares], [s.high - s.value for s in shares]]
-    look = dict(color=plots.CYCLE[i], marker=plots.MARKERS[i], linestyle=("-", ":", "--", "-.")[i], markersize=5)
-    left.errorbar([n * 1.05 ** (i - 1.5) for n in counts], [s.value for s in shares], spread, linewidth=1.3,
-                  elinewidth=0.7, label=name, **look)
+    look = dict(color=plots.CYCLE[i], marker=plots.MARKERS[i],
+                linestyle=("-", ":", "--", "-.")[i], markersize=5)
+    left.errorbar([n * 1.05 ** (i - 1.5) for n in counts], [s.value for s in shares],
+                  spread, linewidth=1.3, elinewidth=0.7, label=name, **look)
     if name != "DDPM":
-        right.plot([n * a_step for n in counts], [distance for _, distance, _ in found], label=name, **look)
-left.set(xscale="log", xlabel="steps", ylabel="share of captions come true", ylim=(-0.02, 1.02), xticks=counts,
+        right.plot([n * a_step for n in counts], [distance for _, distance, _ in found],
+                   label=name, **look)
+left.set(xscale="log", xlabel="steps", ylabel="share of captions come true",
+         ylim=(-0.02, 1.02), xticks=counts,
          xticklabels=counts, title="What the judge sees")
 left.minorticks_off()
 left.legend()
-right.set(yscale="log", xlabel=f"seconds for {len(CAPTIONS)} pictures (steps × median step)",
+right.set(yscale="log",
+          xlabel=f"seconds for {len(CAPTIONS)} pictures (steps × median step)",
           ylabel="distance to the reference", title="How close to the end of the path")
 ends = ", ".join(f"{name} {found[-1][0].value:.0%}" for name, found in results.items())
-plots.show(fig, f"Left: the share of captions that came true against 1 to {counts[-1]} steps, with 95 % intervals; "
-                f"at {counts[-1]} steps: {ends}. Right: the latent's distance to a 100-step reference against "
-                f"seconds: it falls for DDIM, Euler and DPM-Solver++ as the seconds grow. DDPM has no such path and "
-                f"is left out.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Left: the share of captions that came true against 1 to {counts[-1]} steps, with 95 % intervals; at {counts[-1]}
+# steps: {ends}. Right: the latent's distance to a 100-step reference against seconds: it falls for DDIM, Euler and
+# DPM-Solver++ as the seconds grow. DDPM has no such path and is left out.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -549,8 +616,10 @@ plots.show(fig, f"Left: the share of captions that came true against 1 to {count
 
 # %%
 for name, found in results.items():
-    flat = next(n for n, (s, _, _) in zip(counts, found) if s.high >= found[-1][0].value)
-    print(f"{name:13} from {flat} steps on the interval reaches its value at {counts[-1]} steps")
+    flat = next(n for n, (s, _, _) in zip(counts, found)
+                if s.high >= found[-1][0].value)
+    print(f"{name:13} from {flat} steps on the interval reaches its value at "
+          f"{counts[-1]} steps")
 
 # %% [markdown]
 # With 44 captions this rule cannot see small differences: DDIM already has 43 of 44 at 8 steps.
@@ -569,16 +638,21 @@ for name, found in results.items():
 # %%
 def plot_guided(ax, w, steps, which):
     """A picture with guidance w, in so many steps, from one of the eight noises."""
-    z0 = walk(asked([subject], w), noise[which:which + 1], trailing(steps), dpm_solver_pp())
+    z0 = walk(asked([subject], w), noise[which:which + 1], trailing(steps),
+              dpm_solver_pp())
     plots.plot_image(ax, decode(z0)[0], f"w = {w:g}")
 
 
-widgets.dial(plot_guided, {"w": (0, 1, 2, 3, 4, 5, 7.5, 10, 12.5, 15), "steps": (1, 2, 4, 8, 12, 16),
+widgets.dial(plot_guided,
+             {"w": (0, 1, 2, 3, 4, 5, 7.5, 10, 12.5, 15), "steps": (1, 2, 4, 8, 12, 16),
                            "which": range(8)},
-             strip=[{"w": w, "steps": 12, "which": 2} for w in (0, 1, 2, 4, 7.5, 15)], size=(1.45, 1.75),
-             alt=f"'{subject}' from one noise at guidance 0, 1, 2, 4, 7.5 and 15. At 0 the caption plays no part: a "
-                 f"dark disc on cream. From 1 to 4 a blue square next to a yellow star on a pale background. At 7.5 "
-                 f"the square is cyan, at 15 dark green and out of shape, and the star glows.")
+             strip=[{"w": w, "steps": 12, "which": 2} for w in (0, 1, 2, 4, 7.5, 15)],
+             size=(1.45, 1.75))
+
+# %% [markdown] alt
+# '{subject}' from one noise at guidance 0, 1, 2, 4, 7.5 and 15. At 0 the caption plays no part: a dark disc on cream.
+# From 1 to 4 a blue square next to a yellow star on a pale background. At 7.5 the square is cyan, at 15 dark green and
+# out of shape, and the star glows.
 
 # %% [markdown]
 # > **Predict.** Sketch two curves over $w$ from 0 to 15: the share of captions that come true, and the standard
@@ -591,26 +665,31 @@ for w in scales:
     z0 = walk(asked(CAPTIONS, w), many_z, trailing(12), dpm_solver_pp())
     images = decode(z0)
     raw = model.vae.decode(z0)
-    at_scale.append((come_true(images), z0.std().item(), (raw.abs() > 1.02).float().mean().item()))
+    at_scale.append((come_true(images), z0.std().item(),
+                     (raw.abs() > 1.02).float().mean().item()))
 
 fig, axes = plt.subplots(1, 3, figsize=(9.2, 2.9))
 shares = [s for s, _, _ in at_scale]
 spread = [[s.value - s.low for s in shares], [s.high - s.value for s in shares]]
-axes[0].errorbar(scales, [s.value for s in shares], spread, color=plots.BLUE, marker="o", elinewidth=0.8)
+axes[0].errorbar(scales, [s.value for s in shares], spread, color=plots.BLUE,
+                 marker="o", elinewidth=0.8)
 axes[0].set(ylim=(-0.02, 1.02), title="captions come true")
 axes[1].plot(scales, [spread for _, spread, _ in at_scale], "s--", color=plots.ORANGE)
 axes[1].axhline(1, color=plots.GREY, linewidth=0.8)
 axes[1].set(title="std of the final latent", ylim=(0, None))
-axes[2].plot(scales, [100 * clipped for _, _, clipped in at_scale], "^-.", color=plots.GREEN)
+axes[2].plot(scales, [100 * clipped for _, _, clipped in at_scale], "^-.",
+             color=plots.GREEN)
 axes[2].set(title="pixel values out of range, %", ylim=(0, None))
 for ax in axes:
     ax.set_xlabel("guidance scale w")
 top = scales[max(range(len(scales)), key=lambda i: shares[i].value)]
-plots.show(fig, f"Over the guidance scale: the share of {len(CAPTIONS)} captions that come true, "
-                f"{shares[0].value:.0%} at w = 0, {shares[1].value:.0%} at 1, highest, "
-                f"{max(s.value for s in shares):.0%}, at {top:g}, and {shares[-1].value:.0%} at 15; the std of the "
-                f"final latents, {at_scale[0][1]:.2f} to {at_scale[-1][1]:.2f}; and the share of pixel values that "
-                f"overshoot.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Over the guidance scale: the share of {len(CAPTIONS)} captions that come true, {shares[0].value:.0%} at w = 0,
+# {shares[1].value:.0%} at 1, highest, {max((s.value for s in shares)):.0%}, at {top:g}, and {shares[-1].value:.0%} at
+# 15; the std of the final latents, {at_scale[0][1]:.2f} to {at_scale[-1][1]:.2f}; and the share of pixel values that
+# overshoot.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -632,12 +711,15 @@ plots.show(fig, f"Over the guidance scale: the share of {len(CAPTIONS)} captions
 # %%
 open_caption = "a star"
 images = [picture for w in (1, 4, 10)
-          for picture in decode(walk(asked([open_caption] * 8, w), noise, trailing(16), dpm_solver_pp()))]
+          for picture in decode(walk(asked([open_caption] * 8, w), noise, trailing(16),
+                                     dpm_solver_pp()))]
 fig = plots.image_grid(images, columns=8, rows=["w = 1", "w = 4", "w = 10"], size=1.0)
-plots.show(fig, f"Eight pictures of '{open_caption}' from the same eight noises in three rows. Guidance 1: violet, "
-                f"orange, red and pink stars on grey and cream, last a green ring on black. Guidance 4: seven pink to "
-                f"red stars, last an empty black picture. Guidance 10: pink stars on green, blue, white and yellow "
-                f"backgrounds, last a violet one on black.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Eight pictures of '{open_caption}' from the same eight noises in three rows. Guidance 1: violet, orange, red and pink
+# stars on grey and cream, last a green ring on black. Guidance 4: seven pink to red stars, last an empty black picture.
+# Guidance 10: pink stars on green, blue, white and yellow backgrounds, last a violet one on black.
 
 # %% [markdown]
 # At $w = 1$ the stars are violet, orange, red, pink; at 4 and 10 nearly all are pink to red, although the caption says
@@ -656,15 +738,21 @@ plots.show(fig, f"Eight pictures of '{open_caption}' from the same eight noises 
 # > change? And away from "a star on a black background"?
 
 # %%
-steered = {"": "", "away from\nyellow": "a yellow star", "away from\nblack": "a star on a black background",
+steered = {"": "", "away from\nyellow": "a yellow star",
+           "away from\nblack": "a star on a black background",
            "away from\nlarge": "a large star"}
 images = [picture for negative in steered.values()
-          for picture in decode(walk(asked(["a star"] * 8, 4.0, [negative] * 8), noise, trailing(16), dpm_solver_pp()))]
-fig = plots.image_grid(images, columns=8, rows=["away from\n nothing", *list(steered)[1:]], size=1.0)
-plots.show(fig, "Eight pictures of 'a star' from the same noises in four rows. With the empty negative caption: seven "
-                "pink to red stars, and an empty black picture. Away from a yellow star: seven blue or cyan stars, "
-                "and a cyan lump. Away from a black background: eight stars on white. Away from a large star: seven "
-                "stars, most of them smaller, and the empty black picture.")
+          for picture in decode(walk(asked(["a star"] * 8, 4.0, [negative] * 8), noise,
+                                     trailing(16), dpm_solver_pp()))]
+fig = plots.image_grid(images, columns=8,
+                       rows=["away from\n nothing", *list(steered)[1:]], size=1.0)
+plots.show(fig)
+
+# %% [markdown] alt
+# Eight pictures of 'a star' from the same noises in four rows. With the empty negative caption: seven pink to red
+# stars, and an empty black picture. Away from a yellow star: seven blue or cyan stars, and a cyan lump. Away from a
+# black background: eight stars on white. Away from a large star: seven stars, most of them smaller, and the empty black
+# picture.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -686,14 +774,21 @@ def from_one_noise(step):
     return walk(asked([open_caption]), noise[4:5], trailing(25), step)
 
 
-print("DDIM twice, equal bit for bit:", torch.equal(from_one_noise(ddim_step), from_one_noise(ddim_step)))
+print("DDIM twice, equal bit for bit:",
+      torch.equal(from_one_noise(ddim_step), from_one_noise(ddim_step)))
 twice = [from_one_noise(ddpm(torch.Generator().manual_seed(5))) for _ in range(2)]
 print("DDPM with one seed twice:     ", torch.equal(*twice))
 images = [decode(from_one_noise(ddim_step))[0] for _ in range(2)]
-images += [decode(from_one_noise(ddpm(torch.Generator().manual_seed(i))))[0] for i in range(4)]
-fig = plots.image_grid(images, ["DDIM", "DDIM again", *(f"DDPM, seed {i}" for i in range(4))], size=1.4)
-plots.show(fig, "From one starting noise: two equal pictures by DDIM, a red star on grey green, and four by DDPM with "
-                "four seeds of the fresh noise: stars in different colours and places, on different backgrounds.")
+images += [decode(from_one_noise(ddpm(torch.Generator().manual_seed(i))))[0]
+           for i in range(4)]
+fig = plots.image_grid(images,
+                       ["DDIM", "DDIM again", *(f"DDPM, seed {i}" for i in range(4))],
+                       size=1.4)
+plots.show(fig)
+
+# %% [markdown] alt
+# From one starting noise: two equal pictures by DDIM, a red star on grey green, and four by DDPM with four seeds of the
+# fresh noise: stars in different colours and places, on different backgrounds.
 
 # %% [markdown]
 # Two things to know. In `model.generate` each picture has its own noise, so the third picture of a batch is the same
@@ -718,7 +813,8 @@ def told_wrong(shift):
 
 def ddpm_mean(z, z0_hat, eps_hat, now, after):
     alpha = now / after
-    return (after**0.5 * (1 - alpha) * z0_hat + alpha**0.5 * (1 - after) * z) / (1 - now)
+    return (after**0.5 * (1 - alpha) * z0_hat + alpha**0.5 * (1 - after)
+            * z) / (1 - now)
 
 
 ends = {"right (DDPM)": walk(perfect, start, trailing(100), ddpm(seed)),
@@ -728,13 +824,20 @@ ends = {"right (DDPM)": walk(perfect, start, trailing(100), ddpm(seed)),
         "3: starts too late": walk(perfect, start, leading(4, T), ddim_step)}
 fig, axes = plt.subplots(1, len(ends), figsize=(9.4, 2.4), sharey=True)
 for ax, (name, values) in zip(axes, ends.items()):
-    ax.hist(values, bins=60, range=(-2, 2), weights=torch.full_like(values, 100 / len(values)), color=plots.SKY)
+    ax.hist(values, bins=60, range=(-2, 2),
+            weights=torch.full_like(values, 100 / len(values)), color=plots.SKY)
     ax.set(xlabel="end point", ylim=(0, 12))
     ax.set_title(f"{name}\n{(values < 0).double().mean():.0%} below 0", fontsize=9)
 axes[0].set_ylabel("% of end points")
-facts = [f"{name}: {(v < 0).double().mean():.0%} below 0, std {v.std():.2f}" for name, v in ends.items()]
-plots.show(fig, f"Five histograms of end points: {'; '.join(facts)}.")
-assert (ends["1: no fresh noise"] > 0).all(), "without fresh noise some numbers still reach the lower bell"
+facts = [f"{name}: {(v < 0).double().mean():.0%} below 0, std {v.std():.2f}"
+         for name, v in ends.items()]
+plots.show(fig)
+assert (ends["1: no fresh noise"] > 0).all(), (
+    "without fresh noise some numbers still reach the lower bell"
+)
+
+# %% [markdown] alt
+# Five histograms of end points: {'; '.join(facts)}.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -752,24 +855,32 @@ def wrong_t(network, shift):
     return lambda z, t: network(z, (t + shift).clamp(0, T - 1))
 
 
-guided_unet = guide(model.unet, model.encode_text([open_caption] * 6), model.encode_text([""] * 6), 4.0)
-cases = {"right,\nDDPM": (ask(guided_unet), trailing(25), ddpm(torch.Generator().manual_seed(0))),
+guided_unet = guide(model.unet, model.encode_text([open_caption] * 6),
+                    model.encode_text([""] * 6), 4.0)
+cases = {"right,\nDDPM": (ask(guided_unet), trailing(25),
+                          ddpm(torch.Generator().manual_seed(0))),
          "no fresh\nnoise": (ask(guided_unet), trailing(25), ddpm_mean),
          "right,\nDDIM": (ask(guided_unet), trailing(25), ddim_step),
          "t too\nsmall": (ask(wrong_t(guided_unet, -50)), trailing(25), ddim_step),
          "t too\nlarge": (ask(wrong_t(guided_unet, 50)), trailing(25), ddim_step),
          "starts\ntoo late": (ask(guided_unet), leading(4, T), ddim_step)}
-latents = {name: walk(estimate, noise[:6], ts, step) for name, (estimate, ts, step) in cases.items()}
-fig = plots.image_grid([picture for z0 in latents.values() for picture in decode(z0)], columns=6, size=1.0,
-                       rows=[f"{name}\nstd {z0.std():.2f}" for name, z0 in latents.items()])
-plots.show(fig, f"Six pictures of '{open_caption}' in six rows, right and with each mistake: all are clean stars, and "
-                f"the last four rows, from DDIM, are nearly the same pictures; std of the latents: "
-                + ", ".join(f"{name} {z0.std():.2f}".replace("\n", " ") for name, z0 in latents.items()) + ".")
+latents = {name: walk(estimate, noise[:6], ts, step)
+           for name, (estimate, ts, step) in cases.items()}
+fig = plots.image_grid([picture for z0 in latents.values() for picture in decode(z0)],
+                       columns=6, size=1.0,
+                       rows=[f"{name}\nstd {z0.std():.2f}"
+                             for name, z0 in latents.items()])
+plots.show(fig)
 
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     tinyldm.timesteps(model.schedule, 4, leading)
 print("The package's warning for (3):", caught[0].message)
+
+# %% [markdown] alt
+# Six pictures of '{open_caption}' in six rows, right and with each mistake: all are clean stars, and the last four
+# rows, from DDIM, are nearly the same pictures; std of the latents: {', '.join((f'{name} {z0.std():.2f}'.replace('\n',
+# ' ') for name, z0 in latents.items()))}.
 
 # %% [markdown]
 # None of them raises an error, and on the real network you would hardly find them by looking: every row is full of

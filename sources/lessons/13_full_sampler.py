@@ -18,7 +18,6 @@
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
-
 from tinyldm import LatentDiffusion, capture_attention, to_signed, to_unit
 from tinyldm.conditioning import tokenize
 from tinyldm.data.scenes import render, to_tensor
@@ -39,7 +38,8 @@ seed = torch.Generator().manual_seed(0)
 
 
 def noise_for(pictures):
-    """Starting noise (B, 4, 8, 8), generated on the CPU, so that it is the same on every device."""
+    """Starting noise (B, 4, 8, 8), generated on the CPU, so that it is the same on
+    every device."""
     return torch.randn(pictures, 4, 8, 8, generator=seed).to(DEVICE)
 
 # %% [markdown]
@@ -49,9 +49,15 @@ def noise_for(pictures):
 # their classes in lessons 05, 08 and 09). Everything *between* them you write here once more, from memory if you can.
 
 # %%
-show_model_map("VAE encoder", "U-Net", "sampler", "guidance", "VAE decoder", "text encoder")
+show_model_map("VAE encoder", "U-Net", "sampler", "guidance", "VAE decoder",
+               "text encoder")
 model = LatentDiffusion.from_pretrained("tiny").to(DEVICE)
-unet, vae, clip, tokenizer = model.unet, model.vae, model.text_encoder.clip, model.text_encoder.tokenizer
+unet, vae, clip, tokenizer = (
+    model.unet,
+    model.vae,
+    model.text_encoder.clip,
+    model.text_encoder.tokenizer,
+)
 
 # %% [markdown]
 # ## Text to image
@@ -82,7 +88,9 @@ print(tuple(encode([caption]).shape))
 # latent after each step.
 
 # %%
-alpha_bar = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0).float()
+alpha_bar = torch.cumprod(1
+                          - torch.linspace(0.00085**0.5, 0.012**0.5, 1000,
+                                           dtype=torch.float64) ** 2, 0).float()
 
 
 def trailing(steps):
@@ -90,10 +98,12 @@ def trailing(steps):
 
 
 def predict(z, t, context, null_context, w):
-    """The guided velocity (lesson 12). A longer context than the empty caption's needs two calls instead of one."""
+    """The guided velocity (lesson 12). A longer context than the empty caption's needs
+    two calls instead of one."""
     t = torch.full((len(z),), t, device=DEVICE)
     if context.shape == null_context.shape:
-        without, with_caption = unet(z.repeat(2, 1, 1, 1), t.repeat(2), torch.cat([null_context, context])).chunk(2)
+        without, with_caption = unet(z.repeat(2, 1, 1, 1), t.repeat(2),
+                                     torch.cat([null_context, context])).chunk(2)
     else:
         without, with_caption = unet(z, t, null_context), unet(z, t, context)
     return without + w * (with_caption - without)
@@ -101,7 +111,7 @@ def predict(z, t, context, null_context, w):
 
 def denoise(z, ts, context, null_context, w=3.0, after_step=None):
     """From z at the first of the timesteps `ts` down to a clean latent."""
-    levels = [*alpha_bar[ts].tolist(), 1.0]     # the last step lands on the clean latent
+    levels = [*alpha_bar[ts].tolist(), 1.0]  # the last step lands on the clean latent
     for i, (t, now, after) in enumerate(zip(ts.tolist(), levels, levels[1:])):
         v = predict(z, t, context, null_context, w)
         z0_hat = now**0.5 * z - (1 - now) ** 0.5 * v
@@ -118,14 +128,23 @@ def denoise(z, ts, context, null_context, w=3.0, after_step=None):
 # %%
 def text_to_image(captions, noise, steps=25, w=3.0):
     """Captions and noise (B, 4, 8, 8) -> images (B, 3, 64, 64) in [0, 1]."""
-    z0 = denoise(noise, trailing(steps), encode(captions), encode([""] * len(captions)), w)
+    z0 = denoise(noise, trailing(steps), encode(captions), encode([""] * len(captions)),
+                 w)
     return to_unit(vae.decode(z0))
 
 
 calls = []
-hooks = [network.register_forward_hook(lambda m, inputs, out, name=name: calls.append((name, len(inputs[0]))))
-         for name, network in (("text encoder", clip), ("U-Net", unet), ("VAE encoder", vae.encoder),
-                               ("VAE decoder", vae.decoder))]
+hooks = [
+    network.register_forward_hook(
+        lambda m, inputs, out, name=name: calls.append((name, len(inputs[0])))
+    )
+    for name, network in (
+        ("text encoder", clip),
+        ("U-Net", unet),
+        ("VAE encoder", vae.encoder),
+        ("VAE decoder", vae.decoder),
+    )
+]
 captions = [caption, "a large yellow star on a black background", "a green ring", ""]
 noise = noise_for(4)
 images = text_to_image(captions, noise)
@@ -151,17 +170,25 @@ judge = Judge.load()
 
 
 def read(images):
-    """What the judge, a network that reads pictures of the small world, sees in each image."""
+    """What the judge, a network that reads pictures of the small world, sees in each
+    image."""
     said = []
     for reading in judge.read(images.detach().cpu().clamp(0, 1)):
-        things = [f"{thing['size']} {thing['colour']} {thing['shape']}" for thing in reading.things]
-        said.append(f" {reading.relation} ".join(things) + f" on {reading.background}" if things else "cannot tell")
+        things = [f"{thing['size']} {thing['colour']} {thing['shape']}"
+                  for thing in reading.things]
+        said.append(f" {reading.relation} ".join(things) + f" on {reading.background}"
+                    if things else "cannot tell")
     return said
 
 
-fig = plots.image_grid(images, [f"“{c[:22]}…”" if len(c) > 24 else f"“{c}”" for c in captions], size=2.1)
-plots.show(fig, "Four pictures made in this notebook. " + "; ".join(f"for “{c}” the judge reads: {r}"
-                                                                    for c, r in zip(captions, read(images))) + ".")
+fig = plots.image_grid(images,
+                       [f"“{c[:22]}…”" if len(c) > 24 else f"“{c}”" for c in captions],
+                       size=2.1)
+plots.show(fig)
+
+# %% [markdown] alt
+# Four pictures made in this notebook. {'; '.join((f'for “{c}” the judge reads: {r}' for c, r in zip(captions,
+# read(images))))}.
 
 # %% [markdown]
 # ## Every tensor on the way
@@ -176,7 +203,9 @@ plots.show(fig, "Four pictures made in this notebook. " + "; ".join(f"for “{c}
 
 # %%
 pairs, _ = compare_with_stable_diffusion(model, caption, steps=2)
-print("\n".join(line for line in table(pairs).splitlines() if not line.startswith("    ")))     # the outermost layers
+# the outermost layers
+print("\n".join(line for line in table(pairs).splitlines()
+                if not line.startswith("    ")))
 q = next(pair for pair in every(pairs) if pair.node.name.endswith("cross_attention.q"))
 print(f"\n{q.node.name}: {written(q.ours)}; in Stable Diffusion {written(q.theirs)}")
 
@@ -208,13 +237,15 @@ def image_to_image(images, captions, noise, strength=0.6, w=3.0):
     ts = start_of(strength)
     share = alpha_bar[ts[0]].item()
     z = share**0.5 * vae.encode(to_signed(images)) + (1 - share) ** 0.5 * noise
-    return to_unit(vae.decode(denoise(z, ts, encode(captions), encode([""] * len(captions)), w)))
+    return to_unit(vae.decode(denoise(z, ts, encode(captions),
+                                      encode([""] * len(captions)), w)))
 
 
 random_images = torch.rand(2, 3, 64, 64, generator=seed).to(DEVICE)
 two, two_noises = ["a red star", "a blue ring"], noise_for(2)
 print(confirm_equal(image_to_image(random_images, two, two_noises),
-                    model.img2img(random_images, two, noise=two_noises, strength=0.6), tolerance=1e-4))
+                    model.img2img(random_images, two, noise=two_noises, strength=0.6),
+                    tolerance=1e-4))
 
 # %% [markdown]
 # > **Predict.** We take a scene with a red circle and ask for a green one. What happens at strength 0.2, and at 1.0?
@@ -222,22 +253,27 @@ print(confirm_equal(image_to_image(random_images, two, two_noises),
 # > picture.)
 
 # %%
-SCENE = Scene((Thing("red", "circle", "large", 20, 22, 14), Thing("blue", "square", "small", 46, 48, 10)), "above",
+SCENE = Scene((Thing("red", "circle", "large", 20, 22, 14),
+               Thing("blue", "square", "small", 46, 48, 10)), "above",
               "cream", (0.3, 0.5))
-picture = ((to_tensor(render([SCENE])) + 1) / 2).to(DEVICE)     # (1, 3, 64, 64) in [0, 1]
+picture = ((to_tensor(render([SCENE])) + 1) / 2).to(DEVICE)  # (1, 3, 64, 64) in [0, 1]
 wish = "a large green circle above a small blue square on a cream background"
 start_noise = noise_for(1)
 
 
 def plot_changed(ax, strength):
     image = image_to_image(picture, [wish], start_noise, strength)[0]
-    plots.plot_image(ax, image, f"{strength}: {alpha_bar[start_of(strength)[0]].item()**0.5:.2f}")
+    plots.plot_image(ax, image,
+                     f"{strength}: {alpha_bar[start_of(strength)[0]].item()**0.5:.2f}")
 
 
 widgets.dial(plot_changed, {"strength": [round(0.1 * i, 1) for i in range(1, 11)]},
-             strip=[{"strength": s} for s in (0.2, 0.4, 0.6, 0.8, 0.9, 1.0)], size=(1.5, 1.8),
-             alt="A red circle above a blue square, redrawn with a caption that asks for a green circle, at "
-                 "strengths 0.2 to 1.0; above each picture strength and the signal's factor at its start.")
+             strip=[{"strength": s} for s in (0.2, 0.4, 0.6, 0.8, 0.9, 1.0)],
+             size=(1.5, 1.8))
+
+# %% [markdown] alt
+# A red circle above a blue square, redrawn with a caption that asks for a green circle, at strengths 0.2 to 1.0; above
+# each picture strength and the signal's factor at its start.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -253,17 +289,23 @@ widgets.dial(plot_changed, {"strength": [round(0.1 * i, 1) for i in range(1, 11)
 
 # %%
 doodle = torch.full((3, 64, 64), 0.85)
-doodle[:, 8:30, 18:46] = torch.tensor([0.9, 0.8, 0.1]).view(3, 1, 1)      # a yellow block …
-doodle[:, 38:58, 6:26] = torch.tensor([0.5, 0.2, 0.7]).view(3, 1, 1)      # … above a purple one
+doodle[:, 8:30, 18:46] = torch.tensor([0.9, 0.8, 0.1]).view(3, 1, 1)  # a yellow block …
+# … above a purple one
+doodle[:, 38:58, 6:26] = torch.tensor([0.5, 0.2, 0.7]).view(3, 1, 1)
 originals = torch.stack([photograph(64), doodle]).to(DEVICE)
-wishes = ["a pink star on a green background", "a large yellow star above a small purple circle"]
+wishes = ["a pink star on a green background",
+          "a large yellow star above a small purple circle"]
 
-rows = [originals, *(image_to_image(originals, wishes, noise_for(2), s) for s in (0.4, 0.6, 0.8))]
+rows = [originals, *(image_to_image(originals, wishes, noise_for(2), s)
+                     for s in (0.4, 0.6, 0.8))]
 ordered = [rows[column][row] for row in range(2) for column in range(4)]
-fig = plots.image_grid(ordered, ["original", "strength 0.4", "0.6", "0.8"], columns=4, size=1.7,
-                       rows=["photo", "doodle"])
-plots.show(fig, f"A photograph of a flower redrawn as '{wishes[0]}', and a doodle of two blocks as '{wishes[1]}', at "
-                f"strengths 0.4, 0.6 and 0.8. At 0.8 the judge reads: {'; '.join(read(rows[-1]))}.")
+fig = plots.image_grid(ordered, ["original", "strength 0.4", "0.6", "0.8"], columns=4,
+                       size=1.7, rows=["photo", "doodle"])
+plots.show(fig)
+
+# %% [markdown] alt
+# A photograph of a flower redrawn as '{wishes[0]}', and a doodle of two blocks as '{wishes[1]}', at strengths 0.4, 0.6
+# and 0.8. At 0.8 the judge reads: {'; '.join(read(rows[-1]))}.
 
 # %% [markdown]
 # The doodle keeps its layout: a yellow thing above a purple one, nearly where you put them. Its grey background and the
@@ -283,33 +325,44 @@ plots.show(fig, f"A photograph of a flower redrawn as '{wishes[0]}', and a doodl
 def inpaint(images, mask, captions, noise, steps=25, w=3.0):
     """mask (1, 1, 64, 64): 1 where to repaint."""
     ts = trailing(steps)
-    known, small_mask = vae.encode(to_signed(images)), F.interpolate(mask, scale_factor=1 / 8)     # (1, 1, 8, 8)
+    # (1, 1, 8, 8)
+    known, small_mask = (
+        vae.encode(to_signed(images)),
+        F.interpolate(mask, scale_factor=1 / 8),
+    )
 
     def put_back(i, z):
         share = 1.0 if i + 1 == len(ts) else alpha_bar[ts[i + 1]].item()
         known_now = share**0.5 * known + (1 - share) ** 0.5 * noise
         return small_mask * z + (1 - small_mask) * known_now
 
-    return to_unit(vae.decode(denoise(noise, ts, encode(captions), encode([""] * len(captions)), w, put_back)))
+    return to_unit(vae.decode(denoise(noise, ts, encode(captions),
+                                      encode([""] * len(captions)), w, put_back)))
 
 
 mask = torch.zeros(1, 1, 64, 64, device=DEVICE)
 mask[..., 8:48, 24:64] = 1
-theirs = model.inpaint(random_images, mask, two, noise=two_noises, blend=None)     # blend: below
-print(confirm_equal(inpaint(random_images, mask, two, two_noises), theirs, tolerance=1e-4))
+# blend: below
+theirs = model.inpaint(random_images, mask, two, noise=two_noises, blend=None)
+print(confirm_equal(inpaint(random_images, mask, two, two_noises), theirs,
+                    tolerance=1e-4))
 
 # %%
 hole = torch.zeros(1, 1, 64, 64, device=DEVICE)
-hole[..., 32:, :] = 1                                        # the lower half, with the blue square
+hole[..., 32:, :] = 1  # the lower half, with the blue square
 filled = [picture[0], (picture * (1 - hole) + 0.5 * hole)[0]]
-asks = [f"a large red circle {ask}on a cream background" for ask in ("above a small green star ",
-                                                                     "above a small yellow ring ", "")]
+asks = [
+    f"a large red circle {ask}on a cream background"
+    for ask in ("above a small green star ", "above a small yellow ring ", "")
+]
 results = torch.cat([inpaint(picture, hole, [ask], noise_for(1)) for ask in asks])
 titles = ["picture", "to repaint", "green star", "yellow ring", "nothing there"]
 fig = plots.image_grid([*filled, *results], titles, size=1.75)
-plots.show(fig, "A red circle above a blue square; the same with the lower half marked; and three repaintings that ask "
-                "for a green star, a yellow ring, and nothing there. The judge reads: "
-                f"{'; '.join(read(results))}.")
+plots.show(fig)
+
+# %% [markdown] alt
+# A red circle above a blue square; the same with the lower half marked; and three repaintings that ask for a green
+# star, a yellow ring, and nothing there. The judge reads: {'; '.join(read(results))}.
 
 # %% [markdown]
 # The caption describes the *whole* picture, not the hole. And the places of things are settled in the first steps, all
@@ -323,7 +376,10 @@ quarter = hole.clone()
 quarter[..., :32] = 0
 for name, some in (("lower half", hole), ("quarter", quarter)):
     tried = inpaint(picture.expand(20, -1, -1, -1), some, asks[:1] * 20, noise_for(20))
-    print(f"{name:10}: a green star in {sum('green star' in reading for reading in read(tried))} of 20 repaintings")
+    print(
+        f"{name:10}: a green star in "
+        f"{sum('green star' in reading for reading in read(tried))} of 20 repaintings"
+    )
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -336,17 +392,23 @@ for name, some in (("lower half", hole), ("quarter", quarter)):
 # > **Predict.** Outside the mask the latent is exactly the old one. Are the *pixels* outside exactly the old ones?
 
 # %%
-change = (results - to_unit(vae.decode(vae.encode(to_signed(picture))))).abs().mean((0, 1))     # (64, 64)
+# (64, 64)
+change = (results
+          - to_unit(vae.decode(vae.encode(to_signed(picture))))).abs().mean((0, 1))
 to_photo = (results - picture).abs().mean((0, 1))
 fig, axes = plt.subplots(1, 2, figsize=plots.WIDE)
 for ax, values, title in ((axes[0], change, "against the decoded original"),
                           (axes[1], to_photo, "against the original")):
-    plots.heat_map(ax, values, "x, pixels", "y, pixels", title, signed=False, aspect="equal", vmin=0, vmax=0.2)
+    plots.heat_map(ax, values, "x, pixels", "y, pixels", title, signed=False,
+                   aspect="equal", vmin=0, vmax=0.2)
     ax.axhline(31.5, color="white", linestyle="--", linewidth=1)
 keep = (1 - hole[0, 0]).bool()
-plots.show(fig, f"Mean change of each pixel by repainting. In the hole, below the dashed line, it is "
-                f"{change[~keep].mean():.3f} on average. Outside it is {change[keep].mean():.3f} against the "
-                f"decoded original, and {to_photo[keep].mean():.3f} against the original itself.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Mean change of each pixel by repainting. In the hole, below the dashed line, it is {change[~keep].mean():.3f} on
+# average. Outside it is {change[keep].mean():.3f} against the decoded original, and {to_photo[keep].mean():.3f} against
+# the original itself.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -361,12 +423,18 @@ plots.show(fig, f"Mean change of each pixel by repainting. In the hole, below th
 # the new picture rises over a few pixels, so that no edge shows. What the mask protects does not change at all.
 
 # %%
-pasted = paste_back(results, picture.expand(3, -1, -1, -1), hole.expand(3, -1, -1, -1), blend=4)
+pasted = paste_back(results, picture.expand(3, -1, -1, -1), hole.expand(3, -1, -1, -1),
+                    blend=4)
 largest = (pasted - picture).abs()[..., keep].max().item()
-fig = plots.image_grid([*results, *pasted], [f"{name}{how}" for how in ("", ", pasted") for name in titles[2:]],
+fig = plots.image_grid([*results, *pasted],
+                       [f"{name}{how}" for how in ("", ", pasted")
+                        for name in titles[2:]],
                        columns=3, size=1.75)
-plots.show(fig, "Three repaintings as the decoder gives them, and below with the old pixels pasted back in the upper "
-                f"half. There the largest change of a pixel is now {largest:.3f}.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Three repaintings as the decoder gives them, and below with the old pixels pasted back in the upper half. There the
+# largest change of a pixel is now {largest:.3f}.
 
 # %% [markdown]
 # ## Two captions, blended
@@ -377,10 +445,10 @@ plots.show(fig, "Three repaintings as the decoder gives them, and below with the
 # > **Predict.** Two independent noises of 256 numbers each have a length of about $\sqrt{256} = 16$. How long is the
 # > point halfway between them?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 a, b = torch.randn(2, 100_000, generator=torch.Generator().manual_seed(0))
-print(f"standard deviation of each: {a.std():.2f}, {b.std():.2f}; half-way: {((a + b) / 2).std():.2f}")
+print(f"standard deviation of each: {a.std():.2f}, {b.std():.2f}; half-way: "
+      f"{((a + b) / 2).std():.2f}")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -397,29 +465,38 @@ print(f"standard deviation of each: {a.std():.2f}, {b.std():.2f}; half-way: {((a
 # %%
 def slerp(a, b, weight):
     angle = ((a * b).sum() / (a.norm() * b.norm())).arccos()
-    return (torch.sin((1 - weight) * angle) * a + torch.sin(weight * angle) * b) / angle.sin()
+    return (torch.sin((1 - weight) * angle) * a + torch.sin(weight * angle)
+            * b) / angle.sin()
 
 
 def blend(captions, noises, frames, steps=25, w=3.0):
-    """Two captions, two noises (2, 4, 8, 8) -> a walk (frames, 3, 64, 64) from one picture to the other."""
+    """Two captions, two noises (2, 4, 8, 8) -> a walk (frames, 3, 64, 64) from one
+    picture to the other."""
     weight = torch.linspace(0, 1, frames, device=DEVICE)
-    context = torch.lerp(*encode(captions).split(1), weight.view(-1, 1, 1))     # (frames, 32, 128)
-    z = slerp(*noises.split(1), weight.view(-1, 1, 1, 1))                       # (frames, 4, 8, 8)
-    return to_unit(vae.decode(denoise(z, trailing(steps), context, encode([""] * frames), w)))
+    # (frames, 32, 128)
+    context = torch.lerp(*encode(captions).split(1), weight.view(-1, 1, 1))
+    z = slerp(*noises.split(1), weight.view(-1, 1, 1, 1))  # (frames, 4, 8, 8)
+    return to_unit(vae.decode(denoise(z, trailing(steps), context,
+                                      encode([""] * frames), w)))
 
 
-pair = ("a large red circle on a white background", "a large blue star on a black background")
+pair = ("a large red circle on a white background",
+        "a large blue star on a black background")
 ends = noise_for(2)
 walk = blend(pair, ends, frames=7)
-print(confirm_equal(walk, model.interpolate(pair, noise=ends, frames=7), tolerance=1e-4))
+print(confirm_equal(walk, model.interpolate(pair, noise=ends, frames=7),
+                    tolerance=1e-4))
 
 # %%
 same_noise = blend(pair, torch.stack([ends[0], ends[0] + 1e-3 * ends[1]]), frames=7)
-fig = plots.image_grid([*walk, *same_noise], [f"{i / 6:.2f}" for i in range(7)], columns=7, size=1.15,
+fig = plots.image_grid([*walk, *same_noise], [f"{i / 6:.2f}" for i in range(7)],
+                       columns=7, size=1.15,
                        rows=["captions\nand noises", "captions\nonly"])
-plots.show(fig, f"Two walks of seven pictures from '{pair[0]}' to '{pair[1]}': above captions and noises change, "
-                f"below only the captions. In the middle the judge reads: "
-                f"{'; '.join(read(torch.stack([walk[3], same_noise[3]])))}.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Two walks of seven pictures from '{pair[0]}' to '{pair[1]}': above captions and noises change, below only the
+# captions. In the middle the judge reads: {'; '.join(read(torch.stack([walk[3], same_noise[3]])))}.
 
 # %% [markdown]
 # In the lower row both ends have the same noise, except for a thousandth (between two equal noises $\sin\theta$ would
@@ -437,11 +514,13 @@ plots.show(fig, f"Two walks of seven pictures from '{pair[0]}' to '{pair[1]}': a
 
 # %%
 def listen(network, record):
-    """Hooks that append (B, N, L), the mean over heads of every cross-attention's probabilities, to `record`."""
+    """Hooks that append (B, N, L), the mean over heads of every cross-attention's
+    probabilities, to `record`."""
     def hook(module, inputs, output):
         x, context = inputs
-        q, k = (y.unflatten(-1, (module.heads, -1)).transpose(1, 2) for y in (module.to_q(x), module.to_k(context)))
-        scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5          # (B, heads, N, L)
+        q, k = (y.unflatten(-1, (module.heads, -1)).transpose(1, 2)
+                for y in (module.to_q(x), module.to_k(context)))
+        scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5  # (B, heads, N, L)
         record.append(scores.softmax(-1).mean(1))
     return [part.register_forward_hook(hook) for name, part in network.named_modules()
             if name.endswith("cross_attention")]
@@ -454,9 +533,11 @@ with capture_attention(unet) as maps:
     unet(z, torch.tensor([500, 20], device=DEVICE), context)
 for hook in hooks:
     hook.remove()
-theirs = [probabilities[0].mean(1) for name, probabilities in maps.items() if name.endswith("cross_attention")]
+theirs = [probabilities[0].mean(1) for name, probabilities in maps.items()
+          if name.endswith("cross_attention")]
 print([tuple(m.shape) for m in mine])
-print(confirm_equal(torch.cat([m.flatten() for m in mine]).cpu(), torch.cat([m.flatten() for m in theirs])))
+print(confirm_equal(torch.cat([m.flatten() for m in mine]).cpu(),
+                    torch.cat([m.flatten() for m in theirs])))
 
 # %% [markdown]
 # Three of the seven layers have 8 × 8 pixels, four have 4 × 4. We keep the finest, take the half of the batch that
@@ -471,8 +552,10 @@ hooks = listen(unet, maps)
 generated = text_to_image([said], noise_for(1))
 for hook in hooks:
     hook.remove()
-fine = torch.stack([m[-1] for m in maps if m.shape[1] == 64]).mean(0)         # (64, 32): mean over layers and steps
-tokens = ["(start)", *(word.removesuffix("</w>") for word in tokenizer.pieces(said)), "(end)"]
+# (64, 32): mean over layers and steps
+fine = torch.stack([m[-1] for m in maps if m.shape[1] == 64]).mean(0)
+tokens = ["(start)", *(word.removesuffix("</w>") for word in tokenizer.pieces(said)),
+          "(end)"]
 tokens += ["(pad)"] * (32 - len(tokens))
 
 fig, ax = plt.subplots(figsize=(8.0, 2.7))
@@ -480,12 +563,15 @@ colours = [plots.GREY if token.startswith("(") else plots.BLUE for token in toke
 ax.bar(range(32), 100 * fine.mean(0).cpu(), color=colours)
 ax.axhline(100 / 32, color=plots.BLACK, linestyle="--", linewidth=0.9)
 ax.set_xticks(range(32), tokens, rotation=60, ha="right", fontsize=8)
-ax.set(ylabel="attention, %", title="What all pixels together listen to (dashed: equal shares)")
+ax.set(ylabel="attention, %",
+       title="What all pixels together listen to (dashed: equal shares)")
 share_of_words = fine[:, 1:1 + len(tokenizer.pieces(said))].sum(1).mean().item()
 print(f"The words of the caption get {share_of_words:.0%} of the attention together.")
-plots.show(fig, f"Bars: the mean attention that each of 32 tokens gets. The {len(tokenizer.pieces(said))} words of "
-                f"the caption get {share_of_words:.0%} together; the highest bar is "
-                f"{tokens[int(fine.mean(0).argmax())]}.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Bars: the mean attention that each of 32 tokens gets. The {len(tokenizer.pieces(said))} words of the caption get
+# {share_of_words:.0%} together; the highest bar is {tokens[int(fine.mean(0).argmax())]}.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -498,20 +584,28 @@ plots.show(fig, f"Bars: the mean attention that each of 32 tokens gets. The {len
 
 # %%
 def plot_word_map(ax, word):
-    """The picture, brighter where its pixels listen to `word` more than other pixels do."""
-    values = fine[:, [i for i, token in enumerate(tokens) if token == word]].sum(1).view(1, 1, 8, 8)
+    """The picture, brighter where its pixels listen to `word` more than other pixels
+    do."""
+    values = fine[:, [i for i, token in enumerate(tokens)
+                      if token == word]].sum(1).view(1, 1, 8, 8)
     values = F.interpolate(values, size=(64, 64), mode="bilinear")[0, 0].cpu()
     ax.imshow(plots.pixels(generated[0]))
-    ax.imshow((values - values.min()) / (values.max() - values.min()), cmap=plots.SEQUENCE, alpha=0.65)
+    ax.imshow((values - values.min()) / (values.max() - values.min()),
+              cmap=plots.SEQUENCE, alpha=0.65)
     ax.set_title(word)
     plots.hide_axes(ax)
 
 
-words = ("red", "circle", "above", "blue", "square", "white", "large", "small", "background", "(start)", "(end)")
-peaks = ", ".join(f"{word} {divmod(int(fine[:, tokens.index(word)].argmax()), 8)}" for word in words[:5])
-widgets.dial(plot_word_map, {"word": words}, strip=[{"word": word} for word in words[:6]], size=(1.55, 1.8),
-             alt=f"The picture under six maps, one for each of the words {', '.join(words[:6])}: bright where pixels "
-                 f"listen to the word. Brightest at (row, column) of 8: {peaks}.")
+words = ("red", "circle", "above", "blue", "square", "white", "large", "small",
+         "background", "(start)", "(end)")
+peaks = ", ".join(f"{word} {divmod(int(fine[:, tokens.index(word)].argmax()), 8)}"
+                  for word in words[:5])
+widgets.dial(plot_word_map, {"word": words},
+             strip=[{"word": word} for word in words[:6]], size=(1.55, 1.8))
+
+# %% [markdown] alt
+# The picture under six maps, one for each of the words {', '.join(words[:6])}: bright where pixels listen to the word.
+# Brightest at (row, column) of 8: {peaks}.
 
 # %% [markdown]
 # Read the maps with care. The text encoder has already mixed the words: the vector at "circle" also knows that it is
@@ -529,26 +623,34 @@ widgets.dial(plot_word_map, {"word": words}, strip=[{"word": word} for word in w
 def in_the_style_of(images, captions, noise, steps=25, w=3.0):
     seen = model.image_encoder(to_signed(images))                        # (B, 65, 128)
     context = torch.cat([encode(captions), seen], dim=1)                 # (B, 97, 128)
-    return to_unit(vae.decode(denoise(noise, trailing(steps), context, encode([""] * len(captions)), w)))
+    return to_unit(vae.decode(denoise(noise, trailing(steps), context,
+                                      encode([""] * len(captions)), w)))
 
 
-theirs = model.generate(two, noise=two_noises, image_context=model.encode_image(random_images))
-print(confirm_equal(in_the_style_of(random_images, two, two_noises), theirs, tolerance=1e-4))
+theirs = model.generate(two, noise=two_noises,
+                        image_context=model.encode_image(random_images))
+print(confirm_equal(in_the_style_of(random_images, two, two_noises), theirs,
+                    tolerance=1e-4))
 
 # %%
 grounds = (("yellow", "black"), ("pink", "green"), ("cyan", "gray"), ("red", "cream"))
-examples = [Scene((Thing(colour, "circle", "large", 32, 32, 15),), None, ground, (0.4, -0.3))
+examples = [Scene((Thing(colour, "circle", "large", 32, 32, 15),), None, ground,
+                  (0.4, -0.3))
             for colour, ground in grounds]
 style = ((to_tensor(render(examples)) + 1) / 2).to(DEVICE)
-style_noise = noise_for(4)                                               # the same for both rows
+style_noise = noise_for(4)  # the same for both rows
 no_words = in_the_style_of(style, [""] * 4, style_noise)
 with_words = in_the_style_of(style, ["a small square"] * 4, style_noise)
 
 fig = plots.image_grid([*style, *no_words, *with_words], columns=4, size=1.6,
-                       rows=["the picture\nthat is read", "no caption", "“a small\nsquare”"])
-plots.show(fig, f"Four pictures, each read as context: {'; '.join(read(style))}. Below, what is made without a "
-                f"caption: {'; '.join(read(no_words))}; and with the caption 'a small square': "
-                f"{'; '.join(read(with_words))}. (As the judge reads them.)")
+                       rows=["the picture\nthat is read", "no caption",
+                             "“a small\nsquare”"])
+plots.show(fig)
+
+# %% [markdown] alt
+# Four pictures, each read as context: {'; '.join(read(style))}. Below, what is made without a caption: {';
+# '.join(read(no_words))}; and with the caption 'a small square': {'; '.join(read(with_words))}. (As the judge reads
+# them.)
 
 # %% [markdown]
 # Colour, background and place come back, the shape only roughly: the yellow circle has become a block. The caption has
@@ -581,19 +683,30 @@ def down(z, ts):
 
 
 ts, fifth, (a, b) = trailing(25), start_of(0.2), (noise_for(2), noise_for(2))
-halfway = torch.cat([slerp(*pair, 0.5 * torch.ones(())) for pair in zip(a.split(1), b.split(1))])
-two_pictures, clean = picture.expand(2, -1, -1, -1), vae.encode(to_signed(picture)).expand(2, -1, -1, -1)
+halfway = torch.cat([slerp(*pair, 0.5 * torch.ones(()))
+                     for pair in zip(a.split(1), b.split(1))])
+two_pictures, clean = (
+    picture.expand(2, -1, -1, -1),
+    vae.encode(to_signed(picture)).expand(2, -1, -1, -1),
+)
 
-right = [down(halfway, ts), inpaint(two_pictures, hole, asks[:1] * 2, a), down(noisy(clean, a, fifth[0]), fifth)]
-wrong = [down((a + b) / 2, ts), inpaint(two_pictures, 1 - hole, asks[:1] * 2, a), down(noisy(clean, a, ts[0]), fifth)]
-print(f"standard deviation of the start: slerp {halfway.std():.2f}, straight line {((a + b) / 2).std():.2f}")
+right = [down(halfway, ts), inpaint(two_pictures, hole, asks[:1] * 2, a),
+         down(noisy(clean, a, fifth[0]), fifth)]
+wrong = [down((a + b) / 2, ts), inpaint(two_pictures, 1 - hole, asks[:1] * 2, a),
+         down(noisy(clean, a, ts[0]), fifth)]
+print(f"standard deviation of the start: slerp {halfway.std():.2f}, straight line "
+      f"{((a + b) / 2).std():.2f}")
 
 # %%
-titles = [f"{mistake}{case}" for case in (", right", ", wrong") for mistake in ("half-way", "inpainting", "a fifth")
+titles = [f"{mistake}{case}" for case in (", right", ", wrong")
+          for mistake in ("half-way", "inpainting", "a fifth")
           for _ in range(2)]
 fig = plots.image_grid(torch.cat(right + wrong), titles, columns=6, size=1.45)
-plots.show(fig, "Above, two pictures for each case as they should be; below, the same with the mistake. The judge "
-                f"reads below: {'; '.join(read(torch.cat(wrong)))}.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Above, two pictures for each case as they should be; below, the same with the mistake. The judge reads below: {';
+# '.join(read(torch.cat(wrong)))}.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>

@@ -26,7 +26,6 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 import transformers
-
 from tinyldm import EPS, VAE, VELOCITY, LatentDiffusion, UNet, versions
 from tinyldm.conditioning import size_embedding
 from tinyldm.formats import compvis_file, weights
@@ -43,7 +42,8 @@ transformers.utils.logging.disable_progress_bar()
 plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
 print("This lesson runs on", DEVICE.type)
-torch.backends.cudnn.allow_tf32 = False     # full float32 on a GPU too, so that numbers can be compared there
+# full float32 on a GPU too, so that numbers can be compared there
+torch.backends.cudnn.allow_tf32 = False
 torch.manual_seed(0)
 seed = torch.Generator().manual_seed(0)
 
@@ -53,8 +53,8 @@ seed = torch.Generator().manual_seed(0)
 # Everywhere: there is no new part, only new numbers.
 
 # %%
-show_model_map("VAE encoder", "text encoder", "U-Net", "ResBlock", "SpatialTransformer", "guidance", "sampler",
-               "VAE decoder")
+show_model_map("VAE encoder", "text encoder", "U-Net", "ResBlock", "SpatialTransformer",
+               "guidance", "sampler", "VAE decoder")
 
 # %% [markdown]
 # ## Everything divided by eight, but not the weights
@@ -66,10 +66,10 @@ show_model_map("VAE encoder", "text encoder", "U-Net", "ResBlock", "SpatialTrans
 # > **Predict.** The first level of the tiny model has 64 channels, that of Stable Diffusion 320. How many times as many
 # > weights does one ResBlock have: about 5, 25 or 125 times?
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def resblock_weights(c, t_emb_dim):
-    """The weights of a ResBlock with C channels in and out: two norms, two convolutions, one linear for the time."""
+    """The weights of a ResBlock with C channels in and out: two norms, two
+    convolutions, one linear for the time."""
     norms = 2 * (2 * c)                       # a gain and a bias per channel, twice
     convolutions = 2 * (9 * c * c + c)        # 3 × 3 × in × out, and a bias
     return norms + convolutions + (t_emb_dim * c + c)
@@ -79,8 +79,9 @@ def count(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-for name, version in {"tiny": versions.TINY, "Stable Diffusion 1": versions.SD1}.items():
-    with torch.device("meta"):                # shapes without memory: nothing is allocated
+for name, version in {"tiny": versions.TINY,
+                      "Stable Diffusion 1": versions.SD1}.items():
+    with torch.device("meta"):  # shapes without memory: nothing is allocated
         block = UNet(version.unet).down[0].resblocks[0]
     c = version.unet.channels[0]
     assert resblock_weights(c, 4 * c) == count(block)
@@ -97,7 +98,8 @@ def built(version):
         return UNet(version.unet), VAE(version.vae)
 
 
-NAMED = {"tiny": versions.TINY, "SD 1": versions.SD1, "SD 2": versions.SD2, "XL": versions.SDXL}
+NAMED = {"tiny": versions.TINY, "SD 1": versions.SD1, "SD 2": versions.SD2,
+         "XL": versions.SDXL}
 networks = {name: built(version) for name, version in NAMED.items()}
 
 print(f"{'':5} {'image':>12} {'latent':>12} {'context':>10} {'U-Net':>14} {'VAE':>11}")
@@ -105,19 +107,27 @@ for name, version in NAMED.items():
     unet, vae = networks[name]
     side, factor = version.image_size, version.vae.factor
     length, width = version.text[0].max_position_embeddings, version.unet.context_dim
-    print(f"{name:5} {f'(3,{side},{side})':>12} {f'(4,{side // factor},{side // factor})':>12} "
+    print(f"{name:5} {f'(3,{side},{side})':>12} "
+          f"{f'(4,{side // factor},{side // factor})':>12} "
           f"{f'({length},{width})':>10} {count(unet):>14,} {count(vae):>11,}")
 
-assert count(networks["SD 1"][0]) == 859_520_964 and count(networks["SD 1"][1]) == 83_653_863
+assert (
+    count(networks["SD 1"][0]) == 859_520_964
+    and count(networks["SD 1"][1]) == 83_653_863
+)
 
 # %%
 def weights_by_place(unet):
-    """Millions of weights in each level down, the middle and each level up; and how many are in transformers."""
-    places = {f"down {i}": level for i, level in enumerate(unet.down)} | {"middle": unet.middle}
+    """Millions of weights in each level down, the middle and each level up; and how
+    many are in transformers."""
+    places = {f"down {i}": level
+              for i, level in enumerate(unet.down)} | {"middle": unet.middle}
     places |= {f"up {i}": level for i, level in enumerate(unet.up)}
-    inside = {name: sum(count(m) for m in level.modules() if type(m).__name__ == "SpatialTransformer")
+    inside = {name: sum(count(m) for m in level.modules()
+                        if type(m).__name__ == "SpatialTransformer")
               for name, level in places.items()}
-    return {name: (count(level) / 1e6, inside[name] / 1e6) for name, level in places.items()}
+    return {name: (count(level) / 1e6, inside[name] / 1e6)
+            for name, level in places.items()}
 
 
 fig, axes = plt.subplots(1, 3, figsize=(9.2, 3.6))
@@ -125,13 +135,18 @@ for ax, name in zip(axes, ("tiny", "SD 1", "XL")):
     bars = weights_by_place(networks[name][0])
     total, inner = zip(*bars.values())
     ax.barh(list(bars), total, color=plots.SKY, label="all")
-    ax.barh(list(bars), inner, color=plots.BLUE, hatch="//", edgecolor="white", label="in SpatialTransformers")
+    ax.barh(list(bars), inner, color=plots.BLUE, hatch="//", edgecolor="white",
+            label="in SpatialTransformers")
     ax.invert_yaxis()
-    ax.set(title=f"{name}: {count(networks[name][0]) / 1e6:,.1f} M", xlabel="million weights")
+    ax.set(title=f"{name}: {count(networks[name][0]) / 1e6:,.1f} M",
+           xlabel="million weights")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-plots.show(fig, "Weights by place in the U-Nets of tiny, Stable Diffusion 1 and XL. In all three, the lower levels, "
-                "the middle and the first levels on the way up hold most. In XL four fifths of all weights are in the "
-                "SpatialTransformers of the lowest level, down and up, and of the middle.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Weights by place in the U-Nets of tiny, Stable Diffusion 1 and XL. In all three, the lower levels, the middle and the
+# first levels on the way up hold most. In XL four fifths of all weights are in the SpatialTransformers of the lowest
+# level, down and up, and of the middle.
 
 # %% [markdown]
 # One class, four shapes. `down 0` works at full resolution and holds few weights; deep levels are wide and hold most.
@@ -145,14 +160,19 @@ plots.show(fig, "Weights by place in the U-Nets of tiny, Stable Diffusion 1 and 
 
 # %%
 STRUCTURE = dict(        # unet/config.json of Stable Diffusion 1, in diffusers' words
-    act_fn="silu", attention_head_dim=8, block_out_channels=(320, 640, 1280, 1280), cross_attention_dim=768,
-    down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), in_channels=4, layers_per_block=2,
-    out_channels=4, sample_size=64, up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3)
-NARROW = dict(block_out_channels=(32, 64, 128, 128), cross_attention_dim=64, norm_num_groups=8, sample_size=8)
+    act_fn="silu", attention_head_dim=8, block_out_channels=(320, 640, 1280, 1280),
+    cross_attention_dim=768,
+    down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), in_channels=4,
+    layers_per_block=2,
+    out_channels=4, sample_size=64,
+    up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3)
+NARROW = dict(block_out_channels=(32, 64, 128, 128), cross_attention_dim=64,
+              norm_num_groups=8, sample_size=8)
 
 
 def perturb(model):
-    """Make the weights look trained: otherwise all norms had gain 1 and bias 0, and mistakes there would not show."""
+    """Make the weights look trained: otherwise all norms had gain 1 and bias 0, and
+    mistakes there would not show."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.02 * torch.randn(parameter.shape, generator=seed)
@@ -171,18 +191,21 @@ for key in list(state)[16:20]:
 #
 # > **Predict.** The U-Net has 686 tensors. How many rules do we need: about 20, 100 or 686?
 
-# %%
-# NBVAL_CHECK_OUTPUT
-RULES = [("down_blocks.#.resnets.#.", "down.#.resblocks.#."), (".time_emb_proj.", ".time_proj.")]
+# %% tags=["nbval-check-output"]
+RULES = [("down_blocks.#.resnets.#.", "down.#.resblocks.#."),
+         (".time_emb_proj.", ".time_proj.")]
 
 
 def rename(key, rules):
     """Apply each rule to a name, in order."""
     for old, new in rules:
-        begins = "" if old.startswith(".") else r"(?:^|(?<=\.))"      # only at the start of a part of the name
-        pattern = begins + re.escape(old).replace(r"\#", r"(\d+)")   # each # becomes a group that catches a number
+        # only at the start of a part of the name
+        begins = "" if old.startswith(".") else r"(?:^|(?<=\.))"
+        # each # becomes a group that catches a number
+        pattern = begins + re.escape(old).replace(r"\#", r"(\d+)")
         numbers = iter(range(1, 1 + new.count("#")))
-        replacement = re.sub("#", lambda _, numbers=numbers: rf"\g<{next(numbers)}>", new)
+        replacement = re.sub("#", lambda _, numbers=numbers: rf"\g<{next(numbers)}>",
+                             new)
         key = re.sub(pattern, replacement, key)
     return key
 
@@ -192,7 +215,8 @@ print(rename("down_blocks.0.resnets.1.time_emb_proj.weight", RULES))
 table = DIFFUSERS_UNET
 for key in state:
     assert rename(key, table) == weights.rename(key, table)
-print(f"Yours equals tinyldm's on all {len(state)} names; the table has {len(table)} rules.")
+print(f"Yours equals tinyldm's on all {len(state)} names; the table has {len(table)} "
+      f"rules.")
 
 # %% [markdown]
 # Twenty rules, because the structure repeats. Now load *strictly*: each name used once, each shape checked, nothing
@@ -204,23 +228,28 @@ def load_strictly(model, tensors, rules):
     renamed = {rename(key, rules): tensor for key, tensor in tensors.items()}
     expected = model.state_dict()
     if renamed.keys() != expected.keys() or len(renamed) != len(tensors):
-        raise ValueError(f"these do not match: {sorted(renamed.keys() ^ expected.keys())[:4]}")
+        raise ValueError(f"these do not match: "
+                         f"{sorted(renamed.keys() ^ expected.keys())[:4]}")
     for name, weight in expected.items():
         tensor = renamed[name]
-        if tensor.shape[2:] == (1, 1) and weight.dim() == 2:      # a 1×1 convolution is a linear layer
+        # a 1×1 convolution is a linear layer
+        if tensor.shape[2:] == (1, 1) and weight.dim() == 2:
             tensor = tensor[:, :, 0, 0]
         if tensor.shape != weight.shape:
-            raise ValueError(f"{name} is {tuple(tensor.shape)}, expected {tuple(weight.shape)}")
+            raise ValueError(f"{name} is {tuple(tensor.shape)}, expected "
+                             f"{tuple(weight.shape)}")
         weight.copy_(tensor)
     return model.eval()
 
 
-config = dataclasses.replace(versions.SD1.unet, channels=(32, 64, 128, 128), context_dim=64, groups=8)
+config = dataclasses.replace(versions.SD1.unet, channels=(32, 64, 128, 128),
+                             context_dim=64, groups=8)
 ours = UNet(config).requires_grad_(False).to(DEVICE)
 load_strictly(ours, state, table)
 
 try:
-    load_strictly(UNet(config).requires_grad_(False), {k: v for k, v in state.items() if k != "conv_in.bias"}, table)
+    load_strictly(UNet(config).requires_grad_(False),
+                  {k: v for k, v in state.items() if k != "conv_in.bias"}, table)
 except ValueError as error:
     print("Without one of the tensors:", error)
 
@@ -236,13 +265,17 @@ a, b = ours(z_t, t, context), theirs(z_t, t, context).sample
 print(confirm_equal(a, b).replace("tinyldm's", "diffusers'"))
 
 fig, axes = plt.subplots(1, 3, figsize=(9, 2.9))
-for ax, values, title in zip(axes, (a, b, 1e6 * (a - b)), ("tinyldm", "diffusers", "difference × 1,000,000")):
+for ax, values, title in zip(axes, (a, b, 1e6 * (a - b)),
+                             ("tinyldm", "diffusers", "difference × 1,000,000")):
     shown = ax.imshow(values[0, 0].cpu(), cmap=plots.DIVERGING, vmin=-1.5, vmax=1.5)
     ax.set_title(title)
     plots.hide_axes(ax)
 fig.colorbar(shown, ax=axes.tolist(), fraction=0.03)
-plots.show(fig, "One channel of the two U-Nets' outputs as heat maps on one scale; they look identical. Their "
-                "difference, times a million, is speckle without a pattern: the rounding of float32.")
+plots.show(fig)
+
+# %% [markdown] alt
+# One channel of the two U-Nets' outputs as heat maps on one scale; they look identical. Their difference, times a
+# million, is speckle without a pattern: the rounding of float32.
 
 # %% [markdown]
 # About a millionth. It is not 0, because float32 rounds and the two libraries add in different orders; but nothing else
@@ -283,12 +316,18 @@ def misread(name):
     return model
 
 
-MISTAKES = ("none", "ResBlock's norms: eps 1e-6", "transformer's norm: eps 1e-5", "GELU by tanh",
-            "heads of 8 numbers, not 8 heads", "gate and value swapped", "cosines and sines swapped")
+MISTAKES = ("none", "ResBlock's norms: eps 1e-6", "transformer's norm: eps 1e-5",
+            "GELU by tanh",
+            "heads of 8 numbers, not 8 heads", "gate and value swapped",
+            "cosines and sines swapped")
 exact_gelu, damage = F.gelu, {}
 for name in MISTAKES:
     rough = name == "GELU by tanh"
-    with mock.patch.object(F, "gelu", lambda x, rough=rough: exact_gelu(x, approximate="tanh" if rough else "none")):
+    with mock.patch.object(
+        F,
+        "gelu",
+        lambda x, rough=rough: exact_gelu(x, approximate="tanh" if rough else "none"),
+    ):
         output = misread(name)(z_t, t, context)
     damage[name] = ((output - b).abs().max() / b.abs().max()).item()
 damage = dict(sorted(damage.items(), key=lambda item: item[1]))
@@ -301,12 +340,15 @@ for i, value in enumerate(damage.values()):
     ax.text(value * 1.2, i, f"{value:.0e}", va="center", fontsize=9)
 ax.axvline(1e-5, color=plots.BLACK, linestyle="--", linewidth=1)
 ax.text(1.1e-5, -0.75, "what the tests allow", fontsize=9)
-ax.set(xscale="log", xlim=(1e-8, 20), xlabel="largest difference, as a share of the largest value")
+ax.set(xscale="log", xlim=(1e-8, 20),
+       xlabel="largest difference, as a share of the largest value")
 ax.invert_yaxis()
-plots.show(fig, "Bars on a logarithmic scale: the right reading differs from diffusers by about 1e-6; wrong epsilons "
-                "and an approximate GELU by 1e-5 to 1e-4; wrong heads, swapped gates and swapped cosines by 4 to 20 "
-                "percent.")
+plots.show(fig)
 assert damage["none"] < 1e-5 and list(damage)[0] == "none"
+
+# %% [markdown] alt
+# Bars on a logarithmic scale: the right reading differs from diffusers by about 1e-6; wrong epsilons and an approximate
+# GELU by 1e-5 to 1e-4; wrong heads, swapped gates and swapped cosines by 4 to 20 percent.
 
 # %% [markdown]
 # None of them raises an error: every shape fits. You would notice the large ones in a picture. You would not notice the
@@ -323,15 +365,18 @@ assert damage["none"] < 1e-5 and list(damage)[0] == "none"
 with torch.device("meta"):
     real_unet = diffusers.UNet2DConditionModel(**STRUCTURE)
     real_vae = diffusers.AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncoderBlock2D",) * 4,
+        block_out_channels=(128, 256, 512, 512),
+        down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, latent_channels=4)
 
 for theirs_real, ours_real, rules in ((real_unet, networks["SD 1"][0], DIFFUSERS_UNET),
                                       (real_vae, networks["SD 1"][1], DIFFUSERS_VAE)):
-    mapped = {rename(key, rules): tensor.numel() for key, tensor in theirs_real.state_dict().items()}
+    mapped = {rename(key, rules): tensor.numel()
+              for key, tensor in theirs_real.state_dict().items()}
     here = {name: tensor.numel() for name, tensor in ours_real.state_dict().items()}
     assert mapped == here
-    print(f"{type(theirs_real).__name__}: {len(mapped)} tensors, {sum(mapped.values()):,} weights, "
+    print(f"{type(theirs_real).__name__}: {len(mapped)} tensors, "
+          f"{sum(mapped.values()):,} weights, "
           f"{len(rules)} rules: each tensor has its place, none is left over")
 
 # %%
@@ -348,23 +393,29 @@ for i, number in enumerate(used.values()):
     ax.text(number + 4, i, str(number), va="center", fontsize=8)
 ax.tick_params(axis="y", labelsize=8)
 ax.invert_yaxis()
-ax.set(xlabel="names that the rule changes", title=f"The {len(used)} rules on Stable Diffusion 1's "
-                                                   f"{len(real_unet.state_dict())} U-Net tensors")
-plots.show(fig, "A bar for each rename rule: how many of the U-Net's 686 names it changes. The most used is the one "
-                "for transformer blocks; add_embedding, which only XL has, changes none.")
+ax.set(
+    xlabel="names that the rule changes",
+    title=f"The {len(used)} rules on Stable Diffusion 1's "
+    f"{len(real_unet.state_dict())} U-Net tensors",
+)
+plots.show(fig)
+
+# %% [markdown] alt
+# A bar for each rename rule: how many of the U-Net's 686 names it changes. The most used is the one for transformer
+# blocks; add_embedding, which only XL has, changes none.
 
 # %% [markdown]
 # The same weights also circulate as *single files* with the names of CompVis, the original code. There, the blocks of
 # the way down are numbered consecutively, `input_blocks.0 … 11`, including the first convolution and the downsamplings,
 # so the rules depend on the configuration. One weight, three names:
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 name = "down.1.transformers.0.blocks.0.cross_attention.to_k.weight"
 print("here:      ", name)
 print("diffusers: ", rename(name, weights.reverse(DIFFUSERS_UNET)))
 print("CompVis:   ", next(
-    key for key in (f"input_blocks.{i}.1.transformer_blocks.0.attn2.to_k.weight" for i in range(12))
+    key for key in (f"input_blocks.{i}.1.transformer_blocks.0.attn2.to_k.weight"
+                    for i in range(12))
     if rename(key, compvis_file.unet_table(versions.SD1.unet)) == name))
 
 # %% [markdown]
@@ -384,48 +435,61 @@ print("CompVis:   ", next(
 
 # %%
 merges = learn_merges(["a", "red", "astronaut", "riding", "horse", "on", "the", "moon"])
-words = transformers.CLIPTokenizer(vocab=vocabulary(merges), merges=merges, model_max_length=77)
+words = transformers.CLIPTokenizer(vocab=vocabulary(merges), merges=merges,
+                                   model_max_length=77)
 text = perturb(transformers.CLIPTextModel(transformers.CLIPTextConfig(
-    vocab_size=len(words), hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4,
-    max_position_embeddings=77, hidden_act="quick_gelu", bos_token_id=words.bos_token_id,
+    vocab_size=len(words), hidden_size=64, intermediate_size=128, num_hidden_layers=3,
+    num_attention_heads=4,
+    max_position_embeddings=77, hidden_act="quick_gelu",
+    bos_token_id=words.bos_token_id,
     eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id)))
 vae = perturb(diffusers.AutoencoderKL(
-    block_out_channels=(32, 32, 64, 64), down_block_types=("DownEncoderBlock2D",) * 4, norm_num_groups=8,
-    up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, latent_channels=4, scaling_factor=0.18215))
+    block_out_channels=(32, 32, 64, 64), down_block_types=("DownEncoderBlock2D",) * 4,
+    norm_num_groups=8,
+    up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, latent_channels=4,
+    scaling_factor=0.18215))
 scheduler = diffusers.DDIMScheduler(      # scheduler_config.json of Stable Diffusion 1
-    beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
+    beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
+    clip_sample=False, set_alpha_to_one=False,
     steps_offset=1, timestep_spacing="leading")
 pipe = diffusers.StableDiffusionPipeline(
-    unet=theirs, vae=vae, text_encoder=text, tokenizer=words, scheduler=scheduler, safety_checker=None,
-    feature_extractor=None, requires_safety_checker=False)
+    unet=theirs, vae=vae, text_encoder=text, tokenizer=words, scheduler=scheduler,
+    safety_checker=None, feature_extractor=None, requires_safety_checker=False)
 pipe.set_progress_bar_config(disable=True)
 
 with tempfile.TemporaryDirectory() as folder:
-    pipe.save_pretrained(folder)                                         # diffusers writes …
-    model = LatentDiffusion.from_pretrained(folder, device=DEVICE)       # … and tinyldm opens
+    pipe.save_pretrained(folder)  # diffusers writes …
+    # … and tinyldm opens
+    model = LatentDiffusion.from_pretrained(folder, device=DEVICE)
 
 noise = torch.randn(2, 4, 16, 16, generator=seed).to(DEVICE)
 captions = ["a red astronaut riding a horse", "the moon"]
 mine = model.generate(captions, noise=noise, steps=20, guidance_scale=7.5)
-other = pipe(captions, latents=noise, num_inference_steps=20, guidance_scale=7.5, height=128, width=128,
-             output_type="pt").images
+other = pipe(captions, latents=noise, num_inference_steps=20, guidance_scale=7.5,
+             height=128, width=128, output_type="pt").images
 
 # %%
 def side_by_side(mine, other, titles):
-    """Pictures of both and 255 times their difference, one row per caption. Returns the figure and the largest
+    """Pictures of both and 255 times their difference, one row per caption. Returns the
+    figure and the largest
     difference in levels of 255."""
     difference = (mine - other.to(mine)).abs()
-    tiles = [tile for i in range(len(mine)) for tile in (mine[i], other[i], (difference[i] * 255).clamp(0, 1))]
-    return plots.image_grid(tiles, ["tinyldm", "diffusers", "difference × 255"], columns=3, rows=titles,
+    tiles = [tile for i in range(len(mine))
+             for tile in (mine[i], other[i], (difference[i] * 255).clamp(0, 1))]
+    return plots.image_grid(tiles, ["tinyldm", "diffusers", "difference × 255"],
+                            columns=3, rows=titles,
                             size=1.7), difference.max().item() * 255
 
 
 fig, levels = side_by_side(mine, other, ["caption 1", "caption 2"])
 assert levels < 1
-plots.show(fig, "Two captions, each as a picture by tinyldm, by diffusers, and their difference times 255. The weights "
-                "are random, so the pictures are only coloured texture; but both libraries make the same one, and the "
-                "difference is black.")
-print(f"after 20 guided steps and the decoder, no pixel differs by more than {levels:.4f} of 255 levels")
+plots.show(fig)
+print(f"after 20 guided steps and the decoder, no pixel differs by more than "
+      f"{levels:.4f} of 255 levels")
+
+# %% [markdown] alt
+# Two captions, each as a picture by tinyldm, by diffusers, and their difference times 255. The weights are random, so
+# the pictures are only coloured texture; but both libraries make the same one, and the difference is black.
 
 # %% [markdown]
 # Random weights show nothing. That is the point: no part can hide a mistake behind a pretty picture. The test suite
@@ -440,45 +504,60 @@ print(f"after 20 guided steps and the decoder, no pixel differs by more than {le
 # %%
 folder = os.environ.get("TINYLDM_SD_FOLDER")
 if folder is None:
-    print("TINYLDM_SD_FOLDER names no folder, so there is no picture to show. To get one:\n"
-          "  hf download OWNER/NAME --local-dir FOLDER     # a Stable Diffusion 1, 2 or XL model on the hub\n"
+    print("TINYLDM_SD_FOLDER names no folder, so there is no picture to show. To get "
+          "one:\n"
+          "  hf download OWNER/NAME --local-dir FOLDER     # a Stable Diffusion 1, 2 "
+          "or XL model on the hub\n"
           "  TINYLDM_SD_FOLDER=FOLDER jupyter lab")
 else:
     half = torch.float16 if DEVICE.type == "cuda" else torch.float32
     real = LatentDiffusion.from_pretrained(folder, device=DEVICE, dtype=half)
-    picture = real.generate(["a photograph of a lighthouse on a cliff at dawn"], steps=25, guidance_scale=7.5,
+    picture = real.generate(["a photograph of a lighthouse on a cliff at dawn"],
+                            steps=25, guidance_scale=7.5,
                             generator=torch.Generator().manual_seed(0))
     fig, ax = plt.subplots(figsize=(4.6, 4.6))
-    plots.plot_image(ax, torch.nn.functional.interpolate(picture, (384, 384), mode="area")[0], Path(folder).name)
-    plots.show(fig, f"What the model in {Path(folder).name} makes of the caption 'a photograph of a lighthouse on a "
-                    "cliff at dawn'.")
+    plots.plot_image(ax,
+                     torch.nn.functional.interpolate(picture, (384, 384),
+                                                     mode="area")[0], Path(folder).name)
+    plots.show(fig)
 
 # %% [markdown]
 # What it takes: memory for the weights, and time.
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
-TEXT = {"tiny": None, "SD 1": 123_060_480, "SD 2": 340_387_840, "XL": 123_060_480 + 694_659_840}   # versions.py
+# versions.py
+TEXT = {"tiny": None, "SD 1": 123_060_480, "SD 2": 340_387_840,
+        "XL": 123_060_480 + 694_659_840}
 names = [name for name in NAMED if TEXT[name]]
-for shift, size, colour, label in ((-0.2, 4, plots.SKY, "float32"), (0.2, 2, plots.BLUE, "float16")):
-    gigabytes = [size * (count(networks[n][0]) + count(networks[n][1]) + TEXT[n]) / 1e9 for n in names]
-    left.bar([i + shift for i in range(len(names))], gigabytes, 0.4, color=colour, label=label)
+for shift, size, colour, label in ((-0.2, 4, plots.SKY, "float32"),
+                                   (0.2, 2, plots.BLUE, "float16")):
+    gigabytes = [size * (count(networks[n][0]) + count(networks[n][1]) + TEXT[n]) / 1e9
+                 for n in names]
+    left.bar([i + shift for i in range(len(names))], gigabytes, 0.4, color=colour,
+             label=label)
     for i, value in enumerate(gigabytes):
         left.text(i + shift, value + 0.1, f"{value:.1f}", ha="center", fontsize=9)
 left.set_xticks(range(len(names)), names)
 left.set(ylabel="gigabytes of weights", title="U-Net + VAE + text encoders")
 left.legend()
 sides = {"tiny": 64, "SD 1, 2": 512, "SD 2-v": 768, "XL": 1024}
-for shift, colour, label, numbers in ((-0.2, plots.GOLD, "image", lambda side: 3 * side**2),
-                                      (0.2, plots.ORANGE, "latent", lambda side: 4 * (side // 8) ** 2)):
-    right.bar([i + shift for i in range(len(sides))], [numbers(side) for side in sides.values()], 0.4, color=colour,
+for shift, colour, label, numbers in ((-0.2, plots.GOLD, "image",
+                                       lambda side: 3 * side**2),
+                                      (0.2, plots.ORANGE, "latent",
+                                       lambda side: 4 * (side // 8) ** 2)):
+    right.bar([i + shift for i in range(len(sides))],
+              [numbers(side) for side in sides.values()], 0.4, color=colour,
               label=label)
 right.set_xticks(range(len(sides)), list(sides))
-right.set(yscale="log", ylabel="numbers (logarithmic)", ylim=(100, 3e7), title="What the U-Net has to process")
+right.set(yscale="log", ylabel="numbers (logarithmic)", ylim=(100, 3e7),
+          title="What the U-Net has to process")
 right.legend(ncols=2)
-plots.show(fig, "Left: gigabytes of weights in float32 and float16: Stable Diffusion 1 needs 4.3 and 2.1, 2 needs 5.2 "
-                "and 2.6, XL 13.9 and 6.9. Right: the latent holds a forty-eighth of the image's numbers, at every "
-                "size.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Left: gigabytes of weights in float32 and float16: Stable Diffusion 1 needs 4.3 and 2.1, 2 needs 5.2 and 2.6, XL 13.9
+# and 6.9. Right: the latent holds a forty-eighth of the image's numbers, at every size.
 
 # %% [markdown]
 # On two CPU cores, one call of Stable Diffusion 1's U-Net with one latent took 5.6 seconds in float32 and 3.0 in
@@ -489,11 +568,11 @@ plots.show(fig, "Left: gigabytes of weights in float32 and float16: Stable Diffu
 #
 # The same U-Net with other numbers. A configuration is a frozen dataclass, so the difference is a loop:
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 def differences(old, new):
     """The fields in which two configurations differ."""
-    pairs = ((field.name, getattr(old, field.name), getattr(new, field.name)) for field in dataclasses.fields(old))
+    pairs = ((field.name, getattr(old, field.name), getattr(new, field.name))
+             for field in dataclasses.fields(old))
     return {name: (a, b) for name, a, b in pairs if a != b}
 
 
@@ -531,26 +610,30 @@ def plot_circle(ax, t):
     ax.plot(turn.cos(), turn.sin(), color=plots.GREY, linewidth=1)
     for tip, place, colour, name in (((1, 0), (1, -0.2), plots.BLUE, "$z_0$"),
                                      ((0, 1), (-0.15, 1), plots.ORANGE, "$\\epsilon$"),
-                                     ((signal, noise), (signal + 0.05, noise + 0.08), plots.BLACK, "$z_t$")):
+                                     ((signal, noise), (signal + 0.05, noise + 0.08),
+                                      plots.BLACK, "$z_t$")):
         ax.annotate("", tip, (0, 0), arrowprops={"arrowstyle": "-|>", "color": colour})
         ax.text(*place, name, color=colour, fontsize=11)
     ax.annotate("", (signal - 0.6 * noise, noise + 0.6 * signal), (signal, noise),
                 arrowprops={"arrowstyle": "-|>", "color": plots.GREEN})
-    ax.text(signal - 0.6 * noise - 0.12, noise + 0.6 * signal + 0.05, "$v$", color=plots.GREEN, fontsize=11)
+    ax.text(signal - 0.6 * noise - 0.12, noise + 0.6 * signal + 0.05, "$v$",
+            color=plots.GREEN, fontsize=11)
     ax.set(xlim=(-0.85, 1.3), ylim=(-0.25, 1.45), aspect="equal")
     ax.set_title(f"t = {t}", fontsize=9)
     plots.hide_axes(ax)
 
 
-widgets.dial(plot_circle, {"t": range(0, 1000, 3)}, strip=[{"t": t} for t in (0, 300, 600, 999)], size=(2.2, 2.2),
-             alt="A quarter of a circle from the clean latent, to the right, to the noise, upwards. z_t moves along it "
-                 "as t grows; the velocity is the tangent arrow: at first it points towards the noise, at the end away "
-                 "from the clean latent.")
+widgets.dial(plot_circle, {"t": range(0, 1000, 3)},
+             strip=[{"t": t} for t in (0, 300, 600, 999)], size=(2.2, 2.2))
 
 z0, eps = torch.randn(2, 4, 4, 8, 8, generator=seed)
 a = 0.3
 z_t, v = a**0.5 * z0 + (1 - a) ** 0.5 * eps, a**0.5 * eps - (1 - a) ** 0.5 * z0
 print(confirm_equal(a**0.5 * v + (1 - a) ** 0.5 * z_t, VELOCITY.to_eps(v, z_t, a)))
+
+# %% [markdown] alt
+# A quarter of a circle from the clean latent, to the right, to the noise, upwards. z_t moves along it as t grows; the
+# velocity is the tangent arrow: at first it points towards the noise, at the end away from the clean latent.
 
 # %% [markdown]
 # At the end $v = -z_0$: the network must say what the *picture* is, while `eps` is $z_t$ itself and tells nothing new.
@@ -567,17 +650,25 @@ print(confirm_equal(a**0.5 * v + (1 - a) ** 0.5 * z_t, VELOCITY.to_eps(v, z_t, a
 # %%
 fig, ax = plt.subplots(figsize=(8.4, 3.2))
 for row, version in enumerate(NAMED.values()):
-    depths = [*version.unet.transformer_depth, *[None] * (4 - len(version.unet.channels)), version.unet.middle_depth]
+    depths = [*version.unet.transformer_depth,
+              *[None] * (4 - len(version.unet.channels)), version.unet.middle_depth]
     for column, depth in enumerate(depths):
         if depth is None:
             continue
-        ax.scatter(column, row, s=190 + 110 * depth, color=plots.BLUE if depth else "white", edgecolor=plots.BLUE)
-        ax.text(column, row, str(depth), ha="center", va="center", color="white" if depth else plots.BLUE, fontsize=9)
-ax.set_xticks(range(5), ["level 0\n(full size)", "level 1", "level 2", "level 3", "middle"])
+        ax.scatter(column, row, s=190 + 110 * depth,
+                   color=plots.BLUE if depth else "white", edgecolor=plots.BLUE)
+        ax.text(column, row, str(depth), ha="center", va="center",
+                color="white" if depth else plots.BLUE, fontsize=9)
+ax.set_xticks(range(5), ["level 0\n(full size)", "level 1", "level 2", "level 3",
+                         "middle"])
 ax.set_yticks(range(len(NAMED)), list(NAMED))
-ax.set(xlim=(-0.5, 4.5), ylim=(len(NAMED) - 0.4, -0.7), title="Transformer blocks in each SpatialTransformer")
-plots.show(fig, "Depth of the transformers: tiny 1, 1 and 1 in the middle; Stable Diffusion 1 and 2: 1, 1, 1, 0 and 1; "
-                "XL: 0, 2, 10 and 10 in the middle, with no fourth level.")
+ax.set(xlim=(-0.5, 4.5), ylim=(len(NAMED) - 0.4, -0.7),
+       title="Transformer blocks in each SpatialTransformer")
+plots.show(fig)
+
+# %% [markdown] alt
+# Depth of the transformers: tiny 1, 1 and 1 in the middle; Stable Diffusion 1 and 2: 1, 1, 1, 0 and 1; XL: 0, 2, 10 and
+# 10 in the middle, with no fourth level.
 
 # %% [markdown]
 # XL uses attention where it is cheap: none at full size, where a 128 × 128 latent would mean 16,384 queries, and ten
@@ -589,20 +680,25 @@ plots.show(fig, "Depth of the transformers: tiny 1, 1 and 1 in the middle; Stabl
 # %%
 def sinusoids(values, dim=256):
     """(N,) -> (N, dim), cosines first: the time embedding of lesson 06."""
-    frequency = torch.exp(-torch.log(torch.tensor(10_000.0)) * torch.arange(dim // 2) / (dim // 2))
+    frequency = torch.exp(-torch.log(torch.tensor(10_000.0)) * torch.arange(dim // 2)
+                          / (dim // 2))
     angle = values.float()[:, None] * frequency
     return torch.cat([angle.cos(), angle.sin()], dim=1)
 
 
 def added_vector(pooled, sizes):
     """XL's vector: pooled caption (B, 1280) and six sizes (B, 6) -> (B, 2816)."""
-    return torch.cat([pooled, sinusoids(sizes.flatten()).reshape(len(sizes), -1)], dim=1)
+    return torch.cat([pooled, sinusoids(sizes.flatten()).reshape(len(sizes), -1)],
+                     dim=1)
 
 
-pooled, sizes = torch.randn(3, 1280, generator=seed), torch.randint(0, 1025, (3, 6), generator=seed)
+pooled, sizes = (
+    torch.randn(3, 1280, generator=seed),
+    torch.randint(0, 1025, (3, 6), generator=seed),
+)
 print(confirm_equal(added_vector(pooled, sizes), size_embedding(pooled, sizes)))
 assert added_vector(pooled, sizes).shape[1] == versions.SDXL.unet.added_dim == 2816
-assert versions.SDXL.unet.context_dim == 768 + 1280      # two text encoders, side by side
+assert versions.SDXL.unet.context_dim == 768 + 1280  # two text encoders, side by side
 
 # %% [markdown]
 # Why tell a network the size of the *original*? Because small originals were enlarged for training, and look soft. An
@@ -618,19 +714,27 @@ assert versions.SDXL.unet.context_dim == 768 + 1280      # two text encoders, si
 tiny = LatentDiffusion.from_pretrained("tiny", device=DEVICE)
 with tempfile.TemporaryDirectory() as folder:
     tiny.save_pretrained(Path(folder) / "mine")
-    in_diffusers = diffusers.StableDiffusionPipeline.from_pretrained(Path(folder) / "mine").to(DEVICE)
+    in_diffusers = diffusers.StableDiffusionPipeline.from_pretrained(
+        Path(folder) / "mine"
+    ).to(DEVICE)
 in_diffusers.set_progress_bar_config(disable=True)
 
-captions = ["a large red circle on a white background", "a large blue star above a large yellow square"]
+captions = ["a large red circle on a white background",
+            "a large blue star above a large yellow square"]
 noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(4)).to(DEVICE)
 here = tiny.generate(captions, noise=noise, steps=25, guidance_scale=4.0)
-there = in_diffusers(captions, latents=noise, num_inference_steps=25, guidance_scale=4.0, output_type="pt").images
+there = in_diffusers(captions, latents=noise, num_inference_steps=25,
+                     guidance_scale=4.0, output_type="pt").images
 
 fig, levels = side_by_side(here, there, ["red circle", "blue star,\nyellow square"])
 assert levels < 1
-plots.show(fig, "Two captions, each generated by the tiny model in tinyldm and in diffusers: a red circle, and a blue "
-                "star above two yellow squares. The difference times 255 is black: the same pictures.")
-print(f"opened as {type(in_diffusers).__name__}; no pixel differs by more than {levels:.4f} of 255 levels")
+plots.show(fig)
+print(f"opened as {type(in_diffusers).__name__}; no pixel differs by more than "
+      f"{levels:.4f} of 255 levels")
+
+# %% [markdown] alt
+# Two captions, each generated by the tiny model in tinyldm and in diffusers: a red circle, and a blue star above two
+# yellow squares. The difference times 255 is black: the same pictures.
 
 # %% [markdown]
 # Even the mistake is the same: the caption says one yellow square, and both make two. So whatever runs on `diffusers`
@@ -652,16 +756,20 @@ tiny.schedule.prediction = right
 
 copied = dataclasses.replace(tiny.vae.config, scale=versions.SD1.vae.scale)
 print(f"scale {tiny.vae.config.scale:.3f} -> {copied.scale}: "
-      f"every latent {tiny.vae.config.scale / copied.scale:.1f} times too large for the decoder")
+      f"every latent {tiny.vae.config.scale / copied.scale:.1f} times too large for "
+      f"the decoder")
 with mock.patch.object(tiny.vae, "config", copied):
     badly_scaled = tiny.generate(captions, noise=noise, steps=25, guidance_scale=4.0)
 
 fig = plots.image_grid([*here, *as_noise, *badly_scaled], columns=2, size=1.5,
-                       rows=["right", "velocity\nread as noise", "another\nVAE's scale"])
-plots.show(fig, "Three rows of two pictures. Right: the red circle; the blue star above yellow squares. Velocity read "
-                "as noise: dark, ragged shapes among blotches, the squares one orange band. Another VAE's scale: "
-                "clean outlines, but the colours are far too strong, the red and the blue nearly black, and the "
-                "backgrounds washed out.")
+                       rows=["right", "velocity\nread as noise",
+                             "another\nVAE's scale"])
+plots.show(fig)
+
+# %% [markdown] alt
+# Three rows of two pictures. Right: the red circle; the blue star above yellow squares. Velocity read as noise: dark,
+# ragged shapes among blotches, the squares one orange band. Another VAE's scale: clean outlines, but the colours are
+# far too strong, the red and the blue nearly black, and the backgrounds washed out.
 
 # %% [markdown]
 # Both do, more or less, and both mistakes are one entry in a configuration file. The second is the milder one: every

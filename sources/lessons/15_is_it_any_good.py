@@ -22,14 +22,25 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-
 from tinyldm import LatentDiffusion, to_signed, to_unit
 from tinyldm.data.pixels import to_float
 from tinyldm.data.scenes import FRESH
 from tinyldm.data.world import HELD_OUT_PAIRS
 from tinyldm.evaluation.judge import Judge, everything, verdict
-from tinyldm.evaluation.measure import EvaluationSettings, World, fresh_world, generate, judged
-from tinyldm.evaluation.statistics import copies, frechet_distance, nearest, share, shares
+from tinyldm.evaluation.measure import (
+    EvaluationSettings,
+    World,
+    fresh_world,
+    generate,
+    judged,
+)
+from tinyldm.evaluation.statistics import (
+    copies,
+    frechet_distance,
+    nearest,
+    share,
+    shares,
+)
 from tinyldm.machine import choose_device
 from tinyldm_course.lessons import ablations, plots
 from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast
@@ -68,8 +79,7 @@ show_model_map("image")
 # It answers: *which true shares would make what I saw unsurprising?* (Brown, Cai & DasGupta 2001 compare it with
 # others, eq. 4.)
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 Z = 1.959963984540054
 
 
@@ -111,15 +121,18 @@ for truth in truths:
 
 fig, ax = plt.subplots(figsize=plots.NARROW)
 for (name, values), colour, dash in zip(kept.items(), plots.CYCLE, ("-", "--")):
-    ax.plot(100 * truths, 100 * np.array(values), color=colour, linestyle=dash, label=name)
+    ax.plot(100 * truths, 100 * np.array(values), color=colour, linestyle=dash,
+            label=name)
 ax.axhline(95, color=plots.GREY, linewidth=0.8)
-ax.set(xlabel="true share, %", ylabel="ranges that contain it, %", title=f"{n} trials: which range keeps its promise?",
-       ylim=(20, 101))
+ax.set(xlabel="true share, %", ylabel="ranges that contain it, %",
+       title=f"{n} trials: which range keeps its promise?", ylim=(20, 101))
 ax.legend(loc="lower left")
-plots.show(fig, "How often two kinds of 95 % range contain the true share, over that share. Wilson's stays near 95 % "
-                f"everywhere (never below {100 * min(kept['Wilson']):.0f} %); the textbook's falls to "
-                f"{100 * min(kept['textbook']):.0f} % for good models.")
+plots.show(fig)
 assert min(kept["Wilson"]) > 0.9 > 0.5 > min(kept["textbook"])
+
+# %% [markdown] alt
+# How often two kinds of 95 % range contain the true share, over that share. Wilson's stays near 95 % everywhere (never
+# below {100 * min(kept['Wilson']):.0f} %); the textbook's falls to {100 * min(kept['textbook']):.0f} % for good models.
 
 # %% [markdown]
 # Precisely where models get good, near 100 %, the textbook's range lies. (For 9 of 9 it says "100 % ± 0".)
@@ -134,9 +147,10 @@ assert min(kept["Wilson"]) > 0.9 > 0.5 > min(kept["textbook"])
 # %%
 COUNT = full_or_fast(240, 12)
 settings = EvaluationSettings(captions=COUNT, steps=full_or_fast(25, 2), progress=False)
-world = fresh_world(0, COUNT, settings)                    # scenes of a seed that no training uses
+world = fresh_world(0, COUNT, settings)  # scenes of a seed that no training uses
 readings = judge.read(to_float(world.images))
-of_the_judge = shares([verdict(reading, scene, everything(scene)) for reading, scene in zip(readings, world.scenes)])
+of_the_judge = shares([verdict(reading, scene, everything(scene))
+                       for reading, scene in zip(readings, world.scenes)])
 
 for name, found in of_the_judge.items():
     print(f"{name:<11} {found}")
@@ -155,16 +169,19 @@ for name, found in of_the_judge.items():
 # > will two things be much harder than one?
 
 # %%
-pictures = generate(model, world.captions, settings, "captions")           # (N, 3, 64, 64) uint8
+pictures = generate(model, world.captions, settings, "captions")  # (N, 3, 64, 64) uint8
 verdicts = judged(judge, pictures, world)
 
 shown = range(10)
-marks = [("✓ " if verdicts[i]["strict"] else "✗ ") + world.captions[i].text for i in shown]
+marks = [("✓ " if verdicts[i]["strict"] else "✗ ") + world.captions[i].text
+         for i in shown]
 titles = ["\n".join(textwrap.wrap(mark, 24)) for mark in marks]
 fig = plots.image_grid(to_float(pictures[:10]), titles, columns=5, size=1.75)
 right = sum(verdicts[i]["strict"] for i in shown)
-plots.show(fig, f"Ten generated pictures with their captions; {right} of them are marked as right in everything "
-                "that the caption says.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Ten generated pictures with their captions; {right} of them are marked as right in everything that the caption says.
 
 # %%
 two = torch.tensor([len(scene.things) == 2 for scene in world.scenes])
@@ -178,20 +195,26 @@ def bars(ax, found, kinds, offset, colour, label, height=0.36):
     for row, kind in enumerate(kinds):
         if kind in found:
             one = found[kind]
-            ax.barh(row + offset, 100 * one.value, height, color=colour, label=label if row == 0 else None)
-            ax.plot([100 * one.low, 100 * one.high], [row + offset] * 2, color=plots.BLACK, linewidth=1.5)
+            ax.barh(row + offset, 100 * one.value, height, color=colour,
+                    label=label if row == 0 else None)
+            ax.plot([100 * one.low, 100 * one.high], [row + offset] * 2,
+                    color=plots.BLACK, linewidth=1.5)
 
 
 fig, ax = plt.subplots(figsize=(7, 3.8))
 measured = {name: shares(some) for name, some in groups.items()}
-for (name, found), offset, colour in zip(measured.items(), (-0.2, 0.2), (plots.BLUE, plots.GOLD)):
+for (name, found), offset, colour in zip(measured.items(), (-0.2, 0.2),
+                                         (plots.BLUE, plots.GOLD)):
     bars(ax, found, KINDS, offset, colour, name)
-ax.set(yticks=range(len(KINDS)), yticklabels=KINDS, xlim=(0, 100), xlabel="right, % (lines: 95 % range)",
-       title="What of a caption comes true")
+ax.set(yticks=range(len(KINDS)), yticklabels=KINDS, xlim=(0, 100),
+       xlabel="right, % (lines: 95 % range)", title="What of a caption comes true")
 ax.invert_yaxis()
 ax.legend(loc="lower left", bbox_to_anchor=(1, 0))
-plots.show(fig, "Bars for each kind of statement, for one and for two objects, with 95 % ranges. Everything right: "
-                + ", ".join(f"{name} {found['strict'].value:.0%}" for name, found in measured.items()) + ".")
+plots.show(fig)
+
+# %% [markdown] alt
+# Bars for each kind of statement, for one and for two objects, with 95 % ranges. Everything right: {', '.join((f"{name}
+# {found['strict'].value:.0%}" for name, found in measured.items()))}.
 
 # %% [markdown]
 # Compare this with your ranking. The background, the number of things and their relation are nearly always right;
@@ -209,22 +232,27 @@ plots.show(fig, "Bars for each kind of statement, for one and for two objects, w
 # > numbers, to mean anything?
 
 # %%
-print("Never in training:", "; ".join(sorted(" ".join(pair) for pair in HELD_OUT_PAIRS)))
+print("Never in training:",
+      "; ".join(sorted(" ".join(pair) for pair in HELD_OUT_PAIRS)))
 unseen = fresh_world(0, COUNT, settings, held_out=True)
 composed = generate(model, unseen.captions, settings, "held out")
 both = {"seen": shares(verdicts), "held out": shares(judged(judge, composed, unseen))}
 
 fig, ax = plt.subplots(figsize=(7, 3.4))
 kinds = ("colour", "shape", "strict")
-for (name, found), offset, colour in zip(both.items(), (-0.2, 0.2), (plots.BLUE, plots.ORANGE)):
+for (name, found), offset, colour in zip(both.items(), (-0.2, 0.2),
+                                         (plots.BLUE, plots.ORANGE)):
     bars(ax, found, kinds, offset, colour, name)
-ax.set(yticks=range(len(kinds)), yticklabels=kinds, xlim=(0, 100), xlabel="right, % (lines: 95 % range)",
+ax.set(yticks=range(len(kinds)), yticklabels=kinds, xlim=(0, 100),
+       xlabel="right, % (lines: 95 % range)",
        title="Combinations that were seen, and others")
 ax.invert_yaxis()
 ax.legend(loc="lower left", bbox_to_anchor=(1, 0))
 said = ", ".join(f"{name} {found['strict'].value:.0%}" for name, found in both.items())
-plots.show(fig, "Bars for colour, shape and everything, for seen and held-out combinations, with 95 % ranges. "
-                f"Everything right: {said}.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Bars for colour, shape and everything, for seen and held-out combinations, with 95 % ranges. Everything right: {said}.
 
 # %% [markdown]
 # Clearly worse, and above all in colour; yet many come true. So the model does compose what it never saw, but far less
@@ -244,7 +272,8 @@ def difference_range(a, b):
 
 low, high = difference_range(both["seen"]["strict"], both["held out"]["strict"])
 print(f"seen minus held out: {100 * low:+.1f} to {100 * high:+.1f} points")
-print("These samples show no difference." if low <= 0 <= high else "These samples show a difference.")
+print("These samples show no difference."
+      if low <= 0 <= high else "These samples show a difference.")
 
 # %% [markdown]
 # ## As good as real ones? The Fréchet distance
@@ -271,11 +300,16 @@ def distance(features, others):
     f, g = features.double(), others.double()
     c1, c2 = torch.cov(f.T), torch.cov(g.T)
     roots = torch.linalg.eigvals(c1 @ c2).real.clamp(min=0).sqrt()
-    return ((f.mean(0) - g.mean(0)) ** 2).sum() + c1.trace() + c2.trace() - 2 * roots.sum()
+    return ((f.mean(0)
+             - g.mean(0)) ** 2).sum() + c1.trace() + c2.trace() - 2 * roots.sum()
 
 
-clouds = torch.randn(2, 500, 8, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 1.5]).view(2, 1, 1)
-print(confirm_equal(distance(*clouds), torch.tensor(frechet_distance(*clouds), dtype=torch.float64), tolerance=1e-6))
+clouds = torch.randn(
+    2, 500, 8, generator=torch.Generator().manual_seed(0)
+) * torch.tensor([1.0, 1.5]).view(2, 1, 1)
+print(confirm_equal(distance(*clouds),
+                    torch.tensor(frechet_distance(*clouds), dtype=torch.float64),
+                    tolerance=1e-6))
 
 # %% [markdown]
 # Now on pictures. First we compare two sets of *real* ones, which ought to be at distance 0.
@@ -285,9 +319,11 @@ print(confirm_equal(distance(*clouds), torch.tensor(frechet_distance(*clouds), d
 
 # %%
 MANY = full_or_fast(2000, 60)
-real, other = (judge.features(to_float(fresh_world(seed, MANY, settings).images)) for seed in (11, 12))
-assert real.shape[1] * (real.shape[1] + 1) // 2 > 8000      # the numbers of one covariance matrix
-unit = real.std(0)                                          # each feature in units of its standard deviation
+real, other = (judge.features(to_float(fresh_world(seed, MANY, settings).images))
+               for seed in (11, 12))
+# the numbers of one covariance matrix
+assert real.shape[1] * (real.shape[1] + 1) // 2 > 8000
+unit = real.std(0)  # each feature in units of its standard deviation
 sizes = [n for n in (25, 50, 100, 200, 400, 1000, 2000) if n <= MANY]
 floor = [frechet_distance(real[:n] / unit, other[:n] / unit) for n in sizes]
 generated = judge.features(to_float(pictures)) / unit
@@ -296,14 +332,18 @@ floor_at_count = frechet_distance(real[:COUNT] / unit, other[:COUNT] / unit)
 
 fig, ax = plt.subplots(figsize=plots.NARROW)
 ax.plot(sizes, floor, color=plots.BLUE, marker="o", label="real against real")
-ax.plot(COUNT, at_count, color=plots.ORANGE, marker="s", linestyle="none", label="generated against real")
-ax.set(xlabel="pictures in each set", ylabel="squared Fréchet distance", xscale="log", yscale="log",
-       title="The floor depends on the number")
+ax.plot(COUNT, at_count, color=plots.ORANGE, marker="s", linestyle="none",
+        label="generated against real")
+ax.set(xlabel="pictures in each set", ylabel="squared Fréchet distance", xscale="log",
+       yscale="log", title="The floor depends on the number")
 ax.legend()
-plots.show(fig, "The Fréchet distance between two sets of real pictures falls as the sets grow, from "
-                f"{floor[0]:.1f} at {sizes[0]} pictures to {floor[-1]:.2f} at {sizes[-1]}. The generated pictures, at "
-                f"{COUNT}, have {at_count:.1f}; real ones there {floor_at_count:.1f}.")
+plots.show(fig)
 assert floor[0] > floor[-1]
+
+# %% [markdown] alt
+# The Fréchet distance between two sets of real pictures falls as the sets grow, from {floor[0]:.1f} at {sizes[0]}
+# pictures to {floor[-1]:.2f} at {sizes[-1]}. The generated pictures, at {COUNT}, have {at_count:.1f}; real ones there
+# {floor_at_count:.1f}.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -325,7 +365,8 @@ assert floor[0] > floor[-1]
 
 # %%
 TRAINING = full_or_fast(4000, 100)
-taught = fresh_world(-FRESH, TRAINING, settings)            # seed 0, so not fresh at all: the first that training saw
+# seed 0, so not fresh at all: the first that training saw
+taught = fresh_world(-FRESH, TRAINING, settings)
 training = taught.images                                    # (N, 3, 64, 64) uint8
 near, index = nearest(pictures, training)
 usual, _ = nearest(world.images, training)
@@ -334,31 +375,43 @@ noise = torch.randn(seen.images.shape, generator=torch.Generator().manual_seed(0
 cheat = (seen.images + 4 * noise).round().clamp(0, 255).to(torch.uint8)
 of_cheat, _ = nearest(cheat, training)
 
-difference = (pictures.float() - training[index].float()).square().flatten(1).mean(1).sqrt()
-print(confirm_equal(difference, near, tolerance=1e-3))      # the distance is a root mean square over all values
+difference = (pictures.float()
+              - training[index].float()).square().flatten(1).mean(1).sqrt()
+# the distance is a root mean square over all values
+print(confirm_equal(difference, near, tolerance=1e-3))
 
 # %%
 fig, ax = plt.subplots(figsize=plots.WIDE)
 bins = np.linspace(0, 0.3, 61)
-for values, colour, name, style in ((usual, plots.GREY, "fresh real pictures", "stepfilled"),
+for values, colour, name, style in ((usual, plots.GREY, "fresh real pictures",
+                                     "stepfilled"),
                                     (near, plots.BLUE, "generated", "step"),
-                                    (of_cheat, plots.ORANGE, "a cheat: training pictures and a little noise", "step")):
-    ax.hist((values / 255).numpy(), bins, color=colour, histtype=style, linewidth=1.6, label=name)
+                                    (of_cheat, plots.ORANGE,
+                                     "a cheat: training pictures and a little noise",
+                                     "step")):
+    ax.hist((values / 255).numpy(), bins, color=colour, histtype=style, linewidth=1.6,
+            label=name)
 limit = torch.quantile(usual, 0.01).item() / 255
 ax.axvline(limit, color=plots.BLACK, linestyle="--", linewidth=1)
 ax.text(limit, ax.get_ylim()[1] * 0.9, " closer: a copy", fontsize=9)
-ax.set(xlabel="distance to the nearest training picture", ylabel="pictures", title="Copies would be on the left")
+ax.set(xlabel="distance to the nearest training picture", ylabel="pictures",
+       title="Copies would be on the left")
 ax.legend(loc="upper right")
-plots.show(fig, "Histograms of the distance to the nearest training picture. The cheat's are all close to 0. "
-                f"Copies: generated {copies(near, usual)}, fresh real {copies(usual, usual)}, "
-                f"cheat {copies(of_cheat, usual)}.")
+plots.show(fig)
 assert copies(of_cheat, usual).value == 1
 
+# %% [markdown] alt
+# Histograms of the distance to the nearest training picture. The cheat's are all close to 0. Copies: generated
+# {copies(near, usual)}, fresh real {copies(usual, usual)}, cheat {copies(of_cheat, usual)}.
+
 # %%
-fig = plots.image_grid([*to_float(pictures[:6]), *to_float(training[index[:6]])], columns=6, size=1.4,
-                       rows=["generated", "nearest in\ntraining"])
-plots.show(fig, "Six generated pictures, and below each the nearest of the training pictures that were searched, for "
-                "the eye to compare.")
+fig = plots.image_grid([*to_float(pictures[:6]), *to_float(training[index[:6]])],
+                       columns=6, size=1.4, rows=["generated", "nearest in\ntraining"])
+plots.show(fig)
+
+# %% [markdown] alt
+# Six generated pictures, and below each the nearest of the training pictures that were searched, for the eye to
+# compare.
 
 # %% [markdown]
 # Compare them yourself: backgrounds and some places agree, but do all the things?
@@ -380,7 +433,8 @@ with torch.no_grad():
 of_vae = shares([verdict(reading, scene, everything(scene))
                  for reading, scene in zip(judge.read(back), world.scenes)])
 for name in ("colour", "shape", "size", "strict"):
-    print(f"{name:<8} real {of_the_judge[name].value:6.1%}   through the VAE {of_vae[name]}")
+    print(f"{name:<8} real {of_the_judge[name].value:6.1%}   through the VAE "
+          f"{of_vae[name]}")
 
 # %% [markdown]
 # Nothing that the judge looks at is lost here: what went wrong above is not the decoder's fault.
@@ -405,41 +459,58 @@ NAMES = [*(ablation.name for ablation in ablations.ABLATIONS), ablations.NO_AVER
 
 
 def ablation_figure(stored, kind="colour"):
-    """Bars of one kind of share and of the Fréchet distance, at both guidance scales."""
+    """Bars of one kind of share and of the Fréchet distance, at both guidance
+    scales."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
-    for w, offset, colour in zip(ablations.GUIDANCE, (-0.2, 0.2), (plots.SKY, plots.BLUE)):
+    for w, offset, colour in zip(ablations.GUIDANCE, (-0.2, 0.2),
+                                 (plots.SKY, plots.BLUE)):
         for row, name in enumerate(NAMES):
             one = ablations.pick(stored, name, w)
             found, label = one["shares"][kind], f"guidance {w:g}" if row == 0 else None
-            left.barh(row + offset, 100 * found["share"], 0.36, color=colour, label=label)
-            left.plot([100 * found["low"], 100 * found["high"]], [row + offset] * 2, color=plots.BLACK, linewidth=1.5)
+            left.barh(row + offset, 100 * found["share"], 0.36, color=colour,
+                      label=label)
+            left.plot([100 * found["low"], 100 * found["high"]], [row + offset] * 2,
+                      color=plots.BLACK, linewidth=1.5)
             right.barh(row + offset, one["frechet"], 0.36, color=colour)
-    left.set(yticks=range(len(NAMES)), yticklabels=NAMES, xlim=(0, 100), xlabel=f"{kind} right, %")
+    left.set(yticks=range(len(NAMES)), yticklabels=NAMES, xlim=(0, 100),
+             xlabel=f"{kind} right, %")
     right.set(xlabel="squared Fréchet distance")
     left.invert_yaxis()
-    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
+    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2,
+               fontsize=9)
     return fig
 
 
 if stored:
-    said = ", ".join(f"{name} {ablations.pick(stored, name, 4.0)['shares']['colour']['share']:.0%}" for name in NAMES)
-    plots.show(ablation_figure(stored), "Bars for five models, at guidance 1 and 4: how often the colour is right, and "
-                                        f"the Fréchet distance. Colour right at guidance 4: {said}.")
+    said = ", ".join(
+        f"{name} {ablations.pick(stored, name, 4.0)['shares']['colour']['share']:.0%}"
+        for name in NAMES
+    )
+    plots.show(ablation_figure(stored))
 else:
-    print("No measurements are stored here; make them with: python benchmarks/ablations.py")
+    print("No measurements are stored here; make them with: python "
+          "benchmarks/ablations.py")
+
+# %% [markdown] alt
+# Bars for five models, at guidance 1 and 4: how often the colour is right, and the Fréchet distance. Colour right at
+# guidance 4: {said}.
 
 # %%
 if stored:
     facts = ablations.pick(stored, ablations.AS_IT_SHOULD_BE.name, 4.0)
-    print(f"{facts['steps']:,} steps of {facts['batch']} pictures, {facts['captions']} captions, seed {facts['seed']}; "
+    print(f"{facts['steps']:,} steps of {facts['batch']} pictures, {facts['captions']} "
+          f"captions, seed {facts['seed']}; "
           f"{facts['hardware']['processor']}, {facts['date']}")
     for name in NAMES[1:]:
         for w in ablations.GUIDANCE:
             best, one = (share(found["right"], found["of"]) for found in (
-                ablations.pick(stored, which, w)["shares"]["colour"] for which in (NAMES[0], name)))
+                ablations.pick(stored, which, w)["shares"]["colour"]
+                for which in (NAMES[0], name)))
             low, high = difference_range(one, best)
-            print(f"{name:<20} guidance {w:g}: {100 * (one.value - best.value):+5.1f} points of colour"
-                  f" ({100 * low:+.0f} to {100 * high:+.0f}){'   contains 0' if low <= 0 <= high else ''}")
+            print(f"{name:<20} guidance {w:g}: {100 * (one.value - best.value):+5.1f} "
+                  f"points of colour"
+                  f" ({100 * low:+.0f} to "
+                  f"{100 * high:+.0f}){'   contains 0' if low <= 0 <= high else ''}")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -473,29 +544,40 @@ corpus = ablations.simple_corpus(full_or_fast(800, 16))
 again = {}
 with tempfile.TemporaryDirectory() as folder:
     for ablation in (ablations.AS_IT_SHOULD_BE, ablations.NOISE):
-        short = replace(ablations.SETTINGS, out=Path(folder), steps=full_or_fast(300, 2), warmup=30, ema=0.98,
+        short = replace(ablations.SETTINGS, out=Path(folder),
+                        steps=full_or_fast(300, 2), warmup=30, ema=0.98,
                         batch=full_or_fast(64, 4), device=DEVICE.type, progress=False)
         trained = ablations.train(ablation, short, corpus, model)["average"]
-        again[ablation.name] = ablations.measure(trained, judge, full_or_fast(100, 8), 1.0, steps=full_or_fast(25, 2))
+        again[ablation.name] = ablations.measure(trained, judge, full_or_fast(100, 8),
+                                                 1.0, steps=full_or_fast(25, 2))
 
-fig = plots.image_grid([image for _, images in again.values() for image in to_float(images[:6])], columns=6, size=1.3,
+fig = plots.image_grid([image for _, images in again.values()
+                        for image in to_float(images[:6])], columns=6, size=1.3,
                        rows=["velocity", "noise"])
-backgrounds = {name: found["shares"]["background"] for name, (found, _) in again.items()}
-plots.show(fig, "Two rows of pictures after a short training, by the model that predicts velocity and by the one that "
-                "predicts noise. Background right: "
-                + ", ".join(f"{name} {found['share']:.0%}" for name, found in backgrounds.items()) + ".")
+backgrounds = {name: found["shares"]["background"]
+               for name, (found, _) in again.items()}
+plots.show(fig)
+
+# %% [markdown] alt
+# Two rows of pictures after a short training, by the model that predicts velocity and by the one that predicts noise.
+# Background right: {', '.join((f"{name} {found['share']:.0%}" for name, found in backgrounds.items()))}.
 
 # %%
-velocity, noise = (backgrounds[ablation.name] for ablation in (ablations.AS_IT_SHOULD_BE, ablations.NOISE))
+velocity, noise = (backgrounds[ablation.name]
+                   for ablation in (ablations.AS_IT_SHOULD_BE, ablations.NOISE))
 for name, found in (("velocity", velocity), ("noise", noise)):
-    print(f"{name:<9} background right: {found['share']:.0%} ({found['low']:.0%} to {found['high']:.0%})")
+    print(f"{name:<9} background right: {found['share']:.0%} ({found['low']:.0%} to "
+          f"{found['high']:.0%})")
 if velocity["low"] > noise["high"]:
     print("As expected, and the ranges do not even overlap.")
 elif velocity["share"] > noise["share"]:
-    print("In the expected direction, but the ranges overlap: this run alone does not show it.")
+    print("In the expected direction, but the ranges overlap: this run alone does not "
+          "show it.")
 else:
-    print("Not as expected. With more steps? With another seed? That is what ablations are for.")
-assert 14 < model.schedule.alpha_bar[-1].item() ** -0.5 < 15.5             # what the answer below says
+    print("Not as expected. With more steps? With another seed? That is what ablations "
+          "are for.")
+# what the answer below says
+assert 14 < model.schedule.alpha_bar[-1].item() ** -0.5 < 15.5
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -519,9 +601,11 @@ shuffled = pictures[order]
 rows = {
     "honest": (shares(verdicts)["strict"], at_count, copies(near, usual)),
     "shuffled": (shares(judged(judge, shuffled, world))["strict"],
-                 frechet_distance(generated[order], other[:COUNT] / unit), copies(near[order], usual)),
+                 frechet_distance(generated[order], other[:COUNT] / unit),
+                 copies(near[order], usual)),
     "cheat": (shares(judged(judge, cheat, seen))["strict"],
-              frechet_distance(judge.features(to_float(cheat)) / unit, other[:COUNT] / unit), copies(of_cheat, usual)),
+              frechet_distance(judge.features(to_float(cheat)) / unit,
+                               other[:COUNT] / unit), copies(of_cheat, usual)),
 }
 print(f"{'':<10}{'captions true':>14}{'Fréchet':>10}{'copies':>9}")
 for name, (true, fid, copied) in rows.items():
@@ -571,8 +655,7 @@ assert abs(rows["honest"][1] - rows["shuffled"][1]) < 1e-3
 # Not by itself: a smooth, average picture is close to everything. Look at pairs, and try features instead of pixels.
 # </details>
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 a, b = share(78, 100), share(84, 100)
 print(f"A {a}\nB {b}")
 low, high = difference_range(b, a)

@@ -18,8 +18,14 @@ import copy
 
 import matplotlib.pyplot as plt
 import torch
-
-from tinyldm import LatentDiffusion, UNet, UNetConfig, diffusion_loss, to_signed, to_unit
+from tinyldm import (
+    LatentDiffusion,
+    UNet,
+    UNetConfig,
+    diffusion_loss,
+    to_signed,
+    to_unit,
+)
 from tinyldm.data.digits import Digits
 from tinyldm.data.scenes import Scenes
 from tinyldm.machine import choose_device
@@ -60,11 +66,18 @@ captions = list(clinic.CAPTIONS)
 
 
 def generate_and_measure(guidance_scale):
-    """Pictures from a healthy model, and the standard deviations of z and z0_hat after each step."""
+    """Pictures from a healthy model, and the standard deviations of z and z0_hat after
+    each step."""
     deviations = []
-    images = model.generate(captions, steps=STEPS, guidance_scale=guidance_scale,
-                            generator=torch.Generator().manual_seed(0),
-                            callback=lambda step, z, z0_hat: deviations.append((z.std().item(), z0_hat.std().item())))
+    images = model.generate(
+        captions,
+        steps=STEPS,
+        guidance_scale=guidance_scale,
+        generator=torch.Generator().manual_seed(0),
+        callback=lambda step, z, z0_hat: deviations.append(
+            (z.std().item(), z0_hat.std().item())
+        ),
+    )
     return images, *zip(*deviations)
 
 
@@ -72,7 +85,8 @@ _, free_z_std, free_z0_hat_std = generate_and_measure(guidance_scale=1.0)
 healthy_images, z_std, z0_hat_std = generate_and_measure(guidance_scale=4.0)
 
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True)
-for ax, p, c, w in zip(axes, (free_z_std, z_std), (free_z0_hat_std, z0_hat_std), (1, 4)):
+for ax, p, c, w in zip(axes, (free_z_std, z_std), (free_z0_hat_std, z0_hat_std),
+                       (1, 4)):
     ax.plot(p, color=plots.BLUE, label=r"pulse: std of $z$")
     ax.plot(c, color=plots.ORANGE, linestyle="--", label=r"clarity: std of $\hat z_0$")
     ax.axhline(1, color=plots.GREY, linewidth=0.8)
@@ -80,10 +94,13 @@ for ax, p, c, w in zip(axes, (free_z_std, z_std), (free_z0_hat_std, z0_hat_std),
 axes[0].set_ylabel("standard deviation")
 axes[0].legend()
 assert max(z_std + z0_hat_std) < 2.8
-plots.show(fig, f"The standard deviation of z and of the estimated clean latent over the sampler's {STEPS} steps. "
-                f"Without guidance they begin at {free_z_std[0]:.2f} and {free_z0_hat_std[0]:.2f} and meet at "
-                f"{free_z_std[-1]:.2f}. With guidance 4 they begin at {z_std[0]:.2f} and {z0_hat_std[0]:.2f}; the "
-                f"first rises to {max(z_std):.2f}, the second falls, and they meet at {z_std[-1]:.2f}.")
+plots.show(fig)
+
+# %% [markdown] alt
+# The standard deviation of z and of the estimated clean latent over the sampler's {STEPS} steps. Without guidance they
+# begin at {free_z_std[0]:.2f} and {free_z0_hat_std[0]:.2f} and meet at {free_z_std[-1]:.2f}. With guidance 4 they begin
+# at {z_std[0]:.2f} and {z0_hat_std[0]:.2f}; the first rises to {max(z_std):.2f}, the second falls, and they meet at
+# {z_std[-1]:.2f}.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -106,8 +123,9 @@ plots.show(fig, f"The standard deviation of z and of the estimated clean latent 
 # hide an illness that affects only some of them.
 
 # %%
-world = Scenes(64, seed=1_000_000)                                        # scenes that were never trained on
-real = to_unit(torch.stack([world[i][0] for i in range(full_or_fast(48, 6))]))   # (48, 3, 64, 64) in [0, 1]
+world = Scenes(64, seed=1_000_000)  # scenes that were never trained on
+# (48, 3, 64, 64) in [0, 1]
+real = to_unit(torch.stack([world[i][0] for i in range(full_or_fast(48, 6))]))
 real_captions = [world[i][1] for i in range(len(real))]
 
 
@@ -118,11 +136,13 @@ def loss_by_t(model, at=clinic.LOSS_AT):
     eps = torch.randn(z0.shape, generator=torch.Generator().manual_seed(0)).to(DEVICE)
     context = model.encode_text(real_captions)
     ts = [torch.full((len(z0),), t, device=DEVICE) for t in at]
-    return torch.stack([diffusion_loss(model.unet, model.schedule, z0, context, t, eps) for t in ts]).cpu()
+    return torch.stack([diffusion_loss(model.unet, model.schedule, z0, context, t, eps)
+                        for t in ts]).cpu()
 
 
 healthy_loss = loss_by_t(model)
-print(confirm_equal(healthy_loss, clinic.loss_by_t(model, real, real_captions), tolerance=1e-4))
+print(confirm_equal(healthy_loss, clinic.loss_by_t(model, real, real_captions),
+                    tolerance=1e-4))
 for t, loss in zip(clinic.LOSS_AT, healthy_loss.tolist()):
     print(f"t = {t:3d}   loss {loss:.3f}")
 
@@ -137,9 +157,13 @@ others = model.generate(list(clinic.OTHER_CAPTIONS), steps=STEPS, guidance_scale
                         generator=torch.Generator().manual_seed(0))
 effect = (others - healthy_images).abs().mean().item()
 
-fig = plots.image_grid([*healthy_images, *others], columns=4, size=1.6, rows=["caption", "another\ncolour"])
-plots.show(fig, f"Four pictures from four captions, and below them four from the same noise, with another colour in "
-                f"each caption. On average a pixel changes by {effect:.3f} of its range.")
+fig = plots.image_grid([*healthy_images, *others], columns=4, size=1.6,
+                       rows=["caption", "another\ncolour"])
+plots.show(fig)
+
+# %% [markdown] alt
+# Four pictures from four captions, and below them four from the same noise, with another colour in each caption. On
+# average a pixel changes by {effect:.3f} of its range.
 
 # %% [markdown]
 # > **Predict.** Which of the three notices a mistake in the last line of the decoder, where $[-1, 1]$ becomes $[0,
@@ -165,11 +189,13 @@ for name, breaks in clinic.PATIENTS.items():
 
 everything = torch.cat([one.images for one in measured.values()])
 fig = plots.image_grid(everything, columns=4, size=1.05, rows=list(measured))
-plots.show(fig, "Nine rows of four pictures: the healthy model's circle, square, star and ring, and what patients A to "
-                "H make of the same captions and the same noise. A and H: nearly the healthy four. B: other things in "
-                "other colours on other backgrounds. C: the same outlines, too dark and with too much contrast. D: "
-                "coloured confetti. E: other, blurred things, with the opposite colours. F: outlines at best, in pale, "
-                "wrong colours. G: nearly right, with spots.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Nine rows of four pictures: the healthy model's circle, square, star and ring, and what patients A to H make of the
+# same captions and the same noise. A and H: nearly the healthy four. B: other things in other colours on other
+# backgrounds. C: the same outlines, too dark and with too much contrast. D: coloured confetti. E: other, blurred
+# things, with the opposite colours. F: outlines at best, in pale, wrong colours. G: nearly right, with spots.
 
 # %% [markdown]
 # ## Their pulses
@@ -177,17 +203,23 @@ plots.show(fig, "Nine rows of four pictures: the healthy model's circle, square,
 # %%
 fig, axes = plt.subplots(2, 4, figsize=(9, 4.4), sharex=True, sharey=True)
 for ax, name in zip(axes.flat, clinic.PATIENTS):
-    ax.plot(measured["healthy"].z_std, color=plots.GREY, linewidth=3, alpha=0.5, label="healthy pulse")
+    ax.plot(measured["healthy"].z_std, color=plots.GREY, linewidth=3, alpha=0.5,
+            label="healthy pulse")
     ax.plot(measured[name].z_std, color=plots.BLUE, label="pulse")
-    ax.plot(measured[name].z0_hat_std, color=plots.ORANGE, linestyle="--", label="clarity")
+    ax.plot(measured[name].z0_hat_std, color=plots.ORANGE, linestyle="--",
+            label="clarity")
     ax.set(title=f"patient {name}", ylim=(0, 4))
 axes[0, 0].legend(fontsize=7)
 fig.supxlabel("sampler step", fontsize=10)
 fig.supylabel("standard deviation", fontsize=10)
-ends = ", ".join(f"{name} {one.z0_hat_std[0]:.1f} and {one.z_std[-1]:.2f}" for name, one in measured.items())
+ends = ", ".join(f"{name} {one.z0_hat_std[0]:.1f} and {one.z_std[-1]:.2f}"
+                 for name, one in measured.items())
 assert max(one.z0_hat_std.max() for one in measured.values()) < 4
-plots.show(fig, "Eight small plots, one per patient: pulse and clarity over the steps, with the healthy pulse in grey. "
-                f"The first clarity and the last pulse of each: {ends}.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Eight small plots, one per patient: pulse and clarity over the steps, with the healthy pulse in grey. The first
+# clarity and the last pulse of each: {ends}.
 
 # %% [markdown]
 # Two lie exactly on the grey line (the next cell says which; close is not the same as equal). Whatever ails them begins
@@ -196,7 +228,8 @@ plots.show(fig, "Eight small plots, one per patient: pulse and clarity over the 
 # next instrument does.
 
 # %%
-untouched = [name for name in clinic.PATIENTS if torch.equal(measured[name].z_std, measured["healthy"].z_std)]
+untouched = [name for name in clinic.PATIENTS
+             if torch.equal(measured[name].z_std, measured["healthy"].z_std)]
 assert len(untouched) == 2
 print("Pulse equal to the healthy one, to the last bit:", " and ".join(untouched))
 
@@ -206,19 +239,26 @@ print("Pulse equal to the healthy one, to the last bit:", " and ".join(untouched
 # %%
 fig, axes = plt.subplots(2, 4, figsize=(9, 4.4), sharex=True, sharey=True)
 for ax, name in zip(axes.flat, clinic.PATIENTS):
-    ax.plot(clinic.LOSS_AT, measured["healthy"].loss_by_t, color=plots.GREY, linewidth=3, alpha=0.5, label="healthy")
-    ax.plot(clinic.LOSS_AT, measured[name].loss_by_t, color=plots.BLUE, marker="o", markersize=3, label="patient")
+    ax.plot(clinic.LOSS_AT, measured["healthy"].loss_by_t, color=plots.GREY,
+            linewidth=3, alpha=0.5, label="healthy")
+    ax.plot(clinic.LOSS_AT, measured[name].loss_by_t, color=plots.BLUE, marker="o",
+            markersize=3, label="patient")
     ax.set(title=f"patient {name}", yscale="log", ylim=(0.03, 60))
     ax.yaxis.set_major_formatter("{x:g}")
 axes[0, 0].legend(fontsize=7)
 fig.supxlabel("timestep t", fontsize=10)
 fig.supylabel("loss on real pictures", fontsize=10)
-means = ", ".join(f"{name} {measured[name].loss_by_t.mean():.3f}" for name in clinic.PATIENTS)
-plots.show(fig, "Eight small plots of the loss over t, with the healthy loss in grey. "
-                f"The mean loss of each: {means}; healthy: {measured['healthy'].loss_by_t.mean():.3f}.")
+means = ", ".join(f"{name} {measured[name].loss_by_t.mean():.3f}"
+                  for name in clinic.PATIENTS)
+plots.show(fig)
+
+# %% [markdown] alt
+# Eight small plots of the loss over t, with the healthy loss in grey. The mean loss of each: {means}; healthy:
+# {measured['healthy'].loss_by_t.mean():.3f}.
 
 # %%
-sound = [name for name in clinic.PATIENTS if torch.equal(measured[name].loss_by_t, measured["healthy"].loss_by_t)]
+sound = [name for name in clinic.PATIENTS
+         if torch.equal(measured[name].loss_by_t, measured["healthy"].loss_by_t)]
 assert len(sound) == 3
 print("Blood test equal to the healthy one, to the last bit:", ", ".join(sound))
 
@@ -236,10 +276,14 @@ fig, (left, right) = plt.subplots(1, 2, figsize=(9, 2.9), sharey=True)
 left.barh(names, [measured[name].caption_effect for name in names], color=plots.BLUE)
 left.set(xlabel="mean change of a pixel", title="What another caption changes")
 left.invert_yaxis()
-right.barh(names, [measured[name].untouched_gains for name in names], color=plots.ORANGE)
+right.barh(names, [measured[name].untouched_gains for name in names],
+           color=plots.ORANGE)
 right.set(xlabel="share of all gains", title="Gains that are exactly 1", xlim=(0, 1.02))
-plots.show(fig, "Two bar charts. The effect of another caption is zero for one patient. The share of gains that are "
-                "exactly 1 is one for another patient and about zero for all others.")
+plots.show(fig)
+
+# %% [markdown] alt
+# Two bar charts. The effect of another caption is zero for one patient. The share of gains that are exactly 1 is one
+# for another patient and about zero for all others.
 
 # %%
 silent = [name for name in clinic.PATIENTS if measured[name].caption_effect == 0]
@@ -267,8 +311,7 @@ print("The caption changes nothing:", *silent, "   Never trained:", *untrained)
 # > **Predict.** Match each patient with one line of the book before you run the next cell. Write your eight answers
 # > into `MINE`. Two guesses are already there. One of them is wrong.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 MINE = {
     "B": "the caption is not passed",
     "H": "guidance has the wrong sign",
@@ -340,15 +383,21 @@ left.plot(theirs, color=plots.ORANGE, linestyle="--", label="of patient A")
 left.set(xlabel="timestep t", ylabel=r"$\bar\alpha_t$", title="Two schedules")
 left.legend()
 for name, colour, marker in (("A", plots.ORANGE, "s"), ("G", plots.PINK, "^")):
-    right.plot(clinic.LOSS_AT, measured[name].loss_by_t - measured["healthy"].loss_by_t, color=colour, marker=marker,
-               label=f"patient {name}")
+    right.plot(clinic.LOSS_AT, measured[name].loss_by_t - measured["healthy"].loss_by_t,
+               color=colour, marker=marker, label=f"patient {name}")
 right.axhline(0, color=plots.GREY, linewidth=0.8)
-right.set(xlabel="timestep t", ylabel="loss above the healthy loss", title="Where it hurts")
+right.set(xlabel="timestep t", ylabel="loss above the healthy loss",
+          title="Where it hurts")
 right.legend()
-worst = {name: clinic.LOSS_AT[(measured[name].loss_by_t - measured["healthy"].loss_by_t).argmax()] for name in "AG"}
-plots.show(fig, "Left: the two schedules' share of signal over t; they cross near t = 100, and patient A's falls "
-                f"faster, to as much as {max(apart):.2f} below. Right: the excess of A's and G's loss over the healthy "
-                f"loss at each t: A's is largest at {worst['A']}, G's at {worst['G']}.")
+worst = {name: clinic.LOSS_AT[(measured[name].loss_by_t
+                               - measured["healthy"].loss_by_t).argmax()]
+                               for name in "AG"}
+plots.show(fig)
+
+# %% [markdown] alt
+# Left: the two schedules' share of signal over t; they cross near t = 100, and patient A's falls faster, to as much as
+# {max(apart):.2f} below. Right: the excess of A's and G's loss over the healthy loss at each t: A's is largest at
+# {worst['A']}, G's at {worst['G']}.
 
 # %% [markdown]
 # ## How an average is forgotten
@@ -360,10 +409,11 @@ plots.show(fig, "Left: the two schedules' share of signal over t; they cross nea
 
 # %%
 digits = Digits(8)
-z0 = torch.stack([digits[i][0] for i in range(0, 1797, 3)])               # (599, 3, 8, 8) in [-1, 1]
+z0 = torch.stack([digits[i][0] for i in range(0, 1797, 3)])  # (599, 3, 8, 8) in [-1, 1]
 seed = torch.Generator().manual_seed(0)
 torch.manual_seed(0)
-unet = UNet(UNetConfig(in_channels=3, out_channels=3, channels=(32,), blocks_per_level=1, transformer_depth=(0,),
+unet = UNet(UNetConfig(in_channels=3, out_channels=3, channels=(32,),
+                       blocks_per_level=1, transformer_depth=(0,),
                        heads=(4,), context_dim=32, groups=8))
 fed, forgotten = MovingAverage(unet, 0.98), MovingAverage(unet, 0.98)
 optimizer = torch.optim.AdamW(unet.parameters(), lr=2e-3)
@@ -371,28 +421,36 @@ schedule = copy.deepcopy(model.schedule).cpu()
 curves = {"the network": [], "its average": [], "the forgotten average": []}
 for step in range(full_or_fast(240, 16)):
     batch = z0[torch.randint(len(z0), (64,), generator=seed)]
-    t, eps = torch.randint(1000, (64,), generator=seed), torch.randn(batch.shape, generator=seed)
+    t, eps = torch.randint(1000, (64,),
+                           generator=seed), torch.randn(batch.shape, generator=seed)
     loss = diffusion_loss(unet, schedule, batch, None, t, eps)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    fed.update(unet, step)                                                # there is no such line for `forgotten`
+    fed.update(unet, step)  # there is no such line for `forgotten`
     if step % 8 == 0:
         with torch.no_grad():
             for name, some in zip(curves, (unet, fed.module, forgotten.module)):
-                curves[name].append(diffusion_loss(some, schedule, batch, None, t, eps).item())
-print(f"after {step + 1} steps:", ", ".join(f"{name} {losses[-1]:.2f}" for name, losses in curves.items()))
+                curves[name].append(diffusion_loss(some, schedule, batch, None, t,
+                                                   eps).item())
+print(f"after {step + 1} steps:",
+      ", ".join(f"{name} {losses[-1]:.2f}" for name, losses in curves.items()))
 
 # %%
 fig, ax = plt.subplots(figsize=plots.NARROW)
 for (name, losses), colour, dash in zip(curves.items(), plots.CYCLE, ("-", "--", "-.")):
-    ax.plot(range(0, 8 * len(losses), 8), losses, color=colour, linestyle=dash, label=name)
-ax.set(xlabel="training step", ylabel="loss", title="One line is missing", ylim=(0, None))
+    ax.plot(range(0, 8 * len(losses), 8), losses, color=colour, linestyle=dash,
+            label=name)
+ax.set(xlabel="training step", ylabel="loss", title="One line is missing",
+       ylim=(0, None))
 ax.legend()
 ends = ", ".join(f"{name} {losses[-1]:.2f}" for name, losses in curves.items())
-plots.show(fig, "Loss over training steps. The loss of the network and of its average fall together; that of the "
-                f"forgotten average stays at its initial value. At the end: {ends}.")
+plots.show(fig)
 assert curves["the forgotten average"][-1] > curves["its average"][-1]
+
+# %% [markdown] alt
+# Loss over training steps. The loss of the network and of its average fall together; that of the forgotten average
+# stays at its initial value. At the end: {ends}.
 
 # %% [markdown]
 # Training prints the network's curve, and it looks perfect. Only those who *sample with the average* see that it
@@ -408,11 +466,14 @@ assert curves["the forgotten average"][-1] > curves["its average"][-1]
 # %%
 def round_trip(some):
     with torch.no_grad():
-        return to_unit(some.vae.decode(some.vae.encode(to_signed(real[:6]).to(DEVICE)))).cpu()
+        return to_unit(
+            some.vae.decode(some.vae.encode(to_signed(real[:6]).to(DEVICE)))
+        ).cpu()
 
 
 sick = clinic.scale_left_out(model)
-print(f"The tiny VAE's own scale is {model.vae.config.scale:.3f}; F leaves out one of 0.18215.")
+print(f"The tiny VAE's own scale is {model.vae.config.scale:.3f}; F leaves out one of "
+      f"0.18215.")
 assert 0.8 < model.vae.config.scale < 1.25
 print(confirm_equal(round_trip(sick), round_trip(model), tolerance=1e-4,
                     claim="The sick round trip equals the healthy one"))
@@ -431,16 +492,20 @@ with torch.no_grad():
 counts = (5, 10, 25, 50)[:full_or_fast(4, 1)]
 distances = []
 for steps in counts:
-    pair = [some.generate(captions, steps=steps, generator=torch.Generator().manual_seed(0))
+    pair = [some.generate(captions, steps=steps,
+                          generator=torch.Generator().manual_seed(0))
             for some in (model, clinic.next_timestep(model))]
     distances.append((pair[0] - pair[1]).abs().mean().item())
 
 fig, ax = plt.subplots(figsize=plots.NARROW)
 ax.plot(counts, distances, color=plots.BLUE, marker="o")
-ax.set(xlabel="sampler steps", ylabel="mean error of a pixel", title="Off by one, with more and more steps",
-       ylim=(0, None))
-plots.show(fig, "The mean difference between the pictures of patient H and the healthy ones over the number of steps: "
-                f"{', '.join(f'{count} steps {value:.3f}' for count, value in zip(counts, distances))}.")
+ax.set(xlabel="sampler steps", ylabel="mean error of a pixel",
+       title="Off by one, with more and more steps", ylim=(0, None))
+plots.show(fig)
+
+# %% [markdown] alt
+# The mean difference between the pictures of patient H and the healthy ones over the number of steps: {',
+# '.join((f'{count} steps {value:.3f}' for count, value in zip(counts, distances)))}.
 
 # %% [markdown]
 # If you test with many steps, you may miss it; if you then ship with few, your users will not. Test with the *fewest*
@@ -452,15 +517,15 @@ plots.show(fig, "The mean difference between the pictures of patient H and the h
 # The article encodes with 0.18215 and decodes with 0.18125. Is that an illness? Do the same to the tiny model: divide
 # by a scale that is too small by the same factor.
 
-# %%
-# NBVAL_CHECK_OUTPUT
+# %% tags=["nbval-check-output"]
 factor = 0.18215 / 0.18125
 print(f"a latent that is {100 * (factor - 1):.2f} % too large")
 
 # %%
 with torch.no_grad():
     z0 = model.vae.encode(to_signed(real).to(DEVICE))
-    change = (to_unit(model.vae.decode(factor * z0)) - to_unit(model.vae.decode(z0))).abs().mean().item()
+    change = (to_unit(model.vae.decode(factor * z0))
+              - to_unit(model.vae.decode(z0))).abs().mean().item()
 print(f"changes a pixel by {255 * change:.2f} of 255 levels on average")
 assert 0 < 255 * change < 3
 

@@ -1,10 +1,13 @@
-"""What lessons share besides plots: short runs for testing, a photograph, and the comparison with the package."""
+"""What lessons share besides plots: short runs for tests, progress bars, a photograph, comparison with the package."""
 
 import os
+from collections.abc import Iterable
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
 from tinyldm import threads
 from tinyldm.data.pixels import channels_first, to_float
@@ -13,6 +16,7 @@ from tinyldm.data.pixels import channels_first, to_float
 threads.prepare()
 threads.fit()
 
+Item = TypeVar("Item")
 PHOTOGRAPHS = ("flower", "china")  # scikit-learn's two, which need no download
 
 
@@ -22,6 +26,16 @@ def full_or_fast(full: int, fast: int) -> int:
     Continuous integration sets the variable to test that every cell runs. The committed notebooks use the full numbers.
     """
     return fast if os.environ.get("TINYLDM_FAST") == "1" else full
+
+
+def progress(items: Iterable[Item], what: str) -> Iterable[Item]:
+    """Go through `items` with a bar that shows how much time is left, if it takes more than a second.
+
+    The bar goes to stderr, which committed notebooks do not hold, and disappears at the end.
+
+    Args: what: stands before the bar, such as "training".
+    """
+    return tqdm(items, desc=what, leave=False, delay=1.0, mininterval=0.5)
 
 
 def photograph(size: int = 256, name: str = "flower") -> Tensor:

@@ -4,7 +4,7 @@
     plots.use_style()                                   # in a lesson: the style for the whole notebook
     fig, ax = plt.subplots(figsize=plots.WIDE)
     ax.plot(t, alpha_bar, color=plots.BLUE)
-    plots.show(fig, "ᾱ falls from 1 to almost 0 …")     # the figure, with a description for readers who cannot see it
+    plots.show(fig)                                     # the figure; its alt text stands in the lesson's source
 
 Elsewhere, `with plots.style(): …` and `plots.save(fig, "alpha_bar.png")` change no global state.
 
@@ -36,9 +36,9 @@ SEQUENCE = "viridis"
 DIVERGING = LinearSegmentedColormap.from_list("blue_orange", [BLUE, "#F7F7F7", ORANGE])
 
 NARROW, WIDE, TALL, STRIP = (4.5, 3.4), (8.0, 3.6), (8.0, 7.0), (10.0, 2.3)  # inches, for a notebook's width
-DPI = 110
-MAX_LINE_COLOURS = 6000  # a figure with more colours than this holds a photograph, not just lines
-JPEG_QUALITY = 72  # noisy pictures compress badly
+DPI = 110  # on the page
+SHARPNESS = 2  # pixels of a figure for each pixel of its place on the page, in each direction
+OWN_WORDS = "Figure: "  # begins the alt text of a figure that nobody has described yet
 
 RC = {
     "axes.prop_cycle": plt.cycler(color=CYCLE),
@@ -73,47 +73,58 @@ def use_style() -> None:
 _figure_numbers = itertools.count(1)
 
 
-def show(fig: plt.Figure, alt: str) -> None:
+def show(fig: plt.Figure, alt: str = "") -> None:
     """Show a figure with alt text for screen readers, and close it.
 
+    In a lesson the alt text is not in the reader's cell: it follows the cell in the lesson's source, and
+    `sources/build_lessons.py` puts it in. Until then, and when a reader runs the cell, it is `own_words`.
+
     JupyterLab and nbconvert drop the alt text of an ordinary image output, so the figure is shown as an HTML
-    `<img alt=…>`, which they and web viewers keep. It is small: see `encoded`.
-    A plain script prints the alt text instead, and saves the figure in the folder that the environment variable
-    TINYLDM_FIGURES names, if it is set.
+    `<img alt=…>`, which they and web viewers keep. A plain script prints the alt text instead, and saves the figure in
+    the folder that the environment variable TINYLDM_FIGURES names, if it is set.
 
     Args: alt: one or two sentences that say what the figure contains and what it shows.
-    Raises: ValueError if alt is empty.
     """
-    if not alt.strip():
-        raise ValueError("the figure has no alt text; describe in a sentence what it shows")
-    picture, kind = encoded(fig)
+    alt = alt.strip() or own_words(fig)
+    picture = encoded(fig)
     plt.close(fig)
     if in_notebook():
         from IPython.display import display  # installed only with Jupyter
 
-        display({"text/html": img_tag(picture, kind, alt), "text/plain": alt}, raw=True)
+        display({"text/html": img_tag(picture, alt), "text/plain": alt}, raw=True)
         return
     sys.stdout.write(f"[figure] {alt}\n")
     if folder := os.environ.get("TINYLDM_FIGURES"):
         Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / f"{next(_figure_numbers):02d}.{kind}").write_bytes(picture)
+        (Path(folder) / f"{next(_figure_numbers):02d}.png").write_bytes(picture)
 
 
-def encoded(fig: plt.Figure) -> tuple[bytes, str]:
-    """Encode a figure: (bytes, "png") if it has few colours, so that lines stay sharp, else (bytes, "jpeg")."""
+def own_words(fig: plt.Figure) -> str:
+    """Describe a figure by the words that stand in it: titles and labels of the axes."""
+    said = [fig.get_suptitle()]
+    for ax in fig.axes:
+        titles = [ax.get_title(loc) for loc in ("left", "center", "right")]
+        labels = " and ".join(label for label in (ax.get_xlabel(), ax.get_ylabel()) if label)
+        said.append(", ".join(part for part in (*titles, labels) if part))
+    return OWN_WORDS + "; ".join(" ".join(part.split()) for part in said if part)
+
+
+def encoded(fig: plt.Figure, level: int = 9) -> bytes:
+    """Encode a figure as a PNG: no pixel changes, and it is twice as fine as its place on the page.
+
+    Args: level: of the compression, 0 … 9; a low one is quick.
+    """
+    fig.set_dpi(SHARPNESS * DPI)
     fig.canvas.draw()
     image, file = Image.fromarray(np.asarray(fig.canvas.buffer_rgba())[..., :3].copy()), io.BytesIO()
-    if image.getcolors(MAX_LINE_COLOURS) is not None:
-        image.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
-        return file.getvalue(), "png"
-    image.save(file, "JPEG", quality=JPEG_QUALITY, optimize=True)
-    return file.getvalue(), "jpeg"
+    image.save(file, "PNG", compress_level=level, dpi=(SHARPNESS * DPI, SHARPNESS * DPI))
+    return file.getvalue()
 
 
-def img_tag(picture: bytes, kind: str, alt: str) -> str:
-    """Return the HTML of a picture, `<img alt=… src="data:…">`: its own width, but no wider than the page."""
-    data = base64.b64encode(picture).decode()
-    return f'<img alt="{html.escape(alt)}" style="max-width:100%" src="data:image/{kind};base64,{data}">'
+def img_tag(picture: bytes, alt: str) -> str:
+    """Return the HTML of a PNG from `encoded`, `<img alt=… src="data:…">`: no wider than the page."""
+    data, width = base64.b64encode(picture).decode(), int.from_bytes(picture[16:20]) // SHARPNESS
+    return f'<img alt="{html.escape(alt)}" width="{width}" style="max-width:100%" src="data:image/png;base64,{data}">'
 
 
 def in_notebook() -> bool:
