@@ -16,7 +16,8 @@ What readers need not see stands in the source, outside of the cell that they re
     plots.show(fig)
 
     # %% [markdown] alt
-    # The alt text of the figure above; {alpha_bar[-1]:.4f} is evaluated when the notebook is executed.
+    # The alt text of the figure above; {alpha_bar[-1]:.4f} is evaluated when the notebook is executed, in its kernel.
+    # {seen_in(images)} says what the judge sees in generated pictures.
     #
     # A paragraph for each figure of the cell, in their order. It says what is to be seen, and answers no "Predict".
 
@@ -39,6 +40,7 @@ from percent_format import ROOT, executed, generated, same_cells, with_setup, wr
 
 SOURCES, NOTEBOOKS = ROOT / "sources" / "lessons", ROOT / "notebooks"
 MAX_BYTES = 2_000_000
+IMPORTED = "from tinyldm_course.lessons.readings import seen_in"  # what alt texts may use
 END = "\x1f"  # of an alt text, between kernel and builder
 UNDESCRIBED = re.compile(r'<img alt="Figure: [^"]*"')  # as `plots.own_words` begins
 
@@ -98,7 +100,7 @@ def describe_figures(client, cell: NotebookNode, index: int) -> None:
     """After a cell was executed: evaluate the braces of its alt texts in the same kernel, and put them in."""
     if "alt" in cell.metadata:
         texts = "".join(f"{text}{END}" for text in cell.metadata["alt"])
-        question = new_code_cell(f"print(f'''{texts}''')")
+        question = new_code_cell(f"{IMPORTED}\nprint(f'''{texts}''')")
         client.execute_cell(question, index, store_history=False)
         client.nb.cells[index] = cell
         described(cell, question.outputs[0].text.split(END)[:-1])

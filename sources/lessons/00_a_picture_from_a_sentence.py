@@ -14,14 +14,12 @@
 # - find the lessons and the file in which each section of the article is built.
 
 # %%
-import time
-
 import matplotlib.pyplot as plt
 import torch
+
 from tinyldm import LatentDiffusion, ddim, dpm_solver_pp, guided, timesteps, to_unit
 from tinyldm.data.captions import unknown_words
 from tinyldm.data.world import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZES
-from tinyldm.evaluation.judge import Judge
 from tinyldm.machine import choose_device
 from tinyldm.trace import on_meta
 from tinyldm.versions import SD1
@@ -39,47 +37,37 @@ print("This lesson runs on", DEVICE.type)
 #
 # The model in this package is small: it was trained on a world of simple things and knows only the words for them.
 # (Stable Diffusion is the same machine with bigger numbers, and knows most things that people put on the internet.)
-# Change the sentence and run the cell again.
+# **Type a sentence** into the box under the pictures and press Enter. (The box is there in a running notebook only.)
 
 # %%
 CAPTION = "a small red circle above a large blue square"
-
 model = LatentDiffusion.from_pretrained("tiny").to(DEVICE)
-start = time.perf_counter()
-images = model.generate([CAPTION] * 4, generator=torch.Generator().manual_seed(0))
-print(f"4 pictures in {time.perf_counter() - start:.1f} seconds")
-print("Words that the model never saw:", unknown_words(CAPTION) or "none")
-
-print("Things: ", ", ".join(SHAPES))
-print("Colours:", ", ".join(COLOURS), "· sizes:", ", ".join(SIZES))
-print("Places: ", ", ".join(RELATIONS), "· backgrounds:", ", ".join(BACKGROUNDS))
-
-# %%
-judge = Judge.load()
 
 
-def read(images):
-    """What another network, which reads pictures of the small world (lesson 15), sees
-    in each image."""
-    said = []
-    for reading in judge.read(images.detach().cpu().clamp(0, 1)):
-        things = [f"{thing['size']} {thing['colour']} {thing['shape']}"
-                  for thing in reading.things]
-        said.append(f" {reading.relation} ".join(things) + f" on {reading.background}"
-                    if things else "cannot tell")
-    return said
+def plot_four(ax, sentence):
+    noise = torch.Generator().manual_seed(0)
+    images = model.generate([sentence] * 4, generator=noise)
+    unknown = unknown_words(sentence)
+    title = f"{sentence} (never seen: {', '.join(unknown)})" if unknown else sentence
+    plots.plot_image(ax, plots.in_a_row(images), title)
 
 
-fig = plots.image_grid(images, size=2.1)
-plots.show(fig)
+widgets.dial(plot_four, {"sentence": str}, strip=[{"sentence": CAPTION}],
+             size=(8.4, 2.4))
 
 # %% [markdown] alt
-# Four pictures made from the sentence '{CAPTION}'. The network that reads such pictures sees: {';
-# '.join(read(images))}.
+# Four pictures in a row, made from the sentence '{CAPTION}'. The network that reads such pictures (lesson 15) sees:
+# {'; '.join(seen_in(model.generate([CAPTION] * 4, generator=torch.Generator().manual_seed(0))))}.
 
 # %% [markdown]
 # Four pictures, one sentence. They should agree in what the sentence says; what it leaves open (the background, the
 # exact places) may differ. A model this small is not always right: look for yourself. Lesson 15 counts how often it is.
+# It knows these words:
+
+# %%
+print("Things: ", ", ".join(SHAPES))
+print("Colours:", ", ".join(COLOURS), "· sizes:", ", ".join(SIZES))
+print("Places: ", ", ".join(RELATIONS), "· backgrounds:", ", ".join(BACKGROUNDS))
 
 # %% [markdown]
 # ## Where we are
@@ -122,7 +110,7 @@ plots.show(fig)
 # %% [markdown] alt
 # Eight of 25 steps for '{CAPTION}'. Above, the picture so far, from noise to the finished picture; below, the model's
 # guess of the final picture at the same step, which starts soft and without edges and becomes sharp. In the finished
-# picture the reader network sees: {read(made)[0]}.
+# picture the reader network sees: {seen_in(made)[0]}.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -227,7 +215,7 @@ plots.show(fig)
 # %% [markdown] alt
 # Four tensors on the way from sentence to picture: the context as a heat map of 32 rows, one for each token, and 128
 # columns; one channel of 8 by 8 numbers of the noise, and of the latent that the sampler made from it; and the picture
-# of 64 by 64 pixels, in which the reader network sees: {read(image)[0]}.
+# of 64 by 64 pixels, in which the reader network sees: {seen_in(image)[0]}.
 
 # %% [markdown]
 # The first ten rows of the context are the start mark and the nine words. The others, nearly alike, are the end mark,
@@ -300,7 +288,7 @@ plots.show(fig)
 
 # %% [markdown] alt
 # Two equal pictures from seed 7 under '{CAPTION}', another from seed 8, and one from seed 7 under '{other}'. The reader
-# network sees: {'; '.join(read(torch.stack(four)))}.
+# network sees: {'; '.join(seen_in(torch.stack(four)))}.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>

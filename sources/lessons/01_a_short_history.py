@@ -19,8 +19,9 @@ import math
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import tinyldm
 import torch
+
+import tinyldm
 from tinyldm import guided
 from tinyldm.history import timeline
 from tinyldm.history.data import GaussianMixture, swiss_roll

@@ -16,6 +16,7 @@
 # %%
 import matplotlib.pyplot as plt
 import torch
+
 from tinyldm import LatentDiffusion, NoiseSchedule, to_signed, to_unit
 from tinyldm.data.digits import Digits
 from tinyldm.data.scenes import Scenes

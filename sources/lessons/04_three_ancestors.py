@@ -18,6 +18,7 @@ import math
 
 import matplotlib.pyplot as plt
 import torch
+
 from tinyldm.history import data, ddpm_2020, nonequilibrium_2015, score_matching_2019
 from tinyldm.history.network import Budget, minibatch, minimise
 from tinyldm_course.history.compare import sliced_wasserstein

@@ -17,6 +17,8 @@
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
+from torch import nn
+
 from tinyldm import NoiseSchedule, ResBlock, to_signed, to_unit
 from tinyldm import vae as package
 from tinyldm.data import scenes
@@ -28,7 +30,6 @@ from tinyldm.training.train_vae import calibrate_scale
 from tinyldm_course.lessons import photo_vaes, plots, widgets
 from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast
 from tinyldm_course.lessons.model_map import show_model_map
-from torch import nn
 
 plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU

@@ -19,6 +19,8 @@ import math
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
+from torch import nn
+
 from tinyldm import NoiseSchedule, to_unit
 from tinyldm import resblock as package
 from tinyldm.data.digits import Digits
@@ -27,7 +29,6 @@ from tinyldm.machine import choose_device
 from tinyldm_course.lessons import plots, widgets
 from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast, photograph
 from tinyldm_course.lessons.model_map import show_model_map
-from torch import nn
 
 plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU

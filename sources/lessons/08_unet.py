@@ -19,6 +19,9 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 from matplotlib.patches import Arc
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
 from tinyldm import LatentDiffusion, to_unit, versions
 from tinyldm import unet as package
 from tinyldm.data.scenes import Scenes
@@ -30,8 +33,6 @@ from tinyldm.spatial_transformer import SpatialTransformer  # yours from lesson 
 from tinyldm_course.lessons import plots
 from tinyldm_course.lessons.helpers import confirm_equal
 from tinyldm_course.lessons.model_map import show_model_map
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU

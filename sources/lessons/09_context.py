@@ -22,6 +22,8 @@ from collections import Counter
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
+from torch import nn
+
 from tinyldm import LatentDiffusion, UNet, UNetConfig, diffusion_loss, to_unit
 from tinyldm.conditioning import ClassEncoder, tokenize
 from tinyldm.data import scenes
@@ -37,7 +39,6 @@ from tinyldm.training.export import clip_of
 from tinyldm_course.lessons import plots, widgets
 from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast, photograph
 from tinyldm_course.lessons.model_map import show_model_map
-from torch import nn
 
 plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU

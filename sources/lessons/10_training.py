@@ -21,8 +21,10 @@ import time
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import tinyldm
 import torch
+from torch import nn
+
+import tinyldm
 from tinyldm import LatentDiffusion, UNet, UNetConfig, diffusion_loss, to_unit
 from tinyldm.data import scenes
 from tinyldm.data.world import Scene, Thing
@@ -35,7 +37,6 @@ from tinyldm.training.run import MovingAverage
 from tinyldm_course.lessons import plots, widgets
 from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast
 from tinyldm_course.lessons.model_map import show_model_map
-from torch import nn
 
 plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+
 from tinyldm import LatentDiffusion, diffusion_loss, to_signed, to_unit
 from tinyldm.data import scenes
 from tinyldm.data.captions import SYNONYMS, random_wording

@@ -21,8 +21,9 @@ import time
 import warnings
 
 import matplotlib.pyplot as plt
-import tinyldm
 import torch
+
+import tinyldm
 from tinyldm import LatentDiffusion, to_unit
 from tinyldm.data.world import COLOURS, HELD_OUT_PAIRS, SHAPES, Scene, Thing
 from tinyldm.evaluation.judge import Judge, verdict

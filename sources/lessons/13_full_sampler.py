@@ -18,6 +18,7 @@
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
+
 from tinyldm import LatentDiffusion, capture_attention, to_signed, to_unit
 from tinyldm.conditioning import tokenize
 from tinyldm.data.scenes import render, to_tensor

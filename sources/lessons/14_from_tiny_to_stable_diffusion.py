@@ -26,6 +26,7 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 import transformers
+
 from tinyldm import EPS, VAE, VELOCITY, LatentDiffusion, UNet, versions
 from tinyldm.conditioning import size_embedding
 from tinyldm.formats import compvis_file, weights

@@ -22,6 +22,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+
 from tinyldm import LatentDiffusion, to_signed, to_unit
 from tinyldm.data.pixels import to_float
 from tinyldm.data.scenes import FRESH

@@ -18,6 +18,7 @@ import copy
 
 import matplotlib.pyplot as plt
 import torch
+
 from tinyldm import (
     LatentDiffusion,
     UNet,

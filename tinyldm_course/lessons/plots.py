@@ -24,6 +24,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.colors import LinearSegmentedColormap
 from PIL import Image
 from torch import Tensor
@@ -199,6 +200,12 @@ def plot_image(ax: plt.Axes, image: Tensor, title: str = "") -> None:
     ax.imshow(pixels(image))
     ax.set_title(title, loc="center", fontsize=9)
     hide_axes(ax)
+
+
+def in_a_row(images: Tensor) -> Tensor:
+    """Join images side by side, with a thin white frame around each: (B, C, H, W) -> (C, H + 2, B (W + 2))."""
+    framed = torch.nn.functional.pad(images, (1, 1, 1, 1), value=1.0)
+    return torch.cat(list(framed), dim=2)
 
 
 def image_grid(
