@@ -69,7 +69,7 @@ def live_page() -> Path:
     digest = digest_of([ROOT / "tinyldm" / "web", ROOT / "tinyldm" / "weights" / "tiny"])
     if not (folder / "files.json").is_file() or not mark.is_file() or mark.read_text() != digest:
         command = [sys.executable, "-m", "tinyldm", "export-web", "tiny", "--out", str(folder)]
-        subprocess.run([*command, "--lessons", "../notebooks"], check=True, cwd=ROOT)
+        subprocess.run([*command, "--course", "../"], check=True, cwd=ROOT)
         mark.write_text(digest)
     return folder
 

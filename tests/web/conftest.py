@@ -56,7 +56,7 @@ def other_site(tmp_path_factory) -> tuple[LatentDiffusion, Path]:
     other_model().save_pretrained(base / "mine")
     told = io.StringIO()
     with contextlib.redirect_stdout(told):
-        assert main(["export-web", str(base / "mine"), "--out", str(base / "site"), "--lessons", "../lessons"]) == 0
+        assert main(["export-web", str(base / "mine"), "--out", str(base / "site"), "--course", "../"]) == 0
     (base / "told.txt").write_text(told.getvalue())
     return LatentDiffusion.from_pretrained(base / "mine"), base / "site"
 

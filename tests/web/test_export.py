@@ -172,7 +172,7 @@ def test_the_command_tells_what_it_wrote(other_site):
     told = (folder.parent / "told.txt").read_text()
     assert "model/unet.onnx" in told and f"python -m http.server --directory {folder}" in told
     content = json.loads((folder / "model" / "model.json").read_text())
-    assert (content["name"], content["lessons"], content["snapshots"]) == ("mine", "../lessons", [])
+    assert (content["name"], content["course"], content["snapshots"]) == ("mine", "../", [])
     assert content["words"] is None  # its vocabulary is not the small world's
 
 

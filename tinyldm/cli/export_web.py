@@ -24,9 +24,10 @@ def run(options: argparse.Namespace) -> None:
     model = LatentDiffusion.from_pretrained(folder)
     name = options.name or folder.resolve().name
     snapshots = site.snapshots_of(folder) if options.snapshots else {}
-    to_stderr(f"exporting {folder.name}: half a minute on an idle processor, and as much for each snapshot …")
+    students = site.students_of(folder)
+    to_stderr(f"exporting {folder.name}: half a minute on an idle processor, and as much for each further U-Net …")
     total = 0
-    for path, size in site.export_site(model, options.out, name, snapshots, options.lessons):
+    for path, size in site.export_site(model, options.out, name, snapshots, students, options.course):
         total += size
         print(f"{path:<32}{size / 1e6:8.1f} MB", flush=True)
     print(f"wrote {options.out}: {total / 1e6:.1f} MB of model")

@@ -488,7 +488,7 @@ def add_export_web(parser: Parser) -> None:
     )
     parser.add_argument("--name", help="what the page calls the model (default: the name of its folder)")
     parser.add_argument(
-        "--lessons", metavar="URL", help="address of the folder of the lessons' pages, so that the page links to them"
+        "--course", metavar="URL", help="address of the course's site, seen from the page, so that the page links to it"
     )
     parser.add_argument(
         "--no-snapshots", dest="snapshots", action="store_false", help="leave out the U-Nets of earlier in the training"

@@ -11,8 +11,10 @@ import hashlib
 import inspect
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -20,10 +22,9 @@ from torch import nn
 from tinyldm import forward_diffusion, reverse_diffusion
 from tinyldm.clip import TextTransformer
 from tinyldm.conditioning import TextEncoder, tokenize
-from tinyldm.data.captions import BACKGROUND_SYNONYMS, BETWEEN, SYNONYMS, VOCABULARY
-from tinyldm.data.world import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZES
 from tinyldm.formats.diffusers_unet import load_unet
 from tinyldm.formats.files import write_bytes, write_json
+from tinyldm.formats.places import SHIPPED
 from tinyldm.formats.tokenizers import Tokenizer
 from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.resblock import Downsample, ResBlock, TimeMLP, Upsample
@@ -33,18 +34,13 @@ from tinyldm.unet import UNet
 from tinyldm.vae import VAE, DiagonalGaussian
 from tinyldm.web import onnx_export
 from tinyldm.web.onnx_export import Inside
+from tinyldm.web.worlds import world_of
 
 PACKAGE = Path(__file__).parents[1]
 PAGE = PACKAGE / "web" / "page"
 SPACINGS = ("trailing", "leading", "leading_from_zero", "linspace")  # that page/js/reverse_diffusion.js knows
 SAMPLERS = {"ddim": "ddim", "ddpm": "ddpm", "euler": "euler", "dpm_solver_pp": "dpm"}  # function here -> name there
-ON_DEMAND = "snapshots"  # a folder of files that are fetched only when a reader asks for them
-EXAMPLES = (
-    "a small red circle above a large blue square",
-    "a large yellow star on a black background",
-    "a green ring to the left of a purple cross",
-    "a large pink triangle on a cream background",
-)
+ON_DEMAND = "on_demand"  # a folder of files that are fetched only when a reader asks for them
 # What the page calls a piece of the model -> the function or class whose lines it shows.
 CODE: dict[str, Callable[..., Any] | type[nn.Module]] = {
     "tokens": tokenize,
@@ -65,19 +61,36 @@ CODE: dict[str, Callable[..., Any] | type[nn.Module]] = {
 }
 
 
+@dataclass(frozen=True)
+class Student:
+    """A U-Net that was distilled to draw in few steps, each one call: guidance is learnt with them."""
+
+    steps: int
+    folder: Path
+
+    def described(self, name: str) -> dict[str, Any]:
+        """What the page has to know: also the lines of Python that use it. name: what the page calls the model."""
+        python = ["from tinyldm.formats.diffusers_unet import load_unet", f'model.unet = load_unet("{name}/{self.folder.name}")']
+        if self.folder == SHIPPED / "tiny" / "unet_4_steps":
+            python = ["from tinyldm.beyond.distillation import four_step_unet", "model.unet = four_step_unet()"]
+        return {"steps": self.steps, "python": python}
+
+
 def export_site(
     model: LatentDiffusion,
     folder: Path,
     name: str,
-    snapshots: dict[str, Path] | None = None,
-    lessons: str | None = None,
+    snapshots: Mapping[str, Path] = MappingProxyType({}),
+    students: Sequence[Student] = (),
+    course: str | None = None,
 ) -> Iterator[tuple[str, int]]:
     """Write the live page of a model to a folder, file by file.
 
     Args:
         name: what the page calls the model.
         snapshots: U-Nets of other moments of its training, such as {"1 %": folder of a U-Net}.
-        lessons: address of the folder of the lessons, seen from the page; None: the page names them without links.
+        students: distilled U-Nets, to choose instead of the model's own.
+        course: address of the course's site, seen from the page; None: the page names lessons without links.
     Yields: the path of each file of the model in the folder, and its size in bytes, when it is written.
     Raises: ValueError where the folder holds something else, or where the page cannot run the model.
     """
@@ -93,15 +106,15 @@ def export_site(
     yield written(folder, "model/text_encoder.onnx", onnx_export.text_encoder_to_onnx(model))
     yield written(folder, "model/decoder.onnx", onnx_export.decoder_to_onnx(model.vae, latent))
     yield written(folder, "model/encoder.onnx", onnx_export.encoder_to_onnx(model.vae, model.image_size))
-    listed = []
-    for number, (title, source) in enumerate((snapshots or {}).items()):
-        path = f"model/{ON_DEMAND}/{number}.onnx"
+    listed: dict[str, list[dict[str, Any]]] = {"snapshots": [], "students": []}
+    known = [("snapshots", source, {"title": title}) for title, source in snapshots.items()]
+    known += [("students", student.folder, student.described(name)) for student in students]
+    for kind, source, told in known:
         content, _ = onnx_export.unet_to_onnx(load_unet(source), latent, model.text_encoder.length)
-        yield written(folder, path, content)
-        listed.append({"title": title, "file": path})
-    write_json(
-        folder / "model" / "model.json", description(model, name, insides) | {"snapshots": listed, "lessons": lessons}
-    )
+        path, size = written(folder, f"model/{ON_DEMAND}/{source.name}.onnx", content)
+        yield path, size
+        listed[kind].append(told | {"file": path, "bytes": size})
+    write_json(folder / "model" / "model.json", description(model, name, insides) | listed | {"course": course})
     yield "model/model.json", (folder / "model" / "model.json").stat().st_size
     write_json(folder / "files.json", contents(folder))
 
@@ -149,11 +162,10 @@ def latent_of(model: LatentDiffusion) -> tuple[int, int, int]:
 
 
 def description(model: LatentDiffusion, name: str, insides: list[Inside]) -> dict[str, Any]:
-    """The content of model.json, without the snapshots."""
+    """The content of model.json, without what is fetched on demand."""
     parts: dict[str, nn.Module] = {"text_encoder": model.text_encoder, "unet": model.unet, "decoder": model.vae.decoder}
     encoder = model.text_encoder
     assert isinstance(encoder, TextEncoder)  # see require_exportable
-    known = knows_the_world(encoder)
     return {
         "name": name,
         "image_size": list(model.image_size),
@@ -172,10 +184,7 @@ def description(model: LatentDiffusion, name: str, insides: list[Inside]) -> dic
         "parameters": {part: sum(weight.numel() for weight in parts[part].parameters()) for part in parts},
         "insides": [{"name": inside.name, "kind": inside.kind, "shape": list(inside.shape)} for inside in insides],
         "code": {piece: lines_of(thing) for piece, thing in CODE.items()},
-        "words": words_of_the_world() if known else None,
-        "known": list(VOCABULARY) if known else None,
-        "examples": list(EXAMPLES) if known else [""],
-    }
+    } | asdict(world_of(encoder.tokenizer))
 
 
 def tokenizer_of(encoder: TextEncoder) -> dict[str, Any]:
@@ -195,24 +204,6 @@ def tokenizer_of(encoder: TextEncoder) -> dict[str, Any]:
     }
 
 
-def knows_the_world(encoder: TextEncoder) -> bool:
-    """Is every word of the small world one token? Then its words are offered to the reader."""
-    tokenizer: Tokenizer = encoder.tokenizer
-    pieces = tokenizer.numbers(list(VOCABULARY))
-    return tokenizer.bpe.get_vocab_size() < 10_000 and all(len(word) == 1 for word in pieces)
-
-
-def words_of_the_world() -> dict[str, list[str]]:
-    """The words and phrases of the small world by kind, without synonyms, to insert into a caption."""
-    return {
-        "size": [SYNONYMS[name][0] for name in SIZES],
-        "colour": [SYNONYMS[name][0] for name in COLOURS],
-        "shape": [SYNONYMS[name][0] for name in SHAPES],
-        "relation": [BETWEEN[name][0] for name in RELATIONS],
-        "background": [f"on a {BACKGROUND_SYNONYMS[name][0]} background" for name in BACKGROUNDS],
-    }
-
-
 def lines_of(thing: Callable[..., Any] | type[nn.Module]) -> dict[str, Any]:
     """The lines of a function, or of what a network does with its input, and where they are."""
     shown = thing.forward if isinstance(thing, type) and issubclass(thing, nn.Module) else thing
@@ -225,3 +216,9 @@ def snapshots_of(folder: Path) -> dict[str, Path]:
     """The U-Nets that a model folder keeps of its training: {"1 %": its folder}, in order."""
     found = sorted((folder / "snapshots").glob("unet_at_*"))
     return {f"{int(path.name.rpartition('_')[2])} %": path for path in found if (path / "config.json").is_file()}
+
+
+def students_of(folder: Path) -> list[Student]:
+    """The distilled U-Nets that a model folder keeps, fewest steps first: "unet_4_steps" draws in 4."""
+    found = [path for path in folder.glob("unet_*_steps") if (path / "config.json").is_file()]
+    return sorted((Student(int(path.name.split("_")[1]), path) for path in found), key=lambda student: student.steps)

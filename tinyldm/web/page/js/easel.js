@@ -14,7 +14,7 @@ export class Easel {
     Object.assign(this, { height, width, masks, colour: COLOURS[0][0], radius: Math.max(2, Math.round(width / 12)) });
     this.paper = h("canvas", { width, height }); // the picture
     this.mask = h("canvas", { width, height }); // opaque where to repaint
-    this.screen = h("canvas", { width, height, class: "picture easel", tabindex: 0, role: "application", "aria-label": `${label}. Arrow keys move the brush, space paints.` });
+    this.screen = h("canvas", { width, height, class: "picture easel", tabindex: 0, role: "application", "aria-label": `${label}. Arrow keys move the brush, with Shift in longer steps; space paints.` });
     this.cursor = null; // of the keyboard
     this.wipe();
     this.listen();
@@ -50,12 +50,25 @@ export class Easel {
     this.screen.addEventListener("drop", (event) => { event.preventDefault(); this.loadFile(event.dataTransfer.files[0]); });
   }
 
+  /** A first drawing, so that there is one: a yellow disc on black. */
+  sketch() {
+    const context = this.paper.getContext("2d");
+    context.fillStyle = "#1a1c24";
+    context.fillRect(0, 0, this.width, this.height);
+    context.fillStyle = "#fcd424";
+    context.beginPath();
+    context.arc(0.5 * this.width, 0.55 * this.height, 0.3 * Math.min(this.width, this.height), 0, 2 * Math.PI);
+    context.fill();
+    this.refresh();
+  }
+
   key(event) {
+    const far = event.shiftKey ? 4 : 1;
     const step = { ArrowLeft: [-2, 0], ArrowRight: [2, 0], ArrowUp: [0, -2], ArrowDown: [0, 2], " ": [0, 0] }[event.key];
     if (!step) return;
     event.preventDefault();
     const [x, y] = this.cursor ?? [this.width / 2, this.height / 2];
-    this.cursor = [Math.min(Math.max(x + step[0], 0), this.width), Math.min(Math.max(y + step[1], 0), this.height)];
+    this.cursor = [Math.min(Math.max(x + far * step[0], 0), this.width), Math.min(Math.max(y + far * step[1], 0), this.height)];
     if (event.key === " ") this.stroke(this.cursor, this.cursor);
     else this.refresh();
   }

@@ -1,13 +1,14 @@
 // The third screen: one experiment at a time. Predict what will happen, run it, and read what did.
 
 import { Cancelled } from "./client.js";
-import { choice, dial, field, figure, fill, h } from "./dom.js";
+import { dial, field, figure, fill, h } from "./dom.js";
 import { Easel } from "./easel.js";
-import { lessonLine } from "./inside.js";
+import { lessonLine } from "./lessons.js";
 import { defaults } from "./settings.js";
 
 /** @typedef {{title: string, predict: string, explain: string, lesson: string, setUp: (app) => {controls: Node[],
- *   run: (draw, add) => Promise<void>}}} Experiment   draw: see runner(); add(picture, caption) shows a picture */
+ *   count: number, run: (draw, add) => Promise<void>}}} Experiment
+ * count: of the pictures that run shows; draw: see drawer(); add(picture, caption) shows one */
 
 const text = (value) => h("input", { type: "text", value, autocomplete: "off", spellcheck: "false", maxlength: 1000 });
 const seedField = () => h("input", { type: "number", min: 0, max: 2 ** 32 - 1, step: 1, value: 0 });
@@ -28,38 +29,39 @@ const base = (app) => {
 
 const EXPERIMENTS = {
   guidance: {
-    title: "Guidance, from 0 to 15",
+    title: "Guidance",
     lesson: "guidance",
-    predict: "One noise, one caption, guidance 0, 1, 3, 7 and 15. At which of them does the picture show the caption, and what goes wrong at 15?",
-    explain: "At 0 the caption is not read: the picture shows something else. This model follows simple captions already at 1, and 3 makes colours and edges cleaner. At 15 what the caption changes is exaggerated so much that the latent leaves the range that the decoder knows: shapes bend and colours drift.",
+    predict: "One noise, one caption, guidance from 0 to 15. From which on does the picture show the caption, and what goes wrong at 15?",
+    explain: "At 0 the caption is not read and at 1 it is read as in training; above, its effect is exaggerated, until the latent leaves the range that the decoder knows and colours and edges suffer.",
     setUp(app) {
       const { controls, request } = captionAndSeed(app, app.info.examples[0]);
-      return { controls, async run(draw, add) {
-        for (const guidance of [0, 1, 3, 7, 15]) add(...(await draw({ request: { ...request(), guidance } })), `guidance ${guidance}`);
+      return { controls, count: 6, async run(draw, add) {
+        for (const guidance of [0, 1, 3, 6, 10, 15]) add(...(await draw({ request: { ...request(), guidance } })), `guidance ${guidance}`);
       } };
     },
   },
   captions: {
-    title: "The same noise, two captions",
-    lesson: "guidance",
+    title: "Same noise, two captions",
+    lesson: "context",
     predict: "The same noise under two captions that differ in one word. What will the two pictures share?",
-    explain: "The noise decides where things go and how large they are, because the first steps can hardly read anything but it. The caption decides what they are. With a caption that is very different, less of the layout is shared.",
+    explain: "The noise decides where things are and how large, because the first steps can read little else; the caption decides what they are.",
     setUp(app) {
-      const [first, second, seed] = [text(app.info.examples[0]), text(app.info.examples[0].replace("red", "green")), seedField()];
-      return { controls: [field("First caption", first), field("Second caption", second), field("Seed", seed)], async run(draw, add) {
+      const [one, other] = app.info.pair;
+      const [first, second, seed] = [text(one), text(other), seedField()];
+      return { controls: [field("First caption", first), field("Second caption", second), field("Seed", seed)], count: 2, async run(draw, add) {
         for (const { value } of [first, second]) add(...(await draw({ request: { ...base(app), captions: [value], seed: Number(seed.value) } })), value || "(empty)");
       } };
     },
   },
   blend: {
-    title: "From one picture to another",
+    title: "Blend two pictures",
     lesson: "context",
-    predict: "Eight pictures from one caption and noise to another. Will the middle be both pictures at half strength, or something else?",
-    explain: "No picture is a faint overlay of two. Noise is interpolated on a sphere (slerp), so that each mixture has the length of real noise, and the context on a line. Each mixture is then drawn as a picture of its own; somewhere in the middle the model changes its mind.",
+    predict: "Eight pictures from one caption and noise to another. Will those in the middle be two faint pictures over each other, or something else?",
+    explain: "Each mixture is drawn as a picture of its own, because noise is blended on a sphere (slerp), so that it stays as strong as real noise, and the contexts of the captions on a line.",
     setUp(app) {
       const examples = app.info.examples;
       const [first, second, seed] = [text(examples[0]), text(examples[1] ?? ""), seedField()];
-      return { controls: [field("From", first), field("To", second), field("Seed", seed)], async run(draw, add) {
+      return { controls: [field("From", first), field("To", second), field("Seed", seed)], count: 8, async run(draw, add) {
         const request = { ...base(app), captions: [first.value, second.value], seed: Number(seed.value) };
         const pictures = await draw({ request, way: "interpolate", frames: 8 });
         pictures.forEach((picture, i) => add(picture, `${Math.round((100 * i) / 7)} %`));
@@ -69,14 +71,15 @@ const EXPERIMENTS = {
   img2img: {
     title: "Picture → picture",
     lesson: "encoder",
-    predict: "Draw something. With strength 0.3 it is noised a little before the model takes over; with 1, completely. From which strength on will your drawing no longer be recognised?",
-    explain: "Strength is the share of the steps that is run. A low one leaves the layout and repairs the texture: your drawing becomes one of this model's pictures. A high one leaves only what survives that much noise: the rough colours, then nothing.",
+    predict: "Your drawing is noised before the model takes over: a little at strength 0.3, completely at 1. From which strength on will it no longer be recognised?",
+    explain: "Strength is the share of the steps that is run: a low one keeps your layout and repairs the texture, a high one keeps only what survives that much noise.",
     setUp(app) {
       const caption = text(app.info.examples[1] ?? app.info.examples[0]);
       const seed = seedField();
       const strength = dial("Strength", { min: 0.1, max: 1, step: 0.05, value: 0.6 });
       const easel = new Easel(app.info.image_size, { label: "Your drawing" });
-      return { controls: [easel.element, field("Caption", caption), strength, field("Seed", seed)], easel, async run(draw, add) {
+      easel.sketch();
+      return { controls: [easel.element, field("Caption", caption), strength, field("Seed", seed)], count: 2, async run(draw, add) {
         const image = easel.picture();
         add(image, "yours");
         const request = { ...base(app), captions: [caption.value], seed: Number(seed.value) };
@@ -86,9 +89,9 @@ const EXPERIMENTS = {
   },
   inpaint: {
     title: "Inpainting",
-    lesson: "sampler",
+    lesson: "inpaint",
     predict: "Paint over a part of the picture. The model repaints that part and must keep the rest, pixel by pixel. Will the new part fit what is around it?",
-    explain: "After each step, the known part of the latent is put back, with the noise of that step. So the U-Net always sees the surroundings, and continues the background. It was never trained for this.",
+    explain: "After each step the known part of the latent is put back, with the noise of that step, so that the U-Net always sees the surroundings; it was never trained for this.",
     setUp(app) {
       const caption = text(app.info.examples[1] ?? app.info.examples[0]);
       const seed = seedField();
@@ -101,7 +104,7 @@ const EXPERIMENTS = {
       if (app.last) useLast();
       else app.drawExample().catch(() => {}); // then the paper stays white, and takes a picture of the reader's
       const note = h("p", { class: "hint" }, "The picture is the last one from “Draw”, or one of yours.");
-      return { controls: [easel.element, note, field("Caption of the whole picture", caption), field("Seed", seed)], easel, async run(draw, add) {
+      return { controls: [easel.element, note, field("Caption of the whole picture", caption), field("Seed", seed)], count: 2, async run(draw, add) {
         const request = { ...base(app), captions: [caption.value], seed: Number(seed.value) };
         add(easel.picture(), "before");
         add(...(await draw({ request, way: "inpaint", image: easel.picture(), mask: easel.maskPicture() })), "after");
@@ -112,25 +115,26 @@ const EXPERIMENTS = {
     title: "A negative caption",
     lesson: "guidance",
     predict: "Guidance steers away from the empty caption. If it steers away from another one instead, what of it will the picture avoid?",
-    explain: "The negative caption takes the place of the empty one, and guidance exaggerates the difference: what both captions want is no longer strengthened, and what only the negative one wants is pushed away. The model was never trained with negative captions.",
+    explain: "The negative caption takes the place of the empty one, so that what only it wants is pushed away and what both want is no longer strengthened; the model was never trained with one.",
     setUp(app) {
-      const { controls, request } = captionAndSeed(app, app.info.words ? "a green ring" : app.info.examples[0]);
-      const negative = text(app.info.words ? "a green ring on a white background" : "");
-      return { controls: [...controls, field("Negative caption", negative)], async run(draw, add) {
+      const [caption, away] = app.info.negative;
+      const { controls, request } = captionAndSeed(app, caption);
+      const negative = text(away);
+      return { controls: [...controls, field("Negative caption", negative)], count: 2, async run(draw, add) {
         add(...(await draw({ request: { ...request(), negative: "" } })), "without");
         add(...(await draw({ request: { ...request(), negative: negative.value } })), "with the negative caption");
       } };
     },
   },
   clinic: {
-    title: "The clinic: three silent mistakes",
+    title: "Three silent mistakes",
     lesson: "clinic",
     predict: "The scale left out, another noise schedule, the caption not passed on: none gives an error message. How will each picture look?",
-    explain: "Without the scale the decoder gets a latent that is much too small, and decodes little more than grey-green, its answer to zeros. With DDPM's schedule each step removes the noise of another moment than the U-Net expects; here that moves edges and shades a little, so that nobody would notice. And without the caption the picture is fine, but of something else.",
+    explain: "Without the scale the decoder reads a latent that is much too small; with another schedule each step removes the noise of another moment, which may hardly show; and without the caption the picture is fine, but of something else.",
     setUp(app) {
       const { controls, request } = captionAndSeed(app, app.info.examples[0]);
       const patients = { "": "healthy", scaleLeftOut: "the scale left out", otherSchedule: "another schedule", captionNotPassed: "caption not passed" };
-      return { controls, async run(draw, add) {
+      return { controls, count: 4, async run(draw, add) {
         for (const [patient, name] of Object.entries(patients)) add(...(await draw({ request: request(), patient })), name);
       } };
     },
@@ -140,12 +144,12 @@ const EXPERIMENTS = {
     lesson: "training",
     available: (info) => info.snapshots.length > 0,
     predict: "The same noise and caption, drawn by the U-Net of earlier in its training. What does it learn first: colours, places or shapes?",
-    explain: "After 1 % of the training there are patches of colour. After 10 % there are things at places, but colours run into each other and shapes are vague. Which colour belongs to which shape comes last.",
+    explain: "Patches of colour come first, then things at their places, then clean shapes; which colour belongs to which thing comes last.",
     setUp(app) {
       const { controls, request } = captionAndSeed(app, app.info.examples[0]);
       const moments = [...app.info.snapshots, { title: "100 %", file: undefined }];
-      return { controls: [...controls, h("p", { class: "hint" }, "The earlier U-Nets are fetched when you press “Run”.")], async run(draw, add) {
-        for (const { title, file } of moments) add(...(await draw({ request: request(), unetFile: file })), title);
+      return { controls: [...controls, h("p", { class: "hint" }, "The earlier U-Nets are fetched when you press “Run”.")], count: moments.length, async run(draw, add) {
+        for (const { title, file } of moments) add(...(await draw({ request: request(), unetFile: file })), `${title} of the training`);
       } };
     },
   },
@@ -154,16 +158,18 @@ const EXPERIMENTS = {
 export function experimentsScreen(root, app) {
   const available = Object.entries(EXPERIMENTS).filter(([, { available }]) => available?.(app.info) ?? true);
   const place = h("div", { class: "experiment" });
-  const pick = choice("Experiment", available.map(([key, { title }]) => [key, title]), available[0][0], (key) => {
-    location.hash = `experiments?${key}`;
-  });
+  const links = available.map(([key, { title }]) => h("a", { class: "button word", href: `#experiments?${key}` }, title));
   const made = new Map(); // what a reader has typed and drawn stays
   root.append(h("h2", { id: "experiments-title" }, "Experiments"),
-    h("p", { class: "lead" }, "Say first what you expect, then run it."), pick, place);
+    h("p", { class: "lead" }, "Say first what you expect, then run it."),
+    h("nav", { class: "words", "aria-label": "Experiments" }, links), place);
   return {
     shown(query) {
       const key = available.some(([name]) => name === query) ? query : available[0][0];
-      pick.select.value = key;
+      for (const link of links) {
+        if (link.hash === `#experiments?${key}`) link.setAttribute("aria-current", "page");
+        else link.removeAttribute("aria-current");
+      }
       if (!made.has(key)) made.set(key, screenOf(EXPERIMENTS[key], app));
       fill(place, made.get(key));
     },
@@ -171,8 +177,8 @@ export function experimentsScreen(root, app) {
 }
 
 function screenOf(experiment, app) {
-  const { controls, run } = experiment.setUp(app);
-  const results = h("div", { class: "row results" });
+  const { controls, count, run } = experiment.setUp(app);
+  const results = h("div", { class: "results", "data-count": count });
   const status = h("p", { role: "status" });
   const bar = h("progress", { max: 1, value: 0, "aria-label": "Progress", hidden: true });
   const explanation = h("p", { class: "explanation", hidden: true }, experiment.explain);
@@ -199,9 +205,10 @@ function screenOf(experiment, app) {
 
   return [
     h("h3", {}, experiment.title),
+    lessonLine(app, experiment.lesson),
     h("p", { class: "predict" }, h("strong", {}, "Predict: "), experiment.predict),
     h("form", { class: "panel", onsubmit: start }, controls, h("div", { class: "row buttons" }, go, cancel)),
-    h("div", { class: "panel" }, bar, status, results, explanation, lessonLine(app.info, experiment.lesson)),
+    h("div", { class: "panel" }, bar, status, results, explanation),
   ];
 }
 

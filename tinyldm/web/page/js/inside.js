@@ -1,8 +1,8 @@
 // The second screen: the whole model as a map, each block with what it made at the chosen step.
 
 import { choice, dial, fill, figure, h, oneOf, show } from "./dom.js";
-import { lessonOf } from "./lessons.js";
-import { channelsOf, sharesPicture, signedPicture, statistics } from "./pixels.js";
+import { lessonLine } from "./lessons.js";
+import { channelsOf, latentPicture, sharesPicture, signedPicture, statistics } from "./pixels.js";
 import { wordMaps } from "./word_maps.js";
 
 const DESCRIPTIONS = {
@@ -21,15 +21,19 @@ const DESCRIPTIONS = {
   Upsample: "Each pixel becomes four, and a convolution smooths them.",
   Conv2d: "The first convolution: from the channels of the latent to the width of the U-Net.",
 };
+const NARROW = "(max-width: 43.99rem)"; // as in style.css: the map is one column
 const PIECES = { caption: "tokens", z_t: "noise", z0: "prediction" }; // whose lines and lesson are shown instead
 
 export function insideScreen(root, app) {
   const state = { step: 0, picture: 0, row: 0, block: null, found: null };
   const map = h("div", { class: "map" });
   const detail = h("div", { class: "panel detail" }); // (not live: it changes on request only)
+  const both = h("div", { class: "map-and-detail" }, map, detail);
+  const narrow = matchMedia(NARROW);
   const words = wordMaps(app);
   const status = h("p", { role: "status" });
   const controls = h("div", { class: "panel controls" });
+  const scrub = h("div", { class: "panel scrub" }); // stays in sight
   const step = dial("Step", { min: 1, max: 1, step: 1, value: 1, format: (i) => `${i} of ${app.last?.settings.steps ?? 1}`, onChange: (i) => go({ step: i - 1 }) });
   let asking = false;
 
@@ -56,20 +60,29 @@ export function insideScreen(root, app) {
     state.row = Math.min(state.row, rows - 1);
     step.set(state.step + 1);
     fill(controls, [
-      h("p", {}, `“${settings.caption}”, seed ${settings.seed}, ${settings.steps} steps, guidance ${settings.guidance}. `,
+      h("p", {}, `“${settings.caption}”, seed ${settings.seed}, ${settings.steps} ${settings.student ? "distilled steps" : `steps, guidance ${settings.guidance}`}. `,
         h("a", { href: "#draw" }, "Draw another one")),
-      step,
       settings.n > 1 && choice("Picture", app.last.pictures.map((_, i) => [i, String(i + 1)]), state.picture, (i) => go({ picture: Number(i) })),
+      rows > 1 && h("p", { class: "hint" }, "Guidance asks the U-Net twice at each step. Show what it makes"),
       rows > 1 && oneOf("Which half of guidance", [[0, "with the caption"], [1, settings.negative ? "with the negative caption" : "with the empty caption"]],
         state.row, (row) => { state.row = row; render(); }),
-      h("p", { class: "hint" }, `t = ${found.t}. Of the latent's variance, ${percent(found.alphaBar)} is signal, the rest is noise.`),
     ]);
+    fill(scrub, step, h("p", { class: "hint" }, `t = ${found.t}: of the latent’s variance, ${percent(found.alphaBar)} is signal and the rest noise.`));
     state.block ??= "z0";
     fill(map, theMap(app, state, (block) => { state.block = block; render(); detail.querySelector("h3")?.focus(); }));
     fill(detail, theDetail(app, state));
+    placeDetail();
     words.render(state);
-    status.textContent = `Step ${state.step + 1} of ${settings.steps}.`;
+    status.textContent = "";
   }
+
+  /** On a phone a block opens where it is; else beside or below the map. */
+  function placeDetail() {
+    const pressed = map.querySelector("[aria-pressed='true']");
+    if (narrow.matches && pressed) pressed.after(detail);
+    else both.append(detail);
+  }
+  narrow.addEventListener("change", placeDetail);
 
   app.events.addEventListener("drawn", () => {
     step.range.max = app.last.settings.steps;
@@ -77,7 +90,7 @@ export function insideScreen(root, app) {
   });
   root.append(h("h2", { id: "inside-title" }, "Look inside"),
     h("p", { class: "lead" }, "Everything between the caption and the picture, at the step that you choose. Press a block to see what it made: these are the numbers of your picture, computed now."),
-    status, controls, h("div", { class: "map-and-detail" }, map, detail), words.element);
+    status, controls, scrub, both, words.element);
   return {
     async shown(query) {
       try {
@@ -105,8 +118,14 @@ function theMap(app, state, onChoose) {
   const stage = (name, title, shape, picture) => h("button", {
     type: "button", class: "stage", "data-block": name, "aria-pressed": String(state.block === name), onclick: () => onChoose(name),
   }, picture && show(picture, "", "thumb"), h("strong", {}, title), h("span", {}, shape));
-  const block = ({ name, kind, shape }) => stage(name, title(name, kind), shape.join("×"), overview(found.insides[name], row));
   const blocks = app.info.insides.filter(({ kind }) => kind !== "words");
+  const skips = skipsOf(blocks);
+  const block = ({ name, kind, shape }) => {
+    const button = stage(name, title(name, kind), shape.join("×"), overview(found.insides[name], row));
+    if (skips.has(name)) button.append(h("small", {}, `+ skip from ${titleOf(blocks, skips.get(name))}`));
+    button.style.setProperty("--level", levelOf(blocks, shape));
+    return button;
+  };
   const of = (part) => blocks.filter(({ name }) => name === part || name.startsWith(`${part}.`));
   const { latent, image_size: [height, width], context_dim, tokenizer } = app.info;
   const column = (name, heading, children) => h("div", { class: name }, h("h3", {}, heading), h("div", { class: "blocks" }, children));
@@ -115,7 +134,7 @@ function theMap(app, state, onChoose) {
     h("div", { class: "flow" },
       stage("caption", "caption", "text"), arrow(), stage("tokens", "tokens", `${tokenizer.length} numbers`), arrow(),
       stage("text_encoder", "context", `${tokenizer.length}×${context_dim}`)),
-    h("div", { class: "flow" }, stage("z_t", "z_t", latent.join("×"), latentPicture(found.z)), arrow(),
+    h("div", { class: "flow" }, stage("z_t", "z_t", latent.join("×"), latentPicture(found.z)), h("span", { class: "arrow", "aria-hidden": "true" }, "+"),
       stage("t_emb", "timestep", `t = ${found.t}`)),
     h("div", { class: "unet", role: "group", "aria-label": "The U-Net" },
       column("down", "U-Net, down ↓", [...of("conv_in"), ...of("down")].map(block)),
@@ -123,9 +142,30 @@ function theMap(app, state, onChoose) {
       column("up", "up ↑", of("up").map(block))),
     h("div", { class: "flow" }, stage("prediction", "prediction", latent.join("×"), overview(found.prediction, row)), arrow(),
       stage("z0", "ẑ0", latent.join("×"), latentPicture(found.z0)), arrow(),
-      stage("decoder", "picture", `3×${height}×${width}`, found.decoded)),
+      stage("decoder", "picture", `${app.info.image_channels}×${height}×${width}`, found.decoded)),
   ];
 }
+
+/** How far down in the U a block of this shape is: 0 at the size of the latent, 1 at half of it, … */
+const levelOf = (blocks, [, , width]) => Math.round(Math.log2(blocks[0].shape[2] / width));
+
+/** Whose result each ResBlock of the way up reads, too: on the way down they go on a stack. */
+function skipsOf(blocks) {
+  const [stack, skips] = [[], new Map()];
+  for (const { name, kind } of blocks) {
+    if (name.startsWith("middle")) continue;
+    if (name.startsWith("up.")) {
+      if (kind === "ResBlock") skips.set(name, stack.pop());
+    } else if (kind === "SpatialTransformer") {
+      stack[stack.length - 1] = name; // it comes after a ResBlock, and its result counts
+    } else {
+      stack.push(name);
+    }
+  }
+  return skips;
+}
+
+const titleOf = (blocks, name) => title(name, blocks.find((block) => block.name === name).kind);
 
 /** "down.0.resblocks.0" -> "ResBlock 0.0", the level and the place in it. */
 function title(name, kind) {
@@ -142,18 +182,6 @@ function overview(x, row) {
   return sharesPicture(mean, w, h_, Math.max(...mean));
 }
 
-/** A latent's channels side by side. */
-function latentPicture(z) {
-  const [, , h_, w] = z.dims;
-  const channels = channelsOf(z);
-  const largest = Math.max(...z.data.map(Math.abs));
-  const values = Array.from({ length: h_ * w * channels.length }, (_, i) => {
-    const [row, column] = [Math.floor(i / (w * channels.length)), i % (w * channels.length)];
-    return channels[Math.floor(column / w)][row * w + (column % w)];
-  });
-  return signedPicture(values, w * channels.length, h_, largest);
-}
-
 // ── One block ───────────────────────────────────────────────────────────────────────────────────────
 
 function theDetail(app, state) {
@@ -165,11 +193,15 @@ function theDetail(app, state) {
     h("h3", { tabindex: -1 }, inside ? `${inside.kind} (${block})` : ({ z_t: "z_t, the noisy latent", z0: "ẑ0, the estimate" })[block] ?? block.replace("_", " ")),
     h("p", {}, DESCRIPTIONS[kind]),
     ...contentOf(app, state, inside),
-    lessonLine(app.info, piece),
+    lessonLine(app, piece),
     codeOf(app.info, piece === "Conv2d" ? "unet" : piece),
   ];
   function contentOf(app, state, inside) {
-    if (inside) return channelTable(found.insides[block], state.row);
+    if (inside) {
+      const blocks = app.info.insides.filter(({ kind }) => kind !== "words");
+      const skip = skipsOf(blocks).get(block);
+      return [skip && h("p", {}, `It also reads, through a skip connection, what ${titleOf(blocks, skip)} made on the way down.`), ...channelTable(found.insides[block], state.row)];
+    }
     const { tokenizer, info } = app;
     const { caption } = app.last.settings;
     if (block === "caption") return [h("p", { class: "quote" }, caption || "(the empty caption)")];
@@ -202,12 +234,6 @@ function contextFigure(context, row, labels) {
   const read = labels.findIndex((label) => label === "end");
   return figure(signedPicture(values, dim, length, largest), `The context: ${length} rows of ${dim} numbers`,
     `${length} vectors of ${dim} numbers; the first ${read + 1} are start, words and end, all others padding, which the U-Net reads, too.`);
-}
-
-export function lessonLine(info, piece) {
-  const { number, title: name, file } = lessonOf(piece);
-  const text = `Lesson ${number}: ${name}`;
-  return h("p", {}, info.lessons ? h("a", { href: `${info.lessons.replace(/\/$/, "")}/${file}.html` }, text) : text);
 }
 
 function codeOf(info, piece) {

@@ -4,6 +4,7 @@ import { Client } from "./client.js";
 import { drawScreen } from "./draw.js";
 import { experimentsScreen } from "./experiments.js";
 import { insideScreen } from "./inside.js";
+import { courseLinks, findCourse } from "./lessons.js";
 import { defaults, toRequest } from "./settings.js";
 import { Tokenizer } from "./tokenizer.js";
 
@@ -75,7 +76,7 @@ function navigate(screens) {
   const current = name in SCREENS ? name : "draw";
   for (const [key, screen] of Object.entries(screens)) {
     document.getElementById(key).hidden = key !== current;
-    const link = document.querySelector(`nav a[href^="#${key}"]`);
+    const link = document.querySelector(`header a[href^="#${key}"]`);
     if (key === current) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
     if (key === current) screen.shown?.(query ?? "");
@@ -88,8 +89,9 @@ async function start() {
   if (lacks.length) return report(`This page cannot run here. What is missing: ${lacks.join(", ")}.`);
   try {
     const [list, info] = await Promise.all([fetchJson("files.json"), fetchJson("model/model.json")]);
-    const client = await openModel(info, list);
-    const app = newApp(info, client);
+    const [client, course] = await Promise.all([openModel(info, list), findCourse(info.course)]);
+    const app = newApp(info, client, course);
+    showCourse(course);
     const screens = Object.fromEntries(
       Object.entries(SCREENS).map(([name, screen]) => [name, screen(document.getElementById(name), app)]));
     document.getElementById("start").hidden = true;
@@ -107,9 +109,20 @@ async function start() {
   }
 }
 
-/** What the screens share. `last`: the last drawing, which can be looked into; "drawn" is told when it changes. */
-function newApp(info, client) {
-  const app = { info, client, tokenizer: new Tokenizer(info.tokenizer), events: new EventTarget(), last: null };
+function showCourse(course) {
+  if (!course) return;
+  const links = document.getElementById("course");
+  links.replaceChildren(...courseLinks(course));
+  links.hidden = false;
+}
+
+/** What the screens share. `last`: the last drawing, which can be looked into; "drawn" is told when it changes.
+ *
+ * course: the address of the course's site, or null. times: file of a U-Net -> how long its last drawing took.
+ */
+function newApp(info, client, course) {
+  const tokenizer = new Tokenizer(info.tokenizer);
+  const app = { info, client, course, tokenizer, events: new EventTarget(), last: null, times: new Map() };
   app.drawExample = async () => {
     const settings = defaults(info);
     const { pictures } = await client.draw({ request: toRequest(settings), previews: 0, keep: true });

@@ -33,6 +33,21 @@ export function signedPicture(values, width, height, largest) {
   return { width, height, rgba };
 }
 
+/** A latent (1, C, h, w) as one picture: its channels as tiles of a square, with one scale. */
+export function latentPicture(z) {
+  const [, count, h, w] = z.dims;
+  const channels = channelsOf(z);
+  const across = Math.ceil(Math.sqrt(count));
+  const [width, height] = [across * w, Math.ceil(count / across) * h];
+  const largest = channels.reduce((most, one) => one.reduce((so, value) => Math.max(so, Math.abs(value)), most), 0);
+  const values = Float32Array.from({ length: width * height }, (_, i) => {
+    const [row, column] = [Math.floor(i / width), i % width];
+    const channel = channels[Math.floor(row / h) * across + Math.floor(column / w)];
+    return channel ? channel[(row % h) * w + (column % w)] : 0;
+  });
+  return signedPicture(values, width, height, largest);
+}
+
 /** From [-1, 1]: blue (33, 102, 172), nearly white, orange (217, 95, 14). Can be told apart by the colour-blind. */
 function signedColour(value) {
   const end = value < 0 ? [33, 102, 172] : [217, 95, 14];

@@ -7,11 +7,19 @@ export const COUNTS = [1, 4];
 const PYTHON_NAMES = { ddim: "ddim", ddpm: "ddpm", euler: "euler", dpm: "dpm_solver_pp" };
 
 export function defaults(info) {
-  return { caption: info.examples[0], negative: "", seed: 0, steps: 25, guidance: 3, sampler: info.sampler, n: 1 };
+  return { caption: info.examples[0], negative: "", seed: 0, steps: 25, guidance: 3, sampler: info.sampler, n: 1, student: "" };
 }
 
+/** The U-Net that settings name instead of the model's own, or undefined: {steps, file, bytes, …}, see model.json. */
+export const studentOf = ({ student }, info) => (info.students ?? []).find(({ steps }) => String(steps) === String(student));
+
+/** What a student cannot be asked otherwise: its steps, its sampler, and the guidance that it has learnt. */
+const asTaught = ({ steps }) => ({ steps, guidance: 1, sampler: "ddim", negative: "" });
+
 /** Settings -> "caption=…&seed=…". */
-export const toQuery = (settings) => new URLSearchParams(settings).toString();
+export function toQuery({ student, ...settings }) {
+  return new URLSearchParams(student ? { ...settings, student } : settings).toString();
+}
 
 /** The address's part after "#draw?" -> settings; what is missing or makes no sense takes its default. */
 export function fromQuery(query, info) {
@@ -24,7 +32,8 @@ export function fromQuery(query, info) {
   }
   if (Object.hasOwn(SAMPLERS, given.get("sampler") ?? "")) settings.sampler = given.get("sampler");
   if (COUNTS.includes(Number(given.get("n")))) settings.n = Number(given.get("n"));
-  return settings;
+  const student = studentOf({ student: given.get("student") }, info);
+  return student ? { ...settings, ...asTaught(student), student: String(student.steps) } : settings;
 }
 
 /** What the model is asked for: see Request in latent_diffusion.js. */
@@ -33,13 +42,17 @@ export function toRequest({ caption, negative, seed, steps, guidance, sampler, n
 }
 
 /** The program that makes the same picture in Python. */
-export function toPython({ caption, negative, seed, steps, guidance, sampler, n }, name) {
+export function toPython(settings, info) {
+  const { caption, negative, seed, steps, guidance, sampler, n } = settings;
+  const student = studentOf(settings, info)?.python ?? [];
   const times = n === 1 ? "" : ` * ${n}`;
   const lines = [
     "import torch",
     "import tinyldm",
+    ...student.slice(0, 1),
     "",
-    `model = tinyldm.LatentDiffusion.from_pretrained(${quoted(name)})`,
+    `model = tinyldm.LatentDiffusion.from_pretrained(${quoted(info.name)})`,
+    ...student.slice(1),
     "images = model.generate(",
     `    [${quoted(caption)}]${times},`,
     negative ? `    negative=[${quoted(negative)}]${times},` : null,

@@ -27,8 +27,8 @@ export function wordMaps(app) {
   }
 
   /** How high and wide a layer's feature map is: (h, w) of its transformer. */
-  function sidesOf() {
-    const transformer = state.block.replace(/\.blocks\.\d+\.cross_attention$/, "");
+  function sidesOf(block = state.block) {
+    const transformer = block.replace(/\.blocks\.\d+\.cross_attention$/, "");
     return app.info.insides.find(({ name }) => name === transformer).shape.slice(1);
   }
 
@@ -69,7 +69,7 @@ export function wordMaps(app) {
       state.block ??= largest.name;
       const again = (change) => { Object.assign(state, change); this.render(current); };
       fill(controls, [
-        choice("Block", layers.map(({ name, shape }) => [name, `${nameOf(name)} (${Math.sqrt(shape[1])}×${Math.sqrt(shape[1])})`]), state.block, (block) => again({ block, head: "mean" })),
+        choice("Block", layers.map(({ name, shape }) => [name, `${nameOf(name)} (${sidesOf(name).join("×")})`]), state.block, (block) => again({ block, head: "mean" })),
         choice("Head", [["mean", "mean of all"], ...Array.from({ length: layer().shape[0] }, (_, i) => [String(i), String(i + 1)])], state.head, (head) => again({ head })),
       ]);
       const { caption: text, negative } = app.last.settings;
@@ -77,7 +77,9 @@ export function wordMaps(app) {
       const end = labels.indexOf("end");
       const [h_, w] = sidesOf();
       const listed = labels.slice(0, end + 2).map((label, i) => [i, i === end + 1 ? "padding" : label]);
-      state.token = state.token !== null && state.token < listed.length ? state.token : Math.min(2, end);
+      // At first a word for a thing: unlike colours, it often shows where the thing goes.
+      const thing = labels.findIndex((label) => app.info.things?.includes(label));
+      state.token = state.token !== null && state.token < listed.length ? state.token : thing > 0 ? thing : Math.max(end - 1, 0);
       fill(tokens, listed.map(([i, label]) => {
         const values = mapOf(i);
         return h("button", { type: "button", class: "stage", "data-token": i, onclick: () => select(i), onmouseenter: () => select(i) },

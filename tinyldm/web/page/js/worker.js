@@ -4,7 +4,7 @@ import * as ort from "../runtime/ort.wasm.min.mjs";
 import { PATIENTS } from "./clinic.js";
 import { LatentDiffusion } from "./latent_diffusion.js";
 import { Networks } from "./networks.js";
-import { fromPicture, toPictures } from "./pixels.js";
+import { fromPicture, latentPicture, toPictures } from "./pixels.js";
 import { concatenated, map, slice } from "./tensors.js";
 
 const SITE = new URL("../", import.meta.url);
@@ -46,7 +46,8 @@ async function open() {
 /** Draw. way: "generate", "img2img", "inpaint" or "interpolate"; patient: a key of PATIENTS, or nothing.
  *
  * image, mask: pictures; of the mask, red is 255 where to repaint.
- * previews: after every how many steps the page is shown ẑ0; 0: never. keep: whether it will be looked into.
+ * unetFile: another U-Net's file. previews: after every how many steps the page is shown ẑ0; 0: never.
+ * keep: whether it will be looked into; then each step also tells what the U-Net was asked.
  */
 async function draw({ id, request, way = "generate", image, mask, strength, frames, patient, unetFile, previews = 1, keep }) {
   const began = performance.now();
@@ -58,7 +59,9 @@ async function draw({ id, request, way = "generate", image, mask, strength, fram
     await pause();
     if (cancelled.delete(id)) throw new Error("cancelled");
     const shown = previews && (i % previews === previews - 1 || i === 0) ? toPictures(await drawing.decode(z0)) : null;
-    postMessage({ id, type: "step", step: i, steps, pictures: shown });
+    // What the U-Net was asked: the first picture's latent before this step, and how much of it is noise.
+    const asked = keep && { noise: 1 - drawing.schedule.at(calls[i].t), latent: shown && latentPicture(slice(calls[i].z, 0, 1)) };
+    postMessage({ id, type: "step", step: i, steps, pictures: shown, ...asked });
   };
   const pixels = (picture) => picture && fromPicture(picture, model.info.image_channels);
   const ways = {
