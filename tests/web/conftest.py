@@ -19,7 +19,7 @@ from tinyldm import VAE, LatentDiffusion, euler
 from tinyldm.cli.main import main
 from tinyldm.formats.places import SHIPPED
 from tinyldm.reverse_diffusion import leading
-from tinyldm.web.site import export_site, snapshots_of
+from tinyldm.web.site import export_site, snapshots_of, students_of
 
 
 @pytest.fixture(scope="session")
@@ -29,13 +29,14 @@ def tiny() -> LatentDiffusion:
 
 @pytest.fixture(scope="session")
 def site(tiny, tmp_path_factory) -> Path:
-    """The page of the shipped model, with the first of its snapshots. Workers of pytest-xdist share it."""
+    """The page of the shipped model, with its first snapshot and its student. Workers of pytest-xdist share it."""
     base = tmp_path_factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     folder, first = base / "site", dict(list(snapshots_of(SHIPPED / "tiny").items())[:1])
+    students = students_of(SHIPPED / "tiny")
     with FileLock(base / "site.lock"):
         if not folder.is_dir():
-            list(export_site(tiny, base / "unfinished", "tiny", first))
+            list(export_site(tiny, base / "unfinished", "tiny", first, students))
             (base / "unfinished").rename(folder)
     return folder
 

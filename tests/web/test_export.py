@@ -20,6 +20,7 @@ from small_models import make_model
 from tinyldm import LatentDiffusion, versions
 from tinyldm.cli.export_web import Handler
 from tinyldm.cli.main import main
+from tinyldm.formats.places import SHIPPED
 from tinyldm.trace import on_meta
 from tinyldm.web import onnx_export
 from tinyldm.web import site as live_page
@@ -117,11 +118,26 @@ def test_the_guards_are_back():
 # ── The folder ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_list_of_files_is_all_but_the_snapshots(site):
+def test_the_list_of_files_is_all_but_what_is_fetched_on_demand(site):
     listed = json.loads((site / "files.json").read_text())
     found = {path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file()}
-    assert found - set(listed["files"]) == {"files.json", "model/snapshots/0.onnx"}
+    assert found - set(listed["files"]) == {
+        "files.json",
+        "model/on_demand/unet_at_01.onnx",
+        "model/on_demand/unet_4_steps.onnx",
+    }
     assert all((site / path).stat().st_size == size for path, size in listed["files"].items())
+
+
+def test_the_student_is_listed_with_what_was_measured(site):
+    (student,) = json.loads((site / "model" / "model.json").read_text())["students"]
+    assert (student["steps"], student["file"]) == (4, "model/on_demand/unet_4_steps.onnx")
+    assert student["bytes"] == (site / student["file"]).stat().st_size < 7e6
+    card = (SHIPPED / "tiny" / "README.md").read_text(encoding="utf-8")
+    shares = re.findall(r"([\d.]+) %", student["told"])
+    assert len(shares) == 2
+    for share in shares:
+        assert f"captions: all: strict: share | {float(share) / 100:.3f}" in card
 
 
 def test_the_download_is_small(site):

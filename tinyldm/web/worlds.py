@@ -1,7 +1,7 @@
 """What a model's captions can be about: the words that the live page offers, and its first captions.
 
-A tokenizer that was made for one of the package's worlds has a token for each word of it. By that a world is recognised,
-also of a model that a reader trained; a model that reads anything, such as Stable Diffusion, has none.
+A tokenizer that was made for one of the package's worlds has a token for each word of it. By that a world is
+recognised, also of a model that a reader trained; a model that reads anything, such as Stable Diffusion, has none.
 """
 
 from collections.abc import Collection
@@ -39,14 +39,16 @@ def world_of(tokenizer: Tokenizer) -> World:
 
 
 def has_tokens_for(tokenizer: Tokenizer, words: Collection[str]) -> bool:
-    """Is each of these words one token?"""
-    return all(len(pieces) == 1 for pieces in tokenizer.numbers(list(words)))
+    """Is each of these words one token? CLIP's tokenizers cut at every digit, so that "3d" never is."""
+    plain = [word for word in words if word.isascii() and word.isalpha()]
+    return all(len(pieces) == 1 for pieces in tokenizer.numbers(plain))
 
 
 def of_scenes() -> World:
     """The coloured shapes; of synonyms the usual word."""
     return World(
-        told="It was trained on scenes with one or two things, in these words and a few synonyms, and knows nothing else.",
+        told="It was trained on scenes with one or two things, in these words and a few synonyms, and knows nothing "
+        "else.",
         words={
             "sizes": [SYNONYMS[name][0] for name in SIZES],
             "colours": [SYNONYMS[name][0] for name in COLOURS],
@@ -71,8 +73,8 @@ def of_drawings() -> World:
     """The drawings of named things, and the portraits."""
     names = drawings.names()
     return World(
-        told="It was trained on drawings of these things, each in up to six styles, on plain backgrounds, and on portraits. "
-        "It knows what they are called, and was never told where in a picture something is.",
+        told="It was trained on drawings of these things, each in up to six styles, on plain backgrounds, and on "
+        "portraits. It knows what they are called, and was never told where in a picture something is.",
         words={
             "things": list(names),
             "styles": [f"{style} style" for style in drawings.styles()],

@@ -9,7 +9,9 @@ import { serve } from "./server.mjs";
 
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const PATIENCE = 240_000; // milliseconds; for a machine with many others at work
-const SNAPSHOTS = JSON.parse(await readFile(`${process.env.SITE}/model/model.json`, "utf8")).snapshots.length;
+const INFO = JSON.parse(await readFile(`${process.env.SITE}/model/model.json`, "utf8"));
+const SNAPSHOTS = INFO.snapshots.length;
+const [STUDENT] = INFO.students;
 const AXE = await readFile(fileURLToPath(import.meta.resolve("axe-core/axe.min.js")), "utf8");
 
 let server, browser, context, page;
@@ -108,6 +110,42 @@ test("the picture can be downloaded", async () => {
   assert.match((await waiting).suggestedFilename(), /^tinyldm-seed-5\.png$/);
 });
 
+test("a student draws in its few steps, and the address remembers it", { skip: !STUDENT }, async () => {
+  await draw({ seed: 8, steps: 7 });
+  await settled();
+  const own = await pixels("#draw .pictures canvas");
+  await page.locator("#draw").getByLabel("U-Net").selectOption("4");
+  assert.equal(await page.locator("#draw").getByLabel("Steps", { exact: true }).isDisabled(), true);
+  await page.getByText(STUDENT.told).waitFor();
+  await page.getByRole("button", { name: "Draw", exact: true }).click();
+  await page.getByText(/^4 distilled steps in [\d.]+ s; before, 7 steps in [\d.]+ s\.$/).waitFor();
+  assert.equal(await page.locator("#draw .strip li").count(), 4);
+  assert.match(await page.locator("#draw pre").textContent(), /four_step_unet\(\)[\s\S]*steps=4, guidance_scale=1/);
+  const drawn = await pixels("#draw .pictures canvas");
+  assert.notDeepEqual(drawn, own);
+  const other = await opened(new URL(page.url()).hash);
+  await settled(other);
+  assert.deepEqual(await pixels("#draw .pictures canvas", other), drawn);
+  await other.close();
+  await page.locator("#draw").getByLabel("U-Net").selectOption("");
+});
+
+test("lessons are links where the course is, and words where it is not", async () => {
+  assert.equal(await page.locator("#course").isVisible(), false);
+  for (const found of [true, false]) {
+    const site = await browser.newContext({ serviceWorkers: "block" });
+    const tab = await site.newPage();
+    await tab.route("**/model/model.json", (route) => route.fulfill({ json: { ...INFO, course: "../" } }));
+    await tab.route("**/course/notebooks/*", (route) => route.fulfill({ status: found ? 200 : 404 }));
+    await tab.goto(`${server.url}#experiments?guidance`);
+    await tab.locator("#experiments .lesson").waitFor({ timeout: PATIENCE });
+    const links = await tab.locator("#course a, .lesson a").evaluateAll((all) => all.map(({ href }) => new URL(href).pathname));
+    const expected = ["index.html", "notebooks/00_a_picture_from_a_sentence.html", "api/index.html", "notebooks/12_samplers_and_guidance.html"];
+    assert.deepEqual(links, found ? expected.map((path) => `/course/${path}`) : []);
+    await site.close();
+  }
+});
+
 test("a block shows what it made, at each step", async () => {
   await draw({ steps: 5 });
   await settled();
@@ -118,10 +156,11 @@ test("a block shows what it made, at each step", async () => {
   await page.locator("[data-block='down.0.resblocks.0']").click();
   await page.getByText("Shape 64×8×8").waitFor();
   assert.equal(await page.locator(".detail .channels canvas").count(), 64);
+  assert.equal(await page.getByText("+ skip from").count(), await page.locator(".unet .up strong", { hasText: "ResBlock" }).count());
   assert.match(await page.locator(".detail pre").textContent(), /def forward\(self, x: Tensor, t_emb/);
   const early = await pixels("[data-block='z0'] canvas");
   await page.getByLabel("Step", { exact: true }).press("End");
-  await page.getByText("Step 5 of 5.").waitFor();
+  await page.locator("#inside output").getByText("5 of 5").waitFor();
   assert.notDeepEqual(await pixels("[data-block='z0'] canvas"), early);
 });
 
@@ -131,6 +170,8 @@ test("the last estimate of the screen “Look inside” is the picture", async (
 
 test("a word's map lies over the picture, by block and head", async () => {
   const map = () => pixels(".word-maps canvas.picture");
+  assert.equal(await page.locator("[data-token][aria-pressed=true]").textContent(), "circle"); // a thing, at first
+  await page.getByRole("button", { name: "red" }).and(page.locator("[data-token]")).click();
   const before = await map();
   await page.getByRole("button", { name: "circle" }).and(page.locator("[data-token]")).click();
   await page.getByText(/gives “circle” between/).waitFor();
@@ -192,7 +233,7 @@ test("inpainting changes what is marked and nothing else", async () => {
 });
 
 test("guidance, the clinic and a snapshot draw different pictures", async () => {
-  for (const [experiment, count] of [["guidance", 5], ["clinic", 4], ["training", SNAPSHOTS + 1]]) {
+  for (const [experiment, count] of [["guidance", 6], ["clinic", 4], ["training", SNAPSHOTS + 1]]) {
     assert.equal(await run(experiment), count, experiment);
     const pictures = [];
     for (let i = 1; i <= count; i++) pictures.push(String(await pixels(`#experiments figure:nth-child(${i}) canvas`)));
@@ -201,7 +242,9 @@ test("guidance, the clinic and a snapshot draw different pictures", async () => 
 });
 
 test("no serious finding of axe, in light and dark, on a phone and a desk", async () => {
-  for (const hash of ["#draw", "#inside", "#experiments?guidance", "#experiments?img2img", "#experiments?inpaint"]) {
+  const experiments = await page.locator("#experiments nav a").evaluateAll((links) => links.map((link) => link.hash));
+  assert.equal(experiments.length, SNAPSHOTS ? 8 : 7);
+  for (const hash of ["#draw", "#inside", ...experiments]) {
     await page.goto(server.url + hash);
     await page.waitForTimeout(300);
     for (const [colorScheme, width] of [["light", 1280], ["dark", 390]]) {
@@ -227,12 +270,16 @@ test("nothing is wider than a phone", async () => {
   }
 });
 
-test("a first visit on a phone begins at the top", async () => {
+test("a first visit on a phone begins at the top, with all of the picture in sight", async () => {
   const narrow = await browser.newContext({ viewport: { width: 390, height: 844 } });
   const tab = await narrow.newPage();
   await tab.goto(server.url);
   await tab.waitForSelector("#draw .result:not([aria-busy]) a[href='#inside']:visible", { timeout: PATIENCE });
   assert.equal(await tab.evaluate(() => scrollY), 0);
+  const [button, picture] = [await tab.getByRole("button", { name: "Draw", exact: true }).boundingBox(), await tab.locator("#draw .pictures").boundingBox()];
+  assert.ok(picture.y > button.y && picture.y + picture.height < 844, JSON.stringify(picture));
+  assert.equal(await tab.getByLabel("Seed", { exact: true }).isVisible(), false); // folded, and told in short
+  await tab.getByText("seed 0, 25 steps, guidance 3, DDIM").waitFor();
   await narrow.close();
 });
 

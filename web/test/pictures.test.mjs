@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { facts, openModel } from "./site.mjs";
+import { facts, openModel, readJson } from "./site.mjs";
 import { differenceInBytes, unpacked } from "./compare.mjs";
 
 const { captions, steps, made } = facts.pictures;
@@ -38,6 +38,16 @@ test("inpainting", async () => {
 
 test("from one picture to another", async () => {
   closeTo(await model.interpolate({ ...one, captions, seed: 15, sampler: "ddpm" }, 3), "interpolate");
+});
+
+const { students } = await readJson("model/model.json");
+test("four steps of a student", { skip: !students.length }, async () => {
+  const { captions, steps, made } = facts.student;
+  const { model: student, networks } = await openModel();
+  networks.unetFile = students[0].file;
+  const request = { captions, negative: "", seed: 16, steps, guidance: 1, sampler: "ddim" };
+  const { most, count } = differenceInBytes(await student.generate(request), unpacked(made));
+  assert.ok(most <= 1, `${most} of 255 apart, ${count} bytes differ`);
 });
 
 test("a step can be replaced, and an error in it ends the run", async () => {
