@@ -27,7 +27,12 @@ from tinyldm.data.digits import Digits
 from tinyldm.forward_diffusion import scaled_linear_betas
 from tinyldm.machine import choose_device
 from tinyldm_course.lessons import plots, widgets
-from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast, photograph
+from tinyldm_course.lessons.helpers import (
+    confirm_equal,
+    full_or_fast,
+    photograph,
+    progress,
+)
 from tinyldm_course.lessons.model_map import show_model_map
 
 plots.use_style()
@@ -225,23 +230,21 @@ class ResBlock(nn.Module):
         self.time_proj = nn.Linear(t_emb_dim, out_channels)
         self.norm2 = nn.GroupNorm(groups, out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        # If the width changes, a 1 × 1 convolution carries the input across; otherwise
-        # it passes unchanged.
-        same_width = in_channels == out_channels
-        self.shortcut = (
-            nn.Identity() if same_width else nn.Conv2d(in_channels, out_channels, 1)
-        )
+        self.shortcut = nn.Identity()    # the input passes unchanged …
+        if in_channels != out_channels:  # … or to another width, by a 1 × 1 one
+            self.shortcut = nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x, t_emb):
-        h = self.conv1(F.silu(self.norm1(x)))  # (B, C_in, H, W) -> (B, C_out, H, W)
-        # (B, C_out) -> (B, C_out, 1, 1): to every pixel
-        h = h + self.time_proj(F.silu(t_emb))[:, :, None, None]
-        h = self.conv2(F.silu(self.norm2(h)))
-        return self.shortcut(x) + h
+        h = self.conv1(F.silu(self.norm1(x)))  # 1-3: (B, C_out, H, W)
+        shift = self.time_proj(F.silu(t_emb))  # (B, D_t) -> (B, C_out)
+        h = h + shift[:, :, None, None]        # 4: to every pixel
+        h = self.conv2(F.silu(self.norm2(h)))  # 5
+        return self.shortcut(x) + h            # 6
 
 # %% [markdown]
-# That is all: 12 lines that matter. To compare it with the package's, give both the *same weights*. That only works if
-# every layer has the same name and shape, so it is a stronger test than comparing the shape of the output.
+# That is all: 12 lines that matter; the numbers are those of the list. To compare it with the package's, give both the
+# *same weights*. That only works if every layer has the same name and shape, so it is a stronger test than comparing
+# the shape of the output.
 
 # %%
 theirs = package.ResBlock(32, 64, t_emb_dim=128, groups=8).to(DEVICE)
@@ -261,8 +264,7 @@ print(confirm_equal(mine(x, t_emb), theirs(x, t_emb)))
 photo = (photograph(96) * 2 - 1).to(DEVICE)
 to_features = nn.Conv2d(3, 32, 3, padding=1).to(DEVICE)
 block = ResBlock(32, 32, t_emb_dim=128, groups=8).to(DEVICE)
-# for the channel shown, to make the effect of the time visible
-block.time_proj.bias.data[5] += 0.9
+block.time_proj.bias.data[5] += 0.9  # by hand: the effect of the time, easier to see
 
 with torch.no_grad():
     x = to_features(photo[None])
@@ -322,10 +324,8 @@ class Denoiser(nn.Module):
         return self.conv_out(F.silu(self.norm_out(x)))
 
 
-data = Digits(8)
-# (1797, 1, 8, 8)
-digits = torch.stack([data[i][0][:1] for i in range(len(data))]).to(DEVICE)
-digits = digits / digits.std()  # variance 1: lesson 02
+digits = torch.stack([digit[:1] for digit, _ in Digits(8)])  # (1797, 1, 8, 8)
+digits = (digits / digits.std()).to(DEVICE)                  # variance 1: lesson 02
 schedule = NoiseSchedule(scaled_linear_betas()).to(DEVICE)
 
 # %%
@@ -333,10 +333,10 @@ def train(told, steps):
     torch.manual_seed(0)  # the same initial weights and the same digits for both
     model = Denoiser(told).to(DEVICE)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    for _ in range(steps):
+    for _ in progress(range(steps), "training"):
         z0 = digits[torch.randint(len(digits), (64,))]
-        t, eps = torch.randint(1000,
-                               (64,)).to(DEVICE), torch.randn(64, 1, 8, 8).to(DEVICE)
+        t = torch.randint(1000, (64,)).to(DEVICE)
+        eps = torch.randn(64, 1, 8, 8).to(DEVICE)
         loss = (model(schedule.q_sample(z0, t, eps), t) - eps).square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -369,6 +369,8 @@ left.set(ylabel="mean squared error of eps", title="The loss at each t")
 right.set(yscale="log", title="The same, logarithmic")
 left.legend()
 plots.show(fig)
+print("loss without t over loss with t:",
+      ", ".join(f"{b / a:.2f} at {t}" for t, a, b in zip(ts, with_t, without_t)))
 
 # %% [markdown] alt
 # The loss over t of the two denoisers. Both fall from near 1 at t = 0 to near 0 at t = 999. The loss of the one that is
@@ -405,8 +407,10 @@ def features(t):
 
 
 fig, axes = plt.subplots(2, 9, figsize=(9.2, 2.5))
+strength = []  # of each channel, at the two times
 for row, t in zip(axes, (10, 900)):
     change, eps_hat = features(t)
+    strength.append(change.square().mean((1, 2)).sqrt())
     for ax, channel in zip(row, change[:8]):
         ax.imshow(channel.cpu(), cmap=plots.DIVERGING, vmin=-4, vmax=4)
     row[8].imshow(eps_hat[0].cpu(), cmap=plots.DIVERGING, vmin=-3, vmax=3)
@@ -417,6 +421,9 @@ for i, ax in enumerate(axes[0]):
 for ax in axes.flat:
     plots.hide_axes(ax)
 plots.show(fig)
+print("of all 32 channels,", int((strength[1] > 1.5 * strength[0]).sum()),
+      "are at least half as strong again at 900, and",
+      int((strength[0] > 1.5 * strength[1]).sum()), "at 10")
 
 # %% [markdown] alt
 # Eight channels of what the first block adds, and the noise that the network finds, for one noised digit: above when
@@ -436,10 +443,9 @@ plots.show(fig)
 
 # %%
 with torch.no_grad():
-    t_emb = told.time_mlp(timestep_embedding(torch.arange(0, 1000, 5, device=DEVICE),
-                                             32))
-    # (200, 32): one number per channel, at each t
-    shifts = told.blocks[0].time_proj(F.silu(t_emb))
+    every_fifth = torch.arange(0, 1000, 5, device=DEVICE)
+    t_emb = told.time_mlp(timestep_embedding(every_fifth, 32))
+    shifts = told.blocks[0].time_proj(F.silu(t_emb))  # (200, 32): one per channel and t
 
 fig, ax = plt.subplots(figsize=plots.WIDE)
 plots.heat_map(ax, shifts.T, "timestep t", "channel",
@@ -585,14 +591,44 @@ class Upsample(nn.Module):
 
 
 x = torch.randn(2, 16, 8, 8, device=DEVICE)
-for yours, their in ((Downsample(16), package.Downsample(16)),
-                     (Upsample(16), package.Upsample(16))):
+pairs = ((Downsample(16), package.Downsample(16)), (Upsample(16), package.Upsample(16)))
+for yours, their in pairs:
     yours.load_state_dict(their.state_dict())
     print(confirm_equal(yours.to(DEVICE)(x), their.to(DEVICE)(x)))
 
 # %% [markdown]
+# Halving also changes how far the layers *behind* it see, because their neighbours are now two pixels apart. Measure it
+# in one dimension, with the gradient again. A layer is written as (kernel, stride).
+#
+# > **Predict.** Two layers of kernel 3 see 5 pixels. How many do they see if the first has stride 2? And if the
+# > *second* has?
+
+# %%
+def sees(*layers):
+    """How many pixels of a row, from first to last, one output of these layers sees."""
+    row = torch.zeros(1, 1, 64, requires_grad=True)
+    x = row
+    for kernel, stride in layers:
+        x = F.conv1d(x, torch.ones(1, 1, kernel), stride=stride)
+    seen = torch.autograd.grad(x[0, 0, 0], row)[0][0, 0].nonzero()
+    return int(seen.max() - seen.min()) + 1
+
+
+for layers in (((3, 1), (3, 1)), ((3, 2), (3, 1)), ((3, 1), (3, 2)),
+               ((4, 1), (3, 1)), ((4, 2), (4, 2), (3, 1))):
+    print(f"{str(layers):26} sees {sees(*layers):2}")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# 7: the second layer's three inputs are two pixels apart, so each of its two steps to a neighbour counts double. A
+# stride in the *last* layer changes nothing: nobody looks across it any more. Even kernels follow the same rule; they
+# only have no middle pixel. (An exercise asks for the rule.)
+# </details>
+#
 # Why not a *transposed* convolution, which doubles in one go? With a kernel of 3 and a stride of 2, its output pixels
-# are covered by one, two or four input pixels in turn. Feed both layers a plain grey picture, untrained:
+# are covered by one, two or four input pixels in turn: even equal inputs come out unequal, and training must first
+# learn to undo that pattern. Feed both layers a plain grey picture, untrained:
 
 # %%
 torch.manual_seed(4)
@@ -621,14 +657,13 @@ plots.show(fig)
 # > above.)
 
 # %%
-# stands in for t_emb
-table = timestep_embedding(torch.tensor([10, 900], device=DEVICE), 128)
-# one input, two times
-x = torch.randn(1, 32, 16, 16, device=DEVICE).expand(2, -1, -1, -1)
+two_times = torch.tensor([10, 900], device=DEVICE)
+t_emb = told.time_mlp(timestep_embedding(two_times, 32))  # (2, 128)
+x = torch.randn(1, 32, 16, 16, device=DEVICE).expand(2, -1, -1, -1)  # one input
 differences = {}
 for groups in (1, 2, 4, 8, 16, 32):
     torch.manual_seed(5)
-    early, late = ResBlock(32, 32, 128, groups).to(DEVICE)(x, table).detach()
+    early, late = ResBlock(32, 32, 128, groups).to(DEVICE)(x, t_emb).detach()
     differences[groups] = (early - late).square().mean().sqrt().item()
 
 fig, ax = plt.subplots(figsize=plots.NARROW)
@@ -689,7 +724,8 @@ plots.show(fig)
 # %% [markdown]
 # ## Exercises
 #
-# `../exercises/06_resblock.ipynb`: the embedding, GroupNorm by hand, the ResBlock; each is checked at once.
+# `../exercises/06_resblock.ipynb`: the embedding, GroupNorm by hand, the ResBlock, and how far a stack of convolutions
+# sees; each is checked at once.
 #
 # To try here: compute the angles in bfloat16 (`t.bfloat16()`). Which timesteps around 998 can the network still tell
 # apart? And plot the clocks with a largest period of 100 instead of 10,000: when do two different timesteps look
