@@ -40,7 +40,7 @@ def timed(lesson: Path, count: int) -> list[tuple[str, str, float, float]]:
 
     found = []
 
-    def dial(plot, dials, *, strip, size=(2.2, 2.4)) -> None:
+    def dial(plot, dials, *, strip, size=(2.2, 2.4), columns=0) -> None:
         seconds = []
         for setting in settings_of(dials, count):
             start = time.perf_counter()

@@ -33,7 +33,7 @@ from tinyldm import forward_diffusion as package
 from tinyldm.data.digits import Digits
 from tinyldm.machine import choose_device
 from tinyldm_course.lessons import plots, widgets
-from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast
+from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast, progress
 from tinyldm_course.lessons.model_map import show_model_map
 
 plots.use_style()
@@ -43,8 +43,7 @@ torch.manual_seed(0)
 
 
 def seeded(number):
-    """A generator on the CPU, so that one seed gives the same numbers on every
-    device."""
+    """A generator on the CPU: one seed gives the same numbers on every device."""
     return torch.Generator().manual_seed(number)
 
 # %% [markdown]
@@ -67,12 +66,11 @@ show_model_map("sampler", "U-Net")
 
 # %%
 data = Digits(8)
-# (1797, 1, 8, 8) in [-1, 1]
-pixels = torch.stack([data[i][0][:1] for i in range(len(data))])
+pixels = torch.stack([data[i][0][:1] for i in range(len(data))])  # (1797, 1, 8, 8)
 values = torch.tensor(data.values)
 MEAN, STD = pixels.mean(), pixels.std()
-digits = ((pixels - MEAN)
-          / STD)[torch.randperm(len(pixels), generator=seeded(0))].to(DEVICE)
+order = torch.randperm(len(pixels), generator=seeded(0))
+digits = ((pixels - MEAN) / STD)[order].to(DEVICE)
 unseen, seen = digits[:300], digits[300:]
 
 
@@ -156,8 +154,8 @@ def posterior(z0, z_t, now, before):
     """Mean (like z0) and variance (a number) of q(z_{t-1} | z_t, z0); now, before:
     alpha_bar at t and at t - 1."""
     beta = 1 - now / before
-    mean = (math.sqrt(before) * beta * z0 + math.sqrt(1 - beta) * (1 - before)
-            * z_t) / (1 - now)
+    of_z0, of_z_t = math.sqrt(before) * beta, math.sqrt(1 - beta) * (1 - before)
+    mean = (of_z0 * z0 + of_z_t * z_t) / (1 - now)
     return mean, (1 - before) / (1 - now) * beta
 
 
@@ -282,12 +280,11 @@ STEPS, BATCH, LR = full_or_fast(6000, fast=30), 128, 1e-3
 optimizer = torch.optim.AdamW(model.parameters(), lr=LR, betas=(0.9, 0.99),
                               fused=DEVICE.type != "mps")
 g, history = seeded(3), []
-for step in range(STEPS):
+for step in progress(range(STEPS), "training"):
     # warm up for 100 steps, then half a cosine down to 0
+    share = min(1, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / STEPS))
     for group in optimizer.param_groups:
-        group["lr"] = LR * min(1,
-                               (step + 1)
-                               / 100) * 0.5 * (1 + math.cos(math.pi * step / STEPS))
+        group["lr"] = LR * share
     z0 = seen[torch.randint(len(seen), (BATCH,), generator=g).to(DEVICE)]
     t = torch.randint(1000, (BATCH,), generator=g).to(DEVICE)
     eps = torch.randn(z0.shape, generator=g).to(DEVICE)
@@ -403,18 +400,16 @@ def step(z_t, t, generator):
     mean, variance = posterior(z0_hat, z_t, now, before)
     if variance == 0:
         return mean, z0_hat
-    return mean + math.sqrt(variance) * torch.randn(z_t.shape, generator=generator).to(
-        DEVICE
-    ), z0_hat
+    noise = torch.randn(z_t.shape, generator=generator).to(DEVICE)
+    return mean + math.sqrt(variance) * noise, z0_hat
 
 
 def walk(count, seed):
     """Return, for each t from 999 to 0, (z_t, the guess of z0) before the step; and the
     pictures at the end."""
-    z, generator = torch.randn(count, 1, 8, 8,
-                               generator=seeded(seed)).to(DEVICE), seeded(seed + 1)
-    path = {}
-    for t in reversed(range(1000)):
+    z = torch.randn(count, 1, 8, 8, generator=seeded(seed)).to(DEVICE)
+    path, generator = {}, seeded(seed + 1)
+    for t in progress(range(999, -1, -1), "walking"):
         after, guess = step(z, t, generator)
         path[t] = (z, guess)
         z = after
@@ -425,14 +420,13 @@ path, generated = walk(64, seed=10)
 
 # %%
 def on_the_way(ax, t):
-    # a white frame for each
-    z_t, guess = (F.pad(shown(part[:4]), (1, 1, 1, 1), value=1.0) for part in path[t])
-    rows = [torch.cat(list(part), dim=2) for part in (z_t, guess)]  # four side by side
+    rows = [plots.in_a_row(shown(part[:4])) for part in path[t]]  # z_t, and the guess
     plots.plot_image(ax, torch.cat(rows, dim=1), f"t = {t}")
 
 
 widgets.dial(on_the_way, {"t": range(1000)},
-             strip=[{"t": t} for t in (999, 600, 400, 200, 80, 0)], size=(1.55, 1.2))
+             strip=[{"t": t} for t in (999, 600, 400, 200, 80, 0)],
+             size=(3.1, 1.85), columns=3)
 
 # %% [markdown] alt
 # Four walks at t = 999, 600, 400, 200, 80 and 0: above z_t, below the guess of the clean digit. The guesses are noise
@@ -454,7 +448,7 @@ theirs = ddpm(model, z_T, schedule, timesteps(schedule, 1000), generator=[seeded
 print(confirm_equal(mine, theirs, tolerance=1e-3))
 
 # %%
-fig = plots.image_grid(shown(generated[:32]), columns=16, size=0.58)
+fig = plots.image_grid(shown(generated[:32]), columns=8, size=1.0)
 plots.show(fig)
 
 # %% [markdown] alt

@@ -14,6 +14,8 @@
 # - compute the scale, and say what goes wrong without it.
 
 # %%
+import itertools
+
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
@@ -28,7 +30,7 @@ from tinyldm.forward_diffusion import scaled_linear_betas
 from tinyldm.machine import choose_device
 from tinyldm.training.train_vae import calibrate_scale
 from tinyldm_course.lessons import photo_vaes, plots, widgets
-from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast
+from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast, progress
 from tinyldm_course.lessons.model_map import show_model_map
 
 plots.use_style()
@@ -158,10 +160,8 @@ class AsymmetricDownsample(nn.Module):
 
 
 x = torch.randn(2, 16, 8, 8, device=DEVICE)
-theirs, mine = (
-    package.AsymmetricDownsample(16).to(DEVICE),
-    AsymmetricDownsample(16).to(DEVICE),
-)
+theirs = package.AsymmetricDownsample(16).to(DEVICE)
+mine = AsymmetricDownsample(16).to(DEVICE)
 mine.load_state_dict(theirs.state_dict())
 print(confirm_equal(mine(x), theirs(x)))
 
@@ -284,9 +284,8 @@ class Encoder(Ends):
         super().__init__(3, widths[0], widths[-1], 2 * config.latent_channels, groups)
         self.down = nn.ModuleList()
         for i, width in enumerate(widths):
-            resample = (
-                AsymmetricDownsample(width) if i < len(widths) - 1 else nn.Identity()
-            )
+            last = i == len(widths) - 1
+            resample = nn.Identity() if last else AsymmetricDownsample(width)
             self.down.append(Level(widths[max(i - 1, 0)], width,
                                    config.blocks_per_level, groups, resample))
         self.middle = package.Middle(widths[-1], groups)
@@ -472,9 +471,8 @@ def plot_sampled(ax, times):
 
 
 sigmas = tiny.posterior(pictures).std.detach()
-print(
-    f"sigma: {sigmas.quantile(0.1):.3f} … {sigmas.quantile(0.9):.3f}, the middle 80 %"
-)
+low, high = sigmas.quantile(0.1), sigmas.quantile(0.9)
+print(f"sigma: {low:.3f} … {high:.3f}, the middle 80 %")
 widgets.dial(plot_sampled, {"times": range(0, 31)},
              strip=[{"times": n} for n in (0, 1, 5, 10, 20, 30)], size=(1.5, 1.8))
 
@@ -520,12 +518,9 @@ def kl(mean, logvar):
 mean, logvar = moments.chunk(2, dim=1)
 yours = kl(mean, logvar)
 print(confirm_equal(yours, package.DiagonalGaussian(moments).kl()))
-normal = torch.distributions.Normal(mean, torch.exp(0.5 * logvar))
-torch_kl = (
-    torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0))
-    .flatten(1)
-    .sum(1)
-)
+given = torch.distributions.Normal(mean, torch.exp(0.5 * logvar))
+standard = torch.distributions.Normal(0.0, 1.0)
+torch_kl = torch.distributions.kl_divergence(given, standard).flatten(1).sum(1)
 print(f"PyTorch's own agrees to {(yours / torch_kl - 1).abs().max():.0e}; "
       f"a scene's latent carries {yours.mean():.0f} nats, {yours.mean() / 256:.1f} per "
       f"number")
@@ -583,7 +578,7 @@ def train(steps, kl_weight, watch=()):
     vae, generator, log, film = VAE(CONFIG).to(DEVICE), seed(), [], []
     vae.quant_conv.bias.data[4:] = -5.0          # start with little noise: σ = 0.08
     optimizer = torch.optim.AdamW(vae.parameters(), lr=2e-3, betas=(0.9, 0.99))
-    for step in range(steps):
+    for step in progress(range(steps), "training"):
         for group in optimizer.param_groups:     # warm up, then decrease to 0
             group["lr"] = 2e-3 * min(1, (step + 1) / 50) * (1 - step / steps)
         image = small[torch.randint(len(small), (32,))]
@@ -688,9 +683,8 @@ SD_SCALE = 0.18215
 def noised_and_decoded(z0, t, scale):
     """z0 has variance 1; q_sample gets it divided by SD_SCALE, as a raw latent, and
     multiplied by `scale`."""
-    t, eps = torch.tensor([t],
-                          device=DEVICE), torch.randn(z0.shape,
-                                                      generator=seed()).to(DEVICE)
+    t = torch.tensor([t], device=DEVICE)
+    eps = torch.randn(z0.shape, generator=seed()).to(DEVICE)
     z_t = schedule.q_sample(z0 / SD_SCALE * scale, t, eps)
     # the decoder gets variance 1 in both cases
     return to_unit(tiny.decode(z_t / z_t.std()))[0]
@@ -786,8 +780,7 @@ def decoded(factor):
 
 right_ones, slip = decoded(1.0), decoded(0.18215 / 0.18125)
 change = (slip - right_ones).abs()
-print(f"of 255: {change.mean():.2f} levels on average, {change.max():.1f} at the "
-      f"worst; "
+print(f"of 255: {change.mean():.2f} levels on average, {change.max():.1f} at worst; "
       f"{(change > 2).float().mean():.2%} of the numbers change by more than 2")
 
 factors = (0.5, 0.8, 0.9, 0.95, 0.98, 1.005, 1.02, 1.05, 1.1, 1.25, 2.0)
@@ -845,9 +838,10 @@ def plot_pushed(ax, channel, amount):
 
 
 amounts = [round(-3 + 0.5 * i, 1) for i in range(13)]
-widgets.dial(plot_pushed, {"channel": range(4), "amount": amounts}, size=(1.5, 1.75),
-             strip=[
-    {"channel": 0, "amount": 0.0}, *({"channel": c, "amount": 2.0} for c in range(4))])
+strip = [{"channel": 0, "amount": 0.0},
+         *({"channel": c, "amount": 2.0} for c in range(4))]
+widgets.dial(plot_pushed, {"channel": range(4), "amount": amounts}, strip=strip,
+             size=(1.5, 1.75))
 
 # %% [markdown] alt
 # A scene as it is, and with one of its four latent channels raised by 2 everywhere. Channels 0 and 3 change the colours
@@ -924,10 +918,61 @@ plots.show(fig)
 # training. It keeps light and dark; the tower has lost the red that its averages still had.
 
 # %% [markdown]
-# So why not $f = 2$? Because of what comes next. The U-Net would have 16 times as many pixels as at $f = 8$. The
-# paper trained a diffusion model at each factor (Rombach et al. 2022, § 4.1): with a small $f$ it learns slowly, with
-# a large one the latent has lost too much; 4 to 8 was best. A latent with *more channels* keeps more at the same $f$;
-# later models have 16.
+# ## Smaller f, or more channels?
+#
+# At $f = 8$ and 18.7 dB the tower is spoilt. There are two remedies: more positions, or more numbers at each position.
+# To compare them without training anything, take the best *linear* code: cut the training crops into tiles of $f
+# \times f$ pixels, and keep of each tile its $C$ strongest principal components. No linear autoencoder with $C$
+# channels can do better.
+#
+# > **Predict.** $f = 4$ with 4 channels and $f = 8$ with 16 channels keep equally many numbers. Which keeps more of the
+# > picture?
+
+# %%
+coded = {c: photo_vaes.best_linear("china", 8, c) for c in (4, 16, 64)}
+coded["f = 4"] = photo_vaes.best_linear("china", 4, 4)
+piece = pieces["china"].cpu()
+names = ["f = 8, 4 channels", "f = 8, 16 channels", "f = 8, 64 channels",
+         "f = 4, 4 channels"]
+titles = [f"{name}\n{psnr(image, piece):.1f} dB"
+          for name, image in zip(names, coded.values())]
+fig = plots.image_grid([piece, *coded.values()], ["original\n", *titles], size=1.8)
+plots.show(fig)
+
+fig, ax = plt.subplots(figsize=plots.WIDE)
+for f, colour, marker in zip((4, 8, 16), plots.CYCLE, plots.MARKERS):
+    channels = [c for c in (1, 2, 4, 8, 16, 32, 64, 128) if c <= 16 * f]
+    ax.plot([c * (128 // f) ** 2 for c in channels],
+            [psnr(photo_vaes.best_linear("china", f, c), piece) for c in channels],
+            marker + "-", color=colour, label=f"f = {f}")
+ax.set(xscale="log", xlim=(60, 60_000), ylim=(15, 45), xlabel="numbers kept, of 49,152",
+       ylabel="PSNR, dB", title="The best linear code of the tower")
+ax.legend()
+plots.show(fig)
+
+# %% [markdown] alt
+# The tower from linear codes. With f = 8 and 4 channels it is a mosaic of soft tiles, with 16 channels the outlines
+# return, with 64 it looks like the original; f = 4 with 4 channels, beside them, is softer than f = 8 with 16.
+#
+# Three curves of PSNR over the numbers kept, for f = 4, 8 and 16. All rise. The larger f is, the further left its curve
+# begins; where they have equally many numbers, the larger f is higher.
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# $f = 8$ with 16 channels, by half a decibel: a larger tile has more redundancy to save on. (Compare 4 channels at $f =
+# 8$ with the VAE of the same size above: it has hardly learnt more than the best linear code. It is small, and saw two
+# photographs.)
+# </details>
+#
+# So a large $f$ loses nothing *if* the channels grow with it. Why then did Stable Diffusion stop at 4?
+
+# %% [markdown]
+# Because of what comes next: a U-Net must *generate* all these numbers. At $f = 2$ it has 16 times as many positions as
+# at $f = 8$; the paper trained a diffusion model at each factor (Rombach et al. 2022, § 4.1): with a small $f$ it
+# learns slowly, with a large one the latent has lost too much; 4 to 8 was best. More channels cost hardly any
+# computation, but they hold fine texture, which is hard to predict. With 4 channels a small U-Net could learn it; later
+# and larger models have 16.
 
 # %% [markdown]
 # ## Break it on purpose
@@ -970,11 +1015,12 @@ def displacement(images, originals, limit=9):
     """By how many pixels to the right and down the images are displaced: the shift that
     fits best."""
     inner = slice(limit, 64 - limit)
-    fits = {(dx,
-             dy): (images.roll((-dy, -dx), (2, 3))
-                   - originals)[..., inner, inner].square().mean().item()
-            for dx in range(-limit, limit + 1) for dy in range(-limit, limit + 1)}
-    return min(fits, key=fits.get)
+    def error(shift):
+        moved = images.roll((-shift[1], -shift[0]), (2, 3))
+        return (moved - originals)[..., inner, inner].square().mean().item()
+
+    each = range(-limit, limit + 1)
+    return min(itertools.product(each, each), key=error)
 
 
 print("ordinary padding moves the picture by (right, down)",

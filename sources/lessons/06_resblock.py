@@ -324,8 +324,9 @@ class Denoiser(nn.Module):
         return self.conv_out(F.silu(self.norm_out(x)))
 
 
-digits = torch.stack([digit[:1] for digit, _ in Digits(8)])  # (1797, 1, 8, 8)
-digits = (digits / digits.std()).to(DEVICE)                  # variance 1: lesson 02
+data = Digits(8)
+digits = torch.stack([data[i][0][:1] for i in range(len(data))])  # (1797, 1, 8, 8)
+digits = (digits / digits.std()).to(DEVICE)  # variance 1: lesson 02
 schedule = NoiseSchedule(scaled_linear_betas()).to(DEVICE)
 
 # %%

@@ -46,6 +46,16 @@ def test_the_held_out_square_is_cut_from_its_corner():
     assert torch.equal((square[:, 64, 64] * 255).round().byte(), photograph[:, 149 + 64, 256 + 64])
 
 
+def test_a_linear_code_with_all_channels_is_exact_and_with_fewer_the_best():
+    square = photo_vaes.held_out("flower")
+    assert torch.allclose(photo_vaes.best_linear("flower", 2, 12, crops_each=20), square, atol=1e-4)
+    averages = F.avg_pool2d(square[None], 4).repeat_interleave(4, 2).repeat_interleave(4, 3)[0]
+    coded = [photo_vaes.best_linear("flower", 4, channels, crops_each=20) for channels in (3, 9, 27)]
+    errors = [(image - square).square().mean().item() for image in coded]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] < 1.05 * (averages - square).square().mean().item()  # three averages are a linear code, too
+
+
 def test_what_is_missing_is_named_with_the_command_that_makes_it(tmp_path):
     with pytest.raises(ValueError, match="f = 2, 4, 8, 16.*python -m tinyldm_course.lessons.photo_vaes"):
         photo_vaes.load(tmp_path)

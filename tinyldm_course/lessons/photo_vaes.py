@@ -107,6 +107,27 @@ def photo_corpus(count: int = 8000, seed: int = 0) -> Corpus:
     return captioned_corpus(images, ["a photograph"] * len(images))
 
 
+def best_linear(name: str, factor: int, channels: int, crops_each: int = 300) -> Tensor:
+    """Return the held-out square from the best linear code: `channels` numbers for each tile of factor × factor pixels.
+
+    The code is the principal components of the tiles of the training crops.
+
+    Args: name: "flower" or "china"; channels: 1 … 3 factor².
+    Returns: (3, 128, 128), about in [0, 1].
+    """
+    seen = torch.cat([crops(whole(n), CORNERS[n], crops_each, seed) for seed, n in enumerate(PHOTOGRAPHS)])
+    tiles, own = tiles_of(to_float(seen), factor), tiles_of(held_out(name)[None], factor)
+    _, axes = torch.linalg.eigh(torch.cov(tiles.T))  # in order of rising variance
+    kept, mean = axes[:, -channels:], tiles.mean(0)  # (3 factor², channels)
+    decoded = (own - mean) @ kept @ kept.T + mean
+    return torch.nn.functional.fold(decoded.T[None], (HELD_OUT, HELD_OUT), factor, stride=factor)[0]
+
+
+def tiles_of(images: Tensor, factor: int) -> Tensor:
+    """(B, 3, H, W) -> (tiles, 3 factor²)."""
+    return torch.nn.functional.unfold(images, factor, stride=factor).transpose(1, 2).flatten(0, 1)
+
+
 # ── Training ─────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -11,6 +11,7 @@ ipywidgets sends a new value when the kernel has answered the one before, and sk
 exceptions inside a callback, so the lessons' plotting functions are tested directly.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ def dial(
     *,
     strip: Sequence[dict[str, Any]],
     size: tuple[float, float] = (2.2, 2.4),
+    columns: int = 0,
 ) -> None:
     """Show `plot` at some settings, and a control for each of `dials` if there is a kernel.
 
@@ -37,6 +39,7 @@ def dial(
         dials: name of an argument of `plot` -> the values that it can take, in order; `str` for any words.
         strip: the settings of the still pictures; the dials start at the first.
         size: of one picture of the strip, in inches; the dial's picture is half as large again.
+        columns: pictures in a row of the strip; 0 puts all in one row.
     Raises: ValueError if a setting does not name all dials, or names a value that is not on its dial.
     """
     for setting in strip:
@@ -47,7 +50,7 @@ def dial(
                 raise ValueError(f"{name} = {value} is in the strip but not on the dial")
     if not strip:
         raise ValueError("the strip is empty; expected at least one setting")
-    plots.show(strip_figure(plot, strip, size))
+    plots.show(strip_figure(plot, strip, size, columns))
     if plots.in_notebook():
         _show_dials(plot, dials, strip[0], size)
 
@@ -57,10 +60,16 @@ def is_on(values: Sequence | type[str], value: Any) -> bool:
     return isinstance(value, str) if isinstance(values, type) else value in values
 
 
-def strip_figure(plot: Callable[..., None], strip: Sequence[dict[str, Any]], size: tuple[float, float]) -> plt.Figure:
-    """Plot the still pictures side by side."""
-    fig, axes = plt.subplots(1, len(strip), figsize=(size[0] * len(strip), size[1]), squeeze=False)
-    for ax, setting in zip(axes[0], strip):
+def strip_figure(
+    plot: Callable[..., None], strip: Sequence[dict[str, Any]], size: tuple[float, float], columns: int = 0
+) -> plt.Figure:
+    """Plot the still pictures side by side, or in rows of `columns`."""
+    columns = columns or len(strip)
+    rows = math.ceil(len(strip) / columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(size[0] * columns, size[1] * rows), squeeze=False)
+    for ax in axes.flat[len(strip) :]:
+        ax.remove()
+    for ax, setting in zip(axes.flat, strip):
         plot(ax, **setting)
     return fig
 
