@@ -223,9 +223,8 @@ plots.show(fig)
 # floor. In lesson 04 you train all three yourself.
 
 # %%
-report = (
-    Path(tinyldm.__file__).parents[1] / "benchmarks" / "history" / "measurements.jsonl"
-)
+root = Path(tinyldm.__file__).parents[1]
+report = root / "benchmarks" / "history" / "measurements.jsonl"
 rows = [Row(**json.loads(line)) for line in report.read_text().splitlines()]
 fig = figures.distance_against_calls([row for row in rows
                                       if row.data in ("swiss roll", "two moons")])
@@ -322,12 +321,11 @@ background = everything.sample(1500, seed)
 def guided_cloud(w):
     """1,000 samples of "north" under guidance w, by 40 steps of the flow."""
     eps_with, eps_without = noise_of_data(north), noise_of_data(everything)
-    return walk(
-        lambda x, sigma: with_guidance(eps_without(x, sigma), eps_with(x, sigma), w),
-        flow_step,
-        40,
-        n=1000,
-    )[-1]
+
+    def model(x, sigma):
+        return with_guidance(eps_without(x, sigma), eps_with(x, sigma), w)
+
+    return walk(model, flow_step, 40, n=1000)[-1]
 
 
 def plot_guided(ax, w):

@@ -122,11 +122,11 @@ plots.show(fig)
 # %% [markdown]
 # ## A photograph, step by step
 #
-# Now the same for 49,152 numbers at once: a photograph of 128 × 128 pixels in 3 colours. Its values run from -1 to 1,
+# Now the same for 12,288 numbers at once: a photograph of 64 × 64 pixels in 3 colours. Its values run from -1 to 1,
 # as everywhere inside the model. We stop six times on the way to look.
 
 # %%
-photo = to_signed(photograph(128)).to(DEVICE)     # (3, 128, 128) in [-1, 1]
+photo = to_signed(photograph(64)).to(DEVICE)     # (3, 64, 64) in [-1, 1]
 stops = (0, 99, 249, 499, 749, 999)
 
 z, frames = photo, []
@@ -265,8 +265,8 @@ ax.plot((1 - alpha_bar).sqrt(), color=plots.ORANGE, linestyle="--",
 for t in (100, 999):
     # next to the curves, not on them
     places = ((4, 10), (4, -16)) if t < 500 else ((-42, -6), (-4, -16))
-    for factor, place in zip((alpha_bar[t].sqrt().item(),
-                              (1 - alpha_bar[t]).sqrt().item()), places):
+    factors = (alpha_bar[t].sqrt().item(), (1 - alpha_bar[t]).sqrt().item())
+    for factor, place in zip(factors, places):
         ax.plot(t, factor, "o", color=plots.BLACK, markersize=5)
         ax.annotate(f"t = {t}: {factor:.3f}", (t, factor), textcoords="offset points",
                     xytext=place, ha="left" if t < 500 else "right")
@@ -360,15 +360,16 @@ widgets.dial(under_schedule, {"schedule": list(shares), "t": range(0, T, 3)},
 # ## A photograph, a digit, a latent
 #
 # The formula does not care what it noises. But *we* can ask what survives. Three things go through the same schedule:
-# the photograph (128 × 128), a handwritten digit (8 × 8) and the latent of a small scene (4 × 8 × 8). For the latent we
-# show one channel, and below it the picture that the VAE's decoder makes from all four.
+# a larger photograph (128 × 128), a handwritten digit (8 × 8) and the latent of a small scene (4 × 8 × 8). For the
+# latent we show one channel, and below it the picture that the VAE's decoder makes from all four.
 #
 # > **Predict.** All three get the same amount of noise at each `t`. Which can be recognised longest?
 
 # %%
 vae = LatentDiffusion.from_pretrained("tiny").vae.to(DEVICE)
-digit = Digits(8)[3][0][:1].to(DEVICE)                   # (1, 8, 8) in [-1, 1]
-scene, caption, _ = Scenes(64)[5]                        # (3, 64, 64) in [-1, 1]
+large = to_signed(photograph(128)).to(DEVICE)     # (3, 128, 128) in [-1, 1]
+digit = Digits(8)[3][0][:1].to(DEVICE)            # (1, 8, 8) in [-1, 1]
+scene, caption, _ = Scenes(64)[5]                 # (3, 64, 64) in [-1, 1]
 with torch.no_grad():
     latent = vae.encode(scene[None].to(DEVICE))[0]  # (4, 8, 8), about unit variance
 
@@ -382,12 +383,12 @@ moments = (0, 99, 249, 399, 549, 749)
 latents = torch.stack([noised(latent, t) for t in moments])  # (6, 4, 8, 8)
 with torch.no_grad():
     decoded = vae.decode(latents)
-rows = [*(to_unit(noised(photo, t)) for t in moments),
+rows = [*(to_unit(noised(large, t)) for t in moments),
         *(to_unit(noised(digit, t)) for t in moments),
         *(to_unit(z[:1] / 3) for z in latents), *to_unit(decoded)]
 
 fig = plots.image_grid(rows, [f"t = {t}" for t in moments], columns=len(moments),
-                       size=1.0,
+                       size=1.4,
                        rows=["photograph\n128 × 128", "digit\n8 × 8",
                              "latent\nchannel 0", "latent,\ndecoded"])
 plots.show(fig)
@@ -406,7 +407,7 @@ plots.show(fig)
 # contrast, each of the four pictures is divided by its own standard deviation.)
 
 # %%
-noisy = noised(photo, 649)[None]                          # (1, 3, 128, 128)
+noisy = noised(large, 649)[None]                          # (1, 3, 128, 128)
 averaged = [torch.nn.functional.avg_pool2d(noisy, n) for n in (1, 2, 4, 8)]
 
 fig = plots.image_grid([to_unit((a[0] - a.mean()) / a.std() / 2) for a in averaged],
@@ -439,8 +440,9 @@ plots.show(fig)
 
 # %%
 leak = alpha_bar[-1].sqrt().item()
-white, black = (sign * leak + (1 - leak**2) ** 0.5
-                * torch.randn(500, 4096, generator=seed) for sign in (1, -1))
+noise_share = (1 - leak**2) ** 0.5
+white, black = (sign * leak + noise_share * torch.randn(500, 4096, generator=seed)
+                for sign in (1, -1))
 
 fig, axes = plt.subplots(1, 2, figsize=plots.WIDE)
 for ax, look, title in ((axes[0], lambda z: z[:, 0], "One number of each latent"),

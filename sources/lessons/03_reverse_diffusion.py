@@ -280,7 +280,7 @@ STEPS, BATCH, LR = full_or_fast(6000, fast=30), 128, 1e-3
 optimizer = torch.optim.AdamW(model.parameters(), lr=LR, betas=(0.9, 0.99),
                               fused=DEVICE.type != "mps")
 g, history = seeded(3), []
-for step in progress(range(STEPS), "training"):
+for step in progress(range(STEPS)):
     # warm up for 100 steps, then half a cosine down to 0
     share = min(1, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / STEPS))
     for group in optimizer.param_groups:

@@ -29,7 +29,7 @@ from tinyldm_course.history.figures import (
     plain_against_annealed,
 )
 from tinyldm_course.lessons import plots, widgets
-from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast
+from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast, progress
 from tinyldm_course.lessons.model_map import show_model_map
 
 plots.use_style()
@@ -164,9 +164,8 @@ def reverse_2015(x_t, t):
     corrected by the network."""
     b = beta[t][:, None]
     shift, log_odds = kernel.net(x_t, t / T).chunk(2, dim=1)   # (B, 4) -> 2 × (B, 2)
-    return (1 - b).sqrt() * x_t + b.sqrt() * shift, torch.sigmoid(
-        torch.logit(b) + log_odds
-    )
+    variance = torch.sigmoid(torch.logit(b) + log_odds)
+    return (1 - b).sqrt() * x_t + b.sqrt() * shift, variance
 
 
 def loss_2015(x0, t, eps):
@@ -199,7 +198,7 @@ def sample_2015(n):
     return path
 
 
-minimise(batch_loss_2015, kernel, TRAINING)
+minimise(batch_loss_2015, kernel, TRAINING, progress)
 path_2015 = sample_2015(2000)
 
 # %%
@@ -318,11 +317,8 @@ def loss_2019(x, sigma, eps):
 level = sigmas[torch.randint(25, (256,), generator=seed)]
 one, two = (torch.Generator().manual_seed(1) for _ in range(2))
 mine = loss_2019(fresh[:256], level, torch.randn(256, 2, generator=one))
-print(
-    confirm_equal(
-        mine, score_matching_2019.denoising_score_matching(s, fresh[:256], level, two)
-    )
-)
+theirs = score_matching_2019.denoising_score_matching(s, fresh[:256], level, two)
+print(confirm_equal(mine, theirs))
 
 # %%
 def batch_loss_2019():
@@ -331,7 +327,7 @@ def batch_loss_2019():
     return loss_2019(x, level, torch.randn(x.shape, generator=seed)).mean()
 
 
-minimise(batch_loss_2019, s, TRAINING)
+minimise(batch_loss_2019, s, TRAINING, progress)
 grid = torch.cartesian_prod(torch.linspace(-2.4, 2.4, 15),
                             torch.linspace(-2.4, 2.4, 15))
 
@@ -476,7 +472,7 @@ def step_2020(x, t, eps, q):
     return (x - b / (1 - share).sqrt() * eps) / (1 - b).sqrt()
 
 
-minimise(batch_loss_2020, eps_theta, TRAINING)
+minimise(batch_loss_2020, eps_theta, TRAINING, progress)
 t = torch.randint(1000, (16,), generator=seed)
 print(confirm_equal(step_2020(x0, t, x_t, q_2020),
                     ddpm_2020.reverse_mean(x0, t, x_t, q_2020)))
@@ -623,8 +619,8 @@ def eps_2020(x_bar, sigma):
     """2020's network at the (fractional) timestep that has this sigma."""
     chain = ((1 - q_2020.alpha_bar) / q_2020.alpha_bar).sqrt()
     step = max(int((chain < sigma).sum()) - 1, 0)
-    part = (math.log(sigma) - chain[step].log()) / (chain[step + 1].log()
-                                                    - chain[step].log())
+    low, high = chain[step].log(), chain[step + 1].log()
+    part = (math.log(sigma) - low) / (high - low)
     return eps_theta(x_bar / math.sqrt(1 + sigma**2),
                      torch.full((len(x_bar),), step + float(part)))
 

@@ -578,7 +578,7 @@ def train(steps, kl_weight, watch=()):
     vae, generator, log, film = VAE(CONFIG).to(DEVICE), seed(), [], []
     vae.quant_conv.bias.data[4:] = -5.0          # start with little noise: σ = 0.08
     optimizer = torch.optim.AdamW(vae.parameters(), lr=2e-3, betas=(0.9, 0.99))
-    for step in progress(range(steps), "training"):
+    for step in progress(range(steps)):
         for group in optimizer.param_groups:     # warm up, then decrease to 0
             group["lr"] = 2e-3 * min(1, (step + 1) / 50) * (1 - step / steps)
         image = small[torch.randint(len(small), (32,))]

@@ -334,7 +334,7 @@ def train(told, steps):
     torch.manual_seed(0)  # the same initial weights and the same digits for both
     model = Denoiser(told).to(DEVICE)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    for _ in progress(range(steps), "training"):
+    for _ in progress(range(steps)):
         z0 = digits[torch.randint(len(digits), (64,))]
         t = torch.randint(1000, (64,)).to(DEVICE)
         eps = torch.randn(64, 1, 8, 8).to(DEVICE)

@@ -174,15 +174,12 @@ class Attention(nn.Module):
 
     def forward(self, x, context=None):
         context = x if context is None else context  # self-attention is the default
-        q, k, v = (
-            self.split(self.to_q(x)),
-            self.split(self.to_k(context)),
-            self.split(self.to_v(context)),
-        )
-        # (B, heads, N, L)
-        weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(dim=-1)
-        # (B, heads, N, d) -> (B, N, C)
-        joined = (weights @ v).transpose(1, 2).flatten(2)
+        q = self.split(self.to_q(x))                # (B, heads, N, d)
+        k = self.split(self.to_k(context))          # (B, heads, L, d)
+        v = self.split(self.to_v(context))
+        scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+        weights = scores.softmax(dim=-1)            # (B, heads, N, L)
+        joined = (weights @ v).transpose(1, 2).flatten(2)  # -> (B, N, C)
         return self.to_out(joined)
 
 # %%
@@ -190,8 +187,8 @@ theirs = package.Attention(query_dim=32, context_dim=24, heads=4).to(DEVICE)
 mine = Attention(query_dim=32, context_dim=24, heads=4).to(DEVICE)
 mine.load_state_dict(theirs.state_dict())
 
-x, context = torch.randn(2, 100, 32,
-                         device=DEVICE), torch.randn(2, 7, 24, device=DEVICE)
+x = torch.randn(2, 100, 32, device=DEVICE)
+context = torch.randn(2, 7, 24, device=DEVICE)
 print(confirm_equal(mine(x, context), theirs(x, context)))
 
 # %% [markdown]
@@ -240,8 +237,7 @@ plots.show(fig)
 # ## Self-attention: every pixel asks all pixels
 #
 # It takes no training to see what this can do. Let queries and keys be the pixels' colours, slightly sharpened. Pick
-# one pixel (the cross; pixels are counted row by row, 32 in each): which pixels answer it? The brighter a pixel, the
-# larger its weight.
+# one pixel (the cross): which pixels answer it? The brighter a pixel, the larger its weight.
 
 # %%
 small = F.interpolate(photo, size=(32, 32), mode="area")       # (1, 3, 32, 32)
@@ -250,18 +246,18 @@ colours = small.flatten(2).transpose(1, 2)[0]                  # (1024, 3)
 asking = F.normalize(colours - colours.mean(0), dim=1) * 4
 
 
-def plot_answers(ax, pixel):
-    weights = (asking @ asking[pixel]).softmax(0).reshape(32, 32)
-    plots.plot_image(ax, weights / weights.max(), f"pixel {pixel}")
-    ax.plot(pixel % 32, pixel // 32, "+", color=plots.ORANGE, markersize=12,
-            markeredgewidth=2.5)
+def plot_answers(ax, row, column):
+    weights = (asking @ asking[32 * row + column]).softmax(0).reshape(32, 32)
+    plots.plot_image(ax, weights / weights.max(), f"row {row}, column {column}")
+    ax.plot(column, row, "+", color=plots.ORANGE, markersize=12, markeredgewidth=2.5)
 
 
 fig, ax = plt.subplots(figsize=(2.2, 2.3))
 plots.plot_image(ax, small[0], "32 × 32 pixels")
 plots.show(fig)
-widgets.dial(plot_answers, {"pixel": range(1024)},
-             strip=[{"pixel": p} for p in (432, 530, 100, 980)])
+places = ((13, 16), (16, 18), (3, 4), (30, 20))
+widgets.dial(plot_answers, {"row": range(32), "column": range(32)},
+             strip=[{"row": row, "column": column} for row, column in places])
 
 # %% [markdown] alt
 # The flower, reduced to 32 by 32 pixels: orange petals on a dark green background.
@@ -395,11 +391,9 @@ plots.show(fig)
 class TransformerBlock(nn.Module):
     def __init__(self, dim, context_dim, heads):
         super().__init__()
-        self.norm1, self.norm2, self.norm3 = (
-            nn.LayerNorm(dim),
-            nn.LayerNorm(dim),
-            nn.LayerNorm(dim),
-        )
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.norm3 = nn.LayerNorm(dim)
         self.self_attention = Attention(dim, dim, heads)
         self.cross_attention = Attention(dim, context_dim, heads)
         self.feed_forward = FeedForward(dim)
@@ -432,8 +426,8 @@ theirs = package.SpatialTransformer(64, context_dim=24, heads=4, groups=16).to(D
 mine = SpatialTransformer(64, context_dim=24, heads=4, groups=16).to(DEVICE)
 mine.load_state_dict(theirs.state_dict())
 
-x, context = torch.randn(2, 64, 8, 8,
-                         device=DEVICE), torch.randn(2, 7, 24, device=DEVICE)
+x = torch.randn(2, 64, 8, 8, device=DEVICE)
+context = torch.randn(2, 7, 24, device=DEVICE)
 print(confirm_equal(mine(x, context), theirs(x, context)))
 
 # %% [markdown]
@@ -514,34 +508,20 @@ full = [torch.stack([w[-1] for w in steps]) for name, steps in recorded.items()
 # (steps, 64, L): 8 × 8 layers
 word_maps = torch.stack([w.mean(1) for w in full if w.shape[2] == 64]).mean(0)
 
-tokenizer = model.text_encoder.tokenizer
-# without start and end
+tokenizer = model.text_encoder.tokenizer  # its pieces, without start and end:
 pieces = [piece.replace("</w>", "") for piece in tokenizer.pieces(CAPTION)]
 
 # %%
-def plot_word(ax, word, step):
-    """The image, darkened where the word was not read, at one step (0 is the
-    noisiest)."""
-    place = word_maps[step, :, 1 + word].reshape(1, 1, 8, 8)
-    strength = F.interpolate(place / place.max(), size=image.shape[1:],
-                             mode="bilinear")[0]
-    plots.plot_image(ax, image.cpu() * (0.12 + 0.88 * strength),
-                     f"{pieces[word]}, step {step}")
+def where_read(maps, position):
+    """The image, darkened where the token at this position was not read."""
+    place = maps[:, 1 + position].reshape(1, 1, 8, 8)  # position 0 is the start mark
+    place = F.interpolate(place / place.max(), size=image.shape[1:], mode="bilinear")
+    return image.cpu() * (0.12 + 0.88 * place[0])
 
 
-def plot_word_mean(ax, word):
-    place = word_maps.mean(0)[:, 1 + word].reshape(1, 1, 8, 8)
-    strength = F.interpolate(place / place.max(), size=image.shape[1:],
-                             mode="bilinear")[0]
-    plots.plot_image(ax, image.cpu() * (0.12 + 0.88 * strength), pieces[word])
-
-
-fig, axes = plt.subplots(2, 6, figsize=(9, 3.3))
-plots.plot_image(axes[0, 0], image.cpu(), "the picture")
-for word, ax in zip(range(len(pieces)), list(axes.flat)[1:]):
-    plot_word_mean(ax, word)
-for ax in axes.flat:
-    plots.hide_axes(ax)
+fig = plots.image_grid(
+    [image.cpu(), *(where_read(word_maps.mean(0), i) for i in range(len(pieces)))],
+    ["the picture", *pieces], columns=6, size=1.5)
 plots.show(fig)
 
 # each map as a vector of length 1
@@ -580,8 +560,14 @@ print(f"Read at the start mark: {word_maps.mean((0, 1))[0]:.0%}, at the end mark
 # strip shows the map of "circle" at four steps over the *finished* picture. In a running notebook, turn both dials:
 
 # %%
-widgets.dial(plot_word, {"word": range(len(pieces)), "step": range(20)},
-             strip=[{"word": 3, "step": s} for s in (0, 5, 10, 19)])
+def plot_word(ax, word, step):
+    read = where_read(word_maps[step], pieces.index(word))
+    plots.plot_image(ax, read, f"{word}, step {step}")
+
+
+words = list(dict.fromkeys(pieces))  # each once
+widgets.dial(plot_word, {"word": words, "step": range(20)},
+             strip=[{"word": pieces[3], "step": s} for s in (0, 5, 10, 19)])
 
 # %% [markdown] alt
 # Where the word “{pieces[3]}” was read at four steps, from the noisiest to the last: at the place where the circle will
@@ -595,21 +581,18 @@ widgets.dial(plot_word, {"word": range(len(pieces)), "step": range(20)},
 # of the last layer that works on 8 × 8 pixels, each with the share of its attention that the word gets.
 
 # %%
-# (heads, 64, L): the mean over the steps
-last_layer = [w for w in full if w.shape[2] == 64][-1].mean(0)
+last_layer = [w for w in full if w.shape[2] == 64][-1].mean(0)  # (heads, 64, L)
 
 
 def plot_word_of_head(ax, word, head):
-    """The image, darkened where one head of the last layer did not read the word."""
-    place = last_layer[head, :, 1 + word].reshape(1, 1, 8, 8)
-    strength = F.interpolate(place / place.max(), size=image.shape[1:],
-                             mode="bilinear")[0]
-    plots.plot_image(ax, image.cpu() * (0.12 + 0.88 * strength),
-                     f"{pieces[word]}, head {head}: {place.mean():.1%}")
+    position = pieces.index(word)
+    share = last_layer[head, :, 1 + position].mean()
+    plots.plot_image(ax, where_read(last_layer[head], position),
+                     f"{word}, head {head}: {share:.1%}")
 
 
-widgets.dial(plot_word_of_head, {"word": range(len(pieces)), "head": range(4)},
-             strip=[{"word": 3, "head": head} for head in range(4)], size=(2.0, 2.4))
+widgets.dial(plot_word_of_head, {"word": words, "head": range(4)}, size=(2.0, 2.4),
+             strip=[{"word": pieces[3], "head": head} for head in range(4)])
 heard = last_layer[:, :, 1:1 + len(pieces)].sum(2).mean(1).tolist()
 print("All words together get:",
       ", ".join(f"head {head} {share:.0%}" for head, share in enumerate(heard)))

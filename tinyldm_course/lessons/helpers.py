@@ -28,12 +28,12 @@ def full_or_fast(full: int, fast: int) -> int:
     return fast if os.environ.get("TINYLDM_FAST") == "1" else full
 
 
-def progress(items: Iterable[Item], what: str) -> Iterable[Item]:
+def progress(items: Iterable[Item], what: str = "training") -> Iterable[Item]:
     """Go through `items` with a bar that shows how much time is left, if it takes more than a second.
 
     The bar goes to stderr, which committed notebooks do not hold, and disappears at the end.
 
-    Args: what: stands before the bar, such as "training".
+    Args: what: stands before the bar.
     """
     return tqdm(items, desc=what, leave=False, delay=1.0, mininterval=0.5)
 
