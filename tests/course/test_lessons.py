@@ -28,7 +28,7 @@ pytest.importorskip("jupytext", reason="lessons need: pip install -e .[notebooks
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 NAME = {"ids": lambda file: file.stem}
-ALWAYS_CPU = ("04",)  # its networks are too small for a GPU, and it says so
+ALWAYS_CPU = ("04", "19")  # their networks are too small for a GPU, and they say so
 NOT_BUILT = ("00", "01")  # these two show and tell; nothing is built or broken in them
 
 

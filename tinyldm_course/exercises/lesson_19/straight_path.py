@@ -91,6 +91,7 @@ EXERCISE = Exercise(
         "Give tau as many dimensions as z0 has: tau.view(-1, 1, 1, 1) for pictures.",
         "Differentiate (1 - τ) z0 + τ ε with respect to τ.",
     ),
+    shape_hint=2,
     insight="The target does not depend on τ. The best prediction does: many lines pass through one point.",
     wrong=(
         Wrong(

@@ -90,22 +90,17 @@ EXERCISE = Exercise(
     "v-network and a flow network can do the same; they differ in how their errors are weighted.",
     wrong=(
         Wrong("velocity-itself", velocity_itself, "v and u are not the same thing; only at ᾱ = ½ are they parallel."),
-        Wrong(
-            "half-only",
-            velocity_times_root,
-            "u = √2 v holds at ᾱ = ½ only. In general u also depends on z_t.",
-        ),
+        Wrong("half-only", velocity_times_root, "u = √2 v holds at ᾱ = ½ only. In general u also depends on z_t."),
         Wrong("reversed", velocity_reversed, "That is z0 - ε. The flow goes towards noise: ε - z0."),
         Wrong(
             "other-coordinates",
             velocity_no_roots,
-            "You took ᾱ and 1 - ᾱ for the factors of signal and noise, and normalised them. The "
-            "factors are √ᾱ, √(1-ᾱ).",
+            "You took ᾱ and 1 - ᾱ for the factors of signal and noise, and normalised them. The factors are √ᾱ, "
+            "√(1-ᾱ).",
         ),
         Wrong(
-            "roots",
-            velocity_variances,
-            "The factors of signal and noise are √ᾱ and √(1-ᾱ); you took their squares."),
+            "roots", velocity_variances, "The factors of signal and noise are √ᾱ and √(1-ᾱ); you took their squares."
+        ),
         Wrong("sum", velocity_sum, "You added ε and z0. The flow is their difference."),
         Wrong("noise-only", velocity_eps_only, "That is ε. Subtract z0 = √ᾱ z_t - √(1-ᾱ) v from it."),
         Wrong("swapped", velocity_swapped, "ᾱ is the share of the *signal*: z_t = √ᾱ z0 + √(1-ᾱ) ε."),

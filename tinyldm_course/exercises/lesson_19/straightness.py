@@ -107,20 +107,22 @@ EXERCISE = Exercise(
         "E is the mean over the B paths; ‖·‖² is the sum over the D numbers of one point.",
         "Falling times: differences are negative, above and below the fraction bar alike. The weight is positive.",
     ),
-    insight="S is the variance of the direction along the way. S = 0 means that one Euler step is "
-    "exact; reflow took it "
-    "from 0.85 to 0.001 in lesson 19.",
+    shape_hint=2,
+    insight="S is the variance of the direction along the way. S = 0 means that one Euler step is exact; reflow "
+    "took it from 0.89 to 0.001 in lesson 19.",
     wrong=(
         Wrong("all-steps-alike", straightness_even, "Each step counts as much as the time that it takes, not 1/S."),
         Wrong(
-            "mean-of-numbers",
-            straightness_mean_of_numbers,
-            "‖·‖² is the *sum* of squares over a point's D numbers."),
+            "mean-of-numbers", straightness_mean_of_numbers, "‖·‖² is the *sum* of squares over a point's D numbers."
+        ),
         Wrong("sum-of-batch", straightness_sum_of_batch, "E is the *mean* over the B paths; you added them up."),
         Wrong("root", straightness_root, "You took a root of the whole at the end; S is a mean square."),
         Wrong("negative", straightness_signed, "S is negative: times fall, so their differences are; weight by |Δτ|."),
-        Wrong("other-way", straightness_other_way, "The two directions that you compare are opposite: one of them goes "
-              "from the last state to the first."),
+        Wrong(
+            "other-way",
+            straightness_other_way,
+            "The two directions that you compare are opposite: one of them goes from the last state to the first.",
+        ),
         Wrong("steps-for-slopes", straightness_of_steps, "You compare steps. Divide each by the time that it takes."),
         Wrong("lengths", straightness_without_squares, "That is the mean of ‖·‖; the integral has ‖·‖²."),
     ),

@@ -86,12 +86,10 @@ EXERCISE = Exercise(
     answer=shifted_times,
     cases=times_cases,
     exact_dtype=True,
-    hints=(
-        "n steps have n + 1 ends.",
-        "torch.linspace(1, 0, …), then the formula: it leaves 0 and 1 where they are.",
-    ),
-    insight="In σ = τ / (1 - τ) the shift is a plain product, σ' = s σ. Stable Diffusion 3 samples with s = 3 at 1024 "
-    "pixels; two shifts in a row multiply.",
+    hints=("n steps have n + 1 ends.", "torch.linspace(1, 0, …), then the formula: it leaves 0 and 1 where they are."),
+    shape_hint=1,
+    insight="In σ = τ / (1 - τ) the shift is a plain product, σ' = s σ. Stable Diffusion 3 samples with s = 3 at "
+    "1024 pixels; two shifts in a row multiply.",
     wrong=(
         Wrong("rising", times_rising, "Your times rise. Sampling begins with noise, at 1."),
         Wrong("no-end", times_without_the_end, "The last time is missing: sampling must arrive at τ = 0."),

@@ -70,16 +70,12 @@ EXERCISE = Exercise(
         "You are at τ and want to be at 0. How far is that, and in which direction does u point?",
         "Put z = (1 - τ) z0 + τ ε and u = ε - z0 into z - c u. Which c leaves z0 alone?",
     ),
-    insight="No division at any τ: unlike ẑ0 from ε, which divides by √ᾱ, the error of u never grows on the way. It is "
-    "also one Euler step to τ = 0.",
+    insight="No division at any τ: unlike ẑ0 from ε, which divides by √ᾱ, the error of u never grows on the way. "
+    "It is also one Euler step to τ = 0.",
     wrong=(
         Wrong("minus", z0_plus, "u points from data to noise; you want to go the other way: subtract."),
         Wrong("noise", z0_is_eps, "That goes straight *back* to τ = 1: it is the noise ε."),
-        Wrong(
-            "rest-of-the-way",
-            z0_rest,
-            "The distance from τ down to 0 is τ; 1 - τ is the distance to the noise.",
-        ),
+        Wrong("rest-of-the-way", z0_rest, "The distance from τ down to 0 is τ; 1 - τ is the distance to the noise."),
         Wrong(
             "divided",
             z0_divided,

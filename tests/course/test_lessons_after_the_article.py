@@ -1,0 +1,36 @@
+"""Lessons after 16: what their prose claims is what their committed outputs say."""
+
+import json
+import re
+from pathlib import Path
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+
+def read(number: str) -> tuple[str, str]:
+    """The prose of a lesson, and all that its cells printed."""
+    file = next(NOTEBOOKS.glob(f"{number}_*.ipynb"))
+    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    prose = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    outputs = [output for cell in cells if cell["cell_type"] == "code" for output in cell["outputs"]]
+    return " ".join(prose.split()), "".join("".join(output.get("text", "")) for output in outputs)
+
+
+def numbers(printed: str, pattern: str) -> list[float]:
+    """The numbers that stand where a pattern has its groups."""
+    found = re.findall(pattern, printed, re.MULTILINE)
+    assert found, f"nothing printed fits {pattern}"
+    return [float(number.replace(",", "")) for row in found for number in ([row] if isinstance(row, str) else row)]
+
+
+def test_flow_matching():
+    prose, printed = read("19")
+    bent, straight = numbers(printed, r"^S = ([\d.]+)")
+    assert f"$S$ falls from {bent:.2f} to {straight:.3f}" in prose
+    first, second = (numbers(printed, rf"^{name} +1: ([\d.]+) .*32: ([\d.]+)") for name in ("first", "reflow"))
+    assert second[0] < first[1] and "one step of the second network is closer to the data than 32 of the first" in prose
+    plain, guided, moons = numbers(printed, r"(?:squared length|two moons:?)[ =:]+([\d.]+)$")
+    assert f"{plain:.3f} without guidance and {guided:.3f} with it, where the moons have {moons:.3f}" in prose
+    assert "τ of t = 0 and t = 999: 0.028 and 0.936" in printed
+    right, wrong_time, wrong_way = numbers(printed, r"energy distance ([\d.]+)$")
+    assert right < wrong_time < wrong_way
