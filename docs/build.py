@@ -2,6 +2,7 @@
 
     build/site-source    what Sphinx reads (see staging.py)
     build/site           the site; open build/site/index.html, or serve it
+    build/site/tinyldm.pdf   with --pdf: lessons, exercises and what to look up as a book (see book.py)
     build/live           the live page, exported again only when the model or the page has changed
 
 Needs `pip install -e ".[docs,web]"`, and MathJax and reveal.js: `cd web && npm ci --ignore-scripts`.
@@ -16,7 +17,8 @@ import sys
 import time
 from pathlib import Path
 
-from docs import quiz, slides, staging
+import tinyldm
+from docs import book, quiz, slides, staging
 from docs.address import configured
 from docs.links import ROOT
 
@@ -28,11 +30,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m docs.build", description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=BUILD / "site", help="where to write it (default: build/site)")
     parser.add_argument("--without-live", action="store_true", help="leave the live page out: no model is exported")
+    parser.add_argument(
+        "--pdf", action="store_true", help="write the whole book, too: tinyldm.pdf, printed by Chromium"
+    )
     parser.add_argument("--serve", nargs="?", type=int, const=8000, metavar="PORT", help="serve it (default: 8000)")
     options = parser.parse_args(arguments)
     start = time.perf_counter()
     try:
         build(options.out, not options.without_live)
+        if options.pdf:
+            print(f"wrote {book.write(options.out, tinyldm.__version__)}", flush=True)
     except (FileNotFoundError, subprocess.CalledProcessError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -7,7 +7,7 @@ import warnings
 from sphinx import addnodes
 
 import tinyldm
-from docs import docstrings
+from docs import docstrings, glossary_links
 from docs.address import configured
 
 ADDRESS = configured()
@@ -15,7 +15,7 @@ LIVE = os.environ.get("TINYLDM_SITE_LIVE") == "1"  # set by docs/build.py: is th
 
 project, author = "tinyldm", "The tinyldm authors"
 release = tinyldm.__version__
-copyright = "The tinyldm authors, MIT licence"
+copyright = "The tinyldm authors. MIT licence. What you read here is checked by tests."
 language = "en"
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx.ext.mathjax"]
@@ -59,7 +59,7 @@ html_theme_options = {
     "navbar_persistent": [],
     "toc_title": "On this page",
     "logo": {"text": "tinyldm"},
-    "extra_footer": "What you read here is checked by tests. MIT licence.",
+    "footer_content_items": ["copyright.html"],
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
     "repository_url": f"https://github.com/{ADDRESS.owner}/{ADDRESS.name}" if ADDRESS else "",
@@ -124,3 +124,5 @@ def setup(app) -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     app.connect("autodoc-process-docstring", docstrings.process)
     app.connect("html-page-context", describe)
+    app.add_transform(glossary_links.LinkGlossary)
+    app.connect("doctree-resolved", glossary_links.explain)

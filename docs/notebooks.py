@@ -16,6 +16,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 from PIL import Image
 
+from docs import model_map
 from docs.address import Address
 from docs.links import ROOT, Book
 
@@ -75,7 +76,9 @@ class Page:
             else:
                 cell.source = INSTALLS.sub("", cell.source) if cell["id"] == "setup" else cell.source
                 pictures.take_out_of(cell)
-        notebook.cells.insert(1, new_markdown_cell(self.bar(), id="bar"))
+                draw_map(cell)
+        title, _, rest = notebook.cells[0].source.partition("\n")
+        notebook.cells[0].source = f"{title}\n\n{self.bar()}\n\n{rest}"
         if self.kind == "notebooks" and self.live and self.number in LIVE:
             notebook.cells.insert(place(notebook, LIVE[self.number][0]), new_markdown_cell(self.embedded(), id="live"))
         (folder / self.kind).mkdir(parents=True, exist_ok=True)
@@ -134,6 +137,18 @@ def place(notebook: NotebookNode, heading: str) -> int:
         if cell.cell_type == "markdown" and re.search(rf"^## {re.escape(heading)}", cell.source, re.MULTILINE):
             return index + 1
     raise ValueError(f"no heading of the lesson starts with {heading!r}; mend LIVE in docs/notebooks.py")
+
+
+def draw_map(cell: NotebookNode) -> None:
+    """Where a cell shows the map of the model, show it as drawings of lines."""
+    parts = model_map.parts_of(cell.source)
+    if parts is None:
+        return
+    for output in cell.outputs:
+        shown = output.get("data", {}).get("text/html", "")
+        alt = re.search(r'<img class="figure[^>]*alt="([^"]*)"', shown)
+        if alt:
+            output["data"]["text/html"] = model_map.drawings(parts, alt[1])
 
 
 # ── Figures ──────────────────────────────────────────────────────────────────────────────────────────

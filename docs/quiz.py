@@ -136,8 +136,8 @@ def gift(questions: list[Question]) -> str:
 
 
 def in_gift(text: str) -> str:
-    """Text in which nothing is a sign of GIFT."""
-    return re.sub(r"([\\~=#{}:])", r"\\\1", text)
+    """Text in which nothing is a sign of GIFT, nor of HTML, which Moodle reads in it."""
+    return re.sub(r"([\\~=#{}:])", r"\\\1", html.escape(text, quote=False))
 
 
 # ── Canvas ───────────────────────────────────────────────────────────────────────────────────────────

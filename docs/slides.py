@@ -145,10 +145,9 @@ def slides_of(section: Section) -> Iterator[str]:
     heading = f"<h2>{in_line(section.heading)}</h2>"
     texts, figures = section.of("text"), section.of("figure")
     notes = "\n\n".join(texts)
-    lead = as_html(shortened(texts[0])) if texts else ""
+    kept = shortened(texts[0]) if texts else ""
     shown = re.search(r"^\$\$.*?\$\$", notes, re.DOTALL | re.MULTILINE)
-    if shown and shown[0] not in (texts[0] if texts else ""):
-        lead += as_html(shown[0])
+    lead = as_html(f"{kept}\n\n{shown[0]}" if shown and shown[0] not in kept else kept)
     first = section.parts[0][0] if section.parts else ""
     alone = bool(figures) and not section.of("predict") and len(lead) < 900
     if lead or first != "predict":

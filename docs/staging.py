@@ -15,7 +15,7 @@ import matplotlib
 import yaml
 from PIL import Image, ImageDraw, ImageFont
 
-from docs import docstrings, notebooks
+from docs import docstrings, drawn, guide, notebooks
 from docs.address import Address, configured
 from docs.links import PAPERS, ROOT, Book
 
@@ -48,8 +48,10 @@ def stage(folder: Path, live: bool) -> None:
     for text in texts:
         write_text(folder, text, staged, pages, address)
     landing = (folder / "docs" / "index.md").read_text(encoding="utf-8")
+    landing = landing.replace("{{pictures}}", drawn.figure(live))
     if not live:  # no door to what is not there
         landing = re.sub(r'<a class="live-button".*?</a>\n?', "", landing)
+        landing = re.sub(r'<a href="live/[^>]*>(.*?)</a>', r"\1", landing)
     (folder / "index.md").write_text(landing, encoding="utf-8")
     (folder / "docs" / "index.md").unlink()
     for kind in ("notebooks", "exercises"):
@@ -61,6 +63,7 @@ def stage(folder: Path, live: bool) -> None:
     for name in (name for names in groups.values() for name in names):
         (folder / "api" / f"{name}.rst").write_text(docstrings.page(name), encoding="utf-8")
     (folder / "docs" / "papers.md").write_text(papers_page(), encoding="utf-8")
+    drawn.draw(folder / "figures")
     stage_static(folder)
 
 
@@ -102,11 +105,12 @@ def write_text(folder: Path, path: str, staged: set[str], pages: dict[str, str],
             return f"[{words}]({up(here)}notebooks/{notebooks.committed('notebooks')[0].name})"
         if inside in pages:
             return f"[{words}]({up(here)}{pages[inside]})"
-        if goal.startswith(("live/", "slides/", "download/", "teacher/")) or "/live/" in goal:
+        if goal.startswith(("api/", "live/", "slides/", "download/", "teacher/")) or "/live/" in goal:
             return found[0]
         return f"[{words}]({address.file(inside)})" if address else words
 
-    text = LINK.sub(link, filled(file.read_text(encoding="utf-8")))
+    text = filled(file.read_text(encoding="utf-8"))
+    text = LINK.sub(link, guide.as_page(text) if path == "docs/teacher/guide.md" else text)
     if path.startswith("docs/") and path not in ("docs/index.md", "docs/teacher/slides.md"):
         text = lessons_seen_from(here).linked(text)
     target.parent.mkdir(parents=True, exist_ok=True)

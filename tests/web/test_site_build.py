@@ -14,7 +14,7 @@ pytest.importorskip("sphinx", reason="Sphinx is not installed: pip install -e '.
 if not (Path(__file__).parents[2] / "web" / "node_modules" / "mathjax").is_dir():
     pytest.skip("MathJax is not installed: cd web && npm ci --ignore-scripts", allow_module_level=True)
 
-from docs import address, build, docstrings, notebooks  # noqa: E402
+from docs import address, book, build, docstrings, glossary_links, guide, model_map, notebooks  # noqa: E402
 from docs.links import PAPERS, ROOT, Book  # noqa: E402
 
 BOOK = Book(
@@ -180,6 +180,58 @@ def test_with_an_address_there_is_a_sitemap(tmp_path, monkeypatch):
 )
 def test_words_become_links(text, linked):
     assert BOOK.linked(text) == linked
+
+
+def test_words_of_the_glossary_are_found_as_lessons_write_them():
+    text = "Attention: the latents of Stable Diffusion; cross-attention, a CLIP, not clip; contextual; U-Nets"
+    found = [
+        (word[0], glossary_links.TERM_OF[glossary_links.known(word[1])]) for word in glossary_links.WORDS.finditer(text)
+    ]
+    assert found == [
+        ("Attention", "Attention"), ("latents", "Latent"), ("cross-attention", "Cross-attention"), ("CLIP", "CLIP"),
+        ("U-Nets", "U-Net"),
+    ]  # fmt: skip
+    assert set(glossary_links.SPELLED) <= set(glossary_links.ENTRIES) and len(glossary_links.ENTRIES) > 40
+
+
+@pytest.mark.slow
+def test_each_word_of_the_glossary_is_linked_once(built):
+    for file in notebooks.committed("notebooks"):
+        text = (built / "notebooks" / f"{file.stem}.html").read_text(encoding="utf-8")
+        links = re.findall(r'<a class="reference internal" href="\.\./docs/glossary\.html#([^"]+)" title="[^"]+"', text)
+        assert len(links) == len(set(links)) and len(links) >= 3, file.name
+
+
+def test_both_maps_of_a_lesson_name_every_part():
+    parts = model_map.parts_of('x = 1\nshow_model_map("U-Net", "sampler")')
+    assert parts == ["U-Net", "sampler"] and model_map.parts_of("show(1)") is None
+    for drawn in (model_map.wide(parts, "a map"), model_map.tall(parts, "a map")):
+        named = set(re.findall(r"<text[^>]*>([^<]+)</text>", drawn))
+        assert set(model_map.BOXES) | {"U-Net", "z0", "context", "z_t again, at a smaller t"} <= named
+        assert set(re.findall(r'<text class="here"[^>]*>([^<]+)</text>', drawn)) == set(parts)
+
+
+def test_a_time_plan_becomes_a_table():
+    text = "# Guide\n\n## 03 · Title\n\n- **Plan, 30 min**: 10 this,\n  and that · 20 the rest\n- **Ask**: why?\n"
+    page = guide.as_page(text)
+    assert "| 03 | Title | 30 |" in page and "  | 10 | this, and that |\n  | 20 | the rest |" in page
+    with pytest.raises(ValueError, match="are not 30 minutes"):
+        guide.as_page(text.replace("20", "21"))
+
+
+def test_the_book_has_its_own_anchors_and_no_link_out_of_it(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    page = '<article class="bd-article"><h1 id="x">{}<a class="headerlink" href="#x">#</a></h1>{}</article>'
+    links = '<a href="01_b.html#x">b</a> <a href="../api/c.html">c</a> <a href="https://a.b/">w</a>'
+    links += '<img src="../f.png" loading="lazy">'
+    (tmp_path / "notebooks" / "00_a.html").write_text(page.format("A", links), encoding="utf-8")
+    (tmp_path / "notebooks" / "01_b.html").write_text(page.format("B", "<details>d</details>"), encoding="utf-8")
+    text = book.assemble(tmp_path, "1.0")
+    assert 'id="notebooks-00_a--x"' in text and '<a href="#notebooks-01_b--x">b</a>' in text
+    assert " c " in text and "api/c" not in text and 'href="https://a.b/"' in text and 'src="f.png"' in text
+    assert (
+        '<li><a href="#notebooks-01_b">B</a></li>' in text and '<details open="">' in text and "headerlink" not in text
+    )
 
 
 def test_a_prediction_becomes_a_box():

@@ -1,6 +1,7 @@
 """The slides of a lesson: figures, at least two moments to predict, the answers behind a key, nothing from outside."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,21 @@ def test_long_text_is_cut_between_sentences_and_formulas_stay_whole():
     assert slides.shortened(long, 12) == "One sentence of five words. One sentence of five words."
     assert slides.shortened("A short one.\n\nAnother.", 12) == "A short one.\n\nAnother."
     assert slides.as_html("$a_b$ and\n\n$$c*d*e$$").count("\\") == 4
+
+
+@pytest.mark.slow
+def test_every_slide_of_every_deck_holds_what_is_on_it(tmp_path, run_node):
+    """In Chromium, at 1280 × 720: nothing sticks out or is cut, and no figure is squeezed."""
+    mathjax = slides.ROOT / "web" / "node_modules" / "mathjax" / "es5" / "tex-svg.js"
+    if not slides.REVEAL.is_dir() or not mathjax.is_file() or shutil.which("chromium") is None:
+        pytest.skip("reveal.js, MathJax or chromium is not installed: cd web && npm ci --ignore-scripts")
+    slides.write(tmp_path)
+    (tmp_path / "_static" / "mathjax").mkdir(parents=True)
+    shutil.copyfile(mathjax, tmp_path / "_static" / "mathjax" / mathjax.name)
+    run_node("slides.test.mjs", tmp_path, tmp_path)
+
+
+def test_a_formula_follows_the_sentence_that_ends_in_a_colon():
+    text = "The state is a bell. With this share:\n\n$$a = b$$\n\nMore words follow here."
+    (shown,) = slides.slides_of(slides.Section("A heading", [("text", text)]))
+    assert shown.partition('<aside class="notes">')[0].endswith("With this share:</p>\n" + slides.as_html("$$a = b$$"))
