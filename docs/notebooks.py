@@ -77,7 +77,7 @@ class Page:
                 cell.source = INSTALLS.sub("", cell.source) if cell["id"] == "setup" else cell.source
                 pictures.take_out_of(cell)
                 draw_map(cell)
-        title, _, rest = notebook.cells[0].source.partition("\n")
+        title, _, rest = notebook.cells[0].source.partition("\n")  # a notebook begins with its title
         notebook.cells[0].source = f"{title}\n\n{self.bar()}\n\n{rest}"
         if self.kind == "notebooks" and self.live and self.number in LIVE:
             notebook.cells.insert(place(notebook, LIVE[self.number][0]), new_markdown_cell(self.embedded(), id="live"))
