@@ -23,6 +23,7 @@ from docs.links import ROOT, Book
 PICTURE = re.compile(r'<img alt="([^"]*)" width="(\d+)" style="[^"]*" src="data:image/png;base64,([^"]*)">')
 INSTALLS = re.compile(r"\A.*?^threads\.prepare\([^\n]*\n+", re.DOTALL | re.MULTILINE)  # begins the folded cell
 PREDICT = re.compile(r"^> \*\*Predict\.\*\* ?(.*(?:\n>.*)*)", re.MULTILINE)
+NOTEBOOK_LINK = re.compile(r"\[([^\[\]]*)\]\((?:\.\./(?!docs/)|\d\d_)[^)]*\)")
 WHITE, TILE = 235, 24  # as bright as this is background; pixels of a side of a tile
 # Number of a lesson -> the heading after which an experiment of the live page belongs, its address, what to do there.
 LIVE = {
@@ -67,12 +68,12 @@ class Page:
     def write(self, folder: Path) -> None:
         """Write the notebook as the site shows it, and its figures, to the folder of the site's sources."""
         notebook = nbformat.read(self.file, as_version=4)
-        if self.kind == "exercises":
-            notebook.cells = [cell for cell in notebook.cells if cell["id"] != "setup"]
+        left_out = "setup" if self.kind == "exercises" else "links"
+        notebook.cells = [cell for cell in notebook.cells if cell["id"] != left_out]
         pictures = Pictures(folder / "figures", self.file.stem)
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
-                cell.source = self.book.linked(predictions(cell.source))
+                cell.source = self.book.linked(predictions(unlinked(cell.source)))
             else:
                 cell.source = INSTALLS.sub("", cell.source) if cell["id"] == "setup" else cell.source
                 pictures.take_out_of(cell)
@@ -129,6 +130,11 @@ def predictions(text: str) -> str:
         return f":::{{admonition}} Predict\n:class: predict\n{inside}\n:::"
 
     return PREDICT.sub(box, text)
+
+
+def unlinked(text: str) -> str:
+    """A lesson's text without the links of the notebook: the site's are others."""
+    return NOTEBOOK_LINK.sub(r"\1", text)
 
 
 def place(notebook: NotebookNode, heading: str) -> int:

@@ -52,8 +52,10 @@ def sections(file: Path, figures: Path) -> list[Section]:
     pictures = notebooks.Pictures(figures, file.stem)
     found = [Section("")]
     for cell in nbformat.read(file, as_version=4).cells:
+        if cell["id"] == "links":
+            continue
         if cell.cell_type == "markdown":
-            for piece in re.split(r"^(?=##? )", cell.source, flags=re.MULTILINE):
+            for piece in re.split(r"^(?=##? )", notebooks.unlinked(cell.source), flags=re.MULTILINE):
                 heading = re.match(r"##? (.*)\n?", piece)
                 if heading and (piece.startswith("## ") or not found[0].heading):
                     if piece.startswith("# "):

@@ -21,6 +21,9 @@ What readers need not see stands in the source, outside of the cell that they re
     #
     # A paragraph for each figure of the cell, in their order. It says what is to be seen, and answers no "Predict".
 
+Lessons, exercises, files and papers are named in plain text; sources/lesson_links.py links them, in all notebooks. So
+when a lesson is added, `--text all` brings the others up to date.
+
 A reader who runs the cell gets a figure that is described by its own titles and labels.
 """
 
@@ -34,6 +37,7 @@ import time
 from pathlib import Path
 
 import nbformat
+from lesson_links import with_links
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 from percent_format import ROOT, executed, generated, same_cells, with_setup, write
@@ -57,8 +61,8 @@ def sources(names: list[str]) -> list[Path]:
 
 
 def lesson(source: Path) -> NotebookNode:
-    """Return the notebook of a lesson, without outputs: its first code cell is folded, alt texts are metadata."""
-    return folded(with_setup(with_alt_texts(generated(source))))
+    """Return the notebook of a lesson, without outputs: first code cell folded, alt texts as metadata, words linked."""
+    return with_links(folded(with_setup(with_alt_texts(generated(source)))), source)
 
 
 def with_alt_texts(notebook: NotebookNode) -> NotebookNode:

@@ -782,12 +782,11 @@ plots.show(fig)
 # - *2015 used non-equilibrium thermodynamics.* True: for the chain, and for its bound, which the article does not
 #   mention.
 # - *DDPM improved on the previous method by variational inference.* Hardly: the bound already was the loss of 2015.
-#   2020 fixed the variance, predicted noise and dropped the weights; the code of section Two shows that nothing else
-#   changed.
+#   2020 fixed the variance, predicted noise and dropped the weights; nothing else changed, as section Two shows.
 # - *The network predicts the noise added at each step.* No: all the noise in $x_t$, which is
 #   $\sqrt{1-\bar\alpha_t}\,\epsilon$. A step removes only $\beta_t/\sqrt{1-\bar\alpha_t}\;\epsilon$ (eq. 11), the
 #   share $\beta_t/(1-\bar\alpha_t)$ of it.
-# - *NCSN or SMLD.* Both are names of the method of 2019: of the network, and of the way to train and sample it.
+# - *NCSN or SMLD.* Both are the method of 2019: the network, and the way to train and sample it.
 
 # %% [markdown]
 # ## Three quick questions

@@ -27,6 +27,7 @@ pytest.importorskip("jupytext", reason="lessons need: pip install -e .[notebooks
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+SOURCES = sorted((ROOT / "sources" / "lessons").glob("[0-9][0-9]_*.py"))
 NAME = {"ids": lambda file: file.stem}
 ALWAYS_CPU = ("04", "19")  # their networks are too small for a GPU, and they say so
 NOT_BUILT = ("00", "01")  # these two show and tell; nothing is built or broken in them
@@ -162,12 +163,28 @@ def test_cells_are_short(file):
     assert not [(words(cell.source), cell.source[:60]) for cell in cells(file, "markdown") if words(cell.source) > 120]
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "sources" / "lessons").glob("[0-9][0-9]_*.py")), **NAME)
+@pytest.mark.parametrize("file", SOURCES, **NAME)
 def test_code_is_narrow_and_holds_nothing_for_machines(file):
     """Nothing is clipped in a browser, and what only a tool reads is in tags, not in the reader's cell."""
     code = [cell.source for cell in load("build_lessons").lesson(file).cells if cell.cell_type == "code"][1:]
     assert not [line for source in code for line in source.splitlines() if len(line) > 88]
     assert not re.findall(r"NBVAL|# noqa|# type:|\balt=", "\n".join(code))
+
+
+@pytest.mark.parametrize("file", SOURCES, **NAME)
+def test_links_lead_to_what_is_there(file):
+    """The links that the notebook gets, whether it is committed yet or not."""
+    shown = "\n\n".join(
+        cell.source for cell in load("build_lessons").lesson(file).cells if cell.cell_type == "markdown"
+    )
+    targets = re.findall(
+        r"\]\((?!https?://|#)([^)#]+)", re.sub(r"```.*?```|`[^`\n]*`|\$[^$]*\$", "", shown, flags=re.DOTALL)
+    )
+    known = {f"{source.stem}.ipynb" for source in SOURCES}
+    assert not [to for to in targets if to not in known and not (ROOT / "notebooks" / to).exists()]
+    assert "../docs/glossary.md" in targets and "../docs/errata.md" in targets
+    if file.stem[:2] not in NOT_BUILT:
+        assert f"../exercises/{file.stem}.ipynb" in targets
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, **NAME)
