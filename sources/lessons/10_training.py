@@ -3,7 +3,8 @@
 #
 # **Goal.** Write the training loop of a latent diffusion model, and teach it a small world from random weights.
 #
-# **Time.** 40 minutes to read and play; the cells compute for about seven minutes on 2 CPU cores.
+# **Time.** 40 minutes to read and play; the cells compute for about seven minutes on 2 idle CPU cores,
+# five of them in the long training, which shows a bar with the time left.
 #
 # **Before this.** Lessons 02 (the jump to `t`), 05 (the VAE and its scale), 08 (the U-Net), 09 (context).
 #
@@ -35,7 +36,7 @@ from tinyldm.formats.places import model_folder
 from tinyldm.machine import choose_device
 from tinyldm.training.run import MovingAverage
 from tinyldm_course.lessons import plots, widgets
-from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast
+from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast, progress
 from tinyldm_course.lessons.model_map import show_model_map
 
 plots.use_style()
@@ -205,11 +206,8 @@ def overfit(steps, forget_zero_grad=False, other_network=False):
     """The losses of `steps` steps on one batch of 12 pictures, one of each kind."""
     torch.manual_seed(SEED)
     unet, other, one = new_unet(), new_unet(), every[::4]
-    z0, eps, t = (
-        sample_z0(one),
-        torch.randn(12, 4, 8, 8).to(DEVICE),
-        torch.arange(40, 1000, 80).to(DEVICE),
-    )
+    z0, eps, t = (sample_z0(one), torch.randn(12, 4, 8, 8).to(DEVICE),
+                  torch.arange(40, 1000, 80).to(DEVICE))
     optimizer = torch.optim.AdamW((other if other_network else unet).parameters(),
                                   lr=2e-3)
     losses = []
@@ -362,11 +360,10 @@ def train(unet, contexts, steps, batch=32, lr=1e-3, drop=0.1, decay=0.995, keep=
     # fused: one call updates all weights, instead of several calls for each.
     optimizer = torch.optim.AdamW(unet.parameters(), betas=(0.9, 0.99),
                                   fused=DEVICE.type != "mps")
-    for step in range(steps):
+    for step in progress(range(steps), "training"):     # with a bar
         for group in optimizer.param_groups:
-            group["lr"] = lr * min(1,
-                                   (step + 1)
-                                   / 50) * (1 + math.cos(math.pi * step / steps)) / 2
+            group["lr"] = (lr * min(1, (step + 1) / 50)
+                           * (1 + math.cos(math.pi * step / steps)) / 2)
         i = torch.randint(len(images), (batch,)).to(DEVICE)
         wording = torch.randint(contexts.shape[1], (batch,)).to(DEVICE)
         z0, eps = sample_z0(i), torch.randn(batch, *mean.shape[1:]).to(DEVICE)
@@ -489,16 +486,16 @@ def marks(network, each=8):
     return shares(verdicts)
 
 
-progress = {step: marks(network, each=full_or_fast(8, 1))
-            for step, network in kept.items()}
-MARKS = progress[STEPS]
+come_right = {step: marks(network, each=full_or_fast(8, 1))
+              for step, network in kept.items()}
+MARKS = come_right[STEPS]
 print("colour:", MARKS["colour"], "\nshape: ", MARKS["shape"])
 
 # %%
 fig, ax = plt.subplots(figsize=plots.NARROW)
 for name, colour, marker, chance in (("colour", plots.BLUE, "o", 1 / 4),
                                      ("shape", plots.ORANGE, "s", 1 / 3)):
-    ax.plot(list(progress), [100 * seen[name].value for seen in progress.values()],
+    ax.plot(list(come_right), [100 * seen[name].value for seen in come_right.values()],
             marker=marker, color=colour, label=name)
     ax.axhline(100 * chance, color=colour, linestyle=":", linewidth=0.9)
 ax.set(xlabel="training step", ylabel="right, %", ylim=(0, 105),
@@ -508,7 +505,7 @@ plots.show(fig)
 
 # %% [markdown] alt
 # The share of pictures with the right colour and the right shape over the training steps. {'; '.join((f"after {step}
-# steps colour {seen['colour'].value:.0%}, shape {seen['shape'].value:.0%}" for step, seen in progress.items()))}.
+# steps colour {seen['colour'].value:.0%}, shape {seen['shape'].value:.0%}" for step, seen in come_right.items()))}.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
