@@ -26,7 +26,7 @@ from tinyldm.data.world import Scene, Thing
 from tinyldm.evaluation.judge import Judge
 from tinyldm.latent_diffusion import paste_back
 from tinyldm.machine import choose_device
-from tinyldm.trace import compare_with_stable_diffusion, every, table, written
+from tinyldm.trace import compare_with_stable_diffusion, every, written
 from tinyldm_course.lessons import plots, widgets
 from tinyldm_course.lessons.helpers import confirm_equal, photograph
 from tinyldm_course.lessons.model_map import show_model_map
@@ -53,12 +53,8 @@ def noise_for(pictures):
 show_model_map("VAE encoder", "U-Net", "sampler", "guidance", "VAE decoder",
                "text encoder")
 model = LatentDiffusion.from_pretrained("tiny").to(DEVICE)
-unet, vae, clip, tokenizer = (
-    model.unet,
-    model.vae,
-    model.text_encoder.clip,
-    model.text_encoder.tokenizer,
-)
+unet, vae = model.unet, model.vae
+clip, tokenizer = model.text_encoder.clip, model.text_encoder.tokenizer
 
 # %% [markdown]
 # ## Text to image
@@ -195,20 +191,20 @@ plots.show(fig)
 # ## Every tensor on the way
 #
 # The package can trace itself while it makes a picture: `tinyldm trace "a caption"` on the command line, or as below.
-# Each line is a tensor, with the layer that made it, its shape in the tiny model and in Stable Diffusion 1, and the
-# line of code. "×2" was made twice (two captions, or two steps), "—" is a level that the tiny model lacks, and "§"
-# names the section of the article.
+# Each row is a tensor, with the layer or function that made it, and its shape in the tiny model and in Stable
+# Diffusion 1; "—" is a level that the tiny model lacks. On the left is the section of the article.
 #
 # > **Predict.** In Stable Diffusion a caption has 77 tokens of 768 numbers and a latent is (4, 64, 64). What are the
 # > shapes of `context`, of `z_T`, and of `q` in the first cross-attention? (8 heads, 320 channels, 64 × 64 pixels.)
 
 # %%
 pairs, _ = compare_with_stable_diffusion(model, caption, steps=2)
-# the outermost layers
-print("\n".join(line for line in table(pairs).splitlines()
-                if not line.startswith("    ")))
+outermost = [pair for outer in pairs for pair in (outer, *outer.children)]
+plots.show_table(("section", "tensor", "made by", "tiny", "Stable Diffusion 1"),
+                 [(pair.node.section, pair.node.name, pair.node.kind,
+                   written(pair.ours), written(pair.theirs)) for pair in outermost])
 q = next(pair for pair in every(pairs) if pair.node.name.endswith("cross_attention.q"))
-print(f"\n{q.node.name}: {written(q.ours)}; in Stable Diffusion {written(q.theirs)}")
+print(f"{q.node.name}:\n{written(q.ours)}; in Stable Diffusion {written(q.theirs)}")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -218,7 +214,7 @@ print(f"\n{q.node.name}: {written(q.ours)}; in Stable Diffusion {written(q.their
 # </details>
 #
 # Only the outermost layers are listed here, and one `q`; `tinyldm trace "a caption" --html trace.html` writes a page
-# on which every row unfolds down to the last convolution.
+# on which every row unfolds down to the last convolution, and names the line of code.
 
 # %% [markdown]
 # ## Image to image: start later
@@ -249,32 +245,38 @@ print(confirm_equal(image_to_image(random_images, two, two_noises),
                     tolerance=1e-4))
 
 # %% [markdown]
-# > **Predict.** We take a scene with a red circle and ask for a green one. What happens at strength 0.2, and at 1.0?
-# > Which strength would you try first? (The signal's factor $\sqrt{\bar\alpha_t}$ at the start is written above each
-# > picture.)
+# > **Predict.** We take a scene with a red circle and ask for a red *star* in its place. From which strength on is it a
+# > star? From which on does it leave its place? (The signal's factor $\sqrt{\bar\alpha_t}$ at the start is written
+# > above each picture.)
 
 # %%
 SCENE = Scene((Thing("red", "circle", "large", 20, 22, 14),
                Thing("blue", "square", "small", 46, 48, 10)), "above",
               "cream", (0.3, 0.5))
 picture = ((to_tensor(render([SCENE])) + 1) / 2).to(DEVICE)  # (1, 3, 64, 64) in [0, 1]
-wish = "a large green circle above a small blue square on a cream background"
+wish = "a large red star above a small blue square on a cream background"
 start_noise = noise_for(1)
 
 
-def plot_changed(ax, strength):
+def plot_changed(ax, strength, wish=wish):
+    """The picture (at strength 0, where no step is taken), or what becomes of it."""
+    if strength == 0:
+        plots.plot_image(ax, picture[0], "the picture\n")
+        return
     image = image_to_image(picture, [wish], start_noise, strength)[0]
-    plots.plot_image(ax, image,
-                     f"{strength}: {alpha_bar[start_of(strength)[0]].item()**0.5:.2f}")
+    signal = alpha_bar[start_of(strength)[0]].item() ** 0.5
+    plots.plot_image(ax, image, f"strength {strength}\nsignal {signal:.2f}")
 
 
-widgets.dial(plot_changed, {"strength": [round(0.1 * i, 1) for i in range(1, 11)]},
-             strip=[{"strength": s} for s in (0.2, 0.4, 0.6, 0.8, 0.9, 1.0)],
-             size=(1.5, 1.8))
+widgets.dial(plot_changed,
+             {"strength": [round(0.1 * i, 1) for i in range(11)], "wish": str},
+             strip=[{"strength": strength, "wish": wish}
+                    for strength in (0, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)],
+             size=(1.4, 1.85))
 
 # %% [markdown] alt
-# A red circle above a blue square, redrawn with a caption that asks for a green circle, at strengths 0.2 to 1.0; above
-# each picture strength and the signal's factor at its start.
+# The picture, a red circle above a blue square, and what becomes of it with a caption that asks for a red star, at
+# strengths 0.2 to 1.0; above each picture its strength and the signal's factor at its start.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -671,7 +673,6 @@ plots.show(fig)
 #
 # > **Predict.** One shows in every picture, one muddles what the caption says, one does not show at all. Which is
 # > which?
-# > which?
 
 # %%
 def noisy(z0, eps, t):
@@ -680,16 +681,15 @@ def noisy(z0, eps, t):
 
 
 def down(z, ts):
-    return to_unit(vae.decode(denoise(z, ts, encode([wish] * 2), encode([""] * 2))))
+    said = ["a large green circle above a small blue square on a cream background"] * 2
+    return to_unit(vae.decode(denoise(z, ts, encode(said), encode([""] * 2))))
 
 
 ts, fifth, (a, b) = trailing(25), start_of(0.2), (noise_for(2), noise_for(2))
 halfway = torch.cat([slerp(*pair, 0.5 * torch.ones(()))
                      for pair in zip(a.split(1), b.split(1))])
-two_pictures, clean = (
-    picture.expand(2, -1, -1, -1),
-    vae.encode(to_signed(picture)).expand(2, -1, -1, -1),
-)
+two_pictures = picture.expand(2, -1, -1, -1)
+clean = vae.encode(to_signed(two_pictures))
 
 right = [down(halfway, ts), inpaint(two_pictures, hole, asks[:1] * 2, a),
          down(noisy(clean, a, fifth[0]), fifth)]

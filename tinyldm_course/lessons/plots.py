@@ -128,6 +128,25 @@ def img_tag(picture: bytes, alt: str) -> str:
     return f'<img alt="{html.escape(alt)}" width="{width}" style="max-width:100%" src="data:image/png;base64,{data}">'
 
 
+def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Show rows of words as a table; where the first cell of a row repeats the one above, it stays empty."""
+    above, lines = None, []
+    for first, *rest in rows:
+        lines.append([first if first != above else "", *rest])
+        above = first
+    if not in_notebook():
+        sys.stdout.write("".join("  ".join(line) + "\n" for line in (header, *lines)))
+        return
+    from IPython.display import display  # installed only with Jupyter
+
+    def row(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f'<{tag} style="text-align:left">{html.escape(c)}</{tag}>' for c in cells) + "</tr>"
+
+    body = "".join(row(line, "td") for line in lines)
+    page = f"<table><thead>{row(header, 'th')}</thead><tbody>{body}</tbody></table>"
+    display({"text/html": page, "text/plain": "\n".join("  ".join(line) for line in (header, *lines))}, raw=True)
+
+
 def in_notebook() -> bool:
     """Is this running in a Jupyter kernel? (A plain script or a test is not.)"""
     if "IPython" not in sys.modules:
