@@ -37,7 +37,12 @@ from tinyldm.training import tokenizer as package
 from tinyldm.training.clip import pad_tokens, place_waves
 from tinyldm.training.export import clip_of
 from tinyldm_course.lessons import plots, widgets
-from tinyldm_course.lessons.helpers import confirm_equal, full_or_fast, photograph
+from tinyldm_course.lessons.helpers import (
+    confirm_equal,
+    full_or_fast,
+    photograph,
+    progress,
+)
 from tinyldm_course.lessons.model_map import show_model_map
 
 plots.use_style()
@@ -242,10 +247,9 @@ pairs = {"circle / star": ("a red circle", "a red star"),
          "red / blue": ("a red circle", "a blue circle"),
          "a / the": ("a red circle", "the red circle")}
 with torch.no_grad():
-    # (3, 32)
-    changes = torch.stack([(model.encode_text([a])
-                            - model.encode_text([b]))[0].norm(dim=-1)
-                           for a, b in pairs.values()])
+    changes = torch.stack([
+        (model.encode_text([a]) - model.encode_text([b]))[0].norm(dim=-1)
+        for a, b in pairs.values()])                                # (3, 32)
 
 fig, ax = plt.subplots(figsize=(9, 2.3))
 plots.heat_map(ax, changes, "position: start, three words, end, padding", "",
@@ -373,11 +377,10 @@ torch.manual_seed(0)
 clip = SmallClip().to(DEVICE)
 optimizer = torch.optim.AdamW(clip.parameters(), weight_decay=0.05)
 losses = []
-for step in range(STEPS):
+for step in progress(range(STEPS), "training"):
     for group in optimizer.param_groups:
-        group["lr"] = 1e-3 * min(1,
-                                 (step + 1)
-                                 / 50) * (1 + math.cos(math.pi * step / STEPS)) / 2
+        group["lr"] = (1e-3 * min(1, (step + 1) / 50)
+                       * (1 + math.cos(math.pi * step / STEPS)) / 2)
     i = torch.randint(len(images), (64,)).to(DEVICE)
     loss = contrastive_loss(clip.embed_image(images[i]), clip.embed_text(texts[i]),
                             clip.log_scale.exp().clamp(max=100))
@@ -631,11 +634,10 @@ unet = UNet(UNetConfig(in_channels=1, out_channels=1, channels=(32, 48),
 optimizer = torch.optim.AdamW([*unet.parameters(), *labels.parameters()],
                               betas=(0.9, 0.99))
 STEPS = full_or_fast(600, 4)
-for step in range(STEPS):
+for step in progress(range(STEPS), "training"):
     for group in optimizer.param_groups:
-        group["lr"] = 2e-3 * min(1,
-                                 (step + 1)
-                                 / 50) * (1 + math.cos(math.pi * step / STEPS)) / 2
+        group["lr"] = (2e-3 * min(1, (step + 1) / 50)
+                       * (1 + math.cos(math.pi * step / STEPS)) / 2)
     i = torch.randint(len(digits), (64,)).to(DEVICE)
     # 10: "no label"
     asked = torch.where(torch.rand(64).to(DEVICE) < 0.1, 10, values[i])

@@ -584,9 +584,10 @@ plots.show(fig)
 
 # %%
 FOLDER = model_folder("tiny")
-snapshots = {f"{share} %": load_unet(FOLDER / "snapshots"
-                                     / f"unet_at_{share}").float().to(DEVICE)
-             for share in ("01", "10", "50")}
+snapshots = {
+    f"{share} %": load_unet(
+        FOLDER / "snapshots" / f"unet_at_{share}").float().to(DEVICE)
+    for share in ("01", "10", "50")}
 snapshots = {name.lstrip("0"): network
              for name, network in snapshots.items()} | {"100 %": model.unet}
 big_captions = ["a large red circle", "a large yellow star on a black background",

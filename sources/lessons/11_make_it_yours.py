@@ -41,7 +41,7 @@ from tinyldm.machine import choose_device
 from tinyldm.training.run import MovingAverage, adamw
 from tinyldm.training.train_all import CPU, GPU
 from tinyldm_course.lessons import plots, widgets
-from tinyldm_course.lessons.helpers import full_or_fast, photograph
+from tinyldm_course.lessons.helpers import full_or_fast, photograph, progress
 from tinyldm_course.lessons.model_map import show_model_map
 
 plots.use_style()
@@ -309,11 +309,10 @@ def teach(parts, steps, batch=64, lr=3e-4, decay=0.99):
     torch.manual_seed(1)
     unet = copy.deepcopy(model.unet).train().requires_grad_(True)
     average, optimizer = MovingAverage(unet, decay), adamw(unet.parameters(), lr)
-    for step in range(steps):
+    for step in progress(range(steps), "teaching"):
         for group in optimizer.param_groups:
-            group["lr"] = lr * min(1,
-                                   (step + 1)
-                                   / 20) * (1 + math.cos(math.pi * step / steps)) / 2
+            group["lr"] = (lr * min(1, (step + 1) / 20)
+                           * (1 + math.cos(math.pi * step / steps)) / 2)
         batches = [[x[i] for x in part] for part in parts
                    for i in [torch.randint(len(part[0]),
                                            (batch // len(parts),)).to(DEVICE)]]
@@ -321,8 +320,8 @@ def teach(parts, steps, batch=64, lr=3e-4, decay=0.99):
         z0 = model.vae.config.scale * (mean + std * torch.randn(mean.shape).to(DEVICE))
         dropped = torch.rand(len(z0)).to(DEVICE) < 0.1
         context = torch.where(dropped[:, None, None], null_context, context)
-        t, eps = torch.randint(1000,
-                               (len(z0),)).to(DEVICE), torch.randn(z0.shape).to(DEVICE)
+        t, eps = (torch.randint(1000, (len(z0),)).to(DEVICE),
+                  torch.randn(z0.shape).to(DEVICE))
         loss = diffusion_loss(unet, model.schedule, z0, context, t, eps)
         optimizer.zero_grad()
         loss.backward()
@@ -519,9 +518,8 @@ folder_images = to_unit(torch.cat([new_images[:40], scenes.to_tensor(pixels[:40]
 folder_captions = new_captions[:40] + [caption.text for caption in said[:40]]
 lines = []
 for i, (image, caption) in enumerate(zip(folder_images, folder_captions)):
-    Image.fromarray((image
-                     * 255).byte().permute(1, 2,
-                                           0).numpy()).save(folder / f"{i:03d}.png")
+    Image.fromarray(
+        (image * 255).byte().permute(1, 2, 0).numpy()).save(folder / f"{i:03d}.png")
     lines.append(json.dumps({"file_name": f"{i:03d}.png", "text": caption}))
 lines.append(json.dumps({"file_name": "forgotten.png",
                          "text": "a picture that is not there"}))

@@ -88,14 +88,11 @@ print(f"z0_hat = {z0_hat:.2f}, eps_hat = {eps_hat:.2f}; mixed again: "
 
 # %%
 T = 1000
-alpha_bar = torch.cumprod(1
-                          - torch.linspace(0.00085**0.5, 0.012**0.5, T,
-                                           dtype=torch.float64) ** 2, 0).float()
-MEANS, WEIGHTS, SPREAD = (
-    torch.tensor([-1.0, 1.0]).double(),
-    torch.tensor([1 / 3, 2 / 3]).double(),
-    0.25,
-)
+alpha_bar = torch.cumprod(
+    1 - torch.linspace(0.00085**0.5, 0.012**0.5, T, dtype=torch.float64) ** 2,
+    0).float()
+MEANS, WEIGHTS = torch.tensor([[-1.0, 1.0], [1 / 3, 2 / 3]]).double()
+SPREAD = 0.25
 
 
 def perfect(z, t):
@@ -170,8 +167,8 @@ few = (1, 2, 4, 8, 50)
 
 fig, axes = plt.subplots(1, len(few), figsize=(9.2, 2.5), sharey=True)
 curve = torch.linspace(-2, 2, 200).double()
-bells = (WEIGHTS * (-((curve[:, None] - MEANS) ** 2)
-                    / (2 * SPREAD**2)).exp()).sum(1) / (SPREAD * (2 * math.pi) ** 0.5)
+bells = (-((curve[:, None] - MEANS) ** 2) / (2 * SPREAD**2)).exp()
+bells = (WEIGHTS * bells).sum(1) / (SPREAD * (2 * math.pi) ** 0.5)
 for ax, steps in zip(axes, few):
     ends = walk(perfect, start, trailing(steps), ddim_step)
     ax.hist(ends, bins=60, range=(-2, 2), density=True, color=plots.SKY)
@@ -312,12 +309,12 @@ def dpm_solver_pp():
     before = {}
 
     def step(z, z0_hat, eps_hat, now, after):
-        lambda_, h = half_log_snr(now), half_log_snr(after) - half_log_snr(now)
-        D = z0_hat
+        lambda_, D = half_log_snr(now), z0_hat
+        h = half_log_snr(after) - lambda_
         # at the clean latent λ is infinite: there it stays first order
         if before and after < 1:
-            D = z0_hat + h / (2 * (lambda_
-                                   - before["lambda_"])) * (z0_hat - before["z0_hat"])
+            h_prev, z0_prev = lambda_ - before["lambda_"], before["z0_hat"]
+            D = z0_hat + h / (2 * h_prev) * (z0_hat - z0_prev)
         before.update(lambda_=lambda_, z0_hat=z0_hat)
         return ((1 - after) / (1 - now)) ** 0.5 * z - after**0.5 * math.expm1(-h) * D
     return step

@@ -85,9 +85,9 @@ print(tuple(encode([caption]).shape))
 # latent after each step.
 
 # %%
-alpha_bar = torch.cumprod(1
-                          - torch.linspace(0.00085**0.5, 0.012**0.5, 1000,
-                                           dtype=torch.float64) ** 2, 0).float()
+alpha_bar = torch.cumprod(
+    1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2,
+    0).float()
 
 
 def trailing(steps):

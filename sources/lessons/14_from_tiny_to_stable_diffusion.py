@@ -15,6 +15,7 @@
 
 # %%
 import dataclasses
+import math
 import os
 import re
 import tempfile
@@ -709,8 +710,8 @@ plots.show(fig)
 # %%
 def sinusoids(values, dim=256):
     """(N,) -> (N, dim), cosines first: the time embedding of lesson 06."""
-    frequency = torch.exp(-torch.log(torch.tensor(10_000.0)) * torch.arange(dim // 2)
-                          / (dim // 2))
+    share = torch.arange(dim // 2) / (dim // 2)
+    frequency = torch.exp(-math.log(10_000) * share)
     angle = values.float()[:, None] * frequency
     return torch.cat([angle.cos(), angle.sin()], dim=1)
 

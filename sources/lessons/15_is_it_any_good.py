@@ -147,7 +147,7 @@ assert min(kept["Wilson"]) > 0.9 > 0.5 > min(kept["textbook"])
 
 # %%
 COUNT = full_or_fast(240, 12)
-settings = EvaluationSettings(captions=COUNT, steps=full_or_fast(25, 2), progress=False)
+settings = EvaluationSettings(captions=COUNT, steps=full_or_fast(25, 2))
 world = fresh_world(0, COUNT, settings)  # scenes of a seed that no training uses
 readings = judge.read(to_float(world.images))
 of_the_judge = shares([verdict(reading, scene, everything(scene))
@@ -547,7 +547,7 @@ with tempfile.TemporaryDirectory() as folder:
     for ablation in (ablations.AS_IT_SHOULD_BE, ablations.NOISE):
         short = replace(ablations.SETTINGS, out=Path(folder),
                         steps=full_or_fast(300, 2), warmup=30, ema=0.98,
-                        batch=full_or_fast(64, 4), device=DEVICE.type, progress=False)
+                        batch=full_or_fast(64, 4), device=DEVICE.type)
         trained = ablations.train(ablation, short, corpus, model)["average"]
         again[ablation.name] = ablations.measure(trained, judge, full_or_fast(100, 8),
                                                  1.0, steps=full_or_fast(25, 2))
