@@ -3,8 +3,7 @@
 #
 # **Goal.** Write the training loop of a latent diffusion model, and teach it a small world from random weights.
 #
-# **Time.** 40 minutes to read and play; the cells compute for about seven minutes on 2 idle CPU cores,
-# five of them in the long training, which shows a bar with the time left.
+# **Time.** 40 minutes to read and play; the cells compute for about seven minutes on 2 idle CPU cores.
 #
 # **Before this.** Lessons 02 (the jump to `t`), 05 (the VAE and its scale), 08 (the U-Net), 09 (context).
 #

@@ -289,8 +289,7 @@ plots.show(fig)
 # %%
 @torch.no_grad()
 def cached(images, captions):
-    """Mean and standard deviation of the latents (N, 4, 8, 8), and the contexts (N, 32,
-    128)."""
+    """Mean and deviation of the latents (N, 4, 8, 8), and the contexts (N, 32, 128)."""
     posterior = model.vae.posterior(images.to(DEVICE))
     context = torch.cat([model.encode_text(captions[i:i + 256])
                          for i in range(0, len(captions), 256)])
@@ -304,8 +303,7 @@ null_context = model.encode_text([""])
 
 
 def teach(parts, steps, batch=64, lr=3e-4, decay=0.99):
-    """Train a copy of the shipped U-Net on equal shares of each of `parts`; returns the
-    moving average."""
+    """Train a copy of the U-Net on equal shares of the `parts`; return its average."""
     torch.manual_seed(1)
     unet = copy.deepcopy(model.unet).train().requires_grad_(True)
     average, optimizer = MovingAverage(unet, decay), adamw(unet.parameters(), lr)

@@ -3,8 +3,7 @@
 #
 # **Goal.** Build four samplers and classifier-free guidance; find out what each costs and gains.
 #
-# **Time.** 45 minutes to read and play; the cells compute for about two minutes on 2 idle CPU cores (on
-# a busy machine several times as long; long cells show a bar with the time left).
+# **Time.** 45 minutes to read and play; the cells compute for about two minutes on 2 idle CPU cores.
 #
 # **Before this.** Lesson 02 ($\bar\alpha_t$ and the jump), lesson 03 (one step back), lesson 08 (the U-Net) and
 # lesson 10 (why some captions are dropped in training).
@@ -898,7 +897,8 @@ assert (ends["1: no fresh noise"] > 0).all(), (
 # It empties it. Without the noise the walk follows the mean of what is possible, and every one of the 4,000 numbers
 # ends in one spike near 1: the rarer kind of data never occurs again.
 # </details>
-#
+
+# %% [markdown]
 # (2) If $t$ is too small, the network expects less noise than there is, and the two bells melt into one wide one; if it
 # is too large, the bells become too narrow and the lower one too small. (3) sends too many numbers to the lower bell.
 # Is it really the start? Keep everything else, 100 steps of DDIM, and vary the start alone. As a control, start from

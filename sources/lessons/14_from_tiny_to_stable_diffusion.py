@@ -433,7 +433,7 @@ print("CompVis:   ", next(
 #
 # Parts that agree could still be wired differently: timesteps, guidance, scale, rounding. So let diffusers build a
 # whole pipeline (text encoder, U-Net, VAE, scheduler; random weights), write it to a folder, and open that folder here
-# with one line. Both start from the same noise.
+# with one line.
 
 # %%
 merges = learn_merges(["a", "red", "astronaut", "riding", "horse", "on", "the", "moon"])
@@ -464,6 +464,11 @@ with tempfile.TemporaryDirectory() as folder:
     # … and tinyldm opens it
     model = LatentDiffusion.from_pretrained(folder, device=DEVICE)
 
+# %% [markdown]
+# Both get the same noise. We keep the latent after each of 20 guided steps, once more with a detail misread: an
+# approximate GELU.
+
+# %%
 noise = torch.randn(2, 4, 16, 16, generator=seed).to(DEVICE)
 captions = ["a red astronaut riding a horse", "the moon"]
 in_diffusers, in_tinyldm, approximate = [], [], []     # the latent after each step
@@ -524,7 +529,8 @@ print(f"After the decoder a pixel differs by {levels_apart(mine):.4f} of 255 lev
 # shows from the first step. (The pictures themselves are coloured texture: the weights are random, so no part can hide
 # a mistake behind a pretty picture.) The test suite does this for versions 1, 2, 2 with velocity and XL, all samplers,
 # image to image and inpainting (`tests/parity/`).
-#
+
+# %% [markdown]
 # ## Run the real one, if you have it
 #
 # Stable Diffusion's files are several gigabytes, come with their own licence, and are not part of this course. If you
