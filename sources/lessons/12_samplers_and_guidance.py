@@ -733,13 +733,14 @@ for name, found in measured_at.items():
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# At $w = 0$ a caption only comes true by chance. The trained U-Net is nearly perfect from 1 to 4, so guidance has little
-# to gain there; then the share falls, to less than a quarter at 15. The young one needs it: without guidance hardly any
-# caption comes true, at 4 about a quarter. For both, the standard deviation grows far above 1, and the VAE's decoder was
-# trained on latents with one of 1. The package's default is 3, Stable Diffusion's usually 7.5: the optimum belongs to a
-# model, not to the method.
+# At $w = 0$ a caption only comes true by chance. The trained U-Net is nearly perfect from 1 to 4, so guidance has
+# little to gain there; then the share falls, to less than a quarter at 15. The young one needs it: without guidance
+# hardly any caption comes true, at 4 about a quarter. For both, the standard deviation grows far above 1, and the VAE's
+# decoder was trained on latents with one of 1. The package's default is 3, Stable Diffusion's usually 7.5: the optimum
+# belongs to a model, not to the method.
 # </details>
-#
+
+# %% [markdown]
 # Guidance is not honest sampling. At $w = 1$ the pictures are samples of what the model learnt for the caption; above,
 # they are pushed towards what is *typical* for it. The next figure shows what that costs.
 
@@ -776,8 +777,8 @@ for w in (1, 4, 10):
     print(f"w = {w:2}:", ", ".join(f"{n} {name}" for name, n in colours.most_common()))
 
 # %% [markdown]
-# The caption says nothing about the colour. Without guidance the counts are spread; the larger $w$, the more pictures get
-# the few colours that the model finds most typical.
+# The caption says nothing about the colour. Without guidance the counts are spread; the larger $w$, the more pictures
+# get the few colours that the model finds most typical.
 
 # %% [markdown]
 # ## A negative caption
@@ -973,9 +974,9 @@ print("The package's warning for (3):", caught[0].message)
 
 # %% [markdown] alt
 # Six pictures of '{open_caption}' without guidance in six rows. DDPM: stars in several colours on several backgrounds.
-# DDPM without fresh noise: plain backgrounds, and no star at all. DDIM: stars in several colours, most on grey. The last
-# three rows, with DDIM's mistakes, are nearly the same pictures. The standard deviations of the latents:
-# {', '.join((f'{name} {z0.std():.2f}'.replace('\n', ' ') for name, z0 in latents.items()))}.
+# DDPM without fresh noise: plain backgrounds, and no star at all. DDIM: stars in several colours, most on grey. The
+# last three rows, with DDIM's mistakes, are nearly the same pictures. The standard deviations of the latents: {',
+# '.join((f'{name} {z0.std():.2f}'.replace('\n', ' ') for name, z0 in latents.items()))}.
 
 # %% [markdown]
 # None of them raises an error. (1) shows at once: the stars are gone. Without fresh noise the walk ends at the mean of
