@@ -15,7 +15,9 @@ SPELLED = {
     "EMA (moving average of the weights)": ["EMA", "moving average"],
     "Posterior (of the autoencoder)": [],
     "Scale (0.18215)": ["0.18215"],
+    "Scene": [],
     "Score": [],
+    "Strict": [],
 }
 NO_LINK_IN = (nodes.title, nodes.reference, nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw,
               nodes.target, nodes.comment, addnodes.pending_xref)  # fmt: skip

@@ -127,7 +127,7 @@ plots.show(fig)
 # ## Three dials
 #
 # In the strip, the noise is the same everywhere; only two words change. In a running notebook, turn the dials: two for
-# words, and one for the `seed`, the number from which the noise is generated.
+# words, and one for the *seed*, the number from which the noise is generated.
 
 # %%
 def plot_generated(ax, colour, shape, seed):

@@ -52,7 +52,7 @@ show_model_map("forward diffusion")
 #
 # (Ho et al. 2020, "DDPM", eq. 2.)
 #
-# - $t$ (`t`) counts the steps; there are $T$ (`T`) of them;
+# - $t$ (`t`), the *timestep*, counts the steps; there are $T$ (`T`) of them;
 # - $\beta_t$ (`beta[t]`), between 0 and 1, is the *variance* of the noise that step $t$ adds;
 # - $\epsilon_t$ (`eps`) is a fresh random number from the normal distribution with mean 0 and variance 1.
 
@@ -427,7 +427,7 @@ plots.show(fig)
 # So "how much noise is `t = 649`?" has no answer without "in what?". Large pictures are redundant, and it takes more
 # noise to destroy them than small ones. A latent is already compressed: its numbers are hardly redundant, so the noise
 # hurts at once. This is one reason why a schedule designed for pixels does not suit latents, and why later models shift
-# their schedule with the resolution (Hoogeboom et al. 2023).
+# their schedule with the resolution (Hoogeboom et al. 2023; lesson 19).
 
 # %% [markdown]
 # ## The last step must leave (almost) nothing

@@ -42,8 +42,8 @@ print("This lesson runs on", DEVICE.type)
 # ## Where we are
 #
 # The two boxes at the ends. Everything between them happens on *latents*: the encoder makes them once, for training
-# (and for image-to-image); the decoder turns the last one into a picture. The two are trained first, without captions
-# and without diffusion, and then never change again.
+# (and for image-to-image, lesson 13); the decoder turns the last one into a picture. The two are trained first, without
+# captions and without diffusion, and then never change again.
 
 # %%
 show_model_map("VAE encoder", "VAE decoder")
@@ -201,7 +201,7 @@ plots.show(fig)
 # there is 1, then 2, then 4 pixels of the picture. Run a trained VAE with the other padding, and each layer gets a
 # picture that is shifted by a pixel. Later we break this on purpose.
 #
-# The bars are for the halvings alone. A whole encoder has more layers, and one that reads everything (attention,
+# The bars are for the halvings alone. A whole encoder has more layers, and one that reads everything (*attention*,
 # below). In the shipped VAE every pixel has some influence on every number; but in four scenes, about 90 % of the
 # gradient of the number in the middle came from the quarter of the picture around it.
 
@@ -234,7 +234,7 @@ print(confirm_equal(mine(x), theirs(x)))
 # - `ResBlock`: two 3 × 3 convolutions whose result is *added* to their input (lesson 06);
 # - `Middle`: a ResBlock, then *attention*, in which each pixel reads all others (lesson 07), then a ResBlock.
 #
-# A level is a few ResBlocks followed by a resampling layer (none at the last level). `GroupNorm` splits a picture's
+# A level is a few ResBlocks followed by a resampling layer (none at the last level). *GroupNorm* splits a picture's
 # channels into `groups` and normalises each group to mean 0 and variance 1 (a tiny `eps` prevents a division by 0).
 # SiLU is a smooth ReLU.
 
@@ -649,7 +649,7 @@ print(f"at the end {10 * (2**2 / log[-50:, 0].mean()).log10():.1f} dB with "
 # latents by $s = 1 / \text{std}$ (`config.scale`). Diffusion gets $z_0 = s \, z$, and before decoding $z_0$ is divided
 # by $s$ again.
 #
-# Stable Diffusion's scale is 0.18215: its raw latents have a standard deviation of $1 / 0.18215 = 5.49$.
+# Stable Diffusion's scale is *0.18215*: its raw latents have a standard deviation of $1 / 0.18215 = 5.49$.
 
 # %%
 with torch.no_grad():

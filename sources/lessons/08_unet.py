@@ -618,7 +618,7 @@ plots.show(fig)
 # $1 + 4 \cdot 2 + 3 = 12$: `conv_in`, the pairs, three downsamples. And $4 \cdot 3 = 12$ ResBlocks pop them.
 # </details>
 #
-# **2.** Inpainting models get 9 input channels instead of 4. What changes in the U-Net?
+# **2.** Inpainting models (lesson 13) get 9 input channels instead of 4. What changes in the U-Net?
 #
 # <details><summary>Answer</summary>
 #

@@ -149,7 +149,7 @@ print((torch.zeros(3, 3) + causal_mask(3)).softmax(-1))
 # (1, 0, 0), then (½, ½, 0), then (⅓, ⅓, ⅓). The first position has only itself to look at.
 # </details>
 #
-# Why such a handicap? This text transformer comes from CLIP, a model of texts and pictures that you meet below. Its
+# Why such a handicap? This text transformer comes from *CLIP*, a model of texts and pictures that you meet below. Its
 # authors kept the mask so that they could initialise it from a language model, or also train it as one (Radford et al.
 # 2021, § 2.4). For us it has a consequence that you will see in the padding.
 

@@ -250,7 +250,7 @@ plots.show(fig)
 # captions say.
 
 # %% [markdown]
-# ## Drop some captions
+# ## Drop some captions: caption dropout
 #
 # Guidance (lesson 12) runs the U-Net twice, with the caption and without, and both outputs must be good. So the same
 # network must learn both: with a probability of 10 %, a caption is replaced by the empty one (Ho & Salimans 2022,
