@@ -975,8 +975,8 @@ print("The package's warning for (3):", caught[0].message)
 # %% [markdown] alt
 # Six pictures of '{open_caption}' without guidance in six rows. DDPM: stars in several colours on several backgrounds.
 # DDPM without fresh noise: plain backgrounds, and no star at all. DDIM: stars in several colours, most on grey. The
-# last three rows, with DDIM's mistakes, are nearly the same pictures. The standard deviations of the latents: {',
-# '.join((f'{name} {z0.std():.2f}'.replace('\n', ' ') for name, z0 in latents.items()))}.
+# last three rows, with DDIM's mistakes, are nearly the same pictures. The standard deviations of the latents: {';
+# '.join(' '.join(name.split()) + f' {z0.std():.2f}' for name, z0 in latents.items())}.
 
 # %% [markdown]
 # None of them raises an error. (1) shows at once: the stars are gone. Without fresh noise the walk ends at the mean of
