@@ -525,10 +525,10 @@ print(f"After the decoder a pixel differs by {levels_apart(mine):.4f} of 255 lev
 # far above it: from {apart(approximate)[0]:.0e} to {apart(approximate)[-1]:.0e}.
 
 # %% [markdown]
-# The rounding of float32 adds up over the steps, and stays far below what a picture file can hold. A small mistake
-# shows from the first step. (The pictures themselves are coloured texture: the weights are random, so no part can hide
-# a mistake behind a pretty picture.) The test suite does this for versions 1, 2, 2 with velocity and XL, all samplers,
-# image to image and inpainting (`tests/parity/`).
+# The rounding of float32 stays at a millionth over all steps; it does not add up. The misread detail shows from the
+# first step on, ten times above it, and yet no picture file could hold it. (The pictures themselves are coloured
+# texture: the weights are random, so no part can hide a mistake behind a pretty picture.) The test suite does this for
+# versions 1, 2, 2 with velocity and XL, all samplers, image to image and inpainting (`tests/parity/`).
 
 # %% [markdown]
 # ## Run the real one, if you have it
@@ -812,7 +812,7 @@ plots.show(fig)
 
 # %% [markdown] alt
 # Three rows of two pictures. Right: the red circle; the blue star above a yellow square. Velocity read as noise: dark,
-# ragged shapes among blotches, the squares one orange band. Another VAE's scale: clean outlines, but the colours are
+# ragged shapes among blotches, the square orange. Another VAE's scale: clean outlines, but the colours are
 # far too strong, the red and the blue nearly black, and the backgrounds washed out.
 
 # %% [markdown]

@@ -260,6 +260,17 @@ def test_a_figure_that_nobody_described_is_described_by_its_own_words(capsys):
     assert capsys.readouterr().out == "[figure] Figure: Share of the signal, timestep t and ᾱ; a flower\n"
 
 
+def test_a_table_names_a_section_once_and_is_escaped(monkeypatch, capsys):
+    table = ("section", "tensor"), [("U-Net", "z_t"), ("U-Net", "t < T"), ("VAE", "image")]
+    plots.show_table(*table)
+    assert capsys.readouterr().out == "section  tensor\nU-Net  z_t\n  t < T\nVAE  image\n"
+    shown = []
+    monkeypatch.setattr(plots, "in_notebook", lambda: True)
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data["text/html"]))
+    plots.show_table(*table)
+    assert shown[0].count("U-Net") == 1 and ">t &lt; T</td>" in shown[0] and shown[0].count("<tr>") == 4
+
+
 def test_alt_text_is_escaped_and_reaches_the_page():
     fig = plt.figure(figsize=(2, 1))
     tag = plots.img_tag(plots.encoded(fig), 'a "quoted" <word>')
