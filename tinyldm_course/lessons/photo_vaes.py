@@ -10,6 +10,7 @@ number of levels. They learn from crops of scikit-learn's two photographs; a squ
 import argparse
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -115,12 +116,18 @@ def best_linear(name: str, factor: int, channels: int, crops_each: int = 300) ->
     Args: name: "flower" or "china"; channels: 1 … 3 factor².
     Returns: (3, 128, 128), about in [0, 1].
     """
-    seen = torch.cat([crops(whole(n), CORNERS[n], crops_each, seed) for seed, n in enumerate(PHOTOGRAPHS)])
-    tiles, own = tiles_of(to_float(seen), factor), tiles_of(held_out(name)[None], factor)
-    _, axes = torch.linalg.eigh(torch.cov(tiles.T))  # in order of rising variance
-    kept, mean = axes[:, -channels:], tiles.mean(0)  # (3 factor², channels)
+    mean, axes = principal_axes(factor, crops_each)
+    own, kept = tiles_of(held_out(name)[None], factor), axes[:, -channels:]
     decoded = (own - mean) @ kept @ kept.T + mean
     return torch.nn.functional.fold(decoded.T[None], (HELD_OUT, HELD_OUT), factor, stride=factor)[0]
+
+
+@cache
+def principal_axes(factor: int, crops_each: int) -> tuple[Tensor, Tensor]:
+    """Mean (3 factor²,) and principal axes (3 factor², 3 factor²) of the tiles, in order of rising variance."""
+    seen = torch.cat([crops(whole(n), CORNERS[n], crops_each, seed) for seed, n in enumerate(PHOTOGRAPHS)])
+    tiles = tiles_of(to_float(seen), factor)
+    return tiles.mean(0), torch.linalg.eigh(torch.cov(tiles.T))[1]
 
 
 def tiles_of(images: Tensor, factor: int) -> Tensor:
