@@ -55,7 +55,7 @@ def sections(file: Path, figures: Path) -> list[Section]:
         if cell["id"] == "links":
             continue
         if cell.cell_type == "markdown":
-            for piece in re.split(r"^(?=##? )", notebooks.unlinked(cell.source), flags=re.MULTILINE):
+            for piece in re.split(r"^(?=##? )", without_links(cell.source), flags=re.MULTILINE):
                 heading = re.match(r"##? (.*)\n?", piece)
                 if heading and (piece.startswith("## ") or not found[0].heading):
                     if piece.startswith("# "):
@@ -69,6 +69,12 @@ def sections(file: Path, figures: Path) -> list[Section]:
             shown = "".join(output.get("data", {}).get("text/html", "") for output in cell.outputs)
             found[-1].parts += [("figure", tag) for tag in re.findall(r'<img class="figure[^>]*>', shown)]
     return found
+
+
+def without_links(text: str) -> str:
+    """A lesson's text as it is spoken: no links, and no note on the article's revision."""
+    text = re.sub(r"^\*Article:\*.*\n+", "", text, flags=re.MULTILINE)
+    return re.sub(r"(?<!!)\[([^\[\]]*)\]\([^)\s]+\)", r"\1", text)
 
 
 def parts_of(text: str) -> Iterator[tuple[str, str]]:
