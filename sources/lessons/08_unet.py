@@ -4,7 +4,7 @@
 # **Goal.** Assemble the denoiser from the blocks of the last two lessons, and know where its parameters and its work
 # are.
 #
-# **Time.** 40 minutes to read and play; the cells compute for under half a minute on 2 CPU cores.
+# **Time.** 40 minutes to read and play; the cells compute for under half a minute on 2 idle CPU cores.
 #
 # **Before this.** Lessons 03, 05, 06 and 07.
 #
@@ -88,11 +88,11 @@ while stack:
 
 # %%
 config = versions.TINY.unet
-print("channels       ", config.channels)  # width of each level, full resolution first
-# on the way down; one more on the way up
-print("blocks per level", config.blocks_per_level)
-print("heads          ", config.heads)
-print("context_dim    ", config.context_dim)
+for name, meaning in (("channels", "width of each level, full resolution first"),
+                      ("blocks_per_level", "on the way down; one more on the way up"),
+                      ("heads", "of attention, at each level"),
+                      ("context_dim", "numbers in a vector of the context")):
+    print(f"{name:16} {getattr(config, name)!s:10} {meaning}")
 
 # %% [markdown]
 # ## Down

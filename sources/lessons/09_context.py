@@ -3,7 +3,7 @@
 #
 # **Goal.** Turn a caption, a picture and a label into what the U-Net reads: a sequence of vectors.
 #
-# **Time.** 45 minutes to read and play; the cells compute for three to four minutes on 2 CPU cores.
+# **Time.** 45 minutes to read and play; the cells compute for three to four minutes on 2 idle CPU cores.
 #
 # **Before this.** Lesson 07 (attention and cross-attention), lesson 08 (the U-Net).
 #

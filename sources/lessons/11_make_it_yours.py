@@ -3,7 +3,7 @@
 #
 # **Goal.** Teach the shipped model a new word, without losing the ones it knows; then use a folder of your own.
 #
-# **Time.** 35 minutes to read and play; the cells compute for about six minutes on 2 CPU cores.
+# **Time.** 35 minutes to read and play; the cells compute for about six minutes on 2 idle CPU cores.
 #
 # **Before this.** Lesson 05 (the VAE), lesson 09 (tokens and contexts), lesson 10 (the training loop).
 #

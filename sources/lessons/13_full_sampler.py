@@ -3,7 +3,7 @@
 #
 # **Goal.** Connect the parts of the earlier lessons, and get six machines out of one loop.
 #
-# **Time.** 45 minutes to read and play; the cells compute for about half a minute on 2 CPU cores.
+# **Time.** 45 minutes to read and play; the cells compute for about half a minute on 2 idle CPU cores.
 #
 # **Before this.** Lessons 02, 05 (the VAE), 07 (attention), 09 (context) and 12 (samplers, guidance).
 #

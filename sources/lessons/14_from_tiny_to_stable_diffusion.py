@@ -3,7 +3,7 @@
 #
 # **Goal.** See that what you built *is* Stable Diffusion: other sizes and names, the same results.
 #
-# **Time.** 40 minutes to read and play; the cells compute for under half a minute on 2 CPU cores.
+# **Time.** 40 minutes to read and play; the cells compute for under half a minute on 2 idle CPU cores.
 #
 # **Before this.** Lessons 05 to 09 and 13. The library `diffusers` (`pip install "diffusers>=0.35" accelerate`).
 #

@@ -3,7 +3,7 @@
 #
 # **Goal.** Measure a text-to-image model, with the uncertainty of each number, and find out what each part was worth.
 #
-# **Time.** 50 minutes to read and play; the cells compute for about four minutes on 2 CPU cores.
+# **Time.** 50 minutes to read and play; the cells compute for about four minutes on 2 idle CPU cores.
 #
 # **Before this.** Lessons 10 and 12. What a mean, a variance and a covariance matrix are.
 #

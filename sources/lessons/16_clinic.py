@@ -3,7 +3,7 @@
 #
 # **Goal.** Find out what is broken in eight pipelines, none of which raises an error.
 #
-# **Time.** 45 minutes to look and think; the cells compute for about a minute on 2 CPU cores.
+# **Time.** 45 minutes to look and think; the cells compute for about a minute on 2 idle CPU cores.
 #
 # **Before this.** Lessons 02, 05, 06, 10 and 12: schedule, scale, time embedding, moving average, guidance. The
 # shipped model.
