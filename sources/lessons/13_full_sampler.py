@@ -281,9 +281,10 @@ widgets.dial(plot_changed,
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# At 0.2 most of the signal is there, and everything keeps its place; yet the circle is already green. In this clean
-# world a colour is settled late, and guidance pulls hard. The places stay up to 0.6. At 1.0 hardly any signal is left:
-# the result is a picture of the caption, with a layout of its own. So to recolour, try 0.2 first; to redraw, 0.6.
+# At 0.2 most of the signal is there, and the circle is only dented. At 0.3 and 0.4 it is a star, where the circle was.
+# From 0.6 on it leaves its place, and at 1.0, with hardly any signal left, the picture has a layout of its own. So to
+# change a thing where it stands, try 0.4; to redraw, 0.8. A colour needs less: write "a large green circle above a
+# small blue square on a cream background" into the box, and it is green at 0.2.
 # </details>
 
 # %% [markdown]
