@@ -34,3 +34,15 @@ def test_flow_matching():
     assert "τ of t = 0 and t = 999: 0.028 and 0.936" in printed
     right, wrong_time, wrong_way = numbers(printed, r"energy distance ([\d.]+)$")
     assert right < wrong_time < wrong_way
+
+
+def test_transformers():
+    prose, printed = read("20")
+    (seen, loss), (seen_by_dit, loss_of_dit) = re.findall(
+        r"parameters, ([\d,]+) pictures in \d+ s, loss ([\d.]+)", printed
+    )
+    assert f"The MM-DiT has seen more, {seen_by_dit} against {seen}" in prose
+    assert f"the lower loss, {float(loss):.2f} against {float(loss_of_dit):.2f}" in prose
+    apart, without = numbers(printed, r"([\d.]+) apart")
+    assert without < 1e-4 < 0.1 < apart
+    assert numbers(printed, r"^DiT-XL/2.*: ([\d,]+)$") == [673_681_568]

@@ -31,7 +31,7 @@ PIPELINES = {
     "Upscale": "an upscaler, whose U-Net reads a low-resolution picture",
     "UnCLIP": "unCLIP, whose U-Net reads CLIP's vector of a picture",
     "ImageVariation": "an image-variation model, which reads pictures instead of captions",
-    "StableDiffusion3": "Stable Diffusion 3, a transformer trained by flow matching",
+    "StableDiffusion3": "Stable Diffusion 3, a transformer, which tinyldm.beyond.stable_diffusion_3 opens",
     "Flux": "FLUX, a transformer trained by flow matching",
     "Kolors": "Kolors, whose captions go through ChatGLM",
     "AltDiffusion": "AltDiffusion, whose captions go through XLM-RoBERTa",

@@ -75,25 +75,22 @@ EXERCISE = Exercise(
         "In the end each row of pixels is (which patch, which column in it): these two must stand side by side.",
         "tokens.reshape(B, h // p, w // p, p, p, C).permute(0, 5, 1, 3, 2, 4)",
     ),
-    insight="The last layer of a DiT predicts patches, not pixels: whatever it learns of the seams between them, it "
-    "learns through attention.",
+    insight="The last layer of a DiT predicts patches, not pixels: whatever it learns of the seams between them, "
+    "it learns through attention.",
     wrong=(
         Wrong("sides-exchanged", unpatch_swapped_sides, "Height and width are exchanged: rows of patches come first."),
         Wrong(
-            "channels-first",
-            unpatch_channels_first,
-            "You read a token as channel, row, column. The channel is last."),
+            "channels-first", unpatch_channels_first, "You read a token as channel, row, column. The channel is last."
+        ),
         Wrong(
-            "only-a-view",
-            unpatch_view_only,
-            "The shape is right, but reshape alone lays each token out along a row.",
+            "only-a-view", unpatch_view_only, "The shape is right, but reshape alone lays each token out along a row."
         ),
         Wrong("patch-transposed", unpatch_transposed, "Within a patch, rows and columns are exchanged."),
         Wrong(
             "not-woven",
             unpatch_not_woven,
-            "A row of pixels runs through several patches: put (row of patches, row in it) side by side, and likewise "
-            "the columns.",
+            "A row of pixels runs through several patches: put (row of patches, row in it) side by side, and "
+            "likewise the columns.",
         ),
     ),
     right=(unpatch_by_shuffle, unpatch_by_fold),

@@ -119,36 +119,44 @@ EXERCISE = Exercise(
         "[:, None] and .chunk(6, dim=-1) make six times (B, 1, D).",
         "The second LayerNorm reads what the first half has made.",
     ),
-    insight="With weight and bias of 0, as at the start of training, all gates are 0 and the "
-    "block does nothing. That is "
-    'the "zero" of adaLN-zero.',
+    shape_hint=1,
+    insight="With weight and bias of 0, as at the start of training, all gates are 0 and the block does nothing. "
+    'That is the "zero" of adaLN-zero.',
     wrong=(
-        Wrong("scale-first", adaln_scale_first, "You took the scale before the shift. (In two places, diffusers' "
-              "files really have it so: lesson 20.)"),
+        Wrong(
+            "scale-first",
+            adaln_scale_first,
+            "You took the scale before the shift. (In two places diffusers' files have it so, see "
+            "stable_diffusion_3.py.)",
+        ),
         Wrong("gate-first", adaln_gate_first, "You took the gate first. The order is shift, scale, gate."),
         Wrong(
             "by-kind",
             adaln_by_kind,
-            "You took both shifts first, then both scales, then both gates. The first three "
-              "vectors belong to attention, the last three to the MLP."),
+            "You took both shifts first, then both scales, then both gates. The first three vectors belong to "
+            "attention, the last three to the MLP.",
+        ),
         Wrong(
-            "halves-exchanged",
-            adaln_halves_swapped,
-            "The first three vectors belong to the first half of the block."),
+            "halves-exchanged", adaln_halves_swapped, "The first three vectors belong to the first half of the block."
+        ),
         Wrong("no-one", adaln_without_one, "The factor is 1 + scale: with scale = 0, LN(x) passes as it is."),
         Wrong("no-silu", adaln_without_silu, "SiLU comes before the linear layer."),
         Wrong(
             "no-residual",
             adaln_without_residual,
-            "x itself is missing from the sum: with gates of 0 nothing would be left."),
+            "x itself is missing from the sum: with gates of 0 nothing would be left.",
+        ),
         Wrong("gate-plus-one", adaln_gate_plus_one, "You used 1 + gate. Then the block does not start as nothing."),
-        Wrong("norm-of-all-tokens", adaln_norm_over_tokens, "LayerNorm takes mean and variance over the D numbers of "
-              "*one* token."),
+        Wrong(
+            "norm-of-all-tokens",
+            adaln_norm_over_tokens,
+            "LayerNorm takes mean and variance over the D numbers of *one* token.",
+        ),
         Wrong(
             "normalised-once",
             adaln_norm_once,
-            "The second half normalises what the first half made, not the block's "
-              "input."),
+            "The second half normalises what the first half made, not the block's input.",
+        ),
     ),
     right=(adaln_by_hand, adaln_one_by_one),
 )

@@ -105,22 +105,23 @@ EXERCISE = Exercise(
         "Concatenate q with q, k with k, v with v along the tokens: dim=2.",
         "The first N of the result belong to the pixels.",
     ),
+    shape_hint=2,
     insight="One softmax over both kinds: the more a pixel reads words, the less it reads pixels. "
-    "Cross-attention has two "
-    "softmaxes, each of which sums to 1.",
+    "Cross-attention has two softmaxes, each of which sums to 1.",
     wrong=(
         Wrong("cross-only", joint_cross_only, "Each kind reads the other one only. It should read its own as well."),
         Wrong("self-only", joint_self_only, "Each kind reads only itself. Then the caption has no effect."),
         Wrong(
             "words-fixed",
             joint_words_fixed,
-            "Your words do not read anything. In a joint block they are rewritten, too."),
+            "Your words do not read anything. In a joint block they are rewritten, too.",
+        ),
         Wrong("words-read-words", joint_words_read_words, "Your words do not see the pixels."),
         Wrong(
             "two-softmaxes",
             joint_two_sums,
-            "You added two attentions, of which each sums to 1. There is one softmax over "
-              "all N + L tokens."),
+            "You added two attentions, of which each sums to 1. There is one softmax over all N + L tokens.",
+        ),
         Wrong("exchanged", joint_exchanged, "You cut the result at L instead of N: the first N tokens are the pixels."),
         Wrong("no-root", joint_without_root, "The scores are not divided by √d."),
         Wrong("causal", joint_causal, "Your tokens read only those before them. Here everybody reads everybody."),

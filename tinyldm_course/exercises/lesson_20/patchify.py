@@ -103,9 +103,9 @@ EXERCISE = Exercise(
         "Which of the six say *which* patch, and which say *where in it*? Put the first kind before the second.",
         "z.reshape(B, C, h // p, p, w // p, p).permute(0, 2, 4, 3, 5, 1), then reshape to three dimensions.",
     ),
-    insight="A transformer does not know any order, so any order would do, as long as the weights "
-    "were trained with it. "
-    "Patches of 2 make a 4-channel latent of 64×64 a sequence of 1,024 vectors of 16 numbers.",
+    shape_hint=3,
+    insight="A transformer does not know any order, so any order would do, as long as the weights were trained "
+    "with it. Patches of 2 make a 4-channel latent of 64×64 a sequence of 1,024 vectors of 16 numbers.",
     wrong=(
         Wrong("should-refuse", patch_without_check),
         Wrong("channels-first", patch_channels_first, "Within a patch, your channels come first; here they come last."),
