@@ -97,6 +97,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("ema_memory", "ema_memory = 0.9995 ** 999"): NEAR,
     ("ema_memory", "ema_memory = -0.9995 ** 1000"): EVEN,
     ("low_end_of_100", "low_end_of_100 = 100 / (100 + -1.96 ** 2)"): EVEN,
+    (
+        "closest_low_rank",
+        "U, S, Vh = torch.linalg.svd(after - before, full_matrices=True)",
+    ): "what is added is not read",
     ("frechet", "return means + cov_a.trace() + cov_b.trace() - 2 * values.sqrt().sum()"): NUMBER,
 }
 

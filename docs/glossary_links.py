@@ -13,6 +13,7 @@ SPELLED = {
     "Channel": [],
     "Classifier-free guidance": ["classifier-free guidance", "guidance"],
     "EMA (moving average of the weights)": ["EMA", "moving average"],
+    "Patch": [],
     "Posterior (of the autoencoder)": [],
     "Scale (0.18215)": ["0.18215"],
     "Scene": [],

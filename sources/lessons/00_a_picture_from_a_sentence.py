@@ -317,12 +317,14 @@ plots.show(fig)
 
 # %% [markdown]
 # Beyond the article: lesson 11 teaches the shipped model a new word, lesson 15 measures how good it is, and lesson 16
-# is a clinic of eight broken pipelines. Read them in order, or follow one thread:
+# is a clinic of eight broken pipelines. From lesson 17 on you meet what came after the article. Read them in order, or
+# follow one thread:
 #
 # - *I want to understand diffusion:* 02, 03, 12.
 # - *I want to understand the network:* 05, 06, 07, 08.
 # - *I want to understand words in pictures:* 07, 09, 13.
 # - *I want to train:* 10, 11, 15, 16.
+# - *I want to adapt a finished model:* 11, 17, 18.
 
 # %% [markdown]
 # ## A self-test

@@ -190,7 +190,7 @@ for a, b in (("a red star", "a red circle"), ("a red heart", "a red star"),
 #
 # That is enough. To the frozen text encoder "heart" means nothing, but "a red heart" is three quarters as far from "a
 # red star" (0.48) as "a red circle" is (0.62): the U-Net can learn to tell them apart. It is the U-Net to which we
-# teach the word. (The other way round, a new vector for a frozen U-Net, is textual inversion: Gal et al. 2022.)
+# teach the word. (The other way round, a new vector for a frozen U-Net, is *textual inversion*: Gal et al. 2022.)
 
 # %% [markdown]
 # ## A reader for hearts
@@ -470,8 +470,8 @@ plots.show(fig)
 #
 # This is *catastrophic forgetting* (McCloskey & Cohen 1989). Nothing in the loss of the hearts says that a star should
 # stay a star: the shortest way to a small loss is to make hearts, whatever the caption. **Rehearsal** says so: some old
-# pictures in each batch. DreamBooth (Ruiz et al. 2023) does it with pictures that the model itself generated, for cases
-# in which nobody has the old data.
+# pictures in each batch. *DreamBooth* (Ruiz et al. 2023) does it with pictures that the model itself generated, for
+# cases in which nobody has the old data.
 
 # %% [markdown]
 # How far is far enough? The dial moves the weights along the straight line from shipped (0) to taught (1). Watch the

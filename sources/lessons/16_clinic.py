@@ -594,6 +594,9 @@ assert 0 < 255 * change < 3
 # %% [markdown]
 # ## What next
 #
-# You have built every part of a latent diffusion model, trained it, judged it, and broken it in eight ways. What is
-# left is to use it: your own words, your own pictures (lesson 11), or the same classes with Stable Diffusion's
-# numbers (lesson 14). And when something looks wrong: pulse, blood test, one change at a time.
+# You have built every part of a latent diffusion model, trained it, judged it, and broken it in eight ways. Use it:
+# your own words, your own pictures (lesson 11), or the same classes with Stable Diffusion's numbers (lesson 14). And
+# when something looks wrong: pulse, blood test, one change at a time.
+#
+# The article ends here; the field did not. Lesson 17 begins with what came after: how to teach such a model something
+# new with 1 % of its weights.

@@ -23,6 +23,20 @@ def numbers(printed: str, pattern: str) -> list[float]:
     return [float(number.replace(",", "")) for row in found for number in ([row] if isinstance(row, str) else row)]
 
 
+def test_one_percent():
+    prose, printed = read("17")
+    row = r"hearts ([\d.]+)%.* all right ([\d.]+)%"
+    shipped, taught, careless, taken_off = (numbers(printed, rf"^{name} +{row}") for name in
+                                            ("shipped", "with LoRA", "hearts alone", "taken off"))  # fmt: skip
+    all_weights = numbers(read("11")[1], r"^after +hearts ([\d.]+)%[\s\S]*? all right ([\d.]+)%")
+    assert f"Hearts: from {shipped[0]:.0f} % to {taught[0]:.0f} %." in prose
+    assert f"more than twice as many steps, and reached {all_weights[0]:.0f} %" in prose
+    assert f"{shipped[1]:.0f} % before and {taught[1]:.0f} % with the LoRA, {all_weights[1]:.0f} % in" in prose
+    assert f"only {careless[1]:.0f} % come true, where it was {shipped[1]:.0f} %" in prose
+    assert f"not even learnt yet ({careless[0]:.0f} %)" in prose and taken_off == shipped
+    assert "{'circle': 48}" in printed and "sees 48 circles in 48 pictures" in prose
+
+
 def test_flow_matching():
     prose, printed = read("19")
     bent, straight = numbers(printed, r"^S = ([\d.]+)")

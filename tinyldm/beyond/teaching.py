@@ -25,6 +25,7 @@ from tinyldm.beyond.textual_inversion import learning, vectors_of
 from tinyldm.forward_diffusion import diffusion_loss
 from tinyldm.latent_diffusion import LatentDiffusion
 
+Show = Callable[[range], Iterable[int]]
 DROP_CAPTION = 0.1  # the share of examples without a caption, which guidance needs
 
 
@@ -81,15 +82,21 @@ def prior_preservation_loss(
 
 
 def descend(
-    parameters: Iterable[nn.Parameter], loss_of: Callable[[Generator], Tensor], steps: int, lr: float, seed: int = 0
+    parameters: Iterable[nn.Parameter],
+    loss_of: Callable[[Generator], Tensor],
+    steps: int,
+    lr: float,
+    seed: int = 0,
+    show: Show = iter,
 ) -> list[float]:
     """AdamW with a short warm-up and a cosine to 0; returns the losses.
 
+    Args: show: what goes through the steps, such as a progress bar.
     Raises: FloatingPointError where a loss is not finite.
     """
     trained, generator, losses = list(parameters), torch.Generator().manual_seed(seed), []
     optimizer = torch.optim.AdamW(trained, lr)
-    for step in range(steps):
+    for step in show(range(steps)):
         for group in optimizer.param_groups:
             group["lr"] = lr * min(1, (step + 1) / 20) * (1 + math.cos(math.pi * step / steps)) / 2
         loss = loss_of(generator)
@@ -104,25 +111,42 @@ def descend(
 
 
 def teach_lora(
-    model: LatentDiffusion, lora: LoRA, new: Examples, old: Examples | None, steps: int, lr: float, batch: int = 32
+    model: LatentDiffusion,
+    lora: LoRA,
+    new: Examples,
+    old: Examples | None,
+    steps: int,
+    lr: float,
+    batch: int = 32,
+    show: Show = iter,
 ) -> list[float]:
     """Train a LoRA, in place, on new examples, and on old ones so that they stay; returns the losses."""
     with attached(lora, model):
-        return descend(lora.parameters(), lambda g: prior_preservation_loss(model, new, old, batch, g), steps, lr)
+        return descend(
+            lora.parameters(), lambda g: prior_preservation_loss(model, new, old, batch, g), steps, lr, show=show
+        )
 
 
-def teach_word(model: LatentDiffusion, word: str, new: Examples, steps: int, lr: float, batch: int = 32) -> list[float]:
+def teach_word(
+    model: LatentDiffusion, word: str, new: Examples, steps: int, lr: float, batch: int = 32, show: Show = iter
+) -> list[float]:
     """Train the vectors of a word that has been added, in place; returns the losses.  Gal et al. 2022, eq. 2."""
     ((clip, tokenizer),) = model.text_encoder.towers
     vectors = nn.Parameter(vectors_of(model, word)[0])
     with learning(model, word, vectors):
-        losses = descend([vectors], lambda g: loss_on(model, new, batch, g), steps, lr)
+        losses = descend([vectors], lambda g: loss_on(model, new, batch, g), steps, lr, show=show)
     clip.embeddings.token_embedding.weight.data[tokenizer.numbers([word])[0]] = vectors.detach()
     return losses
 
 
 def teach_controlnet(
-    model: LatentDiffusion, control: ControlNet, new: Examples, steps: int, lr: float, batch: int = 32
+    model: LatentDiffusion,
+    control: ControlNet,
+    new: Examples,
+    steps: int,
+    lr: float,
+    batch: int = 32,
+    show: Show = iter,
 ) -> list[float]:
     """Train a ControlNet, in place, on examples with drawings; returns the losses.  Zhang et al. 2023, eq. 5.
 
@@ -130,4 +154,4 @@ def teach_controlnet(
     """
     if new.drawings is None:
         raise ValueError("these examples have no drawings; give them to examples_of")
-    return descend(control.parameters(), lambda g: loss_on(model, new, batch, g, control), steps, lr)
+    return descend(control.parameters(), lambda g: loss_on(model, new, batch, g, control), steps, lr, show=show)

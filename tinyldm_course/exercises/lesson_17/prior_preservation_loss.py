@@ -99,9 +99,7 @@ EXERCISE = Exercise(
     insight="Both halves go through the network as one batch, which is faster; only the loss tells them apart. "
     "With a weight of 0 the model forgets; with a large one it learns nothing new.",
     wrong=(
-        Wrong(
-            "one-mean", prior_of_all, "That is the plain mean over the whole batch: it has no halves and no weight."
-        ),
+        Wrong("one-mean", prior_of_all, "That is the plain mean over the whole batch: it has no halves and no weight."),
         Wrong("weight-ignored", prior_without_weight, "You did not use `weight`."),
         Wrong("weight-on-the-new", prior_weight_on_new, "You weighted the new half. The weight is for the old ones."),
         Wrong("mixed", prior_mixed, "You mixed with 1 - weight and weight. The new pictures count fully, always."),
@@ -114,4 +112,5 @@ EXERCISE = Exercise(
         Wrong("new-only", prior_of_new, "You left out the pictures that the model drew: now nothing keeps it."),
     ),
     right=(prior_by_function, prior_by_weights),
+    shape_hint=2,
 )

@@ -110,4 +110,5 @@ EXERCISE = Exercise(
         ),
     ),
     right=(merge_by_addmm, merge_by_ranks),
+    shape_hint=1,
 )

@@ -98,4 +98,5 @@ EXERCISE = Exercise(
         Wrong("minus", attached_minus, "You subtracted the change. That is how one takes a LoRA off again."),
     ),
     right=(attached_merged, attached_by_einsum),
+    shape_hint=1,
 )
