@@ -40,7 +40,7 @@ import nbformat
 from lesson_links import with_links
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
-from percent_format import ROOT, executed, generated, same_cells, with_setup, write
+from percent_format import ROOT, cleaned, executed, generated, same_cells, with_setup, write
 
 SOURCES, NOTEBOOKS = ROOT / "sources" / "lessons", ROOT / "notebooks"
 MAX_BYTES = 2_000_000
@@ -176,7 +176,7 @@ def update_text(source: Path, folder: Path) -> None:
         replace_alt_texts(before, after, f"an alt text of {file.name}; run it with --execute {source.stem[:2]}")
     for number, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), 1):
         cell.execution_count = number  # as in a run from top to bottom
-    write(notebook, file)
+    write(cleaned(notebook), file)
 
 
 def main() -> int:

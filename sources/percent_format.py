@@ -35,6 +35,7 @@ from tinyldm import threads
 threads.prepare(threads.available())     # before PyTorch is imported: see tinyldm/threads.py"""
 After = Callable[[object, NotebookNode, int], None]
 VIEW = "application/vnd.jupyter.widget-view+json"  # a dial without its kernel; the strip stays
+STYLE = "<style>.jupyter-widgets"  # the style of that view
 
 
 def generated(source: Path) -> NotebookNode:
@@ -83,7 +84,7 @@ def executed(notebook: NotebookNode, folder: Path, timeout: int = 3600, after: A
 
 
 def cleaned(notebook: NotebookNode) -> NotebookNode:
-    """Remove what differs from run to run or needs a kernel: widget state, widget views, timings."""
+    """Remove what differs from run to run or needs a kernel: widget state, widget views and their style, timings."""
     notebook.metadata.pop("widgets", None)
     notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
@@ -93,6 +94,7 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
                 output
                 for output in cell.outputs
                 if VIEW not in output.get("data", {})
+                and not output.get("data", {}).get("text/html", "").startswith(STYLE)
                 and not (output.output_type == "stream" and output.name == "stderr")
             ]
     return notebook
