@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 17 · Teach it with 1 % of the weights: LoRA, DreamBooth, one new word
 #
-# **Goal.** Build LoRA by hand, and teach the shipped model a new thing with it, without losing what it knows.
+# **Goal.** Build LoRA by hand; teach the shipped model something new without losing what it knows.
 #
 # **Time.** 40 minutes to read and play; the cells compute for about five minutes on 2 CPU cores.
 #
