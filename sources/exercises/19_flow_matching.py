@@ -10,14 +10,14 @@ import torch
 # %% [markdown] exercise="straight_path"
 # A point on the line between a clean latent and its noise, and the direction in which it moves as $\tau$ grows:
 #
-# $$ z_\tau = (1 - \tau)\, z_0 + \tau\, \varepsilon, \qquad u = \frac{\mathrm dz_\tau}{\mathrm d\tau} $$
+# $$ z_\tau = (1 - \tau)\, z_0 + \tau\, \epsilon, \qquad u = \frac{\mathrm dz_\tau}{\mathrm d\tau} $$
 #
 # (Liu et al. 2023; Esser et al. 2024, eq. 13.) Each item of the batch has a $\tau$ of its own.
 
 # %% solution="straight_path"
 
 # %% [markdown] exercise="z0_from_flow"
-# The network has predicted $u = \varepsilon - z_0$ at $z_\tau$. Where on the line is the data? This is what a progress
+# The network has predicted $u = \epsilon - z_0$ at $z_\tau$. Where on the line is the data? This is what a progress
 # picture shows in the middle of sampling.
 
 # %% solution="z0_from_flow"
@@ -25,10 +25,10 @@ import torch
 # %% [markdown] exercise="flow_from_velocity"
 # A network that predicts the velocity of diffusion is a flow network, too, in other coordinates. From
 #
-# $$ v = \sqrt{\bar\alpha}\,\varepsilon - \sqrt{1-\bar\alpha}\,z_0, \qquad z_t = \sqrt{\bar\alpha}\,z_0 +
-# \sqrt{1-\bar\alpha}\,\varepsilon $$
+# $$ v = \sqrt{\bar\alpha}\,\epsilon - \sqrt{1-\bar\alpha}\,z_0, \qquad z_t = \sqrt{\bar\alpha}\,z_0 +
+# \sqrt{1-\bar\alpha}\,\epsilon $$
 #
-# find $u = \varepsilon - z_0$ (lesson 03 solved the two equations; Salimans & Ho 2022, appendix D).
+# find $u = \epsilon - z_0$ (lesson 03 solved the two equations; Salimans & Ho 2022, appendix D).
 
 # %% solution="flow_from_velocity"
 

@@ -41,7 +41,7 @@ POINTS, STEPS = full_or_fast(20_000, fast=1000), full_or_fast(4000, fast=20)
 # $\sqrt{1 - \bar\alpha}$ lie on a *circle*, because their squares sum to 1. In 2022 three groups asked at the same
 # time: why not along the *chord*?
 #
-# $$ z_\tau = (1 - \tau)\, z_0 + \tau\, \varepsilon, \qquad \tau \text{ from } 0 \text{ (data) to } 1 \text{ (noise)} $$
+# $$ z_\tau = (1 - \tau)\, z_0 + \tau\, \epsilon, \qquad \tau \text{ from } 0 \text{ (data) to } 1 \text{ (noise)} $$
 #
 # (Liu et al. 2023; Lipman et al. 2023; Albergo & Vanden-Eijnden 2023; in this form Esser et al. 2024, eq. 13.) No
 # $\beta$, no table of 1,000 steps, and at $\tau = 1$ there is nothing but noise.
@@ -76,8 +76,8 @@ for tau in (0.0, 0.5, 1.0):
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# $u = \varepsilon - z_0$: no. On one line the direction never changes. (The velocity of lesson 03, $v =
-# \sqrt{\bar\alpha}\,\varepsilon - \sqrt{1-\bar\alpha}\,z_0$, turns with the circle.)
+# $u = \epsilon - z_0$: no. On one line the direction never changes. (The velocity of lesson 03, $v =
+# \sqrt{\bar\alpha}\,\epsilon - \sqrt{1-\bar\alpha}\,z_0$, turns with the circle.)
 # </details>
 #
 # $u$ points from data to noise; sampling walks against it. The papers of 2022 count time the other way; Stable
@@ -313,7 +313,7 @@ plots.show(fig)
 # \bar\alpha = \frac{1}{1 + \sigma^2} = \frac{(1-\tau)^2}{(1-\tau)^2 + \tau^2} $$
 #
 # Every straight path *is* a noising of lesson 02. And $u$ follows from $v$ and $z_t$ without a network: solve lesson
-# 03's two equations for $z_0$ and $\varepsilon$, and subtract.
+# 03's two equations for $z_0$ and $\epsilon$, and subtract.
 
 # %% tags=["nbval-check-output"]
 print("τ      σ       ᾱ       SNR")

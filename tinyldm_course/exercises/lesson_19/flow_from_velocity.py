@@ -65,6 +65,10 @@ def velocity_swapped(v, z_t, alpha_bar):
     return flow_from_velocity(v, z_t, 1 - alpha_bar)
 
 
+def velocity_minus_state(v, z_t, alpha_bar):
+    return v - z_t
+
+
 def velocity_from_eps(v, z_t, alpha_bar):
     z0 = alpha_bar**0.5 * z_t - (1 - alpha_bar) ** 0.5 * v
     return (z_t - alpha_bar**0.5 * z0) / (1 - alpha_bar) ** 0.5 - z0
@@ -83,7 +87,7 @@ EXERCISE = Exercise(
     answer=flow_from_velocity,
     cases=velocity_cases,
     hints=(
-        "First find z0 and ε from v and z_t: two equations with two unknowns. Lesson 02 solved them.",
+        "First find z0 and ε from v and z_t: two equations with two unknowns. Lesson 03 solved them.",
         "ε = √ᾱ v + √(1-ᾱ) z_t, and z0 = √ᾱ z_t - √(1-ᾱ) v.",
     ),
     insight="u = (√ᾱ + √(1-ᾱ)) v + (√(1-ᾱ) - √ᾱ) z_t: known factors of what the network predicts and reads. So a "
@@ -101,6 +105,7 @@ EXERCISE = Exercise(
         Wrong(
             "roots", velocity_variances, "The factors of signal and noise are √ᾱ and √(1-ᾱ); you took their squares."
         ),
+        Wrong("minus-state", velocity_minus_state, "v is not ε and z_t is not z0: first get ε and z0 out of both."),
         Wrong("sum", velocity_sum, "You added ε and z0. The flow is their difference."),
         Wrong("noise-only", velocity_eps_only, "That is ε. Subtract z0 = √ᾱ z_t - √(1-ᾱ) v from it."),
         Wrong("swapped", velocity_swapped, "ᾱ is the share of the *signal*: z_t = √ᾱ z0 + √(1-ᾱ) ε."),

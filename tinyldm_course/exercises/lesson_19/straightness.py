@@ -72,6 +72,12 @@ def straightness_without_squares(path, times):
     return ((slope - whole).square().sum(2).sqrt().mean(1) * length.abs()).sum()
 
 
+def straightness_from_mean_slope(path, times):
+    length = times[1:] - times[:-1]
+    slope = (path[1:] - path[:-1]) / length[:, None, None]
+    return ((slope - slope.mean(0)).square().sum(2).mean(1) * length.abs()).sum()
+
+
 def _of(path, times, weights):
     length = times[1:] - times[:-1]
     slope = (path[1:] - path[:-1]) / length[:, None, None]
@@ -122,6 +128,12 @@ EXERCISE = Exercise(
             "other-way",
             straightness_other_way,
             "The two directions that you compare are opposite: one of them goes from the last state to the first.",
+        ),
+        Wrong(
+            "mean-slope",
+            straightness_from_mean_slope,
+            "You compare with the plain mean of the slopes. The direction from start to end is (last state - first "
+            "state) over the whole time: in it, a long step counts more than a short one.",
         ),
         Wrong("steps-for-slopes", straightness_of_steps, "You compare steps. Divide each by the time that it takes."),
         Wrong("lengths", straightness_without_squares, "That is the mean of ‖·‖; the integral has ‖·‖²."),

@@ -93,6 +93,11 @@ def adaln_norm_once(x, c, weight, bias):
     return x
 
 
+def adaln_first_half(x, c, weight, bias):
+    shift, scale, gate = F.linear(F.silu(c), weight, bias)[:, None].chunk(6, dim=-1)[:3]
+    return x + gate * (F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift)
+
+
 def adaln_by_hand(x, c, weight, bias):
     made = (F.silu(c) @ weight.T + bias).unflatten(1, (6, -1))
     for k in (0, 3):
@@ -138,6 +143,11 @@ EXERCISE = Exercise(
         ),
         Wrong(
             "halves-exchanged", adaln_halves_swapped, "The first three vectors belong to the first half of the block."
+        ),
+        Wrong(
+            "first-half-only",
+            adaln_first_half,
+            "That is the first half. The second one, of the MLP, does the same with the last three vectors.",
         ),
         Wrong("no-one", adaln_without_one, "The factor is 1 + scale: with scale = 0, LN(x) passes as it is."),
         Wrong("no-silu", adaln_without_silu, "SiLU comes before the linear layer."),

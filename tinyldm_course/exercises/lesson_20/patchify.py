@@ -75,6 +75,10 @@ def patch_without_check(z, patch):
     return patchify(z[:, :, : h - h % patch, : w - w % patch], patch)
 
 
+def patch_library_order(z, patch):
+    return torch.nn.functional.unfold(z, patch, stride=patch).transpose(1, 2)
+
+
 def patch_by_unfold(z, patch):
     if z.shape[2] % patch or z.shape[3] % patch:
         raise ValueError
@@ -108,6 +112,12 @@ EXERCISE = Exercise(
     "with it. Patches of 2 make a 4-channel latent of 64×64 a sequence of 1,024 vectors of 16 numbers.",
     wrong=(
         Wrong("should-refuse", patch_without_check),
+        Wrong(
+            "order-of-unfold",
+            patch_library_order,
+            "F.unfold puts the channels first within a patch; here they come last. It also drops what does not divide, "
+            "without a word.",
+        ),
         Wrong("channels-first", patch_channels_first, "Within a patch, your channels come first; here they come last."),
         Wrong(
             "columns-first",
