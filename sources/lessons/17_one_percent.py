@@ -442,7 +442,7 @@ plots.show(fig)
 # ## What the article says
 #
 # *1.1 was finetuned to 1.2*, on to 1.5: the article's versions are whole new sets of weights. That was the way of 2022.
-# The model has not changed since; what has changed is what people exchange:
+# What has changed since is what people exchange:
 #
 # | | trained | of Stable Diffusion 1 | can be taken off |
 # |---|---|---|---|
