@@ -80,7 +80,7 @@ def of_drawings() -> World:
             "styles": [f"{style} style" for style in drawings.styles()],
             "backgrounds": [f"on a {ground} background" for ground in drawings.GROUNDS],
         },
-        things=sorted({word for name in names for word in words_of(name)}),
+        things=sorted({word for name in names for word in words_of(name)[-1:] if len(word) > 2}),
         examples=(
             "a panda",
             "a sunflower",

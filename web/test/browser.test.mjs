@@ -161,6 +161,7 @@ test("a block shows what it made, at each step", async () => {
   const early = await pixels("[data-block='z0'] canvas");
   await page.getByLabel("Step", { exact: true }).press("End");
   await page.locator("#inside output").getByText("5 of 5").waitFor();
+  await page.waitForSelector("#inside .map-and-detail:not([aria-busy])");
   assert.notDeepEqual(await pixels("[data-block='z0'] canvas"), early);
 });
 

@@ -30,6 +30,9 @@ export function paint(canvas, { width, height, rgba }) {
   canvas.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(rgba), width, height), 0, 0);
 }
 
+/** Text for screen readers alone. */
+export const heard = (text) => h("span", { class: "heard" }, text);
+
 /** A figure: a canvas with a line below it. */
 export const figure = (picture, alt, caption) => h("figure", {}, show(picture, alt), h("figcaption", {}, caption));
 

@@ -1,7 +1,7 @@
 // The first screen: a caption becomes a picture, step by step.
 
 import { Cancelled } from "./client.js";
-import { choice, dial, download, field, fill, h, paint, show } from "./dom.js";
+import { choice, dial, download, field, fill, h, heard, paint, show } from "./dom.js";
 import { COUNTS, defaults, fromQuery, LIMITS, studentOf, toPython, toQuery, toRequest } from "./settings.js";
 import { wordsAtHand } from "./words.js";
 
@@ -287,8 +287,9 @@ function storyOf(app) {
       paint(picture, pictures[0]);
       const look = () => { location.hash = `inside?step=${step}`; };
       const percent = `${Math.round(100 * share)} % noise`;
-      strip.append(h("li", {}, h("button", { type: "button", onclick: look, "aria-label": `Step ${step + 1}, ${percent}: look inside` },
-        show(asked, "", "thumb"), show(pictures[0], "", "thumb"), h("span", {}, step + 1), h("small", {}, percent))));
+      strip.append(h("li", {}, h("button", { type: "button", onclick: look },
+        show(asked, "", "thumb"), show(pictures[0], "", "thumb"),
+        h("span", {}, heard("Step "), step + 1), h("small", {}, percent), heard(": look inside"))));
       strip.scrollLeft = strip.scrollWidth;
     },
     end(pictures) {

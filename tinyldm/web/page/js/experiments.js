@@ -179,7 +179,7 @@ export function experimentsScreen(root, app) {
 function screenOf(experiment, app) {
   const { controls, count, run } = experiment.setUp(app);
   const results = h("div", { class: "results", "data-count": count });
-  const status = h("p", { role: "status" });
+  const status = h("p", { role: "status" }, "Press “Run” when you know what you expect.");
   const bar = h("progress", { max: 1, value: 0, "aria-label": "Progress", hidden: true });
   const explanation = h("p", { class: "explanation", hidden: true }, experiment.explain);
   const cancel = h("button", { type: "button", disabled: true }, "Cancel");
@@ -191,9 +191,14 @@ function screenOf(experiment, app) {
     cancel.onclick = () => controller.abort();
     fill(results);
     [go.disabled, cancel.disabled, bar.hidden, explanation.hidden] = [true, false, false, true];
-    status.textContent = "Drawing …";
+    const tell = () => { status.textContent = `Drawing … ${results.children.length} of ${count} pictures are here.`; };
+    const add = (picture, caption) => {
+      results.append(figure(picture, caption, caption));
+      tell();
+    };
+    tell();
     try {
-      await run(drawer(app, controller.signal, bar), (picture, caption) => results.append(figure(picture, caption, caption)));
+      await run(drawer(app, controller.signal, bar), add);
       status.textContent = "Done.";
       explanation.hidden = false;
     } catch (error) {
@@ -215,7 +220,10 @@ function screenOf(experiment, app) {
 /** A function that draws without previews, shows the progress, and gives the pictures. */
 const drawer = (app, signal, bar) => async (content) => {
   if (signal.aborted) throw new Cancelled("cancelled");
-  const onStep = ({ step, steps }) => { bar.value = (step + 1) / steps; };
+  const onStep = ({ step, steps }) => {
+    bar.value = (step + 1) / steps;
+    bar.setAttribute("aria-valuetext", `step ${step + 1} of ${steps}`);
+  };
   const { pictures } = await app.client.draw({ previews: 0, ...content }, { onStep, signal });
   return pictures;
 };

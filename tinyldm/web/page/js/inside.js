@@ -42,6 +42,8 @@ export function insideScreen(root, app) {
     Object.assign(state, change);
     if (asking || !app.last) return;
     asking = true;
+    both.setAttribute("aria-busy", "true");
+    if (!state.found) status.textContent = "Computing this step …";
     try {
       for (let wish = ""; wish !== `${state.step} ${state.picture}`; ) {
         wish = `${state.step} ${state.picture}`;
@@ -49,6 +51,7 @@ export function insideScreen(root, app) {
       }
     } finally {
       asking = false;
+      both.removeAttribute("aria-busy");
     }
     render();
   }

@@ -56,15 +56,18 @@ export function wordMaps(app) {
 
   const share = (value) => `${(100 * value).toFixed(1)} %`;
 
+  const element = h("section", { class: "panel word-maps", "aria-labelledby": "word-maps-title", hidden: true },
+    h("h3", { id: "word-maps-title" }, "Who reads which word"),
+    h("p", {}, "In cross-attention every pixel of a feature map spreads 100 % of its attention over the tokens. Choose a token to see which pixels read it."),
+    h("p", { class: "hint" }, "Do not expect a colour word to light up its shape. Early steps settle where things go; at late steps, and at a few pixels a side, “red” shows almost nothing. Much attention goes to the start token and the padding: there a pixel parks what it does not need."),
+    controls, h("div", { class: "two-columns" }, h("div", {}, picture, caption), tokens));
+
   return {
-    element: h("section", { class: "panel word-maps", "aria-labelledby": "word-maps-title" },
-      h("h3", { id: "word-maps-title" }, "Who reads which word"),
-      h("p", {}, "In cross-attention every pixel of a feature map spreads 100 % of its attention over the tokens. Choose a token to see which pixels read it."),
-      h("p", { class: "hint" }, "Do not expect a colour word to light up its shape. Early steps settle where things go; at late steps, and at a few pixels a side, “red” shows almost nothing. Much attention goes to the start token and the padding: there a pixel parks what it does not need."),
-      controls, h("div", { class: "two-columns" }, h("div", {}, picture, caption), tokens)),
+    element,
     render(shown) {
       current = shown;
       if (!layers.length) return;
+      element.hidden = false;
       const largest = layers.reduce((best, one) => (one.shape[1] >= best.shape[1] ? one : best));
       state.block ??= largest.name;
       const again = (change) => { Object.assign(state, change); this.render(current); };

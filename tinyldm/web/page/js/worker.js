@@ -50,9 +50,10 @@ async function open() {
  * keep: whether it will be looked into; then each step also tells what the U-Net was asked.
  */
 async function draw({ id, request, way = "generate", image, mask, strength, frames, patient, unetFile, previews = 1, keep }) {
-  const began = performance.now();
   const calls = [];
   const drawing = recording(patient ? PATIENTS[patient](model) : model, keep ? calls : null);
+  await networks.session(unetFile ?? "model/unet.onnx"); // fetching it is not drawing
+  const began = performance.now();
   networks.unetFile = unetFile ?? "model/unet.onnx";
   const steps = way === "img2img" ? Math.max(Math.floor(request.steps * strength), 1) : request.steps;
   const onStep = async (i, z, z0) => {
@@ -112,16 +113,7 @@ async function inspect({ step, picture }) {
   return { t, alphaBar, z: one, z0, eps, decoded, insides, prediction, context: pick(context) };
 }
 
-/** What the VAE makes of a picture: its latent (the posterior's mean, scaled), and the picture decoded from it. */
-async function throughTheVae({ image }) {
-  const moments = await networks.encoder(map((x) => 2 * x - 1, fromPicture(image)));
-  const mean = slice(moments, 0, 1);
-  const half = mean.data.length / 2;
-  const z0 = { dims: [1, ...model.info.latent], data: mean.data.slice(0, half).map((value) => value * model.info.scale) };
-  return { z0, picture: toPictures(await model.decode(z0))[0] };
-}
-
-const ASKED = { open, draw, inspect, throughTheVae };
+const ASKED = { open, draw, inspect };
 
 let queue = Promise.resolve(); // one thing after another
 onmessage = ({ data }) => {
