@@ -94,7 +94,8 @@ for t in range(T):
 
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE, sharey=True,
                                   width_ratios=[5, 1])
-left.plot(range(0, T + 1, 10), paths[:, ::10].T, color=plots.SKY, linewidth=0.7)
+left.plot(range(0, T + 1, 10), paths[:, ::10].T, color=plots.SKY, linewidth=0.7,
+          antialiased=False)
 left.plot(paths[0], color=plots.BLUE, linewidth=1.4, label="one of the forty")
 left.axhline(0.8, color=plots.ORANGE, linestyle="--", label="where all start: 0.8")
 left.set(xlabel="steps of noise so far", ylabel="value of the number",
@@ -122,11 +123,11 @@ plots.show(fig)
 # %% [markdown]
 # ## A photograph, step by step
 #
-# Now the same for 12,288 numbers at once: a photograph of 64 × 64 pixels in 3 colours. Its values run from -1 to 1,
+# Now the same for 9,408 numbers at once: a photograph of 56 × 56 pixels in 3 colours. Its values run from -1 to 1,
 # as everywhere inside the model. We stop six times on the way to look.
 
 # %%
-photo = to_signed(photograph(64)).to(DEVICE)     # (3, 64, 64) in [-1, 1]
+photo = to_signed(photograph(56)).to(DEVICE)     # (3, 56, 56) in [-1, 1]
 stops = (0, 99, 249, 499, 749, 999)
 
 z, frames = photo, []
@@ -142,15 +143,15 @@ plots.show(fig)
 
 # %% [markdown] alt
 # A photograph of a flower after 0, 1, 100, 250, 500, 750 and 1,000 steps of noise. At t = 99 it is only grainy; at t =
-# 499 the flower's outline and colour are still there but no petal; at t = 749 there is a faint patch of colour; at t =
-# 999 nothing but noise is left.
+# 499 the flower's outline and colour are still there but no petal; at t = 749 it can hardly be made out; at t = 999
+# nothing but noise is left.
 
 # %% [markdown]
 # Look at the second picture, `t = 0`. The formula counts its steps from 1; Python counts from 0, and so does `t` in
 # this course. So `t = 0` is the state after the *first* step: it already has one step of noise in it. A clean picture,
 # `z0`, has no `t` at all. Getting this off by one is a common bug in home-made samplers.
 #
-# And look at `t = 99`: after a hundred steps of noise, every petal is still there.
+# And look at `t = 99`: after a hundred steps of noise, the flower is plainly there, with its darker middle.
 
 # %% [markdown]
 # ## A thousand steps in one jump
@@ -334,7 +335,7 @@ plots.show(fig)
 
 # %% [markdown] alt
 # The flower at five timesteps under three schedules, one per row. With the linear schedule it is a faint patch at t =
-# 549 and gone by t = 699; with the cosine one it is still visible at t = 699 and a patch at t = 849; Stable Diffusion's
+# 549 and gone by t = 699; with the cosine one it is still visible at t = 699 and hardly at t = 849; Stable Diffusion's
 # row lies between the two.
 
 # %% [markdown]
@@ -360,14 +361,13 @@ widgets.dial(under_schedule, {"schedule": list(shares), "t": range(0, T, 3)},
 # ## A photograph, a digit, a latent
 #
 # The formula does not care what it noises. But *we* can ask what survives. Three things go through the same schedule:
-# a larger photograph (128 × 128), a handwritten digit (8 × 8) and the latent of a small scene (4 × 8 × 8). For the
+# the photograph (56 × 56), a handwritten digit (8 × 8) and the latent of a small scene (4 × 8 × 8). For the
 # latent we show one channel, and below it the picture that the VAE's decoder makes from all four.
 #
 # > **Predict.** All three get the same amount of noise at each `t`. Which can be recognised longest?
 
 # %%
 vae = LatentDiffusion.from_pretrained("tiny").vae.to(DEVICE)
-large = to_signed(photograph(128)).to(DEVICE)     # (3, 128, 128) in [-1, 1]
 digit = Digits(8)[3][0][:1].to(DEVICE)            # (1, 8, 8) in [-1, 1]
 scene, caption, _ = Scenes(64)[5]                 # (3, 64, 64) in [-1, 1]
 with torch.no_grad():
@@ -383,31 +383,31 @@ moments = (0, 99, 249, 399, 549, 749)
 latents = torch.stack([noised(latent, t) for t in moments])  # (6, 4, 8, 8)
 with torch.no_grad():
     decoded = vae.decode(latents)
-rows = [*(to_unit(noised(large, t)) for t in moments),
+rows = [*(to_unit(noised(photo, t)) for t in moments),
         *(to_unit(noised(digit, t)) for t in moments),
         *(to_unit(z[:1] / 3) for z in latents), *to_unit(decoded)]
 
 fig = plots.image_grid(rows, [f"t = {t}" for t in moments], columns=len(moments),
                        size=1.4,
-                       rows=["photograph\n128 × 128", "digit\n8 × 8",
+                       rows=["photograph\n56 × 56", "digit\n8 × 8",
                              "latent\nchannel 0", "latent,\ndecoded"])
 plots.show(fig)
 
 # %% [markdown] alt
 # Four rows over six timesteps: the photograph, the digit three, one channel of the latent of '{caption}', and the
 # picture that the decoder makes of the noised latent. The digit is hard to read at t = 249 and gone at t = 399; in the
-# decoded row both things are lost at t = 549; the photograph's flower can be seen to t = 549, as a patch even at t =
+# decoded row both things are lost at t = 549; the photograph's flower can be seen to t = 549, and hardly at t =
 # 749.
 
 # %% [markdown]
 # The photograph, by far. Not because it gets less noise: each *number* gets the same. (And the digit's pixels even have
-# the stronger contrast, a standard deviation of 0.68 against 0.54.) But in the photograph the flower covers thousands
-# of pixels, and our eye averages over them. Averaging $n \times n$ pixels divides the standard deviation of the noise
-# by $n$, while the flower's colour stays. The next cell does with a computer what your eye does. (To equalise the
+# the stronger contrast, a standard deviation of 0.68 against 0.53.) But in the photograph the flower covers over a
+# thousand pixels, and our eye averages over them. Averaging $n \times n$ pixels divides the standard deviation of the
+# noise by $n$, while the flower's colour stays. The next cell does with a computer what your eye does. (To equalise the
 # contrast, each of the four pictures is divided by its own standard deviation.)
 
 # %%
-noisy = noised(large, 649)[None]                          # (1, 3, 128, 128)
+noisy = noised(photo, 649)[None]  # (1, 3, 56, 56)
 averaged = [torch.nn.functional.avg_pool2d(noisy, n) for n in (1, 2, 4, 8)]
 
 fig = plots.image_grid([to_unit((a[0] - a.mean()) / a.std() / 2) for a in averaged],
@@ -573,7 +573,7 @@ plots.show(fig)
 # `../exercises/02_forward_diffusion.ipynb`: write Stable Diffusion's schedule, $\bar\alpha_t$, `q_sample`, the
 # SNR and the single step yourself; each is checked at once.
 #
-# To try here: make the film strip of the `china` photograph (`photograph(128, "china")`). Does the temple last longer
+# To try here: make the film strip of the `china` photograph (`photograph(56, "china")`). Does the temple last longer
 # than the flower? Find the `t` at which the cosine schedule has the same SNR as Stable Diffusion's at `t = 500`, and
 # compare the two pictures.
 
