@@ -9,6 +9,7 @@ _static/ _templates/ extra/                 what Sphinx copies as it is
 
 import re
 import shutil
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -191,15 +192,12 @@ def stage_static(folder: Path) -> None:
     copy(mathjax, folder / "_static" / "mathjax" / mathjax.name)
     copy(MODULES / "mathjax" / "LICENSE", folder / "_static" / "mathjax" / "LICENSE")
     shutil.copytree(folder / "figures", folder / "extra" / "figures")
-    make_card(folder / "extra" / "card.png")
+    make_card(folder / "extra" / "card.png", folder / "figures")
 
 
-def make_card(file: Path) -> None:
-    """The picture that other sites show with a link to this one: 1200 × 630 pixels."""
+def make_card(file: Path, pictures: Path) -> None:
+    """What other sites show with a link to this one: 1200 × 630 pixels, with four drawings and their captions."""
     card = Image.new("RGB", (1200, 630), "#0b5d8f")
-    pictures = Image.open(ROOT / "docs" / "generated.png").convert("RGB")
-    width = round(pictures.width * 590 / pictures.height)
-    card.paste(pictures.resize((width, 590), Image.Resampling.LANCZOS), (1200 - width - 20, 20))
     draw, fonts = ImageDraw.Draw(card), Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     for top, size, words in (
         (150, 74, "tinyldm"),
@@ -208,4 +206,10 @@ def make_card(file: Path) -> None:
     ):
         font = ImageFont.truetype(fonts / ("DejaVuSans-Bold.ttf" if size > 40 else "DejaVuSans.ttf"), size)
         draw.multiline_text((60, top), words, "white", font, spacing=10)
+    font = ImageFont.truetype(fonts / "DejaVuSans.ttf", 17)
+    for index, caption in enumerate(drawn.CAPTIONS[:4]):
+        left, top = 640 + 280 * (index % 2), 24 + 300 * (index // 2)
+        picture = Image.open(pictures / f"drawn-{index}.png").resize((230, 230), Image.Resampling.NEAREST)
+        card.paste(picture, (left, top))
+        draw.multiline_text((left, top + 236), textwrap.fill(caption, 26), "white", font, spacing=4)
     card.save(file, optimize=True)

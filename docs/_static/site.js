@@ -45,7 +45,11 @@ function fit() {
   letKeysScroll();
 }
 fit();
-addEventListener("resize", fit);
+let width = innerWidth;
+new ResizeObserver(([{ contentRect }]) => { // the window changes, or a sidebar opens
+  if (contentRect.width !== width) fit();
+  width = contentRect.width;
+}).observe(document.querySelector(".bd-article") ?? document.body);
 addEventListener("load", () => window.MathJax?.startup?.promise?.then(letKeysScroll)); // formulas have their size then
 
 // On paper nothing can be unfolded, nothing loads late, and the ground is white.

@@ -13,6 +13,7 @@ let browser, page;
 before(async () => {
   browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--allow-file-access-from-files"] });
   page = await browser.newPage({ viewport: { width: 1280, height: 720 } });
+  page.setDefaultTimeout(120_000); // a busy machine
 });
 after(() => browser.close());
 
