@@ -97,6 +97,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("ema_memory", "ema_memory = 0.9995 ** 999"): NEAR,
     ("ema_memory", "ema_memory = -0.9995 ** 1000"): EVEN,
     ("low_end_of_100", "low_end_of_100 = 100 / (100 + -1.96 ** 2)"): EVEN,
+    ("outline", "line = (distance.abs() <= width / 2).to(distance.dtype)"): "no distance is exactly half the width",
     (
         "closest_low_rank",
         "U, S, Vh = torch.linalg.svd(after - before, full_matrices=True)",

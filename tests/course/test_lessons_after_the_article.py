@@ -16,6 +16,13 @@ def read(number: str) -> tuple[str, str]:
     return " ".join(prose.split()), "".join("".join(output.get("text", "")) for output in outputs)
 
 
+def outputs_of(number: str) -> list[dict]:
+    """All outputs of a lesson's cells."""
+    file = next(NOTEBOOKS.glob(f"{number}_*.ipynb"))
+    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    return [output for cell in cells if cell["cell_type"] == "code" for output in cell["outputs"]]
+
+
 def numbers(printed: str, pattern: str) -> list[float]:
     """The numbers that stand where a pattern has its groups."""
     found = re.findall(pattern, printed, re.MULTILINE)
@@ -35,6 +42,23 @@ def test_one_percent():
     assert f"only {careless[1]:.0f} % come true, where it was {shipped[1]:.0f} %" in prose
     assert f"not even learnt yet ({careless[0]:.0f} %)" in prose and taken_off == shipped
     assert "{'circle': 48}" in printed and "sees 48 circles in 48 pictures" in prose
+
+
+def test_a_drawing():
+    prose, printed = read("18")
+    curve = next(re.findall(r"steps of training: ([\d., ]+)\.", json.dumps(output))[0]
+                 for output in outputs_of("18") if "steps of training: " in json.dumps(output)).split(", ")  # fmt: skip
+    assert curve[0] == curve[1], "nothing is to be seen after 80 steps"
+    assert f"After 80 steps nothing is to be seen: {curve[1]}, as without it. At step 160 it is {curve[2]}" in prose
+    assert f"creeps up to {curve[-1]}" in prose
+    alone, steered, inverted = (
+        numbers(printed, rf"^{name} +follows ([\d.]+) +true ([\d.]+)%.*of (\d+)")[:3]
+        for name in ("alone", "steered", "black on white")
+    )
+    right = [round(share * count / 100) for _, share, count in (alone, steered, inverted)]
+    assert right[0] == right[1] and f"{right[0]} of {alone[2]:.0f} captions come true with the drawing" in prose
+    assert f"{inverted[0]}, below the {alone[0]} of the model alone, and {right[2]} of {inverted[2]:.0f}" in prose
+    assert f"instead of {right[0]}" in prose and steered[0] > 0.6
 
 
 def test_flow_matching():

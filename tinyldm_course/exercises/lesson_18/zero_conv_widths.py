@@ -99,7 +99,8 @@ EXERCISE = Exercise(
         Wrong(
             "next-width",
             widths_of_next_level,
-            "A downsample keeps the width; the next level's first ResBlock is what changes it.",
+            "As long as it should be, but the width changes one place too early. The first skip is that of conv_in; a "
+            "downsample keeps its level's width; the last level has none.",
         ),
         Wrong("decoder", widths_of_decoder, "Those are the decoder's blocks. A ControlNet copies the encoder."),
         Wrong("one-per-level", widths_of_levels, "That is one per level. Each block and each downsample pushes one."),

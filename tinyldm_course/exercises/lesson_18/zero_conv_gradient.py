@@ -118,4 +118,5 @@ EXERCISE = Exercise(
         ),
     ),
     right=(gradient_by_matrices, gradient_by_pictures),
+    shape_hint=2,
 )

@@ -108,4 +108,5 @@ EXERCISE = Exercise(
         Wrong("boolean", outline_boolean, "You returned booleans. Convert them to the dtype of the distance."),
     ),
     right=(outline_by_where, outline_by_expanding),
+    shape_hint=3,
 )
