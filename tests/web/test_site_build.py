@@ -128,6 +128,20 @@ def test_pages_in_a_browser(built, run_node):
 
 
 @pytest.mark.slow
+def test_a_book_of_one_lesson_is_printed(built, tmp_path):
+    """The whole book takes a minute of a processor."""
+    if shutil.which("chromium") is None or shutil.which("node") is None:
+        pytest.skip("chromium or node is not installed")
+    for name in ("_static", "figures"):
+        (tmp_path / name).symlink_to(built / name)
+    for name in ("notebooks/05_autoencoder.html", "docs/glossary.html"):
+        (tmp_path / name).parent.mkdir()
+        shutil.copyfile(built / name, tmp_path / name)
+    printed = book.write(tmp_path, "1.0").read_bytes()
+    assert printed.startswith(b"%PDF-") and len(re.findall(rb"/Type\s*/Page\b", printed)) > 15
+
+
+@pytest.mark.slow
 def test_files_for_machines(built):
     assert (built / "robots.txt").read_text() == "User-agent: *\nAllow: /\n"
     assert not (built / "sitemap.xml").exists()  # it needs whole addresses
