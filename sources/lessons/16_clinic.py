@@ -210,7 +210,8 @@ for ax, name in zip(axes.flat, clinic.PATIENTS):
     ax.plot(measured[name].z_std, color=plots.BLUE, label="pulse")
     ax.plot(measured[name].z0_hat_std, color=plots.ORANGE, linestyle="--",
             label="clarity")
-    ax.set(title=f"patient {name}", ylim=(0, None))
+    ax.set_title(f"patient {name}")
+axes[0, 0].set_ylim(0, 1.05 * max(one.z0_hat_std.max() for one in measured.values()))
 axes[0, 0].legend(fontsize=7)
 fig.supxlabel("sampler step", fontsize=10)
 fig.supylabel("standard deviation", fontsize=10)
@@ -342,8 +343,8 @@ for patient, ailment in MINE.items():
 # **C and F** have the healthy latents, to the last bit. So the fault lies before or after the decoder. C:
 # everything darker than mid-grey is black and the rest has too much contrast: *the range is wrong*. F: the right
 # outlines at best, unwanted colours and backgrounds, and the worst blood test of all, because real pictures are also
-# encoded to latents of the wrong size: *the scale is left out*. (The pictures are not pale: the decoder's GroupNorms
-# restore the contrast.)
+# encoded to latents of the wrong size: *the scale is left out*. (They keep some contrast, because the decoder's
+# GroupNorms restore it.)
 #
 # The tiny VAE's own scale, printed below, is so close to 1 that nobody would notice; F has a VAE like Stable
 # Diffusion's.
