@@ -252,11 +252,12 @@ def paths(step, z, steps=100):
 
 
 forty = torch.randn(40, generator=seed, dtype=torch.float64)
-fig, axes = plt.subplots(1, 2, figsize=plots.WIDE, sharey=True)
+fig, axes = plt.subplots(1, 2, figsize=(7, 3), sharey=True)
 for ax, step, name in ((axes[0], ddim_step, "DDIM: nothing random"),
                        (axes[1], ddpm(seed), "DDPM: fresh noise each step")):
     path = paths(step, forty)
-    ax.plot([*trailing(100).tolist(), -1], path, color=plots.SKY, linewidth=0.7)
+    ax.plot([*trailing(100).tolist(), -1], path, color=plots.SKY, linewidth=0.7,
+            antialiased=False)
     for i, colour, dash in ((0, plots.BLUE, "-"), (1, plots.ORANGE, "--")):
         ax.plot([*trailing(100).tolist(), -1], path[:, i], color=colour, linestyle=dash,
                 linewidth=1.4)
@@ -339,7 +340,7 @@ def errors(stop):
 
 
 counts = (4, 8, 16, 32, 64, 128)
-fig, axes = plt.subplots(1, 2, figsize=plots.WIDE, sharey=True)
+fig, axes = plt.subplots(1, 2, figsize=(7, 3), sharey=True)
 for ax, stop, title in ((axes[0], 100, "Down to t = 100"),
                         (axes[1], -1, "Down to the clean number")):
     ddim_errors, dpm_errors = errors(stop)
@@ -478,7 +479,7 @@ walk(asked([caption]), noise[:1], trailing(8), ddim_step,
 fig = plots.image_grid([*(decode(z)[0] for _, z, _ in seen),
                         *(decode(z0_hat)[0] for _, _, z0_hat in seen)],
                        [f"t = {t}" for t, _, _ in seen], columns=8,
-                       rows=["state\nafter", "guess"], size=1.0)
+                       rows=["state\nafter", "guess"], size=0.8)
 plots.show(fig)
 
 # %% [markdown] alt
@@ -495,8 +496,7 @@ plots.show(fig)
 # %%
 subject = "a small blue square to the left of a large yellow star"
 few = (1, 2, 4, 8, 16, 50)
-rows = {"DDIM": lambda: ddim_step, "Euler": lambda: euler_step,
-        "DPM-\nSolver++": dpm_solver_pp,
+rows = {"DDIM": lambda: ddim_step, "DPM-\nSolver++": dpm_solver_pp,
         "DDPM": lambda: ddpm(torch.Generator().manual_seed(1))}
 
 estimate = asked([subject])
@@ -504,15 +504,15 @@ images = [decode(walk(estimate, noise[1:2], trailing(steps), step()))[0]
           for step in rows.values() for steps in few]
 
 fig = plots.image_grid(images, [f"{n} step" + "s" * (n > 1) for n in few],
-                       columns=len(few), rows=list(rows), size=1.25)
+                       columns=len(few), rows=list(rows), size=0.95)
 plots.show(fig)
 
 # %% [markdown] alt
-# '{subject}' from the same noise: four samplers, one row each, with 1 to 50 steps. The rows of DDIM and Euler are
-# equal. DDPM puts its things elsewhere, because it adds fresh noise.
+# '{subject}' from the same noise: DDIM, DPM-Solver++ and DDPM, one row each, with 1 to 50 steps. DDPM puts its things
+# elsewhere, because it adds fresh noise.
 
 # %% [markdown]
-# Read it row by row. DDIM and Euler are equal, as derived. They and DPM-Solver++ follow *one* path, so more steps
+# Read it row by row. (Euler's would be DDIM's once more.) DDIM and DPM-Solver++ follow *one* path, so more steps
 # refine one picture. DDPM adds fresh noise and ends elsewhere (with one step there is no room for noise). Its formula
 # is meant for many small steps; with few of them it falls behind, which is why DDIM was proposed (Song et al. 2021,
 # table 1).
@@ -579,7 +579,7 @@ def plot_shares(ax, at, shares, **look):
                 markersize=5, **look)
 
 
-fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
+fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3))
 for i, (name, found) in enumerate(results.items()):
     look = dict(color=plots.CYCLE[i], marker=plots.MARKERS[i], label=name,
                 linestyle=("-", "--", "-.")[i])
@@ -644,7 +644,7 @@ three = ["a large red star on a white background",
 columns = [decode(walk(asked(three, w, unet=young), noise[[2, 2, 2]], trailing(12),
                        dpm_solver_pp())) for w in scales]
 fig = plots.image_grid([column[i] for i in range(3) for column in columns],
-                       [f"w = {w:g}" for w in scales], columns=len(scales), size=1.25,
+                       [f"w = {w:g}" for w in scales], columns=len(scales), size=1.0,
                        rows=["red star,\nwhite", "blue ring,\ncream",
                              "green cross,\ngray"])
 plots.show(fig)
@@ -680,7 +680,7 @@ widgets.dial(plot_guided,
               "steps": (1, 2, 4, 8, 12, 16), "noise_number": range(8)},
              strip=[{"caption": subject, "training": "all", "w": w, "steps": 12,
                      "noise_number": 2} for w in (0, 1, 4, 7.5, 15)],
-             size=(1.75, 2.15))
+             size=(1.55, 1.95))
 
 # %% [markdown] alt
 # '{subject}' by the wholly trained U-Net from one noise at guidance 0, 1, 4, 7.5 and 15. At 0 the caption plays no
@@ -704,7 +704,7 @@ measured_at = {"all training": [], "a tenth": []}
 for name, w in progress([(name, w) for name in measured_at for w in scales], "guiding"):
     measured_at[name].append(at_scale(young if name == "a tenth" else model.unet, w))
 
-fig, axes = plt.subplots(1, 3, figsize=(9.2, 2.9))
+fig, axes = plt.subplots(1, 3, figsize=(8.4, 2.6))
 for (name, found), colour, marker, dash in zip(measured_at.items(), plots.CYCLE,
                                                plots.MARKERS, ("-", "--")):
     look = dict(color=colour, marker=marker, linestyle=dash, label=name)
@@ -733,11 +733,11 @@ for name, found in measured_at.items():
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# At $w = 0$ a caption only comes true by chance. The trained U-Net is nearly perfect from 1 to 4, so guidance has
-# little to gain there; then the share falls, to less than a quarter at 15. The young one needs it: without guidance
-# hardly any caption comes true, at 4 about a quarter. For both, the standard deviation grows far above 1, and the VAE's
-# decoder was trained on latents with one of 1. The package's default is 3, Stable Diffusion's usually 7.5: the optimum
-# belongs to a model, not to the method.
+# At $w = 0$ a caption only comes true by chance, here never. The trained U-Net is nearly perfect from 1 to 4, so
+# guidance has little to gain there; then the share falls, to less than a quarter at 15. The young one needs it: at 1
+# none of the 44 captions comes true, at 2 and 4 11 and 18 %. For both, the standard deviation grows far above 1, and
+# the VAE's decoder was trained on latents with one of 1. The package's default is 3, Stable Diffusion's usually 7.5:
+# the optimum belongs to a model, not to the method.
 # </details>
 
 # %% [markdown]
@@ -754,7 +754,7 @@ open_caption = "a star"
 images = [picture for w in (1, 4, 10)
           for picture in decode(walk(asked([open_caption] * 8, w), noise, trailing(16),
                                      dpm_solver_pp()))]
-fig = plots.image_grid(images, columns=8, rows=["w = 1", "w = 4", "w = 10"], size=1.0)
+fig = plots.image_grid(images, columns=8, rows=["w = 1", "w = 4", "w = 10"], size=0.8)
 plots.show(fig)
 
 # %% [markdown] alt
@@ -777,8 +777,8 @@ for w in (1, 4, 10):
     print(f"w = {w:2}:", ", ".join(f"{n} {name}" for name, n in colours.most_common()))
 
 # %% [markdown]
-# The caption says nothing about the colour. Without guidance the counts are spread; the larger $w$, the more pictures
-# get the few colours that the model finds most typical.
+# The caption says nothing about the colour. At $w = 1$ the judge finds all eight but cyan. At 4 most are pink or
+# "unclear" (between two colours), at 10 nearly all 44 are pink: for this model, that is what is typical of a star.
 
 # %% [markdown]
 # ## A negative caption
@@ -798,7 +798,7 @@ images = [picture for negative in steered.values()
           for picture in decode(walk(asked(["a star"] * 8, 4.0, [negative] * 8), noise,
                                      trailing(16), dpm_solver_pp()))]
 fig = plots.image_grid(images, columns=8,
-                       rows=["away from\n nothing", *list(steered)[1:]], size=1.0)
+                       rows=["away from\n nothing", *list(steered)[1:]], size=0.8)
 plots.show(fig)
 
 # %% [markdown] alt
@@ -950,8 +950,8 @@ def wrong_t(network, shift):
     return lambda z, t: network(z, (t + shift).clamp(0, T - 1))
 
 
-plain_unet = guide(model.unet, model.encode_text([open_caption] * 6),
-                   model.encode_text([""] * 6), 1.0)
+plain_unet = guide(model.unet, model.encode_text([open_caption] * 5),
+                   model.encode_text([""] * 5), 1.0)
 cases = {"right,\nDDPM": (ask(plain_unet), trailing(25),
                           ddpm(torch.Generator().manual_seed(0))),
          "1: no\nfresh noise": (ask(plain_unet), trailing(25), ddpm_mean),
@@ -959,10 +959,10 @@ cases = {"right,\nDDPM": (ask(plain_unet), trailing(25),
          "2: t 50\ntoo small": (ask(wrong_t(plain_unet, -50)), trailing(25), ddim_step),
          "2: t 50\ntoo large": (ask(wrong_t(plain_unet, 50)), trailing(25), ddim_step),
          "3: starts\nat 500": (ask(plain_unet), from_t(500, 25), ddim_step)}
-latents = {name: walk(estimate, noise[:6], ts, step)
+latents = {name: walk(estimate, noise[:5], ts, step)
            for name, (estimate, ts, step) in cases.items()}
 fig = plots.image_grid([picture for z0 in latents.values() for picture in decode(z0)],
-                       columns=6, size=1.0,
+                       columns=5, size=0.85,
                        rows=[f"{name}\nstd {z0.std():.2f}"
                              for name, z0 in latents.items()])
 plots.show(fig)
@@ -973,7 +973,7 @@ with warnings.catch_warnings(record=True) as caught:
 print("The package's warning for (3):", caught[0].message)
 
 # %% [markdown] alt
-# Six pictures of '{open_caption}' without guidance in six rows. DDPM: stars in several colours on several backgrounds.
+# Five pictures of '{open_caption}' without guidance in six rows. DDPM: stars in several colours on several backgrounds.
 # DDPM without fresh noise: plain backgrounds, and no star at all. DDIM: stars in several colours, most on grey. The
 # last three rows, with DDIM's mistakes, are nearly the same pictures. The standard deviations of the latents: {';
 # '.join(' '.join(name.split()) + f' {z0.std():.2f}' for name, z0 in latents.items())}.
