@@ -88,7 +88,8 @@ def accuracy(folder: Path) -> str | None:
     """Of how many captions the pictures are right in everything, such as "92.7 %"; None where it was not measured."""
     if not (folder / "evaluation.json").is_file():
         return None
-    return f"{read_json(folder / 'evaluation.json')['captions']['all']['strict']['share']:.1%}".replace("%", " %")
+    captions = read_json(folder / "evaluation.json").get("captions", {}).get("all", {})
+    return f"{100 * captions['strict']['share']:.1f} %" if "strict" in captions else None  # not of drawings
 
 
 def export_site(
