@@ -39,6 +39,7 @@ LIVE = {
     "12": ("Turn up the guidance", "experiments?guidance", "guidance from 0 to 15, side by side"),
     "13": ("Inpainting", "experiments?inpaint", "inpaint with a brush"),
     "16": ("The ward", "experiments?clinic", "three of the patients"),
+    "21": ("Judge", "draw", "draw with the network of four steps, and with its teacher"),
 }
 
 

@@ -84,3 +84,18 @@ def test_transformers():
     apart, without = numbers(printed, r"([\d.]+) apart")
     assert without < 1e-4 < 0.1 < apart
     assert numbers(printed, r"^DiT-XL/2.*: ([\d,]+)$") == [673_681_568]
+
+
+def test_four_steps():
+    prose, printed = read("21")
+    found = re.findall(r"^(.*), (\d+) calls: ([\d.]+)% \(", printed, re.MULTILINE)
+    right = {(name, int(calls)): f"{float(share):.0f} %" for name, calls, share in found}
+    guided, solver, student = "DDIM, guided", "DPM-Solver++, guided", "students, one call a step"
+    assert f"{right[guided, 8]} come true in 4 guided steps of DDIM, {right[guided, 4]} in 2" in prose
+    assert f"{right[solver, 8]} in 4 steps, {right[solver, 4]} in 2" in prose
+    assert f"At two calls: {right[student, 2]} for the student of two steps, {right['DDIM, w = 1', 2]} for" in prose
+    assert f"gets {right['student of 4 in 2 and 1 steps', 2]} in 2 steps" in prose
+    card = (NOTEBOOKS.parent / "tinyldm" / "weights" / "tiny" / "unet_4_steps" / "evaluation.json").read_text()
+    share = json.loads(card)["captions"]["all"]["strict"]
+    shown, low, high = (f"{100 * share[name]:.1f}" for name in ("share", "low", "high"))
+    assert f"The shipped student on 1,000: {shown} % ({low} to {high}) in 4 calls" in prose

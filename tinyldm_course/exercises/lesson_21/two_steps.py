@@ -96,15 +96,16 @@ EXERCISE = Exercise(
         "Write one step as lesson 03 did, then do it twice.",
         "The second step starts where the first one ended: with its z, and with ᾱ in the middle.",
     ),
-    insight="In the coordinates z / √ᾱ, two steps are a sum: (σ' - σ) ε̂ + (σ'' - σ') ε̂'. A student's one step has a "
-    "single ε̂ for the whole way: it must predict the weighted mean of both.",
+    insight="In the coordinates z / √ᾱ, two steps are a sum: (σ' - σ) ε̂ + (σ'' - σ') ε̂'. A student's one step "
+    "has a single ε̂ for the whole way: it must predict the weighted mean of both.",
     wrong=(
         Wrong("first-only", two_first_only, "You stopped after the first step."),
         Wrong(
             "one-large-step",
             two_one_large,
-            "That is one large step with the first prediction, which is what a student "
-              "without training would do. (Two steps with the same prediction come to the same.)"),
+            "That is one large step with the first prediction, which is what a student without training would "
+            "do. (Two steps with the same prediction come to the same.)",
+        ),
         Wrong("exchanged", two_exchanged, "The predictions are used in the wrong order."),
         Wrong("second-from-the-start", two_from_the_start, "That is one large step with the second prediction."),
         Wrong("no-roots", two_without_roots, "ᾱ is a variance. The factors of signal and noise are √ᾱ and √(1-ᾱ)."),
@@ -112,8 +113,8 @@ EXERCISE = Exercise(
         Wrong(
             "mean-noise",
             two_mean_noise,
-            "The plain mean of both predictions is not right: the two steps have different "
-              "lengths in σ."),
+            "The plain mean of both predictions is not right: the two steps have different lengths in σ.",
+        ),
     ),
     right=(two_by_sigma, two_written_out),
 )

@@ -75,9 +75,9 @@ EXERCISE = Exercise(
         "All points of one path end in the same z0. So two estimates along a path should agree.",
         "The one that is nearer to the data knows better: it is the target, and a target gets no gradient.",
     ),
-    insight="Without the stop the network can agree with itself by predicting the same for "
-    "everything. With it, what is "
-    "known at small noise spreads, step by step, to large noise (Song et al. 2023, algorithm 2 and 3).",
+    insight="Without the stop the network can agree with itself by predicting the same for everything. With it, "
+    "what is known at small noise spreads, step by step, to large noise (Song et al. 2023, algorithm 2 "
+    "and 3).",
     wrong=(
         Wrong(
             "both-learn",
@@ -93,7 +93,11 @@ EXERCISE = Exercise(
         Wrong("sum", consistency_sum, "That is the sum; the loss is the mean."),
         Wrong("absolute", consistency_absolute, "Those are absolute differences; squared ones are asked for."),
         Wrong("root", consistency_root, "Leave out the root: the loss is the mean square itself."),
-        Wrong("wrong-shape", consistency_per_item),
+        Wrong(
+            "per-item",
+            consistency_per_item,
+            "You return one number for each item. The loss is one number: the mean of all.",
+        ),
     ),
     right=(consistency_by_function, consistency_by_hand),
 )

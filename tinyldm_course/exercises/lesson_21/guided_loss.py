@@ -86,9 +86,8 @@ EXERCISE = Exercise(
         "Guidance is lesson 12's formula: from `without`, w times the way to `with_caption`.",
         "A target is a number to aim at. `.detach()` keeps gradients from moving the aim instead of the arrow.",
     ),
-    insight="A guided step asks the network twice, its student asks once: the same steps cost "
-    "half. In return w is fixed, "
-    "and there are no negative captions.",
+    insight="A guided step asks the network twice, its student asks once: the same steps cost half. In return w "
+    "is fixed, and there are no negative captions.",
     wrong=(
         Wrong(
             "gradient-to-the-teacher",
@@ -103,8 +102,8 @@ EXERCISE = Exercise(
         Wrong(
             "student-guided",
             guided_student,
-            "You guide the student, which then would have to be guided for ever. Guide the "
-            "teacher: that is the target.",
+            "You guide the student, which then would have to be guided for ever. Guide the teacher: that is the "
+            "target.",
         ),
         Wrong("averaged", guided_mixed, "You average the two. Guidance goes *beyond* the prediction with the caption."),
     ),

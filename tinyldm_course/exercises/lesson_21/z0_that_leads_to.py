@@ -64,6 +64,10 @@ def leads_plus(z_end, z, alpha_bar, end_alpha_bar):
     return (z_end + ratio * z) / (end_alpha_bar**0.5 + ratio * alpha_bar**0.5)
 
 
+def leads_z_for_noise(z_end, z, alpha_bar, end_alpha_bar):
+    return (z_end - (1 - end_alpha_bar) ** 0.5 * z) / end_alpha_bar**0.5
+
+
 def leads_by_eps(z_end, z, alpha_bar, end_alpha_bar):
     a, s = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
     b, r = end_alpha_bar**0.5, (1 - end_alpha_bar) ** 0.5
@@ -90,23 +94,26 @@ EXERCISE = Exercise(
         "With r = √((1-ᾱ_end) / (1-ᾱ)):  z_end = √ᾱ_end ẑ0 + r (z - √ᾱ ẑ0).",
         "Collect the terms with ẑ0.",
     ),
-    insight="Any point z_end can be reached, so the student's target exists always. At the last "
-    "step r = 0, and the target "
-    "is simply where the teacher ended.",
+    insight="Any point z_end can be reached, so the student's target exists always. At the last step r = 0, and "
+    "the target is simply where the teacher ended.",
     wrong=(
         Wrong("end-itself", leads_z_end, "That is right only if the step ends on the clean latent, ᾱ_end = 1."),
         Wrong(
             "end-without-noise",
             leads_divided,
-            "z_end is not only signal: it also contains noise, as much as ᾱ_end says."),
+            "z_end is not only signal: it also contains noise, as much as ᾱ_end says.",
+        ),
         Wrong("no-roots", leads_without_roots, "The factors of signal and noise are roots: √ᾱ and √(1-ᾱ)."),
         Wrong("noise", leads_ratio_of_signals, "You eliminated ẑ0 and found ε̂."),
-        Wrong("ratio-missing", leads_same_noise_amount, "The noise shrinks during the step: z enters with the factor "
-              "√((1-ᾱ_end) / (1-ᾱ))."),
         Wrong(
-            "ratio-inverted",
-            leads_swapped,
-            "The ratio is upside down: the noise after the step over the noise before."),
+            "ratio-missing",
+            leads_same_noise_amount,
+            "The noise shrinks during the step: z enters with the factor √((1-ᾱ_end) / (1-ᾱ)).",
+        ),
+        Wrong(
+            "ratio-inverted", leads_swapped, "The ratio is upside down: the noise after the step over the noise before."
+        ),
+        Wrong("z-for-noise", leads_z_for_noise, "You took z for the noise ε̂. It contains signal as well."),
         Wrong("sign", leads_plus, "Check the signs: z - √ᾱ ẑ0 is what is left for the noise."),
     ),
     right=(leads_by_eps, leads_by_solving),
