@@ -204,7 +204,7 @@ print(f"U-Net of Stable Diffusion 1: {parameters(sd1):,}")
 #
 # > **Predict.** In cross-attention a pixel's weights over the *words* sum to 1. And here?
 
-# %% tags=["nbval-check-output"]
+# %%
 def joint_attention(pixels, words):
     """Two triples q, k, v (B, heads, N or L, d) -> what each kind found."""
     q, k, v = (torch.cat(both, dim=2) for both in zip(pixels, words))
