@@ -592,6 +592,18 @@ for field in fields(CPU.unet):
 # In the order of what helps most: more pictures, more steps, a larger network.
 
 # %% [markdown]
+# ## Send it to a friend
+#
+# What you taught draws without Python, too. After `pip install -e ".[web]"`, one command turns the folder of a model
+# into a web page that runs it inside the browser, on the reader's own processor:
+#
+#     tinyldm export-web runs/hearts/model --out site --serve
+#
+# Open the address that it prints, type "a red heart", and watch each step; "Look inside" shows the blocks. `site/` is a
+# folder of plain files, about 15 MB to download. Any host of static pages serves it, and nothing is computed there:
+# send this folder to a friend, or put it online. `tinyldm export-web --help` says the rest.
+
+# %% [markdown]
 # ## What the article says
 #
 # - *1.1 was finetuned to 1.2 on more aesthetic images, 1.2 to 1.3, 1.4 and 1.5 with 10 % of the text dropped.* These
