@@ -26,7 +26,7 @@ from PIL import Image
 from safetensors.torch import save
 from torch import nn
 
-from tinyldm import LatentDiffusion
+from tinyldm import LatentDiffusion, UNetConfig, VAEConfig
 from tinyldm.cli import main as cli
 from tinyldm.data.metadata import captions_of
 from tinyldm.data.pictures import open_picture
@@ -42,6 +42,11 @@ ODD_VALUES: list[Any] = [
     *([], [1], [1] * 9, [1] * 100_000, [[1]], [None], ["x"], {}, {"a": 1}, {"__class__": "os.system"}),
 ]
 NESTED = "[" * 100_000
+
+
+# One level each: an input costs as much time as there are layers to build.
+UNET = UNetConfig(channels=(16,), blocks_per_level=1, transformer_depth=(1,), heads=(2,), context_dim=24, groups=8)
+VAE = VAEConfig(channels=(8, 8), blocks_per_level=1, groups=4, scale=0.5)
 
 
 @dataclass
@@ -129,8 +134,10 @@ Kind = Callable[
 
 
 def drawn(folder: Path) -> None:
-    """Open a model; one that opens must also draw."""
-    LatentDiffusion.from_pretrained(folder).generate(["a red circle"], steps=1)
+    """Open a model; one that opens must also draw, in at most 256 pixels: more would test the processor."""
+    model = LatentDiffusion.from_pretrained(folder)
+    height, width = model.image_size
+    model.generate(["a red circle"], steps=1, size=(min(height, 256), min(width, 256)))
 
 
 def configurations(rng: random.Random, places: Places) -> tuple[Read, Path]:
@@ -414,6 +421,16 @@ class Tally:
     large: list[str] = field(default_factory=list)
     seconds: float = 0.0  # of processor time, the longest
     bytes: int = 0  # of memory, the most that one input added
+
+    def add(self, other: "Tally") -> None:
+        """Count other inputs of the kind too."""
+        for name in ("inputs", "accepted", "refused", "wrong", "slow", "large"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.seconds, self.bytes = max(self.seconds, other.seconds), max(self.bytes, other.bytes)
+
+    def found(self) -> list[str]:
+        """Everything that should not have been."""
+        return [*self.wrong, *self.slow, *self.large]
 
 
 def tried(kind: str, number: int, places: Places, tally: Tally) -> None:

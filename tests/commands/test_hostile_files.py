@@ -78,6 +78,7 @@ def refused(read, name: str, *parts: str) -> str:
         ("tinyldm_image_encoder/config.json", {"hidden_size": 8192, "intermediate_size": 8192}),
         ("tinyldm_image_encoder/config.json", {"image_size": 1024, "patch_size": 1}),
         ("unet/config.json", {"sample_size": "8"}),
+        ("unet/config.json", {"sample_size": 1000}),
         ("unet/config.json", {"sample_size": [8]}),
         ("unet/config.json", {"layers_per_block": 10**9}),
         ("unet/config.json", {"transformer_layers_per_block": 10**9}),

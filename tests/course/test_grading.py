@@ -20,6 +20,7 @@ from tinyldm.cli import main as cli
 from tinyldm_course.grading import classroom, reports, sandbox
 from tinyldm_course.grading.collecting import read_class
 from tinyldm_course.grading.isolation import Isolation, trusting
+from tinyldm_course.grading.judging import RightAnswers
 from tinyldm_course.grading.limits import Limits
 from tinyldm_course.grading.marking import Graded, Mark, checks_of, grade
 from tinyldm_course.grading.probes import best_isolation
@@ -345,7 +346,7 @@ def test_a_grader_that_is_late_costs_nobody_points(monkeypatch):
 
     monkeypatch.setattr(sandbox.select, "select", late)
     submission = Submission("ada", 2, (OTHERS, RIGHT + "q_sample = right"))
-    graded = grade(submission, checks_of(2, {}), best_isolation(), BOUNDS, 0)
+    graded = grade(submission, checks_of(2, {}), best_isolation(), BOUNDS, 0, RightAnswers())
     assert all(mark.points for mark in graded.marks), [(mark.exercise, mark.diagnosis) for mark in graded.marks]
 
 

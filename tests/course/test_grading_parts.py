@@ -351,7 +351,7 @@ def test_no_forged_outcome_passes(exercise, forgery):
         assert not run_check(exercise, lie, 3).passed
     except AssertionError:
         raise
-    except Exception as error:  # marking.judged takes that for no pass
+    except Exception as error:  # judging.judged takes that for no pass
         assert forgery not in ("nan", "other_numbers"), error
 
 

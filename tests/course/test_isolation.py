@@ -323,6 +323,7 @@ def test_python_may_lie_below_tmp(tmp_path, monkeypatch):
     arguments = walls.command()
     assert arguments.index("--tmpfs") < arguments.index("--ro-bind-try")
     (tmp_path / "seen").write_text("x")
+    monkeypatch.setattr(isolation, "file_system", isolation.file_system.__wrapped__)
     monkeypatch.setattr(isolation, "shown", lambda: (*isolation.SYSTEM, str(tmp_path / "seen")))
     done = subprocess.run(
         [*walls.command(), "/usr/bin/env", "cat", str(tmp_path / "seen")], capture_output=True, text=True, timeout=60

@@ -144,11 +144,11 @@ def test_a_copy_of_the_packages_code_is_recognised_when_it_is_called(how):
         function = space["q_sample"]
     cell = types.FunctionType(compile("lambda f, *args: f(*args)", "<cell 1>", "eval").co_consts[0], {})
     used: set[str] = set()
-    sys.setprofile(child.watcher(used))
+    sys.settrace(child.watcher(used))
     try:
         cell(function, NoiseSchedule(torch.full((5,), 0.1)), torch.ones(2, 3), torch.tensor([0, 4]), torch.zeros(2, 3))
     finally:
-        sys.setprofile(None)
+        sys.settrace(None)
     assert "tinyldm.forward_diffusion.NoiseSchedule.q_sample" in used
 
 

@@ -24,6 +24,7 @@ from tinyldm.formats.weights import (
 )
 from tinyldm.unet import UNet, UNetConfig
 
+MAX_LATENT_SIZE = 256  # twice the side of Stable Diffusion XL's latents; a picture of 8000 pixels takes gigabytes
 DIFFUSERS_UNET = [
     ("time_embedding.linear_#.", "time_mlp.linear#."),
     ("add_embedding.linear_#.", "added_mlp.linear#."),
@@ -192,7 +193,7 @@ def trained_size(folder: Path, factor: int) -> tuple[int, int]:
         # Before 0.9, conversions wrote 32 for models of 512 pixels, which diffusers' pipelines put right, as here.
         if isinstance(size, int) and size < 64 and version and int(version[1]) < 9:
             size = 64
-        require_whole({"sample_size": size}, {"sample_size": 1024}, ("sample_size",))
+        require_whole({"sample_size": size}, {"sample_size": MAX_LATENT_SIZE}, ("sample_size",))
         height, width = size if isinstance(size, list) else (size, size)
         return height * factor, width * factor
 

@@ -5,7 +5,7 @@
 Next to each phase is a function that says what it verified if it found nothing: the "verified" line of the feedback.
 """
 
-from tinyldm_course.checks.calls import Call, Outcome, perform
+from tinyldm_course.checks.calls import Call, Outcome
 from tinyldm_course.checks.comparing import ASPECTS, UP_TO_VALUE
 from tinyldm_course.checks.diagnoses import GENERAL
 from tinyldm_course.checks.naming import Diagnosis, Failure, diagnose
@@ -124,7 +124,7 @@ def uses_generator(trials: Trials) -> bool:
     call = trials.largest_valid_call
     if call is None or not takes_generator(call):
         return False
-    return generator_diagnosis(lambda call: perform(trials.exercise.answer, call), call) is None
+    return generator_diagnosis(trials.right, call) is None
 
 
 # ── 6. Device ────────────────────────────────────────────────────────────────────────────────────────

@@ -48,14 +48,16 @@ class Result:
     seconds: float = 0.0
 
 
-def run_check(exercise: Exercise, runner: Runner, seed: int = 0) -> Result:
+def run_check(exercise: Exercise, runner: Runner, seed: int = 0, right: Runner | None = None) -> Result:
     """Check an answer on the inputs that belong to a seed. The same seed and answer give the same result.
 
-    runner: makes calls of the learner's function, wherever it is: `lambda call: perform(function, call)`, or an
-        `InProcessRunner`, which limits their time.
+    Args:
+        runner: makes calls of the learner's function, wherever it is: `lambda call: perform(function, call)`, or an
+            `InProcessRunner`, which limits their time.
+        right: makes calls of the right answer; None makes each of them anew.
     """
     start = time.perf_counter()
-    trials = Trials(exercise, runner, exercise.cases(torch.Generator().manual_seed(seed)))
+    trials = Trials(exercise, runner, exercise.cases(torch.Generator().manual_seed(seed)), right)
     return replace(run_phases(trials), seconds=time.perf_counter() - start)
 
 

@@ -123,13 +123,13 @@ class Student:
         answer = self.answer_to(name)
         function = answer if callable(answer) else lambda: answer
         used: set[str] = set()
-        sys.setprofile(watcher(used))
+        sys.settrace(watcher(used))
         try:
             outcome = perform(function, call)
         except BaseException as error:
             outcome = Outcome(error=describe_error(error, function))
         finally:
-            sys.setprofile(None)
+            sys.settrace(None)
         if outcome.error is not None:
             outcome = replace(outcome, error=short(outcome.error))
         # The parent knows what it made, and resolves no function names sent from here.
@@ -138,22 +138,25 @@ class Student:
 
 
 def watcher(used: set[str]) -> Callable[..., None]:
-    """A profile function that notes which functions of the package the student's own code calls, or is a copy of."""
-    names: dict[int, str] = {}  # of a code object, for those that were met
+    """A trace function that notes which functions of the package the student's own code calls, or is a copy of.
+
+    It returns None, so that Python calls it for each function but not for each line, nor for built-in functions, as a
+    profile function would be.
+    """
+    met: dict[int, types.CodeType] = {}  # by their ids, which stay theirs as long as they are kept
 
     def watch(frame: types.FrameType, event: str, _: Any) -> None:
-        if event != "call":
-            return
         code = frame.f_code
+        if id(code) in met:
+            return
         if code.co_filename.startswith((PACKAGE, ANSWERS)):
             caller = frame.f_back.f_code.co_filename if frame.f_back else ""
             if caller.startswith(("<cell", COURSE)):
                 used.add(f"{frame.f_globals.get('__name__', '')}.{code.co_qualname}")
-        elif not code.co_filename.startswith(COURSE):
-            if id(code) not in names:
-                names[id(code)] = next((KNOWN[key] for key in keys_of(code) if key in KNOWN), "")
-            if names[id(code)]:
-                used.add(names[id(code)])
+            return  # the next caller may be another one
+        met[id(code)] = code
+        if not code.co_filename.startswith(COURSE):
+            used.update([KNOWN[key] for key in keys_of(code) if key in KNOWN][:1])
 
     return watch
 

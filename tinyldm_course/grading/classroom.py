@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tinyldm_course.grading.isolation import ANOTHER_USER, Isolation
 from tinyldm_course.grading.journal import Journal, key_of
+from tinyldm_course.grading.judging import RightAnswers
 from tinyldm_course.grading.kernel import PR_SET_CHILD_SUBREAPER, control
 from tinyldm_course.grading.limits import Limits
 from tinyldm_course.grading.marking import Graded, checks_of, grade, read_hidden, unmarked
@@ -220,7 +221,7 @@ def work(connection: Connection, terms: Terms) -> None:
 
     torch.set_num_threads(1)
     control(PR_SET_CHILD_SUBREAPER, 1)
-    hidden = read_hidden(terms.hidden)
+    hidden, answers = read_hidden(terms.hidden), RightAnswers()
     while True:
         try:
             submission = connection.recv()
@@ -228,7 +229,7 @@ def work(connection: Connection, terms: Terms) -> None:
             return
         checks = checks_of(submission.lesson, hidden)
         try:
-            answer = grade(submission, checks, terms.isolation, terms.bounds, terms.seed)
+            answer = grade(submission, checks, terms.isolation, terms.bounds, terms.seed, answers)
         except OSError as error:
             answer = str(error)
         except Exception as error:

@@ -200,7 +200,8 @@ def namespaces() -> list[str]:
     return [*alone, "--unshare-user"]
 
 
-def file_system() -> list[str]:
+@cache
+def file_system() -> tuple[str, ...]:
     """A system of folders that only shows what may be read; /tmp alone can be written, and holds `SPACE` bytes."""
     # First of all, since Python itself may lie below it.
     arguments = ["--perms", "1777", "--size", str(SPACE), "--tmpfs", "/tmp"]
@@ -213,7 +214,7 @@ def file_system() -> list[str]:
     for path in hidden():
         if any(Path(whole) in path.parents for whole in shown()):
             arguments += ["--size", "4096", "--tmpfs", str(path), "--remount-ro", str(path)]
-    return [
+    return (
         *arguments,
         "--proc",
         "/proc",
@@ -225,4 +226,4 @@ def file_system() -> list[str]:
         "/",
         "--chdir",
         "/tmp",
-    ]
+    )

@@ -2,21 +2,21 @@
 
 import importlib.util
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tinyldm_course.checks.calls import Error, perform
+from tinyldm_course.checks.calls import Error
 from tinyldm_course.checks.exercise import Exercise
 from tinyldm_course.checks.feedback import Feedback
-from tinyldm_course.checks.pipeline import Result, run_check
-from tinyldm_course.checks.trials import Trials
-from tinyldm_course.exercises import lessons
+from tinyldm_course.checks.pipeline import Result
+from tinyldm_course.exercises import numbers, of_lesson
 from tinyldm_course.grading import wire
 from tinyldm_course.grading.isolation import PACKAGES, Isolation
+from tinyldm_course.grading.judging import ADDRESS, RightAnswers, judged, tells_of_devices
 from tinyldm_course.grading.limits import Limits
 from tinyldm_course.grading.sandbox import Ended, ask_once
 from tinyldm_course.grading.session import Session
@@ -26,7 +26,6 @@ from tinyldm_course.grading.submissions import Submission, cells_of
 READING = Limits(memory=2**30, processes=4, processor=20, start=120.0)  # for a text of 1 MB, where seconds are enough
 POINTS = 10  # for each star, as in the notebooks' own metadata
 SOLUTIONS = PACKAGES[0].parent / "exercises" / "solutions"
-ADDRESS = re.compile(r"0x[0-9a-f]{6,}")  # of an object in memory: differs in each run
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,8 @@ def require_sendable(exercise: Exercise) -> None:
 def checks_of(lesson: int, hidden: dict[int, tuple[Exercise, ...]]) -> dict[str, list[Exercise]]:
     """Name of an exercise -> the checks that it must pass: the course's, then the teacher's."""
     checks: dict[str, list[Exercise]] = {}
-    for exercise in (*lessons().get(lesson, ()), *hidden.get(lesson, ())):
+    own = of_lesson(lesson) if lesson in numbers() else ()
+    for exercise in (*own, *hidden.get(lesson, ())):
         checks.setdefault(exercise.name, []).append(exercise)
     return checks
 
@@ -120,9 +120,17 @@ def checks_of(lesson: int, hidden: dict[int, tuple[Exercise, ...]]) -> dict[str,
 
 
 def grade(
-    submission: Submission, checks: dict[str, list[Exercise]], isolation: Isolation, bounds: Limits, seed: int
+    submission: Submission,
+    checks: dict[str, list[Exercise]],
+    isolation: Isolation,
+    bounds: Limits,
+    seed: int,
+    answers: RightAnswers,
 ) -> Graded:
-    """Mark all exercises of one submission. Only a broken machine raises."""
+    """Mark all exercises of one submission. Only a broken machine raises.
+
+    answers: what the course's answers gave to other submissions.
+    """
     problem = submission.problem or ("" if checks else f"lesson {submission.lesson:02d} has no exercises")
     if problem:
         return unmarked(submission, checks, problem)
@@ -133,7 +141,8 @@ def grade(
     with Session(tuple(text["cells"]), isolation, bounds) as session:
         borrowed = {name: without_usual(text["borrowed"][name], submission.lesson, name) for name in checks}
         marks = tuple(
-            mark(name, exercises, borrowed[name], submission, session, seed) for name, exercises in checks.items()
+            mark(name, exercises, borrowed[name], submission, session, seed, answers)
+            for name, exercises in checks.items()
         )
     errors = tuple((number, in_words(error)) for number, error in sorted(session.cell_errors.items()))
     told = {path for paths in text["borrowed"].values() for path in paths}
@@ -190,16 +199,14 @@ def unmarked(submission: Submission, checks: dict[str, list[Exercise]], problem:
     return Graded(submission.student, submission.lesson, marks, problem)
 
 
-def tells_of_devices(exercise: Exercise, seed: int) -> bool:
-    """Can the course's own answer be tried on another device? One that ends in a Python number cannot."""
-    own = Trials(
-        exercise, lambda call: perform(exercise.answer, call), exercise.cases(torch.Generator().manual_seed(seed))
-    )
-    return bool(own.on_meta)
-
-
 def mark(
-    name: str, exercises: list[Exercise], borrowed: list[str], submission: Submission, session: Session, seed: int
+    name: str,
+    exercises: list[Exercise],
+    borrowed: list[str],
+    submission: Submission,
+    session: Session,
+    seed: int,
+    answers: RightAnswers,
 ) -> Mark:
     """Judge one exercise by all of its checks. borrowed: what its answer uses that deserves a glance."""
     usual = allowed(submission.lesson, name)
@@ -208,7 +215,7 @@ def mark(
         result, exercise = missing(name, session), exercises[0]
     else:
         for exercise in exercises:
-            result, strange = judged(exercise, session, seed)
+            result, strange = judged(exercise, session, seed, answers)
             look_at += strange
             if not result.passed:
                 break
@@ -217,39 +224,12 @@ def mark(
         look_at += [
             f"called {one}" for one in session.used.get(name, ()) if one not in known and not one.startswith(methods)
         ]
-    if name in session.undecided and tells_of_devices(exercise, seed):
+    if name in session.undecided and tells_of_devices(exercise, seed, answers):
         look_at.append(f"could not be tried on another device: {session.undecided[name]}")
     look_at += ["sent forged replies to the grader"] * session.forged
     title, points = exercises[0].title, POINTS * exercises[0].stars
     page = ADDRESS.sub("0x…", Feedback(exercise, result)._repr_html_())
     return Mark(name, title, points if result.passed else 0, points, result.diagnosis, page, tuple(look_at))
-
-
-def judged(exercise: Exercise, session: Session, seed: int) -> tuple[Result, list[str]]:
-    """The result of a check, and what is strange about it. Asked twice: an answer that differs is wrong."""
-    try:
-        first = without_run_noise(run_check(exercise, session.runner(exercise.name), seed))
-        if first.error is not None and first.error.type in ("TimeUp", "Died"):
-            return first, []
-        if first == without_run_noise(run_check(exercise, session.runner(exercise.name), seed)):
-            return first, []
-    except Exception as error:  # a value no check anticipated: never a pass
-        problem = f"the check cannot judge the returned value ({type(error).__name__})"
-        return Result(False, "not-judged", f"What your code returned could not be judged: {error}"), [problem]
-    return Result(
-        False,
-        "not-repeatable",
-        "The same inputs and the same seeds gave a different result the second time. "
-        "Draw random numbers only from the given generator, and keep no state between calls.",
-    ), []
-
-
-def without_run_noise(result: Result) -> Result:
-    """A result without what differs from run to run: seconds, and addresses in messages."""
-    error = result.error
-    if error is not None:
-        error = replace(error, message=ADDRESS.sub("0x…", error.message))
-    return replace(result, seconds=0.0, error=error)
 
 
 def missing(name: str, session: Session) -> Result:

@@ -66,10 +66,15 @@ def processes() -> dict[int, Process]:
 def process_of(number: int) -> Process | None:
     """One process; None where it has ended."""
     try:
-        with open(f"/proc/{number}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()  # after the name, which may hold anything
+        descriptor = os.open(f"/proc/{number}/stat", os.O_RDONLY | os.O_CLOEXEC)  # `open` takes three times as long
     except OSError:
         return None
+    try:
+        fields = os.read(descriptor, 4096).rpartition(b")")[2].split()  # after the name, which may hold anything
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
     return Process(int(fields[1]), fields[0].decode(), sum(map(int, fields[11:15])) / CLOCK, int(fields[21]) * PAGE)
 
 
@@ -81,6 +86,28 @@ def children_of(parent: int, known: dict[int, Process] | None = None) -> set[int
     while edge:
         edge = {number for number, process in known.items() if process.parent in edge} - found
         found |= edge
+    return found
+
+
+def listed_children(parent: int) -> set[int]:
+    """The processes that descend from one, as the kernel lists them: soon, but one may be left out while others end.
+
+    Where the kernel keeps no such lists, `children_of`.
+    """
+    found: set[int] = set()
+    waiting = [parent]
+    try:
+        while waiting:
+            tasks = f"/proc/{waiting.pop()}/task"
+            for task in os.listdir(tasks):
+                with open(f"{tasks}/{task}/children", "rb", buffering=0) as file:
+                    new = set(map(int, file.read().split())) - found
+                found |= new
+                waiting += new
+    except ProcessLookupError:
+        pass
+    except OSError:
+        return children_of(parent)
     return found
 
 

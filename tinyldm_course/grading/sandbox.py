@@ -23,6 +23,7 @@ from tinyldm_course.grading.processes import (
     Process,
     children_of,
     end_all,
+    listed_children,
     process_of,
     processes,
     processes_of,
@@ -75,7 +76,7 @@ class Confined:
         kernel.control(kernel.PR_SET_CHILD_SUBREAPER, 1)
         self._starter = starter
         warm = starter.warm() if starter else None
-        self._others = children_of(os.getpid())
+        self._others = listed_children(os.getpid())  # no code of a student runs yet, so none of them ends meanwhile
         self._folder = Path(tempfile.mkdtemp(prefix="tinyldm-grading-"))
         try:
             self.process = self._start(module, arguments, warm, {"stdin": subprocess.DEVNULL} | streams)
@@ -139,6 +140,7 @@ class Confined:
             pass
         self.process.kill()
         self.process.wait()
+        end_all(lambda: listed_children(os.getpid()) - self._others)  # most of them soon, then really all
         end_all(lambda: children_of(os.getpid()) - self._others)
         user = self.isolation.user()
         if user is not None:
@@ -308,7 +310,8 @@ class Sandbox(Confined):
     def __enter__(self) -> "Sandbox":
         try:
             self._exchange(b"", self.bounds.start)
-            self._known = self.family()
+            new = listed_children(os.getpid()) - self._others
+            self._known = {number: found for number in new if (found := process_of(number)) is not None}
         except Ended as error:  # no code of a student has run yet
             last = (self.log.decode(errors="replace").split("\n")[-2:] or ["it said nothing"])[0]
             raise OSError(f"the process for student code does not start on this machine: {error}: {last}") from None

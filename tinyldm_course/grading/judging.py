@@ -1,0 +1,139 @@
+"""One exercise of one submission: the check, run twice, and what the course's answers give, computed once for a class.
+
+    call ──► student ──► outcome, noted ─┐
+      └────► RightAnswers ──► outcome ───┴──► run_check ──► Result
+    the same calls again ──► the same outcomes? ──► the same Result
+
+The second round makes the calls of the first. Where each outcome is the same, so is the result, and nothing is compared
+with the right answer again. At the first outcome that differs, the check goes on with what came the second time.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tinyldm_course.checks.calls import Call, Error, Outcome, Runner, perform, tensors_in
+from tinyldm_course.checks.exercise import Exercise
+from tinyldm_course.checks.pipeline import Result, run_check
+from tinyldm_course.checks.trials import Trials
+from tinyldm_course.grading import wire
+from tinyldm_course.grading.session import Session
+
+ADDRESS = re.compile(r"0x[0-9a-f]{6,}")  # of an object in memory: differs in each run
+MAX_NOTED = 2**26  # bytes of tensors in the outcomes of a check; beyond that they are not kept
+
+
+class RightAnswers:
+    """What the course's answers give, remembered: a class is asked the same questions again and again."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Exercise, dict[bytes, Outcome]]] = {}
+
+    def to(self, exercise: Exercise) -> Runner:
+        """Makes calls of an exercise's answer."""
+        _, outcomes = self._known.setdefault(id(exercise), (exercise, {}))  # kept, so that its id stays its own
+
+        def run(call: Call) -> Outcome:
+            key = hashlib.sha256(wire.frame({"call": call})).digest()
+            if key not in outcomes:
+                outcomes[key] = perform(exercise.answer, call)
+            return outcomes[key]
+
+        return run
+
+
+def judged(exercise: Exercise, session: Session, seed: int, answers: RightAnswers) -> tuple[Result, list[str]]:
+    """The result of a check, and what is strange about it. Asked twice: an answer that differs is wrong."""
+    right = answers.to(exercise)
+    try:
+        first, noted = check_and_note(exercise, session.runner(exercise.name), seed, right)
+        if first.error is not None and first.error.type in ("TimeUp", "Died"):
+            return first, []
+        if first == check_again(exercise, session.runner(exercise.name), seed, right, first, noted):
+            return first, []
+    except Exception as error:  # a value no check anticipated: never a pass
+        problem = f"the check cannot judge the returned value ({type(error).__name__})"
+        return Result(False, "not-judged", f"What your code returned could not be judged: {error}"), [problem]
+    return Result(
+        False,
+        "not-repeatable",
+        "The same inputs and the same seeds gave a different result the second time. "
+        "Draw random numbers only from the given generator, and keep no state between calls.",
+    ), []
+
+
+def check_and_note(
+    exercise: Exercise, runner: Runner, seed: int, right: Runner
+) -> tuple[Result, list[tuple[Call, Outcome]]]:
+    """The result of a check, and the calls it made with their outcomes: none where they are too large to keep."""
+    noted: list[tuple[Call, Outcome]] = []
+    room = MAX_NOTED
+
+    def run(call: Call) -> Outcome:
+        nonlocal room
+        outcome = runner(call)
+        room -= sum(one.nbytes for one in tensors_in([outcome.value, outcome.gradients, outcome.args_after]))
+        if room >= 0:
+            noted.append((call, outcome))
+        else:
+            noted.clear()
+        return outcome
+
+    return without_run_noise(run_check(exercise, run, seed, right)), noted
+
+
+def check_again(
+    exercise: Exercise, runner: Runner, seed: int, right: Runner, first: Result, noted: list[tuple[Call, Outcome]]
+) -> Result:
+    """The result of the same check, the second time."""
+    again: list[Outcome] = []
+    for call, outcome in noted:
+        again.append(runner(call))
+        if not same(again[-1], outcome):
+            break
+    else:
+        if noted:
+            return first
+    came: Iterator[Outcome] = iter(again)
+
+    def go_on(call: Call) -> Outcome:
+        outcome = next(came, None)
+        return runner(call) if outcome is None else outcome
+
+    return without_run_noise(run_check(exercise, go_on, seed, right))
+
+
+def same(one: Any, other: Any) -> bool:
+    """Are two outcomes, or parts of them, exactly alike? NaN is not: then the check itself looks."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, Tensor):
+        if one.shape != other.shape or one.dtype != other.dtype or one.device != other.device:
+            return False
+        return one.is_meta or torch.equal(one, other)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(map(same, one.values(), other.values()))
+    if isinstance(one, (Outcome, Error)):
+        return same(vars(one), vars(other))
+    return one is other or one == other
+
+
+def without_run_noise(result: Result) -> Result:
+    """A result without what differs from run to run: seconds, and addresses in messages."""
+    error = result.error
+    if error is not None:
+        error = replace(error, message=ADDRESS.sub("0x…", error.message))
+    return replace(result, seconds=0.0, error=error)
+
+
+def tells_of_devices(exercise: Exercise, seed: int, answers: RightAnswers) -> bool:
+    """Can the course's own answer be tried on another device? One that ends in a Python number cannot."""
+    right = answers.to(exercise)
+    return bool(Trials(exercise, right, exercise.cases(torch.Generator().manual_seed(seed)), right).on_meta)
