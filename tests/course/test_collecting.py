@@ -144,7 +144,8 @@ def test_of_two_files_the_one_that_is_meant_is_graded(tmp_path):
         (b"\x89PNG\0\0", "not a text file"),
         (b'{"cells": [{"cell', "it is damaged, or not a notebook"),
         (b"[" * 100_000, "nested too deeply"),
-        (b"{}", "not a version-4 notebook"),
+        (b"{}", "no notebook, or a damaged one"),
+        (b'{"worksheets": [], "nbformat": 3}', "save it again"),
         (b" " * (2**23 + 1), "clear the outputs"),
     ],
 )

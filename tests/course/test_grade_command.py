@@ -104,6 +104,31 @@ def test_honest_students_lose_nothing(tmp_path):
 
 
 @pytest.mark.slow
+def test_what_a_cell_does_not_find_is_said_in_words(tmp_path):
+    """A file beside the notebook, a package of a web site's own, somebody to answer `input()`; the rest counts."""
+    put(
+        tmp_path,
+        {
+            "helper/02.py": RIGHT + "\n# %%\nfrom helper import mine\n",
+            "helper/helper.py": "mine = 1\n",
+            "dots/02.py": RIGHT + "\n# %%\nfrom .helper import mine\n",
+            "colab/02 (1).ipynb": notebook("from google.colab import drive\ndrive.mount('/content')", RIGHT),
+            "asks/02.ipynb": notebook("name = input('Who are you? ')", RIGHT),
+        },
+    )
+    lines = grade(tmp_path)
+    assert lines["helper"]["look at"].startswith("helper.py does not say which lesson it answers")
+    for student, words in {
+        "helper": "No module named &#x27;helper&#x27; (only your notebook and the packages of the course are here",
+        "dots": "no known parent package (only your notebook and the packages of the course are here",
+        "colab": "No module named &#x27;google",
+        "asks": "nobody is there to answer input()",
+    }.items():
+        assert lines[student]["points"] == "60"
+        assert words in (tmp_path / "grades" / lines[student]["page"]).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_the_number_of_jobs_changes_no_byte(tmp_path):
     """A kill between any two results: here after the first, and in the middle of a line of the journal."""
     students = {f"s{number}/02.py": f"{RIGHT}\nprint({number})\n" for number in range(3)}

@@ -118,7 +118,16 @@ ATTACKS = {
         "import os, time\n" + Q + "os.fork()\n    x = b'x' * 2**31\n    time.sleep(10**6)",
         "crash",
     ),
+    "makes_empty_files": (  # which take no room in a file system of limited size, but a kilobyte of memory each
+        Q + "for n in range(10**7):\n        open(f'empty{n}', 'w').close()",
+        "crash",
+    ),
     "opens_files": (Q + "return [open('/dev/null') for _ in range(10**5)]", "crash"),
+    # what is hard to write down
+    "half_a_character": (Q + "raise ValueError('\\ud800 \\x1b[31m \\0')", "crash"),
+    "error_of_half_a_character": (Q + "raise type('\\ud800<script>', (Exception,), {})('x')", "crash"),
+    "a_million_numbers": (Q + "return [1] * 10**6", None),
+    "a_long_text": (Q + "return '<b>\\udfff' * 10**6", None),
     # what cheats
     "patches": (
         "import torch, numpy, builtins\ntorch.equal = torch.allclose = torch.isclose = lambda *a, **k: True\n"
@@ -174,6 +183,40 @@ ATTACKS = {
         "    space = {}\n    exec(text, space)\n    return space['q_sample'](z0, t, eps, alpha_bar)",
         "crash",
     ),
+    "looks_into_what_it_was_forked_from": (
+        "import gc, sys\nfound = [name for name in sys.modules if 'exercises.lesson' in name]\n"
+        "found += [one for one in gc.get_objects() if callable(one)"
+        " and 'exercises.lesson' in str(getattr(one, '__module__', ''))]\n"
+        + RIGHT
+        + "q_sample = None if found else right",
+        "",
+    ),
+    "looks_everywhere": (
+        "import os, pkgutil, sys, tinyldm_course\nfound = []\n"
+        "for place in {*sys.path, '/root', '/home', '/work', os.path.dirname(tinyldm_course.__file__)}:\n"
+        "    for where, _, files in os.walk(place):\n"
+        "        found += [file for file in files if file.startswith(('q_sample', 'lesson_02', '02_'))]\n"
+        "for name in ('lesson_02/q_sample.py', '__init__.py'):\n    try:\n"
+        "        found.append(pkgutil.get_data('tinyldm_course', 'exercises/' + name))\n"
+        "    except OSError:\n        pass\n" + RIGHT + "q_sample = None if found else right",
+        "",
+    ),
+    "tries_every_socket": (
+        "import socket\nfound = []\nfor family in range(50):\n    for kind in (1, 2, 3, 4, 5):\n"
+        "        for make in (socket.socket, socket.socketpair):\n            try:\n"
+        "                made = make(family, kind)\n"
+        "                if (family, kind, make) != (1, 1, socket.socketpair):\n"
+        "                    found.append(made)\n"
+        "            except OSError:\n                pass\n" + RIGHT + "q_sample = None if found else right",
+        "",
+    ),
+    "calls_the_kernel_of_32_bits": (
+        "import ctypes, mmap\n" + Q + "code = mmap.mmap(-1, 4096, prot=7)\n"
+        "    code.write(b'\\xb8\\x14\\0\\0\\0\\xcd\\x80\\xc3')  # getpid by int 0x80\n"
+        "    ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))()\n"
+        "    raise OSError('done')",
+        "crash",
+    ),
     "changes_its_mind": (
         RIGHT + "calls = 0\n" + Q + "global calls\n    calls += 1\n"
         "    return right(z0, t, eps, alpha_bar) if calls < 8 else z0",
@@ -227,6 +270,14 @@ BORROWERS = {  # all are right and get the points; what counts is that the teach
         RIGHT + SCHEDULE + "calls = 0\n" + Q + "global calls\n    calls += 1\n    if calls < 4:\n"
         "        return right(z0, t, eps, alpha_bar)\n    m = __import__('tinyldm.forward_diffusion')\n"
         "    return schedule(m.forward_diffusion.NoiseSchedule, alpha_bar).q_sample(z0, t, eps)"
+    ),
+    "changes_what_it_says": (  # in its own process; nothing of it may reach a table or a page as more than text
+        "import sys\nfrom tinyldm_course.checks.calls import perform\n"
+        "sys.modules['tinyldm_course.grading.child'].Student.call = lambda self, name, call: {\n"
+        "    'outcome': perform(self.answer_to(name), call),\n"
+        "    'used': ['=HYPERLINK(\"http://x\")', '\\x1b[2J', '<script>alert(1)</script>', '\\ud800'] * 9}\n"
+        + RIGHT
+        + "q_sample = right"
     ),
     "pleads_meta": (
         RIGHT + Q + "if z0.is_meta:\n        raise RuntimeError('cannot do that on meta tensors')\n"

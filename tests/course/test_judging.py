@@ -11,6 +11,7 @@ if sys.platform == "win32":
     pytest.skip("grading needs POSIX", allow_module_level=True)
 
 from tinyldm_course.checks.calls import Call, Error, Outcome, perform
+from tinyldm_course.checks.feedback import Feedback
 from tinyldm_course.checks.pipeline import run_check
 from tinyldm_course.exercises import find
 from tinyldm_course.grading import judging
@@ -81,6 +82,13 @@ def test_large_outcomes_are_not_kept(monkeypatch):
     )
     assert result.passed and not noted
     assert judged(exercise, Student(exercise.answer), 5, RightAnswers())[0].passed
+
+
+@pytest.mark.parametrize("value", ["<b>" * 10**5, [1] * 10**5, {"x" * 10**5: 1}])
+def test_a_long_value_makes_no_long_page(value):
+    exercise = find("q_sample")
+    result, _ = judged(exercise, Student(lambda *_: value), 5, RightAnswers())
+    assert not result.passed and len(Feedback(exercise, result)._repr_html_()) < 30_000
 
 
 def test_same_is_strict():

@@ -12,6 +12,7 @@ from tinyldm_course.checks.calls import Call, Outcome, tensors_in
 
 # In the order they are checked: after an error there is no value; with a wrong shape, values cannot be compared.
 ASPECTS = ("error", "parameters", "kind", "length", "shape", "device", "value", "inputs", "dtype", "gradient")
+MAX_SHOWN = 4000  # characters of a value in words
 UP_TO_VALUE = ASPECTS[: ASPECTS.index("value") + 1]
 # Parts of torch's messages about operations that "meta" cannot do: it has no numbers, and does not support every
 # memory layout.
@@ -197,15 +198,35 @@ def number(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value in a few words: small tensors in full, large ones by shape and range."""
+    """A value in a few words: small tensors in full, large ones by shape and range; cut after MAX_SHOWN characters."""
+    text = ""
+    for piece in _pieces(value):
+        text += piece
+        if len(text) > MAX_SHOWN:  # a list of a million numbers is not even looked through
+            return f"{text[:MAX_SHOWN]}…"
+    return text
+
+
+def _pieces(value: Any) -> Iterator[str]:
+    """The text of a value, piece by piece."""
     if isinstance(value, Tensor):
-        return _tensor_shown(value)
-    if isinstance(value, (list, tuple)):
-        inside = ", ".join(shown(item) for item in value)
-        return f"[{inside}]" if isinstance(value, list) else f"({inside})"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {shown(item)}" for key, item in value.items()) + "}"
-    return number(value) if isinstance(value, float) else repr(value)
+        yield _tensor_shown(value)
+    elif isinstance(value, (list, tuple)):
+        yield "[" if isinstance(value, list) else "("
+        for index, item in enumerate(value):
+            yield ", " * bool(index)
+            yield from _pieces(item)
+        yield "]" if isinstance(value, list) else ")"
+    elif isinstance(value, dict):
+        yield "{"
+        for index, (key, item) in enumerate(value.items()):
+            yield ", " * bool(index) + f"{key}: "
+            yield from _pieces(item)
+        yield "}"
+    elif isinstance(value, str):
+        yield repr(value[: MAX_SHOWN + 1])
+    else:
+        yield number(value) if isinstance(value, float) else repr(value)
 
 
 def _with_kind(value: Any) -> str:

@@ -196,7 +196,9 @@ def in_cell(error: BaseException, name: str) -> Error:
         if trace.tb_frame.f_code.co_filename == name:
             line = trace.tb_lineno
         trace = trace.tb_next
-    return Error(type(error).__name__, str(error), line, linecache.getline(name, line).strip())
+    alone = " (only your notebook and the packages of the course are here when it is graded)"
+    words = str(error) + alone * isinstance(error, ImportError)
+    return Error(type(error).__name__, words, line, linecache.getline(name, line).strip())
 
 
 def short(error: Error) -> Error:
@@ -214,7 +216,7 @@ class Silent(types.ModuleType):
 
 
 def notebook_names() -> dict[str, Any]:
-    """What every notebook has without an import: `display`, and IPython's own `get_ipython`."""
+    """What every notebook has without an import, `display` and `get_ipython`; and `input`, which nobody answers."""
     if find_spec("IPython") is None:  # a notebook that imports it is no worse for that
         sys.modules["IPython"], sys.modules["IPython.display"] = Silent("IPython"), Silent("IPython.display")
         sys.modules["IPython"].display = sys.modules["IPython.display"]
@@ -222,7 +224,10 @@ def notebook_names() -> dict[str, Any]:
     def display(*values: Any, **settings: Any) -> None:
         print(*map(repr, values), sep="\n")
 
-    return {"display": display, "get_ipython": lambda: Silent("ipython")}
+    def ask(prompt: str = "") -> str:
+        raise EOFError("nobody is there to answer input() while a notebook is graded; write the value into the code")
+
+    return {"display": display, "get_ipython": lambda: Silent("ipython"), "input": ask}
 
 
 def replace_checks(note: Callable[[str, Any], None]) -> None:

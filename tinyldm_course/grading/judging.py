@@ -25,6 +25,7 @@ from tinyldm_course.grading import wire
 from tinyldm_course.grading.session import Session
 
 ADDRESS = re.compile(r"0x[0-9a-f]{6,}")  # of an object in memory: differs in each run
+MAX_TEXT = 4000  # characters of a value or a message
 MAX_NOTED = 2**26  # bytes of tensors in the outcomes of a check; beyond that they are not kept
 
 
@@ -126,11 +127,19 @@ def same(one: Any, other: Any) -> bool:
 
 
 def without_run_noise(result: Result) -> Result:
-    """A result without what differs from run to run: seconds, and addresses in messages."""
-    error = result.error
+    """A result without what differs from run to run: seconds, and addresses in messages; and with short texts."""
+    error, example = result.error, result.counter_example
     if error is not None:
         error = replace(error, message=ADDRESS.sub("0x…", error.message))
-    return replace(result, seconds=0.0, error=error)
+    if example is not None:
+        texts = {name: cut(getattr(example, name)) for name in ("yours", "expected", "difference")}
+        example = replace(example, **texts)
+    return replace(result, seconds=0.0, error=error, message=cut(result.message), counter_example=example)
+
+
+def cut(text: str) -> str:
+    """A text that fits on a page: what an answer returns may be shown in millions of characters."""
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
 
 
 def tells_of_devices(exercise: Exercise, seed: int, answers: RightAnswers) -> bool:

@@ -39,6 +39,7 @@ START = (
     "import json, runpy, sys; sys.path += json.loads(sys.argv.pop(1)); "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__')"
 )
+MAX_FILES = SPACE // 4096  # of a student together, folders and links among them
 MAX_COLD = 3  # failures of the warm process, after which it is not asked any more
 
 
@@ -131,6 +132,9 @@ class Confined:
                 raise Ended("its processes used too much memory")
         if self.isolation.bwrap is None and not fits(self._folder, SPACE):
             raise Ended(f"it wrote more than {SPACE:,} bytes of files")
+        # The kernel bounds the bytes of files in bubblewrap's /tmp, but an empty file costs memory too.
+        if self.isolation.bwrap is not None and max(map(files_of, family), default=0) > MAX_FILES:
+            raise Ended(f"it made more than {MAX_FILES:,} files")
 
     def close(self) -> None:
         """End the process and all that came from it."""
@@ -406,6 +410,15 @@ class Sandbox(Confined):
         self._connection.close()
         super().close()
         self._reader.join(timeout=5)
+
+
+def files_of(number: int) -> int:
+    """How many files there are in the /tmp that a process sees; 0 where it is that of this process, or gone."""
+    try:
+        seen = os.statvfs(f"/proc/{number}/root/tmp")
+        return 0 if seen.f_fsid == os.statvfs("/tmp").f_fsid else seen.f_files - seen.f_ffree
+    except OSError:
+        return 0
 
 
 def fits(folder: Path, size: int) -> bool:

@@ -87,11 +87,13 @@ def notebook_cells(text: str) -> list[str]:
         whole = json.loads(text)
     except ValueError as error:
         raise ValueError(f"it is damaged, or not a notebook ({error})") from None
+    if isinstance(whole, dict) and "worksheets" in whole:
+        raise ValueError("it is a notebook of an old version; open it in Jupyter and save it again")
     try:
         code = [cell["source"] for cell in whole["cells"] if cell["cell_type"] == "code"]
         return ["".join(source) for source in code]
     except (KeyError, TypeError) as error:
-        raise ValueError(f"it is not a version-4 notebook ({type(error).__name__}: {error})") from None
+        raise ValueError(f"it is no notebook, or a damaged one ({type(error).__name__}: {error})") from None
 
 
 def script_cells(text: str) -> list[str]:
