@@ -126,7 +126,7 @@ ATTACKS = {
     # what is hard to write down
     "half_a_character": (Q + "raise ValueError('\\ud800 \\x1b[31m \\0')", "crash"),
     "error_of_half_a_character": (Q + "raise type('\\ud800<script>', (Exception,), {})('x')", "crash"),
-    "a_million_numbers": (Q + "return [1] * 10**6", None),
+    "many_numbers": (Q + "return [1] * 10**4", None),
     "a_long_text": (Q + "return '<b>\\udfff' * 10**6", None),
     # what cheats
     "patches": (

@@ -84,7 +84,7 @@ def test_large_outcomes_are_not_kept(monkeypatch):
     assert judged(exercise, Student(exercise.answer), 5, RightAnswers())[0].passed
 
 
-@pytest.mark.parametrize("value", ["<b>" * 10**5, [1] * 10**5, {"x" * 10**5: 1}])
+@pytest.mark.parametrize("value", ["<b>" * 10**5, [1] * 10**4, {"x" * 10**5: 1}])
 def test_a_long_value_makes_no_long_page(value):
     exercise = find("q_sample")
     result, _ = judged(exercise, Student(lambda *_: value), 5, RightAnswers())
