@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(
     reason="this PyTorch lets Python add no devices",
 )
 HERE = Path(__file__).parents[1]
-LONG = ("03", "10", "12")  # one to four minutes each on one core; what they build, the others use, too
+LONG = ("03", "10", "12", "21")  # one to four minutes each on one core; what they build, the others use, too
 LESSONS = [
     lesson
     for lesson in sorted((HERE.parent / "sources" / "lessons").glob("[0-9][0-9]_*.py"))
