@@ -296,6 +296,28 @@ def test_the_pixels_of_an_embedded_picture_are_those_of_the_tensor(shape):
     plt.close(fig)
 
 
+def test_a_colour_is_the_same_in_all_figures_and_near_the_true_one():
+    seen = []
+    for others in ([], [plots.ORANGE, plots.GREEN, plots.PINK, plots.GOLD]):
+        with plots.style():
+            fig, ax = plt.subplots(figsize=(2, 1))
+            for height, colour in enumerate([plots.BLUE, *others]):
+                ax.axhspan(height, height + 1, color=colour)
+        page = np.asarray(Image.open(io.BytesIO(plots.encoded(fig))).convert("RGB")).reshape(-1, 3)
+        nearest = np.abs(page.astype(int) - (0x00, 0x72, 0xB2)).sum(1).argmin()
+        seen.append(page[nearest].tolist())
+        assert np.abs(page[nearest].astype(int) - (0x00, 0x72, 0xB2)).max() <= plots.STEP / 2
+    assert seen[0] == seen[1]
+
+
+def test_a_palette_changes_no_pixel():
+    few = np.random.default_rng(0).integers(0, 6, (20, 30, 3)).astype(np.uint8) * 51
+    many = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+    assert plots.with_palette(few).mode == "P" and plots.with_palette(many).mode == "RGB"
+    for pixels in (few, many):
+        assert np.array_equal(np.asarray(plots.with_palette(pixels).convert("RGB")), pixels)
+
+
 # ── Alt texts ────────────────────────────────────────────────────────────────────────────────────────
 
 TWO_FIGURES = """\
@@ -417,6 +439,45 @@ def test_a_dial_shows_what_its_strip_shows():
     assert [ax.get_title() for ax in fig.axes] == ["t = 3", "t = 7"]
     assert 'alt="t = 7"' in widgets.dial_html(plot_t, {"t": 7}, (2, 2))
     plt.close("all")
+
+
+def test_the_picture_follows_a_dial(monkeypatch):
+    ipywidgets = pytest.importorskip("ipywidgets", reason="lessons need: pip install -e .[notebooks]")
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    widgets._show_dials(plot_t, {"t": range(10)}, {"t": 3}, (2, 2))
+    slider, picture = shown[-1].children
+    assert isinstance(slider, ipywidgets.SelectionSlider) and slider.continuous_update
+    assert 'alt="t = 3"' in picture.value
+    slider.value = 7
+    assert 'alt="t = 7"' in picture.value
+
+
+def test_words_get_a_menu_and_any_words_a_text_box():
+    ipywidgets = pytest.importorskip("ipywidgets", reason="lessons need: pip install -e .[notebooks]")
+    menu = widgets.control("word", ["red", "blue"], "blue")
+    assert isinstance(menu, ipywidgets.Dropdown) and menu.value == "blue"
+    box = widgets.control("sentence", str, "a red circle")
+    assert isinstance(box, ipywidgets.Text) and not box.continuous_update
+    assert widgets.is_on(str, "any words") and not widgets.is_on(["red"], "any words")
+
+
+def test_a_long_strip_has_rows():
+    strip = [{"t": t} for t in range(5)]
+    fig = widgets.strip_figure(plot_t, strip, (2, 1), columns=3)
+    assert [ax.get_title() for ax in fig.axes] == [f"t = {t}" for t in range(5)]
+    assert tuple(fig.get_size_inches()) == (6, 2)
+    plt.close(fig)
+
+
+def test_long_cells_show_how_much_time_is_left(capsys):
+    assert list(helpers.progress(range(3))) == [0, 1, 2]
+    assert capsys.readouterr() == ("", ""), "a loop of less than a second has no bar"
+
+
+def test_pictures_in_a_row_have_a_white_frame():
+    row = plots.in_a_row(torch.zeros(3, 1, 4, 4))
+    assert row.shape == (1, 6, 18) and row[0, 0].min() == 1 and row[0, 1, 1] == 0
 
 
 @pytest.mark.parametrize("strip, message", [([], "empty"), ([{"s": 1}], "expected"), ([{"t": 10}], "not on the dial")])
