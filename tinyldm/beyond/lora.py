@@ -158,9 +158,9 @@ def merge(lora: LoRA, model: LatentDiffusion, weight: float = 1.0) -> None:
     Raises: ValueError, and changes nothing, where the LoRA does not fit.
     """
     for layer, change in lora.pairs(model):
-        W = layer.weight.data
-        delta = change.delta(W).to(W.device)
-        layer.weight.data = (W.float() + weight * delta).to(W)  # a new tensor: W may be a file, mapped into memory
+        W = layer.weight
+        merged = (W.float() + weight * change.delta(W).to(W.device)).to(W)
+        layer.weight = nn.Parameter(merged, W.requires_grad)  # a new one: W may be a file, mapped into memory
 
 
 def unmerge(lora: LoRA, model: LatentDiffusion, weight: float = 1.0) -> None:

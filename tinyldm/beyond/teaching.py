@@ -135,7 +135,9 @@ def teach_word(
     vectors = nn.Parameter(vectors_of(model, word)[0])
     with learning(model, word, vectors):
         losses = descend([vectors], lambda g: loss_on(model, new, batch, g), steps, lr, show=show)
-    clip.embeddings.token_embedding.weight.data[tokenizer.numbers([word])[0]] = vectors.detach()
+    table = clip.embeddings.token_embedding.weight.detach()
+    for number, vector in zip(tokenizer.numbers([word])[0], vectors.detach()):
+        table[number] = vector
     return losses
 
 

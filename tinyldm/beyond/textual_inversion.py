@@ -82,7 +82,8 @@ def _append_rows(clip: TextTransformer, tokenizer: Tokenizer, numbers: list[int]
     old = clip.embeddings.token_embedding.weight
     table = old.new_zeros(max(tokenizer.bpe.get_vocab_size(), len(old)), old.shape[1])
     table[: len(old)] = old.detach()
-    table[numbers] = rows.detach().to(table)
+    for number, row in zip(numbers, rows.detach().to(table)):
+        table[number] = row
     clip.embeddings.token_embedding = nn.Embedding.from_pretrained(table)  # frozen
     clip.config = replace(clip.config, vocab_size=len(table))
 
