@@ -163,8 +163,8 @@ print(f"One large step of the teacher itself misses by {(one - two).std():.3f} (
 # teacher ended.
 # </details>
 #
-# That is progressive distillation: a student starts as a copy of its teacher, learns to do two of its steps in one, and
-# becomes the next teacher: 8 → 4 → 2 → 1.
+# That is *progressive distillation*: a student starts as a copy of its teacher, learns to do two of its steps in one,
+# and becomes the next teacher: 8 → 4 → 2 → 1.
 
 # %% [markdown]
 # **Guidance comes for free.** The first teacher's two steps are *guided*: four calls of the U-Net. The student is asked

@@ -107,7 +107,7 @@ def test_new_text_keeps_the_outputs_and_new_code_does_not_pass(tmp_path):
     builder.update_text(source, tmp_path)
     told = nbformat.read(tmp_path / "02_trial.ipynb", as_version=4)
     assert builder.same_cells(told, builder.lesson(source))
-    assert told.cells[-1].outputs[0].text == "1\n" and told.cells[-1].execution_count == 2
+    assert told.cells[-2].outputs[0].text == "1\n" and told.cells[-2].execution_count == 2
     source.write_text(source.read_text().replace("    1)", "    2)"))
     with pytest.raises(ValueError, match="code of 02_trial.ipynb has changed.*--execute 02"):
         builder.update_text(source, tmp_path)
