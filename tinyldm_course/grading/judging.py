@@ -132,8 +132,8 @@ def without_run_noise(result: Result) -> Result:
     if error is not None:
         error = replace(error, message=ADDRESS.sub("0x…", error.message))
     if example is not None:
-        texts = {name: cut(getattr(example, name)) for name in ("yours", "expected", "difference")}
-        example = replace(example, **texts)
+        yours, expected, difference = map(cut, (example.yours, example.expected, example.difference))
+        example = replace(example, yours=yours, expected=expected, difference=difference)
     return replace(result, seconds=0.0, error=error, message=cut(result.message), counter_example=example)
 
 
