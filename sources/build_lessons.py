@@ -43,7 +43,7 @@ from nbformat.v4 import new_code_cell
 from percent_format import ROOT, cleaned, executed, generated, same_cells, with_setup, write
 
 SOURCES, NOTEBOOKS = ROOT / "sources" / "lessons", ROOT / "notebooks"
-MAX_BYTES = 2_400_000
+MAX_BYTES = 2_000_000
 IMPORTED = "from tinyldm_course.lessons.readings import seen_in"  # what alt texts may use
 END = "\x1f"  # of an alt text, between kernel and builder
 UNDESCRIBED = re.compile(r'<img alt="Figure: [^"]*"')  # as `plots.own_words` begins
