@@ -57,7 +57,7 @@ judge = Judge.load()         # on the CPU: a small network
 # ## Where we are
 #
 # At the very end: an image came out. Is it what the caption says? Is it as good as real ones? Is it new? Three
-# questions, three numbers, and none of them answers the others.
+# questions, three numbers, and none of them can stand in for another.
 
 # %%
 show_model_map("image")
@@ -136,7 +136,7 @@ assert min(kept["Wilson"]) > 0.9 > 0.5 > min(kept["textbook"])
 # below {100 * min(kept['Wilson']):.0f} %); the textbook's falls to {100 * min(kept['textbook']):.0f} % for good models.
 
 # %% [markdown]
-# Precisely where models get good, near 100 %, the textbook's range lies. (For 9 of 9 it says "100 % ± 0".)
+# Near 100 %, exactly where good models live, the textbook's range breaks its promise. (For 9 of 9 it says "100 % ± 0".)
 
 # %% [markdown]
 # ## Who reads the pictures?
@@ -157,8 +157,9 @@ for name, found in of_the_judge.items():
     print(f"{name:<11} {found}")
 
 # %% [markdown]
-# "count" is the number of things; "strict" means that every attribute of a scene was read correctly. Where the judge is
-# wrong here, it will also be wrong on generated pictures: these shares are the ceiling of every number below.
+# "count" is the number of things; "strict" means that every attribute of a scene was read correctly. (Only scenes of
+# two things have a relation.) On real scenes the judge makes no mistake. On generated pictures it may: a shape there can
+# be a blob between circle and square, which no real scene contains. So look at some of them yourself.
 
 # %% [markdown]
 # ## Do the captions come true?
@@ -218,10 +219,9 @@ plots.show(fig)
 # {found['strict'].value:.0%}" for name, found in measured.items()))}.
 
 # %% [markdown]
-# Compare this with your ranking. The background, the number of things and their relation are nearly always right;
-# colour, size and shape fail now and then. Two things are harder than one, above all in their colours: the model must
-# *bind* each colour to its thing. But the lines are long, and many of them overlap: this is a lesson's sample. `tinyldm
-# evaluate` uses 1,000 captions.
+# Compare this with your ranking. Background and relation were always right; shape failed most often. Two things come
+# out a little worse than one, above all in their colours, as one would expect: the model must *bind* each colour to its
+# thing. But the lines overlap, so this sample does not prove it. `tinyldm evaluate` uses 1,000 captions.
 
 # %% [markdown]
 # ## Has it learnt, or only seen?
@@ -256,10 +256,10 @@ plots.show(fig)
 # Bars for colour, shape and everything, for seen and held-out combinations, with 95 % ranges. Everything right: {said}.
 
 # %% [markdown]
-# Clearly worse, and above all in colour; yet many come true. So the model does compose what it never saw, but far less
-# surely than what it did see.
+# Clearly worse, and above all in colour; yet more than half come true. So the model does compose what it never saw, but
+# far less reliably. (It is not the judge's fault: the judge's own training included these pairs.)
 #
-# Where two ranges do not touch, the models differ. Where they overlap, the bars do not tell; the exact question is
+# Where two ranges do not touch, the two shares differ. Where they overlap, the bars do not tell; the question is
 # whether the range of the *difference* contains 0. Independent errors add like the sides of a right triangle, so take
 # the distances to Wilson's bounds and add them in that way (Newcombe 1998, method 10).
 
@@ -358,8 +358,8 @@ assert floor[0] > floor[-1]
 # %% [markdown]
 # ## New, or copied?
 #
-# A model that returned training pictures would have perfect captions and a Fréchet distance of nearly 0. So look for
-# each picture's nearest training picture, and compare with what is usual: the distances of *fresh real* pictures,
+# A model that returned training pictures would have perfect captions, and a Fréchet distance near the floor. So look
+# for each picture's nearest training picture, and compare with what is usual: the distances of *fresh real* pictures,
 # which cannot be copies. Call a picture a copy if it is closer than all but 1 % of those. (Here we search the first
 # 4,000 training pictures; `tinyldm evaluate` searches 30,000.) For comparison we add a *cheat*, which returns training
 # pictures with a little noise on them.
@@ -415,7 +415,8 @@ plots.show(fig)
 # compare.
 
 # %% [markdown]
-# Compare them yourself: backgrounds and some places agree, but do all the things?
+# In the histogram, what lies *left* of the dashed line counts as a copy; so does, by definition, one fresh real picture
+# in a hundred. Now compare the pairs: backgrounds and some places agree, but do all the things?
 #
 # Nearest *in pixels* only finds plain copies: a copy shifted by three pixels escapes. For photographs, people compare
 # features instead. (Somepalli et al. 2023 and Carlini et al. 2023 found Stable Diffusion copying; mostly pictures
@@ -448,7 +449,7 @@ for name in ("colour", "shape", "size", "strict"):
 #
 # - **as it should be**: velocity, scaled latents, one caption in eight dropped, moving average;
 # - **no scale**: latents as large as the raw ones of Stable Diffusion's VAE, 1 / 0.18215 times too large;
-# - **no caption dropout**: it has never seen the empty caption that guidance subtracts;
+# - **no caption dropout**: the empty caption never occurs in training;
 # - **noise, not velocity**: the network predicts $\epsilon$;
 # - **no moving average**: the first model, but sampled with its last weights.
 #
@@ -516,19 +517,20 @@ if stored:
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Predicting the noise: by far without guidance (50 % of the colours instead of 73 %), and most with it, too (74 %
-# instead of 86 %). *Only with guidance*: no caption dropout. At 4 it falls behind, 76 % to 86 %; at 1 it is even
-# *ahead*, 81 % to 73 %, perhaps because no step was spent on the empty caption.
+# Predicting the noise: by far without guidance (50 % of the colours instead of 73 %). With it, the colours alone do not
+# single it out (74 %, next to 76 % without dropout), but the Fréchet distance does. *Only with guidance*: no caption
+# dropout, since guidance starts from the prediction for the empty caption. At 4 it falls behind, 76 % to 86 %; at 1 it
+# is even *ahead*, 81 % to 73 %.
 #
 # Without the scale the colours lose four to six points, too few to be sure; the Fréchet distance shows it better
-# (26 against 18 with guidance). The moving average makes no difference here: the learning rate had fallen to 0, and the
-# last weights hardly moved any more.
+# (26 against 18 with guidance). The moving average makes no difference: the learning rate had fallen to 0, and the last
+# weights hardly moved any more.
 # </details>
 
 # %% [markdown]
-# Read such a table with three doubts. One seed is one story: the same training with another seed also moves by a few
-# points. Short trainings favour what is learnt *fast*. And what hurts here, on flat shapes at 64 pixels, need not hurt
-# on photographs at 512.
+# Read such a table with three doubts. One seed is one story: another seed of the same training moves each number by a
+# few points, and the ranges above do not include that. (The Fréchet distances have no range at all.) Short trainings
+# favour what is learnt *fast*. And what hurts on flat shapes at 64 pixels need not hurt on photographs at 512.
 
 # %% [markdown]
 # ## One of them again, before your eyes
@@ -615,9 +617,9 @@ assert abs(rows["honest"][1] - rows["shuffled"][1]) < 1e-3
 
 # %% [markdown]
 # The shuffled model has the same Fréchet distance and no more copies: a set has no order, so neither number can know
-# which caption a picture was for. Only the captions tell. The cheat, asked for captions that it has seen, has nearly
-# all of them right and a Fréchet distance not far above the floor; it looks excellent until copies are counted. If you
-# report a single number, you only report what that number sees.
+# which caption a picture was for. Only the captions tell. The cheat, asked for captions that it has seen, gets them
+# right, and its Fréchet distance is about that of the honest model; it looks excellent until copies are counted. If
+# you report a single number, you only report what that number sees.
 
 # %% [markdown]
 # ## What the article says
