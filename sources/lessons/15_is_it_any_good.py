@@ -158,8 +158,8 @@ for name, found in of_the_judge.items():
 
 # %% [markdown]
 # "count" is the number of things; "strict" means that every attribute of a scene was read correctly. (Only scenes of
-# two things have a relation.) On real scenes the judge makes no mistake. On generated pictures it may: a shape there can
-# be a blob between circle and square, which no real scene contains. So look at some of them yourself.
+# two things have a relation.) On real scenes the judge makes no mistake. On generated pictures it may: a shape there
+# can be a blob between circle and square, which no real scene contains. So look at some of them yourself.
 
 # %% [markdown]
 # ## Do the captions come true?
