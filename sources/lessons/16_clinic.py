@@ -121,7 +121,8 @@ plots.show(fig)
 #
 # The pulse depends on everything. The training loss (lesson 10) depends on less: add noise to *real* latents, run the
 # network, compare. No sampler, no guidance, no decoder. We measure the loss at a few fixed `t`: a single mean would
-# hide an illness that affects only some of them.
+# hide an illness that affects only some of them. (This model predicts the velocity. At small `t` that is nearly all
+# noise, hidden behind a clear picture; at large `t` nearly all picture, hidden behind noise. Both ends are hard.)
 
 # %%
 world = Scenes(64, seed=1_000_000)  # scenes that were never trained on
@@ -152,6 +153,9 @@ for t, loss in zip(clinic.LOSS_AT, healthy_loss.tolist()):
 #
 # The simplest instrument: generate twice from the same noise, with two different captions. Whatever changes in the
 # picture is the effect of the caption. If nothing changes, that is a diagnosis.
+#
+# The first four captions, also those of all patients below, ask for one large thing each: a red circle on white, a blue
+# square on cream, a green star on black, and a yellow ring on gray. The others differ only in the colour of the thing.
 
 # %%
 others = model.generate(list(clinic.OTHER_CAPTIONS), steps=STEPS, guidance_scale=4.0,
@@ -167,7 +171,7 @@ plots.show(fig)
 # average a pixel changes by {effect:.3f} of its range.
 
 # %% [markdown]
-# > **Predict.** Which of the three notices a mistake in the last line of the decoder, where $[-1, 1]$ becomes $[0,
+# > **Predict.** Which of the three notices a mistake in the very last line, where the decoder's $[-1, 1]$ becomes $[0,
 # > 1]$?
 # >
 # > <details><summary><b>Answer</b></summary>
@@ -180,8 +184,9 @@ plots.show(fig)
 # ## The ward
 #
 # Eight patients, A to H. Each is a copy of the model with one thing changed; captions, noise and settings are the same.
-# The first row is healthy. Look before you read on, and write down what you notice. Beware: this model is forgiving,
-# and a row that looks healthy need not be.
+# The first row is healthy. Look before you read on, and write down what you notice. Beware: this model is forgiving;
+# a row that looks healthy need not be. (At work you rarely have a healthy twin. Then compare with a pulse near 1 at
+# guidance 1, and with the loss at the end of training.)
 
 # %%
 measured = {}
@@ -225,9 +230,9 @@ plots.show(fig)
 
 # %% [markdown]
 # Two lie exactly on the grey line (the next cell says which; close is not the same as equal). Whatever ails them begins
-# after the latents. Two others lack the high initial clarity that guidance causes: nothing pulls their walks towards a
-# caption. For all patients off the line, the pulse alone does not tell whether the *network* or the *walk* is sick. The
-# next instrument does.
+# after the walk, when the latents are finished. Two others lack the high initial clarity that guidance causes: little
+# or nothing pulls their walks towards a caption. For all patients off the line, the pulse alone does not tell whether
+# the *network* or the *walk* is sick. The next instrument does.
 
 # %%
 untouched = [name for name in clinic.PATIENTS
@@ -269,8 +274,8 @@ print("Blood test equal to the healthy one, to the last bit:", ", ".join(sound))
 # mistake happens *after* them, in the walk or in the last line. This is the most useful distinction of all: **if the
 # loss is right and the pictures are wrong, stop looking at the network.**
 #
-# Two more numbers: how much the caption changes, and what share of the gains in the U-Net's normalisation layers is
-# *exactly* 1, their value at initialisation.
+# Two more numbers: how much the caption changes, and what share of the U-Net's gains (the factors that normalisation
+# layers learn) is *exactly* 1, their value before training.
 
 # %%
 names = list(measured)
@@ -298,10 +303,10 @@ print("The caption changes nothing:", *silent, "   Never trained:", *untrained)
 #
 # | name of the ailment | what was done |
 # |---|---|
-# | the scale is left out | the VAE neither multiplies nor divides by it (by 0.18215: see below) |
+# | the scale is left out | the VAE neither multiplies nor divides by it (by 0.18215, as in Stable Diffusion) |
 # | the range is wrong | the decoder's output in $[-1,1]$ is clipped to $[0,1]$ directly |
 # | t is off by one | the U-Net is given the `t` that the step leads to |
-# | the schedules differ | sampling uses DDPM's $\bar\alpha$, training used Stable Diffusion's |
+# | the schedules differ | the pipeline (blood test included) uses DDPM's $\bar\alpha$, training used another |
 # | cosines and sines are swapped | in the time embedding |
 # | the caption is not passed | both halves of guidance read the empty caption |
 # | guidance has the wrong sign | $\hat v_\varnothing - w\,(\hat v_c - \hat v_\varnothing)$ |
@@ -340,11 +345,11 @@ for patient, ailment in MINE.items():
 # %% [markdown]
 # <details><summary><b>Work-up 2: two with a perfect pulse</b></summary>
 #
-# **C and F** have the healthy latents, to the last bit. So the fault lies before or after the decoder. C:
-# everything darker than mid-grey is black and the rest has too much contrast: *the range is wrong*. F: the right
-# outlines at best, unwanted colours and backgrounds, and the worst blood test of all, because real pictures are also
-# encoded to latents of the wrong size: *the scale is left out*. (They keep some contrast, because the decoder's
-# GroupNorms restore it.)
+# **C and F** have the healthy latents, to the last bit. So the fault is in what the decoder is given, or in what is
+# done with its output. C: what is darker than mid-grey is black, and the rest has too much contrast: *the range is
+# wrong*. F: the right outlines at best, wrong colours and backgrounds, and the worst blood test of all, since real
+# pictures, too, are encoded to latents of the wrong size: *the scale is left out*. (They keep some contrast, because
+# the decoder's GroupNorms restore it.)
 #
 # The tiny VAE's own scale, printed below, is so close to 1 that nobody would notice; F has a VAE like Stable
 # Diffusion's.
@@ -463,7 +468,9 @@ assert curves["the forgotten average"][-1] > curves["its average"][-1]
 #
 # Now the opposite case: tests that pass and miss an illness.
 #
-# **The round trip.** Encode a picture and decode it. If it comes back, the VAE is used correctly. Or is it?
+# **The round trip.** Encode a picture and decode it. If it comes back, the VAE is used correctly.
+#
+# > **Predict.** Or is it? What does the round trip of patient F look like?
 
 # %%
 def round_trip(some):
@@ -547,13 +554,13 @@ assert 0 < 255 * change < 3
 # %% [markdown]
 # ## A table to keep
 #
-# | first question | yes | no |
+# | question | yes | no |
 # |---|---|---|
 # | Is the loss on real pictures right, at every `t`? | the walk, or the last line | network, schedule, scale or text |
 # | Does the pulse equal the healthy one, to the last bit? | the decoder or its scale | anything before it |
-# | Does another caption change the picture? | the text arrives | it does not, or the network never learnt to read it |
+# | Does another caption change the picture? | the text arrives, understood or not | it does not arrive |
 # | Do the weights differ from their initial values? | they were trained | the wrong copy was saved |
-# | Is it right with few steps, and with guidance 1? | trust it | the sampler hides something |
+# | Is it also right with few steps, and with guidance 1? | good | many steps or guidance hid something |
 
 # %% [markdown]
 # ## Three quick questions
