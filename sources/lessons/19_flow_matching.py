@@ -91,8 +91,9 @@ print(confirm_equal(z_at(z0, eps, tau), package.z_at(z0, eps, tau)))
 # %% [markdown]
 # ## Train it on two moons
 #
-# The loop is the one you know, with another point and another target. The network is the one of lesson 04. It is given
-# $t = 1000\,\tau$, because the timestep embeddings of large networks expect numbers up to 1,000.
+# The loop is the one you know, with another point and another target. The network is lesson 04's. It is called with
+# $t = 1000\,\tau$, as large networks are, whose timestep embeddings expect numbers up to 1,000; inside, it divides by
+# 1,000 again.
 
 # %%
 class Network(nn.Module):
@@ -138,8 +139,9 @@ print(f"loss of the last batch: {loss:.2f}")
 # The network learns their **mean**. That mean is all that is needed: following it carries the whole cloud of noise onto
 # the cloud of data (Lipman et al. 2023, theorem 1), though no single line is followed.
 #
-# Here is what it learnt: the data at time $\tau$, and at each place the way that sampling goes, $-u$. Turn the dial
-# from noise to data.
+# Here is what it learnt: in blue the noised data, and as arrows the way that sampling goes, $-u$. Turn the dial from
+# noise to data. (At $\tau = 0$ the mean of the unknown noise is 0, so $-u = z_0$: on the moons, arrows point outwards.
+# Far from the points it was never asked.)
 
 # %%
 grid = torch.cartesian_prod(torch.linspace(-3, 3, 15), torch.linspace(-3, 3, 15))
@@ -167,8 +169,8 @@ widgets.dial(plot_field, {"tau": TAUS}, strip=strip, size=(1.9, 2.1))
 # %% [markdown]
 # ## Sample
 #
-# > **Predict.** Lines are straight. So will a *single* Euler step from noise, $z \leftarrow z - u(z, 1)$, land on the
-# > moons?
+# > **Predict.** Straight lines lead from noise to data. So will a *single* Euler step from noise,
+# > $z \leftarrow z - u(z, 1)$, land on the moons? (In the figure noise is orange, the ends are blue.)
 
 # %%
 @torch.no_grad()
@@ -215,7 +217,8 @@ plots.show(fig)
 # to the *mean of the data*, in the middle. Straight lines between pairs do not make straight paths of sampling.
 # </details>
 #
-# How bent are they? Compare the direction at each moment with that from start to end (Liu et al. 2023, § 2):
+# How bent are they? Compare the direction at each moment with that from start to end, where $z_1$ and $z_0$ are the two
+# ends of one *sampled* path (Liu et al. 2023, § 2):
 #
 # $$ S = \int_0^1 \mathbb E\, \big\| (z_1 - z_0) - \tfrac{\mathrm d z_\tau}{\mathrm d \tau} \big\|^2 \, \mathrm d\tau $$
 
@@ -240,9 +243,10 @@ print(f"S = {bent:.2f}; the squared length from start to end is {length:.2f}")
 # %% [markdown]
 # ## Make them straighter: reflow
 #
-# The paths bend because the lines of *independent* pairs cross. So pair differently: each noise with the point to which
-# the trained flow carries it. These pairs do not cross, since two paths of a differential equation never meet. Train a
-# second network on them (Liu et al. 2023, algorithm 1).
+# Straight paths at constant speed have $S = 0$; 0.89 is more than the squared length itself. The paths bend because the
+# lines of *independent* pairs cross. So pair differently: each noise with the point to which the trained flow carries
+# it. Two paths of one differential equation never meet, so the straight lines between their ends hardly cross. Train a
+# second network on these pairs (Liu et al. 2023, algorithm 1).
 #
 # > **Predict.** The second network never sees the data, only what the first one made. What gets better, what cannot?
 
@@ -298,7 +302,9 @@ plots.show(fig)
 # <details><summary><b>Answer</b></summary>
 #
 # Fewer steps are needed: $S$ falls from 0.89 to 0.001, and one step of the second network is closer to the data than 32
-# of the first. What cannot get better is where many steps lead: it imitates the first network, mistakes included.
+# of the first. What it cannot do is beat what it imitates: the first network in many small steps, mistakes included.
+# (The first line still falls at 32 steps. Below 0.001 nothing can be told apart: two samples of 2,000 points of the
+# data themselves are about that far apart.)
 # </details>
 #
 # Stable Diffusion 3 does not use reflow; few-step models such as InstaFlow did (Liu et al. 2024, reported). Lesson 21
@@ -312,8 +318,8 @@ plots.show(fig)
 # $$ \sigma = \frac{\tau}{1 - \tau}, \qquad
 # \bar\alpha = \frac{1}{1 + \sigma^2} = \frac{(1-\tau)^2}{(1-\tau)^2 + \tau^2} $$
 #
-# Every straight path *is* a noising of lesson 02. And $u$ follows from $v$ and $z_t$ without a network: solve lesson
-# 03's two equations for $z_0$ and $\epsilon$, and subtract.
+# Every straight path *is* a noising of lesson 02: in the figure below, dotted lines join points of equal noise. And $u$
+# follows from $v$ and $z_t$ without a network: solve lesson 03's two equations for $z_0$ and $\epsilon$, and subtract.
 
 # %% tags=["nbval-check-output"]
 print("τ      σ       ᾱ       SNR")
@@ -360,7 +366,8 @@ print("τ of t = 0 and t = 999: {:.3f} and {:.3f}".format(*ends))
 
 # %% [markdown]
 # So the shipped model, trained for velocity on the circle, can be sampled along the chord. Nothing is trained here;
-# only the arguments are translated.
+# only the arguments are translated. Its table ends at $\tau = 0.936$: it never saw pure noise (lesson 02), and beyond
+# that it is asked for the last timestep. (The *shift* of the last row is explained further down.)
 
 # %%
 captions = ["a large red circle above a small blue square",
@@ -397,6 +404,8 @@ plots.show(fig)
 # rows show the same scenes; the first star is a lump in one of them.
 
 # %% [markdown]
+# The same scenes in all rows: another path, the same model. (Twelve steps are few; the first star shows it.)
+#
 # Are the shipped model's paths straighter than those of the moons? We compare $S$ with the squared length from start to
 # end, because 256 numbers make longer paths than two.
 
@@ -410,16 +419,17 @@ bent_share = bent / (euler(model, start, fine)[[0, -1]].diff(dim=0) ** 2).sum(2)
 print(f"the two moons: {bent_share:.3f}")
 
 # %% [markdown]
-# They are: 0.155 without guidance and 0.241 with it, where the moons have 1.775. A caption leaves less open than "some
-# point of two moons", so less has to be decided on the way; guidance bends the paths again.
+# They are: 0.155 without guidance and 0.241 with it, where the moons have 1.775. Two likely reasons, not tested here: a
+# caption leaves less open than "some point of two moons", so less has to be decided on the way; and most of the 256
+# numbers carry noise that has to go, straight, whatever the picture is. Guidance bends the paths again.
 
 # %% [markdown]
 # ## Which τ to train at
 #
 # At $\tau = 1$, $u$ is the noise you see minus an unknown picture; at $\tau = 0$ it is an unknown noise minus the
-# picture you see. In the middle both are unknown. Stable Diffusion 3 draws $\tau$ there more often:
-# $\operatorname{logit} \tau \sim \mathcal N(0, 1)$ (Esser et al. 2024, eq. 19: the best of 61 variants that they
-# compared, reported). Below: what our network cannot know, and where that density looks.
+# picture you see. In the middle both are unknown and the prediction is hardest, so Stable Diffusion 3 draws $\tau$
+# there more often: $\operatorname{logit} \tau \sim \mathcal N(0, 1)$ (Esser et al. 2024, eq. 19: the best of 61
+# variants that they compared, reported). Below: the error that is left on the two moons, and that density.
 
 # %%
 levels = torch.linspace(0.02, 0.98, 25)
@@ -443,8 +453,8 @@ plots.show(fig)
 # logit-normal τ, a hill with its top at one half that falls to zero at both ends.
 
 # %% [markdown]
-# It is 1.0 at both ends, the variance of what is unknown there, and 1.75 at $\tau = 0.56$. (The dip at 0.13 belongs to
-# the moons: they are thin, so a point near them tells some of its noise.)
+# The error is 1.0 at both ends, the variance of what is unknown there, and 1.75 at $\tau = 0.56$. (The dip at 0.13: the
+# moons are thin, so a point near them tells some of its noise.)
 #
 # ## Where to spend steps: shift
 #
@@ -452,7 +462,7 @@ plots.show(fig)
 # **Shift** moves all times towards noise, $\tau' = s\tau / (1 + (s - 1)\tau)$: in $\sigma$ simply $\sigma' =
 # s\,\sigma$ (Esser et al. 2024, eq. 23).
 #
-# > **Predict.** With $s = 3$ and 4 steps, which of the times 1, 0.75, 0.5, 0.25 moves most?
+# > **Predict.** With the $s = 3$ of Stable Diffusion 3 and 4 steps, which of the times 1, 0.75, 0.5, 0.25 moves most?
 
 # %% tags=["nbval-check-output"]
 even_times = torch.tensor([1, 0.75, 0.5, 0.25])
@@ -469,26 +479,27 @@ widgets.dial(plot_times, {"shift": (0.5, 1.0, 2.0, 3.0, 6.0)},
              strip=[{"shift": s} for s in (1.0, 3.0, 6.0)], size=(3.0, 1.0))
 
 # %% [markdown] alt
-# The twelve times of sampling as lines between 0 and 1: even for shift 1, crowded towards 1 for 3 and 6.
+# The twelve times of sampling, and 0, as lines between 0 and 1: even for shift 1, crowded towards 1 for 3 and 6.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# They become 1, 0.9, 0.75, 0.5: 0.25 and 0.5 move by 0.25 each, 0.75 by 0.15, 1 not at all.
+# They become 1, 0.9, 0.75, 0.5: 0.25 and 0.5 move by 0.25 each, 0.75 by 0.15, 1 not at all. (The line close to 0
+# is the last time, 1/1,000 before the shift.)
 # </details>
 #
 # ## What changed, and why the field moved
 #
 # The path and the target: no $\beta$, no table, no last step that is not quite noise (lesson 02), one target for all
-# $\tau$. Not the network, not the VAE, not guidance. It is *simpler*, and that is the reason that people give first.
-# The gain in quality comes from where $\tau$ is drawn, and that could have been had on the circle, too (Kingma & Gao
+# $\tau$. Not the network, not the VAE, not guidance. It is *simpler*, and that is the reason people give first. The
+# gain in quality comes mostly from where $\tau$ is drawn, and that could have been had on the circle, too (Kingma & Gao
 # 2023).
 
 # %% [markdown]
 # ## Break it on purpose
 #
-# Two mistakes that raise no error. The first network is asked (a) with $\tau$ instead of $1000\,\tau$, and (b) is
-# followed in the wrong direction.
+# Two mistakes that raise no error. The first network (a) is given $\tau$ instead of $1000\,\tau$, or (b) is followed in
+# the wrong direction.
 
 # %%
 wrong = {
@@ -507,9 +518,8 @@ plots.show(fig)
 # most points fly outwards.
 
 # %% [markdown]
-# Mistake (a) is the dangerous one. The network believes that it sees data with no noise in it, and yet the picture is
-# nearly right: you would look for the mistake in the training. (A large network, whose every block reads the time,
-# forgives less.)
+# Mistake (a) is the dangerous one. The network believes that it sees data with no noise in it, and yet something like
+# two moons comes out, only too large: you would look for the mistake in the training.
 
 # %% [markdown]
 # ## What the article says
