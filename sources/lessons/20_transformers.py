@@ -9,8 +9,8 @@
 #
 # **You will be able to**
 # - turn a latent into a sequence and back;
-# - write a block whose norms are set by time and caption, and which starts as nothing;
-# - let pixels and words read each other, with Stable Diffusion 3's own class;
+# - write a block whose norms are set by time and caption;
+# - let pixels and words read each other in one attention, as Stable Diffusion 3 does;
 # - compare two architectures at one budget, and say what such a race does not show.
 
 # %%
@@ -42,9 +42,9 @@ seed = torch.Generator().manual_seed(0)
 # ## Where we are
 #
 # The U-Net of lesson 08 knows two things before it has seen a picture: neighbours matter (convolutions), and large
-# things are made of small ones (levels). Peebles & Xie 2023 asked whether it needs to know. Their DiT knows neither: it
-# is the transformer that language models use, with patches for words. Everything around it stays: VAE, text encoder,
-# guidance, sampler.
+# things are made of small ones (levels). Peebles & Xie 2023 asked whether it needs to know. Their **DiT** (diffusion
+# transformer) knows neither: it is the transformer of language models, with patches of the latent for words.
+# Everything around it can stay: VAE, text encoder, guidance, sampler.
 
 # %%
 show_model_map("U-Net")
@@ -79,7 +79,8 @@ print(confirm_equal(back, z, claim="And back"))
 # halving the patch costs 16 times as much in it.
 # </details>
 #
-# Turn the dial: how long is the sequence of the tiny latent with other patches?
+# Turn the dial: how long is the sequence of the tiny latent with other patches? (One of its four channels is drawn. The
+# titles say vectors × numbers in each.)
 
 # %%
 model = LatentDiffusion.from_pretrained(device=DEVICE)
@@ -107,7 +108,8 @@ widgets.dial(plot_patches, {"patch": (1, 2, 4, 8)},
 
 # %% [markdown]
 # A set of patches has no order. Something must say where each was: a fixed vector of sines and cosines, of its column
-# and of its row, is *added*. The hands of lesson 06's clock, twice.
+# and of its row, is *added*. The hands of lesson 06's clock, twice. Below, the cosine similarity of these vectors to
+# one of them, on a grid of 8 × 8: high close by, and along its row and column.
 
 # %%
 places = torch.arange(8)
@@ -127,15 +129,16 @@ plots.show(fig)
 # %% [markdown]
 # ## adaLN-zero: time and caption set the norms
 #
-# In a ResBlock the time was *added*. Here six vectors are made of it, by one linear layer in each block: shift, scale
-# and gate for attention; shift, scale and gate for the MLP.
+# In a ResBlock the time was *added*. Here one linear layer in each block makes six vectors of $c$, the sum of the
+# embeddings of time and condition: shift $b$, scale $s$ and gate $g$, for attention and for the MLP. (adaLN: adaptive
+# LayerNorm.)
 #
 # $$ x \leftarrow x + g_1 \cdot \mathrm{Attention}\big(\mathrm{LN}(x)(1 + s_1) + b_1\big), \qquad
 # x \leftarrow x + g_2 \cdot \mathrm{MLP}\big(\mathrm{LN}(x)(1 + s_2) + b_2\big) $$
 #
-# (Peebles & Xie 2023, figure 3.) The linear layer starts at zero.
+# (Peebles & Xie 2023, figure 3; the best of four ways compared, reported.) The linear layer starts at zero.
 #
-# > **Predict.** What does a new block do to its input? What did lesson 06 have in its place?
+# > **Predict.** What does a new block do to its input? Which layer of lesson 06's block had this part?
 
 # %% tags=["nbval-check-output"]
 def modulated(x, shift, scale):
@@ -176,12 +179,12 @@ print(confirm_equal(mine(x, c), theirs(x, c)))
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Nothing: both gates are 0. Lesson 06 set the last convolution of each block to zero. Here it is the *gate*, which the
-# time opens.
+# Nothing: both gates are 0. In lesson 06 the last convolution of each block started at zero. Here the *gate* does, and
+# training opens it, for each time and condition differently.
 # </details>
 #
-# The whole DiT is patches, positions, these blocks, one more such norm, and patches back: `dit.py`, a hundred lines. At
-# its published sizes:
+# The whole DiT is patches, positions, these blocks, one more such norm, and patches back: `tinyldm/beyond/dit.py`. At
+# its published size (XL/2: the largest, with patches of 2), beside the network of the next section and the U-Net:
 
 # %% tags=["nbval-check-output"]
 def parameters(network):
@@ -199,8 +202,9 @@ print(f"U-Net of Stable Diffusion 1: {parameters(sd1):,}")
 # ## Pixels and words in one attention
 #
 # DiT's condition is a single vector: a class. A caption is a sequence. Lesson 07 let pixels read it, by
-# cross-attention, and left the words as they were. MM-DiT puts both into **one sequence**: each token makes query, key
-# and value, and everybody reads everybody. Only the weights differ: pixels have theirs, words have theirs.
+# cross-attention, and left the words as they were. The **MM-DiT** (multimodal DiT) of Stable Diffusion 3 puts both into
+# one sequence: each token makes query, key and value, and everybody reads everybody. Only the weights differ: pixels
+# have theirs, words have theirs. (From here on, "pixels" are patches.)
 #
 # > **Predict.** In cross-attention a pixel's weights over the *words* sum to 1. And here?
 
@@ -236,17 +240,18 @@ print(f"32 of the 48 keys are words; pixels give them {share:.2f} of their weigh
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# They sum to less than 1: pixels and words share it. A pixel that has read enough of the caption can turn to its
-# neighbours.
+# They sum to less than 1: the pixels take their share. (0.66 is no preference: untrained, the words get the part that
+# their number gives them, 32 of 48.) A pixel that has read enough of the caption can turn to its neighbours.
 # </details>
 #
-# The caption also enters a second way: its pooled vector is added to the time, and so sets all norms.
+# The caption also enters a second way: its pooled vector, one for the whole caption, is added to that of the time, and
+# so sets all norms.
 
 # %% [markdown]
 # ## A race
 #
-# The shipped U-Net's class and an MM-DiT with as many parameters, both from random weights; the same latents, batches,
-# loss (lesson 19's) and optimizer; the same *processor time*.
+# A U-Net like the shipped one and an MM-DiT with as many parameters, both from random weights; the same latents,
+# batches, loss (lesson 19's) and optimizer; the same *processor time*.
 #
 # > **Predict.** Which has seen more pictures at the end? Which has the lower loss?
 
@@ -338,7 +343,7 @@ plots.show(fig)
 # <details><summary><b>Answer</b></summary>
 #
 # The MM-DiT has seen more, 4,800 against 3,168: its steps are cheaper. The U-Net has the lower loss, 1.19 against 1.35,
-# and that after equally many pictures, too: it knows from the start that neighbours belong together.
+# and that after equally many pictures, too. A likely reason: it knows from the start that neighbours belong together.
 # </details>
 #
 # And what can they draw? The same noise, the same captions, 20 Euler steps, no guidance.
@@ -361,13 +366,13 @@ plots.show(fig)
 # lump where they were asked for; the MM-DiT's lumps have other colours.
 
 # %% [markdown]
-# After half a minute neither draws a shape. Both have learnt which ground was asked for. The U-Net has begun to obey
-# the colours red and green, the MM-DiT has not.
+# After half a minute neither draws a shape. Both have learnt the ground where a caption names one. The U-Net has begun
+# to obey the colours red and green, the MM-DiT has not. (One noise for each caption: a hint, not a measurement.)
 
 # %% [markdown]
 # Be careful with this race. It is short, small, run once with one learning rate, on latents of 4 × 4 patches, where
-# attention costs nothing. What Peebles & Xie found, and Esser et al. after them, is about the *other* end: with more
-# compute the transformer keeps getting better, in a way that can be predicted (reported; it takes thousands of GPU
+# attention costs next to nothing. What Peebles & Xie found, and Esser et al. after them, is about the *other* end: with
+# more compute the transformer keeps getting better, in a way that can be predicted (reported; it takes thousands of GPU
 # hours to repeat).
 
 # %% [markdown]
@@ -375,7 +380,7 @@ plots.show(fig)
 #
 # One shape of block instead of several levels with skips: it can be made wider and deeper by two numbers, runs well on
 # hardware that is built for language models, and its quality grew smoothly with compute (Peebles & Xie 2023, figure 8,
-# reported). The caption is no longer read only: words are rewritten block by block, with the picture in view. The
+# reported). The caption is no longer just read: words are rewritten block by block, with the picture in view. The
 # price: what a convolution knows for nothing has to be learnt, and attention's cost grows with the square of the number
 # of patches.
 
@@ -384,12 +389,13 @@ plots.show(fig)
 #
 # The other change of Stable Diffusion 3 is its VAE: 16 channels instead of 4, so that less is lost before the denoiser
 # starts. More channels are harder to predict and easier to decode; a larger denoiser is what makes it worthwhile (Esser
-# et al. 2024, § 5.1.1, reported). Its latents are also *shifted* by their mean before they are scaled: `load_vae_16` in
-# `stable_diffusion_3.py`.
+# et al. 2024, § 5.2, reported). The mean of its latents is subtracted before they are scaled: `load_vae_16` in
+# `tinyldm/beyond/stable_diffusion_3.py`.
 #
 # ## Break it on purpose
 #
-# Take the positions away. Shuffle the patches of a latent: what does the network say now?
+# Shuffle the patches of a latent. Does a network with random weights give the shuffled answer? Once with positions, and
+# once without.
 
 # %%
 torch.manual_seed(2)
@@ -417,8 +423,8 @@ assert apart < 1e-4, "without positions, the order of the patches still matters"
 # %% [markdown]
 # ## What the article says
 #
-# That the denoiser of a latent diffusion model is a U-Net. It was, until 2022. The rest of the
-# architecture, VAE, text encoders, guidance, stands.
+# That the denoiser of a latent diffusion model is a U-Net. In the models that it describes, it is; since DiT it need
+# not be. The rest of the architecture, VAE, text encoders, guidance, stands.
 
 # %% [markdown]
 # ## Three quick questions
@@ -428,7 +434,8 @@ assert apart < 1e-4, "without positions, the order of the patches still matters"
 #
 # <details><summary>Answer</summary>
 #
-# A third of the block's 18 $D^2$ only says how to normalise. Later models share one modulation among all blocks.
+# A third of the block's 18 $D^2$ only says how to normalise. Later models, PixArt-α among them, share one modulation
+# among all blocks.
 # </details>
 #
 # **2.** Why does the last MM-DiT block have no MLP for words?
@@ -450,15 +457,14 @@ assert apart < 1e-4, "without positions, the order of the patches still matters"
 #
 # `../exercises/20_transformers.ipynb`: patches and back, the six vectors, joint attention; each is checked at once.
 #
-# To try here: give the MM-DiT of the race patches of 1 instead of 2. It sees four times as many tokens: what happens
-# per second, and per picture?
-#
-# Released folders of Stable Diffusion 3 and 3.5 large open with `StableDiffusion3.from_pretrained(FOLDER)` in
-# `tinyldm/beyond/stable_diffusion_3.py`; the tests compare it with diffusers' pipeline at a reduced width. There is no
-# command for it, and it does not save.
+# To try here: give the MM-DiT of the race patches of 1 instead of 2, with `dataclasses.replace(TINY_MM_DIT, patch=1)`.
+# It sees four times as many tokens: what happens per second, and per picture?
 
 # %% [markdown]
 # ## What next
 #
 # Lesson 21: the U-Net in four steps. The package's versions of this lesson are `tinyldm/beyond/dit.py`,
-# `mm_dit.py` and `stable_diffusion_3.py`, which opens the released folder.
+# `tinyldm/beyond/mm_dit.py` and `tinyldm/beyond/stable_diffusion_3.py`.
+#
+# Released folders of Stable Diffusion 3 and 3.5 large open with `StableDiffusion3.from_pretrained(FOLDER)`; the tests
+# compare it with diffusers' pipeline at a reduced width. There is no command for it, and it does not save.
