@@ -62,7 +62,8 @@ show_model_map("U-Net", "SpatialTransformer")
 # $$ \Delta W = \frac{\alpha}{r}\, B A, \qquad A: r \times \text{in}, \quad B: \text{out} \times r, \quad
 # r \ll \text{in}, \text{out} $$
 #
-# $r$ is the **rank**: so many numbers are left of $x$ in the middle. $\alpha$ (`alpha`) says how strongly they count.
+# $r$ is the **rank**: $A$ squeezes $x$ into $r$ numbers, and $B$ spreads these out again. $\alpha$ (`alpha`) says how
+# strongly the change counts.
 #
 # > **Predict.** `to_q` at the lowest level of Stable Diffusion 1 is $1280 \times 1280$. How many numbers do $A$ and $B$
 # > have together at $r = 4$? What share of $W$ is that?
@@ -193,11 +194,13 @@ plots.show(fig)
 # Six pictures of one large heart each, in several colours.
 
 # %% [markdown]
-# > **Predict.** Suppose that you train on hearts alone. What will "a large blue square" look like afterwards?
+# > **Predict.** Suppose that you train on hearts alone. What will "a large blue square" look like afterwards? (Keep
+# > your answer until "Break it on purpose".)
 #
 # Lesson 11 mixed old pictures in. But who has the pictures that a model was trained on? DreamBooth (Ruiz et al. 2023)
-# uses what the model *draws*: before training, it draws pictures for old captions, and during training these are half
-# of each batch (their eq. 2, the "prior preservation"):
+# uses what the model *draws*: before training, it draws pictures of other things of the same kind ("a dog", when the
+# new thing is *my* dog). Here it draws them for all sorts of old captions. During training these are half of each batch
+# (the "prior preservation" of their eq. 2, written here for the noise):
 #
 # $$ L = \lVert \epsilon - \hat\epsilon(\text{new}) \rVert^2 + \lambda\, \lVert \epsilon' -
 # \hat\epsilon(\text{what it drew}) \rVert^2 $$
@@ -211,7 +214,7 @@ old = drawn_by(model, said, torch.Generator().manual_seed(1))
 # ## Teach it
 #
 # The loop is one page, `tinyldm/beyond/teaching.py`: lesson 10's, with `lora.parameters()` in the optimizer. The
-# learning rate may be ten times that of lesson 11: only the changes move, and they start at zero.
+# learning rate may be ten times that of lesson 11: only the small changes move, never the weights themselves.
 
 # %%
 def bar(steps):
@@ -290,10 +293,10 @@ with attached(lora, model):
     report("with LoRA")
 
 # %% [markdown]
-# Hearts: from 21 % to 69 %. (The 21 % are our reader's mistakes: it takes some blobs for hearts.) They are lumpy, as
-# the pictures show. Lesson 11 trained *all* weights, with more than twice as many steps, and reached 99 %. Old
-# captions: 90 % before and 83 % with the LoRA, 85 % in lesson 11. The intervals overlap, so 96 pictures cannot tell
-# whether anything was lost.
+# Hearts: from 21 % to 69 %. (The 21 % are our reader's mistakes: it takes some blobs for hearts. So not all of the 69 %
+# need be hearts, either; look at the figure.) Lesson 11 trained *all* weights, with more than twice as many steps, and
+# reached 99 %. Old captions: 90 % before and 83 % with the LoRA, 85 % in lesson 11. The range of the difference (lesson
+# 15) contains 0, so 96 pictures cannot tell whether anything was lost.
 
 # %% [markdown]
 # ## How much of it: the weight
@@ -399,9 +402,9 @@ plots.show(fig)
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# No. It can only ask for what the U-Net can draw already, and that has never drawn a heart. It has found the nearest
-# thing that this model has: our reader sees 48 circles in 48 pictures. Old captions come true exactly as often as
-# before, because no weight has changed.
+# No. It can only ask for what the U-Net can draw already, and no heart is among that. It started as a copy of
+# "star", and has found the nearest thing that this model has: our reader sees 48 circles in 48 pictures. Captions
+# without the new word give the very same pictures as before, because no weight has changed.
 # </details>
 #
 # Stable Diffusion has seen far more than one small world, and there a word goes a long way: Gal et al. 2022 report
@@ -411,7 +414,7 @@ plots.show(fig)
 # %% [markdown]
 # ## Break it on purpose
 #
-# A fresh LoRA on hearts alone: `old` is `None`, a third of the steps.
+# A fresh LoRA on hearts alone: `old` is `None`. We train it for only a third of the steps: enough to see what breaks.
 #
 # > **Predict.** Few numbers are trained. Does that protect the old captions?
 
@@ -431,18 +434,19 @@ plots.show(fig)
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# No. The three old captions of the figure survived; of 96, only 60 % come true, where it was 90 %. And hearts are not
-# even learnt yet (1 %): what training finds first is what all its pictures have in common, one large round thing. Few
-# numbers limit what can be learnt, not what can be spoilt.
+# No. In the figure, the three old captions survived, and the blue square is still a blue square. But of 96, only 60 %
+# come true, where it was 90 %: three pictures can mislead. And hearts are not even learnt yet (1 %): what training finds
+# first is what all its pictures have in common, one large round thing. Few numbers limit what can be learnt, not what
+# can be spoilt.
 # </details>
 #
-# But here forgetting is harmless in another way: take the LoRA off, as the last line does, and everything is back.
+# But a LoRA's damage can be undone: take it off, as the last line does, and everything is back.
 
 # %% [markdown]
 # ## What the article says
 #
-# *1.1 was finetuned to 1.2*, on to 1.5: the article's versions are whole new sets of weights. That was the way of 2022.
-# What has changed since is what people exchange:
+# *1.1 was finetuned to 1.2*, and so on to 1.5: each of the article's versions is a whole new set of weights. That was
+# the way of 2022. What has changed since is what people exchange:
 #
 # | | trained | of Stable Diffusion 1 | can be taken off |
 # |---|---|---|---|
