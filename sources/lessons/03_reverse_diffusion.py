@@ -190,9 +190,15 @@ plots.show(fig)
 # 0 that of z0 is 1. The noise is at most 0.14.
 
 # %% [markdown]
-# So: a thousand times, move a tiny bit towards $z_0$ and jiggle; only at the very end does $z_0$ take over. Therefore
-# **if we had $z_0$, we could walk back.** We do not have it. But a network can *guess* it at each step, from $z_t$. And
-# because each guess moves us only a little, a poor early guess does little harm.
+# <details><summary><b>Answer</b></summary>
+#
+# At 500 almost only $z_t$; at 0 only $z_0$. (The right panel is the end of the walk; "fresh noise" is
+# $\sqrt{\tilde\beta_t}$.)
+# </details>
+#
+# So: a thousand times, move a tiny bit towards $z_0$ and jiggle; only in the last few steps does $z_0$ take over.
+# Therefore **if we had $z_0$, we could walk back.** We do not have it. But a network can *guess* it at each step, from
+# $z_t$. And because each guess moves us only a little, a poor early guess does little harm.
 
 # %% [markdown]
 # ## What to guess
@@ -208,8 +214,8 @@ plots.show(fig)
 # $$ L = \mathbb E\; \big\lVert\, \epsilon - \hat\epsilon(z_t, t)\, \big\rVert^2 $$
 #
 # where $\mathbb E$ is the mean over random pictures, random $t$ and random noise. (The code also takes the mean over
-# the pixels instead of their sum, which only changes the scale.) Remember: `eps` is *all* the noise in $z_t$, not just
-# that of step $t$.
+# the pixels instead of their sum, which only changes the scale. To test it, `half` stands in for a network.) Remember:
+# `eps` is *all* the noise in $z_t$, not just that of step $t$.
 
 # %%
 def z0_from_eps(eps, z_t, alpha_bar):
@@ -230,9 +236,10 @@ print(confirm_equal(loss_of(half, z0, t, eps),
 # %% [markdown]
 # ## The network
 #
-# 64 numbers in, 64 out. Its layers have width 384, and each adds its result to its input. One thing is new: the network
-# must know *how noisy* its input is, so $t$ goes into every block too, as 64 cosines and sines. (Lesson 06 explains how
-# and why; for now, take them as a way to write $t$ that a network can read.)
+# 64 numbers in, 64 out, and between them four blocks of width 384, each of which adds its result to its input. (SiLU is
+# a smooth ReLU.) One thing is new: the network must know *how noisy* its input is, so $t$ goes into every block too, as
+# 64 cosines and sines. (Lesson 06 explains how and why; for now, take them as a way to write $t$ that a network can
+# read.)
 
 # %%
 class Block(nn.Module):
@@ -272,8 +279,8 @@ print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
 # %% [markdown]
 # ## Training
 #
-# > **Predict.** A network that always answers 0 has a loss of 1. Where will yours end, averaged over all `t`: near 0,
-# > near 0.2, near 0.5? And at which `t` is the task hard: with much noise, or with little?
+# > **Predict.** A network that always answers 0 has a loss of 1. Where will yours end, averaged over all `t`: near
+# > 0.01, near 0.1, near 0.5? And at which `t` is the task hard: with much noise, or with little?
 
 # %%
 STEPS, BATCH, LR = full_or_fast(6000, fast=30), 128, 1e-3
@@ -307,8 +314,8 @@ print(f"the last 500 steps: {torch.tensor(history[-500:]).mean():.3f}")
 # The training loss: it falls steeply within the first few hundred steps and then ever more slowly.
 
 # %% [markdown]
-# After the first few hundred steps the curve only creeps. Yet those later steps matter: pictures keep improving long
-# after the *average* loss looks flat. The average hides what happens at each $t$; so look at each $t$.
+# The curve falls steeply for a few hundred steps, then slowly to the end. But it is an average over all $t$, and hides
+# what happens at each; so look at each $t$.
 #
 # For comparison, two guesses that need no network: "there is no noise" ($\hat\epsilon = 0$, loss 1) and "everything is
 # noise" ($\hat\epsilon = z_t$, loss $2 - 2\sqrt{1-\bar\alpha_t}$).
@@ -343,12 +350,12 @@ plots.show(fig)
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# It ends at 0.09. The task is hard with *little* noise. In a hardly noised digit, `eps` is a whisper of 1 % that must
-# be told apart from the unevenness of a pen stroke; in pure noise, the picture itself is the answer.
+# It ends at 0.09. The task is hard with *little* noise: there `eps` is a whisper of 1 % that must be told apart from
+# the unevenness of a pen stroke. In pure noise, the input itself is the answer.
 # </details>
 #
 # But do not read this as "large $t$ is solved". There, the little that is *not* noise decides which digit it will be.
-# And beyond about $t = 800$ the network does worse than "everything is noise" (right panel), because its errors of a
+# And beyond about $t = 750$ the network does worse than "everything is noise" (right panel), because its errors of a
 # few hundredths are larger than the signal. What does the network believe it sees?
 
 # %%
@@ -433,9 +440,13 @@ widgets.dial(on_the_way, {"t": range(1000)},
 # at 999, grey blobs at 600, begin to differ by 400, and are digits by 200; z_t itself is readable only near the end.
 
 # %% [markdown]
-# The lower row decides long before the upper one shows it: the guesses take sides by 400, while $z_t$ only becomes
-# readable from about 200 downwards. Early steps choose *which* digit, from next to nothing; late steps do the pen
-# strokes. At 600 the four guesses are still alike; then they part.
+# <details><summary><b>Answer</b></summary>
+#
+# From about 200 downwards.
+# </details>
+#
+# The lower row decides long before the upper one shows it. At 600 the four guesses are still alike; by 400 they have
+# taken sides. Early steps choose *which* digit, from next to nothing; late steps do the pen strokes.
 #
 # Now the package's sampler, for one digit, with the same starting noise and the same generator. (A list: the package
 # gives each picture a generator of its own.) It visits the timesteps it is given, here all; lesson 12 skips most.
@@ -502,10 +513,14 @@ plots.show(fig)
 # handwriting.
 
 # %% [markdown]
-# They are as close as the unseen real ones (median 0.34 for both), and far from noise. But are they new? Look for
-# yourself: the same digit in another handwriting, or the same picture? 1,497 digits are few, and the network saw each
-# of them hundreds of times; some copying would be no surprise. The gap between the two loss curves above is the same
-# question in another form. Lesson 15 asks it of the tiny model.
+# <details><summary><b>Answer</b></summary>
+#
+# Equally close: closer would mean copies, further away no digits. Both medians are 0.34.
+# </details>
+#
+# Equal medians do not rule out a few copies. Look for yourself: the same digit in another handwriting, or the same
+# picture? 1,497 digits are few, and the network saw each of them hundreds of times; some copying would be no surprise.
+# The gap between the two loss curves above is the same question in another form. Lesson 15 asks it of the tiny model.
 
 # %% [markdown]
 # ## One prediction, four names
@@ -516,8 +531,8 @@ plots.show(fig)
 #
 # $$ v = \frac{d z_t}{d \varphi} = \sqrt{\bar\alpha}\,\epsilon - \sqrt{1-\bar\alpha}\, z_0 $$
 #
-# The fourth is the **score** $-\epsilon / \sqrt{1-\bar\alpha}$: the direction in which pictures become more likely
-# (lesson 04).
+# The fourth is the **score**, $-\hat\epsilon / \sqrt{1-\bar\alpha}$: the direction in which pictures become more
+# likely (lesson 04).
 
 # %%
 def velocity(z0, eps, alpha_bar):
@@ -591,9 +606,9 @@ plots.show(fig)
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# All but the first hundred or so. The bound counts bits, so it cares most about the last few steps, and about grain
-# that no eye sees. The plain loss directs the network to larger $t$, where the picture is decided. Better pictures, a
-# slightly worse likelihood: that was the paper's finding.
+# All above about 100. The bound counts bits, so it cares most about the smallest $t$, the last steps of the walk, and
+# about grain that no eye sees. The plain loss directs the network to larger $t$, where the picture is decided. Better
+# pictures, a slightly worse likelihood: that was the paper's finding.
 # </details>
 
 # %% [markdown]
