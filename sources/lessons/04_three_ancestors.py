@@ -43,8 +43,8 @@ COLOURS = {name: colour for name, (colour, _) in METHOD_STYLE.items()}
 # %% [markdown]
 # ## Where we are
 #
-# In the history of the two highlighted parts. Nothing here is obsolete: Stable Diffusion's training uses the loss of
-# 2020, its samplers come from the mathematics of 2019, and the bound of 2015 says what both are good for.
+# This is the history of the two highlighted parts. Nothing here is obsolete: Stable Diffusion's training uses the loss
+# of 2020, its samplers come from the mathematics of 2019, and the bound of 2015 ties both to the data's likelihood.
 
 # %%
 show_model_map("forward diffusion", "sampler")
@@ -77,7 +77,7 @@ plots.show(fig)
 
 # %% [markdown] alt
 # Eight small clouds of points on a ring, four of them dense and four sparse. Next to them the density of the points
-# with noise of size 0.1, 0.4 and 1.0: the eight spots grow, melt into a ring with four bright sides, and end as one
+# with noise of size 0.1, 0.4 and 1.0: the eight spots grow, melt into a ring with four bright spots, and end as one
 # round hill.
 
 # %% [markdown]
@@ -85,7 +85,7 @@ plots.show(fig)
 #
 # Sohl-Dickstein et al. 2015 destroy the data in $T$ steps and learn to reverse each step. Here $T = 40$; $\beta_t$
 # (`beta[t]`) and $\bar\alpha_t$ (`alpha_bar[t]`) are as in lesson 02, but chosen so that every step destroys about an
-# equal share of the variance, except the first, which is smaller.
+# equal share of the signal's variance. Only the first is smaller: it sets the finest detail that the model can show.
 
 # %%
 T = 40
@@ -220,7 +220,8 @@ plots.show(fig)
 
 # %% [markdown]
 # Now the bill. Each bar is the cost of one step in bits, averaged over fresh points. Their sum, plus a constant for the
-# two ends of the chain, is the bound.
+# two ends of the chain, is the bound. (The constant is negative, as it may be: in the plane $p$ is a density and can
+# exceed 1, so only differences between bits mean something.)
 
 # %%
 with torch.no_grad():
@@ -267,7 +268,7 @@ print(f"The tallest bar is the step to the finest detail: from noise of size "
 
 # %% [markdown]
 # > **Predict.** The data are two numbers, -1 and 1. With noise of $\sigma = 0.8$ you see 0.5. Does the average arrow
-# > point right or left? Does it reach all the way to 1?
+# > point right or left? Multiplied by $\sigma^2$, does it reach all the way to 1?
 
 # %% tags=["nbval-check-output"]
 clean, sigma = torch.tensor([-1.0, 1.0]), 0.8
@@ -286,9 +287,9 @@ print(f"average arrow {average.item():.4f}, slope of log p {exact.item():.4f}")
 assert torch.isclose(average, exact)
 
 # %% [markdown]
-# It points right, but only a little: 1 is the likely origin, and the unlikely -1 pulls back. A network trained by
-# squared error on the single arrows learns their average, which is the score. That is the whole trick, and nobody had
-# to know $p$.
+# It points right, but not all the way: 1 is the likely origin, and the unlikely -1 pulls back. Times $\sigma^2$ it
+# leads from 0.5 to 0.65, the mean of the two origins. A network trained by squared error on the single arrows learns
+# their average, which is the score. Nobody had to know $p$.
 #
 # The loss of 2019 (*denoising score matching*) is weighted by $\sigma^2$ so that all noise levels count alike (eqs. 5
 # and 6). We use 25 levels from 3 down to 0.03. (The paper uses ten.)
@@ -354,7 +355,7 @@ widgets.dial(plot_arrows,
 # 0.3 and 0.1 each points to the nearest of the eight clouds.
 
 # %% [markdown]
-# Large noise sees the forest, small noise the trees.
+# Large noise sees the forest, small noise the trees. (Each arrow is drawn $\sigma$ times as long as the score.)
 #
 # ## Walking uphill, with a stagger
 #
@@ -491,8 +492,8 @@ fig = strip(path_2020, (0, 600, 800, 900, 960, 1000), lambda k: f"after {k} step
 plots.show(fig)
 
 # %% [markdown] alt
-# The reverse chain of 2020 over 1,000 steps: the round cloud becomes a ring after about 900 steps and eight clouds,
-# four dense and four thin, in the last hundred.
+# The reverse chain of 2020 over 1,000 steps: the round cloud becomes a ring after about 900 steps and, in the last
+# hundred, four dense clouds and four smeared ones.
 
 # %% [markdown]
 # Three papers, three languages: a bound, a slope, a noise. Now watch them become one.
@@ -538,8 +539,8 @@ print(f"4,000 losses by the formulas of 2019 and 2020; the largest difference is
 #
 # The posterior's variance is known, and the model's is fixed: only its mean can be learnt. Take $\beta_t$ for both (the
 # posterior's own is slightly smaller, which adds only a constant), and the KL is a squared distance. Both means are
-# given by eq. 11, one with the true noise and one with the predicted noise. So, up to that constant, each step of the
-# bound of 2015 is
+# $(x_t - \beta_t\,\epsilon/\sqrt{1-\bar\alpha_t})/\sqrt{1-\beta_t}$ (eq. 11, `step_2020` above), one with the true
+# noise and one with the predicted noise. So, up to that constant, each step of the bound of 2015 is
 #
 # $$ \mathrm{KL}_t = \frac{\beta_t}{2\,\alpha_t\,(1-\bar\alpha_t)}\ \|\epsilon-\epsilon_\theta\|^2, \qquad \alpha_t =
 # 1-\beta_t $$
@@ -591,10 +592,10 @@ plots.show(fig)
 # 0.01. Right: half of the bound's weight lies at t up to {half}; the simplified loss spreads it evenly.
 
 # %% [markdown]
-# So 2020 changed *one thing* in the loss: it dropped the weight. The bound counts bits, and most bits of a picture are
-# in its finest grain, which the eye does not notice. $L_\text{simple}$ spends the network's effort on the coarse steps,
-# where the content of the picture is decided. On pictures, the samples get better and the bits get worse (2020,
-# section 4).
+# So, with the variance fixed and the noise predicted, 2020 changed *one thing*: it dropped the weight. The bound counts
+# bits, and most bits of a picture are in its finest grain, which the eye does not notice. $L_\text{simple}$ spends the
+# network's effort on the coarse steps, where the content of the picture is decided. On pictures, the samples get better
+# and the bits get worse (2020, section 4).
 #
 # ## Three: all networks say the same
 #
@@ -640,11 +641,12 @@ plots.show(fig)
 # %% [markdown] alt
 # The exact field of arrows and those of the three networks at two noise levels, over the true density. They look alike:
 # towards the middle at the large level, towards the eight clouds at the small one. Above each stands its
-# root-mean-square error; the length of the arrows is about 1.
+# root-mean-square error on noised data; there the arrows' length is about 1.
 
 # %% [markdown]
-# Above each field stands its root-mean-square error on noised data; the length of the arrows is about 1. Three losses,
-# three parameterisations, one field of arrows.
+# Above each field stands its root-mean-square error on noised data, where the arrows' length is about 1. Three losses,
+# three parameterisations, one field of arrows. At the small level 2019 is closest, and its samples above are the
+# sharpest: half of its levels lie at 0.3 or below, but fewer than a tenth of the steps of 2015 and 2020.
 
 # %% [markdown]
 # If the networks are the same, the *samplers* can be swapped. In $\bar x$, each kind of step is one line. With $\sigma$
@@ -720,10 +722,10 @@ print(f"The number is the distance to fresh data; two fresh samples are {floor:.
 # %% [markdown]
 # Every network works with every sampler; only that of 2015 with Langevin dynamics, at 0.099, is clearly further away.
 # (The distance is the sliced Wasserstein distance: project both clouds on many directions, and measure how far the
-# points would have to move. Below 0.070 it only says that no difference is visible: two samples of the data are as far
-# apart.) **What is learnt (the arrows) and how one walks along them are two separate choices.** That is why a Stable
-# Diffusion checkpoint of 2022 runs with samplers invented later, and why `tinyldm/reverse_diffusion.py` contains
-# samplers and no network.
+# points would have to move. Two samples of the data are 0.070 apart, so below that it says nothing. It hardly notices
+# the smeared clouds of 2015 and 2020; the eye does.) **What is learnt (the arrows) and how one walks along them are two
+# separate choices.** That is why a Stable Diffusion checkpoint of 2022 runs with samplers invented later, and why
+# `tinyldm/reverse_diffusion.py` contains samplers and no network.
 
 # %% [markdown]
 # ## Break it on purpose
@@ -771,8 +773,8 @@ plots.show(fig)
 # %% [markdown]
 # 1. At the largest level there is *one* peak, in the middle. All points climb it and stay together from then on: 2,000
 #    copies of one sample. The stagger is what makes samples differ.
-# 2. The hardest to see: eight fine clouds. But each point climbed the hill on which it started, so the weights come
-#    from the starting points and not from the data.
+# 2. The hardest to see: eight fine clouds. But each point climbed the hill on which it started. So about half end in
+#    the heavy clouds, and not three quarters.
 # 3. The score points towards the data. For `eps` it is the other way round, $\text{score} = -\epsilon/\sigma$: forget
 #    this minus sign in the conversion, and the samples fly away.
 
@@ -782,7 +784,7 @@ plots.show(fig)
 # - *2015 used non-equilibrium thermodynamics.* True: for the chain, and for its bound, which the article does not
 #   mention.
 # - *DDPM improved on the previous method by variational inference.* Hardly: the bound already was the loss of 2015.
-#   2020 fixed the variance, predicted noise and dropped the weights; nothing else changed, as section Two shows.
+#   2020 fixed the variance, predicted noise and dropped the weights; its loss changed in nothing else (section Two).
 # - *The network predicts the noise added at each step.* No: all the noise in $x_t$, which is
 #   $\sqrt{1-\bar\alpha_t}\,\epsilon$. A step removes only $\beta_t/\sqrt{1-\bar\alpha_t}\;\epsilon$ (eq. 11), the
 #   share $\beta_t/(1-\bar\alpha_t)$ of it.
