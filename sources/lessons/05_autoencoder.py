@@ -389,17 +389,17 @@ plots.show(fig)
 # %% [markdown]
 # Six maps inside the encoder: the first convolution, four levels (the last does not halve), the middle. Each is
 # represented by its most active channel, with blue and orange for the two signs. The disc is in all of them, at last as
-# a handful of squares. The picture on the right is what the decoder made of 256 numbers. Small objects are the hard
-# part: a star of 15 pixels covers a patch of about two by two numbers.
+# a handful of squares; the pale rim on the right and bottom is the one-sided padding. The picture on the right is what
+# the decoder made of 256 numbers. Small objects are the hard part: a star of 15 pixels covers about two by two numbers.
 
 # %% [markdown]
 # ## The posterior
 #
 # Back to the eight channels. The encoder does not output a latent but a *distribution* of latents, the **posterior**
-# $q(z \mid x)$ of $z$ given the picture $x$: for each number a mean $\mu$ (`mean`) and a standard deviation $\sigma$,
-# independent of the others (Kingma & Welling 2014, eq. 9). Four channels hold the means, four the widths. A network's
-# output can be negative and a width cannot, so the network outputs $\log \sigma^2$ (`logvar`), the *logarithm* of the
-# *variance*.
+# $q(z \mid x)$ of $z$ given the picture $x$ (not the posterior of lesson 03): for each number a mean $\mu$ (`mean`) and
+# a standard deviation $\sigma$, independent of the others (Kingma & Welling 2014, eq. 9). Four channels hold the means,
+# four the widths. A network's output can be negative and a width cannot, so the network outputs $\log \sigma^2$
+# (`logvar`), the *logarithm* of the *variance*.
 
 # %% [markdown]
 # From there to $\sigma$:
@@ -415,8 +415,8 @@ print(f"sigma = {torch.exp(0.5 * logvar):.3f}; without the factor ½ "
 
 # %% [markdown]
 # Now sample. `torch.normal(mean, std)` would do for looking, but not for training: it rolls a die, and no gradient
-# passes through a die (PyTorch returns 0, without a warning). The trick, called *reparameterisation* (eq. 10 there):
-# roll a die that depends on nothing, then shift and scale it.
+# passes through a die (PyTorch returns 0, without a warning). The trick, called *reparameterisation* (Kingma & Welling
+# 2014, eq. 10): roll a die that depends on nothing, then shift and scale it.
 #
 # $$ z = \mu + \sigma \, \epsilon, \qquad \epsilon \sim \mathcal N(0, 1) $$
 #
@@ -625,20 +625,20 @@ print(f"at the end {10 * (2**2 / log[-50:, 0].mean()).log10():.1f} dB with "
 
 # %% [markdown] alt
 # Two curves over the training steps: the PSNR rises, quickly at first; the KL of a latent rises for about a hundred
-# steps and then falls a little.
+# steps and then falls by about a fifth.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Light and dark first, and the places: after 30 steps there are blobs where the objects are, but hardly a colour is
-# right. At 150 the backgrounds are right, at 450 the shapes begin. The objects' colours come last: some are still wrong
-# at 450, or even at the end. The background covers most pixels, and so makes up most of the loss.
+# Light and dark first, and the places: after 30 steps most scenes have blobs where the objects are, but hardly a colour
+# is right. At 150 the backgrounds are right, at 450 the shapes begin. The objects' colours come last: some are still
+# wrong at 450, or even at the end. The background covers most pixels, and so makes up most of the loss.
 # </details>
 
 # %% [markdown]
-# The first nats are hard-won: the KL jumps from about 550 to over 900 in a hundred steps, while the network learns what
-# is where. Then the pictures gain ten more decibels while the KL even *falls* a little: the latent carries the same
-# amount of information, better chosen. (Why the 4 in the code? In [-1, 1] squared errors are four times as large as in
+# The first nats come fast: the KL climbs from about 550 to over 1,000 in little more than a hundred steps, while the
+# network learns what is where. Then the pictures gain ten more decibels while the KL *falls* by a fifth: the latent
+# tells less, but what matters more. (Why the 4 in the code? In [-1, 1] squared errors are four times as large as in
 # [0, 1].)
 
 # %% [markdown]
@@ -848,9 +848,9 @@ widgets.dial(plot_pushed, {"channel": range(4), "amount": amounts}, strip=strip,
 # of the things, 1 and 2 also the background; the shapes stay where they are.
 
 # %% [markdown]
-# Raised by 2, channel 1 turns everything green, channel 2 bleaches the objects, channels 0 and 3 recolour the objects
-# and leave the background nearly unchanged. No channel is "red" or "edges": each is a mixture that training happened to
-# find, and another seed would find another. Only position has kept its meaning.
+# Raised by 2, channel 1 turns everything green or turquoise, channel 2 bleaches the objects, channels 0 and 3 recolour
+# the objects and leave the background nearly unchanged. No channel is "red" or "edges": each is a mixture that training
+# happened to find, and another seed would find another. Only position has kept its meaning.
 
 # %% [markdown]
 # ## What f = 2, 4, 8 and 16 keep of a photograph
@@ -922,8 +922,8 @@ plots.show(fig)
 #
 # At $f = 8$ and 18.7 dB the tower is spoilt. There are two remedies: more positions, or more numbers at each position.
 # To compare them without training anything, take the best *linear* code: cut the training crops into tiles of $f
-# \times f$ pixels, and keep of each tile its $C$ strongest principal components. No linear autoencoder with $C$
-# channels can do better.
+# \times f$ pixels, and keep of each tile its $C$ strongest principal components. Tile by tile, no linear autoencoder
+# with $C$ channels does better on those crops.
 #
 # > **Predict.** $f = 4$ with 4 channels and $f = 8$ with 16 channels keep equally many numbers. Which keeps more of the
 # > picture?
@@ -965,7 +965,7 @@ plots.show(fig)
 # photographs.)
 # </details>
 #
-# So a large $f$ loses nothing *if* the channels grow with it. Why then did Stable Diffusion stop at 4?
+# So a large $f$ loses nothing *if* the channels grow with it. Why then did Stable Diffusion stop at 4 channels?
 
 # %% [markdown]
 # Because of what comes next: a U-Net must *generate* all these numbers. At $f = 2$ it has 16 times as many positions as
@@ -1034,8 +1034,9 @@ print("ordinary padding moves the picture by (right, down)",
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The padding moves it. [0, 1] changes the colours, so that some things vanish into their background. The swapped halves
-# destroy it: a glow where objects were is all that the log-variances tell.
+# The padding moves it; the stripes at the top and left are where the network reads the padding. [0, 1] changes the
+# colours, so that some things vanish into their background. The swapped halves destroy it: a glow where objects were is
+# all that the log-variances tell.
 # </details>
 #
 # Seven pixels, as the bars in *Down* predicted. With ordinary padding each number reads seven pixels further to the
@@ -1076,8 +1077,8 @@ print(f"KL {short_log[-20:, 1].mean():.1f} nats per scene; sigma "
 #
 # - *Encode with 0.18215, decode with 0.18125.* One number serves both; the slip changes less than a level.
 # - *The encoder predicts mean and variance.* The **log**-variance, clamped.
-# - *After training usually only the mean is used.* For looking, either will do. The U-Net's training and image-to-image
-#   sample.
+# - *After training usually only the mean is used.* For looking, either will do. Training the U-Net uses a sample, and
+#   so does image-to-image.
 # - *The decoder has attention near its end.* Near its **start**, in its middle block; the encoder's is near the end.
 # - *0.18215 whitens the latents.* It is a single number: it neither centres nor decorrelates.
 # - *Pixels are divided by the maximum.* By 255, not by the picture's own maximum.
