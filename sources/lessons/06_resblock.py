@@ -68,8 +68,7 @@ show_model_map("ResBlock")
 # is the number of hands. The fastest turns once in 6 timesteps. With many hands the slowest takes almost 10,000 times
 # as long, so it has not moved far when $t$ ends (with $n = 2$ it takes only 100 times as long).
 #
-# > **Predict.** With $n = 2$, what are the four numbers for $t = 0$? And which of the four has hardly changed at $t =
-# > 1$?
+# > **Predict.** With $n = 2$, what are the four numbers for $t = 0$? And which two have hardly changed at $t = 1$?
 
 # %%
 def timestep_embedding(t, dim):
@@ -88,11 +87,11 @@ print("t = 1:", timestep_embedding(torch.tensor([1]), 4)[0])
 # <details><summary><b>Answer</b></summary>
 #
 # At $t=0$ all cosines are 1 and all sines 0: $(1, 1, 0, 0)$. At $t = 1$ the fast hand (numbers 1 and 3) has moved by
-# one radian; the slow one (2 and 4) by a hundredth of a radian: number 2 has hardly changed, and number 4 only by 0.01.
+# one radian, the slow one (2 and 4) by a hundredth: number 4 has changed by 0.01, number 2 by even less.
 # </details>
 #
 # All cosines first, then all sines: every Stable Diffusion checkpoint was trained with this order. Many texts (and the
-# original for sentences) alternate them, which is just as good for a new network and ruins an old one.
+# original for sentences) alternate them: just as good for a new network, useless with an existing checkpoint.
 
 # %%
 t = torch.randint(1000, (64,))
@@ -146,16 +145,19 @@ plots.show(fig)
 # timestep to t = 500, a sharp peak there with gently falling, rippled sides.
 
 # %% [markdown]
-# In the map, each column is the signature of one timestep. The fine stripes at the top of each half are the fast
-# hands; at the bottom, the slow ones hardly move over the whole range. The plot on the right shows the benefit: a
-# timestep is most similar to itself, quite similar to its neighbours, and less similar to those far away. What the
-# network learns for 500 helps it at 501.
+# The fast hands tell 10 from 12. By 900 they have gone round many times; the two slowest, not even once: they tell 10
+# from 900 beyond doubt.
+#
+# In the map, each column is the signature of one timestep: fine stripes at the top of each half (the fast hands),
+# hardly any change at the bottom (the slow ones). The plot on the right shows the benefit: apart from its ripples, the
+# similarity falls with the distance. What the network learns for 500 helps it at 501.
 
 # %% [markdown]
 # ## Two more layers
 #
-# The hands are fixed. Before the blocks get them, a small learnt network mixes them, once for the whole U-Net: linear,
-# SiLU, linear. Its output is called $t_{emb}$ (`t_emb`, of width $D_t$, four times the width of the embedding).
+# Nothing in the embedding is learnt. Before the blocks get it, a small learnt network mixes its numbers, once for the
+# whole U-Net: linear, SiLU, linear. Its output is called $t_{emb}$ (`t_emb`, of width $D_t$, four times the width of
+# the embedding).
 #
 # SiLU is $x \cdot \sigma(x)$ with the logistic function $\sigma$: a smooth relative of ReLU that lets a little of the
 # negative side through.
@@ -191,7 +193,7 @@ class TimeMLP(nn.Module):
 # $$ \hat x = \gamma \, \frac{x - \mathrm{mean}}{\sqrt{\mathrm{var} + \varepsilon}} + \delta $$
 #
 # (Wu & He 2018, eq. 1 and 2; $\gamma$, `weight`, and $\delta$, `bias`, are learnt, one per channel; the small
-# $\varepsilon$, `eps`, only prevents a division by 0.)
+# $\varepsilon$, `eps`, is not the noise: it only prevents a division by 0.)
 #
 # > **Predict.** Two channels in one group, one pixel each, with values 1 and 3. What comes out ($\gamma = 1$, $\delta
 # > = 0$)? And with two groups of one channel each?
@@ -242,9 +244,9 @@ class ResBlock(nn.Module):
         return self.shortcut(x) + h            # 6
 
 # %% [markdown]
-# That is all: 12 lines that matter; the numbers are those of the list. To compare it with the package's, give both the
-# *same weights*. That only works if every layer has the same name and shape, so it is a stronger test than comparing
-# the shape of the output.
+# That is all: 12 lines that matter; the numbers in the comments are those of the list. To compare it with the
+# package's, give both the *same weights*. They only fit if every layer has the same name and shape; and then the
+# outputs must agree, number by number.
 
 # %%
 theirs = package.ResBlock(32, 64, t_emb_dim=128, groups=8).to(DEVICE)
@@ -257,8 +259,9 @@ print(confirm_equal(mine(x, t_emb), theirs(x, t_emb)))
 # %% [markdown]
 # ## Look inside
 #
-# Send the photograph through an untrained block, and look at one channel after each layer. All pictures share one
-# scale: blue is negative, orange positive. (We raise this channel's time bias by hand, to make its effect visible.)
+# Send the photograph (turned into 32 channels) through an untrained block, and look at one channel after each layer.
+# All pictures share one scale: blue is negative, orange positive. (We raise this channel's time bias by hand, to make
+# its effect visible.)
 
 # %%
 photo = (photograph(96) * 2 - 1).to(DEVICE)
@@ -288,11 +291,11 @@ plots.show(fig)
 # %% [markdown] alt
 # One channel of the flower after each layer of the block: the input; normalised, with stronger contrast; SiLU, the
 # negative side flattened; the first convolution, faint edges; the time added, the whole map shifted to orange; norm and
-# SiLU; the second convolution; and the sum, which looks like the input again.
+# SiLU; the second convolution; and the sum of the first map and the seventh, an orange flower on a pale ground.
 
 # %% [markdown]
-# Compare the fourth picture with the fifth: adding the time shifts the whole channel, every pixel alike. And compare
-# the first with the last: the flower is still there, because the block only *adds* to its input.
+# Compare the fourth picture with the fifth: adding the time shifts the whole channel, every pixel alike. And the last
+# picture is the first plus the seventh: the block only *adds* to its input.
 
 # %% [markdown]
 # ## Does it matter? Train with and without
@@ -380,9 +383,10 @@ print("loss without t over loss with t:",
 
 # %% [markdown]
 # Less than you may have thought: up to `t = 700` its loss is higher by 5 to 19 %, at `t = 999` it is four times as
-# high. At most `t` the network can *see* how noisy a picture is, and hardly needs telling. At the very end it cannot
-# see well enough: the best answer there is "everything is noise", $\hat\epsilon \approx z_t$, and to give exactly that
-# answer it must know that this *is* the end. Sampling starts exactly there, so telling it pays.
+# high (too small to see in the left plot). At most `t` the network can *see* how noisy a picture is, and hardly needs
+# telling. At the very end it cannot see well enough: the best answer there is "everything is noise",
+# $\hat\epsilon \approx z_t$, and to give exactly that answer it must know that this *is* the end. Sampling starts
+# there, and there an error in $\hat\epsilon$ is magnified most (lesson 03): telling it pays.
 
 # %% [markdown]
 # ## The same block at t = 10 and at t = 900
@@ -436,11 +440,12 @@ print("of all 32 channels,", int((strength[1] > 1.5 * strength[0]).sum()),
 #
 # Too much: a standard deviation of 1.56, although the true noise has about 1. At `t = 10` noise has the factor 0.1, at
 # `t = 300` about 0.64: a network that fully believed in `t = 10` would find six times too much. This one also looks at
-# the picture, and is off by a half.
+# the picture, and finds half too much.
 # </details>
 #
-# Same weights, same input, different features: half of all channels are far stronger at `t = 900`, a fifth at `t = 10`.
-# With one number per channel, the time decides *which detectors are on*. Here are these numbers.
+# Same weights, same input, different features: half of all channels are clearly stronger at `t = 900`, a fifth at
+# `t = 10`. The time adds one number to each channel; a channel that it pushes far down is shut by the next SiLU. So the
+# time decides *which detectors are on*. Here are these numbers, mostly small where there is little noise:
 
 # %%
 with torch.no_grad():
@@ -462,12 +467,12 @@ plots.show(fig)
 # ## Start as nothing: zero-initialised residuals
 #
 # A U-Net stacks many of these blocks; Stable Diffusion's has 22. If each adds something random at the start, the signal
-# is badly distorted by the time it has passed them all. The reference has a remedy: it sets the *last* convolution of
-# each block to zero when training begins (`zero_module` in the CompVis code). Each block then passes its input on
-# unchanged, and learns its change from there.
+# is badly distorted by the time it has passed them all. The original code (`zero_module` in CompVis) has a remedy: it
+# sets the *last* convolution of each block to zero when training begins. Each block then passes its input on unchanged,
+# and learns its change from there.
 #
-# > **Predict.** The photograph's features pass through 30 untrained blocks. What does the standard deviation do: stay
-# > the same, grow like the number of blocks, or grow like its square root?
+# > **Predict.** The photograph's features pass through 30 untrained blocks with the usual start. What does their
+# > standard deviation do: stay the same, grow like the number of blocks, or grow like its square root?
 
 # %%
 def through(number, zero):
@@ -515,9 +520,9 @@ plots.show(fig)
 # with the zero start it stays at 1.
 
 # %% [markdown]
-# Each block normalises its input, so each adds noise of about the same variance; and variances add (lesson 02 again).
-# Hence the square root. The package's `ResBlock` starts in the usual way, because it mostly *loads* weights; with two
-# levels, as in the tiny model, the difference is small. With Stable Diffusion's 22 blocks you would want the zeros.
+# Each block normalises its input, so each adds something random of about the same variance; and variances add (lesson
+# 02 again). Hence the square root. The package's `ResBlock` starts in the usual way, because it mostly *loads* weights;
+# with only 8 blocks, as in the tiny model, less is at stake. With Stable Diffusion's 22 you would want the zeros.
 
 # %% [markdown]
 # ## How far does a block see?
@@ -552,7 +557,7 @@ plots.show(fig)
 # %% [markdown] alt
 # Where the middle output pixel looks, on a logarithmic scale, after 1, 2 and 4 blocks: a bright square of 5 and of 9
 # pixels on a side, then a spot of about 12 that fades before the edge of its 17. Far outside, the gradient is hundreds
-# of times smaller than in the middle, but not zero.
+# to thousands of times smaller than in the middle, but not zero.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -569,7 +574,7 @@ plots.show(fig)
 # ## Halving and doubling
 #
 # Two more layers and the file `resblock.py` is complete. Down: a convolution that moves two pixels at a time (stride
-# 2). Up: repeat each pixel 2 × 2, then smooth with a convolution.
+# 2). Up: repeat each pixel 2 × 2, then a convolution.
 
 # %%
 class Downsample(nn.Module):
@@ -598,7 +603,7 @@ for yours, their in pairs:
     print(confirm_equal(yours.to(DEVICE)(x), their.to(DEVICE)(x)))
 
 # %% [markdown]
-# Halving also changes how far the layers *behind* it see, because their neighbours are now two pixels apart. Measure it
+# Halving also changes how far the layers *after* it see, because their neighbours are now two pixels apart. Measure it
 # in one dimension, with the gradient again. A layer is written as (kernel, stride).
 #
 # > **Predict.** Two layers of kernel 3 see 5 pixels. How many do they see if the first has stride 2? And if the
@@ -623,7 +628,7 @@ for layers in (((3, 1), (3, 1)), ((3, 2), (3, 1)), ((3, 1), (3, 2)),
 # <details><summary><b>Answer</b></summary>
 #
 # 7: the second layer's three inputs are two pixels apart, so each of its two steps to a neighbour counts double. A
-# stride in the *last* layer changes nothing: nobody looks across it any more. Even kernels follow the same rule; they
+# stride in the *last* layer changes nothing: no later layer looks across it. Even kernels follow the same rule; they
 # only have no middle pixel. (An exercise asks for the rule.)
 # </details>
 #
@@ -677,14 +682,14 @@ for i, value in enumerate(differences.values()):
 plots.show(fig)
 
 # %% [markdown] alt
-# How much the block's output differs between t = 10 and t = 900: about 0.2 for 1, 2, 4, 8 and 16 groups, and zero for
+# How much the block's output differs between t = 10 and t = 900: about 0.3 for 1, 2, 4, 8 and 16 groups, and zero for
 # 32 groups, one channel per group.
 
 # %% [markdown]
 # The same at both: the difference is 0.000. The time is one number for a whole channel, and the next GroupNorm
 # subtracts the mean of each group. If the group *is* the channel, the number is subtracted again at once: **the network
-# is deaf to `t`**. There is no error, only a model that stays a little worse, as you measured above. (Since 2021 other
-# networks have avoided this: they let `t` scale and shift *after* the norm.)
+# is deaf to `t`**. There is no error message, only a model that is worse, as you measured above, most of all at the
+# largest `t`. (Nichol & Dhariwal 2021 avoid this: they let `t` scale and shift *after* the norm.)
 
 # %% [markdown]
 # ## What the article says
@@ -694,7 +699,7 @@ plots.show(fig)
 # - *After the second convolution comes another time embedding.* No: `t` is added once, between the convolutions. Your
 #   block has one addition and equals the package's, which in turn equals diffusers'
 #   (`tests/parity/test_parity_networks.py`).
-# - The article does not mention GroupNorm, SiLU and the residual sum. Without them the network would not train.
+# - The article does not mention GroupNorm, SiLU and the residual sum. Without them, so deep a network hardly trains.
 
 # %% [markdown]
 # ## Three quick questions
@@ -711,15 +716,16 @@ plots.show(fig)
 #
 # <details><summary>Answer</summary>
 #
-# It loads without complaint, and the pictures are bad at every step: each weight of `linear1` reads the other half.
+# It loads without complaint, and the pictures are bad: each weight of `linear1` that learnt a sine now reads a cosine,
+# and the other way round.
 # </details>
 #
 # **3.** Why is `t_emb` not added to the latent itself, once, at the start?
 #
 # <details><summary>Answer</summary>
 #
-# It could be, but then the residual stream would have to carry it through every layer, along with the picture. Instead,
-# each block reads it afresh, with a projection of its own.
+# It could be, but then every layer would have to carry it along with the picture. Instead, each block reads it afresh,
+# with a projection of its own.
 # </details>
 
 # %% [markdown]
@@ -729,8 +735,7 @@ plots.show(fig)
 # sees; each is checked at once.
 #
 # To try here: compute the angles in bfloat16 (`t.bfloat16()`). Which timesteps around 998 can the network still tell
-# apart? And plot the clocks with a largest period of 100 instead of 10,000: when do two different timesteps look
-# alike?
+# apart? And put 100 in place of 10,000 in the formula: when do the clocks of two different timesteps look alike?
 
 # %% [markdown]
 # ## What next
