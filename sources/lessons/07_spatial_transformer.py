@@ -39,7 +39,7 @@ print("This lesson runs on", DEVICE.type)
 #
 # The ResBlock knows the time and sees 5 × 5 pixels. It cannot do two things: let the left half of a picture know what
 # the right half does, and read a caption. Both are the same operation, *attention*; the only difference is who is
-# asked.
+# asked. (The words come as vectors from the text encoder, which is built in lesson 09.)
 
 # %%
 show_model_map("SpatialTransformer", "text encoder")
@@ -151,7 +151,7 @@ plots.show(fig)
 # So far query, key and value were the same. In a network each is a *learnt* linear map of its input: what I ask for
 # need not be what I am. And one question is not enough; a pixel may want to know about colour *and* about edges. So the
 # width $C$ (`C`, the number of channels) is split into `heads` questions of $d = C /$ `heads` numbers, each with its
-# own attention. At the end they are concatenated again, and one more linear map (`to_out`) mixes them.
+# own attention. At the end the answers are concatenated, and one more linear map (`to_out`) mixes them.
 
 # %% [markdown]
 # `context` is who answers. If it is `None`, those who ask also answer. In the shapes, $B$ (`B`) is the number of
@@ -236,8 +236,9 @@ plots.show(fig)
 # %% [markdown]
 # ## Self-attention: every pixel asks all pixels
 #
-# It takes no training to see what this can do. Let queries and keys be the pixels' colours, slightly sharpened. Pick
-# one pixel (the cross): which pixels answer it? The brighter a pixel, the larger its weight.
+# It takes no training to see what this can do. Let queries and keys be the pixels' colours, minus the mean colour and
+# stretched to length 4 (the longer, the more selective). Pick one pixel (the cross): which pixels answer it? The
+# brighter a pixel, the larger its weight; each map has its own scale.
 
 # %%
 small = F.interpolate(photo, size=(32, 32), mode="area")       # (1, 3, 32, 32)
@@ -275,8 +276,9 @@ widgets.dial(plot_answers, {"row": range(32), "column": range(32)},
 # %% [markdown]
 # ## Cross-attention: every pixel asks the words
 #
-# Now let others answer: the *words*. Suppose there are three, with keys that say which colour they stand for. Only one
-# thing changes: keys and values come from the `context`. The table of weights is 1024 pixels × 3 words.
+# Now let others answer: the *words*. Suppose there are three, with keys that say which colour they stand for. Keys and
+# values now come from the `context`; the table of weights is 1024 pixels × 3 words. In this toy the score is minus the
+# squared distance of two colours: with a dot product, the short key of "dark" would lose everywhere.
 
 # %%
 words = ("orange", "green", "dark")
@@ -295,9 +297,9 @@ plots.show(fig)
 # petals, green and dark share the background.
 
 # %% [markdown]
-# That is all there is to "a pixel reads a word". (The score here is minus the squared distance, $2\,q\cdot k -
-# \lVert k\rVert^2$ plus a term that is the same for all words: a product that does not favour long keys. With the plain
-# product, the short key of "dark" would lose everywhere.)
+# That is all there is to "a pixel reads a word". (The toy's score is not far from attention's: minus the squared
+# distance is $2\,q\cdot k - \lVert k\rVert^2$ plus a term that is the same for all words and so changes no weight. It
+# is a dot product with a handicap for long keys.)
 #
 # So what are the *values* for? The key decides **who is heard**, the value **what is said**. Both come from one word,
 # through two different learnt maps. We can exploit that: keep the keys, and let "orange" *say* blue.
@@ -321,8 +323,8 @@ plots.show(fig)
 # %% [markdown]
 # ## With no context, self-attention
 #
-# > **Predict.** In Stable Diffusion a caption is 77 vectors of 768 numbers; in the first transformers a pixel has 320.
-# > What happens to cross-attention there if you pass `context=None`?
+# > **Predict.** In Stable Diffusion a caption is 77 vectors of 768 numbers; in its first SpatialTransformers a pixel
+# > has 320. What happens to cross-attention there if you pass `context=None`?
 
 # %%
 cross = package.Attention(query_dim=320, context_dim=768, heads=8)
@@ -332,9 +334,9 @@ except ValueError as error:
     print(error)
 
 # %% [markdown]
-# It fails: the pixels would have to answer, and `to_k` expects 768 numbers. So in Stable Diffusion "no caption" is not
-# the absence of a context; it is the encoding of the *empty* caption. The default exists in the code, and only works
-# if the two widths are equal.
+# It fails: the pixels would have to answer, and `to_k` expects 768 numbers. (Yours fails, too, with a less helpful
+# message.) So in Stable Diffusion "no caption" is not the absence of a context; it is the encoding of the *empty*
+# caption. The default exists in the code, and only works if the two widths are equal.
 
 # %% [markdown]
 # ## The rest of the block: GEGLU
@@ -384,8 +386,8 @@ plots.show(fig)
 # first), and adds its result to its input.
 #
 # Around it, the *SpatialTransformer* turns a feature map into a sequence of pixels and back, between two more
-# projections, and adds its own input at the end. It holds a list of blocks, here only one; Stable Diffusion XL has up
-# to ten.
+# projections (linear; Stable Diffusion 1 writes them as 1 × 1 convolutions, which is the same), and adds its own input
+# at the end. It holds a list of blocks, here only one; Stable Diffusion XL has up to ten.
 
 # %%
 class TransformerBlock(nn.Module):
@@ -481,16 +483,16 @@ plots.show(fig)
 
 # %% [markdown]
 # This is what the package saves by not storing the table. The *work* remains, because each number of the table is still
-# computed, and it grows just as steeply. This is the reason for *latent* diffusion in one line: on 512 × 512 pixels
-# self-attention is out of reach; on the latent, an eighth as large on each side, it is $8^4 = 4096$ times cheaper.
+# computed, and it grows just as steeply. One good reason for *latent* diffusion: on 512 × 512 pixels self-attention is
+# out of reach; on the latent, an eighth as large on each side, it is $8^4 = 4096$ times cheaper.
 
 # %% [markdown]
 # ## Where was each word read?
 #
 # Enough of toys: now the trained model. While it makes a picture we record the weights of all its cross-attentions
 # (`capture_attention`), and show for each word how much each position listened to it: the mean over heads, steps and
-# the three layers of 8 × 8 pixels. (The other four layers have 4 × 4.) The tokenizer puts a start mark before the
-# words, and an end mark and padding after them, up to 32: so word `i` is column `1 + i`.
+# the three layers that work on 8 × 8 positions. (The other four work on 4 × 4.) The tokenizer puts a start mark before
+# the words, and an end mark and padding after them, up to 32: so word `i` is column `1 + i`.
 #
 # > **Predict.** Where will "circle" be read? Where "above"? And "red", and "white", the word for the background?
 
@@ -538,26 +540,27 @@ print(f"Read at the start mark: {word_maps.mean((0, 1))[0]:.0%}, at the end mark
 
 # %% [markdown] alt
 # The picture made from the caption “{CAPTION}”, and the same picture once for each word, bright where that word was
-# read most. “circle” lights up at the circle, “square” at the square; under the other words, colours and background
-# among them, large parts of the picture are more or less bright.
+# read most. “circle” and “above” light up at the circle, “square” at the square; under the other words, colours and
+# background among them, large parts of the picture are more or less bright.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# "circle" is read at the circle, and often "above" is, too: it says something about the circle. "square" is read at the
-# square. But "red", "blue" and "white" are read in many places, "white" not only in the background! A word is not the
-# only place that holds its meaning: each token has seen all tokens before it (lesson 09), so "circle" may well carry
-# "red", and the marks after the last word the whole sentence.
+# "circle" is read at the circle, and so is "above", which says something about the circle. "square" is read at the
+# square. But "red", "blue" and "white" are read in many places: "red" more around the circle than on it, "white" not
+# only in the background! A word is not the only place that holds its meaning: each token has seen all tokens before it
+# (lesson 09), so "circle" may well carry "red", and the marks after the last word the whole sentence.
 # </details>
 
 # %% [markdown]
 # Each map is scaled to its own maximum: compare positions within a map, not brightness between maps. The last printed
-# line says how much the maps leave out: a large share of all attention goes to the marks and the padding, not to a
-# word. This is one caption and one seed; its background is white because on a dark one you could not see the map.
+# line says how much the maps leave out: half of all attention goes to the marks and the padding, not to a word. This is
+# one caption and one seed; its background is white because on a dark one you could not see the map.
 
 # %% [markdown]
-# Are the nouns in their places from the beginning? Compare the numbers printed above; 1 would be the same map. The
-# strip shows the map of "circle" at four steps over the *finished* picture. In a running notebook, turn both dials:
+# Are the nouns in their places from the beginning? Largely: 1 would be the same map, and the printed numbers are well
+# above those of the two comparisons. The strip shows the map of "circle" at four steps over the *finished* picture. In
+# a running notebook, turn both dials:
 
 # %%
 def plot_word(ax, word, step):
@@ -602,10 +605,10 @@ print("All words together get:",
 # others read it elsewhere, or nearly everywhere.
 
 # %% [markdown]
-# They do not. The percentages above the pictures say how much each head listens to "circle", and the pictures where.
-# Some heads attend to it only where the circle is; others somewhere else, and who knows why. The line below says how
-# much attention each head pays to the words at all; the rest goes to the marks and the padding, which can hold the
-# whole sentence. A mean over heads hides all this.
+# They do not. The percentage above each picture says how much that head listens to "circle", and the picture where. Two
+# heads read it at the circle, one at the *square* (who knows why), one hardly at all. The printed line says how much
+# attention each head pays to the words at all; the rest goes to the marks and the padding, which can hold the whole
+# sentence. A mean over heads hides all this.
 
 # %% [markdown]
 # ## Break it on purpose
@@ -627,7 +630,7 @@ plots.show(fig)
 
 # %% [markdown] alt
 # The flower painted with three word values. With the right axis it is an orange flower; with the wrong one the picture
-# is black; 300 times brighter it shows unevenly lit patches.
+# is black; made 300 times brighter, it has glowing outer petals around a black centre.
 
 # %% [markdown]
 # It is almost black: a word's total weight of 1 is now shared by a thousand pixels. And if you brighten it, the centre
@@ -679,7 +682,7 @@ plots.show(fig)
 # is checked at once.
 #
 # To try here: change `CAPTION` and see where its words are read. Then swap "red" and "blue" in the *values* only: do
-# the colours swap in the picture? Then "circle" and "square".
+# the colours swap in the picture? Then put "circle" and "square" into `swap` instead.
 #
 # ```python
 # def swap(module, inputs, values, a=1 + pieces.index("red"), b=1 + pieces.index("blue")):
