@@ -11,7 +11,7 @@
 # **You will be able to**
 # - write a U-Net that loads Stable Diffusion's weights, and explain each of its shapes;
 # - say what is on the skip stack at any moment;
-# - tell which level holds the parameters and which takes the time;
+# - tell which level holds the parameters and which does the work;
 # - build the same class at Stable Diffusion's size without using any memory.
 
 # %%
@@ -57,19 +57,19 @@ show_model_map("U-Net", "ResBlock", "SpatialTransformer")
 # picture. A network that works at full resolution throughout is slow and short-sighted. So:
 #
 # - **down**: halve the resolution, widen the channels: see more, but more coarsely;
-# - **across**: at the bottom, every pixel is close to every other;
+# - **middle**: at the bottom, every pixel is close to every other;
 # - **up**: double again, back to the size of the input.
 #
 # On the way down, detail is lost. That is what the **skips** are for: each feature map of the way down is kept, and
-# handed to the way up at the same resolution (Ronneberger et al. 2015).
+# handed *across* to the way up at the same resolution (Ronneberger et al. 2015).
 
 # %% [markdown]
 # ## The stack
 #
-# The skips form a *stack*: last in, first out. Push going down, pop going up, and every map meets its own resolution
-# again, without any bookkeeping. Here it is with names in place of tensors.
+# The skips form a *stack*: the way down pushes each map on it, the way up pops them off. No map needs a label. Here it
+# is with names in place of tensors.
 #
-# > **Predict.** Down pushes a, b, c, d. In which order do they come back?
+# > **Predict.** Down pushes a, b, c, d. In which order do they come back: the large maps first, or the small ones?
 
 # %% tags=["nbval-check-output"]
 stack = []
@@ -80,9 +80,9 @@ while stack:
     print("up reads", stack.pop())
 
 # %% [markdown]
-# These four are the real ones of the tiny model: (a) the first convolution, (b) the blocks of level 0, (c) the
-# downsample, (d) the blocks of level 1. Note that (a) and (c) are pushed too. Forgetting them is the usual mistake:
-# then the way up lacks one map per level.
+# Last in, first out: the way up begins with the small maps that it needs first. These four are the real ones of the
+# tiny model: (a) the first convolution, (b) the blocks of level 0, (c) the downsample, (d) the blocks of level 1. Note
+# that (a) and (c) are pushed too. Forgetting them is the usual mistake: then the way up lacks one map per level.
 #
 # The sizes come from a configuration, a few numbers per level:
 
@@ -135,9 +135,9 @@ class DownLevel(nn.Module):
 # %% [markdown]
 # ## Up
 #
-# The mirror image, with one more ResBlock: the level pushed its pairs, and one more map came from the level above (or
-# from `conv_in`). Each ResBlock pops one map and reads it *along with* its own input: their channels are concatenated
-# (`torch.cat`), so the block's input is wider.
+# The mirror image, with one more ResBlock: at each resolution the way down pushed one map per pair, and before them the
+# map that entered the level (from `conv_in` or a downsample). Each ResBlock pops one map and reads it *along with* its
+# own input: their channels are concatenated (`torch.cat`), so the block's input is wider.
 #
 # > **Predict.** Consider the tiny model's way up at 4 × 4: the middle outputs 96 channels. How many channels do the two
 # > ResBlocks there read?
@@ -242,8 +242,8 @@ with torch.no_grad():
 # %% [markdown]
 # ## Watch the sizes flow
 #
-# Hooks record the shape of each block's output. Below, each bar is one feature map: its height is the resolution, its
-# width the number of channels. The arcs are the skips.
+# Hooks (functions that PyTorch calls when a module has run) record the shape of each block's output. Below, each bar is
+# one feature map: its height is the resolution, its width the number of channels. The arcs are the skips.
 
 # %%
 KINDS = {ResBlock: ("ResBlock", plots.BLUE),
@@ -360,7 +360,7 @@ print(f"Yours at the tiny size:           {parameters(mine):,}")
 # ## Where are the parameters, and where is the work?
 #
 # The number of a convolution's parameters does not depend on the size of the picture; its work does. So they need not
-# be in the same place.
+# be in the same place. (Below, a level is its way down and its way up together.)
 #
 # > **Predict.** In Stable Diffusion's U-Net, which level has the most parameters: 64², 32², 16² or 8²? Which does the
 # > most work?
@@ -441,8 +441,8 @@ except RuntimeError as error:
 
 # %% [markdown]
 # 7 is halved to 4 and doubled to 8, and then the skip does not fit. (The package's U-Net says so in plainer words.) So
-# the sides of a picture must be multiples of a certain number of pixels; whether pictures are *good* away from the size
-# that the model was trained at is another matter.
+# the sides of a picture must be multiples of 16 pixels here: the VAE divides by 8, the U-Net by 2. Whether pictures are
+# *good* away from the size that the model was trained at is another matter.
 
 # %% [markdown]
 # ## Look inside the trained one
@@ -503,20 +503,22 @@ plots.show(fig)
 
 # %% [markdown] alt
 # A scene ({caption}), the most active channel of the feature map after each stage of the U-Net, from 8 by 8 down to 4
-# by 4 and up again, and the picture that the U-Net guesses from the noised latent: the triangle, and the square with
-# soft corners. The first maps are specks; the last is orange where the triangle is and pale elsewhere.
+# by 4 and up again, and the picture that the U-Net guesses from the noised latent: the triangle, and a lumpy square a
+# little too far left. The first maps are specks; the last is orange around the triangle and pale elsewhere.
 
 # %% [markdown]
 # The first map is as noisy as its input. At 4 × 4 there are only 16 positions, each standing for a patch a quarter of
-# the picture wide; the last map lights up around the triangle, slightly to its right. And the guess is right except for
-# the corners of the square, although at `t = 600` more of `z_t` is noise than signal (lesson 02).
+# the picture wide; the last map lights up around the triangle, slightly to its right. The guess has both things in
+# their colours, only the square is lumpy and too far left, although at `t = 600` more of `z_t` is noise than signal
+# (lesson 02).
 
 # %% [markdown]
 # ## Break it on purpose
 #
 # Swap two skips. At the tiny model's level 0, the two maps that are popped last, (b) and (a), have the *same shape*: 64
 # channels at 8 × 8. A queue in place of the stack would fail at once (an 8 × 8 map would meet a 4 × 4 one), but these
-# two can change places unnoticed. And what if a skip is silenced altogether?
+# two can change places without an error. And what if a skip is silenced altogether? (The package's levels return what
+# they push; the rest of the code below is your `forward`.)
 #
 # > **Predict.** Which does more harm to the guess: (a) and (b) swapped, or (b) set to zero? Or is there hardly any
 # > harm?
@@ -549,9 +551,9 @@ fig = plots.image_grid(guesses, list(changes), size=1.7)
 plots.show(fig)
 
 # %% [markdown] alt
-# The trained U-Net's guess with its skips as they are: a triangle and a square with soft corners. With a and b swapped
-# the square is torn; with b silenced hardly anything is left of it; with c and d silenced nothing is worse; with all
-# silenced both things are misshapen.
+# The trained U-Net's guess with its skips as they are: a triangle and a lumpy square. With a and b swapped, that is
+# torn; with b silenced hardly anything is left of it; with c and d silenced nothing is worse; with all silenced both
+# things are misshapen.
 
 # %% [markdown]
 # One scene proves little. So take 64 scenes, noise each to `t = 600`, and measure how far the guessed latent is from
@@ -591,17 +593,17 @@ plots.show(fig)
 #
 # Silencing (b) does more harm than swapping, and both do a lot. At this size the *fine* skips carry the guess; without
 # the coarse ones, (c) and (d), it is hardly worse (0.43 against 0.42): the middle is also at 4 × 4, so nothing was lost
-# on the way to it. With all skips silenced it is worst, 0.88, not far from "always 0" (0.99), although in the one scene
-# above both things can still be made out.
+# on the way to it. With all skips silenced it is worst, 0.88, not far from guessing 0 everywhere (0.99), although in
+# the one scene above both things can still be made out.
 # </details>
 #
-# The swap also shows why a test with real weights is worth more than a test of shapes: no error, no warning, only a
-# worse picture.
+# The swap also shows why a test that compares numbers is worth more than one that compares shapes: no error, no
+# warning, only a worse picture.
 
 # %% [markdown]
 # ## What the article says
 #
-# - *The dimensions are (channel, width, height).* In the code (channel, height, width), as you saw with 24 × 4.
+# - *The dimensions are (channel, width, height).* In the code (channel, height, width), the usual order in PyTorch.
 # - *A predicted noise vector comes out.* A tensor of the latent's shape; whether it means noise or velocity is a
 #   convention between training and sampling, not part of the network.
 # - *Down-scaling layers, then up-scaling layers, each with a ResBlock and a SpatialTransformer.* Right for the finer
@@ -629,7 +631,7 @@ plots.show(fig)
 #
 # <details><summary>Answer</summary>
 #
-# Lesson 06 measured it: the network can guess, but not exactly, least of all near the end, where sampling starts.
+# Lesson 06 measured it: the network can guess, but not exactly, least of all at the largest `t`, where sampling starts.
 # </details>
 
 # %% [markdown]
@@ -637,8 +639,9 @@ plots.show(fig)
 #
 # `../exercises/08_unet.ipynb`: the skip stack, the widths of the way up, the whole U-Net; each is checked at once.
 #
-# To try here: plot the flow of `versions.SDXL.unet` (yours lacks its `added_mlp`, but the flow is the same). How many
-# parameters does a U-Net of three levels have, with channels of your own choice?
+# To try here: plot the flow of `versions.SDXL.unet` (latents of 4 × 128 × 128, a context of 77 × 2048; yours lacks its
+# `added_mlp`, but the flow is the same). How many parameters does a U-Net of three levels have, with channels of your
+# own choice?
 
 # %% [markdown]
 # ## What next
