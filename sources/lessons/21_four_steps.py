@@ -84,7 +84,7 @@ plots.show(fig)
 # %% [markdown]
 # A number instead of an impression: the judge of lesson 15 reads a picture for each of some fresh captions. A share of
 # $n$ captions has an error of about $\sqrt{p(1-p)/n}$; we show 95 % intervals. Beside DDIM stands DPM-Solver++, the
-# best sampler of lesson 12: a student must beat *that*.
+# best sampler of lesson 12: a student must beat the better of them.
 
 # %%
 N = full_or_fast(80, fast=8)
@@ -119,15 +119,16 @@ say("DDIM, w = 1", [(steps, accuracy(teacher, steps, 1.0)) for steps in (8, 4, 2
 # <details><summary><b>Answer</b></summary>
 #
 # Between 4 and 2 steps: of 80 captions 81 % come true in 4 guided steps of DDIM, 16 % in 2. In the pictures the colours
-# go wrong first. DPM-Solver++ does in 10 steps what DDIM does in 25, but its extrapolation fails when steps get long:
-# 69 % in 4 steps, 16 % in 2.
+# go wrong first. DPM-Solver++ is no help with so few: 69 % in 4 steps, 16 % in 2, because its extrapolation fails when
+# steps get long. So what a student must beat is DDIM in 8 guided steps: 90 % for 16 calls.
 # </details>
 
 # %% [markdown]
 # ## Two steps of the teacher, one of the student
 #
-# A DDIM step goes from $z$ to $z'$ along the line that $\hat z_0$ and $\hat\epsilon$ span. Two small steps turn a
-# little on the way. Which $\hat z_0$ must a *student* predict, so that its one large step ends at the same $z''$?
+# A DDIM step mixes the estimates $\hat z_0$ and $\hat\epsilon$ anew, with less noise. On its way from $z$, at
+# $\bar\alpha$, to $z''$, at $\bar\alpha''$, the teacher takes two steps, and its estimates change in between. Which
+# $\hat z_0$ must a *student* predict, so that its one large step ends at the same $z''$?
 #
 # $$ z'' = \sqrt{\bar\alpha''}\, \hat z_0 + \sqrt{1-\bar\alpha''}\; \frac{z - \sqrt{\bar\alpha}\, \hat z_0}{\sqrt{1 -
 # \bar\alpha}} $$
@@ -168,13 +169,14 @@ print(f"One large step of the teacher itself misses by {(one - two).std():.3f} (
 
 # %% [markdown]
 # **Guidance comes for free.** The first teacher's two steps are *guided*: four calls of the U-Net. The student is asked
-# once, with the caption. What it learns is the guided answer (Meng et al. 2023). So its 4 steps cost 4 calls, where 8
-# guided steps cost 16. (Salimans & Ho start from 1,024 steps. The numbers above say that 8 are enough to start from.)
+# once, with the caption. What it learns is the guided answer (Meng et al. 2023; their student is told $w$ as well). So
+# its 4 steps cost 4 calls, where 8 guided steps cost 16. (Salimans & Ho start from as many as 8,192 steps. The numbers
+# above say that 8 are enough to start from.)
 #
 # ## Train
 #
 # The data are latents of training pictures, noised to the student's timesteps. The target comes from the teacher,
-# without a gradient.
+# without a gradient. The two are compared as velocities, because that is what this U-Net predicts.
 
 # %%
 cache = build_cache(scenes_corpus(full_or_fast(1500, fast=200)), model.vae,
@@ -227,8 +229,8 @@ def distil(unet, predict_of, steps, updates, lr=5e-4):
     return student.eval().requires_grad_(False), losses
 
 # %% [markdown]
-# The first stage took ten minutes for the shipped student: 16 guided steps to 8, 8 to 4. Here we only watch its loss
-# begin to fall, then load the student, and train the other two stages ourselves.
+# The shipped student took two stages and ten minutes: 16 guided steps to 8, then 8 to 4. Here we only watch the loss
+# begin to fall on the way from 8 guided steps to 4. Then we load the student, and train the next two stages ourselves.
 
 # %%
 def one_call(student):
@@ -263,8 +265,11 @@ plots.show(fig)
 # %% [markdown]
 # ## Judge
 #
-# > **Predict.** With equal numbers of *calls*, student against teacher: at which number is the gain largest? And what
-# > happens if the 4-step student is sampled in 2 steps, for which it was not trained?
+# From 2 steps to 1 the loss stays larger than from 4 to 2: the longer the step, the more its path bends.
+#
+# > **Predict.** With equal numbers of *calls*, student against teacher, guided or not: at which number is the gain over
+# > the better of these largest? And what happens if the 4-step student is sampled in 2 steps, for which it was not
+# > trained?
 
 # %%
 students = ((student4, 4), (student2, 2), (student1, 1))
@@ -295,8 +300,9 @@ plots.show(fig)
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# At two calls: 75 % for the student of two steps, 38 % for the teacher without guidance, 10 % for one guided step. The
-# 4-step student gets 59 % in 2 steps: it was trained to make steps of one length, from four places.
+# At one call: 50 % against 0 %. At two calls: 75 % for the student of two steps, 38 % for the teacher without guidance,
+# 10 % for one guided step. At four: 90 % against 70 %. The 4-step student gets 59 % in 2 steps: it was trained to make
+# steps of one length, from four places.
 # </details>
 
 # %% [markdown]
@@ -311,6 +317,8 @@ plots.show(fig)
 # | 4 | 84.7 % | 67.0 % | 88.0 % |
 # | 2 | 15.3 % | 36.3 % | 81.3 % |
 # | 1 | 4.3 % | 0.7 % | 50.7 % |
+#
+# Below, one caption from the same noise: a student's picture is its own, not its teacher's.
 
 # %%
 def plot_drawn(ax, network, steps):
@@ -344,7 +352,8 @@ plots.show(fig)
 # %% [markdown]
 # ## What is lost
 #
-# Two things that accuracy does not see: how sharp the edges are, and how different the pictures of one caption.
+# Two things that accuracy does not see: how steep the edges are, and how many different looks one caption gets. (A look
+# is the background and the colours that the judge reads.)
 
 # %%
 COUNT = full_or_fast(24, fast=4)
@@ -361,15 +370,16 @@ for name, who in {**everyone, "25, w = 1": (teacher, 25, 1.0)}.items():
           f"{edge:.2f}, {1000 * spent / COUNT:.0f} ms of processor time each")
 
 # %% [markdown]
-# In this small world neither is lost: 16 looks with the teacher, 17, 19 and 18 with the students; edges of 0.46, 0.42,
-# 0.45 and 0.42. What is lost is *accuracy*: a picture of few steps is clean, and wrong more often. The gain is 192
-# milliseconds against 26, 7 times and not 12.5: VAE and text encoder still run.
+# In this small world neither falls much: 16 looks with the teacher, 17, 19 and 18 with the students; edges of 0.46,
+# 0.42, 0.45 and 0.42. (Both measures are crude: the smears in the pictures above escape them.) What is lost is
+# *accuracy*. The gain is 192 milliseconds against 26: 7 times, less than the calls promise, because VAE and text
+# encoder still run.
 
 # %% [markdown]
-# Lost for good:
+# What distillation costs elsewhere, too:
 #
 # * **The dial.** $w = 3$ is in the weights now. And there is no negative caption any more: nothing is subtracted.
-# * **Its teacher's mistakes** stay, and no data put them right.
+# * **Corrections.** Its teacher's mistakes stay, and no data put them right.
 # * **Sharpness**, in photographs. A student learns the *mean* of what its teacher does from similar $z$. One step tends
 #   to a mean picture, unless something other than a squared error judges it: a discriminator (SDXL Turbo, Sauer et al.
 #   2023) or the teacher's score (distribution matching, Yin et al. 2024; both reported).
@@ -377,9 +387,9 @@ for name, who in {**everyone, "25, w = 1": (teacher, 25, 1.0)}.items():
 # %% [markdown]
 # ## What changed, and why the field moved
 #
-# Nothing in the article's model but its weights; and its price. A picture in one to four calls can follow a pen while
-# it draws, and runs on a phone. Latent *consistency* models (Luo et al. 2023, after Song et al. 2023) skip the
-# halving: a network learns in one stage that its $\hat z_0$ be the same along a whole path. Such a network jumps to
+# In the article's model, only the weights, and the price of a picture. One that takes one to four calls can follow a
+# pen while it draws, and runs on a phone. Latent *consistency* models (Luo et al. 2023, after Song et al. 2023) skip
+# the halving: a network learns in one stage to give the same $\hat z_0$ along a whole path. Such a network jumps to
 # $\hat z_0$, adds noise, and jumps again: `lcm` in `more_samplers.py` is that sampler, for released networks.
 
 # %% [markdown]
@@ -400,9 +410,9 @@ print(f"w = {scales[-1]:g}: {right.value:.1%} ({right.low:.1%} to {right.high:.1
 # Four pictures by the 4-step student, guided once more with 1, 2 and 4, a row each.
 
 # %% [markdown]
-# At 2 the scenes still hold; at 4 the colours go wrong, and 30 % of 80 captions come true instead of 90 %. It never
-# learnt what to say without a caption: only its answers *with* one were trained. The difference of the two means little
-# any more, and is multiplied.
+# At 2 the scenes still hold; at 4 the colours go wrong, and 30 % of 80 captions come true instead of 90 %. The guidance
+# in the weights is exaggerated once more. And only the student's answers *with* a caption were trained: what it says
+# without one, and so the difference of the two, means little any more.
 
 # %% [markdown]
 # ## What the article says
@@ -417,14 +427,14 @@ print(f"w = {scales[-1]:g}: {right.value:.1%} ({right.low:.1%} to {right.high:.1
 #
 # <details><summary>Answer</summary>
 #
-# 50 / 4 = 12.5 times. Against 10 guided steps of DPM-Solver++ it is 5 times.
+# 50 / 4 = 12.5 times. But 8 guided steps of DDIM were as accurate here (90 %): against their 16 calls it is 4 times.
 # </details>
 #
 # **2.** Why does the student start as a copy of its teacher, and not from random weights?
 #
 # <details><summary>Answer</summary>
 #
-# The teacher's answer is nearly right already: for one step from $z$ it is off by as much as the path bends. Some
+# The teacher's answer is nearly right already: for one step from $z$ it is off by as much as the path bends. A few
 # hundred updates are enough.
 # </details>
 #
