@@ -115,8 +115,8 @@ print("The same merges as tinyldm's.")
 # </details>
 #
 # The shipped tokenizer was made in this way from the words of the small world. Each of them is one piece. Other words
-# are spelled out, and nothing is ever unknown, because the smallest pieces are the 256 bytes that every text consists
-# of:
+# are spelled out. Nothing is ever unknown, because the smallest pieces are not letters but the 256 bytes that every
+# text consists of:
 
 # %% tags=["nbval-check-output"]
 for text in ("a red circle", "a turquoise disc", "a hot potato"):
@@ -127,10 +127,10 @@ print("As numbers, with start, end and padding:\n", tokens[0].tolist())
 # %% [markdown]
 # ## Reading from left to right
 #
-# A number has no meaning yet. The text transformer starts with a learnt vector for each token and each position, and
-# lets them look at each other (attention, lesson 07). There is one rule: **nobody looks to the right**. Position $i$
-# sees positions $0 \dots i$. In attention this is a *causal mask*: the scores of later positions become $-\infty$
-# before the softmax.
+# Here 699 is the start; 700 is the end and the padding. A number has no meaning yet. The text transformer looks up a
+# learnt vector for each token, adds one for its position, and lets them look at each other (attention, lesson 07).
+# There is one rule: **nobody looks to the right**. Position $i$ sees positions $0 \dots i$. In attention this is a
+# *causal mask*: the scores of later positions become $-\infty$ before the softmax.
 #
 # > **Predict.** Three positions, all scores equal. What are the attention weights of the first, second and third?
 
@@ -227,7 +227,8 @@ tokens = tokenize(tokenizer, captions, 32).to(DEVICE)
 print(confirm_equal(mine(tokens), model.encode_text(captions), tolerance=1e-4))
 
 # %% [markdown]
-# That is the whole text encoder. Stable Diffusion 1's has 12 such layers of width 768, and 77 positions instead of 32.
+# That is the whole text encoder. Stable Diffusion 1's has 12 such layers of width 768, 77 positions instead of 32, and
+# a cheaper approximation of GELU.
 
 # %% tags=["nbval-check-output"]
 print(f"{sum(p.numel() for p in mine.parameters()):,} parameters here, 123,060,480 "
@@ -271,22 +272,22 @@ plots.show(fig)
 # picture.)
 # </details>
 #
-# So padding is not empty. Each of these 27 vectors has read the whole caption: they summarise it 27 times, each from
-# another position. The U-Net was trained with them in view. Hide them from it, and it sees a context unlike those it
-# was trained on.
+# So padding is not empty. Each of the 27 padding vectors has read the whole caption: they summarise it 27 times, each
+# from another position. The U-Net was trained with them in view. Hide them, and it sees a context unlike those it was
+# trained on.
 
 # %% [markdown]
 # ## Where the meaning comes from: CLIP
 #
-# Who trains the text transformer? A task that needs no labels except captions: **which caption belongs to which
-# picture?** (Radford et al. 2021.) Two towers, one for texts and one for pictures, each output a vector of length 1.
-# For $B$ pairs, take all $B \times B$ dot products; the diagonal should win, in its row and in its column:
+# What trains the text transformer? A task that needs no labels except captions: **which caption belongs to which
+# picture?** (Radford et al. 2021.) Two networks, the *towers*, one for texts and one for pictures, each output a vector
+# of length 1. For $B$ pairs, take all $B \times B$ dot products; the diagonal should win, in its row and in its column:
 #
 # $$ \ell_{ij} = s \; \mathrm{image}_i \cdot \mathrm{text}_j , \qquad
 # \text{loss} = \tfrac12 \big( \mathrm{CE}(\ell, \text{rows}) + \mathrm{CE}(\ell, \text{columns}) \big) $$
 #
-# (figure 3 there). $s$ (`scale`) is learnt; CE is the cross-entropy. A caption's vector is read at its end token, the
-# first position after all words: it has seen each of them.
+# (their figure 3). $s$ (`scale`) is learnt; CE is the cross-entropy, and the diagonal is the right answer. A caption's
+# vector is read at its end token, the first position that has seen all words.
 #
 # > **Predict.** 64 pairs, and a network that knows nothing. What is the loss?
 
@@ -307,7 +308,8 @@ print(f"knows nothing: {contrastive_loss(same_vector, same_vector, 10.0):.3f}   
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# $\log 64 = 4.16$: the network is right by chance, one time in 64.
+# Each of the 64 answers gets the probability 1/64, so the loss is $-\log \tfrac{1}{64} = \log 64 = 4.16$ (in *nats*:
+# the logarithm is the natural one).
 # </details>
 #
 # The picture tower is a *Vision Transformer* (Dosovitskiy et al. 2021): cut the picture into 8 × 8 = 64 patches, make a
@@ -407,7 +409,9 @@ plots.show(fig)
 # %% [markdown]
 # ## What has it learnt?
 #
-# Eight fresh scenes, their captions, and all similarities. The diagonal should be the largest of its row and column.
+# (The loss begins above $\log 64$: random vectors do not abstain, they prefer wrong answers as readily as right ones.)
+# Now eight fresh scenes, their captions, and all similarities. Each number on the diagonal should be the largest of its
+# row and of its column.
 
 # %%
 test_images, test_said, test_scenes = scenes_with_captions(5, full_or_fast(512, 64))
@@ -442,12 +446,13 @@ print("Small CLIP, own caption of 64:", retrieval(clip.embed_image, clip.embed_t
 # %% [markdown]
 # ## A bag of words
 #
-# Two minutes, and it finds captions. Does it *understand* them? Take a scene of two things and swap one attribute in
-# the caption: "a red circle above a blue square" becomes "a blue circle above a red square". The same words, another
-# meaning: knowing which attribute belongs to which thing is called *binding*. Is the picture more similar to the true
-# caption? Chance is 50 %. (The brackets, here and above, contain the 95 % interval.)
+# Two minutes, and it finds most captions. (All of them it cannot: a short caption may fit several of 64 pictures.) Does
+# it *understand* them? Take a scene of two things and swap one attribute in the caption: "a red circle above a blue
+# square" becomes "a blue circle above a red square". (A swap of *position* exchanges the things.) The same words,
+# another meaning: knowing which attribute belongs to which thing is called *binding*. Is the picture more similar to
+# the true caption? Chance is 50 %. (The brackets, here and above, contain the 95 % interval.)
 #
-# > **Predict.** Take your CLIP, and the retrieval that you just saw. How often does it prefer the true caption?
+# > **Predict.** How often does your CLIP prefer the true caption?
 
 # %%
 def binding(embed_image, embed_text, kinds=("colour", "shape", "size", "position")):
@@ -471,11 +476,11 @@ for kind, seen in mine_binds.items():
     print(f"{kind:9} {seen}")
 
 # %% [markdown]
-# Compare this with your retrieval above, and with chance: all four intervals contain 50 %. Among 64 captions, the right
-# *words* are usually enough to find the right one, so the contrastive loss has little reason to learn who has which
-# colour: the network can get by as a *bag of words* (Yuksekgonul et al. 2023 found this in large models too). And a
-# U-Net cannot read from the text encoder's vectors what they do not hold: it could only guess whose colour is whose.
-# (We tested the end token's vector; the U-Net reads all 32.)
+# It guesses: all four intervals contain 50 %. Among 64 captions, the right *words* are usually enough to find the right
+# one, so the contrastive loss gives little reason to learn which thing has which colour: the network can get by as a
+# *bag of words* (Yuksekgonul et al. 2023 found this in large models too). And a U-Net cannot read from the text
+# encoder's vectors what they do not hold: it, too, could only guess. (We tested only the end token's vector. The U-Net
+# reads all 32, and the others may hold more.)
 
 # %% [markdown]
 # ## What the shipped CLIP got in addition
@@ -484,9 +489,10 @@ for kind, seen in mine_binds.items():
 #
 # - **hard negatives**: each picture also sees its own caption with one attribute swapped, and has to prefer the true
 #   one;
-# - **a form**: from the single vector, a linear layer must fill in colour, shape and size of each thing, relation and
-#   background. With hard negatives alone, training stays at chance for long: the similarity is a product, and while
-#   *neither* vector knows who has which colour, neither gets a gradient that would tell it to.
+# - **a form to fill in**: from the single vector, a linear layer must read colour, shape and size of each thing,
+#   relation and background. With hard negatives alone, training stays at chance for a long time: the similarity is a
+#   product, so each vector's gradient is made of the other vector. While *neither* knows which thing has which colour,
+#   neither can teach it to the other.
 
 # %%
 shipped = clip_of(model_folder("tiny")).to(DEVICE)
@@ -570,9 +576,9 @@ plots.show(fig)
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Mostly the background, the number of things, their places and sizes, and many colours, or a neighbouring colour. The
-# shapes often do not: a square may come back as a star or a ring. Words are better trained: only a fifth of the batches
-# had a picture to read, and half of those had a caption as well.
+# Mostly the background, the number of things, their places and sizes, and many of the colours. The shapes often do not:
+# the square comes back as a star or a cross. Words are better trained: only a fifth of the batches had a picture to
+# read, and half of those had a caption as well.
 #
 # The photograph can only come back as what exists in the small world: a background of about the right brightness, and
 # pieces in about the right colours. The model knows nothing else.
@@ -712,7 +718,8 @@ plots.show(fig)
 # {seen.value:.0%}' for w, seen in rights.items()))}.
 
 # %% [markdown]
-# At 0 it is chance, as it must be: the label is ignored.
+# At 0 it is chance, as it must be: the label is ignored. At 2 and 4 generated digits are read at least as well as real
+# ones: guidance makes them more typical, and more alike (compare the rows of the sheets above).
 
 # %% [markdown]
 # ## Break it on purpose
@@ -761,8 +768,8 @@ plots.show(fig)
 #
 # - *Text prompts are transformed to an embedding space by a fixed, pretrained CLIP text encoder.* Right. But the U-Net
 #   does not read one vector per caption, it reads one per token: 77 of them, padding included.
-# - *Conditioning is exposed by cross-attention.* Right, for all three kinds here. Two more ways exist: inpainting
-#   models concatenate to `z_t`, and XL adds a vector to the time embedding.
+# - *Conditioning is exposed by cross-attention.* Right, for all three kinds. Two more ways exist: inpainting
+#   models concatenate to `z_t`, and Stable Diffusion XL adds a vector to the time embedding.
 # - *A Vision Transformer can process an image into a sequence of vectors, to generate an image in the same style.*
 #   That is `encode_image`.
 # - *Without context, cross-attention becomes self-attention.* In practice "no caption" is the context of `""`.
@@ -774,7 +781,7 @@ plots.show(fig)
 #
 # <details><summary>Answer</summary>
 #
-# Two positions are start and end, so 75 pieces are read, and the rest is cut off. `tokenize` warns and names it.
+# Two positions are start and end, so 75 pieces are read, and the rest is cut off. `tokenize` warns, and quotes it.
 # </details>
 #
 # **2.** Why is the caption's vector read at the end token, and not at the start token?
