@@ -57,8 +57,8 @@ show_model_map("VAE encoder", "forward diffusion", "text encoder", "U-Net")
 # ## A small world
 #
 # The shipped U-Net took about an hour on two cores to learn its world. You have a few minutes, so the world must be
-# small: one large thing on plain black, in one of a few shapes and colours, in one of four places. That is all there
-# is. We borrow the shipped VAE and text encoder, and ignore the shipped U-Net.
+# small: one large thing on plain black, in one of a few shapes and colours, in one of four places (the figure shows
+# only the first). That is all there is. We borrow the shipped VAE and text encoder, and ignore the shipped U-Net.
 
 # %%
 WORLD_COLOURS, WORLD_SHAPES = ("red", "green", "blue",
@@ -97,8 +97,8 @@ plots.show(fig)
 # frozen, so their outputs would be the same every time. Compute them once and store them: *cached latents*.
 #
 # One thing must not be cached: the sample. The VAE gives a distribution, a mean and a log-variance for each number
-# (lesson 05). So we store these *moments*, and sample afresh for each use. $z_0$ (`z0`) is scaled to a variance of
-# about 1.
+# (lesson 05). A stored sample would be one and the same noise each time, and could be memorised. So we store these
+# *moments*, and sample afresh for each use. $z_0$ (`z0`) is scaled to a variance of about 1.
 
 # %%
 model = LatentDiffusion.from_pretrained("tiny", device=DEVICE)
@@ -289,15 +289,15 @@ plots.show(fig)
 # %% [markdown]
 # ## Keep an average
 #
-# A step follows the gradient of one batch, and batches differ. So the weights jitter around where they should be, and
-# the pictures show it. The remedy is one more formula: a second set of weights $\bar\theta$ (`average`) that slowly
-# follows the trained ones $\theta$, an *exponential moving average*:
+# A step follows the gradient of one batch, and batches differ. So the weights jitter around where they should be. The
+# remedy is one more formula: a second set of weights $\bar\theta$ (`average`) that slowly follows the trained ones
+# $\theta$, an *exponential moving average* (EMA):
 #
 # $$ \bar\theta \leftarrow d\,\bar\theta + (1-d)\,\theta, \qquad d = \min\left(\text{decay}, \tfrac{1+n}{10+n}\right) $$
 #
-# after step $n = 0, 1, \dots$ Early on, the second term is the smaller one, so the random start is soon forgotten: at
-# step 120 it is 0.93. (With a decay of 0.995, as below, it stays the smaller one until step 1,790.) We keep the
-# average; it is never trained itself.
+# after step $n = 0, 1, \dots$ Early on, the fraction is smaller than the decay, so the random start is soon forgotten:
+# at step 120 it is 0.93. (With a decay of 0.995, as below, it stays smaller until step 1,790.) We keep the average; it
+# is never trained itself.
 
 # %%
 @torch.no_grad()
@@ -318,7 +318,7 @@ print(confirm_equal(mine.weight, theirs.module.weight))
 
 # %% [markdown]
 # The figure shows one number that rises to 1 and jitters, and three averages of it, with a constant decay (without the
-# second term). How far back does an average with decay $d$ look? About $1/(1-d)$ steps. Too short, and the jitter
+# fraction). How far back does an average with decay $d$ look? About $1/(1-d)$ steps. Too short, and the jitter
 # stays; too long, and it lags behind.
 
 # %%
@@ -456,15 +456,15 @@ plots.show(fig)
 
 # %% [markdown] alt
 # Pictures of six captions from the same noise, one row for the U-Net after each of four numbers of steps: at first
-# blobs and rings in about the right colours, then all the shapes, at last sharp pictures of what the captions say.
+# molten things in about the right colours, then all the shapes, at last sharp pictures of what the captions say.
 
 # %% [markdown]
-# At first there are blobs and rings; corners and crosses take longer. A thing may move from one row to the next: no
-# caption says where it is. The place comes from the noise and the weights, and the weights still change.
+# At first the things look molten, and one may run on into a second place. A thing may also move from one row to the
+# next: no caption says where it is. The place comes from the noise and the weights, and the weights still change.
 #
 # Now measure it. The package's judge, a small network that was trained to read such pictures and never takes part in
-# this training, reads colour and shape of each picture. It can also answer "unclear", and it counts: a picture with two
-# things, or with none, is wrong in everything. The brackets contain the 95 % interval and the number of pictures.
+# this training, reads the colour and shape of each thing, or answers "unclear". It also counts the things: a picture
+# with two, or with none, is wrong in everything. The brackets contain the 95 % interval and the number of pictures.
 
 # %%
 judge = Judge.load()
@@ -511,8 +511,8 @@ plots.show(fig)
 #
 # The loss ends at 0.17, and falls mostly in the first 300 steps. One thing in one of the places comes first: 120 steps
 # show it. Then come the colours, then the shapes (below chance at first, because "unclear" is wrong): a shape is a
-# matter of few latent numbers at its edge, and costs little loss. The last errors disappear while the loss looks flat.
-# The loss never reaches 0: no network can separate the noise in $z_t$ from the picture exactly.
+# matter of few latent numbers at its edge, and costs little loss. Most of the last errors disappear while the loss
+# looks flat. It never reaches 0: no network can separate the noise in $z_t$ from the picture exactly.
 # </details>
 #
 # Was it luck? `benchmarks/lesson10.py` runs the very cells above with several seeds, and generates 240 pictures with
@@ -555,13 +555,13 @@ ax.legend()
 plots.show(fig)
 
 # %% [markdown] alt
-# The loss by timestep with the right, the empty and another picture's caption. Right and empty agree up to t = 500 and
-# diverge above; another's caption is far worse at every t.
+# The loss by timestep with the right, the empty and another picture's caption. Right and empty nearly agree up to
+# t = 500 and diverge above; another's caption is far worse at every t.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# At much noise. At `t = 100` anybody can see what is there, and the right caption adds nothing. At `t = 900` the
+# At much noise. At `t = 100` anyone can see what is there, and the right caption adds almost nothing. At `t = 900` the
 # picture is nearly gone, and words are what is left. Sampling goes from large `t` to small, so its first steps decide
 # *what* is drawn, the last ones *how* it looks.
 #
@@ -571,8 +571,8 @@ plots.show(fig)
 
 # %% [markdown]
 # Two more observations. At `t = 20` even the right caption has a loss of 0.3: the target is nearly all noise there, and
-# so little noise is hard to tell from detail. And all losses are lower than the 0.17 above, because $z_0$ is the mean
-# here, not a sample, and no caption is dropped.
+# so little noise is hard to tell from detail. And the average over all `t`, with the right caption, is lower than the
+# 0.17 above: here $z_0$ is the mean, not a sample, and no caption is dropped.
 
 # %% [markdown]
 # ## The same, for an hour
@@ -656,17 +656,17 @@ plots.show(fig)
 # 'relation', 'colour', 'shape', 'strict')))}. (strict: everything that is said.)
 
 # %% [markdown]
-# Backgrounds come first: many numbers of the latent, much loss. Then comes the *relation*: two things, with the right
-# one on the left, or above. Shapes come last: few numbers, little loss. The order is not the order of importance to
-# *you*. It is the order of squared errors. And the second half of the training brings little that 96 captions could
-# show.
+# Backgrounds come first: many numbers of the latent, much loss. Then comes the *relation*: two things, side by side or
+# one above the other, as the caption says. Shapes come last: few numbers, little loss. This is not the order of
+# importance to *you*. It is the order of squared errors. The second half of the training brings little that 96 captions
+# could show.
 
 # %% [markdown]
 # ## Break it on purpose
 #
 # A mistake that the test with one batch cannot detect: the list of captions is off by one kind. Every red ring is
-# called a red triangle, every red triangle a red cross, and so on. The loop runs, the loss falls. We train for a short
-# while, once with the right captions and once with the wrong ones.
+# called a red triangle, every red triangle a red cross, every red cross a green ring, and so on. The loop runs, the
+# loss falls. We train for a short while, once with the right captions and once with the wrong ones.
 #
 # > **Predict.** Can you tell the two loss curves apart?
 
@@ -695,9 +695,9 @@ plots.show(fig)
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The broken one lies a little higher here, 0.390 against 0.374. But if you only saw one of the two, you would suspect
-# nothing: to the network, words are names without a meaning, and it learns wrong names as well. For "a red triangle" it
-# would draw a perfect ring.
+# Only side by side: the broken one lies a little higher here, 0.390 against 0.374. If you saw one of the two, you would
+# suspect nothing. To the U-Net a caption is just a name, and it learns wrong names nearly as easily as right ones. For
+# "a red triangle" it would end up drawing a perfect red ring.
 # </details>
 #
 # The loss does not tell. One row of pictures, two minutes into the training, does: **look early, and look at what you
@@ -710,8 +710,8 @@ plots.show(fig)
 # - *A Markov chain adds noise to images step by step.* Training never walks it: one jump to a random `t`, on latents.
 # - *The backbone predicts the noise added at each step.* No: all the noise in $z_t$ at once; or the velocity, as here
 #   and in Stable Diffusion 2 at 768 pixels.
-# - *Usually only the mean of the VAE's posterior is used.* The reference samples it afresh for each use, as `sample_z0`
-#   does.
+# - *Usually only the mean of the VAE's posterior is used.* The original code samples afresh for each use, as
+#   `sample_z0` does.
 # - The article does not mention the moving average. The released checkpoints hold it.
 
 # %% [markdown]
