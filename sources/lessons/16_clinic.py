@@ -303,10 +303,10 @@ print("The caption changes nothing:", *silent, "   Never trained:", *untrained)
 #
 # | name of the ailment | what was done |
 # |---|---|
-# | the scale is left out | the VAE neither multiplies nor divides by it (by 0.18215, as in Stable Diffusion) |
+# | the scale is left out | the VAE neither multiplies nor divides by it (by 0.18215) |
 # | the range is wrong | the decoder's output in $[-1,1]$ is clipped to $[0,1]$ directly |
 # | t is off by one | the U-Net is given the `t` that the step leads to |
-# | the schedules differ | the pipeline (blood test included) uses DDPM's $\bar\alpha$, training used another |
+# | the schedules differ | the whole pipeline uses DDPM's $\bar\alpha$, training used another |
 # | cosines and sines are swapped | in the time embedding |
 # | the caption is not passed | both halves of guidance read the empty caption |
 # | guidance has the wrong sign | $\hat v_\varnothing - w\,(\hat v_c - \hat v_\varnothing)$ |
@@ -347,9 +347,8 @@ for patient, ailment in MINE.items():
 #
 # **C and F** have the healthy latents, to the last bit. So the fault is in what the decoder is given, or in what is
 # done with its output. C: what is darker than mid-grey is black, and the rest has too much contrast: *the range is
-# wrong*. F: the right outlines at best, wrong colours and backgrounds, and the worst blood test of all, since real
-# pictures, too, are encoded to latents of the wrong size: *the scale is left out*. (They keep some contrast, because
-# the decoder's GroupNorms restore it.)
+# wrong*. F: the right outlines at best, wrong colours, and the worst blood test of all, since real pictures, too, are
+# encoded to latents of the wrong size: *the scale is left out*. (The decoder's GroupNorms restore some contrast.)
 #
 # The tiny VAE's own scale, printed below, is so close to 1 that nobody would notice; F has a VAE like Stable
 # Diffusion's.
