@@ -435,7 +435,7 @@ plots.show(fig)
 # <details><summary><b>Answer</b></summary>
 #
 # No. In the figure, the three old captions survived, and the blue square is still a blue square. But of 96, only 60 %
-# come true, where it was 90 %: three pictures can mislead. And hearts are not even learnt yet (1 %): what training finds
+# come true, where it was 90 %: three pictures mislead. And hearts are not even learnt yet (1 %): what training finds
 # first is what all its pictures have in common, one large round thing. Few numbers limit what can be learnt, not what
 # can be spoilt.
 # </details>
