@@ -11,7 +11,7 @@
 # **You will be able to**
 # - make pictures from your own sentences, and make the same picture twice;
 # - name the five parts of a latent diffusion model, and what each hands to the next;
-# - find the lessons and the file in which each section of the article is built.
+# - find the lessons and the file in which each section of the encyclopedia's article is built.
 
 # %%
 import matplotlib.pyplot as plt
@@ -37,7 +37,7 @@ print("This lesson runs on", DEVICE.type)
 #
 # The model in this package is small: it was trained on a world of simple things and knows only the words for them.
 # (Stable Diffusion is the same machine with bigger numbers, and knows most things that people put on the internet.)
-# **Type a sentence** into the box under the pictures and press Enter. (The box is there in a running notebook only.)
+# **Type a sentence** into the box under the pictures and press Enter. (The box appears only in a running notebook.)
 
 # %%
 CAPTION = "a small red circle above a large blue square"
@@ -72,8 +72,9 @@ print("Places: ", ", ".join(RELATIONS), "· backgrounds:", ", ".join(BACKGROUNDS
 # %% [markdown]
 # ## Where we are
 #
-# This map opens every lesson and highlights the parts that the lesson builds. Today it is only the two ends: a
-# sentence goes in at the lower left, an image comes out on the right. (The picture at the upper left is for training.)
+# Every lesson has this map and highlights its own parts on it. Today it is only the two ends: a sentence goes in at the
+# lower left, an image comes out on the right. You need not know the names in between yet. (The picture at the upper
+# left is for training.)
 
 # %%
 show_model_map("caption", "image")
@@ -116,8 +117,9 @@ plots.show(fig)
 # <details><summary><b>Answer</b></summary>
 #
 # It is close to the *average* of all pictures that fit the sentence: something soft, red above and blue below, without
-# edges. From noise alone the model cannot know where the things will be. That is decided step by step, and a guess on
-# the way may be wrong, even in a colour. (Lesson 12 shows all this with a single number.)
+# edges. One look at pure noise tells the model next to nothing about where the things will be. The steps settle that
+# little by little, and a guess on the way may be wrong, even in a colour. (Lesson 12 shows all this with a single
+# number.)
 # </details>
 #
 # The upper row is not grainy like a noisy photograph: the noise is in the *latent* (explained below), and the decoder
@@ -126,8 +128,9 @@ plots.show(fig)
 # %% [markdown]
 # ## Three dials
 #
-# In the strip, the noise is the same everywhere; only two words change. In a running notebook, turn the dials: two for
-# words, and one for the *seed*, the number from which the noise is generated.
+# All pictures in the strip start from the same noise; only two words change. (Each takes ten steps of a faster sampler,
+# lesson 12.) In a running notebook, turn the dials: two for words, and one for the *seed*, the number from which the
+# noise is generated.
 
 # %%
 def plot_generated(ax, colour, shape, seed):
@@ -150,23 +153,24 @@ widgets.dial(plot_generated,
 # and yellow square.
 
 # %% [markdown]
-# Colour and shape follow the words. Background and place were left open, so they may change as well: every word moves
-# the whole latent a little.
+# Colour and shape follow the words, if not exactly (look at the yellow square). Background and place were left open, so
+# they may change as well: a changed word affects the whole picture.
 
 # %% [markdown]
 # ## The box, opened
 #
-# Five parts make the picture. Three are *networks*, whose numbers were learnt; two are a few lines of arithmetic.
+# A *latent* is a small, dense code of a picture. Noise and steps live there, not in pixels: hence *latent* diffusion.
+#
+# Five parts make the picture. The first three are *networks*, whose numbers were learnt; the other two are a few lines
+# of arithmetic.
 #
 # | part | reads | makes | lesson |
 # |---|---|---|---|
 # | **text encoder** | a caption | the *context*: a vector for each *token* (a word or a mark) | 09 |
-# | **sampler** | noise | a less noisy latent, in many steps | 03, 12 |
-# | **guidance** | two outputs of the U-Net | one that follows the caption more closely | 12 |
 # | **U-Net** | a noisy latent, how noisy it is, the context | an estimate of the noise | 06-08 |
 # | **VAE** | a latent | the picture (and the reverse, in training) | 05 |
-#
-# A *latent* is a small, dense code of a picture. Noise and steps live there, not in pixels: hence *latent* diffusion.
+# | **guidance** | two outputs of the U-Net | one that follows the caption more closely | 12 |
+# | **sampler** | noise | a clean latent, in many steps | 03, 12 |
 
 # %% [markdown]
 # > **Predict.** A tiny picture has 3 × 64 × 64 numbers, its latent 4 × 8 × 8. By what factor is the latent smaller? And
@@ -181,11 +185,12 @@ for name, side in (("tiny", 64), ("Stable Diffusion", 512)):
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# 48 times smaller in both. The tiny model is Stable Diffusion with both sides of the picture divided by eight.
+# By 48 in both. Each side is 8 times shorter, so there are 64 times fewer positions; but three channels become four:
+# 64 × 3 / 4 = 48.
 # </details>
 #
-# Now the same picture once more, with the five parts called by hand. Each line has a lesson, or several; here you only
-# see what one part hands to the next.
+# Now call the five parts by hand, for the same sentence and new noise. Each line has a lesson, or several; here you
+# only see what one part hands to the next. The last line checks that `model.generate` makes the same picture.
 
 # %%
 noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2)).to(DEVICE)
@@ -219,8 +224,8 @@ plots.show(fig)
 
 # %% [markdown]
 # The first ten rows of the context are the start mark and the nine words. The others, nearly alike, are the end mark,
-# repeated until there are 32. The latent is not a small picture, but it has the picture's layout: its numbers are far
-# from 0 where the things are.
+# repeated until there are 32. The latent is not a small picture, but it has the picture's layout: the numbers far
+# from 0 lie mostly in and around the things.
 
 # %% [markdown]
 # ## How large is it?
@@ -263,8 +268,7 @@ print(f"Stable Diffusion 1 has {ratio:.0f} times as many parameters. The classes
 # %% [markdown]
 # ## Twice the same
 #
-# The sentence and the noise decide everything. The noise comes from a *seed*, so anyone who has the model, the sentence
-# and the seed has the picture.
+# The noise comes from a *seed*. What does the noise decide, and what the sentence?
 #
 # > **Predict.** Below: seed 7, seed 7 again, seed 8, and seed 7 with one word changed. Which pictures are equal, which
 # > are similar?
@@ -293,15 +297,16 @@ plots.show(fig)
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The first two are equal to the last bit. Seed 8 gives another picture of the same sentence. The fourth starts from the
-# same noise as the first, so it usually has a similar layout and background; the word that changed changes its colour.
+# The first two are equal to the last bit: sentence and noise together decide everything, so anyone who has the model,
+# the sentence and the seed has the picture (on another device, up to rounding). Seed 8 gives another picture of the
+# same sentence. The fourth starts from the same noise as the first, so it usually has a similar layout and background.
 # </details>
 
 # %% [markdown]
 # ## A map: from the article to lessons and code
 #
-# The course follows the article on latent diffusion models. Each section of the article has its lessons, and a file
-# that you can read in minutes.
+# The course follows an encyclopedia's article, "Latent diffusion model" (linked below). Each of its sections has its
+# lessons, and a file that you can read in minutes.
 #
 # | the article's section | lessons | code in `tinyldm/` |
 # |---|---|---|
@@ -317,8 +322,8 @@ plots.show(fig)
 
 # %% [markdown]
 # Beyond the article: lesson 11 teaches the shipped model a new word, lesson 15 measures how good it is, and lesson 16
-# is a clinic of eight broken pipelines. From lesson 17 on you meet what came after the article. Read them in order, or
-# follow one thread:
+# is a clinic of eight broken pipelines. From lesson 17 on you meet what came after the article's model. Read the
+# lessons in order, or follow one thread:
 #
 # - *I want to understand diffusion:* 02, 03, 12.
 # - *I want to understand the network:* 05, 06, 07, 08.
@@ -373,8 +378,8 @@ print(f"6. {(0.6 * e + 0.8 * f).std():.2f}")
 #   more parts, sampler and guidance, without which they generate nothing.
 # - *The VAE's decoder makes the final image.* True: once, at the end. In this lesson it also decoded the steps in
 #   between, only for you to look at.
-# - *Versions "1.1 to 2.1", and later "1.1 to XL", are instances of the architecture.* The article contradicts itself;
-#   the second is right (lesson 14).
+# - *Stable Diffusion "1.1 to 2.1", and later "1.1 to XL", are instances of the architecture.* The article contradicts
+#   itself; the second is right (lesson 14).
 
 # %% [markdown]
 # ## Three quick questions
