@@ -39,8 +39,8 @@ seed = torch.Generator().manual_seed(0)  # the source of every random number bel
 # %% [markdown]
 # ## Where we are
 #
-# Before we build the parts, this lesson tells when each was invented: where the sampler, the latent and guidance come
-# from, and in which order.
+# Before we build the parts, this lesson tells where the sampler, the latent and guidance come from, and in which order.
+# Below the map is a timeline. Its labels need not make sense yet: they return at the end.
 
 # %%
 show_model_map("forward diffusion", "sampler", "guidance", "VAE encoder", "VAE decoder",
@@ -59,8 +59,8 @@ plots.show(fig)
 # ## An oracle instead of a network
 #
 # All these methods need someone who looks at a noisy point and says **which noise is in it**. In practice that is a
-# trained network. For points in the plane with a known distribution it is a formula: an oracle that is never wrong.
-# With it we can see what each *method* does before anything is trained.
+# trained network. For points in the plane with a known distribution it is a formula, and no network can do better: an
+# oracle. With it we can see what each *method* does before anything is trained.
 #
 # The smallest case: all data are one single point, at 3. We see 3.5 and know that the noise has size 0.25. Then the
 # noise is (3.5 - 3) / 0.25 = 2 standard deviations. (In the code the point has a second coordinate, without noise.)
@@ -98,25 +98,25 @@ plots.show(fig)
 # a sharp spiral; at 0.3 a spiral with points between its arms; at 1 a round patch; at 3 a small spot in the middle.
 
 # %% [markdown]
-# From far away, one look only gives the middle. So with such an oracle nobody can go from noise to data in a single
-# step. **All of the history below is about how to use it many times.**
+# With much noise, one look gives only the middle. (At 0.3 the spiral is even thinner than the data: averages spread
+# less.) So even with an oracle nobody can go from noise to data in a single step. **All of the history below is about
+# how to use it many times.**
 
 # %% [markdown]
 # ## 2015 and 2020: the chain
 #
-# Sohl-Dickstein and others destroyed data in small steps and learnt the way back, step by step. Ho and others (DDPM)
-# made it simple enough for pictures. One step back: guess the clean point, go part of the way, *add a little fresh
-# noise*.
+# Sohl-Dickstein and others destroyed data in small steps and learnt the way back. Ho and others (DDPM) made it simple
+# enough for pictures. One step back: guess the clean point, go part of the way, *add a little fresh noise*.
 #
 # ## 2019: the staggering walk
 #
-# Song and Ermon used no chain. They walk uphill, to where data are dense, with a random stagger, at one noise size
-# after another (Langevin dynamics).
+# Song and Ermon used no chain. They walk uphill, to where data are dense: against the predicted noise, with a random
+# stagger, at one noise size after another (*Langevin dynamics*).
 #
 # ## 2020, four months later: the flow
 #
-# DDIM (and the score SDE, published in 2021) uses the same network, but no fresh noise at all. Each starting point has
-# one end point.
+# Four months after DDPM, DDIM uses the same network but no fresh noise at all. (Nor does the flow of the score SDE, in
+# November.) Each starting point has one end point.
 
 # %%
 def chain_step(x, eps, sigma, after, z):
@@ -176,9 +176,10 @@ plots.show(fig)
 # three end as the same sharp spiral.
 
 # %% [markdown]
-# All three arrive, with the *same* oracle. That is why DDIM was such a gift: nobody had to retrain anything.
+# All three arrive, with the *same* oracle. That is why DDIM was such a gift: nobody had to retrain anything. Next we
+# measure a distance: roughly, how far points must move to turn one cloud into the other (*sliced Wasserstein*).
 #
-# > **Predict.** The network's calls are what costs time. How many calls does each method need for a good spiral? Rank
+# > **Predict.** Calling the network is what costs time. How many calls does each method need for a good spiral? Rank
 # > chain, Langevin and flow by what they achieve with *ten* calls.
 
 # %%
@@ -217,10 +218,11 @@ plots.show(fig)
 
 # %% [markdown]
 # And with *trained* networks, which make errors? This is from the committed report (five seeds, 95 % intervals;
-# `benchmarks/history/README.md`). Note 2015: its chain is retrained for each number of steps, and at about ten steps it
-# is the best of all. The other two are trained once and sampled with any number of steps. The horizontal lines are for
-# comparison: a single Gaussian; a small Gaussian around each training point ("KDE", of two widths); and fresh data, the
-# floor. In lesson 04 you train all three yourself.
+# `benchmarks/history/README.md`). From 20 to 100 calls, no method is clearly better than the flow. Note 2015: its chain
+# is retrained for each number of steps, and at about ten steps it is the best of all. The networks of 2019 and 2020 are
+# trained once and sampled with any number of steps. The horizontal lines are for comparison: a single Gaussian; a
+# small Gaussian around each training point ("KDE", of two widths); and fresh data, the floor. In lesson 04 you train
+# all three yourself.
 
 # %%
 root = Path(tinyldm.__file__).parents[1]
@@ -241,10 +243,10 @@ plots.show(fig)
 #
 # A picture of 512 × 512 pixels has 786,432 numbers, and every call of the network processes them all. Rombach and
 # others first compress the picture with an autoencoder, and run the whole diffusion on the small *latent*. Their
-# network also looks at the caption, by cross-attention.
+# network also looks at the caption, by cross-attention (lesson 07).
 #
-# > **Predict.** The latent of such a picture is 4 × 64 × 64. By what factor is it smaller? And self-attention compares
-# > every position with every other: by what factor do the *pairs of positions* shrink?
+# > **Predict.** The latent of such a picture is 4 × 64 × 64: 48 times fewer numbers (lesson 00). But self-attention
+# > compares every position with every other: by what factor do the *pairs of positions* shrink?
 
 # %% tags=["nbval-check-output"]
 image, latent = 3 * 512 * 512, 4 * 64 * 64
@@ -269,20 +271,22 @@ plots.show(fig)
 # high: that is how many positions the latent has.
 
 # %% [markdown]
-# (The small picture only shows the size. What a latent looks like, and what the autoencoder loses, is lesson 05.)
+# Each side is 8 times shorter: 64 times fewer positions, and 64 × 64 times fewer pairs. (The small picture only shows
+# the size. What a latent looks like, and what the autoencoder loses, is lesson 05.)
 #
-# The trick made diffusion cheap enough to *run* on a single graphics card. Eight months later came Stable Diffusion.
+# The trick made pictures of this size affordable on a single graphics card. Eight months later came Stable Diffusion.
 
 # %% [markdown]
 # ## July 2022: guidance
 #
 # One piece is missing: samples that clearly show their caption. Ho and Salimans found an astonishingly cheap way,
-# *classifier-free guidance*: run the network twice, with the caption and without; then **exaggerate the difference**:
+# *classifier-free guidance* (at a workshop in 2021, on arXiv in July 2022): run the network twice, with the
+# caption and without; then **exaggerate the difference**:
 #
 # $$ \hat\epsilon = \epsilon_\text{without} + w\,(\epsilon_\text{with} - \epsilon_\text{without}) $$
 #
 # where $\epsilon$ (`eps`) is the noise that the network predicts, and $w$ (`guidance_scale`) the strength. (Ho &
-# Salimans 2022, eq. 6, whose own $w$ is one less.) $w = 1$ is the plain model with its caption.
+# Salimans 2022, eq. 6, whose own $w$ is one less.) $w = 1$ is the plain model with its caption; $w = 0$ ignores it.
 
 # %%
 def with_guidance(eps_without, eps_with, w):
@@ -344,19 +348,22 @@ widgets.dial(plot_guided, {"w": [0, 0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10]},
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# It leaves the neighbourhood of the other captions: no sample could be mistaken for them any more. And it shrinks: the
-# samples are more alike. Pictures show both effects: they are clearer and less varied. With a very large $w$ they leave
-# the data altogether.
+# It moves away from the other captions until no sample could be mistaken for one of theirs. And it shrinks: the samples
+# are more alike. Pictures show both effects: they are clearer and less varied. With a very large $w$ the samples end up
+# at the edge of the data, or beyond.
 # </details>
 #
-# The network must also work *without* a caption. So a share of the captions is dropped in training; the next picture
-# marks where.
+# The network must also work *without* a caption. So in training a share of the captions is replaced by the empty one
+# ("dropped"); the next chart marks where.
 
 # %% [markdown]
 # ## August 2022 to July 2023: Stable Diffusion
 #
 # From here on it is mostly *training*: more data, better selected, and larger networks. The numbers start at 1.1. In
-# the chart of the checkpoints, each bar starts where its parent's training ended:
+# the chart, each bar starts where its parent's training ended (k: thousand steps). The labels name what the network
+# predicts, and its text encoder.
+#
+# > **Predict.** The first versions are 1.1, 1.2, 1.3, 1.4 and 1.5. Was each trained from the one before it?
 
 # %%
 fig = figures.family_tree()
@@ -368,8 +375,8 @@ plots.show(fig)
 # predict velocity; XL starts from scratch, with a stretch of unknown length.
 
 # %% [markdown]
-# > **Predict.** Version 1.5 came after 1.4. Which checkpoints were trained on the way to it? And which of 1.1 … 1.5
-# > are suited to guidance?
+# Read it in the chart, then run the cell: which checkpoints were trained on the way to 1.5? And which of 1.1 … 1.5 are
+# suited to guidance?
 
 # %% tags=["nbval-check-output"]
 for version in ("1.4", "1.5", "2.1"):
@@ -381,9 +388,9 @@ print("trained with dropped captions:", ", ".join(dropped))
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# On the way to 1.5: 1.1 and 1.2, but not 1.4. 1.3, 1.4 and 1.5 are siblings, all resumed from 1.2. They are also the
-# ones that were trained with a tenth of the captions dropped, which guidance relies on. (For 2.0 and later the sources
-# do not say whether captions were dropped.)
+# No. 1.3, 1.4 and 1.5 are siblings, all resumed from 1.2. So on the way to 1.5 were 1.1 and 1.2, but not 1.4. The
+# siblings are also the ones that were trained with a tenth of the captions dropped, which guidance relies on. (For 2.0
+# and later the sources do not say whether captions were dropped.)
 # </details>
 #
 # What changed, in a line each: **2.0** has another text encoder, and at 768 pixels the network predicts a velocity
@@ -392,6 +399,10 @@ print("trained with dropped captions:", ", ".join(dropped))
 
 # %% [markdown]
 # ## What each step added
+#
+# The labels of the timeline again; most of them you can read now. The papers' dates are those of arXiv. (The "bound" is
+# the loss of 2015, and the "weights" that DDPM dropped are factors in it: lesson 04. LAION is a collection of captioned
+# pictures from the web.)
 
 # %% tags=["nbval-check-output"]
 for event in timeline.EVENTS:
@@ -425,11 +436,11 @@ for event in timeline.EVENTS:
 # Time: two runs of the network per step, with the caption and without.
 # </details>
 #
-# **3.** Which box of the map at the top is the youngest: the VAE, the sampler or guidance?
+# **3.** What did latent diffusion change: the question to the network, the walk, or the space?
 #
 # <details><summary>Answer</summary>
 #
-# Guidance, from 2022. The latent space dates from 2021, the samplers' ideas from 2015 to 2020.
+# The space: the noise is in a VAE's latents instead of in pixels. Question and walk stayed what they were in 2020.
 # </details>
 
 # %% [markdown]
