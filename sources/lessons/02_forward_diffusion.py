@@ -66,9 +66,9 @@ print(f"0.8 becomes {noise_step(0.8, beta_t=0.1, eps=-0.5):.3f} when beta is 0.1
       f"eps is -0.5")
 
 # %% [markdown]
-# Now a thousand steps. Stable Diffusion lets $\sqrt{\beta_t}$ rise in a straight line: it starts gently, while the
-# picture still has its fine detail, and speeds up when little is left to destroy. That takes three numbers and one
-# line.
+# Now a thousand steps. Stable Diffusion lets $\sqrt{\beta_t}$ rise in a straight line, and $\beta_t$ with it from
+# 0.00085 to 0.012: small steps first, while there is fine detail to lose, larger ones when little is left to destroy.
+# That takes three numbers and one line.
 
 # %%
 T = 1000
@@ -112,12 +112,12 @@ plots.show(fig)
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# (c). Shrinking and adding balance: whatever the start, the number forgets it and ends as a random number with mean 0
-# and variance 1. Without the shrinking, the spread would keep growing, as in (d), though only to 2.3 here, because each
-# step adds so little. Below, we break it that way.
+# (c). Shrinking and adding balance: whatever the start, the number all but forgets it and ends as a random number with
+# mean near 0 and variance near 1. (Forty numbers give a rough histogram.) Without the shrinking, the spread would keep
+# growing, as in (d), though only to 2.3 here, because each step adds so little. Below, we break it that way.
 # </details>
 #
-# This is the point of the whole construction. The end does not depend on the beginning, so a sampler can *start* there,
+# This is the point of the whole construction. The end hardly depends on the beginning, so a sampler can *start* there,
 # with nothing but random numbers.
 
 # %% [markdown]
@@ -150,8 +150,6 @@ plots.show(fig)
 # Look at the second picture, `t = 0`. The formula counts its steps from 1; Python counts from 0, and so does `t` in
 # this course. So `t = 0` is the state after the *first* step: it already has one step of noise in it. A clean picture,
 # `z0`, has no `t` at all. Getting this off by one is a common bug in home-made samplers.
-#
-# And look at `t = 99`: after a hundred steps of noise, the flower is plainly there, with its darker middle.
 
 # %% [markdown]
 # ## A thousand steps in one jump
@@ -168,7 +166,7 @@ plots.show(fig)
 #
 # $$ (1-\beta_2)\,\beta_1 + \beta_2 = 1 - (1-\beta_1)(1-\beta_2). $$
 #
-# The same product appears in both places. Signal and noise share one budget of variance, and it is always 1.
+# The same product appears in both places: the squares of the two factors sum to 1. Signal and noise share one budget.
 
 # %% [markdown]
 # > **Predict.** Two steps with $\beta_1 = 0.1$ and $\beta_2 = 0.2$, starting from $z_0 = 2$. What are the mean and
@@ -203,9 +201,9 @@ plots.show(fig)
 # $$ \bar\alpha_t = \prod_{s \le t} (1-\beta_s), \qquad
 # z_t = \sqrt{\bar\alpha_t}\; z_0 + \sqrt{1-\bar\alpha_t}\;\epsilon, \qquad \epsilon \sim \mathcal N(0, 1) $$
 #
-# (DDPM, eq. 4.) $\bar\alpha_t$ (`alpha_bar[t]`, say "alpha bar") is the share of the variance that is still signal;
-# $\epsilon$ (`eps`) is now *all* the noise in $z_t$, not the noise of one step. This is what the network will have to
-# find.
+# (DDPM, eq. 4.) $\bar\alpha_t$ (`alpha_bar[t]`, say "alpha bar") is the share of the variance that is still signal, if
+# $z_0$ has variance 1. Now $\epsilon$ (`eps`) is *all* the noise in $z_t$, not the noise of one step. This is what the
+# network will have to find.
 
 # %%
 alpha_bar = torch.cumprod(1 - beta, dim=0).float()     # (T,), multiplied in float64
@@ -219,7 +217,8 @@ def q_sample(z0, t, eps):
 
 # %% [markdown]
 # Is it right? Compare it with the package's `NoiseSchedule.q_sample` on random latents at random timesteps. (Each
-# picture of the batch has its own `t`; the `.view` aligns it with the right picture.)
+# picture of the batch has its own `t`; the `.view` aligns it with the right picture. The `q` is DDPM's letter for
+# forward diffusion.)
 
 # %%
 # 16 latents, 16 noises
@@ -339,9 +338,10 @@ plots.show(fig)
 # row lies between the two.
 
 # %% [markdown]
-# The last two pictures of the linear row are the same: noise. A network learns little there, and that is three tenths
+# The last two pictures of the linear row look the same: noise. A network learns little there, and that is three tenths
 # of all timesteps. In the cosine row each picture loses about as much as the one before. Stable Diffusion's row lies
-# between. Use the two dials to see how soon each schedule drowns the flower:
+# between, though its first steps are the largest of the three: its log SNR starts lowest. Use the two dials to see how
+# soon each schedule drowns the flower:
 
 # %%
 def under_schedule(ax, schedule, t):
@@ -361,8 +361,8 @@ widgets.dial(under_schedule, {"schedule": list(shares), "t": range(0, T, 3)},
 # ## A photograph, a digit, a latent
 #
 # The formula does not care what it noises. But *we* can ask what survives. Three things go through the same schedule:
-# the photograph (56 × 56), a handwritten digit (8 × 8) and the latent of a small scene (4 × 8 × 8). For the
-# latent we show one channel, and below it the picture that the VAE's decoder makes from all four.
+# the photograph (56 × 56), a handwritten digit (8 × 8) and the latent of a small scene (4 × 8 × 8). For the latent we
+# show one channel (divided by 3, to fit the grey scale), and below it what the VAE's decoder makes of all four.
 #
 # > **Predict.** All three get the same amount of noise at each `t`. Which can be recognised longest?
 
@@ -435,8 +435,8 @@ plots.show(fig)
 # Sampling starts from pure noise. Training ends at $z_{T-1} = \sqrt{\bar\alpha_{T-1}}\, z_0 + \dots$ These agree only
 # if $\bar\alpha_{T-1}$ is near 0. In Stable Diffusion it is 0.0047: the factor of the signal is 0.068. Is that small?
 #
-# > **Predict.** Noise an all-white latent (every number 1) and an all-black one (every number -1) to `t = 999`. Could
-# > you tell which is which from a single number? From the mean of all 4,096 numbers of a 64 × 64 channel?
+# > **Predict.** Call a latent white if its numbers are all 1, and black if they are all -1. Noise both to `t = 999`.
+# > Could you tell which is which from a single number? From the mean of all 4,096 numbers of a 64 × 64 channel?
 
 # %%
 leak = alpha_bar[-1].sqrt().item()
@@ -464,12 +464,12 @@ plots.show(fig)
 # histograms of the latents' means: two separate peaks at -0.068 and 0.068. Sampling starts between them, at 0.
 
 # %% [markdown]
-# A single number tells nothing; the mean gives the brightness away every time. A network trained on such latents *will*
-# use it: "the mean is above 0, so the picture is bright". Then sampling starts from noise with mean 0, and the network
-# faithfully makes a picture of medium brightness. Indeed, Stable Diffusion 1 and 2 produce neither a black night nor a
-# white page on demand (found by Lin et al. 2024).
+# A single number tells next to nothing; the mean gives the brightness away every time. A network trained on such
+# latents *will* use it: "the mean is above 0, so the picture is bright". Then sampling starts from noise whose mean is
+# 0, give or take 1/64, and the network faithfully makes a picture of medium brightness. Indeed, Stable Diffusion 1 and
+# 2 produce neither a black night nor a white page on demand (found by Lin et al. 2024).
 #
-# Their remedy takes two lines: shift $\sqrt{\bar\alpha_t}$ so that the last value is 0, and stretch it so that the
+# Their remedy takes one line: shift $\sqrt{\bar\alpha_t}$ so that the last value is 0, and stretch it so that the
 # first value stays.
 
 # %%
@@ -527,8 +527,9 @@ plots.show(fig)
 # 0.13: the flower fades into grey instead of drowning in noise.
 
 # %% [markdown]
-# The first is too wild, the second too flat, and in both the flower never disappears. Neither raises an error, and
-# either would train: the network would learn to undo the wrong thing. The number above each picture gives both away.
+# The first is too wild: to the picture's variance of 1, the noise adds 5.35, together $2.52^2$. The second is too flat.
+# In both the flower never disappears (look closely at the last picture). Neither raises an error, and either would
+# train: the network would learn to undo the wrong thing. The number above each picture gives both away.
 # **If you test one thing about forward diffusion, test that the variance stays 1.**
 
 # %% [markdown]
@@ -538,7 +539,7 @@ plots.show(fig)
 #   that way. You showed that one jump gives the same distribution.
 # - *An embedding of `t = 0` says that the image is noiseless.* Not quite: index 0 has had one step, $\bar\alpha_0 =
 #   0.99915$.
-# - *`t = 100` means much noise.* No: of 1,000 steps, the 100th leaves a signal of 0.946 against a noise of 0.325.
+# - *`t = 100` means much noise.* No: there the signal's factor is still 0.946, against 0.325 for the noise.
 # - *The model predicts the noise added at each step.* No: the target is `eps`, all the noise in $z_t$. You saw what
 #   the other reading leads to.
 
