@@ -80,10 +80,10 @@ print(f"z0_hat = {z0_hat:.2f}, eps_hat = {eps_hat:.2f}; mixed again: "
 # ## A world with a perfect network
 #
 # To compare samplers fairly, we first need a network that makes no mistakes. For very simple data we can write it down.
-# Let each data point be *one number*, near 1 in two out of three cases, near -1 otherwise: two bells $\mathcal
-# N(m_k, s^2)$ with $m = (-1, 1)$ (`MEANS`), weights $(\tfrac13, \tfrac23)$ (`WEIGHTS`) and $s = 0.25$ (`SPREAD`).
-# A noised bell is a bell again, so the best possible $\hat z_0$ is a weighted mean: how probable is each bell given
-# $z_t$, and where in it would the number have been?
+# Let each data point be *one number*, near 1 in two out of three cases, near -1 otherwise: two Gaussian bells
+# $\mathcal N(m_k, s^2)$ with $m = (-1, 1)$ (`MEANS`), weights $(\tfrac13, \tfrac23)$ (`WEIGHTS`) and $s = 0.25$
+# (`SPREAD`). A noised bell is a bell again, so the best possible $\hat z_0$ is a weighted mean: how probable is each
+# bell given $z_t$, and where in it would the number have been?
 
 # %%
 T = 1000
@@ -124,7 +124,7 @@ plots.show(fig)
 # \tfrac13\cdot(-1) = 0.33$, a number that hardly occurs in the data! For pictures the corresponding guess is a blur,
 # the mean of all pictures that fit the caption.
 #
-# > **Predict.** A sampler with a single step believes the first guess and stops. Where do forty numbers end? And where
+# > **Predict.** A sampler with a single step believes the first guess and stops. Where do 4,000 numbers end? And where
 # > should they end?
 
 # %% [markdown]
@@ -183,9 +183,9 @@ plots.show(fig)
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# With one step all end at about 0.33, between the bells, where there is hardly any data. One third of them should end
-# in the left bell, two thirds in the right one. With few steps some are still on the way between the bells, and the
-# peaks are *too narrow*: a guess is a mean of what is possible, and a mean has less spread.
+# With one step all end near 0.33 (the bars are cut off at the top), where there is hardly any data. One third of them
+# should end in the left bell, two thirds in the right one. With few steps some are still on the way between the bells,
+# and the peaks are *too narrow*: a guess is a mean of what is possible, and a mean has less spread.
 # </details>
 #
 # So a picture from too few steps is not noisy. It is too smooth.
@@ -200,8 +200,8 @@ plots.show(fig)
 # $$ x' = x - (\sigma - \sigma')\,\hat\epsilon. $$
 #
 # This is Euler's method for the differential equation $\mathrm dx/\mathrm d\sigma = \hat\epsilon$ (Karras et al.
-# 2022, algorithm 1 without its correction): noise, "scaled down and subtracted". So sampling is *following a path*,
-# and a step is a straight piece of it. DDIM and Euler are one method in two coordinates.
+# 2022, algorithm 1 without its correction): scale the noise down, subtract it. So sampling is *following a path*, and a
+# step is a straight piece of it. DDIM and Euler are one method in two coordinates.
 
 # %% tags=["nbval-check-output"]
 def euler_step(z, z0_hat, eps_hat, now, after):
@@ -273,9 +273,10 @@ plots.show(fig)
 # <details><summary><b>Answer</b></summary>
 #
 # DDIM's paths are smooth, and two of them cannot cross: where they met, they would continue together. So the starting
-# noise decides everything. DDPM's are jagged and cross: its fresh noise decides, too. Both end in the two bells. One
-# third to two thirds are shares of many: of 4,000, DDIM brings 34 % and DDPM 31 % to the lower bell. Of these forty
-# it is 19 and 14, because 25 of the forty starting points happen to lie below 0, and DDIM cannot forget its start.
+# noise decides everything. DDPM's are jagged and cross: its fresh noise decides, too. Both end in the two bells. The
+# shares, one third and two thirds, need many numbers to show: of 4,000, DDIM brings 34 % and DDPM 31 % to the lower
+# bell. Of these forty, DDIM brings 19 there and DDPM 14, because 25 of the starting points happen to lie below 0, and
+# DDIM cannot forget its start.
 # </details>
 #
 # Between the two lies DDIM's parameter $\eta$ (`eta`), which scales the fresh noise from 0 (DDIM) to 1 (DDPM). Try
@@ -285,9 +286,10 @@ plots.show(fig)
 # ## DPM-Solver++: look where the guess is going
 #
 # A path is easiest to follow in coordinates in which it is nearly straight. With $\lambda =
-# \log\sqrt{\bar\alpha/(1-\bar\alpha)}$ (`lambda_`, half the log SNR of lesson 02) as the time, the *exact* step is a
-# weighted mean of all the guesses $\hat z_0$ on the way; DDIM takes the first one for all. DPM-Solver++ (Lu et al.
-# 2022, algorithm 2, "2M") also uses the previous guess, and extrapolates by half a step, without an extra call:
+# \log\sqrt{\bar\alpha/(1-\bar\alpha)}$ (`lambda_`, half the log SNR of lesson 02) as the time, the *exact* step is
+# DDIM's with a weighted mean of all the guesses on the way in place of $\hat z_0$; DDIM takes the first one for all.
+# DPM-Solver++ (Lu et al. 2022, algorithm 2, "2M") also uses the previous guess, and extrapolates by half a step,
+# without an extra call:
 #
 # $$ z' = \sqrt{\tfrac{1-\bar\alpha'}{1-\bar\alpha}}\; z_t + \sqrt{\bar\alpha'}\,(1-e^{-h})\,D, \qquad
 # D = \hat z_0 + \tfrac{h}{2 h_{\text{prev}}}\big(\hat z_0 - \hat z_0^{\text{prev}}\big) $$
@@ -443,8 +445,8 @@ def guide(unet, context, null_context, w):
 # anything that the network ever answered.
 # </details>
 #
-# Nothing was trained for this: it is two calls and one line. The price is that each step needs two calls. And here is
-# the proof that your line equals the package's:
+# Nothing was trained for this: it is one line. The price is that each step needs two calls. Your line equals the
+# package's:
 
 # %%
 null_context = torch.randn(3, 32, 128, generator=seed).to(DEVICE)
@@ -457,7 +459,8 @@ print(confirm_equal(yours,
 # ## Pictures at last
 #
 # We need a function from captions to `estimate`, and one from a latent to a picture. We watch one walk from noise, with
-# 8 DDIM steps: above the state $z_t$, below the guess $\hat z_0$, both through the VAE's decoder.
+# 8 DDIM steps: above the state *after* each step, below the guess $\hat z_0$ that the step used, both through the VAE's
+# decoder.
 
 # %%
 def asked(captions, w=4.0, negative=None, unet=model.unet):
@@ -489,9 +492,9 @@ plots.show(fig)
 
 # %% [markdown]
 # The state is a mixture, so it gets less noisy step by step. The guess decodes to something like a picture from the
-# start. The perfect network's first guess was the mean of the data; this one is a blob in the middle of the right
-# background, which is what a mean of circles in all places looks like. (Its colour is not yet red: the guidance in it
-# has overdone something.)
+# start. The perfect network's first guess was the mean of the data; this one is a blurred blob on white, much as a mean
+# of circles in all places would look. But it is not red yet, and at $t = 749$ and 624 the background is bluish, then
+# green, before it turns white again: perhaps the guidance of 4 exaggerates the early guesses.
 
 # %%
 subject = "a small blue square to the left of a large yellow star"
@@ -513,9 +516,9 @@ plots.show(fig)
 
 # %% [markdown]
 # Read it row by row. (Euler's would be DDIM's once more.) DDIM and DPM-Solver++ follow *one* path, so more steps
-# refine one picture. DDPM adds fresh noise and ends elsewhere (with one step there is no room for noise). Its formula
-# is meant for many small steps; with few of them it falls behind, which is why DDIM was proposed (Song et al. 2021,
-# table 1).
+# refine one picture. With 1 or 2 steps they are equal, because DPM-Solver++'s first and last steps are DDIM's. DDPM
+# adds fresh noise and ends elsewhere (with one step there is no room for noise). Its formula is meant for many small
+# steps; with few of them it falls behind, which is why DDIM was proposed (Song et al. 2021, table 1).
 
 # %% [markdown]
 # ## Quality against steps
@@ -524,7 +527,7 @@ plots.show(fig)
 # steps of DPM-Solver++ stand in for the truth), and how many of 44 captions, one for each colour and shape of the
 # training world, come true in every stated word (`strict`). The *judge* decides that, a network that reads pictures of
 # this small world (lesson 15); a `Scene` is what it compares with, a caption as data. 44 captions make wide intervals,
-# so we plot the intervals, too. Euler is left out: it is DDIM.
+# so we plot the intervals, too.
 
 # %%
 PAIRS = [(colour, shape) for colour in COLOURS for shape in SHAPES
@@ -547,8 +550,8 @@ def come_true(images):
     return share(sum(v["strict"] for v in verdicts), len(verdicts))
 
 # %% [markdown]
-# > **Predict.** 44 pictures, 50 steps, guided: how many latents pass through the U-Net? And which of the samplers
-# > takes longest for a step?
+# > **Predict.** 44 pictures, 50 steps, guided: how many latents pass through the U-Net? Which of the samplers takes
+# > longest for a step? And which makes the most captions come true in 4 steps?
 
 # %%
 def measured(step, steps):
@@ -607,9 +610,9 @@ ends = ", ".join(f"{name} {found[-1][0].value:.0%}" for name, found in results.i
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# $44 \cdot 50 \cdot 2 = 4{,}400$: the 2 is guidance. They all take the same time: a step costs one (doubled) call of
+# $44 \cdot 50 \cdot 2 = 4{,}400$: the 2 is guidance. All take about the same time: a step costs one (doubled) call of
 # the U-Net, and the sampler's few sums cost next to nothing. So seconds mean steps, and the only way to be fast is to
-# need few of them.
+# need few of them. In 4 steps DDIM does best, by far (left).
 # </details>
 #
 # See where the left curves stop rising: beyond that point, more steps still move the latent towards the reference
@@ -623,10 +626,11 @@ for name, found in results.items():
     print(f"{name:13} {enough} steps")
 
 # %% [markdown]
-# And a surprise: at 4 steps DPM-Solver++ is no better than DDPM, with 43 % against DDIM's 89 %. The cyan square in
-# the figure above is such a miss. Extrapolating from the previous guess pays off when guesses change steadily. Under
+# The surprise is at 4 steps: DPM-Solver++ is no better than DDPM, with 43 % against DDIM's 89 %. The cyan square
+# further up is such a miss. Extrapolating from the previous guess pays off when guesses change steadily. Under
 # guidance the first guesses leap (look at the colours after 2 steps), so it probably overshoots there. An order is a
-# promise for *short* steps: in the right panel, DPM-Solver++ leads at 32.
+# promise for *short* steps. (DPM-Solver++ leads at 32 in the right panel; but the reference is its own, which helps
+# it.)
 
 # %% [markdown]
 # ## Turn up the guidance
@@ -658,8 +662,8 @@ plots.show(fig)
 # %% [markdown]
 # At $w = 0$ the caption plays no part. At $w = 1$, the plain conditional model, it shows only roughly: an orange lump,
 # a blue lump, a green background. At 4 the star's lumps are red, the ring has its hole, the background is grey: the
-# guidance has brought out what the model knew faintly. At 15 the colours are overdone and the edges dissolve. (A cross
-# it never becomes: guidance exaggerates knowledge, it adds none.)
+# guidance has brought out what the model knew faintly. At 15 the colours are overdone and the edges dissolve. (It never
+# becomes a cross: guidance exaggerates what the model knows, and adds nothing.)
 #
 # In a running notebook, ask for your own words, from this U-Net or from the wholly trained one. The strip shows the
 # trained one for "a small blue square to the left of a large yellow star":
@@ -689,7 +693,7 @@ widgets.dial(plot_guided,
 
 # %% [markdown]
 # > **Predict.** Sketch two curves over $w$ from 0 to 15, for either U-Net: the share of captions that come true, and
-# > the standard deviation of the final latents, which is about 1 in training. Does it have an optimum?
+# > the standard deviation of the final latents, which is about 1 in training. Does either have an optimum?
 
 # %%
 def at_scale(unet, w):
@@ -734,15 +738,15 @@ for name, found in measured_at.items():
 # <details><summary><b>Answer</b></summary>
 #
 # At $w = 0$ a caption only comes true by chance, here never. The trained U-Net is nearly perfect from 1 to 4, so
-# guidance has little to gain there; then the share falls, to less than a quarter at 15. The young one needs it: at 1
-# none of the 44 captions comes true, at 2 and 4 11 and 18 %. For both, the standard deviation grows far above 1, and
-# the VAE's decoder was trained on latents with one of 1. The package's default is 3, Stable Diffusion's usually 7.5:
-# the optimum belongs to a model, not to the method.
+# guidance has little to gain there; at 15, less than a quarter of the captions come true. The young one needs it: none
+# of the 44 at 1, 11 % at 2, 18 % at 4. For both, the standard deviation grows far above 1; and the VAE's decoder,
+# trained on latents with one of about 1, then leaves the range of pixel values (right). The package's default is 3,
+# Stable Diffusion's usually 7.5: the optimum belongs to a model, not to the method.
 # </details>
 
 # %% [markdown]
 # Guidance is not honest sampling. At $w = 1$ the pictures are samples of what the model learnt for the caption; above,
-# they are pushed towards what is *typical* for it. The next figure shows what that costs.
+# they are pushed towards whatever sets the caption apart from the empty one.
 
 # %% [markdown]
 # ## Less variety
@@ -777,8 +781,9 @@ for w in (1, 4, 10):
     print(f"w = {w:2}:", ", ".join(f"{n} {name}" for name, n in colours.most_common()))
 
 # %% [markdown]
-# The caption says nothing about the colour. At $w = 1$ the judge finds all eight but cyan. At 4 most are pink or
-# "unclear" (between two colours), at 10 nearly all 44 are pink: for this model, that is what is typical of a star.
+# At $w = 1$ the judge finds all eight colours but cyan. At 4 most are pink or "unclear" (between two colours), at 10
+# nearly all 44 are pink. Yet only 3 were pink at 1: guidance does not pick what is most frequent. It exaggerates what
+# the caption changes, and in this model "a star" seems to pull the colour towards pink.
 
 # %% [markdown]
 # ## A negative caption
@@ -787,8 +792,8 @@ for w in (1, 4, 10):
 # walks away from it: $\hat v = \hat v_{\text{negative}} + w\,(\hat v_c - \hat v_{\text{negative}})$. It only works in
 # the direction in which the two captions differ.
 #
-# > **Predict.** "a star", away from "a yellow star". None of the eight stars is yellow to begin with. Will anything
-# > change? And away from "a star on a black background"?
+# > **Predict.** "a star", away from "a yellow star". None of the eight pictures has a yellow star to begin with. Will
+# > anything change? And away from "a star on a black background"?
 
 # %%
 steered = {"": "", "away from\nyellow": "a yellow star",
@@ -844,7 +849,7 @@ plots.show(fig)
 # fresh noise: stars in different colours and places, on different backgrounds.
 
 # %% [markdown]
-# Two things to know. In `model.generate` each picture has its own noise, so the third picture of a batch is the same
+# In `model.generate` each picture has its own noise, so the third picture of a batch is the same
 # whatever the size of the batch. And a seed gives different numbers on a CPU and on a GPU; so the package generates
 # noise where the `Generator` lives, and a CPU generator gives about the same picture everywhere.
 
@@ -900,8 +905,8 @@ assert (ends["1: no fresh noise"] > 0).all(), (
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# It empties it. Without the noise the walk follows the mean of what is possible, and every one of the 4,000 numbers
-# ends in one spike near 1: the rarer kind of data never occurs again.
+# It empties it. Without fresh noise nothing pushes a number away from the mean of what is possible, which leans towards
+# the larger bell. All 4,000 end in one spike near 1 (cut off in the figure): the rarer kind of data never occurs again.
 # </details>
 
 # %% [markdown]
@@ -939,7 +944,7 @@ plots.show(fig)
 
 # %% [markdown]
 # It is the start. Pure noise lies around 0, the noised data around $\sqrt{\bar\alpha_t}$ times their mean, and the
-# later the start, the more of that is missing. Stable Diffusion makes this mistake by default, though a small one: its
+# later the start, the more that shift is missing. Stable Diffusion makes this mistake by default, if a small one: its
 # "leading" timesteps are multiples of 1000 / steps, plus 1. With 50 steps the first is 981; with 4 it is 751. For
 # pictures it means that their mean brightness drifts towards the average (Lin et al. 2024).
 #
@@ -974,18 +979,18 @@ print("The package's warning for (3):", caught[0].message)
 
 # %% [markdown] alt
 # Five pictures of '{open_caption}' without guidance in six rows. DDPM: stars in several colours on several backgrounds.
-# DDPM without fresh noise: plain backgrounds, and no star at all. DDIM: stars in several colours, most on grey. The
-# last three rows, with DDIM's mistakes, are nearly the same pictures. The standard deviations of the latents: {';
+# DDPM without fresh noise: plain backgrounds, and no star at all. DDIM: stars in several colours, most on grey. With a
+# wrong t: nearly DDIM's pictures. Started at 500: some other stars, one smeared. The latents' standard deviations: {';
 # '.join(' '.join(name.split()) + f' {z0.std():.2f}' for name, z0 in latents.items())}.
 
 # %% [markdown]
-# None of them raises an error. (1) shows at once: the stars are gone. Without fresh noise the walk ends at the mean of
-# all that fits the caption, as above, and the mean of stars in all places is an empty background. With guidance 4 you
+# None of them raises an error. (1) shows at once: the stars are gone. As above, what is rarer vanishes without fresh
+# noise: a star may be anywhere, so at each place background is the more frequent. With guidance 4 you
 # would see clean stars again, and suspect nothing.
 #
-# The other two you would hardly find by looking: compare the last three rows with the third. Small rows prove little;
-# counting over many pictures does (lesson 15). The package warns about (3), because it can detect that one; it cannot
-# detect the other two.
+# The other two you would hardly find by looking: compare the last three rows with the third. Few pictures prove little;
+# counting over many does (lesson 15). The package warns about (3), because it can detect that one; it cannot detect the
+# other two.
 
 # %% [markdown]
 # ## What the article says
@@ -1028,7 +1033,7 @@ print("The package's warning for (3):", caught[0].message)
 # `../exercises/12_samplers_and_guidance.ipynb`: write timesteps, the samplers' steps and guidance yourself; each is
 # checked at once.
 #
-# To try here: turn guidance off for the last half of the steps (let `asked` look at `t`). Write Heun's method (Karras
+# To try here: turn guidance off for the last half of the steps (let `guide` look at `t`). Write Heun's method (Karras
 # et al. 2022, algorithm 1, the whole of it), which asks twice per step, and add it to the first error figure: at
 # equal *calls*, does it beat DPM-Solver++?
 
