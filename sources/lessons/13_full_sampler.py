@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 13 · The full sampler: everything that you built, wired together
 #
-# **Goal.** Connect the parts of the earlier lessons, and get six machines out of one loop.
+# **Goal.** Connect the parts of the earlier lessons, and get text to image, image to image and more out of one loop.
 #
 # **Time.** 45 minutes to read and play; the cells compute for about half a minute on 2 idle CPU cores.
 #
-# **Before this.** Lessons 02, 05 (the VAE), 07 (attention), 09 (context) and 12 (samplers, guidance).
+# **Before this.** Lessons 02, 05, 07, 09 and 12: the jump, the VAE, attention, the context, samplers and guidance.
 #
 # **You will be able to**
-# - write text to image in ten lines, and follow every tensor on the way;
+# - write text to image in a few short functions, and follow every tensor on the way;
 # - turn it into image to image, inpainting and blending, by changing where the loop starts or what is put back
 #   after each step;
 # - see which word each pixel listens to;
@@ -188,11 +188,15 @@ plots.show(fig)
 # read(images))))}.
 
 # %% [markdown]
+# Yours are the package's, flaws included: the star is ragged, the circle hardly small. With the empty caption the model
+# draws what it likes.
+
+# %% [markdown]
 # ## Every tensor on the way
 #
 # The package can trace itself while it makes a picture: `tinyldm trace "a caption"` on the command line, or as below.
-# Each row is a tensor, with the layer or function that made it, and its shape in the tiny model and in Stable
-# Diffusion 1; "—" is a level that the tiny model lacks. On the left is the section of the article.
+# Each row is a tensor, with the layer or function that made it (`read` marks an input), and its shape in the tiny model
+# and in Stable Diffusion 1; "—" is a level that the tiny model lacks. On the left is the section of the article.
 #
 # > **Predict.** In Stable Diffusion a caption has 77 tokens of 768 numbers and a latent is (4, 64, 64). What are the
 # > shapes of `context`, of `z_T`, and of `q` in the first cross-attention? (8 heads, 320 channels, 64 × 64 pixels.)
@@ -281,10 +285,10 @@ widgets.dial(plot_changed,
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# At 0.2 most of the signal is there, and the circle is only dented. At 0.3 and 0.4 it is a star, where the circle was.
-# From 0.6 on it leaves its place, and at 1.0, with hardly any signal left, the picture has a layout of its own. So to
-# change a thing where it stands, try 0.4; to redraw, 0.8. A colour needs less: write "a large green circle above a
-# small blue square on a cream background" into the box, and it is green at 0.2.
+# At 0.2 most of the signal is there, and the circle has only got corners. At 0.3 and 0.4 it is a star, where the circle
+# was. From 0.6 on it leaves its place. The blue square hardly moves, even at 1.0: is that the last 7 % of the signal,
+# or chance? One noise cannot tell. So to change a thing where it stands, try 0.4; to redraw, 0.8. A colour needs less:
+# write "a large green circle above a small blue square on a cream background" into the box, and it is green at 0.2.
 # </details>
 
 # %% [markdown]
@@ -312,16 +316,16 @@ plots.show(fig)
 # and 0.8. At 0.8 the judge reads: {'; '.join(read(rows[-1]))}.
 
 # %% [markdown]
-# The doodle keeps its layout: a yellow thing above a purple one, nearly where you put them. Its grey background and the
-# whole photograph are already lost at 0.4: where the model cannot represent the picture, it replaces it by one it
-# knows.
+# The doodle keeps its layout: a yellow thing above a purple one, nearly where you put them. Its pale grey, which is no
+# background of this world, and the whole photograph are already lost at 0.4: what the model cannot represent, it
+# replaces by something that it knows.
 
 # %% [markdown]
 # ## Inpainting: put the known part back
 #
-# Repaint only what a mask marks. The trick needs no new training: walk from pure noise as usual, but after *each* step
-# overwrite the known part with the real picture, **noised to the level that the step has just reached**. So the U-Net
-# always sees a consistent noisy picture, and fills the rest to fit.
+# Repaint only what a mask marks, without new training: walk from pure noise as usual, but after *each* step overwrite
+# the known part with the real picture, **noised to the level that the step has just reached**. So the U-Net always sees
+# a consistent noisy picture, and fills the rest to fit.
 #
 # The mask is given in pixels and needed at the latent's size: one number for each patch of 8 × 8 pixels.
 
@@ -369,9 +373,8 @@ plots.show(fig)
 # star, a yellow ring, and nothing there. The judge reads: {'; '.join(read(results))}.
 
 # %% [markdown]
-# The caption describes the *whole* picture, not the hole. And the places of things are settled in the first steps, all
-# over the picture: what the model plans outside the hole is overwritten. So the hole must have room for what the
-# caption may mean by "above".
+# The caption describes the *whole* picture, not the hole. (The hole also cuts off the foot of the circle. The model
+# completes it, in the last picture a little too far.)
 #
 # > **Predict.** The same wish with only the lower right *quarter* to repaint: will the star appear more or less often?
 
@@ -388,8 +391,9 @@ for name, some in (("lower half", hole), ("quarter", quarter)):
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Less often: "above" leaves the model free to plan the star at the lower left, and there it is overwritten by the known
-# part after each step. "To the left of" would have been the better wording for that hole.
+# Less often. The places of things are settled in the first steps, all over the picture. "Above" leaves the model free
+# to plan the star at the lower left, and there the known part overwrites it after each step. So a hole must have room
+# for all that the caption may mean; "to the left of" might have suited this one better.
 # </details>
 
 # %% [markdown]
@@ -418,7 +422,7 @@ plots.show(fig)
 # <details><summary><b>Answer</b></summary>
 #
 # No, for two reasons; look above the dashed line. The decoder's convolutions and its attention look across the edge of
-# the mask (left). And encoding and decoding alone changes every pixel a little (right). So `tinyldm inpaint`
+# the mask (left). And encoding and decoding alone changes pixels, most of all at edges (right). So `tinyldm inpaint`
 # pastes the old pixels back at the end. (Below the line, all three repaintings are averaged: so star and ring overlap.)
 # </details>
 
@@ -580,11 +584,12 @@ plots.show(fig)
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# About half. The start mark alone gets more than any word, and much goes to the padding after the end.
+# No. All 13 words together get about half, and of these the first "a", which shows nothing, gets more than "circle".
+# The start mark alone gets more than any word, and much goes to the padding after the end.
 # </details>
 #
-# Now the maps themselves. Yellow is where a word is listened to most; each map is scaled from its own minimum to its
-# own maximum.
+# Now the maps themselves. Yellow is where a word is listened to most (over the red disc it looks orange); each map is
+# scaled from its own minimum to its own maximum.
 
 # %%
 def plot_word_map(ax, word):
@@ -612,16 +617,18 @@ widgets.dial(plot_word_map, {"word": words},
 # Brightest at (row, column) of 8: {peaks}.
 
 # %% [markdown]
-# Read the maps with care. The text encoder has already mixed the words: the vector at "circle" also knows that it is
-# red and above. And attention says where a word's vector was *read*, not what it did there. Hertz et al. (2023,
+# "Circle" and "square" light up on their things; "red" and "blue" do not, and "above" lights up on the circle. For the
+# text encoder has already mixed the words: the vector at "circle" also knows that it is red and above (lesson 07). So
+# read the maps with care. They say where a word's vector was *read*, not what it did there. Hertz et al. (2023,
 # "prompt-to-prompt") edit pictures by editing these very maps.
 
 # %% [markdown]
 # ## A picture in the style of a picture
 #
-# Cross-attention does not care where its vectors come from. A vision transformer makes 65 of them from a picture, one
-# for the whole and one for each of 8 × 8 patches; they follow the caption's 32 (lesson 09). Guidance moves away from a
-# prediction that saw neither caption nor picture, so it also exaggerates the picture's influence.
+# Cross-attention does not care where its vectors come from. A vision transformer, the fourth trained network, makes 65
+# of them from a picture, one for the whole and one for each of 8 × 8 patches; they follow the caption's 32 (lesson 09).
+# Guidance moves away from a prediction that saw neither caption nor picture, so it also exaggerates the picture's
+# influence.
 
 # %%
 def in_the_style_of(images, captions, noise, steps=25, w=3.0):
@@ -657,18 +664,17 @@ plots.show(fig)
 # them.)
 
 # %% [markdown]
-# Colour, background and place come back, the shape only roughly: the yellow circle has become a block. The caption has
-# an effect on some: the cyan circle turns square, the pink and the red one do not.
+# Colour, background and place come back, the shape only roughly: the yellow circle has become a block. The caption
+# clearly changes only one: the cyan circle turns square. None gets small.
 #
-# In training a fifth of the batches read their own image in this way, half of those without their caption. So what
-# comes back is what the patches' vectors hold and the U-Net found useful. Lesson 15 measures it.
+# In training a fifth of the batches read their own image in this way, half of those without their caption.
 
 # %% [markdown]
 # ## Break it on purpose
 #
 # Three mistakes, each in one line:
 #
-# 1. **A straight line between noises** instead of slerp: start half-way.
+# 1. **A straight line between noises** instead of slerp: the start is the middle of two noises.
 # 2. **The mask inverted**: 1 where to keep.
 # 3. **Image to image that noises to the very start, but only takes the last fifth of the steps.**
 #
@@ -716,7 +722,8 @@ plots.show(fig)
 # The mask shows at once (2): the blue square, which was to go, stays; no star appears; and the circle, which was to
 # stay, is drawn again, once with a bulge. With a fifth of the steps there is no time to decide what is where, so
 # background, colours and shapes are muddled (3). The straight line does not show (1): its start is far from what the
-# U-Net knows, and this forgiving little world hides it. No eye finds such a mistake; one printed number does.
+# U-Net knows, and this forgiving little world hides it. No eye finds such a mistake; one printed number does. (The
+# two stars are no mistake: inpainting done right may still draw one too many.)
 # </details>
 
 # %% [markdown]
@@ -759,8 +766,8 @@ plots.show(fig)
 # `../exercises/13_full_sampler.ipynb`: the start of image to image, putting the known part back, the path between two
 # noises; and the capstone, everything that you have written wired together.
 #
-# To try here: other values of `blend` in `paste_back`. Blend three captions (the mean of their contexts). Multiply
-# one word's vector in the context by 2, or by 0: `context[:, 1 + i] *= 2`, for "red", then for "square". Change the
+# To try here: other values of `blend` in `paste_back`. Blend three captions (the mean of their contexts). Multiply the
+# vector of the i-th word (from 0) by 2, or by 0: `context[:, 1 + i] *= 2`, for "red", then for "square". Change the
 # caption *during* the walk, "a red circle" for the first 8 steps, "a blue square" for the rest:
 #
 # ```python
