@@ -61,9 +61,8 @@ show_model_map("VAE encoder", "text encoder", "U-Net", "ResBlock", "SpatialTrans
 # %% [markdown]
 # ## Everything divided by eight, but not the weights
 #
-# The sides of the tiny model's pictures and latents are an eighth of Stable Diffusion's. Its networks are smaller for
-# another reason: fewer channels. A ResBlock is two 3 × 3 convolutions between C channels, so its weights grow like
-# C².
+# The sides of the tiny model's pictures and latents are an eighth of Stable Diffusion 1's. Its networks are smaller for
+# another reason: fewer channels. A ResBlock is, above all, two 3 × 3 convolutions from C channels to C.
 #
 # > **Predict.** The first level of the tiny model has 64 channels, that of Stable Diffusion 320. How many times as many
 # > weights does one ResBlock have: about 5, 25 or 125 times?
@@ -90,8 +89,9 @@ for name, version in {"tiny": versions.TINY,
     print(f"{name}: {c} channels, {count(block):,} weights in the first ResBlock")
 
 # %% [markdown]
-# 25 times: both the convolutions and the linear layer for the time are products of two widths. Now the whole U-Nets. On
-# PyTorch's `meta` device a network has shapes but no numbers, so even the largest is built in a second.
+# 25 times: a convolution connects every channel that it reads with every one that it writes, so its weights grow like
+# C²; so do those of the linear layer for the time, from 4C numbers to C. Now the whole U-Nets. On PyTorch's `meta`
+# device a network has shapes but no numbers, so even the largest is built in a second.
 
 # %%
 def built(version):
@@ -151,7 +151,7 @@ plots.show(fig)
 # level, down and up, and of the middle.
 
 # %% [markdown]
-# One class, four shapes. `down 0` works at full resolution and holds few weights; deep levels are wide and hold most.
+# One class, three shapes. `down 0` works at full resolution and holds few weights; deep levels are wide and hold most.
 # Stable Diffusion 1 has no transformer in its lowest level (`down 3`, `up 0`), XL has none in its highest.
 #
 # ## The same numbers out
@@ -289,9 +289,9 @@ plots.show(fig)
 # A trained checkpoint is merciless: it was trained with *one* reading of each detail, and the file does not say which.
 # Let us misread six of them, one at a time, and measure the damage.
 #
-# > **Predict.** Order these mistakes by the damage: (a) a norm's epsilon of 1e-5 instead of 1e-6, or the other way
-# > round; (b) an approximate GELU; (c) cosines and sines swapped; (d) 8 read as the *width* of a head instead of the
-# > number of heads; (e) gate and value swapped. The next figure is the answer.
+# > **Predict.** Order these mistakes by the damage: (a) the transformer norm's epsilon 1e-5 instead of 1e-6; (b) the
+# > ResBlock norms' 1e-6 instead of 1e-5; (c) GELU approximated by a tanh; (d) cosines and sines of the time swapped;
+# > (e) 8 read as the *width* of a head instead of the number of heads; (f) gate and value of the GEGLU swapped.
 
 # %%
 def halves_swapped(weight, dim):
@@ -353,10 +353,10 @@ assert damage["none"] < 1e-5 and list(damage)[0] == "none"
 # GELU by 1e-5 to 1e-4; wrong heads, swapped gates and swapped cosines by 4 to 20 percent.
 
 # %% [markdown]
-# None of them raises an error: every shape fits. You would notice the large ones in a picture. You would not notice the
-# small ones; they would only make all your pictures slightly different from everybody else's, for ever. That is why the
-# package's parity tests ask for 1e-5 of the largest value. Even the smallest of these mistakes is above that, if only
-# just. (This is one random network; in another the order may differ.)
+# None of them raises an error: every shape fits. An epsilon is tiny beside the variance that it is added to; a swap
+# hands a layer the wrong numbers altogether. You would notice the large mistakes in a picture. The small ones would
+# only make all your pictures slightly different from everybody else's, for ever. So the package's parity tests ask for
+# 1e-5 of the largest value, just below the smallest mistake here. (In another random network the order may differ.)
 #
 # ## How the real files are mapped
 #
@@ -407,7 +407,8 @@ plots.show(fig)
 # blocks; add_embedding, which only XL has, changes none.
 
 # %% [markdown]
-# The same weights also circulate as *single files* with the names of CompVis, the original code. There, the blocks of
+# The rule that changes nothing here is for XL. The same weights also circulate as *single files*, with the names of
+# CompVis, the original code. There, the blocks of
 # the way down are numbered consecutively, `input_blocks.0 … 11`, including the first convolution and the downsamplings,
 # so the rules depend on the configuration. One weight, three names:
 
@@ -465,8 +466,8 @@ with tempfile.TemporaryDirectory() as folder:
     model = LatentDiffusion.from_pretrained(folder, device=DEVICE)
 
 # %% [markdown]
-# Both get the same noise. We keep the latent after each of 20 guided steps, once more with a detail misread: an
-# approximate GELU.
+# Both get the same noise. We keep the latent after each of 20 guided steps, and do so once more with a detail misread,
+# an approximate GELU.
 
 # %%
 noise = torch.randn(2, 4, 16, 16, generator=seed).to(DEVICE)
@@ -526,7 +527,7 @@ print(f"After the decoder a pixel differs by {levels_apart(mine):.4f} of 255 lev
 
 # %% [markdown]
 # The rounding of float32 stays at a millionth over all steps; it does not add up. The misread detail shows from the
-# first step on, ten times above it, and yet no picture file could hold it. (The pictures themselves are coloured
+# first step on, ten times above it, and yet it is far below one level of a picture file. (The pictures are coloured
 # texture: the weights are random, so no part can hide a mistake behind a pretty picture.) The test suite does this for
 # versions 1, 2, 2 with velocity and XL, all samplers, image to image and inpainting (`tests/parity/`).
 
@@ -534,8 +535,7 @@ print(f"After the decoder a pixel differs by {levels_apart(mine):.4f} of 255 lev
 # ## Run the real one, if you have it
 #
 # Stable Diffusion's files are several gigabytes, come with their own licence, and are not part of this course. If you
-# have such a folder, name it in the environment variable `TINYLDM_SD_FOLDER`; the cell below then makes a picture. If
-# you have none, it says so and shows nothing.
+# have such a folder, name it in the environment variable `TINYLDM_SD_FOLDER`; the cell below then makes a picture.
 
 # %%
 folder = os.environ.get("TINYLDM_SD_FOLDER")
@@ -558,7 +558,8 @@ else:
     plots.show(fig)
 
 # %% [markdown]
-# What it takes: memory for the weights, and time.
+# What it takes: memory for the weights (left), and time. Time grows with the numbers that the U-Net reads, those of the
+# latent; the image, for comparison, has 48 times as many (right).
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
@@ -624,8 +625,9 @@ for title, old, new in (("1 → 2-base", versions.SD1, versions.SD2),
         print(f"  {what}: {a} → {b}" if a != b else f"  {what}: {a}, as before")
 
 # %% [markdown]
-# Heads of equal width (64 numbers) instead of equal number; another, wider text encoder; and at 768 pixels the network
-# predicts the *velocity* (Salimans & Ho 2022) instead of the noise:
+# Heads of equal width (64 numbers) instead of equal number; another, wider text encoder (23 of its 24 layers). At 768
+# pixels, attention is computed in float32 (`upcast_attention`), and the network predicts the *velocity* (Salimans & Ho
+# 2022) instead of the noise, as the tiny model does:
 #
 # $$ v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1-\bar\alpha_t}\,z_0. $$
 #
@@ -681,7 +683,8 @@ print(confirm_equal(a**0.5 * v + (1 - a) ** 0.5 * z_t, VELOCITY.to_eps(v, z_t, a
 #
 # ## What XL changed
 #
-# Three levels instead of four, more attention, two text encoders, and four times the pixels.
+# Three levels instead of four, more attention, two text encoders with their vectors side by side (768 + 1,280 = 2,048
+# numbers), and four times the pixels.
 
 # %%
 fig, ax = plt.subplots(figsize=(8.4, 3.2))
@@ -709,9 +712,9 @@ plots.show(fig)
 # %% [markdown]
 # XL uses attention where it is cheap: none at full size, where a 128 × 128 latent would mean 16,384 queries, and ten
 # blocks deep at the lowest level. And it is *told* more (Podell et al. 2023): in addition to the context, a vector is
-# added to the time embedding. It is made of the pooled caption (1,280 numbers) and six sizes: the original's height and
-# width, how much was cropped at the top and on the left, the target's height and width. The sizes become sinusoids, as
-# `t` does, 256 numbers for each.
+# added to the time embedding. It is made of the pooled caption (one vector of 1,280 numbers for all of it) and six
+# sizes: the original's height and width, how much was cropped at the top and on the left, the target's height and
+# width. The sizes become sinusoids, as `t` does, 256 numbers for each.
 
 # %%
 def sinusoids(values, dim=256):
@@ -826,8 +829,9 @@ plots.show(fig)
 # - *All of Stable Diffusion 1.1 to XL were instantiations of the LDM architecture.* True, and you have just seen it:
 #   one class, four configurations. (Its opening says 1.1 to 2.1; the article contradicts itself.)
 # - *Conditions enter by cross-attention.* Not only: XL's sizes and pooled caption are added to the time embedding,
-#   and inpainting models have 9 input channels.
-# - *Text is encoded by CLIP ViT-L/14.* In version 1. Version 2 uses OpenCLIP ViT-H, XL both ViT-L and OpenCLIP bigG.
+#   and inpainting models have 9 input channels (latent, mask, masked picture).
+# - *Text is encoded by CLIP ViT-L/14.* True of version 1. Version 2 uses OpenCLIP ViT-H, XL both ViT-L and OpenCLIP
+#   bigG.
 # - *The U-Net predicts noise.* Version 2 at 768 pixels predicts velocity.
 
 # %% [markdown]
