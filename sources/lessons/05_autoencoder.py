@@ -1077,8 +1077,8 @@ print(f"KL {short_log[-20:, 1].mean():.1f} nats per scene; sigma "
 #
 # - *Encode with 0.18215, decode with 0.18125.* One number serves both; the slip changes less than a level.
 # - *The encoder predicts mean and variance.* The **log**-variance, clamped.
-# - *After training usually only the mean is used.* For looking, either will do. Training the U-Net uses a sample, and
-#   so does image-to-image.
+# - *After training usually only the mean is used.* Training the U-Net uses a sample, and so does
+#   image-to-image.
 # - *The decoder has attention near its end.* Near its **start**, in its middle block; the encoder's is near the end.
 # - *0.18215 whitens the latents.* It is a single number: it neither centres nor decorrelates.
 # - *Pixels are divided by the maximum.* By 255, not by the picture's own maximum.

@@ -323,8 +323,8 @@ plots.show(fig)
 # %% [markdown]
 # ## With no context, self-attention
 #
-# > **Predict.** In Stable Diffusion a caption is 77 vectors of 768 numbers; in its first SpatialTransformers a pixel
-# > has 320. What happens to cross-attention there if you pass `context=None`?
+# > **Predict.** In Stable Diffusion a caption is 77 vectors of 768 numbers; in its U-Net's first attention layers a
+# > pixel has 320. What happens to cross-attention there if you pass `context=None`?
 
 # %%
 cross = package.Attention(query_dim=320, context_dim=768, heads=8)

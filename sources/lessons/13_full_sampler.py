@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 13 · The full sampler: everything that you built, wired together
 #
-# **Goal.** Connect the parts of the earlier lessons, and get text to image, image to image and more out of one loop.
+# **Goal.** Connect the parts, and get text to image, image to image and more out of one loop.
 #
 # **Time.** 45 minutes to read and play; the cells compute for about half a minute on 2 idle CPU cores.
 #
@@ -9,8 +9,7 @@
 #
 # **You will be able to**
 # - write text to image in a few short functions, and follow every tensor on the way;
-# - turn it into image to image, inpainting and blending, by changing where the loop starts or what is put back
-#   after each step;
+# - turn it into image to image, inpainting and blending, by changing its start or one callback;
 # - see which word each pixel listens to;
 # - condition on a picture instead of words.
 

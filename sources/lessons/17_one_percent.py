@@ -454,8 +454,7 @@ plots.show(fig)
 # | LoRA, rank 4 | $A$ and $B$ of the attention | 797,184 numbers, 3.2 MB | yes |
 # | textual inversion | one word's vector | 768 numbers, 3 KB | yes |
 #
-# The field moved because a file of megabytes can be sent, combined, and undone. DreamBooth is no fourth row: it is a
-# *loss*, and goes with the first two.
+# A file of megabytes can be sent, combined, and undone. DreamBooth is no fourth row: it is a *loss*, for the first two.
 
 # %% [markdown]
 # ## Three quick questions

@@ -423,19 +423,19 @@ print(f"w = {scales[-1]:g}: {right.value:.1%} ({right.low:.1%} to {right.high:.1
 # %% [markdown]
 # ## Three quick questions
 #
-# **1.** A picture takes 25 guided steps, or 4 of the student. How many times fewer calls?
+# **1.** A picture takes 25 guided steps, or 4 of the student. How many fewer calls?
 #
 # <details><summary>Answer</summary>
 #
-# 50 / 4 = 12.5 times. But 8 guided steps of DDIM were as accurate here (90 %): against their 16 calls it is 4 times.
+# 50 / 4 = 12.5 times. But 8 guided steps of DDIM were as accurate (90 %): against their 16 calls it is 4 times.
 # </details>
 #
 # **2.** Why does the student start as a copy of its teacher, and not from random weights?
 #
 # <details><summary>Answer</summary>
 #
-# The teacher's answer is nearly right already: for one step from $z$ it is off by as much as the path bends. A few
-# hundred updates are enough.
+# The teacher's answer is nearly right already: it is off by as much as the path bends. A few hundred
+# updates are enough.
 # </details>
 #
 # **3.** You distil Stable Diffusion 1 on pictures that it made itself. Under which licence is your student?
