@@ -202,8 +202,11 @@ def lesson_of(name: str) -> int | None:
                 return int(texts[0])
         if written:
             return None
-    titles = [number for number in numbers() if letters(lesson(number).TITLE).removeprefix("the") in letters(whole)]
-    return titles[0] if len(titles) == 1 else None
+    titles = {number: letters(lesson(number).TITLE).removeprefix("the") for number in numbers()}
+    found = {number: title for number, title in titles.items() if title in letters(whole)}
+    # "From U-Net to transformer" also holds "The U-Net".
+    longest = [number for number, title in found.items() if not any(title in o and title != o for o in found.values())]
+    return longest[0] if len(longest) == 1 else None
 
 
 def letters(text: str) -> str:
