@@ -317,7 +317,7 @@ def test_the_courses_own_notebooks_get_all_points_or_none_and_no_flag(tmp_path):
     for student, folder in (("solution", exercises / "solutions"), ("stub", exercises)):
         shutil.copytree(folder, tmp_path / student, ignore=shutil.ignore_patterns("solutions", "*.md", "*.png"))
     graded = graded_class(tmp_path, best_isolation())
-    assert len(graded) == 30
+    assert len(graded) == 40
     for one in graded:
         for mark in one.marks:
             assert mark.points == (mark.out_of if one.student == "solution" else 0), mark
