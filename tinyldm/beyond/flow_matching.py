@@ -169,6 +169,7 @@ def straightness(path: Tensor, times: list[float]) -> float:
 def reflow(flow: Flow, eps: Tensor, times: list[float]) -> Tensor:
     """z0 for given noise, by a trained flow: train again on these pairs, and the paths are straighter.
 
-    Pairs that a flow made do not cross, so that the mean of u over them is u itself.  Liu et al. 2023, algorithm 1.
+    The straight lines between such pairs hardly cross, so that the mean of u where they pass is nearly u itself.
+    Liu et al. 2023, algorithm 1.
     """
     return heun(flow, eps, times)[-1]
