@@ -310,6 +310,29 @@ def test_a_colour_is_the_same_in_all_figures_and_near_the_true_one():
     assert seen[0] == seen[1]
 
 
+@pytest.mark.parametrize("colours", [plots.DIVERGING, plots.SEQUENCE, "Greys"], ids=["blue_orange", "viridis", "greys"])
+def test_a_heat_map_and_its_colour_bar_show_no_hue_that_the_colour_map_has_not(colours):
+    """Near white, rounding each channel would make cream, pink and lilac of blue and orange."""
+    values = torch.linspace(-1, 1, 400).reshape(20, 20)
+    with plots.style():
+        fig, (left, right) = plt.subplots(1, 2, figsize=(5, 2))
+        plots.heat_map(left, values, "x", "y", "title", signed=False, cmap=colours)
+        right.plot([0, 1], color=plots.BLUE)
+        page = np.asarray(Image.open(io.BytesIO(plots.encoded(fig))).convert("RGB")).astype(int)
+    legal = (plt.get_cmap(colours)(np.arange(256))[:, :3] * 255).round().astype(int)
+    allowed = plots.STEP / 2 if colours == "Greys" else 1  # of a grey all channels are rounded alike
+    for ax in (left, fig.axes[-1]):
+        x, y = np.meshgrid(np.linspace(0.3, 0.7, 30), np.linspace(0.05, 0.95, 90))  # within the frame
+        centres = ax.transAxes.transform(np.stack([x.ravel(), y.ravel()], axis=1)).astype(int)
+        seen = np.unique(page[page.shape[0] - 1 - centres[:, 1], centres[:, 0]], axis=0)
+        assert len(seen) > 10
+        assert np.abs(seen[:, None] - legal).max(-1).min(1).max() <= allowed
+        assert colours != "Greys" or np.ptp(seen, axis=1).max() == 0
+    rows, columns = plots.place(right, len(page))
+    assert not (page[rows, columns] % plots.STEP).any(), "lines take a third of the bytes"
+    plt.close(fig)
+
+
 def test_a_palette_changes_no_pixel():
     few = np.random.default_rng(0).integers(0, 6, (20, 30, 3)).astype(np.uint8) * 51
     many = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)

@@ -25,7 +25,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import Colormap, LinearSegmentedColormap
 from PIL import Image
 from torch import Tensor
 
@@ -39,7 +39,7 @@ DIVERGING = LinearSegmentedColormap.from_list("blue_orange", [BLUE, "#F7F7F7", O
 NARROW, WIDE, TALL, STRIP = (4.5, 3.4), (8.0, 3.6), (8.0, 7.0), (10.0, 2.3)  # inches, for a notebook's width
 DPI = 110  # on the page
 SHARPNESS = 2  # pixels of a figure for each pixel of its place on the page, in each direction
-STEP = 15  # of 255, between the levels of a channel where a figure holds no picture
+STEP = 15  # of 255, between the levels of a channel where a figure shows only lines and letters
 OWN_WORDS = "Figure: "  # begins the alt text of a figure that nobody has described yet
 
 RC = {
@@ -114,24 +114,46 @@ def own_words(fig: plt.Figure) -> str:
 def encoded(fig: plt.Figure, level: int = 9) -> bytes:
     """Encode a figure as a PNG, twice as fine as its place on the page.
 
-    No pixel changes if the figure holds a picture. In one of lines and letters alone, or of numbers as colours, each
-    channel goes to the nearest multiple of `STEP`: a third of the bytes, and the same colour in every figure.
+    No pixel changes within axes that hold a picture or numbers shown as colours, colour bars included. Elsewhere, where
+    there are lines and letters, each channel goes to the nearest multiple of `STEP`: a third of the bytes, and the same
+    colour in every figure.
 
     Args: level: of the compression, 0 … 9; a low one is quick.
     """
     fig.set_dpi(SHARPNESS * DPI)
     fig.canvas.draw()
-    pixels = np.asarray(fig.canvas.buffer_rgba())[..., :3].copy()  # (H, W, 3) uint8
-    if not holds_picture(fig):
-        pixels = (np.round(pixels / STEP) * STEP).astype(np.uint8)
+    exact = np.asarray(fig.canvas.buffer_rgba())[..., :3]  # (H, W, 3) uint8
+    pixels = (np.round(exact / STEP) * STEP).astype(np.uint8)
+    for ax in fig.axes:
+        if shows_colours(ax):
+            rows, columns = place(ax, len(exact))
+            pixels[rows, columns] = exact[rows, columns]
     file = io.BytesIO()
     with_palette(pixels).save(file, "PNG", compress_level=level, dpi=(SHARPNESS * DPI, SHARPNESS * DPI))
     return file.getvalue()
 
 
-def holds_picture(fig: plt.Figure) -> bool:
-    """Is there an image with colours of its own in the figure, not just numbers shown as colours?"""
-    return any(np.ndim(image.get_array()) == 3 for ax in fig.axes for image in ax.images)
+def shows_colours(ax: plt.Axes) -> bool:
+    """Do the axes hold a picture, or numbers shown as colours: a map, its colour bar, points of many colours?
+
+    Numbers shown as greys do not count: a grey whose channels are rounded is a grey.
+    """
+    shown = [drawn for drawn in (*ax.images, *ax.collections) if drawn.get_array() is not None]
+    return any(np.ndim(drawn.get_array()) == 3 or not is_grey(drawn.get_cmap()) for drawn in shown)
+
+
+def is_grey(colours: Colormap) -> bool:
+    """Are all colours of a colour map greys?"""
+    return float(np.ptp(colours(np.linspace(0, 1, 11))[:, :3], axis=1).max()) < 0.01
+
+
+def place(ax: plt.Axes, height: int) -> tuple[slice, slice]:
+    """Return the rows and columns that the axes take in a drawn figure of `height` pixels, counted from the top."""
+    left, bottom, right, top = ax.get_window_extent().extents
+    return (
+        slice(max(math.floor(height - top), 0), math.ceil(height - bottom)),
+        slice(max(math.floor(left), 0), math.ceil(right)),
+    )
 
 
 def with_palette(pixels: np.ndarray) -> Image.Image:
