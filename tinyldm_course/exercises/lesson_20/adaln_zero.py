@@ -24,14 +24,14 @@ def adaln_zero(x, c, weight, bias):
 
 
 def adaln_cases(generator: Generator) -> list[Call]:
-    """Several sizes; and weights of 0, with which training starts."""
+    """Several sizes; weights of 0, with which training starts; and an x so small that eps counts."""
 
-    def call(B: int, N: int, D: int, size: float = 1.0) -> Call:
+    def call(B: int, N: int, D: int, size: float = 1.0, x_size: float = 1.0) -> Call:
         shapes = ((B, N, D), (B, D), (6 * D, D), (6 * D,))
         x, c, weight, bias = (torch.randn(shape, generator=generator) for shape in shapes)
-        return Call((x, c, size * weight / D**0.5, size * bias))
+        return Call((x_size * x, c, size * weight / D**0.5, size * bias))
 
-    return [call(1, 1, 2), call(2, 3, 4), call(3, 2, 6), call(2, 2, 4, 0.0)]
+    return [call(1, 1, 2), call(2, 3, 4), call(3, 2, 6), call(2, 2, 4, 0.0), call(2, 2, 8, x_size=1e-3)]
 
 
 def _block(x, c, weight, bias, order=(0, 1, 2, 3, 4, 5), one=1.0, silu=F.silu, residual=True, eps=1e-6):
