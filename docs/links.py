@@ -94,6 +94,7 @@ PAPERS = {
     "Liu et al. 2023": ("Flow straight and fast: rectified flow", ARXIV + "2209.03003"),
     "Lipman et al. 2023": ("Flow matching for generative modeling", ARXIV + "2210.02747"),
     "Albergo & Vanden-Eijnden 2023": ("Building normalizing flows with stochastic interpolants", ARXIV + "2209.15571"),
+    "Hertz et al. 2023": ("Prompt-to-prompt image editing with cross-attention control", ARXIV + "2208.01626"),
     "Meng et al. 2023": ("On distillation of guided diffusion models", ARXIV + "2210.03142"),
     "Kingma & Gao 2023": ("Understanding diffusion objectives as the ELBO", ARXIV + "2303.00848"),
     "Song et al. 2023": ("Consistency models", ARXIV + "2303.01469"),

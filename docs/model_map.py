@@ -31,8 +31,8 @@ TALL_ARROWS = (
     ("M100 26V46", "", (0, 0)),
     ("M100 82V112", "z0", (108, 97)),
     ("M100 148V178", "z_t, t", (108, 163)),
-    ("M60 310V352", "ε̂", (68, 331)),
-    ("M140 352V310", "z_t again, at a smaller t", (150, 331)),
+    ("M60 310V352", "prediction", (66, 331)),
+    ("M146 352V310", "z_t again, at a smaller t", (154, 331)),
     ("M100 388V418", "z0", (108, 403)),
     ("M100 454V474", "", (0, 0)),
     ("M284 138V158", "", (0, 0)),
@@ -61,7 +61,7 @@ def wide(parts: list[str], alt: str) -> str:
         start, end = (UNIT * (x1 + 1), UNIT * (TOP - y1)), (UNIT * (x2 + 1), UNIT * (TOP - y2))
         drawn.append(arrow(f"M{start[0]} {start[1]}L{end[0]} {end[1]}", head=label != "context"))
         drawn.append(text(label, (start[0] + end[0]) / 2, start[1] - 10))
-    drawn += [arrow("M584 48Q560 0 472 12"), text("z_t again, at a smaller t", 592, 20, "start")]
+    drawn += [arrow("M608 48Q570 0 464 13"), text("z_t again, at a smaller t", 600, 18, "start")]
     return svg("wide", (840, UNIT * TOP), drawn, alt)
 
 

@@ -22,13 +22,13 @@ from tinyldm import LatentDiffusion, capture_attention, to_signed, to_unit
 from tinyldm.conditioning import tokenize
 from tinyldm.data.scenes import render, to_tensor
 from tinyldm.data.world import Scene, Thing
-from tinyldm.evaluation.judge import Judge
 from tinyldm.latent_diffusion import paste_back
 from tinyldm.machine import choose_device
 from tinyldm.trace import compare_with_stable_diffusion, every, written
 from tinyldm_course.lessons import plots, widgets
 from tinyldm_course.lessons.helpers import confirm_equal, photograph
 from tinyldm_course.lessons.model_map import show_model_map
+from tinyldm_course.lessons.readings import seen_in
 
 plots.use_style()
 torch.set_grad_enabled(False)     # nothing is trained in this lesson
@@ -162,21 +162,6 @@ for call in dict.fromkeys(calls):
 # %%
 print(confirm_equal(images, model.generate(captions, noise=noise), tolerance=1e-4))
 
-judge = Judge.load()
-
-
-def read(images):
-    """What the judge, a network that reads pictures of the small world, sees in each
-    image."""
-    said = []
-    for reading in judge.read(images.detach().cpu().clamp(0, 1)):
-        things = [f"{thing['size']} {thing['colour']} {thing['shape']}"
-                  for thing in reading.things]
-        said.append(f" {reading.relation} ".join(things) + f" on {reading.background}"
-                    if things else "cannot tell")
-    return said
-
-
 fig = plots.image_grid(images,
                        [f"“{c[:22]}…”" if len(c) > 24 else f"“{c}”" for c in captions],
                        size=2.1)
@@ -184,7 +169,7 @@ plots.show(fig)
 
 # %% [markdown] alt
 # Four pictures made in this notebook. {'; '.join((f'for “{c}” the judge reads: {r}' for c, r in zip(captions,
-# read(images))))}.
+# seen_in(images))))}.
 
 # %% [markdown]
 # Yours are the package's, flaws included: the star is ragged, the circle hardly small. With the empty caption the model
@@ -194,18 +179,21 @@ plots.show(fig)
 # ## Every tensor on the way
 #
 # The package can trace itself while it makes a picture: `tinyldm trace "a caption"` on the command line, or as below.
-# Each row is a tensor, with the layer or function that made it (`read` marks an input), and its shape in the tiny model
-# and in Stable Diffusion 1; "—" is a level that the tiny model lacks. On the left is the section of the article.
+# Each row is a tensor, with the layer or function that made it, and its shape in the tiny model and in Stable Diffusion
+# 1; "—" is a level that the tiny model lacks. On the left is the section of the article. We list a few of them.
 #
 # > **Predict.** In Stable Diffusion a caption has 77 tokens of 768 numbers and a latent is (4, 64, 64). What are the
 # > shapes of `context`, of `z_T`, and of `q` in the first cross-attention? (8 heads, 320 channels, 64 × 64 pixels.)
 
 # %%
 pairs, _ = compare_with_stable_diffusion(model, caption, steps=2)
-outermost = [pair for outer in pairs for pair in (outer, *outer.children)]
+LISTED = ("tokens", "context", "z_T", "unet.time_mlp", "unet.conv_in", "unet.down.0",
+          "unet.down.3", "unet.middle", "unet", "prediction", "z0",
+          "vae.decoder.conv_in", "image")
 plots.show_table(("section", "tensor", "made by", "tiny", "Stable Diffusion 1"),
                  [(pair.node.section, pair.node.name, pair.node.kind,
-                   written(pair.ours), written(pair.theirs)) for pair in outermost])
+                   written(pair.ours), written(pair.theirs)) for outer in pairs
+                  for pair in (outer, *outer.children) if pair.node.name in LISTED])
 q = next(pair for pair in every(pairs) if pair.node.name.endswith("cross_attention.q"))
 print(f"{q.node.name}:\n{written(q.ours)}; in Stable Diffusion {written(q.theirs)}")
 
@@ -216,8 +204,8 @@ print(f"{q.node.name}:\n{written(q.ours)}; in Stable Diffusion {written(q.theirs
 # of the 4,096 pixels.
 # </details>
 #
-# Only the outermost layers are listed here, and one `q`; `tinyldm trace "a caption" --html trace.html` writes a page
-# on which every row unfolds down to the last convolution, and names the line of code.
+# `tinyldm trace "a caption" --html trace.html` writes a page with all of them: every row unfolds down to the last
+# convolution, and names the line of code.
 
 # %% [markdown]
 # ## Image to image: start later
@@ -285,12 +273,28 @@ widgets.dial(plot_changed,
 # <details><summary><b>Answer</b></summary>
 #
 # At 0.2 most of the signal is there, and the circle has only got corners. At 0.3 and 0.4 it is a star, where the circle
-# was. From 0.6 on it leaves its place. The blue square hardly moves, even at 1.0: is that the last 7 % of the signal,
-# or chance? One noise cannot tell. So to change a thing where it stands, try 0.4; to redraw, 0.8. A colour needs less:
-# write "a large green circle above a small blue square on a cream background" into the box, and it is green at 0.2.
+# was. From 0.6 on it leaves its place. So to change a thing where it stands, try 0.4; to redraw, 0.8. A colour needs
+# less: write "a large green circle above a small blue square on a cream background" into the box, and it is green at
+# 0.2.
 # </details>
+#
+# The blue square hardly moves, even at 1.0. Is that the last 7 % of the signal, or chance? Try four other noises, once
+# from the noised picture and once from noise alone.
+
+# %%
+others = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(5)).to(DEVICE)
+from_picture = image_to_image(picture.expand(4, -1, -1, -1), [wish] * 4, others, 1.0)
+fig = plots.image_grid([*from_picture, *text_to_image([wish] * 4, others)], columns=4,
+                       size=1.3, rows=["strength 1", "text to image"])
+plots.show(fig)
+
+# %% [markdown] alt
+# Two rows of four pictures, a red star above a blue square: image to image at strength 1, and text to image from the
+# same noises. The square stands elsewhere in each column; the two rows look alike.
 
 # %% [markdown]
+# Chance: with other noises the square moves, and both rows are nearly the same.
+#
 # Now the same with pictures unlike any that the model was trained on: a photograph, and a doodle of your own. Change
 # the doodle!
 
@@ -300,19 +304,18 @@ doodle[:, 8:30, 18:46] = torch.tensor([0.9, 0.8, 0.1]).view(3, 1, 1)  # a yellow
 # … above a purple one
 doodle[:, 38:58, 6:26] = torch.tensor([0.5, 0.2, 0.7]).view(3, 1, 1)
 originals = torch.stack([photograph(64), doodle]).to(DEVICE)
-wishes = ["a pink star on a green background",
-          "a large yellow star above a small purple circle"]
+wishes = ["a pink star", "a large yellow star above a small purple circle"]
 
 rows = [originals, *(image_to_image(originals, wishes, noise_for(2), s)
-                     for s in (0.4, 0.6, 0.8))]
+                     for s in (0.2, 0.5, 0.8))]
 ordered = [rows[column][row] for row in range(2) for column in range(4)]
-fig = plots.image_grid(ordered, ["original", "strength 0.4", "0.6", "0.8"], columns=4,
+fig = plots.image_grid(ordered, ["original", "strength 0.2", "0.5", "0.8"], columns=4,
                        size=1.7, rows=["photo", "doodle"])
 plots.show(fig)
 
 # %% [markdown] alt
-# A photograph of a flower redrawn as '{wishes[0]}', and a doodle of two blocks as '{wishes[1]}', at strengths 0.4, 0.6
-# and 0.8. At 0.8 the judge reads: {'; '.join(read(rows[-1]))}.
+# A photograph of a flower redrawn as '{wishes[0]}', and a doodle of two blocks as '{wishes[1]}', at strengths 0.2, 0.5
+# and 0.8. At 0.8 the judge reads: {'; '.join(seen_in(rows[-1]))}.
 
 # %% [markdown]
 # The doodle keeps its layout: a yellow thing above a purple one, nearly where you put them. Its pale grey, which is no
@@ -369,7 +372,7 @@ plots.show(fig)
 
 # %% [markdown] alt
 # A red circle above a blue square; the same with the lower half marked; and three repaintings that ask for a green
-# star, a yellow ring, and nothing there. The judge reads: {'; '.join(read(results))}.
+# star, a yellow ring, and nothing there. The judge reads: {'; '.join(seen_in(results))}.
 
 # %% [markdown]
 # The caption describes the *whole* picture, not the hole. (The hole also cuts off the foot of the circle. The model
@@ -382,10 +385,9 @@ quarter = hole.clone()
 quarter[..., :32] = 0
 for name, some in (("lower half", hole), ("quarter", quarter)):
     tried = inpaint(picture.expand(20, -1, -1, -1), some, asks[:1] * 20, noise_for(20))
-    print(
-        f"{name:10}: a green star in "
-        f"{sum('green star' in reading for reading in read(tried))} of 20 repaintings"
-    )
+    # a network that reads pictures says what it sees (lesson 15)
+    stars = sum("green star" in said for said in seen_in(tried))
+    print(f"{name:10}: a green star in {stars} of 20 repaintings")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -403,26 +405,26 @@ for name, some in (("lower half", hole), ("quarter", quarter)):
 change = (results
           - to_unit(vae.decode(vae.encode(to_signed(picture))))).abs().mean((0, 1))
 to_photo = (results - picture).abs().mean((0, 1))
-fig, axes = plt.subplots(1, 2, figsize=plots.WIDE)
+fig, axes = plt.subplots(1, 2, figsize=(8.0, 2.5))
 for ax, values, title in ((axes[0], change, "against the decoded original"),
                           (axes[1], to_photo, "against the original")):
-    plots.heat_map(ax, values, "x, pixels", "y, pixels", title, signed=False,
-                   aspect="equal", vmin=0, vmax=0.2)
-    ax.axhline(31.5, color="white", linestyle="--", linewidth=1)
+    kept = values[:32]  # the upper half, outside the hole
+    plots.heat_map(ax, kept, "x, pixels", "y, pixels", title, signed=False,
+                   aspect="equal", vmin=0, vmax=0.1)
+    print(f"{title}: {kept.mean():.4f} on average, {kept.max():.2f} at most")
 keep = (1 - hole[0, 0]).bool()
 plots.show(fig)
 
 # %% [markdown] alt
-# Mean change of each pixel by repainting. In the hole, below the dashed line, it is {change[~keep].mean():.3f} on
-# average. Outside it is {change[keep].mean():.3f} against the decoded original, and {to_photo[keep].mean():.3f} against
-# the original itself.
+# Mean change of each pixel in the upper half, which was to stay. It is largest at the edge of the circle: left near the
+# mask, right all around.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# No, for two reasons; look above the dashed line. The decoder's convolutions and its attention look across the edge of
-# the mask (left). And encoding and decoding alone changes pixels, most of all at edges (right). So `tinyldm inpaint`
-# pastes the old pixels back at the end. (Below the line, all three repaintings are averaged: so star and ring overlap.)
+# No, for two reasons. The decoder's convolutions and its attention look across the edge of the mask (left). And
+# encoding and decoding alone changes pixels, most of all at edges (right). So `tinyldm inpaint` pastes the old pixels
+# back at the end.
 # </details>
 
 # %% [markdown]
@@ -432,11 +434,11 @@ plots.show(fig)
 # %%
 pasted = paste_back(results, picture.expand(3, -1, -1, -1), hole.expand(3, -1, -1, -1),
                     blend=4)
-largest = (pasted - picture).abs()[..., keep].max().item()
-fig = plots.image_grid([*results, *pasted],
-                       [f"{name}{how}" for how in ("", ", pasted")
-                        for name in titles[2:]],
-                       columns=3, size=1.75)
+for name, some in (("as decoded", results), ("pasted", pasted)):
+    largest = (some - picture).abs()[..., keep].max().item()
+    print(f"{name:10}: the largest change in the upper half is {largest:.3f}")
+fig = plots.image_grid([*results, *pasted], titles[2:], columns=3, size=1.75,
+                       rows=["as\ndecoded", "pasted"])
 plots.show(fig)
 
 # %% [markdown] alt
@@ -503,7 +505,7 @@ plots.show(fig)
 
 # %% [markdown] alt
 # Two walks of seven pictures from '{pair[0]}' to '{pair[1]}': above captions and noises change, below only the
-# captions. In the middle the judge reads: {'; '.join(read(torch.stack([walk[3], same_noise[3]])))}.
+# captions. In the middle the judge reads: {'; '.join(seen_in(torch.stack([walk[3], same_noise[3]])))}.
 
 # %% [markdown]
 # In the lower row both ends have the same noise, except for a thousandth (between two equal noises $\sin\theta$ would
@@ -587,39 +589,44 @@ plots.show(fig)
 # The start mark alone gets more than any word, and much goes to the padding after the end.
 # </details>
 #
-# Now the maps themselves. Yellow is where a word is listened to most (over the red disc it looks orange); each map is
-# scaled from its own minimum to its own maximum.
+# Now the maps themselves. Yellow is where a word is listened to most, dark blue where least; each map is scaled from
+# its own minimum to its own maximum. The white lines are the edges of the two things.
 
 # %%
+ground = generated[0, :, 0, 0].view(3, 1, 1)  # the colour of a corner
+things = (generated[0] - ground).abs().amax(0).cpu() > 0.3  # (64, 64)
+
+
 def plot_word_map(ax, word):
-    """The picture, brighter where its pixels listen to `word` more than other pixels
-    do."""
+    """Where the pixels listen to `word` more than other pixels do."""
+    if word == "the picture":
+        plots.plot_image(ax, generated[0], word)
+        return
     values = fine[:, [i for i, token in enumerate(tokens)
                       if token == word]].sum(1).view(1, 1, 8, 8)
     values = F.interpolate(values, size=(64, 64), mode="bilinear")[0, 0].cpu()
-    ax.imshow(plots.pixels(generated[0]))
-    ax.imshow((values - values.min()) / (values.max() - values.min()),
-              cmap=plots.SEQUENCE, alpha=0.65)
-    ax.set_title(word)
+    ax.imshow(values, cmap=plots.SEQUENCE)
+    ax.contour(things, [0.5], colors="white", linewidths=1)
+    ax.set_title(word, loc="center", fontsize=9)
     plots.hide_axes(ax)
 
 
-words = ("red", "circle", "above", "blue", "square", "white", "large", "small",
-         "background", "(start)", "(end)")
+words = ("the picture", "red", "circle", "above", "blue", "square", "white", "large",
+         "small", "background", "(start)", "(end)")
 peaks = ", ".join(f"{word} {divmod(int(fine[:, tokens.index(word)].argmax()), 8)}"
-                  for word in words[:5])
+                  for word in words[1:6])
 widgets.dial(plot_word_map, {"word": words},
-             strip=[{"word": word} for word in words[:6]], size=(1.55, 1.8))
+             strip=[{"word": word} for word in words[:7]], size=(1.4, 1.65))
 
 # %% [markdown] alt
-# The picture under six maps, one for each of the words {', '.join(words[:6])}: bright where pixels listen to the word.
+# The picture, and six maps, one for each of the words {', '.join(words[1:7])}: bright where pixels listen to the word.
 # Brightest at (row, column) of 8: {peaks}.
 
 # %% [markdown]
 # "Circle" and "square" light up on their things; "red" and "blue" do not, and "above" lights up on the circle. For the
 # text encoder has already mixed the words: the vector at "circle" also knows that it is red and above (lesson 07). So
-# read the maps with care. They say where a word's vector was *read*, not what it did there. Hertz et al. (2023,
-# "prompt-to-prompt") edit pictures by editing these very maps.
+# read the maps with care. They say where a word's vector was *read*, not what it did there. "Prompt-to-prompt" (Hertz
+# et al. 2023) edits pictures by editing these very maps.
 
 # %% [markdown]
 # ## A picture in the style of a picture
@@ -658,9 +665,9 @@ fig = plots.image_grid([*style, *no_words, *with_words], columns=4, size=1.6,
 plots.show(fig)
 
 # %% [markdown] alt
-# Four pictures, each read as context: {'; '.join(read(style))}. Below, what is made without a caption: {';
-# '.join(read(no_words))}; and with the caption 'a small square': {'; '.join(read(with_words))}. (As the judge reads
-# them.)
+# Four pictures, each read as context: {'; '.join(seen_in(style))}. Below, what is made without a caption: {';
+# '.join(seen_in(no_words))}; and with the caption 'a small square': {'; '.join(seen_in(with_words))}. (As the judge
+# reads them.)
 
 # %% [markdown]
 # Colour, background and place come back, the shape only roughly: the yellow circle has become a block. The caption
@@ -692,9 +699,9 @@ def down(z, ts):
 
 
 ts, fifth, (a, b) = trailing(25), start_of(0.2), (noise_for(2), noise_for(2))
-halfway = torch.cat([slerp(*pair, 0.5 * torch.ones(()))
-                     for pair in zip(a.split(1), b.split(1))])
-two_pictures = picture.expand(2, -1, -1, -1)
+halfway = torch.cat([slerp(one, other, 0.5 * torch.ones(()))
+                     for one, other in zip(a.split(1), b.split(1))])
+two_pictures = picture.expand(2, -1, -1, -1)  # of "Image to image"; `hole`, `asks`: above
 clean = vae.encode(to_signed(two_pictures))
 
 right = [down(halfway, ts), inpaint(two_pictures, hole, asks[:1] * 2, a),
@@ -705,15 +712,16 @@ print(f"standard deviation of the start: slerp {halfway.std():.2f}, straight lin
       f"{((a + b) / 2).std():.2f}")
 
 # %%
-titles = [f"{mistake}{case}" for case in (", right", ", wrong")
-          for mistake in ("half-way", "inpainting", "a fifth")
+titles = [name for name in ("slerp", "mask", "start at 0.2", "1. straight line",
+                            "2. mask inverted", "3. start at 1, end early")
           for _ in range(2)]
-fig = plots.image_grid(torch.cat(right + wrong), titles, columns=6, size=1.45)
+fig = plots.image_grid(torch.cat(right + wrong), titles, columns=6, size=1.45,
+                       rows=["right", "wrong"])
 plots.show(fig)
 
 # %% [markdown] alt
 # Above, two pictures for each case as they should be; below, the same with the mistake. The judge reads below: {';
-# '.join(read(torch.cat(wrong)))}.
+# '.join(seen_in(torch.cat(wrong)))}.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>

@@ -9,28 +9,28 @@ from tinyldm_course.lessons import plots
 BOXES = {
     "picture": (0, 17, 8, 6),
     "VAE encoder": (11, 17, 11, 6),
-    "forward diffusion": (26, 17, 15, 6),
-    "ResBlock": (47, 19.3, 16, 4),
-    "SpatialTransformer": (47, 14, 16, 4),
-    "sampler": (70, 17, 9, 6),
-    "VAE decoder": (82, 17, 11, 6),
-    "image": (96, 17, 7, 6),
+    "forward diffusion": (25, 17, 15, 6),
+    "ResBlock": (45, 19.3, 17, 4),
+    "SpatialTransformer": (45, 14, 17, 4),
+    "sampler": (72, 17, 8, 6),
+    "VAE decoder": (83, 17, 11, 6),
+    "image": (96.5, 17, 7, 6),
     "caption": (0, 4, 8, 6),
     "text encoder": (11, 4, 11, 6),
-    "guidance": (70, 4, 9, 6),
+    "guidance": (63, 4, 9, 6),
 }
-UNET = (45, 12, 20, 15.2)
+UNET = (44, 12, 19, 15.2)
 ARROWS = (  # from (x, y) to (x, y), and what travels along it, as the code names it
     ((8, 20), (11, 20), ""),
-    ((22, 20), (26, 20), "z0"),
-    ((41, 20), (45, 20), "z_t, t"),
-    ((65, 20), (70, 20), "ε̂"),
-    ((79, 20), (82, 20), "z0"),
-    ((93, 20), (96, 20), ""),
+    ((22, 20), (25, 20), "z0"),
+    ((40, 20), (44, 20), "z_t, t"),
+    ((63, 20), (72, 20), "prediction"),
+    ((80, 20), (83, 20), "z0"),
+    ((94, 20), (97, 20), ""),
     ((8, 7), (11, 7), ""),
-    ((22, 7), (55, 7), "context"),
-    ((55, 7), (55, 12), ""),
-    ((74.5, 10), (74.5, 17), ""),
+    ((22, 7), (53.5, 7), "context"),
+    ((53.5, 7), (53.5, 12), ""),
+    ((67.5, 10), (67.5, 19.6), ""),
 )
 
 
@@ -85,8 +85,8 @@ def model_map_figure(parts: tuple[str, ...]) -> plt.Figure:
         ax.text((start[0] + end[0]) / 2, start[1] + 1, label, ha="center", va="bottom", fontsize=8.5)
     ax.add_patch(
         FancyArrowPatch(
-            (72, 23),
-            (58, 27.3),
+            (75, 23),
+            (57, 27.3),
             arrowstyle="-|>",
             mutation_scale=9,
             color=plots.GREY,
@@ -94,7 +94,7 @@ def model_map_figure(parts: tuple[str, ...]) -> plt.Figure:
             linewidth=1.2,
         )
     )
-    ax.text(70, 27, "z_t again, at a smaller t", fontsize=8.5, ha="left")
+    ax.text(74, 27, "z_t again, at a smaller t", fontsize=8.5, ha="left")
     return fig
 
 
@@ -107,7 +107,7 @@ def _add_box(ax: plt.Axes, place: tuple[float, ...], highlighted: bool, name: st
             height,
             boxstyle="round,pad=0,rounding_size=1",
             facecolor=plots.BLUE if highlighted else "white" if plain else "#EEF2F6",
-            edgecolor="none" if plain else plots.BLUE if highlighted else plots.GREY,
+            edgecolor="none" if plain else "white" if highlighted else plots.GREY,
             linewidth=1,
         )
     )
