@@ -238,7 +238,7 @@ for name in clinic.PATIENTS:
 # first clarity and the last pulse of each: {ends}.
 
 # %% [markdown]
-# Two lie exactly on the grey line (the next cell says which; close is not the same as equal). Whatever ails them begins
+# Two pulses lie exactly on the healthy one (the next cell compares them bit by bit). Whatever ails these two begins
 # after the walk, when the latents are finished. Two others lack the high initial clarity that guidance causes: little
 # or nothing pulls their walks towards a caption. For all patients off the line, the pulse alone does not tell whether
 # the *network* or the *walk* is sick. The next instrument does.
