@@ -67,8 +67,9 @@ def test_flow_matching():
     assert f"$S$ falls from {bent:.2f} to {straight:.3f}" in prose
     first, second = (numbers(printed, rf"^{name} +1: ([\d.]+) .*32: ([\d.]+)") for name in ("first", "reflow"))
     assert second[0] < first[1] and "one step of the second network is closer to the data than 32 of the first" in prose
-    plain, guided, moons = numbers(printed, r"(?:squared length|two moons:?)[ =:]+([\d.]+)$")
+    free, plain, guided, moons = numbers(printed, r"(?:squared length|two moons:?)[ =:]+([\d.]+)$")
     assert f"{plain:.3f} without guidance and {guided:.3f} with it, where the moons have {moons:.3f}" in prose
+    assert f"without it ($w = 0$) the paths are bent more, {free:.3f}" in prose
     assert "τ of t = 0 and t = 999: 0.028 and 0.936" in printed
     right, wrong_time, wrong_way = numbers(printed, r"energy distance ([\d.]+)$")
     assert right < wrong_time < wrong_way
