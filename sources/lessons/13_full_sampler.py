@@ -318,9 +318,9 @@ plots.show(fig)
 # and 0.8. At 0.8 the judge reads: {'; '.join(seen_in(rows[-1]))}.
 
 # %% [markdown]
-# The doodle keeps its layout: a yellow thing above a purple one, nearly where you put them. Its pale grey, which is no
-# background of this world, and the whole photograph are already lost at 0.4: what the model cannot represent, it
-# replaces by something that it knows.
+# The doodle keeps its layout: a yellow thing above a purple one, nearly where you put them. Its pale grey is no
+# background of this world, and becomes green or cream. Of the photograph only the dark ground stays; the flower is lost
+# already at 0.2. What the model cannot represent, it replaces by something that it knows.
 
 # %% [markdown]
 # ## Inpainting: put the known part back
@@ -701,7 +701,7 @@ def down(z, ts):
 ts, fifth, (a, b) = trailing(25), start_of(0.2), (noise_for(2), noise_for(2))
 halfway = torch.cat([slerp(one, other, 0.5 * torch.ones(()))
                      for one, other in zip(a.split(1), b.split(1))])
-two_pictures = picture.expand(2, -1, -1, -1)  # of "Image to image"; `hole`, `asks`: above
+two_pictures = picture.expand(2, -1, -1, -1)  # the scene of "Image to image"
 clean = vae.encode(to_signed(two_pictures))
 
 right = [down(halfway, ts), inpaint(two_pictures, hole, asks[:1] * 2, a),
@@ -749,7 +749,7 @@ plots.show(fig)
 #
 # <details><summary>Answer</summary>
 #
-# Nearly the same: the start keeps $\sqrt{\bar\alpha_{999}} = 0.068$ of the picture's signal.
+# Nearly the same, as you saw above: the start keeps $\sqrt{\bar\alpha_{999}} = 0.068$ of the picture's signal.
 # </details>
 #
 # **2.** Why is the known part noised with the *same* noise at every step of inpainting?

@@ -379,14 +379,11 @@ for patient, ailment in MINE.items():
 # one, and its loss is worst at small `t`: *cosines and sines are swapped*.
 #
 # A: the real latents are noised with a different $\bar\alpha_t$. At small `t` the two schedules nearly agree. Then A's
-# share of signal falls behind: to less than a third of what the network expects at t = 500, and to a ninth at 650,
-# where A's loss is furthest above the healthy one. At the very end there is hardly any signal, and `t` matters
-# less: *the schedules differ*.
+# share of signal falls behind: to a ninth of what the network expects at t = 650, where A's loss is furthest above the
+# healthy one: *the schedules differ*. Then why do its pictures look fine? Probably because the walk ends at small `t`,
+# and the last steps repair what the first did wrong. (We have not tested it.)
 #
-# Then why do A's pictures look fine? Probably because its walk ends at small `t`, where the schedules nearly agree:
-# the last steps repair what the first ones did wrong. (We have not tested it.)
-#
-# The next cell plots the two schedules.
+# The next cell plots this.
 # </details>
 
 # %%
