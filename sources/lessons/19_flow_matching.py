@@ -429,10 +429,10 @@ bent_share = bent / (euler(model, start, fine)[[0, -1]].diff(dim=0) ** 2).sum(2)
 print(f"the two moons: {bent_share:.3f}")
 
 # %% [markdown]
-# They are: 0.155 without guidance and 0.242 with it, where the moons have 1.775. A caption leaves less open, so less has
-# to be decided on the way: without it ($w = 0$) the paths are bent more, 0.295. The rest of the difference has a likely
-# reason that we have not tested: most of the 256 numbers carry noise that has to go, straight, whatever the picture is.
-# Guidance bends the paths again.
+# They are: 0.155 without guidance and 0.242 with it, where the moons have 1.775. A caption leaves less open, so less
+# has to be decided on the way: without it ($w = 0$) the paths are bent more, 0.295. The rest of the difference has a
+# likely reason that we have not tested: most of the 256 numbers carry noise that has to go, straight, whatever the
+# picture is. Guidance bends the paths again.
 
 # %% [markdown]
 # ## Which τ to train at
@@ -514,8 +514,8 @@ plots.show(fig)
 # shift 3. With shift 3 one square falls apart, and one star is a lump.
 
 # %% [markdown]
-# Here shift 3 does harm: most of the six steps see hardly anything but noise, and too few are left for the shapes. It is
-# meant for latents of 128 × 128, not of 8 × 8.
+# Here shift 3 does harm: most of the six steps see hardly anything but noise, and too few are left for the shapes. It
+# is meant for latents of 128 × 128, not of 8 × 8.
 #
 # ## What changed, and why the field moved
 #
