@@ -139,9 +139,12 @@ for ax, name in zip(axes, ("tiny", "SD 1", "XL")):
     ax.barh(list(bars), total, color=plots.SKY, label="all")
     ax.barh(list(bars), inner, color=plots.BLUE, hatch="//", edgecolor="white",
             label="in SpatialTransformers")
+    for row, number in enumerate(total):
+        ax.text(number, row, f" {number:.2g}" if number < 10 else f" {number:.0f}",
+                va="center", fontsize=8)
     ax.invert_yaxis()
     ax.set(title=f"{name}: {count(networks[name][0]) / 1e6:,.1f} M",
-           xlabel="million weights")
+           xlabel="million weights", xlim=(0, 1.2 * max(total)))
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 plots.show(fig)
 
@@ -198,20 +201,24 @@ RULES = [("down_blocks.#.resnets.#.", "down.#.resblocks.#."),
          (".time_emb_proj.", ".time_proj.")]
 
 
+def pattern_of(old):
+    """A rule's left side as a regular expression: each # catches a number."""
+    # only at the start of a part of the name
+    begins = "" if old.startswith(".") else r"(?:^|(?<=\.))"
+    return begins + re.escape(old).replace(r"\#", r"(\d+)")
+
+
 def rename(key, rules):
     """Apply each rule to a name, in order."""
     for old, new in rules:
-        # only at the start of a part of the name
-        begins = "" if old.startswith(".") else r"(?:^|(?<=\.))"
-        # each # becomes a group that catches a number
-        pattern = begins + re.escape(old).replace(r"\#", r"(\d+)")
-        numbers = iter(range(1, 1 + new.count("#")))
+        numbers = iter(range(1, 1 + new.count("#")))  # the groups, in order
         replacement = re.sub("#", lambda _, numbers=numbers: rf"\g<{next(numbers)}>",
                              new)
-        key = re.sub(pattern, replacement, key)
+        key = re.sub(pattern_of(old), replacement, key)
     return key
 
 
+print(RULES[0][0], "as a pattern:", pattern_of(RULES[0][0]))
 print(rename("down_blocks.0.resnets.1.time_emb_proj.weight", RULES))
 
 table = DIFFUSERS_UNET
@@ -468,6 +475,9 @@ with tempfile.TemporaryDirectory() as folder:
 # %% [markdown]
 # Both get the same noise. We keep the latent after each of 20 guided steps, and do so once more with a detail misread,
 # an approximate GELU.
+#
+# > **Predict.** Each step rounds. After 20 steps, is the difference of the two libraries twenty times that of the first
+# > step, larger still, or no larger? And that of the misread detail?
 
 # %%
 noise = torch.randn(2, 4, 16, 16, generator=seed).to(DEVICE)
@@ -491,6 +501,17 @@ other = pipe(captions, latents=noise, num_inference_steps=20, guidance_scale=7.5
 mine = generate(in_tinyldm)
 with mock.patch.object(F, "gelu", lambda x: exact_gelu(x, approximate="tanh")):
     rough = generate(approximate)
+
+fig = plots.image_grid([*mine, *other.to(mine)], columns=2, size=1.5,
+                       rows=["tinyldm", "diffusers"])
+plots.show(fig)
+
+# %% [markdown] alt
+# Two pictures by tinyldm, and below the same two by diffusers: coloured texture without any shape.
+
+# %% [markdown]
+# Coloured texture: the weights are random, so no part can hide a mistake behind a pretty picture. By eye both are the
+# same. In numbers:
 
 # %%
 def apart(ours):
@@ -526,10 +547,14 @@ print(f"After the decoder a pixel differs by {levels_apart(mine):.4f} of 255 lev
 # far above it: from {apart(approximate)[0]:.0e} to {apart(approximate)[-1]:.0e}.
 
 # %% [markdown]
-# The rounding of float32 stays at a millionth over all steps; it does not add up. The misread detail shows from the
-# first step on, ten times above it, and yet it is far below one level of a picture file. (The pictures are coloured
-# texture: the weights are random, so no part can hide a mistake behind a pretty picture.) The test suite does this for
-# versions 1, 2, 2 with velocity and XL, all samplers, image to image and inpainting (`tests/parity/`).
+# <details><summary><b>Answer</b></summary>
+#
+# No larger: the rounding of float32 stays at a millionth over all steps. The misread detail shows from the first step
+# on, ten times above it, and grows no further after the third; yet it is far below one level of a picture file.
+# </details>
+#
+# The test suite does this for versions 1, 2, 2 with velocity and XL, all samplers, image to image and inpainting
+# (`tests/parity/`).
 
 # %% [markdown]
 # ## Run the real one, if you have it
@@ -588,7 +613,7 @@ for shift, colour, label, numbers in ((-0.2, plots.GOLD, "image",
               label=label)
 right.set_xticks(range(len(sides)), list(sides))
 right.set(yscale="log", ylabel="numbers (logarithmic)", ylim=(100, 3e7),
-          title="What the U-Net has to process")
+          title="Numbers in an image and in its latent")
 right.legend(ncols=2)
 plots.show(fig)
 
@@ -606,10 +631,14 @@ plots.show(fig)
 # The same U-Net with other numbers. A configuration is a frozen dataclass, so the difference is a loop:
 
 # %% tags=["nbval-check-output"]
+# these follow from the width, or belong to a part that the model does not use
+MINOR = ("intermediate_size", "num_attention_heads", "projection_dim")
+
+
 def differences(old, new):
-    """The fields in which two configurations differ."""
+    """The fields in which two configurations differ, without the minor ones."""
     pairs = ((field.name, getattr(old, field.name), getattr(new, field.name))
-             for field in dataclasses.fields(old))
+             for field in dataclasses.fields(old) if field.name not in MINOR)
     return {name: (a, b) for name, a, b in pairs if a != b}
 
 
@@ -625,9 +654,9 @@ for title, old, new in (("1 → 2-base", versions.SD1, versions.SD2),
         print(f"  {what}: {a} → {b}" if a != b else f"  {what}: {a}, as before")
 
 # %% [markdown]
-# Heads of equal width (64 numbers) instead of equal number; another, wider text encoder (23 of its 24 layers). At 768
-# pixels, attention is computed in float32 (`upcast_attention`), and the network predicts the *velocity* (Salimans & Ho
-# 2022) instead of the noise, as the tiny model does:
+# Heads of equal width (64 numbers) instead of equal number; another, wider text encoder (23 of its 24 layers) with the
+# exact GELU, which pads captions with token 0. At 768 pixels, attention is computed in float32 (`upcast_attention`),
+# and the network predicts the *velocity* (Salimans & Ho 2022) instead of the noise, as the tiny model does:
 #
 # $$ v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1-\bar\alpha_t}\,z_0. $$
 #
@@ -647,7 +676,7 @@ def plot_circle(ax, t):
     turn = torch.linspace(0, torch.pi / 2, 60)
     ax.plot(turn.cos(), turn.sin(), color=plots.GREY, linewidth=1)
     for tip, place, colour, name in (((1, 0), (1, -0.2), plots.BLUE, "$z_0$"),
-                                     ((0, 1), (-0.15, 1), plots.ORANGE, "$\\epsilon$"),
+                                     ((0, 1), (-0.2, 0.5), plots.ORANGE, "$\\epsilon$"),
                                      ((signal, noise), (signal + 0.05, noise + 0.08),
                                       plots.BLACK, "$z_t$")):
         ax.annotate("", tip, (0, 0), arrowprops={"arrowstyle": "-|>", "color": colour})
@@ -793,7 +822,7 @@ print(f"opened as {type(opened).__name__}; no pixel differs by more than "
 # sampler that it predicts noise. And, separately: a VAE has its own scale; the tiny one's is 0.999. Replace it by
 # Stable Diffusion's 0.18215, as happens when a configuration is copied.
 #
-# > **Predict.** Which of the two still shows the shapes?
+# > **Predict.** In one of the two the outlines stay clean, in the other they do not. In which?
 
 # %%
 right = tiny.schedule.prediction
@@ -819,9 +848,12 @@ plots.show(fig)
 # far too strong, the red and the blue nearly black, and the backgrounds washed out.
 
 # %% [markdown]
-# Both do, more or less, and both mistakes are one entry in a configuration file. The second is the milder one: every
-# latent is too large by one factor, so the pattern is intact, and only what the decoder makes of it is overdone. The
-# first gives each step a wrong direction: noise stays in the picture.
+# <details><summary><b>Answer</b></summary>
+#
+# With another scale. Every latent is too large by one factor, so the pattern is intact, and only what the decoder makes
+# of it is overdone. Velocity read as noise gives each step a wrong direction: noise stays in the picture. Both mistakes
+# are one entry in a configuration file.
+# </details>
 
 # %% [markdown]
 # ## What the article says
@@ -865,8 +897,8 @@ plots.show(fig)
 # `../exercises/14_from_tiny_to_stable_diffusion.ipynb`: a rename table of your own, a strict load, a schedule from
 # its file, and a number that does not mean what its name says.
 #
-# To try here: add "skip connections in the wrong order" to the mistakes (`mock.patch` the U-Net's `up` levels). On a
-# GPU: name a real folder, and time 25 steps in float32 and in float16.
+# To try here: add a mistake to `misread`, such as `part.norm.eps = 1e-3`, or `part.heads = 1` in every "Attention".
+# Where on the axis does it land? On a GPU: name a real folder, and time 25 steps in float32 and in float16.
 
 # %% [markdown]
 # ## What next

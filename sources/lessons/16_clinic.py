@@ -375,12 +375,12 @@ for patient, ailment in MINE.items():
 # %% [markdown]
 # <details><summary><b>Work-up 4: two with a bad blood test and trained weights</b></summary>
 #
-# **A and G** are the hardest pair: A's pictures look fine. G reads every `t` as another one, and its loss is worst at
-# small `t`: *cosines and sines are swapped*. A: the real latents are noised with a different $\bar\alpha_t$. At small
-# `t` the two schedules nearly agree. Then A's share of signal falls behind: to a ninth of what the network expects at
-# t = 650, where A's loss is furthest above the healthy one: *the schedules differ*.
+# **A and G** are the hardest pair. G reads every `t` as another one, and its loss is worst at small `t`: *cosines and
+# sines are swapped*. A: the real latents are noised with a different $\bar\alpha_t$. At small `t` the two schedules
+# nearly agree. Then A's share of signal falls behind: to a ninth of what the network expects at t = 650, where A's loss
+# is furthest above the healthy one: *the schedules differ*.
 #
-# Its pictures look fine probably because the walk ends at small `t`, and the last steps repair what the first did
+# A's pictures look fine all the same, probably because the walk ends at small `t`, and the last steps repair what the first did
 # wrong. (We have not tested it.)
 #
 # The next cell plots this.
