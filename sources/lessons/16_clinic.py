@@ -380,8 +380,8 @@ for patient, ailment in MINE.items():
 # nearly agree. Then A's share of signal falls behind: to a ninth of what the network expects at t = 650, where A's loss
 # is furthest above the healthy one: *the schedules differ*.
 #
-# A's pictures look fine all the same, probably because the walk ends at small `t`, and the last steps repair what the first did
-# wrong. (We have not tested it.)
+# A's pictures look fine, probably because the walk ends at small `t`, and the last steps repair what the first did
+# wrong (not tested).
 #
 # The next cell plots this.
 # </details>
