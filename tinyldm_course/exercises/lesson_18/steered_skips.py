@@ -79,7 +79,7 @@ EXERCISE = Exercise(
     cases=skip_cases,
     constants=("scale",),
     hints=(
-        "zip(skips, residuals) gives them in pairs: both are in the order of pushing.",
+        "zip(skips, residuals) gives them in pairs, in the order of pushing. As many come out, each in its own shape.",
         "The scale belongs to what is added, not to what was there.",
         "[skip + scale * residual for …]",
     ),
@@ -97,4 +97,5 @@ EXERCISE = Exercise(
         Wrong("last-only", skips_last_only, "You changed the last skip only. Every skip has its residual."),
     ),
     right=(skips_by_add, skips_by_index),
+    shape_hint=1,
 )

@@ -106,4 +106,5 @@ EXERCISE = Exercise(
         Wrong("one-per-level", widths_of_levels, "That is one per level. Each block and each downsample pushes one."),
     ),
     right=(widths_by_cutting, widths_by_building),
+    shape_hint=3,
 )

@@ -94,4 +94,5 @@ EXERCISE = Exercise(
         ),
     ),
     right=(unpatch_by_shuffle, unpatch_by_fold),
+    shape_hint=3,
 )

@@ -73,6 +73,7 @@ EXERCISE = Exercise(
     cases=consistency_cases,
     hints=(
         "All points of one path end in the same z0. So two estimates along a path should agree.",
+        "One number comes out: the mean of the squares, over pictures, channels and pixels alike.",
         "The one that is nearer to the data knows better: it is the target, and a target gets no gradient.",
     ),
     insight="Without the stop the network can agree with itself by predicting the same for everything. With it, "
@@ -100,4 +101,5 @@ EXERCISE = Exercise(
         ),
     ),
     right=(consistency_by_function, consistency_by_hand),
+    shape_hint=2,
 )

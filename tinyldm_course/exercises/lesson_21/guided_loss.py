@@ -84,6 +84,7 @@ EXERCISE = Exercise(
     cases=guided_cases,
     hints=(
         "Guidance is lesson 12's formula: from `without`, w times the way to `with_caption`.",
+        "One number comes out: the mean of the squares, over pictures, channels and pixels alike.",
         "A target is a number to aim at. `.detach()` keeps gradients from moving the aim instead of the arrow.",
     ),
     insight="A guided step asks the network twice, its student asks once: the same steps cost half. In return w "
@@ -108,4 +109,5 @@ EXERCISE = Exercise(
         Wrong("averaged", guided_mixed, "You average the two. Guidance goes *beyond* the prediction with the caption."),
     ),
     right=(guided_no_grad, guided_by_lerp),
+    shape_hint=2,
 )

@@ -94,6 +94,7 @@ EXERCISE = Exercise(
     constants=("alpha_bar",),
     hints=(
         "Write one step as lesson 03 did, then do it twice.",
+        "alpha_bar[0], alpha_bar[1] and alpha_bar[2] are single numbers: never multiply z by all three at once.",
         "The second step starts where the first one ended: with its z, and with ᾱ in the middle.",
     ),
     insight="In the coordinates z / √ᾱ, two steps are a sum: (σ' - σ) ε̂ + (σ'' - σ') ε̂'. A student's one step "
@@ -117,4 +118,5 @@ EXERCISE = Exercise(
         ),
     ),
     right=(two_by_sigma, two_written_out),
+    shape_hint=2,
 )
