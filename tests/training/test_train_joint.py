@@ -109,7 +109,7 @@ def test_a_batch(parts):
 def test_all_stages_leave_a_model_with_its_credits(parts, tmp_path, monkeypatch):
     corpus, vae, tokenizer, settings = parts
     few = tuple(one for one in drawings.for_training() if one.name in ("panda", "fox"))
-    monkeypatch.setattr(drawings, "for_training", lambda: few)
+    monkeypatch.setattr(drawings, "for_training", lambda names: few)
     monkeypatch.setattr(drawings, "for_autoencoder", lambda: few[:3])
     text = replace(settings.text, vocab_size=3561, pad_token_id=3560, max_position_embeddings=32)
     unet = replace(settings, out=tmp_path, steps=2, batch=2, text=text)

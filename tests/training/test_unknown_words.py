@@ -43,6 +43,15 @@ def test_every_name_and_style_is_known():
     assert words.in_words("a smiling person with short red hair and glasses, toon style") == ""
 
 
+def test_a_model_of_some_names_knows_their_words_and_no_others():
+    words = of_drawings(("panda", "cat face"))
+    assert words.in_words("a panda, a cat face, flat style on a blue background") == ""
+    assert words.in_words("a smiling panda and a penguin") == "'smiling', 'and', 'penguin'"
+    assert words.suggestions("pandaa") == ("panda",)
+    assert "glasses" not in words.known and "glasses" in of_drawings(("panda", "portrait")).known
+    assert words.known < of_drawings().known
+
+
 def test_in_words():
     assert of_scenes().in_words("a red box and a zebra") == "'box' (did you mean 'square'?), 'zebra'"
     assert of_scenes().in_words("a red circle") == ""

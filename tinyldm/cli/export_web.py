@@ -7,7 +7,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tinyldm.cli.output import to_stderr
-from tinyldm.formats.places import find_model
+from tinyldm.formats.places import find_model, names_of_drawings
 from tinyldm.latent_diffusion import LatentDiffusion
 
 NEEDED = ("onnx", "onnxscript")
@@ -27,7 +27,8 @@ def run(options: argparse.Namespace) -> None:
     students = site.students_of(folder)
     to_stderr(f"exporting {folder.name}: half a minute on an idle processor, and as much for each further U-Net …")
     total = 0
-    for path, size in site.export_site(model, options.out, name, snapshots, students, options.course):
+    names = names_of_drawings(folder)
+    for path, size in site.export_site(model, options.out, name, snapshots, students, options.course, names):
         total += size
         print(f"{path:<32}{size / 1e6:8.1f} MB", flush=True)
     print(f"wrote {options.out}: {total / 1e6:.1f} MB of model")

@@ -19,7 +19,7 @@ from tinyldm.cli.options import DEFAULT_COUNT, DEFAULT_GUIDANCE, DEFAULT_STEPS, 
 from tinyldm.cli.output import require_writable, to_stderr, without_surrogates
 from tinyldm.data import drawings, pictures, unknown_words
 from tinyldm.data.world import COLOURS, SHAPES
-from tinyldm.formats.places import draws_drawings, model_folder
+from tinyldm.formats.places import draws_drawings, model_folder, names_of_drawings
 from tinyldm.seeds import children
 
 MAX_BATCH_PIXELS = 2**20  # of one batch: 256 pictures of 64×64, 4 of 512×512, 1 of 1024×1024
@@ -163,12 +163,20 @@ def warn_of_unknown_words(model: str, text: str) -> None:
         unseen = unknown_words.of_scenes().in_words(text)
         can = f"it can draw one or two objects: {', '.join(SHAPES)}; in {', '.join(COLOURS)}"
     elif draws_drawings(model_folder(model)):
-        unseen = unknown_words.of_drawings().in_words(text)
-        can = "it can draw what has an emoji, and portraits of people"
+        unseen = unknown_words.of_drawings(names_of_drawings(model_folder(model))).in_words(text)
+        can = what_it_can_draw(names_of_drawings(model_folder(model)))
     else:
         return
     if unseen:
         to_stderr(f"warning: {Path(model).name} has never seen {unseen}; {can}")
+
+
+def what_it_can_draw(names: tuple[str, ...] | None) -> str:
+    """What a model of drawings was trained on, as one phrase. names: None for all of them."""
+    if names is None:
+        return "it can draw what has an emoji, and portraits of people"
+    some = ", ".join(names[:: max(1, len(names) // 8)][:8])
+    return f"it can draw {len(names)} things ({some} …); tinyldm info --model lists them"
 
 
 def image_context(model: LatentDiffusion, options: argparse.Namespace) -> Tensor | None:

@@ -1,11 +1,12 @@
 """`tinyldm info`: what is installed, where it runs, and how large everything is."""
 
 import argparse
+from textwrap import fill
 
 from tinyldm import machine, threads, versions
 from tinyldm.cli.models import is_single_file
 from tinyldm.evaluation import sizes
-from tinyldm.formats.places import NAMED, model_folder
+from tinyldm.formats.places import NAMED, model_folder, names_of_drawings
 
 
 def run(options: argparse.Namespace) -> None:
@@ -21,6 +22,8 @@ def run(options: argparse.Namespace) -> None:
         print(f"this copy came without the weights of {options.model}; to train your own:  {NAMED[options.model][0]}")
     else:
         print("\n".join(table_of_model(options.model)))
+        if names := names_of_drawings(model_folder(options.model)):
+            print("\n" + fill(f"it was trained on drawings of {len(names)} things: {', '.join(names)}", 100))
 
 
 def table_of_two_sizes() -> list[str]:

@@ -13,6 +13,7 @@ import torch
 from tinyldm import threads
 from tinyldm.cli.estimate import show
 from tinyldm.cli.output import require_writable_folder, to_stderr
+from tinyldm.data import drawings
 from tinyldm.data.corpus import Corpus, digits_corpus, disk_corpus, folder_corpus, scenes_corpus
 from tinyldm.data.folder import summary
 from tinyldm.data.shards import shard_files, verify
@@ -71,7 +72,8 @@ def run_on_drawings(options: argparse.Namespace) -> None:
     given = settings_given(options)
     of = of_drawings.GPU if wants_gpu(options) else of_drawings.CPU
     tower = STYLE_TOWER if options.style_pictures else None
-    plan = replace(of, vae=replace(of.vae, **given), unet=replace(of.unet, vision=tower, **given))
+    names = None if options.names is None else drawings.names_in(options.names)
+    plan = replace(of, vae=replace(of.vae, **given), unet=replace(of.unet, vision=tower, names=names, **given))
     choose_device(plan.unet.device)
     folder = options.model or options.out / "model"
     of_drawings.require_trainable(plan, folder, stages)
@@ -102,6 +104,8 @@ def require_matching(options: argparse.Namespace, stages: tuple[str, ...]) -> No
         raise ValueError(f"--start-from works only with 'tinyldm train unet', not with {', '.join(stages)}")
     if options.style_pictures and (options.data != "drawings" or "unet" not in stages):
         raise ValueError("--style-pictures is for 'train unet' and 'train all' with --data drawings")
+    if options.names is not None and (options.data != "drawings" or "unet" not in stages):
+        raise ValueError("--names is for 'train unet' and 'train all' with --data drawings")
     if options.scenes is not None and options.data != "scenes":
         raise ValueError(f"--scenes is for --data scenes, not for --data {options.data}")
     known = options.data in ("scenes", "digits", "drawings")

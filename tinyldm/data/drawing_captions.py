@@ -4,7 +4,8 @@ A caption says nothing that is wrong, and not everything: what it leaves out can
 ground, which is white where nothing is said.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -29,7 +30,8 @@ NO_ARTICLE = (
     "wood",
 )
 SPOKEN_AS_VOWEL, SPOKEN_AS_CONSONANT = ("hour", "x-ray"), ("euro", "one-", "unicorn")
-CHANCE_OF_STYLE, CHANCE_OF_KEYWORDS = 0.6, 0.15
+PEOPLE = "with and hair clothes skin person"  # words of every portrait
+CHANCE_OF_STYLE, CHANCE_OF_KEYWORDS = 0.8, 0.15
 
 
 def caption(drawing: Drawing, ground: str, rng: np.random.Generator) -> str:
@@ -100,20 +102,25 @@ def hair(has: Mapping[str, str], said: Sequence[str]) -> str:
     return " ".join([*words, "hair"])
 
 
+def words_about(chosen: Collection[str]) -> frozenset[str]:
+    """The words of `vocabulary` that the captions of some names are made of ("portrait" is one of the names)."""
+    patterns = [pattern.format(what="", style="", ground="") for pattern in (*STYLE_AFTER, *GROUND_AFTER)]
+    phrases = [*styles(), *OPENINGS, *patterns, *GROUNDS, *chosen]
+    for entry in index()["names"]:
+        if entry["name"] in chosen:
+            phrases += [with_article(entry["name"]), *entry["keywords"]]
+    if "portrait" in chosen:
+        phrases += [PEOPLE, *(value for portrait in portraits() for value in portrait.attributes.values())]
+    return frozenset({word for phrase in phrases for word in words_of(phrase)} & set(vocabulary()))
+
+
+@cache
 def vocabulary() -> tuple[str, ...]:
     """The words of all captions that get a token of their own: those of names, styles, attributes and wordings.
 
     Of the keywords, those that at least three things have; the others are spelled.
     """
-    phrases = [
-        *names(),
-        *styles(),
-        *OPENINGS,
-        *STYLE_AFTER,
-        *GROUND_AFTER,
-        *GROUNDS,
-        "with and hair clothes skin person",
-    ]
+    phrases = [*names(), *styles(), *OPENINGS, *STYLE_AFTER, *GROUND_AFTER, *GROUNDS, PEOPLE]
     phrases += [value for portrait in portraits() for value in portrait.attributes.values()]
     counts: dict[str, int] = {}
     for entry in index()["names"]:

@@ -82,12 +82,15 @@ def of_scenes() -> Words:
 
 
 @cache
-def of_drawings() -> Words:
-    """The words of the drawings' captions. A keyword that only one or two things have suggests their names."""
-    known = frozenset(drawing_captions.vocabulary())
+def of_drawings(chosen: tuple[str, ...] | None = None) -> Words:
+    """The words of the drawings' captions. A keyword that only one or two things have suggests their names.
+
+    chosen: the names on which a model was trained; None: all.
+    """
+    known = frozenset(drawing_captions.vocabulary()) if chosen is None else drawing_captions.words_about(chosen)
     near: dict[str, list[str]] = {}
     for entry in index()["names"]:
-        for keyword in entry["keywords"]:
+        for keyword in entry["keywords"] if chosen is None or entry["name"] in chosen else ():
             if keyword not in known and " " not in keyword:
                 near.setdefault(keyword, []).append(entry["name"])
     shortest_first = {word: tuple(sorted(names, key=lambda name: (len(name), name))) for word, names in near.items()}

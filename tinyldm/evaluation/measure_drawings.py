@@ -13,7 +13,7 @@ that cannot read the real ones says nothing about generated ones.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from tinyldm.data.pixels import channels_first, to_float, to_signed_float, to_ui
 from tinyldm.evaluation.drawing_judge import DrawingJudge
 from tinyldm.evaluation.measure import EvaluationSettings, batches, circumstances, plain
 from tinyldm.evaluation.statistics import copies, nearest, psnr, share
+from tinyldm.formats.places import model_folder, names_of_drawings
 from tinyldm.latent_diffusion import LatentDiffusion
 from tinyldm.training.run import generator_at
 from tinyldm.vae import to_unit
@@ -63,7 +64,8 @@ def evaluate_drawings(
     """
     start = time.monotonic()
     model = LatentDiffusion.from_pretrained(name, device=device)
-    asked = {kind: spread(shown, settings.captions) for kind, shown in what_is_asked(judge).items()}
+    names = names_of_drawings(model_folder(name))
+    asked = {kind: spread(shown, settings.captions) for kind, shown in what_is_asked(judge, names).items()}
     report: dict[str, Any] = {}
     drawn: dict[str, Tensor] = {}
     for kind, shown in asked.items():
@@ -75,16 +77,17 @@ def evaluate_drawings(
         report["skipped"][BY_PICTURE] = "the model has no image encoder"
     else:
         report[BY_PICTURE] = style_by_a_picture(model, judge, asked[PAIRS], settings)
-    report["memorisation"] = memorisation(drawn[SEEN])
+    report["memorisation"] = memorisation(drawn[SEEN], names)
     report |= circumstances(name, settings, device)
     report["seconds"] = round(time.monotonic() - start, 1)
     return report, DrawingGallery(drawn[SEEN][:32], [caption_of(drawing) for drawing in asked[SEEN][:32]])
 
 
-def what_is_asked(judge: DrawingJudge) -> dict[str, list[Drawing]]:
-    """The drawings of each kind whose name and style the judge knows."""
-    known = [d for d in drawings.named() if d.name in judge.asked["name"] and d.style in judge.asked["style"]]
-    people = [d for d in drawings.portraits() if d.style in judge.asked["style"] and "portrait" in judge.asked["name"]]
+def what_is_asked(judge: DrawingJudge, names: Collection[str] | None = None) -> dict[str, list[Drawing]]:
+    """The drawings of each kind whose name and style the judge knows. names: that the model knows; None: all."""
+    asked = set(judge.asked["name"]) if names is None else set(names).intersection(judge.asked["name"])
+    known = [d for d in drawings.named() if d.name in asked and d.style in judge.asked["style"]]
+    people = [d for d in drawings.portraits() if d.name in asked and d.style in judge.asked["style"]]
     kinds = {
         SEEN: [drawing for drawing in known if not drawings.is_held_out(drawing)],
         PAIRS: [drawing for drawing in known if drawings.is_held_out(drawing)],
@@ -203,10 +206,13 @@ def another_of(drawing: Drawing) -> Drawing:
     return others[drawing.number * 7919 % len(others)]  # a prime, so that neighbours on the sheet get others
 
 
-def memorisation(drawn: Tensor) -> dict[str, Any]:
-    """How many pictures are nearer to a training drawing than 99 % of the held-out drawings are."""
+def memorisation(drawn: Tensor, names: Collection[str] | None = None) -> dict[str, Any]:
+    """How many pictures are nearer to a training drawing than 99 % of the held-out drawings are.
+
+    names: that the model was trained on; None: all.
+    """
     held_out = [drawing for drawing in drawings.named() if drawings.is_held_out(drawing)]
-    training = on_white([drawing for drawing in drawings.named() if not drawings.is_held_out(drawing)])
+    training = on_white([drawing for drawing in drawings.for_training(names) if not drawing.attributes])
     distance, _ = nearest(to_uint8(drawn), training)
     usual, _ = nearest(on_white(held_out), training)
     return {

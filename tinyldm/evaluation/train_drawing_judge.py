@@ -98,15 +98,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6000, help="steps of 64 drawings (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=30_000, help="seed (default: %(default)s)")
     parser.add_argument("--bf16", action="store_true", help="mixed precision")
-    parser.add_argument("--names", type=Path, metavar="FILE", help="only the names in this file, one a line")
+    parser.add_argument(
+        "--names", metavar="FILE", help='only the names in this file, one a line; "everyday": a list of 216'
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/judge"), help="folder to write (default: %(default)s)")
     options = parser.parse_args()
-    shown = drawings.for_training()
-    if options.names is not None:
-        wanted = options.names.read_text(encoding="utf-8").splitlines()
-        shown = tuple(drawing for drawing in shown if drawing.name in wanted)
-        if not shown:
-            raise SystemExit(f"{options.names} has no name of a drawing; expected one a line, such as panda")
+    try:
+        shown = drawings.for_training(None if options.names is None else drawings.names_in(options.names))
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
     settings = JudgeSettings(options.steps, seed=options.seed, bf16=options.bf16)
     judge = train_drawing_judge(shown, settings)
     measured = readings_of_real_drawings(judge)

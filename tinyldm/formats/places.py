@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from tinyldm.formats.files import explained, read_json
 from tinyldm.formats.hub import download
@@ -10,7 +11,7 @@ SHIPPED = Path(__file__).parents[1] / "weights"  # what the package ships
 # The models that have a name, and how each is trained. A copy of the package may lack their weights.
 NAMED = {
     "tiny": ("tinyldm train all", "runs/tiny/model"),
-    "pictures": ("tinyldm train all --data drawings --out runs/pictures", "runs/pictures/model"),
+    "pictures": ("tinyldm train all --data drawings --names everyday --out runs/pictures", "runs/pictures/model"),
 }
 
 
@@ -24,11 +25,21 @@ def draws_drawings(folder: Path) -> bool:
 
     Raises: ValueError where that file is broken.
     """
+    return _unet_settings(folder).get("data") == "drawings"
+
+
+def names_of_drawings(folder: Path) -> tuple[str, ...] | None:
+    """The names of the drawings on which a model was trained here, where they were not all. Raises: as above."""
+    chosen = _unet_settings(folder).get("names")
+    return None if chosen is None else tuple(map(str, chosen))
+
+
+def _unet_settings(folder: Path) -> dict[str, Any]:
     file = folder / "training.json"
     if not file.is_file():
-        return False
+        return {}
     with explained(file):
-        return read_json(file).get("unet", {}).get("settings", {}).get("data") == "drawings"
+        return read_json(file).get("unet", {}).get("settings", {})
 
 
 def find_model(name: str | Path, variant: str | None = None) -> Path:

@@ -1,6 +1,6 @@
 """The model of drawings, stage by stage: the VAE, then the U-Net and the text encoder together; then the model folder.
 
-    tinyldm train all --data drawings --out runs/pictures
+    tinyldm train all --data drawings --names everyday --out runs/pictures
     tinyldm train all --data drawings --out runs/pictures --device cuda
 
 Ctrl-C saves; the same command with --resume continues, in whichever stage it was. The VAE never sees the drawings of
@@ -87,15 +87,16 @@ def unet_stage(plan: DrawingsPlan, folder: Path) -> LatentDiffusion:
     settings = plan.unet
     tokenizer = build_tokenizer(vocabulary(), settings.text.max_position_embeddings)
     corpus = unet_corpus(plan)
-    hands = None if settings.vision is None else hands_of(drawings.for_training(), corpus, settings.device)
+    shown = drawings.for_training(settings.names)
+    hands = None if settings.vision is None else hands_of(shown, corpus, settings.device)
     model = train_joint(settings, corpus, load_vae(settings.out / "vae"), tokenizer, hands)
     export(model, None, settings.out, folder)
     return model
 
 
 def unet_corpus(plan: DrawingsPlan) -> Corpus:
-    """All drawings that are not held out, with four wordings of each copy."""
-    return drawings_corpus(drawings.for_training(), plan.copies, plan.unet.seed, wordings=4)
+    """All drawings of the plan's names that are not held out, with eight wordings of each copy."""
+    return drawings_corpus(drawings.for_training(plan.unet.names), plan.copies, plan.unet.seed, wordings=8)
 
 
 def train_drawings(plan: DrawingsPlan, folder: Path, stages: tuple[str, ...] = STAGES) -> None:

@@ -99,6 +99,7 @@ def export_site(
     snapshots: Mapping[str, Path] = MappingProxyType({}),
     students: Sequence[Student] = (),
     course: str | None = None,
+    names: tuple[str, ...] | None = None,
 ) -> Iterator[tuple[str, int]]:
     """Write the live page of a model to a folder, file by file.
 
@@ -107,6 +108,7 @@ def export_site(
         snapshots: U-Nets of other moments of its training, such as {"1 %": folder of a U-Net}.
         students: distilled U-Nets, to choose instead of the model's own.
         course: address of the course's site, seen from the page; None: the page names lessons without links.
+        names: of the drawings on which the model was trained, where they were not all; the page offers them.
     Yields: the path of each file of the model in the folder, and its size in bytes, when it is written.
     Raises: ValueError where the folder holds something else, or where the page cannot run the model.
     """
@@ -130,7 +132,7 @@ def export_site(
         path, size = written(folder, f"model/{ON_DEMAND}/{source.name}.onnx", content)
         yield path, size
         listed[kind].append(told | {"file": path, "bytes": size})
-    write_json(folder / "model" / "model.json", description(model, name, insides) | listed | {"course": course})
+    write_json(folder / "model" / "model.json", description(model, name, insides, names) | listed | {"course": course})
     yield "model/model.json", (folder / "model" / "model.json").stat().st_size
     write_json(folder / "files.json", contents(folder))
 
@@ -177,7 +179,9 @@ def latent_of(model: LatentDiffusion) -> tuple[int, int, int]:
     return model.vae.config.latent_channels, model.image_size[0] // factor, model.image_size[1] // factor
 
 
-def description(model: LatentDiffusion, name: str, insides: list[Inside]) -> dict[str, Any]:
+def description(
+    model: LatentDiffusion, name: str, insides: list[Inside], names: tuple[str, ...] | None = None
+) -> dict[str, Any]:
     """The content of model.json, without what is fetched on demand."""
     parts: dict[str, nn.Module] = {"text_encoder": model.text_encoder, "unet": model.unet, "decoder": model.vae.decoder}
     encoder = model.text_encoder
@@ -200,7 +204,7 @@ def description(model: LatentDiffusion, name: str, insides: list[Inside]) -> dic
         "parameters": {part: sum(weight.numel() for weight in parts[part].parameters()) for part in parts},
         "insides": [{"name": inside.name, "kind": inside.kind, "shape": list(inside.shape)} for inside in insides],
         "code": {piece: lines_of(thing) for piece, thing in CODE.items()},
-    } | asdict(world_of(encoder.tokenizer))
+    } | asdict(world_of(encoder.tokenizer, names))
 
 
 def tokenizer_of(encoder: TextEncoder) -> dict[str, Any]:

@@ -5,7 +5,7 @@ recognised, also of a model that a reader trained; a model that reads anything, 
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tinyldm.data import captions, drawing_captions, drawings
 from tinyldm.data.captions import BACKGROUND_SYNONYMS, BETWEEN, SYNONYMS, words_of
@@ -28,11 +28,14 @@ class World:
     negative: tuple[str, str] = ("", "")  # a caption, and one to steer away from
 
 
-def world_of(tokenizer: Tokenizer) -> World:
-    """The world whose words all have a token; a bare one where there is none."""
+def world_of(tokenizer: Tokenizer, names: tuple[str, ...] | None = None) -> World:
+    """The world whose words all have a token; a bare one where there is none.
+
+    names: of the drawings on which the model was trained, where they were not all.
+    """
     if tokenizer.bpe.get_vocab_size() < MAX_TOKENS:
         if has_tokens_for(tokenizer, drawing_captions.vocabulary()):
-            return of_drawings()
+            return of_drawings() if names is None else of_some_drawings(names)
         if has_tokens_for(tokenizer, captions.VOCABULARY):
             return of_scenes()
     return World()
@@ -90,4 +93,31 @@ def of_drawings() -> World:
         ),
         pair=("a red apple", "a green apple"),
         negative=("an owl", "an owl, pixel style"),
+    )
+
+
+def of_some_drawings(names: tuple[str, ...]) -> World:
+    """The drawings of chosen things; of a list that leaves portraits out, without their styles."""
+    things = [name for name in names if name != "portrait"]
+    shown = drawings.for_training(names)
+    styles = [style for style in drawings.styles() if any(drawing.style == style for drawing in shown)]
+    first = drawing_captions.with_article((things or ["person with short hair"])[0])
+    return replace(
+        of_drawings(),
+        told=f"It was trained on drawings of these {len(things)} things, each in up to six styles, on plain "
+        "backgrounds. It knows what they are called, and was never told where in a picture something is.",
+        words={
+            "things": things,
+            "styles": [f"{style} style" for style in styles],
+            "backgrounds": [f"on a {ground} background" for ground in drawings.GROUNDS],
+        },
+        known=sorted(drawing_captions.words_about(names)),
+        things=sorted({word for name in things for word in words_of(name)[-1:] if len(word) > 2}),
+        examples=(
+            first,
+            *(drawing_captions.with_article(name) for name in things[1:4]),
+            f"{first} on a blue background",
+        ),
+        pair=(f"{first}, {styles[0]} style", f"{first}, {styles[-1]} style"),
+        negative=(first, f"{first}, {styles[0]} style"),
     )
