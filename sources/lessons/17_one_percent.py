@@ -5,7 +5,7 @@
 #
 # **Time.** 40 minutes to read and play; the cells compute for about five minutes on 2 CPU cores.
 #
-# **Before this.** Lesson 07 (attention), lesson 10 (the training loop), lesson 11 (teaching the heart).
+# **Before this.** Lessons 07 (attention), 10 (the training loop), 11 (teaching the heart) and 15 (intervals).
 #
 # **You will be able to**
 # - say what rank, $\alpha$ and "merge" mean, and count a LoRA's parameters in your head;
@@ -148,9 +148,9 @@ print(f"{len(lora.names)} layers, such as {lora.names[0]}")
 print(f"{trained:,} of {everything:,} numbers are trained: {trained / everything:.1%}")
 
 # %% [markdown]
-# In this small model, rank 8 is 2.8 % of the U-Net, because its layers are narrow: a layer's share is
-# $r\,(1/\text{in} + 1/\text{out})$. In Stable Diffusion 1, rank 4 is 797,184 numbers, 0.09 % of the U-Net, a file of
-# 3.2 MB.
+# In this small model, rank 8 is 2.8 % of the U-Net (and rank 3 the title's 1 %), because its layers are narrow: a
+# layer's share is $r\,(1/\text{in} + 1/\text{out})$. In Stable Diffusion 1, rank 4 is 797,184 numbers, 0.09 % of the
+# U-Net, a file of 3.2 MB.
 #
 # The package's `attached` adds the same changes while a block lasts, and leaves the model untouched. To compare, a
 # LoRA whose $B$ is not zero any more:
@@ -484,8 +484,8 @@ plots.show(fig)
 # %% [markdown]
 # ## Exercises
 #
-# `../exercises/17_one_percent.ipynb`: count a LoRA's parameters, compute a layer with its LoRA, merge it, and write
-# DreamBooth's loss.
+# `../exercises/17_one_percent.ipynb`: count a LoRA's parameters, compute a layer with its LoRA, merge it, find the LoRA
+# in a finetuned layer, and write DreamBooth's loss.
 #
 # And here: how far down does the rank go? Teach with rank 1. And which layers matter? Give `new_lora` only
 # `parts=("text_encoder",)`: then the U-Net stays, and the text encoder has to ask for the heart.

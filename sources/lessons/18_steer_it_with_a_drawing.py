@@ -59,10 +59,13 @@ show_model_map("U-Net")
 #
 # ```
 # drawing ─► convolutions ─► 0 ─┐
-# z_t ─► conv_in ──────────────►+─► down ─► middle     a copy of the U-Net's encoder: trained
-#                               0     0       0        1×1 convolutions that start at zero: trained
-#                               ▼     ▼       ▼
-# z_t ─► conv_in ─► down ─► middle ──►  +  ─► up ─►    the U-Net: frozen
+# z_t ─► conv_in ──────────────►+─► down ─► middle      a copy of the U-Net's encoder: trained
+#                               │     │       │
+#                               0     0       0         1×1 convolutions that start at zero: trained
+#                               └──┬──┘       │
+#           ┌────────┬─── skips ──►+──────────┼───┐     what was found is added to the skips
+#           │        │                        ▼   ▼     and to what leaves the middle
+# z_t ─► conv_in ─► down ─► middle ──────────►+─► up ─► the U-Net: frozen
 # ```
 #
 # The copy already knows what a picture is. It only has to learn to read the drawing. What it finds is added to the
