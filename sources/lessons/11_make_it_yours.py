@@ -426,7 +426,8 @@ plots.show(fig)
 #
 # The same with hearts alone: no old pictures in the batches. A third of the steps is enough.
 #
-# > **Predict.** Hearts will be learnt at least as well. What will come out for "a large red star"?
+# > **Predict.** Hearts will be learnt at least as well. Which of these will survive: a star, a square, a ring, a cross,
+# > a circle above a square, a triangle?
 
 # %%
 forgetful = teach([new], max(1, STEPS // 3))
@@ -509,6 +510,8 @@ widgets.dial(plot_between, {"weight": tuple(PICTURES_AT)},
 # shipped to the taught ones: other shapes become a heart, and the ring stays a ring.
 
 # %% [markdown]
+# Half of the way is nearly a heart. The ring stays a ring all along, though its place and its background change.
+#
 # ## A folder of your own
 #
 # All it takes is a folder of pictures with a file `metadata.jsonl` that has one line for each. We make one, with hearts
@@ -555,6 +558,8 @@ again = LatentDiffusion.from_pretrained(folder / "model", device=DEVICE)
 print("opened again:", tuple(again.generate(["a red heart"], steps=2).shape))
 
 # %% [markdown]
+# (`curves` and `snapshots` are those of these twenty steps.)
+#
 # **Which stages must be retrained?** Ask the VAE and the text encoder, as above:
 #
 # | your pictures | train |
@@ -588,9 +593,10 @@ for field in fields(CPU.unet):
 #
 # - **batch**: increase it until the GPU is full. It is fast at many pictures at once, not at one after another;
 # - **bfloat16** for the matrix products stays; weights, optimizer and average are in float32;
-# - **steps**: a larger batch needs fewer of them; the moving average (`ema`) must cover a similar *share* of the
-#   training;
-# - **the learning rate** stays: AdamW's steps do not grow with the batch. If the loss explodes, halve it;
+# - **steps**: a larger batch needs fewer (the table has minutes instead); the moving average (`ema`) must cover a
+#   similar *share* of the training;
+# - **the learning rate** stays here: AdamW's steps do not grow with the batch. (Many multiply it by the square root of
+#   the batch's growth.) If the loss explodes, halve it;
 # - then a larger U-Net: `UNetConfig(channels=(128, 192), …)`, and a VAE with more channels.
 #
 # In the order of what helps most: more pictures, more steps, a larger network.
