@@ -17,7 +17,7 @@
 import matplotlib.pyplot as plt
 import torch
 
-from tinyldm import LatentDiffusion, ddim, dpm_solver_pp, guided, timesteps, to_unit
+from tinyldm import LatentDiffusion, ddim, guided, timesteps, to_unit
 from tinyldm.data.captions import unknown_words
 from tinyldm.data.world import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZES
 from tinyldm.machine import choose_device
@@ -70,16 +70,6 @@ print("Colours:", ", ".join(COLOURS), "· sizes:", ", ".join(SIZES))
 print("Places: ", ", ".join(RELATIONS), "· backgrounds:", ", ".join(BACKGROUNDS))
 
 # %% [markdown]
-# ## Where we are
-#
-# Every lesson has this map and highlights its own parts on it. Today it is only the two ends: a sentence goes in at the
-# lower left, an image comes out on the right. You need not know the names in between yet. (The picture at the upper
-# left is for training.)
-
-# %%
-show_model_map("caption", "image")
-
-# %% [markdown]
 # ## The way from noise
 #
 # A picture does not appear row by row. It starts as pure noise, *everywhere at once*, and becomes a little less noisy
@@ -128,16 +118,14 @@ plots.show(fig)
 # %% [markdown]
 # ## Three dials
 #
-# All pictures in the strip start from the same noise; only two words change. (Each takes ten steps of a faster sampler,
-# lesson 12.) In a running notebook, turn the dials: two for words, and one for the *seed*, the number from which the
-# noise is generated.
+# All pictures in the strip start from the same noise; only two words change. In a running notebook, turn the dials: two
+# for words, and one for the *seed*, the number from which the noise is generated.
 
 # %%
 def plot_generated(ax, colour, shape, seed):
     noise = torch.randn(1, 4, 8, 8,
                         generator=torch.Generator().manual_seed(seed)).to(DEVICE)
-    image = model.generate([f"a large {colour} {shape}"], noise=noise, steps=10,
-                           sampler=dpm_solver_pp)[0]
+    image = model.generate([f"a large {colour} {shape}"], noise=noise)[0]
     plots.plot_image(ax, image, f"{colour} {shape}")
 
 
@@ -167,10 +155,21 @@ widgets.dial(plot_generated,
 # | part | reads | makes | lesson |
 # |---|---|---|---|
 # | **text encoder** | a caption | the *context*: a vector for each *token* (a word or a mark) | 09 |
-# | **U-Net** | a noisy latent, how noisy it is, the context | an estimate of the noise | 06-08 |
+# | **U-Net** | a noisy latent, how noisy it is, the context | an estimate of what to remove | 06-08 |
 # | **VAE** | a latent | the picture (and the reverse, in training) | 05 |
 # | **guidance** | two outputs of the U-Net | one that follows the caption more closely | 12 |
 # | **sampler** | noise | a clean latent, in many steps | 03, 12 |
+
+# %% [markdown]
+# ## Where we are
+#
+# Every lesson has this map and highlights its own parts on it. Today it is only the two ends: a sentence goes in at the
+# lower left, an image comes out on the right. In between are the parts of the table. (The picture at the upper left is
+# for training. $\hat\epsilon$ is what the U-Net finds: in Stable Diffusion the noise, in the tiny model a mixture of
+# noise and picture, from which the noise follows: lesson 03.)
+
+# %%
+show_model_map("caption", "image")
 
 # %% [markdown]
 # > **Predict.** A tiny picture has 3 × 64 × 64 numbers, its latent 4 × 8 × 8. By what factor is the latent smaller? And
@@ -206,7 +205,8 @@ image = to_unit(model.vae.decode(z0))  # VAE decoder: latent -> picture
 for name, tensor in (("context", context), ("noise", noise), ("z0", z0),
                      ("image", image)):
     print(f"{name:8} {tuple(tensor.shape)}")
-print(confirm_equal(image, model.generate([CAPTION], noise=noise), tolerance=1e-4))
+print(confirm_equal(image, model.generate([CAPTION], noise=noise), tolerance=1e-4,
+                    claim="By hand equals model.generate"))
 
 # %%
 fig, axes = plt.subplots(1, 4, figsize=(9.4, 2.6), width_ratios=[1.5, 1, 1, 1])
@@ -215,23 +215,30 @@ plots.heat_map(axes[0], context[0], "128 numbers per token", "32 tokens", "conte
 plots.heat_map(axes[1], noise[0, 0], "", "", "noise, channel 0", vmax=3, aspect="equal")
 plots.heat_map(axes[2], z0[0, 0], "", "", "z0, channel 0", vmax=3, aspect="equal")
 plots.plot_image(axes[3], image[0], "image")
+from_ground = (image[0] - image[0, :, :1, :1]).norm(dim=0).cpu()  # (64, 64)
+for ax, last in ((axes[2], 7.5), (axes[3], 63.5)):  # where the things begin
+    ax.contour(from_ground, [0.35], colors="black", linewidths=1,
+               extent=(-0.5, last, -0.5, last))
 plots.show(fig)
 
 # %% [markdown] alt
 # Four tensors on the way from sentence to picture: the context as a heat map of 32 rows, one for each token, and 128
 # columns; one channel of 8 by 8 numbers of the noise, and of the latent that the sampler made from it; and the picture
-# of 64 by 64 pixels, in which the reader network sees: {seen_in(image)[0]}.
+# of 64 by 64 pixels, in which the reader network sees: {seen_in(image)[0]}. The outlines of its things are drawn over
+# the latent, too.
 
 # %% [markdown]
 # The first ten rows of the context are the start mark and the nine words. The others, nearly alike, are the end mark,
 # repeated until there are 32. The latent is not a small picture, but it has the picture's layout: the numbers far
-# from 0 lie mostly in and around the things.
+# from 0 lie mostly in and around the things, whose outlines are drawn over it.
 
 # %% [markdown]
 # ## How large is it?
 #
 # Count the learnt numbers ("parameters") of each network, in the tiny model and in Stable Diffusion 1. The latter needs
 # no download: PyTorch's *meta* device builds networks that have shapes but hold no numbers.
+#
+# > **Predict.** How many times as large is Stable Diffusion: 10, 200 or 4,000 times? And which of its parts grew most?
 
 # %%
 def parameters(model):
@@ -244,29 +251,33 @@ def parameters(model):
 sizes = {"tiny": parameters(model),
          "Stable Diffusion 1": parameters(on_meta(SD1, model.text_encoder.tokenizer))}
 fig, ax = plt.subplots(figsize=plots.WIDE)
-for i, (name, colour, hatch) in enumerate((("tiny", plots.ORANGE, ""),
-                                           ("Stable Diffusion 1", plots.BLUE, "//"))):
-    bars = ax.barh([j + 0.4 * i for j in range(4)], sizes[name].values(), height=0.36,
-                   color=colour, hatch=hatch, edgecolor="white", label=name)
-    ax.bar_label(bars, [f" {n:,}" for n in sizes[name].values()], fontsize=9)
-ax.set_yticks([j + 0.2 for j in range(4)], sizes["tiny"])
+for i, (small, large) in enumerate(zip(*(named.values() for named in sizes.values()))):
+    ax.plot([small, large], [i, i], color=plots.GREY)
+    for n, colour, marker in ((small, plots.ORANGE, "o"), (large, plots.BLUE, "s")):
+        ax.plot(n, i, marker, color=colour, markersize=8)
+        ax.text(n, i - 0.2, f"{n:,}", ha="center", fontsize=9)
+    ax.text((small * large) ** 0.5, i - 0.1, f"× {large / small:.0f}", ha="center")
+ax.set_yticks(range(4), sizes["tiny"])
 ax.set(xscale="log", xlabel="parameters (each tick is ten times the one before)",
-       xlim=(1e4, 3e10), title="The same parts, two sizes")
+       xlim=(3e4, 6e9), ylim=(3.4, -0.6), title="tiny (●) and Stable Diffusion 1 (■)")
 ax.minorticks_off()
-ax.invert_yaxis()
-ax.legend(loc="lower right")
-facts = "; ".join(f"{part} {n:,} and {sizes['Stable Diffusion 1'][part]:,}"
-                  for part, n in sizes["tiny"].items())
 plots.show(fig)
 ratio = sum(sizes["Stable Diffusion 1"].values()) / sum(sizes["tiny"].values())
 print(f"Stable Diffusion 1 has {ratio:.0f} times as many parameters. The classes are "
       f"the same.")
 
 # %% [markdown] alt
-# Bars of the number of parameters, tiny and Stable Diffusion 1, on a logarithmic scale: {facts}.
+# The number of parameters of each part on a logarithmic scale, a dot for tiny and a square for Stable Diffusion 1,
+# joined by a line: {"; ".join(f"{part} {n:,} and {sizes['Stable Diffusion 1'][part]:,}" for part, n in
+# sizes["tiny"].items())}.
 
 # %% [markdown]
-# ## Twice the same
+# <details><summary><b>Answer</b></summary>
+#
+# 200 times in all. The U-Net grew most, the VAE's decoder least.
+# </details>
+#
+# ## What the seed decides
 #
 # The noise comes from a *seed*. What does the noise decide, and what the sentence?
 #
@@ -278,15 +289,11 @@ def from_seed(seed, caption=CAPTION):
     return model.generate([caption], generator=torch.Generator().manual_seed(seed))[0]
 
 
-other = (
-    CAPTION.replace("red", "green")
-    if "red" in CAPTION
-    else CAPTION + " on a white background"
-)
+other = CAPTION.replace("red", "green")
 four = [from_seed(7), from_seed(7), from_seed(8), from_seed(7, other)]
 print("seed 7 twice, equal to the last bit:", torch.equal(four[0], four[1]))
 fig = plots.image_grid(four,
-                       ["seed 7", "seed 7 again", "seed 8", "seed 7, other words"],
+                       ["seed 7", "seed 7 again", "seed 8", "seed 7, one word"],
                        size=2.1)
 plots.show(fig)
 
@@ -378,8 +385,6 @@ print(f"6. {(0.6 * e + 0.8 * f).std():.2f}")
 #   more parts, sampler and guidance, without which they generate nothing.
 # - *The VAE's decoder makes the final image.* True: once, at the end. In this lesson it also decoded the steps in
 #   between, only for you to look at.
-# - *Stable Diffusion "1.1 to 2.1", and later "1.1 to XL", are instances of the architecture.* The article contradicts
-#   itself; the second is right (lesson 14).
 
 # %% [markdown]
 # ## Three quick questions

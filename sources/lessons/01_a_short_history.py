@@ -22,14 +22,13 @@ import matplotlib.pyplot as plt
 import torch
 
 import tinyldm
-from tinyldm import guided
 from tinyldm.history import timeline
 from tinyldm.history.data import GaussianMixture, swiss_roll
 from tinyldm.history.probability_flow import euler, noise_of_data
 from tinyldm_course.history import figures
 from tinyldm_course.history.compare import Row, sliced_wasserstein
 from tinyldm_course.lessons import plots, widgets
-from tinyldm_course.lessons.helpers import confirm_equal, photograph
+from tinyldm_course.lessons.helpers import confirm_equal
 from tinyldm_course.lessons.model_map import show_model_map
 
 plots.use_style()
@@ -40,20 +39,10 @@ seed = torch.Generator().manual_seed(0)  # the source of every random number bel
 # ## Where we are
 #
 # Before we build the parts, this lesson tells where the sampler, the latent and guidance come from, and in which order.
-# Below the map is a timeline. Its labels need not make sense yet: they return at the end.
+# At the end stands a timeline.
 
 # %%
-show_model_map("forward diffusion", "sampler", "guidance", "VAE encoder", "VAE decoder",
-               "text encoder", "U-Net")
-
-# %%
-fig = figures.history_line()
-plots.show(fig)
-
-# %% [markdown] alt
-# A timeline. Papers: 2015 diffusion probabilistic models; July 2019 NCSN; 2020 DDPM in June, DDIM in October, the score
-# SDE in November; December 2021 latent diffusion; July 2022 classifier-free guidance. Stable Diffusion: 1.1 to 1.4 in
-# August 2022, 1.5 in October, 2.0 in November, 2.1 in December; XL in July 2023.
+show_model_map("forward diffusion", "sampler", "guidance", "VAE encoder", "VAE decoder")
 
 # %% [markdown]
 # ## An oracle instead of a network
@@ -116,7 +105,7 @@ plots.show(fig)
 # ## 2020, four months later: the flow
 #
 # Four months after DDPM, DDIM uses the same network but no fresh noise at all. (Nor does the flow of the score SDE, in
-# November.) Each starting point has one end point.
+# November.)
 
 # %%
 def chain_step(x, eps, sigma, after, z):
@@ -128,7 +117,8 @@ def chain_step(x, eps, sigma, after, z):
 
 def langevin_step(x, eps, sigma, after, z):
     """One step uphill and a random stagger, at one noise size."""
-    return x - 0.5 * sigma / 2 * eps + 0.5**0.5 * sigma * z
+    step, uphill = 0.5 * sigma**2, -eps / sigma
+    return x + step / 2 * uphill + step**0.5 * z
 
 
 def flow_step(x, eps, sigma, after, z):
@@ -136,12 +126,20 @@ def flow_step(x, eps, sigma, after, z):
     return x + (after - sigma) * eps
 
 
-def walk(model, step, calls, n=2000, top=5.0, each=1):
-    """From noise of size `top` to data with `calls` calls of the model; returns all
-    clouds on the way."""
-    sizes = torch.logspace(math.log10(top), math.log10(0.02),
-                           calls // each).tolist() + [0.0]
-    path = [math.sqrt(1 + top**2) * torch.randn(n, 2, generator=seed)]
+def noise_sizes(number):
+    """From 5 down to 0.02 by a constant ratio, then 0."""
+    return torch.logspace(math.log10(5), math.log10(0.02), number).tolist() + [0.0]
+
+
+def pure_noise(n):
+    """n points as far apart as data with noise of size 5."""
+    return math.sqrt(1 + 5**2) * torch.randn(n, 2, generator=seed)
+
+
+def walk(model, step, calls, start, each=1):
+    """From noise to data with `calls` calls of the model, `each` of them at one noise
+    size; returns the clouds after each size."""
+    sizes, path = noise_sizes(calls // each), [start]
     for sigma, after in zip(sizes, sizes[1:]):
         x = path[-1]
         for _ in range(each):
@@ -157,27 +155,55 @@ for sigma, after in zip(sizes, sizes[1:]):
     mine = flow_step(mine, oracle(mine, sigma), sigma, after, None)
 print(confirm_equal(mine, euler(oracle, start, sizes)[-1]))
 
+# %% [markdown]
+# Each method walks three points *twice* from the same start, and then 1,500 points once, with 200 calls each.
+#
+# > **Predict.** For which methods do the two walks from one start end at the same point?
+
 # %%
 methods = {"chain (2015, 2020)": (chain_step, 1, plots.GREEN),
-           "Langevin (2019)": (langevin_step, 10, plots.ORANGE),
+           "Langevin (2019)": (langevin_step, 5, plots.ORANGE),
            "flow (2020)": (flow_step, 1, plots.PINK)}
-fig, axes = plt.subplots(3, 5, figsize=(8.4, 5.3))
-for row, (name, (step, each, colour)) in zip(axes, methods.items()):
-    path = walk(oracle, step, 200, each=each)
-    for ax, share in zip(row, (0, 0.35, 0.6, 0.75, 1.0)):
-        at = round(share * (len(path) - 1))
-        figures.cloud(ax, path[at], colour, view=3.4)
-        ax.set_title(f"call {at * each}", fontsize=9)
-    row[0].set_ylabel(name)
+
+
+def plot_walks(ax, start, step, each):
+    """Two walks from each start (+), each cloud shrunk to the size of the data."""
+    figures.cloud(ax, clean, "#B5B5B5", view=2.9)
+    shrink = (1 + torch.tensor(noise_sizes(200 // each)).square()).rsqrt()
+    for dash, marker in (("-", "s"), (":", "o")):
+        path = torch.stack(walk(oracle, step, 200, start, each)) * shrink[:, None, None]
+        for point, colour in zip(path.unbind(1), (plots.BLUE, plots.GOLD, plots.BLACK)):
+            ax.plot(*point.T, dash, color=colour, linewidth=1.2)
+            ax.plot(*point[0], "+", color=colour, markersize=11, markeredgewidth=2)
+            ax.plot(*point[-1], marker, color=colour, markersize=6, mec="white")
+
+
+fig, axes = plt.subplots(2, 3, figsize=(8.6, 5.9))
+start = 5 * torch.tensor([[-2.1, 1.6], [0.6, 0.4], [0.9, -2.3]])
+for (above, below), (name, (step, each, colour)) in zip(axes.T, methods.items()):
+    plot_walks(above, start, step, each)
+    above.set_title(name)
+    figures.cloud(below, walk(oracle, step, 200, pure_noise(1500), each)[-1], colour,
+                  view=2.9)
+axes[0, 0].set_ylabel("three points, twice")
+axes[1, 0].set_ylabel("where 1,500 points end")
 plots.show(fig)
 
 # %% [markdown] alt
-# Three rows of clouds, from wide noise on the left to a spiral on the right, each with 200 calls of the oracle. All
-# three end as the same sharp spiral.
+# Three methods side by side. Above, the paths of three points from noise to a spiral, each walked twice: by the chain
+# and by Langevin, ragged paths all over the place; by the flow, short smooth curves. Below, where 1,500 points
+# end: the same sharp spiral three times.
 
 # %% [markdown]
-# All three arrive, with the *same* oracle. That is why DDIM was such a gift: nobody had to retrain anything. Next we
-# measure a distance: roughly, how far points must move to turn one cloud into the other (*sliced Wasserstein*).
+# <details><summary><b>Answer</b></summary>
+#
+# Only for the flow: without fresh noise, each starting point has one end point, and the dotted path lies on the solid
+# one. The chain jitters, Langevin staggers, and two walks from one start end at different points.
+# </details>
+#
+# All three arrive at the data, with the *same* oracle. That is why DDIM was such a gift: nobody had to retrain
+# anything. Next we measure a distance: roughly, how far points must move to turn one cloud into the other (*sliced
+# Wasserstein*).
 #
 # > **Predict.** Calling the network is what costs time. How many calls does each method need for a good spiral? Rank
 # > chain, Langevin and flow by what they achieve with *ten* calls.
@@ -192,51 +218,58 @@ for (name, (step, _, colour)), marker in zip(methods.items(), plots.MARKERS):
     # steps per noise level; 2 is the fewest that stagger
     each = 2 if "Langevin" in name else 1
     calls = [number for number in CALLS if number >= 2 * each]
-    distance = [sliced_wasserstein(walk(oracle, step, number, each=each)[-1], truth)
-                for number in calls]
+    ends = [walk(oracle, step, number, pure_noise(2000), each)[-1] for number in calls]
+    distance = [sliced_wasserstein(end, truth) for end in ends]
     ax.plot(calls, distance, color=colour, marker=marker, label=name)
 ax.axhline(floor, color=plots.GREY, linestyle="--", label="two samples of the data")
 ax.set(xscale="log", yscale="log", xlabel="calls of the oracle",
        ylabel="distance to the data", title="Swiss roll")
 ax.set_xticks(CALLS, [str(number) for number in CALLS])
+ax.set_yticks(marks := (0.03, 0.1, 0.3, 1, 3), [str(mark) for mark in marks])
 ax.minorticks_off()
 ax.legend()
 plots.show(fig)
 
 # %% [markdown] alt
 # Distance to the data against the number of calls, both on logarithmic scales. The flow and the chain fall quickly
-# within ten to twenty calls; Langevin starts far above and meets the chain at 50. At 200 all three are near the dashed
-# line, the distance between two samples of the data.
+# within ten to twenty calls; Langevin starts far above and stays above them. At 200 flow and chain are near the dashed
+# line, the distance between two samples of the data, and Langevin at nearly twice that.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
 # With ten calls the flow is closest to the data, then the chain; Langevin, which must take several small steps at each
-# noise size, is far behind. For a good spiral, near the dashed line, the flow needs about 50 calls, the chain 100 and
-# Langevin 200. (The dashed line is itself measured on one sample, so slightly below it is no better than on it.)
+# noise size, is far behind. For a good spiral, near the dashed line, the flow needs about 20 calls and the chain 50;
+# Langevin is not there at 200. (The dashed line is itself measured on one sample, so slightly below it is no better
+# than on it.)
 # </details>
 
 # %% [markdown]
 # And with *trained* networks, which make errors? This is from the committed report (five seeds, 95 % intervals;
 # `benchmarks/history/README.md`). From 20 to 100 calls, no method is clearly better than the flow. Note 2015: its chain
 # is retrained for each number of steps, and at about ten steps it is the best of all. The networks of 2019 and 2020 are
-# trained once and sampled with any number of steps. The horizontal lines are for comparison: a single Gaussian; a
-# small Gaussian around each training point ("KDE", of two widths); and fresh data, the floor. In lesson 04 you train
-# all three yourself.
+# trained once and sampled with any number of steps; the flow takes Heun's steps here, two calls each, so that ten calls
+# are only five steps. The horizontal lines are for comparison: a single Gaussian; a
+# small Gaussian around each training point ("KDE"); and fresh data, the floor. In lesson 04 you train all three
+# yourself.
 
 # %%
 root = Path(tinyldm.__file__).parents[1]
 report = root / "benchmarks" / "history" / "measurements.jsonl"
 rows = [Row(**json.loads(line)) for line in report.read_text().splitlines()]
-fig = figures.distance_against_calls([row for row in rows
-                                      if row.data in ("swiss roll", "two moons")])
-fig.set_size_inches(8.6, 4.2)
+fig = figures.distance_against_calls([row for row in rows if row.data == "swiss roll"
+                                      and row.method != "KDE, Scott's rule"])
+fig.set_size_inches(8.0, 4.4)
+for axis, marks in ((fig.axes[0].yaxis, (0.02, 0.05, 0.1, 0.2, 0.4)),
+                    (fig.axes[0].xaxis, (10, 20, 50, 100, 200, 500, 1000))):
+    axis.set_ticks(marks, [str(mark) for mark in marks])
+    axis.set_ticks([], minor=True)
 plots.show(fig)
 
 # %% [markdown] alt
-# Two panels, Swiss roll and two moons: distance to fresh data against network calls. 2015 is best at ten calls; the
-# flow of the 2020 network is near its best at 20; the chain of 2020 still improves at 1,000 and 2019 at 500. Lines mark
-# simple models and the floor.
+# Swiss roll: distance to fresh data against network calls. 2015 is best at ten calls; the flow of the 2020 network is
+# near its best at 20; the chain of 2020 still improves at 1,000 and 2019 at 500. Lines mark simple models and the
+# floor.
 
 # %% [markdown]
 # ## December 2021: not in pixels
@@ -255,29 +288,27 @@ print(f"positions: {512 * 512:,} and {64 * 64:,}; "
       f"pairs of positions: {(512 * 512) ** 2 // (64 * 64) ** 2:,} times fewer")
 
 # %%
-photo = photograph(256)
-fig, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3.4), width_ratios=[1, 1])
-plots.plot_image(left, photo, "3 × 512 × 512 numbers")
-right.add_patch(plt.Rectangle((1, 1), 509, 509, fill=False, edgecolor=plots.GREY))
-small = torch.nn.functional.interpolate(photo[None], (64, 64), mode="area")[0]
-right.imshow(plots.pixels(small), extent=(224, 288, 288, 224))
-right.set(xlim=(0, 512), ylim=(512, 0), aspect="equal")
-right.set_title("4 × 64 × 64 numbers", loc="center", fontsize=9)
-plots.hide_axes(right)
+fig, axes = plt.subplots(1, 2, figsize=(5.2, 2.8))
+for ax, side, name in zip(axes, (512, 64), ("picture: 512 × 512", "latent: 64 × 64")):
+    ax.add_patch(plt.Rectangle((0, 0), 512, 512, fill=False, edgecolor=plots.GREY))
+    ax.add_patch(plt.Rectangle((0, 0), side, side, color=plots.GREY))
+    ax.set(xlim=(0, 512), ylim=(0, 512), aspect="equal")
+    ax.set_title(f"{name} positions", loc="center", fontsize=9.5)
+    plots.hide_axes(ax)
 plots.show(fig)
 
 # %% [markdown] alt
-# A photograph of a flower; next to it, in an empty frame of the same size, the same photograph an eighth as wide and as
-# high: that is how many positions the latent has.
+# A large grey square for the positions of a picture, and on the same scale a small one, an eighth as wide and as high,
+# for those of its latent.
 
 # %% [markdown]
-# Each side is 8 times shorter: 64 times fewer positions, and 64 × 64 times fewer pairs. (The small picture only shows
-# the size. What a latent looks like, and what the autoencoder loses, is lesson 05.)
+# Each side is 8 times shorter: 64 times fewer positions, and 64 × 64 times fewer pairs. (What a latent looks like, and
+# what the autoencoder loses, is lesson 05.)
 #
 # The trick made pictures of this size affordable on a single graphics card. Eight months later came Stable Diffusion.
 
 # %% [markdown]
-# ## July 2022: guidance
+# ## 2021 and 2022: guidance
 #
 # One piece is missing: samples that clearly show their caption. Ho and Salimans found an astonishingly cheap way,
 # *classifier-free guidance* (at a workshop in 2021, on arXiv in July 2022): run the network twice, with the
@@ -288,24 +319,13 @@ plots.show(fig)
 # where $\epsilon$ (`eps`) is the noise that the network predicts, and $w$ (`guidance_scale`) the strength. (Ho &
 # Salimans 2022, eq. 6, whose own $w$ is one less.) $w = 1$ is the plain model with its caption; $w = 0$ ignores it.
 
-# %%
+# %% tags=["nbval-check-output"]
 def with_guidance(eps_without, eps_with, w):
     return eps_without + w * (eps_with - eps_without)
 
 
-without, with_caption = torch.randn(2, 8, 4, 8, 8, generator=seed)
-
-
-def answers(z_t, t, context):
-    """A stand-in for a network: its output depends on the context only."""
-    return torch.where(context[:, :, :1, None] > 0,
-                       with_caption.repeat(len(context) // 8, 1, 1, 1),
-                       without.repeat(len(context) // 8, 1, 1, 1))
-
-
-model = guided(answers, torch.ones(8, 1, 4), -torch.ones(8, 1, 4), 3.0)
-theirs = model(torch.zeros(8, 4, 8, 8), torch.zeros(8, dtype=torch.long))
-print(confirm_equal(with_guidance(without, with_caption, 3.0), theirs))
+for w in (0, 1, 3):
+    print(f"without 1.0, with 2.0, w = {w}: {with_guidance(1.0, 2.0, w):.1f}")
 
 # %% [markdown]
 # Take a world with three captions, "north", "southeast" and "southwest", each a wide cloud that overlaps the others. We
@@ -329,12 +349,15 @@ def guided_cloud(w):
     def model(x, sigma):
         return with_guidance(eps_without(x, sigma), eps_with(x, sigma), w)
 
-    return walk(model, flow_step, 40, n=1000)[-1]
+    return walk(model, flow_step, 40, pure_noise(1000))[-1]
 
 
 def plot_guided(ax, w):
-    figures.cloud(ax, background, "#C9C9C9", view=4)
+    figures.cloud(ax, background, "#A8A8A8", view=4)
     figures.cloud(ax, guided_cloud(w), plots.BLUE, view=4, size=1.5)
+    for x, y, name in ((0, 3.6, "north"), (2, -3.3, "southeast"),
+                       (-2, -3.3, "southwest")):
+        ax.text(x, y, name, ha="center", va="center", fontsize=7)
     ax.set_title(f"w = {w:g}", fontsize=9.5)
 
 
@@ -400,13 +423,16 @@ print("trained with dropped captions:", ", ".join(dropped))
 # %% [markdown]
 # ## What each step added
 #
-# The labels of the timeline again; most of them you can read now. The papers' dates are those of arXiv. (The "bound" is
-# the loss of 2015, and the "weights" that DDPM dropped are factors in it: lesson 04. LAION is a collection of captioned
-# pictures from the web.)
+# The timeline, whose labels you can read now. The papers' dates are those of arXiv. (The "bound" is the loss of 2015,
+# and the "weights" that DDPM dropped are factors in it: lesson 04. LAION is a collection of captioned pictures from the
+# web. The score is the direction uphill in which Langevin walks.)
 
-# %% tags=["nbval-check-output"]
-for event in timeline.EVENTS:
-    print(f"{event.date:<10}  {event.name:<31} {event.added}")
+# %%
+plots.show(figures.history_line())
+
+# %% [markdown] alt
+# A timeline of papers and of Stable Diffusion's weights. {"; ".join(f"{event.date}, {event.name}: {event.added}"
+# for event in timeline.EVENTS)}.
 
 # %% [markdown]
 # ## What the article says

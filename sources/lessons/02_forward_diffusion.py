@@ -77,8 +77,8 @@ beta = torch.linspace(0.00085**0.5, 0.012**0.5, T, dtype=torch.float64) ** 2    
 print(confirm_equal(beta, scaled_linear_betas()))
 
 # %% [markdown]
-# > **Predict.** Send the number 0.8 through all 1,000 steps, forty times, each time with different noise. Where are
-# > the forty numbers at the end?
+# > **Predict.** Send the number 0.8 through all 1,000 steps, 2,000 times, each time with different noise. Where are
+# > the 2,000 numbers at the end?
 # >
 # > (a) still around 0.8, but spread out · (b) all at 0 · (c) around 0, with a spread of about 1 · (d) spread out by
 # > about 30, because a thousand random steps add up
@@ -87,33 +87,34 @@ print(confirm_equal(beta, scaled_linear_betas()))
 
 # %%
 # (walkers, time); column 0 is z0
-paths = torch.full((40, T + 1), 0.8, dtype=torch.float64)
+paths = torch.full((2000, T + 1), 0.8, dtype=torch.float64)
 for t in range(T):
-    eps = torch.randn(40, generator=seed, dtype=torch.float64)
+    eps = torch.randn(2000, generator=seed, dtype=torch.float64)
     paths[:, t + 1] = noise_step(paths[:, t], beta[t], eps)
 
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE, sharey=True,
                                   width_ratios=[5, 1])
-left.plot(range(0, T + 1, 10), paths[:, ::10].T, color=plots.SKY, linewidth=0.7,
+left.plot(range(0, T + 1, 10), paths[:40, ::10].T, color=plots.SKY, linewidth=0.7,
           antialiased=False)
-left.plot(paths[0], color=plots.BLUE, linewidth=1.4, label="one of the forty")
+left.plot(paths[0], color=plots.BLUE, linewidth=1.4, label="one of them")
 left.axhline(0.8, color=plots.ORANGE, linestyle="--", label="where all start: 0.8")
 left.set(xlabel="steps of noise so far", ylabel="value of the number",
-         title="Forty walks from one number")
+         title="Forty of 2,000 walks from one number")
 left.legend(loc="lower left")
-right.hist(paths[:, -1], bins=12, orientation="horizontal", color=plots.SKY)
-right.set(xlabel="how many", title="at the end")
+right.hist(paths[:, -1], bins=40, orientation="horizontal", color=plots.SKY)
+right.set(xlabel="how many", title="all, at the end")
 plots.show(fig)
+print(f"at the end: mean {paths[:, -1].mean():.2f}, variance {paths[:, -1].var():.2f}")
 
 # %% [markdown] alt
 # Forty random walks that all start at 0.8. Over 1,000 steps they fan out and sink, until they lie between about -2 and
-# 2, on both sides of 0; a histogram beside them has its middle near 0.
+# 2, on both sides of 0; a histogram of 2,000 ends beside them is a bell with its middle near 0.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
 # (c). Shrinking and adding balance: whatever the start, the number all but forgets it and ends as a random number with
-# mean near 0 and variance near 1. (Forty numbers give a rough histogram.) Without the shrinking, the spread would keep
+# mean near 0 and variance near 1. Without the shrinking, the spread would keep
 # growing, as in (d), though only to 2.3 here, because each step adds so little. Below, we break it that way.
 # </details>
 #
@@ -254,8 +255,8 @@ widgets.dial(noised_photo, {"t": range(0, T, 3)},
 # ## Signal and noise
 #
 # > **Predict.** Sketch two curves over `t`: the factor of the signal, $\sqrt{\bar\alpha_t}$, and the factor of the
-# > noise, $\sqrt{1-\bar\alpha_t}$. Where do they start and end? Where do they cross? The article on latent diffusion
-# > says that $t=100$ means "much noise". Is that so?
+# > noise, $\sqrt{1-\bar\alpha_t}$. Where do they start and end? Where do they cross? And what are the two factors at
+# > $t = 100$, which the article on latent diffusion calls "much noise"?
 
 # %%
 fig, ax = plt.subplots(figsize=plots.WIDE)
@@ -299,6 +300,9 @@ plots.show(fig)
 # Other models spend the thousand steps differently. `linear` is DDPM's (2020): $\beta$ itself is a straight line.
 # `cosine` (Nichol & Dhariwal 2021, eq. 17) starts from the result instead: it lets $\bar\alpha_t$ fall like a squared
 # cosine, and works out the $\beta_t$ that this takes. `scaled linear` is Stable Diffusion's, which you built.
+#
+# > **Predict.** A step is wasted if the picture is no worse after it than before. Which of the three schedules wastes
+# > the most steps, and where?
 
 # %%
 schedules = {"linear (DDPM)": linear_betas(), "cosine": cosine_betas(),
@@ -306,14 +310,19 @@ schedules = {"linear (DDPM)": linear_betas(), "cosine": cosine_betas(),
 shares = {name: torch.cumprod(1 - b, 0) for name, b in schedules.items()}
 
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
+inset = right.inset_axes([0.62, 0.71, 0.36, 0.23])
 for (name, share), colour, dash in zip(shares.items(), plots.CYCLE, ("-", "--", "-.")):
     left.plot(share, color=colour, linestyle=dash, label=name)
-    right.plot((share / (1 - share)).log(), color=colour, linestyle=dash)
+    log_snr = (share / (1 - share)).log()
+    right.plot(log_snr, color=colour, linestyle=dash)
+    inset.plot(log_snr[:100], color=colour, linestyle=dash)
 left.set(xlabel="timestep t", ylabel=r"$\bar\alpha_t$", title="Share of the signal")
 right.set(xlabel="timestep t", ylabel="log SNR", ylim=(-12, 10),
           title="The honest ruler")
+inset.set(xlim=(0, 100), ylim=(1, 11), xticks=(0, 100), yticks=(2, 10))
+inset.set_title("the first 100", fontsize=8)
 right.axhline(0, color=plots.GREY, linewidth=0.8)
-right.text(1000, 0.4, "as much noise as signal", fontsize=9, ha="right")
+right.text(1000, 0.3, "as much noise as signal", fontsize=9, ha="right")
 left.legend()
 plots.show(fig)
 
@@ -321,6 +330,7 @@ plots.show(fig)
 # Left: the share of the signal over t. The linear schedule falls fastest and is almost 0 by t = 700; the cosine
 # schedule falls last, in an even S; from t = 100 on, Stable Diffusion's lies between. Right: the logarithm of the
 # signal-to-noise ratio. At the end linear reaches -10, cosine plunges below, and Stable Diffusion's stops at about -5.
+# An inset of the first 100 timesteps: Stable Diffusion's starts lowest, at 7.
 
 # %%
 moments = (249, 399, 549, 699, 849)
@@ -338,10 +348,15 @@ plots.show(fig)
 # row lies between the two.
 
 # %% [markdown]
-# The last two pictures of the linear row look the same: noise. A network learns little there, and that is three tenths
-# of all timesteps. In the cosine row each picture loses about as much as the one before. Stable Diffusion's row lies
-# between, though its first steps are the largest of the three: its log SNR starts lowest. Use the two dials to see how
-# soon each schedule drowns the flower:
+# <details><summary><b>Answer</b></summary>
+#
+# The linear one, at the end: the last two pictures of its row look the same, noise. A network learns little there, and
+# that is three tenths of all timesteps.
+# </details>
+#
+# In the cosine row each picture loses about as much as the one before. Stable Diffusion's row lies
+# between, though its first steps are the largest of the three: its log SNR starts lowest (see the inset). Use the two
+# dials to see how soon each schedule drowns the flower:
 
 # %%
 def under_schedule(ax, schedule, t):
@@ -362,7 +377,8 @@ widgets.dial(under_schedule, {"schedule": list(shares), "t": range(0, T, 3)},
 #
 # The formula does not care what it noises. But *we* can ask what survives. Three things go through the same schedule:
 # the photograph (56 × 56), a handwritten digit (8 × 8) and the latent of a small scene (4 × 8 × 8). For the latent we
-# show one channel (divided by 3, to fit the grey scale), and below it what the VAE's decoder makes of all four.
+# show one channel, and below it what the VAE's decoder makes of all four. (The first three rows are shown at half
+# contrast, so that the noise fits the grey scale; each `t` has its own noise.)
 #
 # > **Predict.** All three get the same amount of noise at each `t`. Which can be recognised longest?
 
@@ -375,7 +391,8 @@ with torch.no_grad():
 
 
 def noised(z0, t):
-    eps = torch.randn(z0.shape, generator=torch.Generator().manual_seed(1)).to(DEVICE)
+    own = torch.Generator().manual_seed(t + z0.numel())
+    eps = torch.randn(z0.shape, generator=own).to(DEVICE)
     return q_sample(z0[None], torch.tensor([t], device=DEVICE), eps[None])[0]
 
 
@@ -383,9 +400,9 @@ moments = (0, 99, 249, 399, 549, 749)
 latents = torch.stack([noised(latent, t) for t in moments])  # (6, 4, 8, 8)
 with torch.no_grad():
     decoded = vae.decode(latents)
-rows = [*(to_unit(noised(photo, t)) for t in moments),
-        *(to_unit(noised(digit, t)) for t in moments),
-        *(to_unit(z[:1] / 3) for z in latents), *to_unit(decoded)]
+rows = [*(to_unit(noised(photo, t) / 2) for t in moments),
+        *(to_unit(noised(digit, t) / 2) for t in moments),
+        *(to_unit(z[:1] / 2) for z in latents), *to_unit(decoded)]
 
 fig = plots.image_grid(rows, [f"t = {t}" for t in moments], columns=len(moments),
                        size=1.4,
@@ -443,6 +460,7 @@ leak = alpha_bar[-1].sqrt().item()
 noise_share = (1 - leak**2) ** 0.5
 white, black = (sign * leak + noise_share * torch.randn(500, 4096, generator=seed)
                 for sign in (1, -1))
+pure = torch.randn(500, 4096, generator=seed)  # where sampling starts
 
 fig, axes = plt.subplots(1, 2, figsize=plots.WIDE)
 for ax, look, title in ((axes[0], lambda z: z[:, 0], "One number of each latent"),
@@ -452,19 +470,25 @@ for ax, look, title in ((axes[0], lambda z: z[:, 0], "One number of each latent"
     bins = torch.linspace(values.min(), values.max(), 40)
     ax.hist(look(black), bins, color=plots.BLACK, alpha=0.7, label="was black")
     ax.hist(look(white), bins, color=plots.GOLD, alpha=0.7, label="was white")
+    ax.hist(look(pure), bins, histtype="step", color=plots.BLUE, linewidth=1.6,
+            label="pure noise")
     ax.set(xlabel="value at t = 999", ylabel="latents (of 500)", title=title)
-    ax.axvline(0, color=plots.BLUE, linestyle="--", linewidth=1.2,
-               label="where sampling starts")
 axes[0].legend(loc="upper left", frameon=True, framealpha=1, edgecolor="white")
-axes[0].set_ylim(0, 70)
+axes[0].set_ylim(0, 80)
 plots.show(fig)
 
 # %% [markdown] alt
-# Left: histograms of one number of white and of black latents at t = 999; they overlap almost completely. Right:
-# histograms of the latents' means: two separate peaks at -0.068 and 0.068. Sampling starts between them, at 0.
+# Left: histograms of one number of white and of black latents at t = 999, and of pure noise; all three overlap almost
+# completely. Right: histograms of the latents' means: two separate peaks at -0.068 and 0.068, and between them a third
+# one, of pure noise, which hardly touches them.
 
 # %% [markdown]
-# A single number tells next to nothing; the mean gives the brightness away every time. A network trained on such
+# <details><summary><b>Answer</b></summary>
+#
+# A single number tells next to nothing; the mean gives the brightness away every time.
+# </details>
+#
+# A network trained on such
 # latents *will* use it: "the mean is above 0, so the picture is bright". Then sampling starts from noise whose mean is
 # 0, give or take 1/64, and the network faithfully makes a picture of medium brightness. Indeed, Stable Diffusion 1 and
 # 2 produce neither a black night nor a white page on demand (found by Lin et al. 2024).
@@ -516,20 +540,30 @@ no_shrink = [z0 + beta[: t + 1].sum() ** 0.5 * eps for t in moments]
 step_noise = [alpha_bar[t] ** 0.5 * z0 + beta[t] ** 0.5 * eps for t in moments]
 
 everything = right + no_shrink + step_noise
-titles = [f"t = {t}, std {z.std():.2f}" for t, z in zip(moments * 3, everything)]
+snr = [*(alpha_bar[t] / (1 - alpha_bar[t]) for t in moments),
+       *(1 / beta[: t + 1].sum() for t in moments),
+       *(alpha_bar[t] / beta[t] for t in moments)]
+titles = [f"t = {t}\nstd {z.std():.2f}, SNR {ratio:.3g}"
+          for t, z, ratio in zip(moments * 3, everything, snr)]
 fig = plots.image_grid([to_unit(z / 2.5) for z in everything], titles, columns=4,
-                       size=1.2, rows=["right", "no\nshrinking", "√β in\nthe jump"])
+                       size=1.35, rows=["right", "no\nshrinking", "√β in\nthe jump"])
+fig.supxlabel("all pictures at 40 % contrast", fontsize=9)
 plots.show(fig)
 
 # %% [markdown] alt
-# Three rows over four timesteps, with the standard deviation above each picture. Right: it stays at 1.00. Without
-# shrinking it grows to 2.5, and the flower shows through to the end. With the step's noise in the jump it falls to
-# 0.13: the flower fades into grey instead of drowning in noise.
+# Three rows over four timesteps, with standard deviation and SNR above each picture. Right: the deviation stays at
+# 1.00. Without shrinking it grows to 2.5, and the flower shows through to the end. With the step's noise in the jump it
+# falls to 0.13: the flower fades into grey instead of drowning in noise.
 
 # %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
 # The first is too wild: to the picture's variance of 1, the noise adds 5.35, together $2.52^2$. The second is too flat.
-# In both the flower never disappears (look closely at the last picture). Neither raises an error, and either would
-# train: the network would learn to undo the wrong thing. The number above each picture gives both away.
+# In both the flower never disappears: at `t = 999` the SNR should be 0.0047, and is many times as high.
+# </details>
+#
+# Neither raises an error, and either would train: the network would learn to undo the wrong thing. The numbers above
+# each picture give both away.
 # **If you test one thing about forward diffusion, test that the variance stays 1.**
 
 # %% [markdown]

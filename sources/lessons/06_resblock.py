@@ -153,7 +153,7 @@ plots.show(fig)
 # similarity falls with the distance. What the network learns for 500 helps it at 501.
 
 # %% [markdown]
-# ## Two more layers
+# ## A small network for the time
 #
 # Nothing in the embedding is learnt. Before the blocks get it, a small learnt network mixes its numbers, once for the
 # whole U-Net: linear, SiLU, linear. Its output is called $t_{emb}$ (`t_emb`, of width $D_t$, four times the width of
@@ -333,9 +333,9 @@ digits = (digits / digits.std()).to(DEVICE)  # variance 1: lesson 02
 schedule = NoiseSchedule(scaled_linear_betas()).to(DEVICE)
 
 # %%
-def train(told, steps):
-    torch.manual_seed(0)  # the same initial weights and the same digits for both
-    model = Denoiser(told).to(DEVICE)
+def train(told, steps, groups=8):
+    torch.manual_seed(0)  # the same initial weights and the same digits for all
+    model = Denoiser(told, groups=groups).to(DEVICE)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     for _ in progress(range(steps), "training"):
         z0 = digits[torch.randint(len(digits), (64,))]
@@ -364,26 +364,41 @@ told, untold = train(True, STEPS), train(False, STEPS)
 ts = (0, 5, 20, 60, 120, 250, 400, 550, 700, 850, 999)
 with_t, without_t = losses(told, ts), losses(untold, ts)
 
+
+def over_told(model_losses):
+    return [b / a for a, b in zip(with_t, model_losses)]
+
+
+def plot_ratio(ax, name, ratio, colour, marker):
+    ax.plot(ts, ratio, marker + "--", color=colour, markersize=4, label=name)
+    ax.axhline(1, color=plots.BLUE)
+    ax.set(xlabel="timestep t", ylim=(0, 6.5), title="Loss, divided by that of told t")
+
+
 fig, (left, right) = plt.subplots(1, 2, figsize=plots.WIDE)
-for ax in (left, right):
-    ax.plot(ts, with_t, "o-", color=plots.BLUE, markersize=4, label="told t")
-    ax.plot(ts, without_t, "s--", color=plots.ORANGE, markersize=4, label="not told")
-    ax.set(xlabel="timestep t")
-left.set(ylabel="mean squared error of eps", title="The loss at each t")
-right.set(yscale="log", title="The same, logarithmic")
+left.plot(ts, with_t, "o-", color=plots.BLUE, markersize=4, label="told t")
+left.plot(ts, without_t, "s--", color=plots.ORANGE, markersize=4, label="not told")
+left.set(xlabel="timestep t", ylabel="mean squared error of eps", yscale="log",
+         title="The loss at each t")
 left.legend()
+plot_ratio(right, "not told", over_told(without_t), plots.ORANGE, "s")
 plots.show(fig)
 print("loss without t over loss with t:",
-      ", ".join(f"{b / a:.2f} at {t}" for t, a, b in zip(ts, with_t, without_t)))
+      ", ".join(f"{r:.2f} at {t}" for t, r in zip(ts, over_told(without_t))))
 
 # %% [markdown] alt
-# The loss over t of the two denoisers. Both fall from near 1 at t = 0 to near 0 at t = 999. The loss of the one that is
-# not told t is a little higher everywhere; on a logarithmic axis the distance is largest at the largest t, where it is
-# several times as high.
+# Left: the loss of the two denoisers over t, on a logarithmic axis. Both fall from near 1 at t = 0 to a hundredth or
+# less at t = 999. Right: the loss of the one that is not told t, divided by the other's: close to 1 up to t = 700, then
+# rising steeply to about 4 at t = 999.
 
 # %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
 # Less than you may have thought: up to `t = 700` its loss is higher by 5 to 19 %, at `t = 999` it is four times as
-# high (too small to see in the left plot). At most `t` the network can *see* how noisy a picture is, and hardly needs
+# high.
+# </details>
+#
+# At most `t` the network can *see* how noisy a picture is, and hardly needs
 # telling. At the very end it cannot see well enough: the best answer there is "everything is noise",
 # $\hat\epsilon \approx z_t$, and to give exactly that answer it must know that this *is* the end. Sampling starts
 # there, and there an error in $\hat\epsilon$ is magnified most (lesson 03): telling it pays.
@@ -411,18 +426,20 @@ def features(t):
     return (told.blocks[0](x, t_emb) - x)[0], told(z_t, t)[0]
 
 
-fig, axes = plt.subplots(2, 9, figsize=(9.2, 2.5))
-strength = []  # of each channel, at the two times
-for row, t in zip(axes, (10, 900)):
-    change, eps_hat = features(t)
-    strength.append(change.square().mean((1, 2)).sqrt())
-    for ax, channel in zip(row, change[:8]):
-        ax.imshow(channel.cpu(), cmap=plots.DIVERGING, vmin=-4, vmax=4)
-    row[8].imshow(eps_hat[0].cpu(), cmap=plots.DIVERGING, vmin=-3, vmax=3)
+both = {t: features(t) for t in (10, 900)}
+strength = [change.square().mean((1, 2)).sqrt() for change, _ in both.values()]
+order = (strength[1] / strength[0]).argsort().tolist()  # of the 32 channels
+shown = order[-3:] + order[:3]  # three that grow most, three that shrink most
+
+fig, axes = plt.subplots(2, 7, figsize=(9.2, 2.7))
+for row, (t, (change, eps_hat)) in zip(axes, both.items()):
+    for ax, channel in zip(row, shown):
+        ax.imshow(change[channel].cpu(), cmap=plots.DIVERGING, vmin=-2, vmax=2)
+    row[6].imshow(eps_hat[0].cpu(), cmap=plots.DIVERGING, vmin=-3, vmax=3)
     row[0].set_ylabel(f"told t = {t}\nnoise std {eps_hat.std():.2f}", rotation=0,
                       ha="right", va="center")
-for i, ax in enumerate(axes[0]):
-    ax.set_title(f"channel {i}" if i < 8 else "noise found", loc="center", fontsize=8.5)
+for ax, name in zip(axes[0], [f"channel {i}" for i in shown] + ["noise found"]):
+    ax.set_title(name, loc="center", fontsize=8.5)
 for ax in axes.flat:
     plots.hide_axes(ax)
 plots.show(fig)
@@ -431,9 +448,9 @@ print("of all 32 channels,", int((strength[1] > 1.5 * strength[0]).sum()),
       int((strength[0] > 1.5 * strength[1]).sum()), "at 10")
 
 # %% [markdown] alt
-# Eight channels of what the first block adds, and the noise that the network finds, for one noised digit: above when
-# told t = 10, below when told t = 900. Several channels are faint in the upper row and strong in the lower; the noise
-# found is stronger in the upper.
+# Six channels of what the first block adds, and the noise that the network finds, for one noised digit: above when told
+# t = 10, below when told t = 900. Three channels are faint above and strong below, three the other way round; the noise
+# found is stronger above.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -445,7 +462,8 @@ print("of all 32 channels,", int((strength[1] > 1.5 * strength[0]).sum()),
 #
 # Same weights, same input, different features: half of all channels are clearly stronger at `t = 900`, a fifth at
 # `t = 10`. The time adds one number to each channel; a channel that it pushes far down is shut by the next SiLU. So the
-# time decides *which detectors are on*. Here are these numbers, mostly small where there is little noise:
+# time decides *which detectors are on*. On the left are these numbers. On the right you see their effect on the digit
+# above: how many of a channel's pixels are still on (positive) when they enter SiLU.
 
 # %%
 with torch.no_grad():
@@ -453,15 +471,26 @@ with torch.no_grad():
     t_emb = told.time_mlp(timestep_embedding(every_fifth, 32))
     shifts = told.blocks[0].time_proj(F.silu(t_emb))  # (200, 32): one per channel and t
 
-fig, ax = plt.subplots(figsize=plots.WIDE)
-plots.heat_map(ax, shifts.T, "timestep t", "channel",
-               "What the first block adds to its channels",
+    first = told.blocks[0]
+    h = first.conv1(F.silu(first.norm1(told.conv_in(z_t))))  # (1, 32, 8, 8)
+    h = first.norm2(h + shifts[:, :, None, None])            # (200, 32, 8, 8)
+    on = (h > 0).float().mean((2, 3))                        # (200, 32)
+
+fig, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.6))
+plots.heat_map(left, shifts.T, "timestep t", "channel", "Added to each channel",
                extent=(0, 1000, 31.5, -0.5))
+plots.heat_map(right, on.T, "timestep t", "channel", "Share of its pixels that are on",
+               signed=False, vmin=0, vmax=1, extent=(0, 1000, 31.5, -0.5))
 plots.show(fig)
+moved = (on[180] - on[2]).abs()  # t = 900 and t = 10
+print(f"from t = 10 to t = 900 the share moves by more than a quarter in "
+      f"{int((moved > 0.25).sum())} of 32 channels, by more than half in "
+      f"{int((moved > 0.5).sum())}")
 
 # %% [markdown] alt
-# A heat map of the number that the time adds to each of the 32 channels, over t. Most rows are pale at small t and
-# become strongly blue or orange towards t = 999; a few change sign on the way.
+# Two heat maps of the 32 channels over t. Left, the number that the time adds: most rows are pale at small t and become
+# strongly blue or orange towards t = 999; a few change sign on the way. Right, the share of pixels that are on: rows
+# brighten where the number rises, and darken where it falls.
 
 # %% [markdown]
 # ## Start as nothing: zero-initialised residuals
@@ -494,16 +523,7 @@ def through(number, zero):
 
 with torch.no_grad():
     shown = [through(n, zero) for zero in (False, True) for n in (0, 5, 30)]
-pictures = [to_unit(maps / maps.std() / 2.5) for maps, _ in shown]
-fig = plots.image_grid(pictures, ["before", "after 5", "after 30 blocks"], columns=3,
-                       rows=["usual start", "zero start"], size=1.4)
-plots.show(fig)
 
-# %% [markdown] alt
-# One channel of the flower before, after 5 and after 30 untrained blocks. With the usual start light and dark are
-# reversed and the background fills with random texture; with the zero start all three are the same.
-
-# %%
 fig, ax = plt.subplots(figsize=plots.NARROW)
 ax.plot(shown[2][1], color=plots.ORANGE, label="usual start")
 ax.plot(shown[5][1], "--", color=plots.BLUE, label="zero start")
@@ -520,8 +540,26 @@ plots.show(fig)
 # with the zero start it stays at 1.
 
 # %% [markdown]
-# Each block normalises its input, so each adds something random of about the same variance; and variances add (lesson
-# 02 again). Hence the square root. The package's `ResBlock` starts in the usual way, because it mostly *loads* weights;
+# <details><summary><b>Answer</b></summary>
+#
+# Like the square root. Each block normalises its input, so each adds something random of about the same variance; and
+# variances add (lesson 02 again).
+# </details>
+#
+# And what becomes of the picture? Each map is divided by its own standard deviation here, to compare their contents:
+
+# %%
+pictures = [to_unit(maps / maps.std() / 2.5) for maps, _ in shown]
+fig = plots.image_grid(pictures, ["before", "after 5", "after 30 blocks"], columns=3,
+                       rows=["usual start", "zero start"], size=1.4)
+plots.show(fig)
+
+# %% [markdown] alt
+# One channel of the flower before, after 5 and after 30 untrained blocks. With the usual start light and dark are
+# reversed and the background fills with random texture; with the zero start all three are the same.
+
+# %% [markdown]
+# The package's `ResBlock` starts in the usual way, because it mostly *loads* weights;
 # with only 8 blocks, as in the tiny model, less is at stake. With Stable Diffusion's 22 you would want the zeros.
 
 # %% [markdown]
@@ -686,10 +724,35 @@ plots.show(fig)
 # 32 groups, one channel per group.
 
 # %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
 # The same at both: the difference is 0.000. The time is one number for a whole channel, and the next GroupNorm
-# subtracts the mean of each group. If the group *is* the channel, the number is subtracted again at once: **the network
-# is deaf to `t`**. There is no error message, only a model that is worse, as you measured above, most of all at the
-# largest `t`. (Nichol & Dhariwal 2021 avoid this: they let `t` scale and shift *after* the norm.)
+# subtracts the mean of each group. If the group *is* the channel, the number is subtracted again at once.
+# </details>
+#
+# **The network is deaf to `t`**, and there is no error message. Train it like the two above, and compare it with the
+# one that was never told:
+
+# %%
+deaf = losses(train(True, STEPS, groups=32), ts)
+
+fig, ax = plt.subplots(figsize=plots.NARROW)
+plot_ratio(ax, "not told", over_told(without_t), plots.ORANGE, "s")
+plot_ratio(ax, "told, but deaf: 32 groups", over_told(deaf), plots.PINK, "^")
+ax.legend()
+plots.show(fig)
+print("its loss over that of told t:",
+      ", ".join(f"{r:.2f} at {t}" for t, r in zip(ts, over_told(deaf))))
+
+# %% [markdown] alt
+# The loss of two denoisers over t, divided by the loss of the one that is told t: not told, and told with 32 groups.
+# Both rise steeply towards t = 999.
+
+# %% [markdown]
+# It was told `t` in every step, and fails where the untold one fails: at the largest `t`, six times the loss. (It is
+# even a little worse than the untold one, presumably because its norms also hide how strong one channel is beside
+# another.) Nothing but this comparison shows it; a loss curve alone shows a model that is somewhat worse. (Nichol &
+# Dhariwal 2021 avoid this: they let `t` scale and shift *after* the norm.)
 
 # %% [markdown]
 # ## What the article says
@@ -736,6 +799,13 @@ plots.show(fig)
 #
 # To try here: compute the angles in bfloat16 (`t.bfloat16()`). Which timesteps around 998 can the network still tell
 # apart? And put 100 in place of 10,000 in the formula: when do the clocks of two different timesteps look alike?
+#
+# <details><summary><b>What we saw</b></summary>
+#
+# Above 512, bfloat16 holds only multiples of 4. So 995, 996 and 997 all become 996, and 998 to 1,000 all become 1,000:
+# four or so neighbours have one clock. With 100, the slowest of five hands goes round in 250 steps. So it shows the
+# same at 100 and at 350, and only the faster hands, which have gone round many times, tell them apart.
+# </details>
 
 # %% [markdown]
 # ## What next

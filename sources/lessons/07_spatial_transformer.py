@@ -22,12 +22,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tinyldm import LatentDiffusion, capture_attention
+from tinyldm import LatentDiffusion
 from tinyldm import spatial_transformer as package
 from tinyldm.machine import choose_device
 from tinyldm_course.lessons import plots, widgets
 from tinyldm_course.lessons.helpers import confirm_equal, photograph
 from tinyldm_course.lessons.model_map import show_model_map
+from tinyldm_course.lessons.word_maps import word_maps
 
 plots.use_style()
 DEVICE = choose_device()     # CUDA, else Apple's MPS, else the CPU
@@ -149,7 +150,25 @@ plots.show(fig)
 # ## Projections and heads
 #
 # So far query, key and value were the same. In a network each is a *learnt* linear map of its input: what I ask for
-# need not be what I am. And one question is not enough; a pixel may want to know about colour *and* about edges. So the
+# need not be what I am.
+#
+# > **Predict.** Let the query's map exchange the two numbers: $A$, who is $(2, 0)$, asks for $(0, 2)$. Whom does $A$
+# > listen to now? And $C$?
+
+# %% tags=["nbval-check-output"]
+W_q = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+asked = ((x @ W_q) @ x.T / math.sqrt(2)).softmax(dim=-1)
+for name, row in zip("ABC", asked):
+    print(f"{name} listens to A {row[0]:.2f}, B {row[1]:.2f}, C {row[2]:.2f}")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# $A$ listens to $B$, as $B$ does to $A$: each looks for its opposite, not for its like. For $C$ nothing changes,
+# because $(1.5, 1.5)$ exchanged is itself. With one map for both, a score could only say how alike two vectors are.
+# </details>
+#
+# And one question is not enough; a pixel may want to know about colour *and* about edges. So the
 # width $C$ (`C`, the number of channels) is split into `heads` questions of $d = C /$ `heads` numbers, each with its
 # own attention. At the end the answers are concatenated, and one more linear map (`to_out`) mixes them.
 
@@ -276,16 +295,22 @@ widgets.dial(plot_answers, {"row": range(32), "column": range(32)},
 # %% [markdown]
 # ## Cross-attention: every pixel asks the words
 #
-# Now let others answer: the *words*. Suppose there are three, with keys that say which colour they stand for. Keys and
-# values now come from the `context`; the table of weights is 1024 pixels × 3 words. In this toy the score is minus the
-# squared distance of two colours: with a dot product, the short key of "dark" would lose everywhere.
+# Now let others answer: the *words*. Keys and values now come from the `context`; the table of weights is 1024 pixels ×
+# 3 words. Suppose each of the three words stands for a colour $c$.
+#
+# If $c$ itself were the key, the short one of "dark" would lose everywhere. So a word's key is $(2c, -\lVert
+# c\rVert^2)$, and a pixel of colour $p$ asks with $(p, 1)$. Their dot product is $2\,p\cdot c - \lVert c\rVert^2$:
+# largest for the word whose colour is nearest to $p$.
 
 # %%
 words = ("orange", "green", "dark")
 # (3 words, red-green-blue)
-keys = torch.tensor([[0.95, 0.55, 0.30], [0.15, 0.35, 0.30], [0.02, 0.05, 0.06]])
-scores = -(colours[:, None] - keys).square().sum(-1) * 20  # close in colour: high score
-weights = scores.softmax(-1)  # (1024, 3)
+stands_for = torch.tensor([[0.95, 0.55, 0.30], [0.15, 0.35, 0.30], [0.02, 0.05, 0.06]])
+length = stands_for.square().sum(1, keepdim=True)       # (3, 1)
+keys = torch.cat([2 * stands_for, -length], dim=1)      # (3, 4)
+queries = F.pad(colours, (0, 1), value=1.0)             # (1024, 4): a 1 at the end
+scores = 20 * queries @ keys.T                          # (1024, 3); 20: selective
+weights = scores.softmax(-1)
 
 maps = [weights[:, i].reshape(32, 32) for i in range(3)]
 fig = plots.image_grid([small[0], *maps], ["picture", *(f"“{word}”" for word in words)],
@@ -297,16 +322,14 @@ plots.show(fig)
 # petals, green and dark share the background.
 
 # %% [markdown]
-# That is all there is to "a pixel reads a word". (The toy's score is not far from attention's: minus the squared
-# distance is $2\,q\cdot k - \lVert k\rVert^2$ plus a term that is the same for all words and so changes no weight. It
-# is a dot product with a handicap for long keys.)
-#
-# So what are the *values* for? The key decides **who is heard**, the value **what is said**. Both come from one word,
-# through two different learnt maps. We can exploit that: keep the keys, and let "orange" *say* blue.
+# That is all there is to "a pixel reads a word". So what are the *values* for? The key decides **who is heard**, the
+# value **what is said**. Both come from one word, through two different learnt maps. We can exploit that: keep the
+# keys, and let "orange" *say* blue.
 
 # %%
-says = {"its own colours": keys,
-        "“orange” says blue": torch.tensor([[0.20, 0.45, 0.95], *keys[1:].tolist()])}
+blue = torch.tensor([[0.20, 0.45, 0.95]])
+says = {"its own colours": stands_for,
+        "“orange” says blue": torch.cat([blue, stands_for[1:]])}
 repainted = [(weights @ values).T.reshape(3, 32, 32) for values in says.values()]
 
 fig = plots.image_grid([small[0], *repainted], ["picture", *says], size=1.9)
@@ -327,16 +350,16 @@ plots.show(fig)
 # > pixel has 320. What happens to cross-attention there if you pass `context=None`?
 
 # %%
-cross = package.Attention(query_dim=320, context_dim=768, heads=8)
-try:
-    cross(torch.randn(1, 64, 320))
-except ValueError as error:
-    print(error)
+for whose, kind in (("yours", Attention), ("the package's", package.Attention)):
+    try:
+        kind(query_dim=320, context_dim=768, heads=8)(torch.randn(1, 64, 320))
+    except (RuntimeError, ValueError) as error:
+        print(f"{whose}: {error}")
 
 # %% [markdown]
-# It fails: the pixels would have to answer, and `to_k` expects 768 numbers. (Yours fails, too, with a less helpful
-# message.) So in Stable Diffusion "no caption" is not the absence of a context; it is the encoding of the *empty*
-# caption. The default exists in the code, and only works if the two widths are equal.
+# It fails: the pixels would have to answer, and `to_k` expects 768 numbers. So in Stable Diffusion "no caption" is not
+# the absence of a context; it is the encoding of the *empty* caption. The default exists in the code, and only works if
+# the two widths are equal.
 
 # %% [markdown]
 # ## The rest of the block: GEGLU
@@ -347,9 +370,11 @@ except ValueError as error:
 #
 # (Shazeer 2020, eq. 6; there without biases, and with the letters swapped.) $W$ and $V$ are learnt matrices, both
 # halves of one linear layer in the code, and $\odot$ multiplies number by number. The first half, the *value* (not that
-# of attention), is multiplied by the second, the *gate*, after the gate has passed a GELU:
-# $\operatorname{GELU}(g) = g\,\Phi(g)$, where $\Phi$ is the cumulative normal distribution. Well below 0 it is almost
-# 0, well above 0 almost $g$ itself: the gate is shut on the left, and opens further to the right.
+# of attention), is multiplied by the second, the *gate*, after the gate has passed a GELU. So a layer can compute a
+# product of two features, such as "red" *and* "round", which sums and a GELU can only approximate; Shazeer found it
+# better than a plain GELU layer of the same size. $\operatorname{GELU}(g) = g\,\Phi(g)$, where $\Phi$ is the cumulative
+# normal distribution. Well below 0 it is almost 0, well above 0 almost $g$ itself: the gate is shut on the left, and
+# opens further to the right.
 
 # %%
 class FeedForward(nn.Module):
@@ -472,7 +497,7 @@ for side, text, place in ((8, "the tiny latent: 16 KB", (10, -13)),
     ax.annotate(text, (side, 4 * side**4 / 1e9), textcoords="offset points",
                 xytext=place, ha="left" if side < 500 else "right")
 ax.set(xscale="log", yscale="log", xlabel="side of the feature map",
-       ylabel="GB for one table", ylim=(2e-6, 1e3), title="One head's weights")
+       ylabel="GB for one table", ylim=(2e-6, 1e3), title="One head's attention table")
 ax.set_xticks(sides.tolist(), [str(s) for s in sides.tolist()])
 ax.minorticks_off()
 plots.show(fig)
@@ -489,54 +514,45 @@ plots.show(fig)
 # %% [markdown]
 # ## Where was each word read?
 #
-# Enough of toys: now the trained model. While it makes a picture we record the weights of all its cross-attentions
-# (`capture_attention`), and show for each word how much each position listened to it: the mean over heads, steps and
-# the three layers that work on 8 × 8 positions. (The other four work on 4 × 4.) The tokenizer puts a start mark before
-# the words, and an end mark and padding after them, up to 32: so word `i` is column `1 + i`.
+# Enough of toys: now the trained model. While it makes a picture, `word_maps` (`tinyldm_course/lessons/word_maps.py`)
+# records the weights of all its cross-attentions. We show for each word how much each position listened to it: the mean
+# over heads, steps and the three layers that work on 8 × 8 positions. (The other four work on 4 × 4.) The tokenizer
+# puts a start mark before the words, and an end mark and padding after them, up to 32: so word `i` is column `1 + i`.
 #
 # > **Predict.** Where will "circle" be read? Where "above"? And "red", and "white", the word for the background?
 
 # %%
 CAPTION = "a large red circle above a large blue square on white"
 model = LatentDiffusion.from_pretrained("tiny", device=DEVICE)
-with capture_attention(model.unet) as recorded:
-    image = model.generate([CAPTION], steps=20, guidance_scale=4.0,
-                           generator=torch.Generator().manual_seed(3))[0]
-
-full = [torch.stack([w[-1] for w in steps]) for name, steps in recorded.items()
-        if "cross_attention" in name]
-# Each (steps, heads, N, L); the last of the batch is the caption's half (the first is
-# guidance's "no caption").
-# (steps, 64, L): 8 × 8 layers
-word_maps = torch.stack([w.mean(1) for w in full if w.shape[2] == 64]).mean(0)
-
-tokenizer = model.text_encoder.tokenizer  # its pieces, without start and end:
-pieces = [piece.replace("</w>", "") for piece in tokenizer.pieces(CAPTION)]
+seen = word_maps(model, CAPTION)
+pieces = seen.words                # the caption's tokens, without start and end
+print("by step", tuple(seen.steps.shape), "· by head", tuple(seen.heads.shape))
 
 # %%
-def where_read(maps, position):
-    """The image, darkened where the token at this position was not read."""
-    place = maps[:, 1 + position].reshape(1, 1, 8, 8)  # position 0 is the start mark
-    place = F.interpolate(place / place.max(), size=image.shape[1:], mode="bilinear")
-    return image.cpu() * (0.12 + 0.88 * place[0])
+def where_read(seen, maps, word):
+    """The picture, darkened where the word was not read; maps (64, L)."""
+    place = maps[:, 1 + seen.words.index(word)]  # column 0 is the start mark
+    place = (place / place.max()).reshape(1, 1, 8, 8)
+    place = F.interpolate(place, size=seen.image.shape[1:], mode="bilinear")
+    return seen.image * (0.12 + 0.88 * place[0])
 
 
-fig = plots.image_grid(
-    [image.cpu(), *(where_read(word_maps.mean(0), i) for i in range(len(pieces)))],
-    ["the picture", *pieces], columns=6, size=1.5)
+by_word = [where_read(seen, seen.steps.mean(0), word) for word in pieces]
+fig = plots.image_grid([seen.image, *by_word], ["the picture", *pieces], columns=6,
+                       size=1.5)
 plots.show(fig)
 
 # each map as a vector of length 1
-maps = word_maps / word_maps.norm(dim=1, keepdim=True)
+maps = seen.steps / seen.steps.norm(dim=1, keepdim=True)
 alike = (maps[0] * maps[-1]).sum(0)  # cosine of the first step and the last
 print("First and last step alike:",
       ", ".join(f"{pieces[i]} {alike[1 + i]:.2f}" for i in (3, 4, 8)))
 print(f"For comparison, at the last step: circle and square "
       f"{(maps[-1, :, 4] * maps[-1, :, 9]).sum():.2f}, "
       f"circle and an even map {maps[-1, :, 4].mean() * 8:.2f}")
-print(f"Read at the start mark: {word_maps.mean((0, 1))[0]:.0%}, at the end marks and "
-      f"the padding: "
-      f"{word_maps.mean((0, 1))[1 + len(pieces):].sum():.0%}")
+shares = seen.steps.mean((0, 1))  # (L,)
+print(f"Read at the start mark: {shares[0]:.0%}, at the end marks and the padding: "
+      f"{shares[1 + len(pieces):].sum():.0%}")
 
 # %% [markdown] alt
 # The picture made from the caption “{CAPTION}”, and the same picture once for each word, bright where that word was
@@ -564,7 +580,7 @@ print(f"Read at the start mark: {word_maps.mean((0, 1))[0]:.0%}, at the end mark
 
 # %%
 def plot_word(ax, word, step):
-    read = where_read(word_maps[step], pieces.index(word))
+    read = where_read(seen, seen.steps[step], word)
     plots.plot_image(ax, read, f"{word}, step {step}")
 
 
@@ -584,19 +600,19 @@ widgets.dial(plot_word, {"word": words, "step": range(20)},
 # of the last layer that works on 8 × 8 pixels, each with the share of its attention that the word gets.
 
 # %%
-last_layer = [w for w in full if w.shape[2] == 64][-1].mean(0)  # (heads, 64, L)
+def plot_head(ax, seen, word, head):
+    share = seen.heads[head, :, 1 + seen.words.index(word)].mean()
+    plots.plot_image(ax, where_read(seen, seen.heads[head], word),
+                     f"{word}, head {head}: {share:.1%}")
 
 
 def plot_word_of_head(ax, word, head):
-    position = pieces.index(word)
-    share = last_layer[head, :, 1 + position].mean()
-    plots.plot_image(ax, where_read(last_layer[head], position),
-                     f"{word}, head {head}: {share:.1%}")
+    plot_head(ax, seen, word, head)
 
 
 widgets.dial(plot_word_of_head, {"word": words, "head": range(4)}, size=(2.0, 2.4),
              strip=[{"word": pieces[3], "head": head} for head in range(4)])
-heard = last_layer[:, :, 1:1 + len(pieces)].sum(2).mean(1).tolist()
+heard = seen.heads[:, :, 1:1 + len(pieces)].sum(2).mean(1).tolist()
 print("All words together get:",
       ", ".join(f"head {head} {share:.0%}" for head, share in enumerate(heard)))
 
@@ -609,6 +625,25 @@ print("All words together get:",
 # heads read it at the circle, one at the *square* (who knows why), one hardly at all. The printed line says how much
 # attention each head pays to the words at all; the rest goes to the marks and the padding, which can hold the whole
 # sentence. A mean over heads hides all this.
+#
+# Is the square an accident of this picture? The same heads and the same word, for the caption with the two things
+# exchanged:
+
+# %%
+exchanged = word_maps(model, "a large blue square above a large red circle on white")
+fig, axes = plt.subplots(1, 5, figsize=(9.4, 2.2))
+plots.plot_image(axes[0], exchanged.image, "the picture")
+for head, ax in enumerate(axes[1:]):
+    plot_head(ax, exchanged, "circle", head)
+plots.show(fig)
+
+# %% [markdown] alt
+# The picture of a blue square above a red circle, and where each of four heads read the word “circle” in it.
+
+# %% [markdown]
+# No accident: the things have changed places, and the heads have followed them. Heads 0 and 3 read "circle" at the
+# circle, and head 1 reads it at the square again. So heads have roles; what this one's is for, a map of attention does
+# not tell.
 
 # %% [markdown]
 # ## Break it on purpose
@@ -621,8 +656,8 @@ print("All words together get:",
 # > centre, far from the key of "orange" but even further from the others, still be orange?
 # %%
 wrong = scores.softmax(dim=0)  # columns sum to 1: over the pixels
-painted = {"right axis": weights @ keys, "wrong axis": wrong @ keys,
-           "wrong, × 300": 300 * wrong @ keys}
+painted = {"right axis": weights @ stands_for, "wrong axis": wrong @ stands_for,
+           "wrong, × 300": 300 * wrong @ stands_for}
 
 fig = plots.image_grid([p.T.reshape(3, 32, 32) for p in painted.values()],
                        list(painted), size=1.9)
@@ -633,10 +668,15 @@ plots.show(fig)
 # is black; made 300 times brighter, it has glowing outer petals around a black centre.
 
 # %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
 # It is almost black: a word's total weight of 1 is now shared by a thousand pixels. And if you brighten it, the centre
 # is dark. Before, the *words* competed for each pixel, and "orange" won there; now the *pixels* compete for each word,
-# and the petals, closer to its key, take everything. A network with normalisation would hide the darkness, train on,
-# and be worse for no visible reason. The test that catches it is one line: **each row of the weights sums to 1**.
+# and the brightest petals, whose dot product with its key is largest, take everything.
+# </details>
+#
+# A network with normalisation would hide the darkness, train on, and be worse for no visible reason. The test that
+# catches it is one line: **each row of the weights sums to 1**.
 
 # %% [markdown]
 # ## What the article says
@@ -682,19 +722,27 @@ plots.show(fig)
 # is checked at once.
 #
 # To try here: change `CAPTION` and see where its words are read. Then swap "red" and "blue" in the *values* only: do
-# the colours swap in the picture? Then put "circle" and "square" into `swap` instead.
+# the colours swap in the picture? Then put "circle" and "square" into `pair` instead.
 #
 # ```python
-# def swap(module, inputs, values, a=1 + pieces.index("red"), b=1 + pieces.index("blue")):
+# pair = ("red", "blue")
+# a, b = (1 + pieces.index(word) for word in pair)
+#
+# def swap(module, inputs, values):
 #     values = values.clone()
 #     values[:, [a, b]] = values[:, [b, a]]
 #     return values
 #
+# def six():
+#     return model.generate([CAPTION] * 6, generator=torch.Generator().manual_seed(3))
+#
+# before = six()
 # hooks = [module.to_v.register_forward_hook(swap) for name, module in model.unet.named_modules()
 #          if name.endswith("cross_attention")]
-# # … generate and look; then remove the hooks:
+# after = six()
 # for hook in hooks:
 #     hook.remove()
+# plots.show(plots.image_grid([*before, *after], columns=6, rows=["as it is", "swapped"]))
 # ```
 #
 # <details><summary>What we saw</summary>

@@ -1,0 +1,40 @@
+"""Where the words of a caption are read while the tiny model makes a picture: lesson 07's recorder."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tinyldm import LatentDiffusion, capture_attention
+
+SIDE = 8  # positions of the largest maps, in each direction; the other layers work on 4 × 4
+
+
+@dataclass(frozen=True)
+class WordMaps:
+    """A picture, and how much each position of the latent listened to each token while it was made."""
+
+    image: Tensor  # (3, H, W) in [0, 1]
+    words: list[str]  # word i is token 1 + i: a start mark comes first, end mark and padding last
+    steps: Tensor  # (steps, 64, 32 tokens), means over the heads and the layers of 8 × 8 positions
+    heads: Tensor  # (heads, 64, 32 tokens), of the last of these layers, means over the steps
+
+
+@torch.no_grad()
+def word_maps(model: LatentDiffusion, caption: str, seed: int = 3, steps: int = 20) -> WordMaps:
+    """Make a picture under guidance 4 and record the weights of all cross-attentions."""
+    with capture_attention(model.unet) as recorded:
+        generator = torch.Generator().manual_seed(seed)
+        image = model.generate([caption], steps=steps, guidance_scale=4.0, generator=generator)[0]
+    layers = []  # each (steps, heads, 64, 32)
+    for name, each_step in recorded.items():
+        if "cross_attention" in name and each_step[0].shape[2] == SIDE**2:
+            # Of the batch, the last is the caption's half; the first belongs to guidance's empty caption.
+            layers.append(torch.stack([weights[-1] for weights in each_step]))
+    pieces = model.text_encoder.tokenizer.pieces(caption)
+    return WordMaps(
+        image=image.cpu(),
+        words=[piece.replace("</w>", "") for piece in pieces],
+        steps=torch.stack([layer.mean(1) for layer in layers]).mean(0).cpu(),
+        heads=layers[-1].mean(0).cpu(),
+    )
