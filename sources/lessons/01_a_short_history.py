@@ -114,27 +114,22 @@ def chain_step(x, eps, sigma, after, z):
     clean, share = x - sigma * eps, after**2 / sigma**2
     return clean + share * (x - clean) + after * (1 - share) ** 0.5 * z
 
-
 def langevin_step(x, eps, sigma, after, z):
     """One step uphill and a random stagger, at one noise size."""
     step, uphill = 0.5 * sigma**2, -eps / sigma
     return x + step / 2 * uphill + step**0.5 * z
 
-
 def flow_step(x, eps, sigma, after, z):
     """Straight along the noise, as far as the noise shrinks."""
     return x + (after - sigma) * eps
-
 
 def noise_sizes(number):
     """From 5 down to 0.02 by a constant ratio, then 0."""
     return torch.logspace(math.log10(5), math.log10(0.02), number).tolist() + [0.0]
 
-
 def pure_noise(n):
     """n points as far apart as data with noise of size 5."""
     return math.sqrt(1 + 5**2) * torch.randn(n, 2, generator=seed)
-
 
 def walk(model, step, calls, start, each=1):
     """From noise to data with `calls` calls of the model, `each` of them at one noise
@@ -147,7 +142,6 @@ def walk(model, step, calls, start, each=1):
                      torch.randn(x.shape, generator=seed))
         path.append(x)
     return path
-
 
 start, sizes = torch.randn(64, 2, generator=seed) * 5, [5.0, 2.0, 0.7, 0.2, 0.05]
 mine = start

@@ -459,7 +459,8 @@ print("of all 32 channels,", int((strength[1] > 1.5 * strength[0]).sum()),
 # `t = 300` about 0.64: a network that fully believed in `t = 10` would find six times too much. This one also looks at
 # the picture, and finds half too much.
 # </details>
-#
+
+# %% [markdown]
 # Same weights, same input, different features: half of all channels are clearly stronger at `t = 900`, a fifth at
 # `t = 10`. The time adds one number to each channel; a channel that it pushes far down is shut by the next SiLU. So the
 # time decides *which detectors are on*. On the left are these numbers. On the right you see their effect on the digit
@@ -799,7 +800,8 @@ print("its loss over that of told t:",
 #
 # To try here: compute the angles in bfloat16 (`t.bfloat16()`). Which timesteps around 998 can the network still tell
 # apart? And put 100 in place of 10,000 in the formula: when do the clocks of two different timesteps look alike?
-#
+
+# %% [markdown]
 # <details><summary><b>What we saw</b></summary>
 #
 # Above 512, bfloat16 holds only multiples of 4. So 995, 996 and 997 all become 996, and 998 to 1,000 all become 1,000:

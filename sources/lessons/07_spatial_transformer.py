@@ -367,14 +367,17 @@ for whose, kind in (("yours", Attention), ("the package's", package.Attention)):
 # Attention mixes vectors; a *feed-forward* part then works on each vector by itself. Stable Diffusion's is gated:
 #
 # $$ \operatorname{GEGLU}(x) = (x W) \odot \operatorname{GELU}(x V) $$
-#
+
+# %% [markdown]
 # (Shazeer 2020, eq. 6; there without biases, and with the letters swapped.) $W$ and $V$ are learnt matrices, both
 # halves of one linear layer in the code, and $\odot$ multiplies number by number. The first half, the *value* (not that
-# of attention), is multiplied by the second, the *gate*, after the gate has passed a GELU. So a layer can compute a
-# product of two features, such as "red" *and* "round", which sums and a GELU can only approximate; Shazeer found it
-# better than a plain GELU layer of the same size. $\operatorname{GELU}(g) = g\,\Phi(g)$, where $\Phi$ is the cumulative
-# normal distribution. Well below 0 it is almost 0, well above 0 almost $g$ itself: the gate is shut on the left, and
-# opens further to the right.
+# of attention), is multiplied by the second, the *gate*, after the gate has passed a GELU: $\operatorname{GELU}(g) =
+# g\,\Phi(g)$, where $\Phi$ is the cumulative normal distribution. Well below 0 it is almost 0, well above 0 almost $g$
+# itself: the gate is shut on the left, and opens further to the right.
+
+# %% [markdown]
+# What is that good for? The layer can compute a product of two features, "red" *and* "round", which a plain GELU layer
+# can only approximate. Shazeer found it better than a plain GELU layer of the same size.
 
 # %%
 class FeedForward(nn.Module):
