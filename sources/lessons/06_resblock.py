@@ -795,8 +795,8 @@ print("its loss over that of told t:",
 # %% [markdown]
 # ## Exercises
 #
-# `../exercises/06_resblock.ipynb`: the embedding, GroupNorm by hand, the ResBlock, and how far a stack of convolutions
-# sees; each is checked at once.
+# `../exercises/06_resblock.ipynb`: an embedding with a free base, GroupNorm on a sequence, a ResBlock that the time
+# scales and shifts, and how far a stack of convolutions sees; each is checked at once.
 #
 # To try here: compute the angles in bfloat16 (`t.bfloat16()`). Which timesteps around 998 can the network still tell
 # apart? And put 100 in place of 10,000 in the formula: when do the clocks of two different timesteps look alike?

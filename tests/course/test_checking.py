@@ -862,7 +862,7 @@ def test_too_few_numbers_are_not_taken_for_a_generator_that_is_not_used():
 
 def test_a_dtype_that_is_asked_for_is_not_the_inputs():
     right = find("timestep_embedding").answer
-    assert result_of(lambda t, dim: right(t, dim).double(), "timestep_embedding").diagnosis == "other-dtype"
+    assert result_of(lambda t, dim, base: right(t, dim, base).double(), "timestep_embedding").diagnosis == "other-dtype"
 
 
 def test_numbers_may_be_given_in_any_way():

@@ -56,7 +56,9 @@ def test_the_time_has_no_effect_on_groups_of_one_channel():
     alone, pairs = ResBlock(4, 4, 6, groups=4), ResBlock(4, 4, 6, groups=2)
     assert torch.allclose(alone(x, t_emb), alone(x, 2 * t_emb), atol=1e-5)
     assert not torch.allclose(pairs(x, t_emb), pairs(x, 2 * t_emb), atol=1e-3)
-    says("ResBlock", "With one channel a group, t would have no effect")
+    scaled = find("ResBlock").answer(4, 4, 6, groups=4)  # after the norm the time gets through
+    assert not torch.allclose(scaled(x, t_emb), scaled(x, 2 * t_emb), atol=1e-3)
+    says("ResBlock", "With one channel a group, t would have no effect", "Scale and shift after the norm")
 
 
 def test_receptive_fields():

@@ -1,5 +1,8 @@
 """Exercise group_norm of lesson 06: GroupNorm by hand."""
 
+from collections.abc import Callable
+from functools import wraps
+
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
@@ -11,34 +14,45 @@ from tinyldm_course.checks.exercise import Exercise, Wrong
 def group_norm(x, groups, weight, bias, eps):
     """Normalise each group of channels of each image; then one scale and one shift for each channel.
 
-    x: (B, C, H, W); groups: divides C; weight, bias: (C,); eps: a small number.  Returns (B, C, H, W).
+    x: (B, N, C), the channels last; groups: divides C; weight, bias: (C,); eps: a small number.  Returns (B, N, C).
     """
     ### BEGIN SOLUTION
-    B, C, H, W = x.shape
-    grouped = x.view(B, groups, C // groups, H, W)
-    variance, mean = torch.var_mean(grouped, dim=(2, 3, 4), correction=0, keepdim=True)
+    B, N, C = x.shape
+    grouped = x.view(B, N, groups, C // groups)
+    variance, mean = torch.var_mean(grouped, dim=(1, 3), correction=0, keepdim=True)
     grouped = (grouped - mean) / (variance + eps).sqrt()
-    return grouped.view(B, C, H, W) * weight.view(C, 1, 1) + bias.view(C, 1, 1)
+    return grouped.view(B, N, C) * weight + bias
     ### END SOLUTION
 
 
 def norm_cases(generator: Generator) -> list[Call]:
     """x with channels of different means and spreads, groups, weight, bias, eps (a large one too).
 
-    W is never C, so that no shapes fit by chance; B is never the number of groups: an image is no group.
+    N is never C, so that no shapes fit by chance; B is never the number of groups: an image is no group.
     """
-    x, ones = torch.tensor([[[[1.0, 3.0, 5.0]], [[5.0, 7.0, 9.0]]]]), torch.ones(2)
+    x, ones = torch.tensor([[[1.0, 5.0], [3.0, 7.0], [5.0, 9.0]]]), torch.ones(2)
     calls = [
         Call((x, 1, ones, 0 * ones, 1e-5)),
         Call((x, 1, ones, 0 * ones, 0.1)),
         Call((x, 1, torch.tensor([1.0, 2.0]), torch.tensor([0.5, -1.0]), 1e-5)),
     ]
-    for (B, C, H, W), groups, eps in (((3, 4, 3, 5), 2, 0.1), ((2, 6, 4, 4), 3, 1e-6), ((3, 8, 6, 6), 2, 1e-5)):
+    for (B, N, C), groups, eps in (((3, 15, 4), 2, 0.1), ((2, 16, 6), 3, 1e-6), ((3, 36, 8), 2, 1e-5)):
         mean, weight, bias = (torch.randn(C, generator=generator) for _ in range(3))
-        spread = 0.5 + torch.rand(C, 1, 1, generator=generator)
-        x = mean.view(C, 1, 1) + spread * torch.randn(B, C, H, W, generator=generator)
+        spread = 0.5 + torch.rand(C, generator=generator)
+        x = mean + spread * torch.randn(B, N, C, generator=generator)
         calls.append(Call((x, groups, weight, bias, eps)))
     return calls
+
+
+def of_maps(norm: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A norm of maps (B, C, H, W) as one of sequences (B, N, C)."""
+
+    @wraps(norm)
+    def of_sequences(x, groups, weight, bias, eps):
+        maps = x.transpose(1, 2).unsqueeze(-1).contiguous()  # (B, N, C) -> (B, C, N, 1)
+        return norm(maps, groups, weight, bias, eps).squeeze(-1).transpose(1, 2)
+
+    return of_sequences
 
 
 def normalised(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
@@ -52,48 +66,58 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return x * weight.view(-1, 1, 1) + bias.view(-1, 1, 1)
 
 
+@of_maps
 def group_norm_of_layers(x, groups, weight, bias, eps):
     return affine(normalised(x, (1, 2, 3), eps), weight, bias)
 
 
+@of_maps
 def group_norm_of_instances(x, groups, weight, bias, eps):
     return affine(normalised(x, (2, 3), eps), weight, bias)
 
 
+@of_maps
 def group_norm_of_batches(x, groups, weight, bias, eps):
     return affine(normalised(x.unflatten(1, (groups, -1)), (0, 2, 3, 4), eps).view(x.shape), weight, bias)
 
 
+@of_maps
 def group_norm_interleaved(x, groups, weight, bias, eps):
     return affine(normalised(x.unflatten(1, (-1, groups)), (1, 3, 4), eps).view(x.shape), weight, bias)
 
 
+@of_maps
 def group_norm_of_that_size(x, groups, weight, bias, eps):
     return affine(normalised(x.unflatten(1, (-1, groups)), (2, 3, 4), eps).view(x.shape), weight, bias)
 
 
+@of_maps
 def group_norm_of_each_pixel(x, groups, weight, bias, eps):
     return affine(normalised(x.unflatten(1, (groups, -1)), (2,), eps).view(x.shape), weight, bias)
 
 
+@of_maps
 def group_norm_unbiased(x, groups, weight, bias, eps):
     grouped = x.unflatten(1, (groups, -1))
     variance, mean = torch.var_mean(grouped, (2, 3, 4), keepdim=True)
     return affine(((grouped - mean) / (variance + eps).sqrt()).view(x.shape), weight, bias)
 
 
+@of_maps
 def group_norm_eps_outside(x, groups, weight, bias, eps):
     grouped = x.unflatten(1, (groups, -1))
     variance, mean = torch.var_mean(grouped, (2, 3, 4), correction=0, keepdim=True)
     return affine(((grouped - mean) / (variance.sqrt() + eps)).view(x.shape), weight, bias)
 
 
+@of_maps
 def group_norm_by_variance(x, groups, weight, bias, eps):
     grouped = x.unflatten(1, (groups, -1))
     variance, mean = torch.var_mean(grouped, (2, 3, 4), correction=0, keepdim=True)
     return affine(((grouped - mean) / (variance + eps)).view(x.shape), weight, bias)
 
 
+@of_maps
 def group_norm_without_weight(x, groups, weight, bias, eps):
     return normalised(x.unflatten(1, (groups, -1)), (2, 3, 4), eps).view(x.shape)
 
@@ -110,16 +134,18 @@ def group_norm_without_eps(x, groups, weight, bias, eps):
     return group_norm(x, groups, weight, bias, 1e-5)
 
 
-def group_norm_along_width(x, groups, weight, bias, eps):
-    return normalised(x.unflatten(1, (groups, -1)), (2, 3, 4), eps).view(x.shape) * weight + bias
+def group_norm_of_runs(x, groups, weight, bias, eps):
+    return normalised(x.reshape(len(x), groups, -1), (2,), eps).view(x.shape) * weight + bias
 
 
+@of_maps
 def group_norm_not_centred(x, groups, weight, bias, eps):
     grouped = x.unflatten(1, (groups, -1))
     size = (grouped.square().mean((2, 3, 4), keepdim=True) + eps).sqrt()
     return affine((grouped / size).view(x.shape), weight, bias)
 
 
+@of_maps
 def group_norm_with_fixed_statistics(x, groups, weight, bias, eps):
     grouped = x.unflatten(1, (groups, -1))
     variance, mean = torch.var_mean(grouped.detach(), (2, 3, 4), correction=0, keepdim=True)
@@ -127,20 +153,23 @@ def group_norm_with_fixed_statistics(x, groups, weight, bias, eps):
 
 
 def group_norm_viewed_over_the_batch(x, groups, weight, bias, eps):
-    return affine(normalised(x.reshape(groups, -1), (1,), eps).view(x.shape), weight, bias)
+    return normalised(x.reshape(groups, -1), (1,), eps).view(x.shape) * weight + bias
 
 
+@of_maps
 def group_norm_mean_only(x, groups, weight, bias, eps):
     grouped = x.unflatten(1, (groups, -1))
     return affine((grouped - grouped.mean((2, 3, 4), keepdim=True)).view(x.shape), weight, bias)
 
 
+@of_maps
 def group_norm_eps_added_after(x, groups, weight, bias, eps):
     grouped = x.unflatten(1, (groups, -1))
     variance, mean = torch.var_mean(grouped, (2, 3, 4), correction=0, keepdim=True)
     return affine(((grouped - mean) / variance.sqrt() + eps).view(x.shape), weight, bias)
 
 
+@of_maps
 def group_norm_bias_inside(x, groups, weight, bias, eps):
     y = normalised(x.unflatten(1, (groups, -1)), (2, 3, 4), eps).view(x.shape)
     return (y + bias.view(-1, 1, 1)) * weight.view(-1, 1, 1)
@@ -150,14 +179,17 @@ def group_norm_one_plus_weight(x, groups, weight, bias, eps):
     return group_norm(x, groups, 1 + weight, bias, eps)
 
 
+@of_maps
 def group_norm_of_all(x, groups, weight, bias, eps):
     return affine(normalised(x, (0, 1, 2, 3), eps), weight, bias)
 
 
+@of_maps
 def group_norm_of_batch_norm(x, groups, weight, bias, eps):
     return affine(normalised(x, (0, 2, 3), eps), weight, bias)
 
 
+@of_maps
 def group_norm_variance_summed(x, groups, weight, bias, eps):
     grouped = x.unflatten(1, (groups, -1))
     centred = grouped - grouped.mean((2, 3, 4), keepdim=True)
@@ -168,11 +200,13 @@ def group_norm_affine_swapped(x, groups, weight, bias, eps):
     return group_norm(x, groups, bias, weight, eps)
 
 
+@of_maps
 def group_norm_of_transposed_channels(x, groups, weight, bias, eps):
     y = normalised(x.unflatten(1, (groups, -1)), (2, 3, 4), eps)
     return affine(y.transpose(1, 2).reshape(x.shape), weight, bias)
 
 
+@of_maps
 def group_norm_unbiased_outside(x, groups, weight, bias, eps):
     grouped = x.unflatten(1, (groups, -1))
     variance, mean = torch.var_mean(grouped, (2, 3, 4), keepdim=True)
@@ -180,16 +214,16 @@ def group_norm_unbiased_outside(x, groups, weight, bias, eps):
 
 
 def group_norm_of_torch(x, groups, weight, bias, eps):
-    return F.group_norm(x, groups, weight, bias, eps)
+    return F.group_norm(x.transpose(1, 2), groups, weight, bias, eps).transpose(1, 2)
 
 
 def group_norm_by_loop(x, groups, weight, bias, eps):
     parts = []
-    for part in x.chunk(groups, dim=1):
-        mean = part.mean((1, 2, 3), keepdim=True)
-        variance = (part**2).mean((1, 2, 3), keepdim=True) - mean**2
+    for part in x.chunk(groups, dim=2):
+        mean = part.mean((1, 2), keepdim=True)
+        variance = (part**2).mean((1, 2), keepdim=True) - mean**2
         parts.append((part - mean) * torch.rsqrt(variance + eps))
-    return torch.einsum("bchw,c->bchw", torch.cat(parts, 1), weight) + bias[:, None, None]
+    return torch.einsum("bnc,c->bnc", torch.cat(parts, 2), weight) + bias
 
 
 EXERCISE = Exercise(
@@ -200,10 +234,10 @@ EXERCISE = Exercise(
     answer=group_norm,
     cases=norm_cases,
     hints=(
-        "Make the groups visible: x.view(B, groups, C // groups, H, W).",
-        "Mean and variance are over everything inside a group: the last three of those five dimensions, with "
-        "keepdim=True. The variance is the plain mean of squares: correction=0.",
-        "(x - mean) / (variance + eps).sqrt(), back to (B, C, H, W), then weight.view(-1, 1, 1) and bias.",
+        "Make the groups visible: x.view(B, N, groups, C // groups).",
+        "Mean and variance are over everything inside a group: all positions and the group's channels, dim=(1, 3), "
+        "with keepdim=True. The variance is the plain mean of squares: correction=0.",
+        "(x - mean) / (variance + eps).sqrt(), back to (B, N, C), then weight and bias, which meet the last axis.",
     ),
     shape_hint=1,
     insight="The numbers of one image never touch those of another: unlike BatchNorm it works with a batch of 1, "
@@ -241,7 +275,7 @@ EXERCISE = Exercise(
         Wrong(
             "each-pixel-alone",
             group_norm_of_each_pixel,
-            "You took mean and variance at each pixel. They are over height and width too.",
+            "You took mean and variance at each position. They are over all positions, too.",
         ),
         Wrong(
             "unbiased-variance",
@@ -280,10 +314,10 @@ EXERCISE = Exercise(
             "the variance.",
         ),
         Wrong(
-            "along-the-width",
-            group_norm_along_width,
-            "weight is (C,). Against (B, C, H, W) torch broadcasts it along the *last* dimension, the width. Each "
-            "number belongs to a channel: weight.view(-1, 1, 1), and bias alike.",
+            "cut-into-runs",
+            group_norm_of_runs,
+            "Your reshape(B, groups, -1) cuts each image into runs of positions. The channels come *last* here, so a "
+            "group is no run: give the groups an axis of their own, x.view(B, N, groups, C // groups).",
         ),
         Wrong(
             "mean-kept",
@@ -295,7 +329,7 @@ EXERCISE = Exercise(
             "viewed-over-the-batch",
             group_norm_viewed_over_the_batch,
             "Your view(groups, -1) cuts the whole batch into `groups` parts. Each *image* has that many: x.view(B, "
-            "groups, …).",
+            "N, groups, …).",
         ),
         Wrong(
             "not-divided",
@@ -333,7 +367,7 @@ EXERCISE = Exercise(
         Wrong(
             "channels-mixed-up",
             group_norm_of_transposed_channels,
-            "The channels come back in a different order: view (B, groups, C/groups, H, W) as (B, C, H, W) again, "
+            "The channels come back in a different order: view (B, N, groups, C/groups) as (B, N, C) again, "
             "without a transposition.",
         ),
         Wrong(

@@ -1,4 +1,6 @@
-"""Exercise ResBlock of lesson 06: The ResBlock."""
+"""Exercise ResBlock of lesson 06: A ResBlock that time scales and shifts."""
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -9,13 +11,13 @@ from tinyldm_course.checks.exercise import Exercise, Wrong
 
 
 class ResBlock(nn.Module):
-    """Two convolutions around a time embedding, added to what came in."""
+    """Two convolutions; between them the time scales and shifts what norm2 has normalised; added to what came in."""
 
     def __init__(self, in_channels, out_channels, t_emb_dim, groups):
         super().__init__()
         self.norm1 = nn.GroupNorm(groups, in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.time_proj = nn.Linear(t_emb_dim, out_channels)
+        self.time_proj = nn.Linear(t_emb_dim, 2 * out_channels)  # first all scales, then all shifts
         self.norm2 = nn.GroupNorm(groups, out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         same = in_channels == out_channels
@@ -25,8 +27,9 @@ class ResBlock(nn.Module):
         """x: (B, C_in, H, W); t_emb: (B, D_t).  Returns (B, C_out, H, W)."""
         ### BEGIN SOLUTION
         h = self.conv1(F.silu(self.norm1(x)))  # (B, C_in, H, W) -> (B, C_out, H, W)
-        h = h + self.time_proj(F.silu(t_emb))[:, :, None, None]
-        h = self.conv2(F.silu(self.norm2(h)))
+        scale, shift = self.time_proj(F.silu(t_emb))[:, :, None, None].chunk(2, dim=1)
+        h = self.norm2(h) * (1 + scale) + shift
+        h = self.conv2(F.silu(h))
         return self.shortcut(x) + h
         ### END SOLUTION
 
@@ -42,129 +45,176 @@ def block_cases(generator: Generator) -> list[Call]:
 
 
 class ResBlockInParts(ResBlock):
-    """norm1 → SiLU → conv1, + time, norm2 → SiLU → conv2, + input."""
+    """norm1 → SiLU → conv1, norm2 → scale and shift by the time → SiLU → conv2, + input."""
 
-    def time(self, t_emb: Tensor) -> Tensor:
-        """(B, D_t) -> (B, C_out, 1, 1)."""
-        return self.time_proj(F.silu(t_emb))[:, :, None, None]
+    def first(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C_out, H, W)."""
+        return self.conv1(F.silu(self.norm1(x)))
+
+    def time(self, t_emb: Tensor) -> Sequence[Tensor]:
+        """(B, D_t) -> scale and shift, each (B, C_out, 1, 1)."""
+        return self.time_proj(F.silu(t_emb))[:, :, None, None].chunk(2, dim=1)
+
+    def told(self, h: Tensor, t_emb: Tensor) -> Tensor:
+        """Normalised, then scaled and shifted by the time: (B, C_out, H, W)."""
+        scale, shift = self.time(t_emb)
+        return self.norm2(h) * (1 + scale) + shift
+
+    def last(self, h: Tensor) -> Tensor:
+        """(B, C_out, H, W) -> the same shape."""
+        return self.conv2(F.silu(h))
 
     def forward(self, x: Tensor, t_emb: Tensor) -> Tensor:
         """x (B, C_in, H, W), t_emb (B, D_t) -> (B, C_out, H, W)."""
-        h = self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)
-        return self.shortcut(x) + self.conv2(F.silu(self.norm2(h)))
+        return self.shortcut(x) + self.last(self.told(self.first(x), t_emb))
+
+
+class ResBlockOfTheLesson(ResBlockInParts):
+    def forward(self, x, t_emb):
+        h = self.first(x) + self.time_proj(F.silu(t_emb))[:, :, None, None]
+        return self.shortcut(x) + self.last(self.norm2(h))
 
 
 class ResBlockWithoutResidual(ResBlockInParts):
     def forward(self, x, t_emb):
-        h = self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)
-        return self.conv2(F.silu(self.norm2(h)))
+        return self.last(self.told(self.first(x), t_emb))
 
 
 class ResBlockWithoutTime(ResBlockInParts):
-    def forward(self, x, t_emb):
-        return self.shortcut(x) + self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
+    def told(self, h, t_emb):
+        return self.norm2(h)
 
 
 class ResBlockTimeNotActivated(ResBlockInParts):
     def time(self, t_emb):
-        return self.time_proj(t_emb)[:, :, None, None]
+        return self.time_proj(t_emb)[:, :, None, None].chunk(2, dim=1)
 
 
 class ResBlockTimeActivatedAfter(ResBlockInParts):
     def time(self, t_emb):
-        return F.silu(self.time_proj(t_emb))[:, :, None, None]
-
-
-class ResBlockTimeTwice(ResBlockInParts):
-    def forward(self, x, t_emb):
-        return super().forward(x, t_emb) + self.time(t_emb)
+        return F.silu(self.time_proj(t_emb))[:, :, None, None].chunk(2, dim=1)
 
 
 class ResBlockTimeAtTheEnd(ResBlockInParts):
     def forward(self, x, t_emb):
-        h = self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
-        return self.shortcut(x) + h + self.time(t_emb)
+        scale, shift = self.time(t_emb)
+        return self.shortcut(x) + self.last(self.norm2(self.first(x))) * (1 + scale) + shift
 
 
 class ResBlockTimeAlongWidth(ResBlockInParts):
     def time(self, t_emb):
-        return self.time_proj(F.silu(t_emb))
+        return self.time_proj(F.silu(t_emb)).chunk(2, dim=1)
 
 
 class ResBlockTimeAlongHeight(ResBlockInParts):
     def time(self, t_emb):
-        return self.time_proj(F.silu(t_emb))[:, :, None]
+        return self.time_proj(F.silu(t_emb))[:, :, None].chunk(2, dim=1)
 
 
-class ResBlockTimeMultiplied(ResBlockInParts):
+class ResBlockTimeBeforeNorm(ResBlockInParts):
+    def told(self, h, t_emb):
+        scale, shift = self.time(t_emb)
+        return self.norm2(h * (1 + scale) + shift)
+
+
+class ResBlockScaleWithoutOne(ResBlockInParts):
+    def told(self, h, t_emb):
+        scale, shift = self.time(t_emb)
+        return self.norm2(h) * scale + shift
+
+
+class ResBlockScaleAndShiftSwapped(ResBlockInParts):
+    def told(self, h, t_emb):
+        shift, scale = self.time(t_emb)
+        return self.norm2(h) * (1 + scale) + shift
+
+
+class ResBlockTimeInterleaved(ResBlockInParts):
+    def time(self, t_emb):
+        both = self.time_proj(F.silu(t_emb))[:, :, None, None]
+        return both[:, ::2], both[:, 1::2]
+
+
+class ResBlockShiftScaled(ResBlockInParts):
+    def told(self, h, t_emb):
+        scale, shift = self.time(t_emb)
+        return (self.norm2(h) + shift) * (1 + scale)
+
+
+class ResBlockScaleMissing(ResBlockInParts):
+    def told(self, h, t_emb):
+        return self.norm2(h) + self.time(t_emb)[1]
+
+
+class ResBlockShiftMissing(ResBlockInParts):
+    def told(self, h, t_emb):
+        return self.norm2(h) * (1 + self.time(t_emb)[0])
+
+
+class ResBlockTimeAfterActivation(ResBlockInParts):
     def forward(self, x, t_emb):
-        h = self.conv1(F.silu(self.norm1(x))) * self.time(t_emb)
-        return self.shortcut(x) + self.conv2(F.silu(self.norm2(h)))
-
-
-class ResBlockTimeAfterNorm(ResBlockInParts):
-    def forward(self, x, t_emb):
-        h = self.norm2(self.conv1(F.silu(self.norm1(x)))) + self.time(t_emb)
-        return self.shortcut(x) + self.conv2(F.silu(h))
+        scale, shift = self.time(t_emb)
+        h = F.silu(self.norm2(self.first(x))) * (1 + scale) + shift
+        return self.shortcut(x) + self.conv2(h)
 
 
 class ResBlockWithoutActivation(ResBlockInParts):
     def forward(self, x, t_emb):
-        return self.shortcut(x) + self.conv2(self.norm2(self.conv1(self.norm1(x)) + self.time(t_emb)))
+        return self.shortcut(x) + self.conv2(self.told(self.conv1(self.norm1(x)), t_emb))
 
 
 class ResBlockFirstActivationMissing(ResBlockInParts):
-    def forward(self, x, t_emb):
-        h = self.conv1(self.norm1(x)) + self.time(t_emb)
-        return self.shortcut(x) + self.conv2(F.silu(self.norm2(h)))
+    def first(self, x):
+        return self.conv1(self.norm1(x))
 
 
 class ResBlockSecondActivationMissing(ResBlockInParts):
-    def forward(self, x, t_emb):
-        h = self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)
-        return self.shortcut(x) + self.conv2(self.norm2(h))
+    def last(self, h):
+        return self.conv2(h)
 
 
 class ResBlockFirstNormMissing(ResBlockInParts):
-    def forward(self, x, t_emb):
-        h = self.conv1(F.silu(x)) + self.time(t_emb)
-        return self.shortcut(x) + self.conv2(F.silu(self.norm2(h)))
+    def first(self, x):
+        return self.conv1(F.silu(x))
 
 
 class ResBlockSecondNormMissing(ResBlockInParts):
-    def forward(self, x, t_emb):
-        h = self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)
-        return self.shortcut(x) + self.conv2(F.silu(h))
+    def told(self, h, t_emb):
+        scale, shift = self.time(t_emb)
+        return h * (1 + scale) + shift
 
 
 class ResBlockConvolvedFirst(ResBlockInParts):
     def forward(self, x, t_emb):
-        h = F.silu(self.norm1(self.conv1(x))) + self.time(t_emb)
-        return self.shortcut(x) + F.silu(self.norm2(self.conv2(h)))
+        h = F.silu(self.norm1(self.conv1(x)))
+        return self.shortcut(x) + F.silu(self.told(self.conv2(h), t_emb))
 
 
 class ResBlockActivatedFirst(ResBlockInParts):
     def forward(self, x, t_emb):
-        h = self.conv1(self.norm1(F.silu(x))) + self.time(t_emb)
-        return self.shortcut(x) + self.conv2(self.norm2(F.silu(h)))
+        h = self.conv1(self.norm1(F.silu(x)))
+        return self.shortcut(x) + self.conv2(self.told(F.silu(h), t_emb))
 
 
 class ResBlockWithRelu(ResBlockInParts):
+    def time(self, t_emb):
+        return self.time_proj(F.relu(t_emb))[:, :, None, None].chunk(2, dim=1)
+
     def forward(self, x, t_emb):
-        h = self.conv1(F.relu(self.norm1(x))) + self.time_proj(F.relu(t_emb))[:, :, None, None]
-        return self.shortcut(x) + self.conv2(F.relu(self.norm2(h)))
+        h = self.conv1(F.relu(self.norm1(x)))
+        return self.shortcut(x) + self.conv2(F.relu(self.told(h, t_emb)))
 
 
 class ResBlockNormalisedShortcut(ResBlockInParts):
     def forward(self, x, t_emb):
         x = F.silu(self.norm1(x))
-        return self.shortcut(x) + self.conv2(F.silu(self.norm2(self.conv1(x) + self.time(t_emb))))
+        return self.shortcut(x) + self.last(self.told(self.conv1(x), t_emb))
 
 
 class ResBlockOverwritten(ResBlockInParts):
     def forward(self, x, t_emb):
-        x = self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)
-        x = self.conv2(F.silu(self.norm2(x)))
+        x = self.told(self.first(x), t_emb)
+        x = self.last(x)
         return self.shortcut(x) + x
 
 
@@ -188,13 +238,13 @@ class ResBlockInPlace(ResBlockInParts):
 
 class ResBlockTimeSubtracted(ResBlockInParts):
     def time(self, t_emb):
-        return -super().time(t_emb)
+        scale, shift = super().time(t_emb)
+        return -scale, -shift
 
 
 class ResBlockShortcutSubtracted(ResBlockInParts):
     def forward(self, x, t_emb):
-        h = self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)
-        return self.conv2(F.silu(self.norm2(h))) - self.shortcut(x)
+        return self.last(self.told(self.first(x), t_emb)) - self.shortcut(x)
 
 
 class ResBlockAveraged(ResBlockInParts):
@@ -203,15 +253,21 @@ class ResBlockAveraged(ResBlockInParts):
 
 
 class ResBlockSigmoid(ResBlockInParts):
+    def time(self, t_emb):
+        return self.time_proj(t_emb.sigmoid())[:, :, None, None].chunk(2, dim=1)
+
     def forward(self, x, t_emb):
-        h = self.conv1(self.norm1(x).sigmoid()) + self.time_proj(t_emb.sigmoid())[:, :, None, None]
-        return self.shortcut(x) + self.conv2(self.norm2(h).sigmoid())
+        h = self.conv1(self.norm1(x).sigmoid())
+        return self.shortcut(x) + self.conv2(self.told(h, t_emb).sigmoid())
 
 
 class ResBlockGelu(ResBlockInParts):
+    def time(self, t_emb):
+        return self.time_proj(F.gelu(t_emb))[:, :, None, None].chunk(2, dim=1)
+
     def forward(self, x, t_emb):
-        h = self.conv1(F.gelu(self.norm1(x))) + self.time_proj(F.gelu(t_emb))[:, :, None, None]
-        return self.shortcut(x) + self.conv2(F.gelu(self.norm2(h)))
+        h = self.conv1(F.gelu(self.norm1(x)))
+        return self.shortcut(x) + self.conv2(F.gelu(self.told(h, t_emb)))
 
 
 class ResBlockActivatedEnd(ResBlockInParts):
@@ -221,14 +277,12 @@ class ResBlockActivatedEnd(ResBlockInParts):
 
 class ResBlockSecondConvMissing(ResBlockInParts):
     def forward(self, x, t_emb):
-        h = self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)
-        return self.shortcut(x) + F.silu(self.norm2(h))
+        return self.shortcut(x) + F.silu(self.told(self.first(x), t_emb))
 
 
 class ResBlockShortcutAdded(ResBlockInParts):
     def forward(self, x, t_emb):
-        h = self.shortcut(x) + self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)
-        return self.conv2(F.silu(self.norm2(h)))
+        return self.last(self.told(self.shortcut(x) + self.first(x), t_emb))
 
 
 class ResBlockTimeOnceForAll(ResBlockInParts):
@@ -237,61 +291,46 @@ class ResBlockTimeOnceForAll(ResBlockInParts):
 
 
 class ResBlockFirstActivatedEarly(ResBlockInParts):
-    def forward(self, x, t_emb):
-        h = self.conv1(self.norm1(F.silu(x))) + self.time(t_emb)
-        return self.shortcut(x) + self.conv2(F.silu(self.norm2(h)))
+    def first(self, x):
+        return self.conv1(self.norm1(F.silu(x)))
 
 
 class ResBlockSecondActivatedEarly(ResBlockInParts):
     def forward(self, x, t_emb):
-        h = self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)
-        return self.shortcut(x) + self.conv2(self.norm2(F.silu(h)))
+        return self.shortcut(x) + self.conv2(self.told(F.silu(self.first(x)), t_emb))
 
 
 class ResBlockFirstRelu(ResBlockInParts):
-    def forward(self, x, t_emb):
-        h = self.conv1(F.relu(self.norm1(x))) + self.time(t_emb)
-        return self.shortcut(x) + self.conv2(F.silu(self.norm2(h)))
+    def first(self, x):
+        return self.conv1(F.relu(self.norm1(x)))
 
 
 class ResBlockSecondRelu(ResBlockInParts):
-    def forward(self, x, t_emb):
-        h = self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)
-        return self.shortcut(x) + self.conv2(F.relu(self.norm2(h)))
+    def last(self, h):
+        return self.conv2(F.relu(h))
 
 
 class ResBlockReluOfTime(ResBlockInParts):
     def time(self, t_emb):
-        return self.time_proj(F.relu(t_emb))[:, :, None, None]
+        return self.time_proj(F.relu(t_emb))[:, :, None, None].chunk(2, dim=1)
 
 
 class ResBlockReluInTheBlock(ResBlockInParts):
     def forward(self, x, t_emb):
-        h = self.conv1(F.relu(self.norm1(x))) + self.time(t_emb)
-        return self.shortcut(x) + self.conv2(F.relu(self.norm2(h)))
+        h = self.conv1(F.relu(self.norm1(x)))
+        return self.shortcut(x) + self.conv2(F.relu(self.told(h, t_emb)))
 
 
-class ResBlockTimeDoubled(ResBlockInParts):
-    def time(self, t_emb):
-        return 2 * super().time(t_emb)
-
-
-class ResBlockTimeBeforeAndAfterNorm(ResBlockInParts):
-    def forward(self, x, t_emb):
-        h = self.norm2(self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)) + self.time(t_emb)
-        return self.shortcut(x) + self.conv2(F.silu(h))
+class ResBlockTimeAroundNorm(ResBlockInParts):
+    def told(self, h, t_emb):
+        scale, shift = self.time(t_emb)
+        return super().told(h * (1 + scale) + shift, t_emb)
 
 
 class ResBlockShortcutOfFirstConvolution(ResBlockInParts):
     def forward(self, x, t_emb):
-        h = self.conv1(F.silu(self.norm1(x))) + self.time(t_emb)
-        return h + self.conv2(F.silu(self.norm2(h)))
-
-
-class ResBlockShortcutWithoutTime(ResBlockInParts):
-    def forward(self, x, t_emb):
-        h = self.conv1(F.silu(self.norm1(x)))
-        return h + self.conv2(F.silu(self.norm2(h + self.time(t_emb))))
+        h = self.first(x)
+        return h + self.last(self.told(h, t_emb))
 
 
 class ResBlockShortcutOfNorm(ResBlockInParts):
@@ -306,7 +345,7 @@ class ResBlockShortcutActivated(ResBlockInParts):
 
 class ResBlockByStages(ResBlockInParts):
     def forward(self, x, t_emb):
-        stages = [self.norm1, nn.SiLU(), self.conv1, lambda h: h + self.time(t_emb), self.norm2, nn.SiLU(), self.conv2]
+        stages = [self.norm1, nn.SiLU(), self.conv1, lambda h: self.told(h, t_emb), nn.SiLU(), self.conv2]
         h = x
         for stage in stages:
             h = stage(h)
@@ -323,9 +362,11 @@ class ResBlockByHand(ResBlockInParts):
         def swish(y):
             return y * torch.sigmoid(y)
 
-        h = self.conv1(swish(self.norm1(x)))
-        h = h + self.time_proj(swish(t_emb)).unsqueeze(-1).unsqueeze(-1).expand_as(h)
-        return self.conv2(swish(self.norm2(h))) + self.shortcut(x)
+        h = self.norm2(self.conv1(swish(self.norm1(x))))
+        both = self.time_proj(swish(t_emb)).unsqueeze(-1).unsqueeze(-1)
+        C = h.shape[1]
+        h = h + h * both[:, :C] + both[:, C:]
+        return self.conv2(swish(h)) + self.shortcut(x)
 
 
 # Two wrong answers, as torch's words depend on which of the two stands first in the sum.
@@ -337,50 +378,80 @@ NO_SHORTCUT = (
 
 EXERCISE = Exercise(
     name="ResBlock",
-    title="The ResBlock",
+    title="A ResBlock that time scales and shifts",
     stars=2,
     minutes=15,
     answer=ResBlock,
     cases=block_cases,
     hints=(
         "Follow the diagram from left to right; keep x, you need it again at the end.",
-        "The time arrives as (B, C_out); to be added to (B, C_out, H, W) it needs two more dimensions: [:, :, "
-        "None, None].",
-        "h = conv1(silu(norm1(x))) + time; return shortcut(x) + conv2(silu(norm2(h)))",
+        "time_proj's output is (B, 2 C_out); to meet (B, C_out, H, W) it needs two more dimensions, [:, :, None, "
+        "None], and a cut into two halves: scale, shift = ….chunk(2, dim=1).",
+        "h = norm2(conv1(silu(norm1(x)))) * (1 + scale) + shift; return shortcut(x) + conv2(silu(h))",
     ),
     shape_hint=2,
-    insight="The time is one number for each channel, the same at every pixel. norm2 comes right after it and "
-    "removes what all channels of a group have in common: only *differences* between channels get through. With "
-    "one channel a group, t would have no effect at all.",
+    insight="The time is two numbers for each channel, the same at every pixel. Stable Diffusion's block adds one "
+    "before norm2, which removes what all channels of a group have in common. With one channel a group, t would have "
+    "no effect at all. Scale and shift after the norm always get through (Nichol & Dhariwal 2021), and the transformer "
+    "blocks of lesson 20 are told the time in the same way.",
     wrong=(
         Wrong(
-            "no-residual",
-            ResBlockWithoutResidual,
-            "The input is not added at the end. Without this sum the block must rebuild all it wants to keep, and "
-            "gradients have no straight way through a deep stack.",
+            "block-of-the-lesson",
+            ResBlockOfTheLesson,
+            "That is the lesson's block. Here time_proj has two numbers for each channel: the first half scales, the "
+            "second half shifts, and both act after norm2. chunk(2, dim=1) cuts them apart.",
         ),
         Wrong("no-time", ResBlockWithoutTime, "t_emb is never used: the block cannot know how noisy its input is."),
         Wrong(
-            "time-not-activated",
-            ResBlockTimeNotActivated,
-            "t_emb goes into time_proj without SiLU. The network's time MLP ends in a linear layer, and two linear "
-            "layers in a row are no more than one.",
+            "scale-without-one",
+            ResBlockScaleWithoutOne,
+            "You multiplied by scale. It is 1 + scale: where time_proj says 0, norm2's result passes unchanged.",
         ),
         Wrong(
-            "time-activated-after",
-            ResBlockTimeActivatedAfter,
-            "You applied SiLU after time_proj. It comes before: the sum may then be as negative as it likes.",
+            "scale-and-shift-swapped",
+            ResBlockScaleAndShiftSwapped,
+            "Scale and shift are swapped: the first half of time_proj's output scales, the second shifts.",
         ),
         Wrong(
-            "time-twice",
-            ResBlockTimeTwice,
-            "The time is added once more after conv2, as the article has it. In the reference code it enters once, "
-            "between the two convolutions.",
+            "time-interleaved",
+            ResBlockTimeInterleaved,
+            "You took every second number as scale. The first *half* are all scales, the second all shifts: chunk.",
+        ),
+        Wrong(
+            "shift-scaled",
+            ResBlockShiftScaled,
+            "You shifted first and scaled then. Scale first: norm2 · (1 + scale) + shift.",
+        ),
+        Wrong(
+            "scale-missing",
+            ResBlockScaleMissing,
+            "The shift is right, but nothing is scaled: norm2 · (1 + scale) + shift.",
+        ),
+        Wrong(
+            "shift-missing",
+            ResBlockShiftMissing,
+            "The scale is right, but nothing is shifted: norm2 · (1 + scale) + shift.",
+        ),
+        Wrong(
+            "time-before-norm",
+            ResBlockTimeBeforeNorm,
+            "You scaled and shifted before norm2, which takes part of it away again. The time comes after norm2 here.",
+        ),
+        Wrong(
+            "time-after-activation",
+            ResBlockTimeAfterActivation,
+            "You scaled and shifted after the second SiLU. It comes between norm2 and SiLU: so the time decides what "
+            "SiLU lets through.",
+        ),
+        Wrong(
+            "time-around-norm",
+            ResBlockTimeAroundNorm,
+            "The time scales and shifts before norm2 and once more after it. It acts once, after norm2.",
         ),
         Wrong(
             "time-at-the-end",
             ResBlockTimeAtTheEnd,
-            "The time is added after conv2. It comes between the convolutions, so that the second can act on it.",
+            "The time acts after conv2. It comes between norm2 and the second SiLU, so that conv2 can act on it.",
         ),
         Wrong(
             "time-along-the-width",
@@ -396,14 +467,37 @@ EXERCISE = Exercise(
             "channels end up along the height. It takes two: [:, :, None, None].",
         ),
         Wrong(
-            "time-multiplied",
-            ResBlockTimeMultiplied,
-            "You multiplied by the time. Some later networks scale (and shift) with it; Stable Diffusion adds.",
+            "time-subtracted",
+            ResBlockTimeSubtracted,
+            "You subtracted scale and shift. Both are added: 1 + scale, + shift.",
         ),
         Wrong(
-            "time-after-norm",
-            ResBlockTimeAfterNorm,
-            "The time is added after norm2. In Stable Diffusion it comes before norm2, right after conv1.",
+            "second-norm-missing",
+            ResBlockSecondNormMissing,
+            "norm2 is missing: it comes first, then the time scales and shifts, then SiLU.",
+        ),
+        Wrong(
+            "shortcut-of-conv1",
+            ResBlockShortcutOfFirstConvolution,
+            "You added what norm2 reads, the output of conv1. The shortcut starts at the very beginning: "
+            "self.shortcut(x).",
+        ),
+        Wrong(
+            "no-residual",
+            ResBlockWithoutResidual,
+            "The input is not added at the end. Without this sum the block must rebuild all it wants to keep, and "
+            "gradients have no straight way through a deep stack.",
+        ),
+        Wrong(
+            "time-not-activated",
+            ResBlockTimeNotActivated,
+            "t_emb goes into time_proj without SiLU. The network's time MLP ends in a linear layer, and two linear "
+            "layers in a row are no more than one.",
+        ),
+        Wrong(
+            "time-activated-after",
+            ResBlockTimeActivatedAfter,
+            "You applied SiLU after time_proj. It comes before: scale and shift may then be as negative as they like.",
         ),
         Wrong(
             "no-activation",
@@ -425,11 +519,6 @@ EXERCISE = Exercise(
             "first-norm-missing",
             ResBlockFirstNormMissing,
             "norm1 is missing: x may have any size, but SiLU and conv1 should see numbers of size 1.",
-        ),
-        Wrong(
-            "second-norm-missing",
-            ResBlockSecondNormMissing,
-            "norm2 is missing: it comes after the time is added, before the second SiLU.",
         ),
         Wrong(
             "convolution-first",
@@ -462,7 +551,6 @@ EXERCISE = Exercise(
         Wrong("shortcut-not-used", ResBlockWithoutShortcut, NO_SHORTCUT),
         Wrong("shortcut-not-used-behind", ResBlockWithoutShortcutBehind, NO_SHORTCUT),
         Wrong("inputs-changed", ResBlockInPlace),
-        Wrong("time-subtracted", ResBlockTimeSubtracted, "You subtracted the time. It is added."),
         Wrong("shortcut-subtracted", ResBlockShortcutSubtracted, "You subtracted the input. It is added."),
         Wrong(
             "divided-by-root-2",
@@ -517,23 +605,6 @@ EXERCISE = Exercise(
             "relu-in-the-block",
             ResBlockReluInTheBlock,
             "You used ReLU before both convolutions. All three activations are SiLU: x · σ(x).",
-        ),
-        Wrong("time-added-twice", ResBlockTimeDoubled, "The time is added twice before norm2. It is added once."),
-        Wrong(
-            "time-around-norm",
-            ResBlockTimeBeforeAndAfterNorm,
-            "The time is added before norm2 and once more after it. It is added once, before norm2.",
-        ),
-        Wrong(
-            "shortcut-of-conv1",
-            ResBlockShortcutOfFirstConvolution,
-            "You added what norm2 reads: the output of conv1 with the time. The shortcut starts at the very "
-            "beginning: self.shortcut(x).",
-        ),
-        Wrong(
-            "shortcut-of-conv1-alone",
-            ResBlockShortcutWithoutTime,
-            "You added the output of conv1. The shortcut starts at the very beginning: self.shortcut(x).",
         ),
         Wrong(
             "shortcut-of-norm1",
