@@ -20,11 +20,11 @@ from tinyldm.cli import main as cli
 from tinyldm_course.grading import classroom, reports, sandbox
 from tinyldm_course.grading.collecting import read_class
 from tinyldm_course.grading.isolation import Isolation, trusting
-from tinyldm_course.grading.judging import RightAnswers
 from tinyldm_course.grading.limits import Limits
 from tinyldm_course.grading.marking import Graded, Mark, checks_of, grade
 from tinyldm_course.grading.probes import best_isolation
 from tinyldm_course.grading.processes import alive, children_of
+from tinyldm_course.grading.right import RightAnswers
 from tinyldm_course.grading.submissions import Submission
 
 BOUNDS = Limits(seconds=4)

@@ -14,8 +14,9 @@ from tinyldm_course.checks.calls import Call, Error, Outcome, perform
 from tinyldm_course.checks.feedback import Feedback
 from tinyldm_course.checks.pipeline import run_check
 from tinyldm_course.exercises import find
-from tinyldm_course.grading import judging
-from tinyldm_course.grading.judging import RightAnswers, judged, same, without_run_noise
+from tinyldm_course.grading import judging, right
+from tinyldm_course.grading.judging import judged, same, without_run_noise
+from tinyldm_course.grading.right import RightAnswers
 
 
 class Student:
@@ -24,7 +25,7 @@ class Student:
     def __init__(self, function):
         self.function, self.calls = function, []
 
-    def runner(self, name):
+    def runner(self, name, right=None):
         def run(call):
             self.calls.append(call)
             return perform(self.function, call)
@@ -51,7 +52,7 @@ def test_a_right_answer_is_computed_once(monkeypatch):
         made.append(function)
         return perform(function, call)
 
-    monkeypatch.setattr(judging, "perform", noted)
+    monkeypatch.setattr(right, "perform", noted)
     for _ in range(3):
         assert judged(exercise, Student(exercise.right[0]), 5, answers)[0].passed
         counts.append(len(made))

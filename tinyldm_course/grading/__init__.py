@@ -15,7 +15,8 @@
     sandbox.py       a student's process from outside: start, ask, wait, kill
     probes.py        does each wall hold? attacks.py tries
     session.py       a notebook in a sandbox, restarted when it dies
-    judging.py       one exercise: the check, twice, and what the right answers give, once for a class
+    right.py         what the right answers give, once for a class
+    judging.py       one exercise: the check, twice
     marking.py       one submission: run it, judge it, say what to review
     journal.py       the results so far, on the disk: a grader that is killed resumes where it was
     classroom.py     all submissions, on several cores; one that kills its grader does not stop the others

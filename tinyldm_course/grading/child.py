@@ -2,7 +2,7 @@
 
     {"n": 1, "do": "cell", "number": 3, "source": "…"}      ->  {"n": 1, "error": None or an Error}
     {"n": 2, "do": "find", "name": "ddim_step"}             ->  {"n": 2, "found": True}
-    {"n": 3, "do": "call", "name": "ddim_step", "call": …}  ->  {"n": 3, "outcome": …, "used": [names in the package]}
+    {"n": 3, "do": "call", "name": "ddim_step"}, Call       ->  {"n": 3, "used": [names in the package]}, Outcome
 
 Nothing this process reports is trusted, see the package's docstring. So it need not protect itself from the code it
 runs. The rest of the machine must be protected, and `confine.py` did that before.
@@ -19,6 +19,7 @@ import sys
 import types
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ import torch
 
 import tinyldm
 import tinyldm_course
-from tinyldm_course.checks.calls import Call, Error, Made, Outcome, describe_error, perform
+from tinyldm_course.checks.calls import Call, Error, Outcome, describe_error, perform
 from tinyldm_course.grading import wire
 
 PACKAGE = str(Path(tinyldm.__file__).parent) + os.sep
@@ -36,12 +37,16 @@ COURSE = str(Path(tinyldm_course.__file__).parent) + os.sep
 ANSWERS = str(Path(COURSE, "exercises"))
 MAX_MESSAGE = 1000
 MIN_COPY = 100  # bytes of instructions
+MAX_MET = 100_000
+MET: dict[int, tuple[types.CodeType, bool, str]] = {}  # what `meet` found, by an id that stays as long as it is kept
 
 
 def warm_up() -> None:
     """Import what PyTorch imports when it is first needed. For the warm process, which forks afterwards: no threads."""
     torch.set_num_threads(1)
     torch.ones(1, device="meta").cumprod(0)  # a second and a half: the first calculation of shapes imports SymPy
+    for file in sorted(Path(PACKAGE).glob("[!_]*.py")):  # the core, which notebooks import
+        import_module(f"tinyldm.{file.stem}")
 
 
 def main(descriptor: int) -> None:
@@ -52,7 +57,9 @@ def main(descriptor: int) -> None:
     student = Student()
     while True:
         try:
-            question = wire.receive(connection, makers=True)
+            question = wire.receive(connection)
+            if question["do"] == "call":
+                question["call"] = wire.receive(connection, makers=True)
         except wire.Closed:
             return
         wire.send(connection, student.answer(question))
@@ -79,13 +86,12 @@ class Student:
         torch.default_generator.manual_seed(0)  # as calls.py seeds
 
     def answer(self, question: dict) -> bytes:
-        """The frame that answers a question."""
+        """What to send back."""
         doing = {"cell": self.run_cell, "find": self.find, "call": self.call}[question.pop("do")]
         number = question.pop("n")
-        try:
-            return wire.frame({"n": number} | doing(**question))
-        except (TypeError, ValueError) as error:  # the value cannot be sent
-            return wire.frame({"n": number, "outcome": Outcome(error=short(Error(type(error).__name__, str(error))))})
+        told = doing(**question)
+        outcome = told.pop("outcome", None)
+        return wire.frame({"n": number} | told) + (b"" if outcome is None else framed(outcome))
 
     def run_cell(self, number: int, source: str) -> dict:
         """Run one cell of the notebook."""
@@ -132,9 +138,15 @@ class Student:
             sys.settrace(None)
         if outcome.error is not None:
             outcome = replace(outcome, error=short(outcome.error))
-        # The parent knows what it made, and resolves no function names sent from here.
-        after = tuple(None if isinstance(arg, Made) else arg for arg in outcome.args_after)
-        return {"outcome": replace(outcome, args_after=after), "used": sorted(used)[:20]}
+        return {"outcome": outcome, "used": sorted(used)[:20]}
+
+
+def framed(outcome: Outcome) -> bytes:
+    """The frame of an outcome; of an error, where its value cannot be sent."""
+    try:
+        return wire.outcome_frame(outcome)
+    except (TypeError, ValueError) as error:
+        return wire.outcome_frame(Outcome(error=short(Error(type(error).__name__, str(error)))))
 
 
 def watcher(used: set[str]) -> Callable[..., None]:
@@ -143,22 +155,29 @@ def watcher(used: set[str]) -> Callable[..., None]:
     It returns None, so that Python calls it for each function but not for each line, nor for built-in functions, as a
     profile function would be.
     """
-    met: dict[int, types.CodeType] = {}  # by their ids, which stay theirs as long as they are kept
 
     def watch(frame: types.FrameType, event: str, _: Any) -> None:
         code = frame.f_code
-        if id(code) in met:
-            return
-        if code.co_filename.startswith((PACKAGE, ANSWERS)):
+        _, ours, copied = MET.get(id(code)) or meet(code)
+        if copied:
+            used.add(copied)
+        elif ours:
             caller = frame.f_back.f_code.co_filename if frame.f_back else ""
             if caller.startswith(("<cell", COURSE)):
                 used.add(f"{frame.f_globals.get('__name__', '')}.{code.co_qualname}")
-            return  # the next caller may be another one
-        met[id(code)] = code
-        if not code.co_filename.startswith(COURSE):
-            used.update([KNOWN[key] for key in keys_of(code) if key in KNOWN][:1])
 
     return watch
+
+
+def meet(code: types.CodeType) -> tuple[types.CodeType, bool, str]:
+    """What is to be known about the code of a function: itself, is it of the package, and of what is it a copy?"""
+    ours = code.co_filename.startswith((PACKAGE, ANSWERS))
+    foreign = not ours and not code.co_filename.startswith(COURSE)
+    keys = keys_of(code) if foreign and code.co_names in NAMES else ()  # its instructions take time to fetch
+    if len(MET) >= MAX_MET:
+        MET.clear()
+    MET[id(code)] = found = code, ours, next((KNOWN[key] for key in keys if key in KNOWN), "")
+    return found
 
 
 def package_code() -> dict[tuple, str]:
@@ -245,3 +264,4 @@ def replace_checks(note: Callable[[str, Any], None]) -> None:
 
 
 KNOWN = package_code()  # before a student's code runs
+NAMES = {names for first, names in KNOWN if isinstance(first, bytes)}

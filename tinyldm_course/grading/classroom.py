@@ -18,11 +18,11 @@ from pathlib import Path
 
 from tinyldm_course.grading.isolation import ANOTHER_USER, Isolation
 from tinyldm_course.grading.journal import Journal, key_of
-from tinyldm_course.grading.judging import RightAnswers
 from tinyldm_course.grading.kernel import PR_SET_CHILD_SUBREAPER, control
 from tinyldm_course.grading.limits import Limits
 from tinyldm_course.grading.marking import Graded, checks_of, grade, read_hidden, unmarked
 from tinyldm_course.grading.processes import end_all, end_family, processes_of
+from tinyldm_course.grading.right import RightAnswers
 from tinyldm_course.grading.submissions import Submission
 
 MAX_FAILURES = 3  # of the machine, one after the other

@@ -1,14 +1,14 @@
-"""One exercise of one submission: the check, run twice, and what the course's answers give, computed once for a class.
+"""One exercise of one submission: the check, run twice.
 
-    call ──► student ──► outcome, noted ─┐
-      └────► RightAnswers ──► outcome ───┴──► run_check ──► Result
-    the same calls again ──► the same outcomes? ──► the same Result
+    call ──► student ─────► outcome, noted ─┐
+      └────► RightAnswer ─► outcome ────────┴──► run_check ──► Result
+    the same calls again ─► the same outcomes? ──► the same Result
 
 The second round makes the calls of the first. Where each outcome is the same, so is the result, and nothing is compared
-with the right answer again. At the first outcome that differs, the check goes on with what came the second time.
+with the right answer again (`right.py`). At the first outcome that differs, the check goes on with what came the second
+time.
 """
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tinyldm_course.checks.calls import Call, Error, Outcome, Runner, perform, tensors_in
+from tinyldm_course.checks.calls import Call, Error, Outcome, Runner, tensors_in
 from tinyldm_course.checks.exercise import Exercise
 from tinyldm_course.checks.pipeline import Result, run_check
 from tinyldm_course.checks.trials import Trials
-from tinyldm_course.grading import wire
+from tinyldm_course.grading.right import RightAnswers
 from tinyldm_course.grading.session import Session
 
 ADDRESS = re.compile(r"0x[0-9a-f]{6,}")  # of an object in memory: differs in each run
@@ -29,33 +29,15 @@ MAX_TEXT = 4000  # characters of a value or a message
 MAX_NOTED = 2**26  # bytes of tensors in the outcomes of a check; beyond that they are not kept
 
 
-class RightAnswers:
-    """What the course's answers give, remembered: a class is asked the same questions again and again."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[Exercise, dict[bytes, Outcome]]] = {}
-
-    def to(self, exercise: Exercise) -> Runner:
-        """Makes calls of an exercise's answer."""
-        _, outcomes = self._known.setdefault(id(exercise), (exercise, {}))  # kept, so that its id stays its own
-
-        def run(call: Call) -> Outcome:
-            key = hashlib.sha256(wire.frame({"call": call})).digest()
-            if key not in outcomes:
-                outcomes[key] = perform(exercise.answer, call)
-            return outcomes[key]
-
-        return run
-
-
 def judged(exercise: Exercise, session: Session, seed: int, answers: RightAnswers) -> tuple[Result, list[str]]:
     """The result of a check, and what is strange about it. Asked twice: an answer that differs is wrong."""
     right = answers.to(exercise)
+    exercise = right.exercise
     try:
-        first, noted = check_and_note(exercise, session.runner(exercise.name), seed, right)
+        first, noted = check_and_note(exercise, session.runner(exercise.name, right), seed, right)
         if first.error is not None and first.error.type in ("TimeUp", "Died"):
             return first, []
-        if first == check_again(exercise, session.runner(exercise.name), seed, right, first, noted):
+        if first == check_again(exercise, session.runner(exercise.name, right), seed, right, first, noted):
             return first, []
     except Exception as error:  # a value no check anticipated: never a pass
         problem = f"the check cannot judge the returned value ({type(error).__name__})"
@@ -111,6 +93,8 @@ def check_again(
 
 def same(one: Any, other: Any) -> bool:
     """Are two outcomes, or parts of them, exactly alike? NaN is not: then the check itself looks."""
+    if one is other and isinstance(one, Outcome):
+        return True  # the right one, recognised twice
     if type(one) is not type(other):
         return False
     if isinstance(one, Tensor):
@@ -145,4 +129,4 @@ def cut(text: str) -> str:
 def tells_of_devices(exercise: Exercise, seed: int, answers: RightAnswers) -> bool:
     """Can the course's own answer be tried on another device? One that ends in a Python number cannot."""
     right = answers.to(exercise)
-    return bool(Trials(exercise, right, exercise.cases(torch.Generator().manual_seed(seed)), right).on_meta)
+    return bool(Trials(exercise, right, right.exercise.cases(torch.Generator().manual_seed(seed)), right).on_meta)

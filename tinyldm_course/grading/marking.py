@@ -16,8 +16,9 @@ from tinyldm_course.checks.pipeline import Result
 from tinyldm_course.exercises import numbers, of_lesson
 from tinyldm_course.grading import wire
 from tinyldm_course.grading.isolation import PACKAGES, Isolation
-from tinyldm_course.grading.judging import ADDRESS, RightAnswers, judged, tells_of_devices
+from tinyldm_course.grading.judging import ADDRESS, judged, tells_of_devices
 from tinyldm_course.grading.limits import Limits
+from tinyldm_course.grading.right import RightAnswers
 from tinyldm_course.grading.sandbox import Ended, ask_once
 from tinyldm_course.grading.session import Session
 from tinyldm_course.grading.source import Notebook, without_magics

@@ -105,7 +105,7 @@ class Confined:
         walls = self.isolation.command()
         if warm is not None:
             try:
-                return forked(warm, settings, [*walls, PYTHON] if walls else [], streams, SLOW_PIPE * self.bounds.start)
+                return forked(warm, settings, walls, streams, SLOW_PIPE * self.bounds.start)
             except OSError:
                 self._starter.give_up()
         return subprocess.Popen(
@@ -289,6 +289,7 @@ class Sandbox(Confined):
         self.log = bytearray()
         self.spent = 0.0
         self._known: dict[int, Process] = {}  # its processes, when they were last looked at
+        self._idle: set[int] = set()  # those of them that only wait for others
         self._number = 0
         self._ended: Ended | None = None
         self._connection, theirs = socket.socketpair()
@@ -316,6 +317,7 @@ class Sandbox(Confined):
             self._exchange(b"", self.bounds.start)
             new = listed_children(os.getpid()) - self._others
             self._known = {number: found for number in new if (found := process_of(number)) is not None}
+            self._idle = {process.parent for process in self._known.values()}
         except Ended as error:  # no code of a student has run yet
             last = (self.log.decode(errors="replace").split("\n")[-2:] or ["it said nothing"])[0]
             raise OSError(f"the process for student code does not start on this machine: {error}: {last}") from None
@@ -323,9 +325,12 @@ class Sandbox(Confined):
 
     # ── Asking ───────────────────────────────────────────────────────────────────────────────────────
 
-    def ask(self, question: dict[str, Any], seconds: float, until: float = math.inf) -> dict[str, Any]:
+    def ask(
+        self, question: dict[str, Any], seconds: float, until: float = math.inf, call: bytes | None = None
+    ) -> dict[str, Any]:
         """The answer to a question (see child.py).
 
+        call: the frame of the Call that belongs to the question; "outcome" in the answer is the frame that came back.
         seconds: what it may take: processor time while it computes, the clock's while it waits. So a busy machine
             costs nobody their points.
         until: when it must be there in any case, as `time.monotonic()` counts.
@@ -335,16 +340,20 @@ class Sandbox(Confined):
         if self._ended is not None:
             raise self._ended
         self._number += 1
-        return self._exchange(wire.frame(question | {"n": self._number}), seconds, until)
+        data = wire.frame(question | {"n": self._number}) + (call or b"")
+        return self._exchange(data, seconds, until, call is not None)
 
-    def _exchange(self, data: bytes, seconds: float, until: float = math.inf) -> dict[str, Any]:
+    def _exchange(
+        self, data: bytes, seconds: float, until: float = math.inf, with_outcome: bool = False
+    ) -> dict[str, Any]:
         try:
             wire.send(self._connection, data, min(until, time.monotonic() + SLOW_PIPE * seconds))
             self._wait(seconds, until)
-            answer = wire.receive(self._connection, min(until, time.monotonic() + SLOW_PIPE * seconds))
+            deadline = min(until, time.monotonic() + SLOW_PIPE * seconds)
+            answer = wire.receive(self._connection, deadline)
             if not isinstance(answer, dict) or answer.get("n") != self._number:
                 raise wire.BadFrame("an answer to no question")
-            return answer
+            return answer | ({"outcome": wire.receive_frame(self._connection, deadline)} if with_outcome else {})
         except TimeoutError:
             ended = Ended(f"it took longer than {self.bounds.seconds:g} seconds", late=True)
         except wire.Closed:
@@ -361,7 +370,11 @@ class Sandbox(Confined):
         """Wait for the answer's first byte; monitor time, memory and number of processes meanwhile."""
         start, spent = time.monotonic(), self.spent
         # What was used since the last look belongs to quick answers, not to this one.
-        self._known = {number: found for number in self._known if (found := process_of(number)) is not None}
+        self._known = {
+            number: found
+            for number, before in self._known.items()
+            if (found := before if number in self._idle else process_of(number)) is not None
+        }
         while not select.select([self._connection], [], [], TICK)[0]:
             self._note_time(TICK)
             if self.spent - spent > seconds or time.monotonic() > min(until, start + MAX_PATIENCE * seconds):

@@ -14,6 +14,7 @@ from tinyldm_course.checks.comparing import undecidable
 from tinyldm_course.grading import wire
 from tinyldm_course.grading.isolation import Isolation
 from tinyldm_course.grading.limits import Limits
+from tinyldm_course.grading.right import RightAnswer
 from tinyldm_course.grading.sandbox import Ended, Sandbox
 
 MAX_CRASHES = 3  # cells that end the process; after that the rest of the notebook is not run
@@ -72,10 +73,10 @@ class Session:
         if time.monotonic() > self._deadline:
             raise Ended(f"the whole notebook took longer than {self.bounds.submission:g} seconds", late=True)
 
-    def _ask(self, question: dict[str, Any], seconds: float) -> dict[str, Any]:
+    def _ask(self, question: dict[str, Any], seconds: float, call: bytes | None = None) -> dict[str, Any]:
         """Ask the current process. Raises Ended."""
         try:
-            return self._sandbox.ask(question, seconds, self._deadline)
+            return self._sandbox.ask(question, seconds, self._deadline, call)
         except Ended:
             self._require_time()  # says so, rather than that this cell was slow
             raise
@@ -123,8 +124,11 @@ class Session:
             return time.monotonic() > self._deadline
         return answer.get("found") is True
 
-    def runner(self, exercise: str) -> Runner:
-        """Makes the calls of one exercise, with a limit on the seconds of all of them together."""
+    def runner(self, exercise: str, right: RightAnswer) -> Runner:
+        """Makes the calls of one exercise, with a limit on the seconds of all of them together.
+
+        right: what the course's own answer gives; it knows frames of calls and of outcomes that were met before.
+        """
         left, failed = self.bounds.seconds, None
 
         def run(call: Call) -> Outcome:
@@ -134,10 +138,12 @@ class Session:
             try:
                 sandbox = self._running_sandbox()
                 spent = sandbox.spent
-                answer = self._ask({"do": "call", "name": exercise, "call": call}, left)
+                answer = self._ask({"do": "call", "name": exercise}, left, right.frame(call))
                 left -= sandbox.spent - spent
                 self._note_used(exercise, answer.get("used"))
-                outcome = validated_outcome(answer.get("outcome"), call)
+                outcome = right.recognised(call, answer["outcome"])
+                if outcome is None:
+                    outcome = validated_outcome(wire.value_of(answer["outcome"]), call)
                 if undecidable(call, outcome):
                     self.undecided[exercise] = outcome.error.message[:200]
                 return outcome

@@ -19,12 +19,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO
 
 NAMESPACES = ("cgroup", "ipc", "uts", "net", "pid", "mnt")  # in this order: after "mnt" the others are out of sight
 NS_GET_USERNS = 0xB701  # an ioctl: the user namespace that owns another one, `man 2 ioctl_ns`
-HOLD = "import os; os.write(1, b'.'); os.read(0, 1)"  # what waits in the namespaces
+HOLD = "cat"  # waits in the namespaces for the end of its input, and says that it is there by what it copies
 
 
 class Warm:
@@ -126,20 +126,22 @@ class Holder:
     """
 
     def __init__(self, walls: list[str], deadline: float):
-        """walls: the command, whose last parts are Python's. Raises OSError where it does not start."""
+        """walls: the command up to the program. Raises OSError where it does not start."""
         told, tells = os.pipe()
         with open(told, encoding="utf-8") as information:
             self._process = subprocess.Popen(
-                [walls[0], "--info-fd", str(tells), *walls[1:], "-I", "-S", "-c", HOLD],
+                [walls[0], "--info-fd", str(tells), *walls[1:], HOLD],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env={},
+                env={"PATH": os.defpath},
                 pass_fds=[tells],
                 start_new_session=True,
             )
             os.close(tells)
             assert self._process.stdin is not None and self._process.stdout is not None  # pipes, as asked for
             self._pipes = (self._process.stdin, self._process.stdout)
+            with suppress(OSError):  # where it has ended, there is nothing to read either
+                os.write(self._process.stdin.fileno(), b".")
             ready = select.select([self._process.stdout], [], [], max(0.1, deadline - time.monotonic()))[0]
             if not ready or self._process.stdout.read(1) != b".":
                 self.end()
