@@ -13,7 +13,6 @@ import os
 import socket
 import sys
 import tempfile
-import time
 import traceback
 from typing import NoReturn
 
@@ -37,49 +36,49 @@ def serve(connection: socket.socket, preloaded: str) -> None:
         data, descriptors, _, _ = socket.recv_fds(connection, MAX_REQUEST, MAX_DESCRIPTORS)
         if not data:
             return
-        connection.send(str(fork_twice(json.loads(data), descriptors)).encode())
+        connection.send(fork_twice(json.loads(data), descriptors))
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def fork_twice(request: dict, descriptors: list[int]) -> int:
-    """Fork a process whose parent is gone, so that the grader becomes its parent. Returns its number."""
+def fork_twice(request: dict, descriptors: list[int]) -> bytes:
+    """Fork a process whose parent is gone, so that the grader becomes its parent.
+
+    Returns: its number, in digits; something else where there is none.
+    """
+    numbers = request["numbers"]
     reader, writer = os.pipe()
+    waits, goes = os.pipe()
     between = os.fork()
     if between == 0:
-        parent = os.getpid()
-        number = os.fork()
-        if number == 0:
-            run_or_say(request, descriptors, parent)
-        os.write(writer, str(number).encode())
-        os._exit(0)
+        try:
+            for namespace in descriptors[len(numbers) :]:
+                step_into(namespace)
+            number = os.fork()  # only a child is in the new namespace of processes
+            if number == 0:
+                os.close(goes)
+                os.read(waits, 1)  # for the end of `between`, which is not the one that shall end this process
+                run_or_say(request["settings"], dict(zip(numbers, descriptors)))
+            os.write(writer, str(number).encode())
+        finally:
+            os._exit(0)
     os.close(writer)
     os.waitpid(between, 0)
+    os.close(goes)
+    os.close(waits)
     with open(reader, "rb") as told:
-        return int(told.read())
+        return told.read() or b"none"
 
 
-def run_or_say(request: dict, descriptors: list[int], parent: int) -> NoReturn:
+def run_or_say(settings: dict, descriptors: dict[int, int]) -> NoReturn:
     """In the fork: run the module that the settings name. What goes wrong is printed."""
     code = 1
     try:
-        settings, numbers = request["settings"], request["numbers"]
-        place(dict(zip(numbers, descriptors)), descriptors[len(numbers) :])
-        while os.getppid() == parent:  # whose end is not the one that shall end this process
-            time.sleep(0.0005)
         os.setsid()
         kernel.control(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
-        for descriptor in range(HIGH, HIGH + len(descriptors) - len(numbers)):
-            step_into(descriptor)
-            os.close(descriptor)
-        student = os.fork()  # only a child is in the new namespace of processes
-        if student == 0:
-            os.setsid()
-            run(settings)
-            code = 0
-        else:
-            status = os.waitstatus_to_exitcode(os.waitpid(student, 0)[1])
-            code = status if status >= 0 else 128 - status
+        place(descriptors)
+        run(settings)
+        code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     except BaseException:
@@ -99,15 +98,13 @@ def run(settings: dict) -> None:
     confine.run(settings)
 
 
-def place(wanted: dict[int, int], others: list[int]) -> None:
-    """Give the received descriptors the numbers they shall have, the others those from HIGH on; close all else."""
-    moved = {number: os.dup2(descriptor, HIGH + MAX_DESCRIPTORS + number) for number, descriptor in wanted.items()}
-    for index, descriptor in enumerate(others):
-        os.dup2(descriptor, HIGH + index)
+def place(wanted: dict[int, int]) -> None:
+    """Give the received descriptors the numbers they shall have; close all others."""
+    moved = {number: os.dup2(descriptor, HIGH + number) for number, descriptor in wanted.items()}
     os.closerange(3, HIGH)
     for number, descriptor in moved.items():
         os.dup2(descriptor, number, inheritable=True)
-    os.closerange(HIGH + len(others), HIGH + MAX_DESCRIPTORS + max(wanted) + 1)
+    os.closerange(HIGH, HIGH + max(wanted) + 1)
 
 
 def step_into(namespace: int) -> None:

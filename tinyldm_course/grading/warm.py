@@ -64,7 +64,7 @@ class Warm:
                 socket.send_fds(self._connection, [request], [*descriptors.values(), *joined])
                 said = self._connection.recv(64)
             if not said.isdigit():
-                raise OSError("the warm process has ended")
+                raise OSError("the warm process does not fork")
             return Forked(int(said), holder)
         except BaseException:
             if holder:
@@ -112,7 +112,8 @@ class Forked:
         if self._holder:
             self._holder.end()
         if self._code is None:
-            os.kill(self.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it was waited for already
+                os.kill(self.pid, signal.SIGKILL)
 
 
 # ── Namespaces ───────────────────────────────────────────────────────────────────────────────────────
