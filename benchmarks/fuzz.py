@@ -28,6 +28,7 @@ from fuzzing import KINDS, MAX_SECONDS, UNET, VAE, Places, Tally, tried  # noqa:
 from small_folder import save_small_folder  # noqa: E402
 
 from tinyldm import machine  # noqa: E402
+from tinyldm_course.grading.kernel import PR_SET_PDEATHSIG, SIGKILL, control  # noqa: E402
 from tinyldm_course.grading.processes import process_of  # noqa: E402
 
 SHARES = {  # of all inputs, in percent; opening a whole model takes longest
@@ -57,7 +58,7 @@ class Reader:
     def _start(self) -> None:
         context = multiprocessing.get_context("fork")  # imports of PyTorch and transformers are paid once
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, self._places), daemon=True)
+        self._process = context.Process(target=serve, args=(self._connection, theirs, self._places), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -90,8 +91,10 @@ class Reader:
         self._connection.close()
 
 
-def serve(connection: Connection, places: Places) -> None:
-    """The process: read what is asked for, until nobody asks any more."""
+def serve(parents: Connection, connection: Connection, places: Places) -> None:
+    """The process: read what is asked for, until nobody asks any more. parents: the other end, which a fork has too."""
+    parents.close()  # or this process would itself keep open what it waits for the end of
+    control(PR_SET_PDEATHSIG, SIGKILL)  # it may be busy with an input when its parent is killed
     while True:
         try:
             kind, number = connection.recv()

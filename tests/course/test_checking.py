@@ -553,6 +553,12 @@ def test_letters_count_and_not_how_they_are_written(answer, passed):
     assert result_of(lambda: answer, "symptoms").passed == passed
 
 
+def test_gradients_are_wanted_where_a_notebook_has_switched_them_off():
+    with torch.no_grad():
+        assert "gradients flow and are right" in result_of(find("q_sample").answer).verified
+        assert not torch.is_grad_enabled()
+
+
 def test_a_made_module_is_compared_after_the_call():
     def step(model):
         with torch.no_grad():

@@ -170,6 +170,8 @@ def test_values_arrive_as_they_were():
         torch.randn(4, 6).t()[::2],
         torch.ones(2, dtype=torch.bfloat16),
         torch.randn(3, 3000, 30),
+        torch.tensor([1 + 2j, 3 - 1j]).conj(),
+        torch.tensor([1 + 2j]).conj().imag,
     ]
     plain = {"a": (1, -2.5, None, "é\n", True), "b": [float("inf"), 2**70, ...], "c": {"d": []}}
     found = passed_on([tensors, plain])

@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from tinyldm_course.checks.calls import Call, Error, Outcome, perform
 from tinyldm_course.checks.feedback import Feedback
 from tinyldm_course.checks.pipeline import run_check
 from tinyldm_course.exercises import find
-from tinyldm_course.grading import judging, right
+from tinyldm_course.grading import judging, right, wire
 from tinyldm_course.grading.judging import judged, same, without_run_noise
 from tinyldm_course.grading.right import RightAnswers
 
@@ -73,6 +74,24 @@ def test_an_answer_that_changes_fails_wherever_it_changes(from_call):
 
     result, _ = judged(exercise, Student(changing), 5, RightAnswers())
     assert result.diagnosis == ("not-repeatable" if from_call < 100 else "")
+
+
+def test_a_right_outcome_is_known_by_its_bytes_and_no_other_is():
+    answer = RightAnswers().to(find("q_sample"))
+    call, other = answer.exercise.cases(torch.Generator().manual_seed(1))[:2]
+    again = answer.exercise.cases(torch.Generator().manual_seed(1))
+    assert again[0] is call and answer.exercise.cases(torch.Generator().manual_seed(2))[0] is not call
+    want = answer(call)
+    frame = wire.outcome_frame(replace(want, seconds=3.0))
+    assert answer.recognised(call, frame) is want and answer.recognised(other, frame) is None
+    changed = (
+        replace(want, value=want.value + 1e-6),
+        replace(want, value=want.value.double()),
+        Outcome(),
+        Outcome(error=Error("E", "")),
+    )
+    for outcome in changed:
+        assert answer.recognised(call, wire.outcome_frame(outcome)) is None
 
 
 def test_large_outcomes_are_not_kept(monkeypatch):

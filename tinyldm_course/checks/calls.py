@@ -109,7 +109,7 @@ Runner = Callable[[Call], Outcome]  # the learner's function, wherever it runs
 def perform(function: Callable[..., Any], call: Call) -> Outcome:
     """Make the call in this process. An error is part of the outcome; only KeyboardInterrupt and TimeUp propagate."""
     start = time.perf_counter()
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.enable_grad():
         if call.gradients:  # torch warns about float(x) if x requires grad; many correct answers do that
             warnings.simplefilter("ignore")
         # torch.manual_seed also notes, for GPUs, where it was called from, which takes longer than most calls.

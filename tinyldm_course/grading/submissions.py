@@ -64,6 +64,8 @@ def cells_of(file: Path) -> list[str]:
     if not text.strip():
         raise ValueError("it is empty")
     cells = notebook_cells(text) if is_notebook(file.name) else script_cells(text)
+    if not any(cell.strip() for cell in cells):
+        raise ValueError("it contains no code")
     if sum(map(len, cells)) > MAX_CODE:
         raise ValueError(f"it has more than {MAX_CODE:,} characters of code")
     return cells
@@ -93,7 +95,8 @@ def notebook_cells(text: str) -> list[str]:
         code = [cell["source"] for cell in whole["cells"] if cell["cell_type"] == "code"]
         return ["".join(source) for source in code]
     except (KeyError, TypeError) as error:
-        raise ValueError(f"it is no notebook, or a damaged one ({type(error).__name__}: {error})") from None
+        what = f"a part without {error}" if isinstance(error, KeyError) else "a part that no notebook has"
+        raise ValueError(f"it is damaged, or not a notebook ({what}); open it in Jupyter and save it again") from None
 
 
 def script_cells(text: str) -> list[str]:

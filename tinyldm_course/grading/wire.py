@@ -98,7 +98,9 @@ class Packer:
         if self.bytes > MAX_TENSORS:
             raise ValueError(f"tensors of {self.bytes:,} bytes in all; at most {MAX_TENSORS:,} can be sent")
         key = str(len(self.tensors))
-        self.tensors[key] = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+        self.tensors[key] = (
+            tensor.detach().cpu().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
+        )
         return {"is": "tensor", "key": key}
 
 
