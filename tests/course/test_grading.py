@@ -10,6 +10,7 @@ import platform
 import shutil
 import threading
 import time
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -339,6 +340,7 @@ def processes_with(words: str) -> list[str]:
 def attackers(tmp_path_factory):
     """What the class of attackers got, and the folder in which it was graded."""
     folder = write_class(tmp_path_factory.mktemp("class"), ATTACKS)
+    resource_tracker.ensure_running()  # multiprocessing's own, which stays
     before = children_of(os.getpid())  # warm processes of other tests may be among them
     graded = graded_class(folder, best_isolation())
     left = {number for number in children_of(os.getpid()) - before if alive(number)}
