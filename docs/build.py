@@ -3,7 +3,7 @@
     build/site-source    what Sphinx reads (see staging.py)
     build/site           the site; open build/site/index.html, or serve it
     build/site/tinyldm.pdf   with --pdf: lessons, exercises and what to look up as a book (see book.py)
-    build/live           the live page, exported again only when the model or the page has changed
+    build/live-tiny, build/live-pictures   the live pages, exported again only when a model or the page has changed
 
 Needs `pip install -e ".[docs,web]"`, and MathJax and reveal.js: `cd web && npm ci --ignore-scripts`.
 """
@@ -23,6 +23,7 @@ from docs.address import configured
 from docs.links import ROOT
 
 BUILD = ROOT / "build"
+LIVE = {"tiny": "live", "pictures": "live-pictures"}  # a shipped model -> the folder of its live page in the site
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,18 +65,19 @@ def build(out: Path, live: bool) -> None:
     environment = os.environ | {"TINYLDM_SITE_LIVE": str(int(live)), "PYTHONPATH": paths}
     subprocess.run(command + places, check=True, cwd=ROOT, env=environment)
     if live:
-        shutil.copytree(live_page(), out / "live")
+        for model, folder in LIVE.items():
+            shutil.copytree(live_page(model), out / folder)
     slides.write(out)
     quiz.write(out / "quiz", quiz.read())
     write_for_machines(out)
 
 
-def live_page() -> Path:
-    """The exported live page of the shipped model."""
-    folder, mark = BUILD / "live", BUILD / "live.digest"
-    digest = digest_of([ROOT / "tinyldm" / "web", ROOT / "tinyldm" / "weights" / "tiny"])
+def live_page(model: str) -> Path:
+    """The exported live page of a shipped model."""
+    folder, mark = BUILD / f"live-{model}", BUILD / f"live-{model}.digest"
+    digest = digest_of([ROOT / "tinyldm" / "web", ROOT / "tinyldm" / "weights" / model])
     if not (folder / "files.json").is_file() or not mark.is_file() or mark.read_text() != digest:
-        command = [sys.executable, "-m", "tinyldm", "export-web", "tiny", "--out", str(folder)]
+        command = [sys.executable, "-m", "tinyldm", "export-web", model, "--out", str(folder)]
         subprocess.run([*command, "--course", "../"], check=True, cwd=ROOT)
         mark.write_text(digest)
     return folder
@@ -96,7 +98,7 @@ def write_for_machines(out: Path) -> None:
     pages = sorted(
         file.relative_to(out).as_posix()
         for file in out.rglob("*.html")
-        if not {"_modules", "_static", "live", "slides"} & set(file.relative_to(out).parts)
+        if not {"_modules", "_static", *LIVE.values(), "slides"} & set(file.relative_to(out).parts)
         and file.name not in ("search.html", "genindex.html", "py-modindex.html")
     )
     site = address.site if address else ""

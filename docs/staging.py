@@ -30,6 +30,7 @@ TEXTS = (
     "benchmarks/history/README.md",
     "tinyldm/training/README.md",
     "tinyldm/weights/tiny/README.md",
+    "tinyldm/weights/pictures/README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
 )
@@ -52,7 +53,7 @@ def stage(folder: Path, live: bool) -> None:
     landing = landing.replace("{{pictures}}", drawn.figure(live))
     if not live:  # no door to what is not there
         landing = re.sub(r'<a class="live-button".*?</a>\n?', "", landing)
-        landing = re.sub(r'<a href="live/[^>]*>(.*?)</a>', r"\1", landing)
+        landing = re.sub(r'<a href="live(?:-pictures)?/[^>]*>(.*?)</a>', r"\1", landing)
     (folder / "index.md").write_text(landing, encoding="utf-8")
     (folder / "docs" / "index.md").unlink()
     for kind in ("notebooks", "exercises"):

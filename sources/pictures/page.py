@@ -43,16 +43,26 @@ One row a style, in this order:
 
 ## A model of them
 
-    tinyldm train all --data drawings --out runs/pictures          # hours on one core; --resume goes on
+The package ships one, which draws a hundred everyday things (`tinyldm info --model pictures` lists them;
+[its card](../tinyldm/weights/pictures/README.md) says how well it draws them):
+
+    tinyldm generate "a panda" --model pictures
+    tinyldm generate "a panda" --style flat -n 4 --model pictures
+    tinyldm evaluate --model pictures
+    tinyldm export-web pictures --out site --serve
+
+Your own, of all things and the portraits, or of those in a list of names:
+
+    tinyldm train all --data drawings --names everyday --out runs/pictures   # two hours on one core; --resume goes on
+    tinyldm train all --data drawings --out runs/pictures                    # all 1,165 things and the portraits: days
     python -m tinyldm.evaluation.train_drawing_judge --out runs/judge
     tinyldm evaluate --model runs/pictures/model --judge runs/judge
-    tinyldm generate "a panda" --style flat --model runs/pictures/model
 
 * `--style` takes one of the words above, or a picture, for a model that was trained with `--style-pictures`.
 * `evaluate` puts what the judge reads in drawn pictures beside what it reads in the real drawings, and in what the VAE
   leaves of them: for pairs that were trained, and for the held-out pairs and portraits.
-* A word that no caption contains causes a warning, with a known one that may be meant: "kitten: did you mean cat?".
-* `--model pictures` is this model as the package ships it. This version has no weights of it yet.
+* A word that no caption contains causes a warning, with a known one that may be meant: "kitten: did you mean cat
+  face?".
 """
 
 

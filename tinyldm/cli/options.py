@@ -344,7 +344,7 @@ def add_train(parser: Parser) -> None:
         "--names",
         metavar="FILE",
         help='with --data drawings: train the U-Net only on the things that this file names, one a line; "everyday" is '
-        "a list of 216 common ones, which takes a sixth of the time (default: all 1,165, and the portraits)",
+        "a list of a hundred common ones (default: all 1,165, and the portraits)",
     )
     parser.add_argument(
         "--style-pictures",

@@ -91,7 +91,7 @@ def names() -> tuple[str, ...]:
 
 @cache
 def everyday() -> tuple[str, ...]:
-    """The names of common things, `sheets/everyday.txt`: a sixth of them all, learnt in a sixth of the time."""
+    """The names of a hundred common things, `sheets/everyday.txt`: what the shipped model of drawings draws."""
     return tuple((SHEETS / "everyday.txt").read_text(encoding="utf-8").splitlines())
 
 

@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=30_000, help="seed (default: %(default)s)")
     parser.add_argument("--bf16", action="store_true", help="mixed precision")
     parser.add_argument(
-        "--names", metavar="FILE", help='only the names in this file, one a line; "everyday": a list of 216'
+        "--names", metavar="FILE", help='only the names in this file, one a line; "everyday": a list of 100'
     )
     parser.add_argument("--out", type=Path, default=Path("runs/judge"), help="folder to write (default: %(default)s)")
     options = parser.parse_args()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyldm.formats.files import read_json, write_bytes
-from tinyldm.formats.places import draws_drawings
+from tinyldm.formats.places import draws_drawings, names_of_drawings
 
 WHAT = {"clip": "text and image encoder (CLIP)", "vae": "VAE", "unet": "U-Net"}
 # Settings that a reader of the card would ask for; all of them are in training.json.
@@ -24,10 +24,19 @@ SHAPES = (
     "repository (`tinyldm train all`) on its procedural scenes, which contain no photographs and no people;",
     "it is meant for learning and can draw nothing else. MIT licence, like the code.",
 )
-DRAWINGS = (
+ALL_DRAWINGS = (
     "Captions to pictures of 64×64 pixels: a thing that has a name, or a portrait, in one of twelve styles. Trained by",
     "this repository (`tinyldm train all --data drawings`) on a few drawings of each thing, by six hands, and on",
     "composed portraits. Most of its pictures are close to one of those drawings: it remembers more than it invents.",
+)
+SOME_DRAWINGS = (
+    "Captions to pictures of 64×64 pixels: one of {count} things, in one of six styles. Trained by this repository",
+    "(`tinyldm train all --data drawings --names FILE`) on a few drawings of each thing, by six hands. Most of its",
+    "pictures are close to one of those drawings: it remembers more than it invents.",
+    "",
+    "It knows: {names}.",
+)
+CREDITS = (
     "",
     "The drawings were made by others: NOTICE names them and their licences (Apache-2.0, CC BY 4.0, MIT, CC0). Whether",
     "weights and generated pictures are derived from them is not settled. Credit their makers when you pass either on.",
@@ -44,7 +53,7 @@ def card(folder: Path) -> str:
         [
             "# A tiny latent diffusion model",
             "",
-            *(DRAWINGS if draws_drawings(folder) else SHAPES),
+            *what_it_draws(folder),
             "",
             *layout(folder, size),
             "",
@@ -59,6 +68,19 @@ def card(folder: Path) -> str:
             *four_steps(folder / "unet_4_steps"),
         ]
     )
+
+
+def what_it_draws(folder: Path) -> Iterator[str]:
+    """What a model was trained to draw, and what is owed to whom."""
+    if not draws_drawings(folder):
+        yield from SHAPES
+        return
+    names = names_of_drawings(folder)
+    if names is None:
+        yield from ALL_DRAWINGS
+    else:
+        yield from "\n".join(SOME_DRAWINGS).format(count=len(names), names=", ".join(names)).splitlines()
+    yield from CREDITS
 
 
 def layout(folder: Path, size: float) -> Iterator[str]:

@@ -42,7 +42,7 @@ from tinyldm.versions import TINY
 # The U-Net's highest level has no attention: at 16×16 it would cost more than all the rest.
 PICTURES = replace(
     TINY,
-    unet=replace(TINY.unet, channels=(96, 160), transformer_depth=(0, 1), heads=(4, 4)),
+    unet=replace(TINY.unet, channels=(64, 128), transformer_depth=(0, 1), heads=(4, 4)),
     vae=VAEConfig(channels=(32, 64, 96), blocks_per_level=1, groups=8, scale=1.0),
     text=(replace(TINY.text[0], vocab_size=3561, pad_token_id=3560),),
     vision=None,
@@ -78,7 +78,7 @@ class JointSettings(Settings):
     warmup: int = 200
     drop_caption: float = 0.1  # share of the captions that become "": guidance needs that
     timestep_power: float = 0.6  # t = T · u^power, u uniform in [0, 1): below 1, noisy timesteps come more often
-    ema: float = 0.999
+    ema: float = 0.998
     vision: VisionConfig | None = None  # an image tower, trained along, that reads styles from pictures
     picture_batches: float = 0.3  # share of the batches that read the style from a picture, if there is a tower
     names: tuple[str, ...] | None = None  # of the drawings that it is trained on; None: all
