@@ -310,6 +310,39 @@ plots.show(fig)
 # </details>
 
 # %% [markdown]
+# ## The same machine, other pictures
+#
+# Nothing in the code says that pictures are made of circles and squares. Here are the same classes with other weights,
+# trained in the same way on drawings of a hundred things by six hands. The hands have names: "flat", "3d", "noto", …
+#
+# > **Predict.** Six captions name things that this model has seen. The last two do not: in its training there was "red
+# > heart" and "red apple", but no circle, no square, no "above". What will it draw?
+
+# %%
+second = LatentDiffusion.from_pretrained("pictures").to(DEVICE)
+captions = ["a panda", "a panda, flat style", "a penguin", "a sunflower, flat style",
+            "a red apple, 3d style", "a rocket, flat style", "a red circle", CAPTION]
+drawn = second.generate(captions, generator=torch.Generator().manual_seed(0))
+titles = [*captions[:-1], "… above a large blue square"]
+plots.show(plots.image_grid(drawn, titles, columns=4, size=2.1))
+
+# %% [markdown] alt
+# Eight pictures of the second model, in two rows. 'a panda', 'a panda, flat style', 'a penguin', 'a sunflower, flat
+# style'; then 'a red apple, 3d style', 'a rocket, flat style', 'a red circle' and '{CAPTION}'. The first six show what
+# they should; the last two show none of the shapes that are named.
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# Something red, and something with red or blue in it: a word that it knows counts, one that it does not know counts for
+# nothing. A model draws what it was trained on. What changes between this one, the first one and Stable Diffusion is
+# the data, the size and the training time; not the machine.
+# </details>
+#
+# You can ask it for more: `tinyldm generate "a fox" --style noto --model pictures`; `tinyldm info --model pictures`
+# lists what it knows. Who drew the drawings: [the page about them](../docs/drawings.md).
+
+# %% [markdown]
 # ## A map: from the article to lessons and code
 #
 # The course follows an encyclopedia's article, "Latent diffusion model" (linked below). Each of its sections has its
