@@ -7,6 +7,7 @@ Writes evaluation.json and README.md in tinyldm/weights/pictures/, and docs/pict
 """
 
 import argparse
+import textwrap
 from pathlib import Path
 
 import torch
@@ -33,14 +34,14 @@ def shown() -> tuple[list[str], list[str]]:
 
 def grid(images: Tensor, names: list[str], styles: list[str]) -> Figure:
     """Images (styles × names, 3, H, W) in [0, 1]: one row for each style, one column for each name."""
-    figure = Figure(figsize=(1.05 * len(names) + 0.9, 1.05 * len(styles) + 0.35), layout="constrained")
+    figure = Figure(figsize=(1.05 * len(names) + 0.9, 1.05 * len(styles) + 0.5), layout="constrained")
     axes = figure.subplots(len(styles), len(names))
     for place, image in zip(axes.flat, images):
         place.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")  # (3, H, W) -> (H, W, 3)
         place.set(xticks=[], yticks=[])
         place.spines[:].set_visible(False)
     for place, name in zip(axes[0], names):
-        place.set_title(name, fontsize=9)
+        place.set_title(textwrap.fill(name, 13), fontsize=9)
     for place, style in zip(axes[:, 0], styles):
         place.set_ylabel(style, rotation=0, ha="right", va="center", fontsize=9)
     return figure

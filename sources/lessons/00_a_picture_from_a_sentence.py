@@ -329,14 +329,15 @@ plots.show(plots.image_grid(drawn, titles, columns=4, size=2.1))
 # %% [markdown] alt
 # Eight pictures of the second model, in two rows. 'a panda', 'a panda, flat style', 'a penguin', 'a sunflower, flat
 # style'; then 'a red apple, 3d style', 'a rocket, flat style', 'a red circle' and '{CAPTION}'. The first six show what
-# they should; the last two show none of the shapes that are named.
+# they should; the seventh shows something between a heart and an apple, the last a pink thing like a face on a blue
+# ground.
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Something red, and something with red or blue in it: a word that it knows counts, one that it does not know counts for
-# nothing. A model draws what it was trained on. What changes between this one, the first one and Stable Diffusion is
-# the data, the size and the training time; not the machine.
+# "A red circle" became half a heart and half an apple: "red" was never said of anything else. In the last picture
+# "blue" is the ground, because "on a blue background" is how it mostly met that word. A model draws what it was trained
+# on. Between this one, the first one and Stable Diffusion, data, size and training time differ; not the machine.
 # </details>
 #
 # You can ask it for more: `tinyldm generate "a fox" --style noto --model pictures`; `tinyldm info --model pictures`

@@ -1,5 +1,9 @@
 """The shipped model of drawings: what it knows, that diffusers opens it, and that what it draws is recognised."""
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
@@ -11,6 +15,7 @@ from tinyldm.evaluation.drawing_judge import DrawingJudge
 from tinyldm.evaluation.measure_drawings import caption_of, on_white, what_is_asked
 from tinyldm.formats.places import SHIPPED, draws_drawings, names_of_drawings
 
+ROOT = Path(__file__).parents[2]
 FOLDER = SHIPPED / "pictures"
 
 
@@ -23,6 +28,16 @@ def test_what_it_is(model):
     assert draws_drawings(FOLDER) and names_of_drawings(FOLDER) == drawings.everyday()
     assert model.vae.config.factor == 4 and model.schedule.alpha_bar[-1] == 0
     assert sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()) < 20e6
+
+
+def test_the_readme_says_what_was_measured():
+    found = json.loads((FOLDER / "evaluation.json").read_text(encoding="utf-8"))
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    drawn = found["seen"]["drawn"]
+    shares = [drawn["name"], drawn["name, first five"], drawn["style"], found["memorisation"]["copies"]]
+    numbers = [found["seen"]["count"], *(f"{100 * one['share']:.1f} %" for one in shares)]
+    said = "each of the {} pairs .* {} of its pictures .*: {}\\), the style in {}\\. {} are as close"
+    assert re.search(said.format(*numbers), readme)
 
 
 def test_diffusers_draws_the_same(model):
