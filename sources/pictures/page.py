@@ -61,8 +61,8 @@ Your own, of all things and the portraits, or of those in a list of names:
 * `--style` takes one of the words above, or a picture, for a model that was trained with `--style-pictures`.
 * `evaluate` puts what the judge reads in drawn pictures beside what it reads in the real drawings, and in what the VAE
   leaves of them: for pairs that were trained, and for the held-out pairs and portraits.
-* A word that no caption contains causes a warning, with a known one that may be meant: "kitten: did you mean cat
-  face?".
+* A word that no caption contains is left out, with a warning and a known one that may be meant: "kitten: did you mean
+  cat face?".
 """
 
 

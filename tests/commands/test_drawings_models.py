@@ -135,7 +135,8 @@ def test_unknown_words_and_what_may_be_meant(folder, tmp_path, capsys):
     assert run("generate", "a kitten and a penguinn in a zqxjk", *common) == 0
     warned = capsys.readouterr().err
     assert "'kitten' (did you mean 'cat' or 'cat face'?)" in warned
-    assert "'penguinn' (did you mean 'penguin'?)" in warned and "'zqxjk';" in warned
+    assert "'penguinn' (did you mean 'penguin'?)" in warned and "'zqxjk'; left out" in warned
+    assert said(tmp_path / "x.png")["caption"] == "a and a in a"
     assert run("generate", "a panda and a penguin on a blue background", *common) == 0
     assert "never seen" not in capsys.readouterr().err
 
@@ -143,10 +144,11 @@ def test_unknown_words_and_what_may_be_meant(folder, tmp_path, capsys):
 # ── Evaluation ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_evaluate(with_eyes, tmp_path, capsys):
+def test_evaluate(with_eyes, tmp_path, monkeypatch, capsys):
     options = ("--model", with_eyes, "--captions", 8, "--steps", 1, "--json", tmp_path / "x.json")
+    monkeypatch.setattr("tinyldm.cli.evaluate.SHIPPED", tmp_path)  # a copy of the package without its judge
     assert run("evaluate", *options) == 2
-    assert "train_drawing_judge" in capsys.readouterr().err  # no judge of drawings comes with the package
+    assert "train_drawing_judge" in capsys.readouterr().err
     judge = DrawingJudge(questions(drawings.named() + drawings.portraits()), widths=(8, 8, 8, 8))
     judge.save(tmp_path / "judge", {})
     assert run("evaluate", *options, "--judge", tmp_path / "judge", "--figure", tmp_path / "x.png") == 0

@@ -52,6 +52,21 @@ def test_a_model_of_some_names_knows_their_words_and_no_others():
     assert words.known < of_drawings().known
 
 
+@pytest.mark.parametrize(
+    "text, left",
+    [
+        ("grumpy orange fox", "fox"),
+        ("a shiny gold crown with jewels, plain white background", "a crown, white background"),
+        ("a zqxj, flat style", "a, flat style"),
+        ("Zqxj, panda!", "panda!"),
+        ("zqxj", ""),
+        ("a  panda , flat style", "a  panda , flat style"),
+    ],
+)
+def test_unknown_words_can_be_left_out(text, left):
+    assert of_drawings(("panda", "fox", "crown")).without_unknown(text) == left
+
+
 def test_in_words():
     assert of_scenes().in_words("a red box and a zebra") == "'box' (did you mean 'square'?), 'zebra'"
     assert of_scenes().in_words("a red circle") == ""

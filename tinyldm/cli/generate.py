@@ -140,7 +140,7 @@ def read_style(options: argparse.Namespace) -> None:
 def open_model(options: argparse.Namespace) -> LatentDiffusion:
     """Load the model that the options name."""
     if not options.embedding:
-        warn_of_unknown_words(options.model, f"{options.caption} {options.negative or ''}")
+        heed_unknown_words(options)
     if sys.stderr.isatty():
         to_stderr(f"loading {options.model} …")
     model = load(options, getattr(torch, options.dtype))
@@ -157,18 +157,27 @@ def open_model(options: argparse.Namespace) -> LatentDiffusion:
     return model
 
 
-def warn_of_unknown_words(model: str, text: str) -> None:
-    """Name the words that a model has never seen, and what may be meant. Of models from elsewhere nothing is known."""
-    if model == "tiny":
+def heed_unknown_words(options: argparse.Namespace) -> None:
+    """Name the words that a model has never seen, and what may be meant. Of models from elsewhere nothing is known.
+
+    A model of drawings has learnt its text encoder from its captions alone: a word that was in none disturbs it more
+    than a missing one, so unknown words are left out of the caption. Tiny's CLIP bears them better.
+    """
+    text = f"{options.caption} {getattr(options, 'negative', None) or ''}"
+    if options.model == "tiny":
         unseen = unknown_words.of_scenes().in_words(text)
         can = f"it can draw one or two objects: {', '.join(SHAPES)}; in {', '.join(COLOURS)}"
-    elif draws_drawings(model_folder(model)):
-        unseen = unknown_words.of_drawings(names_of_drawings(model_folder(model))).in_words(text)
-        can = what_it_can_draw(names_of_drawings(model_folder(model)))
+    elif draws_drawings(model_folder(options.model)):
+        names = names_of_drawings(model_folder(options.model))
+        words = unknown_words.of_drawings(names)
+        unseen, can = words.in_words(text), f"left out; {what_it_can_draw(names)}"
+        options.caption = words.without_unknown(options.caption)
+        if getattr(options, "negative", None):
+            options.negative = words.without_unknown(options.negative)
     else:
         return
     if unseen:
-        to_stderr(f"warning: {Path(model).name} has never seen {unseen}; {can}")
+        to_stderr(f"warning: {Path(options.model).name} has never seen {unseen}; {can}")
 
 
 def what_it_can_draw(names: tuple[str, ...] | None) -> str:

@@ -5,6 +5,7 @@ drawings    "a kitten"      kitten   did you mean cat?
             "a penguinn"     penguinn  did you mean penguin?
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -65,6 +66,17 @@ class Words:
             return ()
         alike = get_close_matches(word, sorted(self.known | self.near.keys()), n=1, cutoff=0.8)
         return self.near.get(alike[0], (alike[0],))[:MAX_SUGGESTIONS] if alike else ()
+
+    def without_unknown(self, text: str) -> str:
+        """A text without its unknown words. What is left keeps its order; a text of known words stays as it is."""
+        if self.knows(text):
+            return text
+        kept = re.sub(r"[^\s,.;:!?]+", lambda part: part[0] if self.knows(part[0]) else "", text)
+        return re.sub(r"\s*,[\s,]*", ", ", " ".join(kept.split())).strip(", ")
+
+    def knows(self, text: str) -> bool:
+        """Is every word of a text known?"""
+        return not captions.unknown_words(text, self.known)
 
     def in_words(self, text: str) -> str:
         """The unknown words of `text` and their suggestions as one phrase; "" where all words are known."""
