@@ -1,5 +1,7 @@
 """The sizes that flow through a U-Net, and its skips, recorded while it runs and drawn: lesson 08."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.patches import Arc
@@ -25,7 +27,9 @@ class NotedStack(list):
 
     def __init__(self, steps: list[Step]):
         super().__init__()
-        self.steps, self.pushed, self.pairs = steps, [], []
+        self.steps = steps
+        self.pushed: list[int] = []
+        self.pairs: list[Pair] = []
 
     def append(self, skip: Tensor) -> None:
         """Push: the block that has just run made the map."""
@@ -39,10 +43,10 @@ class NotedStack(list):
 
 
 @torch.no_grad()
-def flow(unet: nn.Module, z_t: Tensor, t: Tensor, context: Tensor) -> tuple[list[Step], list[Pair]]:
+def flow(unet: Any, z_t: Tensor, t: Tensor, context: Tensor) -> tuple[list[Step], list[Pair]]:
     """Run a lesson's U-Net, whose levels take the skips as their last argument, with a stack that takes notes.
 
-    Args: z_t (B, 4, h, w); t (B,); context (B, L, D), also on the device "meta".
+    Args: unet: the learner's own module; z_t (B, 4, h, w); t (B,); context (B, L, D), also on the device "meta".
     Returns: every block in the order in which they run, and the skips.
     """
     steps: list[Step] = []

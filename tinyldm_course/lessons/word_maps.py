@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from tinyldm import LatentDiffusion, capture_attention
+from tinyldm.conditioning import TextEncoder
 
 SIDE = 8  # positions of the largest maps, in each direction; the other layers work on 4 × 4
 
@@ -31,6 +32,7 @@ def word_maps(model: LatentDiffusion, caption: str, seed: int = 3, steps: int = 
         if "cross_attention" in name and each_step[0].shape[2] == SIDE**2:
             # Of the batch, the last is the caption's half; the first belongs to guidance's empty caption.
             layers.append(torch.stack([weights[-1] for weights in each_step]))
+    assert isinstance(model.text_encoder, TextEncoder)  # Stable Diffusion XL has two
     pieces = model.text_encoder.tokenizer.pieces(caption)
     return WordMaps(
         image=image.cpu(),
