@@ -202,8 +202,8 @@ plots.show(fig)
 # picture that is shifted by a pixel. Later we break this on purpose.
 #
 # The bars are for the halvings alone. A whole encoder has more layers, and one that reads everything (*attention*,
-# below). In the shipped VAE every pixel has some influence on every number; but in four scenes, about 90 % of the
-# gradient of the number in the middle came from the quarter of the picture around it.
+# below). So in a whole encoder every pixel has some influence on every number; further down we measure how much comes
+# from nearby.
 
 # %% [markdown]
 # ## Up: double
@@ -352,8 +352,7 @@ pictures = scenes.to_tensor(pixels).to(DEVICE)  # (128, 3, 64, 64), [-1, 1]
 
 with torch.no_grad():
     moments, z0 = mine.moments(pictures[:8]), tiny.encode(pictures[:8])
-    posterior = tiny.posterior(pictures[:8])
-    print(confirm_equal(moments, torch.cat([posterior.mean, posterior.logvar], dim=1),
+    print(confirm_equal(moments, tiny.quant_conv(tiny.encoder(pictures[:8])),
                         tolerance=1e-4))
     print(confirm_equal(mine.decode(z0), tiny.decode(z0), tolerance=1e-4))
 
@@ -391,6 +390,17 @@ plots.show(fig)
 # represented by its most active channel, with blue and orange for the two signs. The disc is in all of them, at last as
 # a handful of squares; the pale rim on the right and bottom is the one-sided padding. The picture on the right is what
 # the decoder made of 256 numbers. Small objects are the hard part: a star of 15 pixels covers about two by two numbers.
+
+# %% [markdown]
+# How local is such a number? Take the gradient of the ones in the middle, at row and column 4, with respect to the
+# pixels, and see how much of it lies in the quarter of the picture around them:
+
+# %%
+watched = pictures[:4].clone().requires_grad_()
+middle = mine.moments(watched)[:, :4, 4, 4].sum()
+gradient = torch.autograd.grad(middle, watched)[0].abs()     # (4, 3, 64, 64)
+near = gradient[:, :, 20:52, 20:52].sum() / gradient.sum()
+print(f"from the quarter around them: {near:.0%} of the gradient")
 
 # %% [markdown]
 # ## The posterior
@@ -470,9 +480,10 @@ def plot_sampled(ax, times):
                      f"{times} σ")
 
 
-sigmas = tiny.posterior(pictures).std.detach()
+sigmas = tiny.posterior(pictures).std.detach()     # (128, 4, 8, 8)
 low, high = sigmas.quantile(0.1), sigmas.quantile(0.9)
-print(f"sigma: {low:.3f} … {high:.3f}, the middle 80 %")
+print(f"sigma: {low:.3f} … {high:.3f}, the middle 80 %; medians of the channels:",
+      ", ".join(f"{sigmas[:, c].median():.2f}" for c in range(4)))
 widgets.dial(plot_sampled, {"times": range(0, 31)},
              strip=[{"times": n} for n in (0, 1, 5, 10, 20, 30)], size=(1.5, 1.8))
 
@@ -487,8 +498,8 @@ widgets.dial(plot_sampled, {"times": range(0, 31)},
 
 # %% [markdown]
 # How can a $\sigma$ of 0.4 be invisible? The encoder is free to be precise where it matters. The median $\sigma$ of
-# channels 1 and 2 is 0.10 and 0.09, that of channels 0 and 3 is 0.28 and 0.24; further down you will push each of
-# them, and 1 and 2 are the ones that change the picture most.
+# channels 1 and 2 is a third of that of channels 0 and 3; further down you will push each of them, and 1 and 2 are the
+# ones that change the picture most.
 #
 # So for looking it hardly matters whether you take the mean or a sample. Training samples; `vae.encode` without a
 # generator takes the mean.
@@ -691,15 +702,20 @@ def noised_and_decoded(z0, t, scale):
 
 
 scene = tiny.encode(pictures[4:5]).detach()
-rows = [noised_and_decoded(scene, t, scale) for scale in (SD_SCALE, 1.0)
-        for t in timesteps]
-fig = plots.image_grid(rows, [f"t = {t}" for t in timesteps], columns=4,
-                       rows=["with the scale", "without"], size=1.4)
+with torch.no_grad():  # for comparison: the same noise with no scene in it
+    noise = torch.randn(scene.shape, generator=seed()).to(DEVICE)
+    noise = to_unit(tiny.decode(noise))[0]
+rows = []
+for scale in (SD_SCALE, 1.0):
+    rows += [noised_and_decoded(scene, t, scale) for t in timesteps] + [noise]
+fig = plots.image_grid(rows, [*(f"t = {t}" for t in timesteps), "pure noise"],
+                       columns=5, rows=["with the scale", "without"], size=1.4)
 plots.show(fig)
 
 # %% [markdown] alt
-# One scene noised to t = 250, 500, 750 and 999 and decoded. With the scale it dissolves and is gone at the end. Without
-# it the scene is nearly clear at 750, and at 999 its things can still be guessed.
+# One scene noised to t = 250, 500, 750 and 999 and decoded, and pure noise decoded. With the scale it dissolves, and at
+# the end looks like the pure noise. Without it the scene is nearly clear at 750, and at 999 its things can still be
+# guessed.
 
 # %%
 alpha_bar, t = schedule.alpha_bar.cpu(), torch.arange(1000)
@@ -721,8 +737,8 @@ plots.show(fig)
 # <details><summary><b>Answer</b></summary>
 #
 # $0.068 \times 5.49 = 0.37$ of the scene against noise of 1: enough to guess where the disc and the star were, and in
-# which colours. With the scale next to nothing is left. The decoder still paints colourful shapes, because it knows
-# nothing else to paint.
+# which colours. With the scale next to nothing is left: the picture is that of pure noise. The decoder still paints
+# colourful shapes, because it knows nothing else to paint.
 # </details>
 #
 # Without the scale, two things go wrong: the network receives numbers whose size changes with `t`; and the last `t`
@@ -789,7 +805,7 @@ fig, axes = plt.subplots(1, 4, figsize=(9.4, 2.4), width_ratios=[1, 1, 1, 1.7])
 for ax, picture, title in zip(axes,
                               (right_ones[4] / 255, slip[4] / 255,
                                (change[4] / 255 * 200).clamp(0, 1)),
-                              ("0.18215", "0.18125", "difference × 200")):
+                              ("right", "0.5 % too large", "difference × 200")):
     plots.plot_image(ax, picture, title)
 axes[3].plot(factors, levels, "o-", color=plots.BLUE, markersize=4)
 axes[3].set(xscale="log", yscale="log", xlabel="latents too large by this factor",
@@ -875,7 +891,7 @@ shown = [image for name in pieces
 titles = [title for name in pieces
           for title in ("original",
                         *(f"f = {f}: {quality[name, f]:.1f} dB" for f in FACTORS))]
-fig = plots.image_grid(shown, titles, columns=5, size=1.8)
+fig = plots.image_grid(shown, titles, columns=5, size=1.6)
 plots.show(fig)
 
 # %% [markdown] alt
