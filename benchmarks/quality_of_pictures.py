@@ -29,7 +29,7 @@ EVERY = 10  # of the hundred names, every tenth is shown: none is chosen
 
 def shown() -> tuple[list[str], list[str]]:
     """Names and styles of the figure."""
-    return list(drawings.everyday()[::EVERY]), [style for style in drawings.styles()[:6]]
+    return list(drawings.everyday()[::EVERY]), list(drawings.styles()[:6])
 
 
 def grid(images: Tensor, names: list[str], styles: list[str]) -> Figure:

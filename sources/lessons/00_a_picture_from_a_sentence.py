@@ -165,7 +165,7 @@ widgets.dial(plot_generated,
 #
 # Every lesson has this map and highlights its own parts on it. Today it is only the two ends: a sentence goes in at the
 # lower left, an image comes out on the right. In between are the parts of the table. (The picture at the upper left is
-# for training. $\hat\epsilon$ is what the U-Net finds: in Stable Diffusion the noise, in the tiny model a mixture of
+# for training. "Prediction" is what the U-Net finds: in Stable Diffusion the noise, in the tiny model a mixture of
 # noise and picture, from which the noise follows: lesson 03.)
 
 # %%
@@ -312,8 +312,8 @@ plots.show(fig)
 # %% [markdown]
 # ## The same machine, other pictures
 #
-# Nothing in the code says that pictures are made of circles and squares. Here are the same classes with other weights,
-# trained in the same way on drawings of a hundred things by six hands. The hands have names: "flat", "3d", "noto", …
+# Nothing in the code says that pictures are made of circles and squares. Here are the same classes with another
+# configuration and other weights, trained on drawings of a hundred things in six styles: "flat", "3d", "noto", …
 #
 # > **Predict.** Six captions name things that this model has seen. The last two do not: in its training there was "red
 # > heart" and "red apple", but no circle, no square, no "above". What will it draw?
@@ -335,9 +335,9 @@ plots.show(plots.image_grid(drawn, titles, columns=4, size=2.1))
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# "A red circle" became half a heart and half an apple: "red" was never said of anything else. In the last picture
+# "A red circle" became half a heart and half an apple: "red" was hardly ever said of anything else. In the last picture
 # "blue" is the ground, because "on a blue background" is how it mostly met that word. A model draws what it was trained
-# on. Between this one, the first one and Stable Diffusion, data, size and training time differ; not the machine.
+# on. Between this one, the first one and Stable Diffusion, data, size and training differ; not the machine.
 # </details>
 #
 # You can ask it for more: `tinyldm generate "a fox" --style noto --model pictures`; `tinyldm info --model pictures`

@@ -750,8 +750,8 @@ print("its loss over that of told t:",
 # Both rise steeply towards t = 999.
 
 # %% [markdown]
-# It was told `t` in every step, and fails where the untold one fails: at the largest `t`, six times the loss. (It is
-# even a little worse than the untold one, presumably because its norms also hide how strong one channel is beside
+# It was told `t` in every step, and fails where the untold one fails: at the largest `t`, six times the loss. (There
+# it is clearly worse than the untold one, presumably because its norms also hide how strong one channel is beside
 # another.) Nothing but this comparison shows it; a loss curve alone shows a model that is somewhat worse. (Nichol &
 # Dhariwal 2021 avoid this: they let `t` scale and shift *after* the norm.)
 

@@ -529,31 +529,31 @@ CAPTION = "a large red circle above a large blue square on white"
 model = LatentDiffusion.from_pretrained("tiny", device=DEVICE)
 seen = word_maps(model, CAPTION)
 pieces = seen.words                # the caption's tokens, without start and end
-print("by step", tuple(seen.steps.shape), "· by head", tuple(seen.heads.shape))
+print("by step", tuple(seen.by_step.shape), "· by head", tuple(seen.by_head.shape))
 
 # %%
-def where_read(seen, maps, word):
-    """The picture, darkened where the word was not read; maps (64, L)."""
-    place = maps[:, 1 + seen.words.index(word)]  # column 0 is the start mark
+def where_read(seen, maps, i):
+    """The picture, darkened where word i was not read; maps (64, L)."""
+    place = maps[:, 1 + i]  # column 0 is the start mark
     place = (place / place.max()).reshape(1, 1, 8, 8)
     place = F.interpolate(place, size=seen.image.shape[1:], mode="bilinear")
     return seen.image * (0.12 + 0.88 * place[0])
 
 
-by_word = [where_read(seen, seen.steps.mean(0), word) for word in pieces]
+by_word = [where_read(seen, seen.by_step.mean(0), i) for i in range(len(pieces))]
 fig = plots.image_grid([seen.image, *by_word], ["the picture", *pieces], columns=6,
                        size=1.5)
 plots.show(fig)
 
 # each map as a vector of length 1
-maps = seen.steps / seen.steps.norm(dim=1, keepdim=True)
+maps = seen.by_step / seen.by_step.norm(dim=1, keepdim=True)
 alike = (maps[0] * maps[-1]).sum(0)  # cosine of the first step and the last
 print("First and last step alike:",
       ", ".join(f"{pieces[i]} {alike[1 + i]:.2f}" for i in (3, 4, 8)))
 print(f"For comparison, at the last step: circle and square "
       f"{(maps[-1, :, 4] * maps[-1, :, 9]).sum():.2f}, "
       f"circle and an even map {maps[-1, :, 4].mean() * 8:.2f}")
-shares = seen.steps.mean((0, 1))  # (L,)
+shares = seen.by_step.mean((0, 1))  # (L,)
 print(f"Read at the start mark: {shares[0]:.0%}, at the end marks and the padding: "
       f"{shares[1 + len(pieces):].sum():.0%}")
 
@@ -583,7 +583,7 @@ print(f"Read at the start mark: {shares[0]:.0%}, at the end marks and the paddin
 
 # %%
 def plot_word(ax, word, step):
-    read = where_read(seen, seen.steps[step], word)
+    read = where_read(seen, seen.by_step[step], seen.words.index(word))
     plots.plot_image(ax, read, f"{word}, step {step}")
 
 
@@ -604,8 +604,9 @@ widgets.dial(plot_word, {"word": words, "step": range(20)},
 
 # %%
 def plot_head(ax, seen, word, head):
-    share = seen.heads[head, :, 1 + seen.words.index(word)].mean()
-    plots.plot_image(ax, where_read(seen, seen.heads[head], word),
+    i = seen.words.index(word)
+    share = seen.by_head[head, :, 1 + i].mean()
+    plots.plot_image(ax, where_read(seen, seen.by_head[head], i),
                      f"{word}, head {head}: {share:.1%}")
 
 
@@ -615,7 +616,7 @@ def plot_word_of_head(ax, word, head):
 
 widgets.dial(plot_word_of_head, {"word": words, "head": range(4)}, size=(2.0, 2.4),
              strip=[{"word": pieces[3], "head": head} for head in range(4)])
-heard = seen.heads[:, :, 1:1 + len(pieces)].sum(2).mean(1).tolist()
+heard = seen.by_head[:, :, 1:1 + len(pieces)].sum(2).mean(1).tolist()
 print("All words together get:",
       ", ".join(f"head {head} {share:.0%}" for head, share in enumerate(heard)))
 

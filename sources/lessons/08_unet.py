@@ -470,13 +470,15 @@ plots.show(fig)
 # <details><summary><b>Answer</b></summary>
 #
 # On the way up, at its very end. Up to the middle hardly more of the clean latent can be read than from the first
-# convolution. At 4 × 4 the probe cannot even draw a thing: each position stands for four of the latent's.
+# convolution. At 4 × 4 even a perfect map could not draw an outline, because each position stands for four of the
+# latent's; so do not compare those numbers with the others.
 # </details>
-#
-# The probe reads only what a linear map can. Still, look at the background: it turns green at level 1. *What* the
-# picture shows is settled below; *where*, to the pixel, needs the skips. The last step, from 0.54 to 0.42, is the
-# output's norm, SiLU and convolution. The guess has both things in their places and colours, although at `t = 600` more
-# of `z_t` is noise than signal (lesson 02).
+
+# %% [markdown]
+# The probe reads only what a linear map can. Still, look at the background: it turns green at level 1. This
+# suggests that *what* the picture shows is settled below, and that *where*, to the pixel, needs the skips. The last
+# step, from 0.54 to 0.42, is the output's norm, SiLU and convolution. The guess has both things in their places and
+# colours, although at `t = 600` more of `z_t` is noise than signal (lesson 02).
 
 # %% [markdown]
 # ## Break it on purpose

@@ -309,7 +309,7 @@ plots.show(fig)
 # other"; but it makes both a square, and mixes red and blue into purple.
 # </details>
 #
-# So padding is not empty, but it summarises: the details are in the words' own vectors. (This is one caption; try
+# In short, padding summarises: the details are in the words' own vectors. (This is one caption; try
 # others. The U-Net has read full contexts all through its training, so a shorter one could have confused it.)
 
 # %% [markdown]

@@ -286,7 +286,7 @@ plots.show(fig)
 # far less reliably: most pink squares above are purple, a pair that it knows. (It is not the judge's fault: it reads
 # real pictures of these pairs without a mistake.)
 #
-# Where two ranges do not touch, the two shares differ. Where they overlap, the bars do not tell; the question is
+# Where two ranges do not touch, the two shares differ. Where they overlap, the figure does not tell; the question is
 # whether the range of the *difference* contains 0. Independent errors add like the sides of a right triangle, so take
 # the distances to Wilson's bounds and add them in that way (Newcombe 1998, method 10).
 

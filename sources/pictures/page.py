@@ -53,7 +53,7 @@ The package ships one, which draws a hundred everyday things (`tinyldm info --mo
 
 Your own, of all things and the portraits, or of those in a list of names:
 
-    tinyldm train all --data drawings --names everyday --out runs/pictures   # two hours on one core; --resume goes on
+    tinyldm train all --data drawings --names everyday --out runs/pictures   # four hours on one core; --resume goes on
     tinyldm train all --data drawings --out runs/pictures                    # all 1,165 things and the portraits: days
     python -m tinyldm.evaluation.train_drawing_judge --out runs/judge
     tinyldm evaluate --model runs/pictures/model --judge runs/judge
@@ -61,8 +61,8 @@ Your own, of all things and the portraits, or of those in a list of names:
 * `--style` takes one of the words above, or a picture, for a model that was trained with `--style-pictures`.
 * `evaluate` puts what the judge reads in drawn pictures beside what it reads in the real drawings, and in what the VAE
   leaves of them: for pairs that were trained, and for the held-out pairs and portraits.
-* A word that no caption contains is left out, with a warning and a known one that may be meant: "kitten: did you mean
-  cat face?".
+* A word that no caption contains is left out, with a warning that suggests a known word: `'kitten' (did you mean
+  'cat face'?)`.
 """
 
 

@@ -13,6 +13,8 @@ from tinyldm import trace
 from tinyldm.cli import main as cli
 from tinyldm.data import drawings
 from tinyldm.evaluation.drawing_judge import DrawingJudge, questions
+from tinyldm.formats.files import write_json
+from tinyldm.formats.places import draws_drawings, names_of_drawings
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +141,14 @@ def test_unknown_words_and_what_may_be_meant(folder, tmp_path, capsys):
     assert said(tmp_path / "x.png")["caption"] == "a and a in a"
     assert run("generate", "a panda and a penguin on a blue background", *common) == 0
     assert "never seen" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("settings", [None, [], {"data": "drawings", "names": 3}, {"data": "drawings", "names": "abc"}])
+def test_settings_that_training_never_wrote_are_refused(settings, tmp_path):
+    write_json(tmp_path / "training.json", {"unet": {"settings": settings}})
+    for question in (draws_drawings, names_of_drawings):
+        with pytest.raises(ValueError, match="training.json"):
+            question(tmp_path)
 
 
 # ── Evaluation ───────────────────────────────────────────────────────────────────────────────────────

@@ -328,7 +328,7 @@ def test_a_heat_map_and_its_colour_bar_show_no_hue_that_the_colour_map_has_not(c
         assert len(seen) > 10
         assert np.abs(seen[:, None] - legal).max(-1).min(1).max() <= allowed
         assert colours != "Greys" or np.ptp(seen, axis=1).max() == 0
-    rows, columns = plots.place(right, len(page))
+    rows, columns = plots.pixels_of(right, len(page))
     assert not (page[rows, columns] % plots.STEP).any(), "lines take a third of the bytes"
     plt.close(fig)
 

@@ -140,7 +140,7 @@ def read_style(options: argparse.Namespace) -> None:
 def open_model(options: argparse.Namespace) -> LatentDiffusion:
     """Load the model that the options name."""
     if not options.embedding:
-        heed_unknown_words(options)
+        leave_out_unknown_words(options)
     if sys.stderr.isatty():
         to_stderr(f"loading {options.model} …")
     model = load(options, getattr(torch, options.dtype))
@@ -157,11 +157,11 @@ def open_model(options: argparse.Namespace) -> LatentDiffusion:
     return model
 
 
-def heed_unknown_words(options: argparse.Namespace) -> None:
-    """Name the words that a model has never seen, and what may be meant. Of models from elsewhere nothing is known.
+def leave_out_unknown_words(options: argparse.Namespace) -> None:
+    """Warn of words that a model has never seen, and say what may be meant. Of models from elsewhere nothing is known.
 
-    A model of drawings has learnt its text encoder from its captions alone: a word that was in none disturbs it more
-    than a missing one, so unknown words are left out of the caption. Tiny's CLIP bears them better.
+    From captions for models of drawings they are left out: such a model learnt its text encoder from its captions
+    alone, and a word that was in none of them disturbs it more than a missing one.
     """
     text = f"{options.caption} {getattr(options, 'negative', None) or ''}"
     if options.model == "tiny":
@@ -170,7 +170,7 @@ def heed_unknown_words(options: argparse.Namespace) -> None:
     elif draws_drawings(model_folder(options.model)):
         names = names_of_drawings(model_folder(options.model))
         words = unknown_words.of_drawings(names)
-        unseen, can = words.in_words(text), f"left out; {what_it_can_draw(names)}"
+        unseen, can = words.in_words(text), f"left out; {what_it_can_draw(options.model, names)}"
         options.caption = words.without_unknown(options.caption)
         if getattr(options, "negative", None):
             options.negative = words.without_unknown(options.negative)
@@ -180,12 +180,13 @@ def heed_unknown_words(options: argparse.Namespace) -> None:
         to_stderr(f"warning: {Path(options.model).name} has never seen {unseen}; {can}")
 
 
-def what_it_can_draw(names: tuple[str, ...] | None) -> str:
+def what_it_can_draw(model: str, names: tuple[str, ...] | None) -> str:
     """What a model of drawings was trained on, as one phrase. names: None for all of them."""
     if names is None:
         return "it can draw what has an emoji, and portraits of people"
     some = ", ".join(names[:: max(1, len(names) // 8)][:8])
-    return f"it can draw {len(names)} things ({some} …); tinyldm info --model lists them"
+    more = " …" if len(names) > 8 else ""
+    return f"it can draw {len(names)} things ({some}{more}); `tinyldm info --model {model}` lists them"
 
 
 def image_context(model: LatentDiffusion, options: argparse.Namespace) -> Tensor | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tinyldm
 from tinyldm import trace
-from tinyldm.cli.generate import heed_unknown_words
+from tinyldm.cli.generate import leave_out_unknown_words
 from tinyldm.cli.models import check_model, load
 from tinyldm.cli.options import SAMPLERS
 from tinyldm.cli.output import require_writable
@@ -17,7 +17,7 @@ def run(options: argparse.Namespace) -> None:
     if options.html is not None:
         require_writable(options.html, (".html", ".htm"))
     check_model(options)
-    heed_unknown_words(options)
+    leave_out_unknown_words(options)
     model = load(options)
     pairs, images = trace.compare_with_stable_diffusion(
         model,

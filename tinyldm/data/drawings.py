@@ -4,7 +4,7 @@
     portrait × adventurer, bigsmile, personas, peeps, pixel, toon   what it shows is a list of attributes
 
 Each style is one sheet of transparent 64×64 drawings, `sheets/STYLE.webp`; `sheets/index.json` says what is where, and
-what is held out. `sources/pictures/build.py` made them. `docs/pictures.md` shows them and says who drew them;
+what is held out. `sources/pictures/build.py` made them. `docs/drawings.md` shows them and says who drew them;
 `sheets/LICENCES.md` has the terms.
 """
 

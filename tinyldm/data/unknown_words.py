@@ -1,7 +1,7 @@
 """Words of a caption that a model has never seen, and known words that may be meant instead.
 
 scenes      "a red box"     box      did you mean square?
-drawings    "a kitten"      kitten   did you mean cat?
+drawings    "a kitten"      kitten   did you mean cat or cat face?
             "a penguinn"     penguinn  did you mean penguin?
 """
 

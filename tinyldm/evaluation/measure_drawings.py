@@ -209,7 +209,7 @@ def another_of(drawing: Drawing) -> Drawing:
 def memorisation(drawn: Tensor, names: Collection[str] | None = None) -> dict[str, Any]:
     """How many pictures are nearer to a training drawing than 99 % of the held-out drawings are.
 
-    names: that the model was trained on; None: all.
+    names: that the model was trained on; None: all. Held-out drawings are of all names: of a few there are too few.
     """
     held_out = [drawing for drawing in drawings.named() if drawings.is_held_out(drawing)]
     training = on_white([drawing for drawing in drawings.for_training(names) if not drawing.attributes])

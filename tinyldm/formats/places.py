@@ -39,7 +39,10 @@ def _unet_settings(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     with explained(file):
-        return read_json(file).get("unet", {}).get("settings", {})
+        settings = read_json(file).get("unet", {}).get("settings", {})
+        if not isinstance(settings, dict) or not isinstance(settings.get("names"), list | None):
+            raise ValueError("its settings of the U-Net are none that training writes")
+        return settings
 
 
 def find_model(name: str | Path, variant: str | None = None) -> Path:

@@ -26,13 +26,13 @@ SHAPES = (
 )
 ALL_DRAWINGS = (
     "Captions to pictures of 64×64 pixels: a thing that has a name, or a portrait, in one of twelve styles. Trained by",
-    "this repository (`tinyldm train all --data drawings`) on a few drawings of each thing, by six hands, and on",
-    "composed portraits. Most of its pictures are close to one of those drawings: it remembers more than it invents.",
+    "this repository (`tinyldm train all --data drawings`) on a few drawings of each thing and on composed portraits.",
+    'It saw so few of each that it redraws more than it invents; "memorisation" below says how close it comes.',
 )
 SOME_DRAWINGS = (
     "Captions to pictures of 64×64 pixels: one of {count} things, in one of six styles. Trained by this repository",
-    "(`tinyldm train all --data drawings --names FILE`) on a few drawings of each thing, by six hands. Most of its",
-    "pictures are close to one of those drawings: it remembers more than it invents.",
+    "(`tinyldm train all --data drawings --names FILE`) on a few drawings of each thing. It saw so few that it redraws",
+    'more than it invents; "memorisation" below says how close it comes. The judge was trained on the same drawings.',
     "",
     "It knows: {names}.",
 )

@@ -97,15 +97,19 @@ def of_drawings() -> World:
 
 
 def of_some_drawings(names: tuple[str, ...]) -> World:
-    """The drawings of chosen things; of a list that leaves portraits out, without their styles."""
+    """The drawings of the chosen things, and the styles that these have."""
     things = [name for name in names if name != "portrait"]
     shown = drawings.for_training(names)
     styles = [style for style in drawings.styles() if any(drawing.style == style for drawing in shown)]
+    kinds = (
+        f"drawings of these {len(things)} things, each in up to six styles" if things else "",
+        "portraits" if "portrait" in names else "",
+    )
     first = drawing_captions.with_article((things or ["person with short hair"])[0])
     return replace(
         of_drawings(),
-        told=f"It was trained on drawings of these {len(things)} things, each in up to six styles, on plain "
-        "backgrounds. It knows what they are called, and was never told where in a picture something is.",
+        told=f"It was trained on {' and '.join(filter(None, kinds))}, on plain backgrounds. It knows what "
+        "they are called, and was never told where in a picture something is.",
         words={
             "things": things,
             "styles": [f"{style} style" for style in styles],

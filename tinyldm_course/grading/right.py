@@ -13,7 +13,7 @@ from tinyldm_course.checks.calls import Call, Outcome, perform
 from tinyldm_course.checks.exercise import Exercise
 from tinyldm_course.grading import wire
 
-MAX_FRAMES = 20  # of calls that are kept for each exercise: what two rounds of a check need
+MAX_FRAMES = 20  # frames kept for each exercise: those of the calls of two rounds of a check
 
 
 class RightAnswers:
@@ -55,7 +55,7 @@ class RightAnswer:
         return self._framed(call)[0]
 
     def recognised(self, call: Call, frame: bytes) -> Outcome | None:
-        """The right outcome of a call if a frame is that of it; None if it is not, or nobody asked for it."""
+        """The right outcome of a call if a frame is that of it; None if it is not, or not yet computed."""
         outcome, digest = self._outcomes.get(self._framed(call)[1], (None, b""))
         return outcome if hashlib.sha256(frame).digest() == digest else None
 
@@ -68,7 +68,7 @@ class RightAnswer:
         return self._frames[id(call)][1:]
 
     def _drawn(self, generator: Generator) -> list[Call]:
-        """The inputs that a new generator gives."""
+        """The inputs for a generator's seed; it must not have been used yet."""
         seed = generator.initial_seed()
         if seed not in self._cases:
             self._cases[seed] = self._given.cases(generator)

@@ -124,9 +124,9 @@ def encoded(fig: plt.Figure, level: int = 9) -> bytes:
     fig.canvas.draw()
     exact = np.asarray(fig.canvas.buffer_rgba())[..., :3]  # (H, W, 3) uint8
     pixels = (np.round(exact / STEP) * STEP).astype(np.uint8)
-    for ax in fig.axes:
+    for ax in (inner for outer in fig.axes for inner in (outer, *outer.child_axes)):
         if shows_colours(ax):
-            rows, columns = place(ax, len(exact))
+            rows, columns = pixels_of(ax, len(exact))
             pixels[rows, columns] = exact[rows, columns]
     file = io.BytesIO()
     with_palette(pixels).save(file, "PNG", compress_level=level, dpi=(SHARPNESS * DPI, SHARPNESS * DPI))
@@ -147,7 +147,7 @@ def is_grey(colours: Colormap) -> bool:
     return float(np.ptp(colours(np.linspace(0, 1, 11))[:, :3], axis=1).max()) < 0.01
 
 
-def place(ax: plt.Axes, height: int) -> tuple[slice, slice]:
+def pixels_of(ax: plt.Axes, height: int) -> tuple[slice, slice]:
     """Return the rows and columns that the axes take in a drawn figure of `height` pixels, counted from the top."""
     left, bottom, right, top = ax.get_window_extent().extents
     return (

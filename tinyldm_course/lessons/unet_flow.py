@@ -46,7 +46,9 @@ class NotedStack(list):
 def flow(unet: Any, z_t: Tensor, t: Tensor, context: Tensor) -> tuple[list[Step], list[Pair]]:
     """Run a lesson's U-Net, whose levels take the skips as their last argument, with a stack that takes notes.
 
-    Args: unet: the learner's own module; z_t (B, 4, h, w); t (B,); context (B, L, D), also on the device "meta".
+    Args:
+        unet: has time_mlp, width, conv_in, down, middle, up and conv_out.
+        z_t (B, 4, h, w); t (B,); context (B, L, D), also on the device "meta".
     Returns: every block in the order in which they run, and the skips.
     """
     steps: list[Step] = []
@@ -55,17 +57,20 @@ def flow(unet: Any, z_t: Tensor, t: Tensor, context: Tensor) -> tuple[list[Step]
         for name, module in unet.named_modules()
         if type(module) in KINDS and (type(module) is not nn.Conv2d or name in ("conv_in", "conv_out"))
     ]
-    t_emb = unet.time_mlp(timestep_embedding(t, unet.width))
-    x, skips = unet.conv_in(z_t), NotedStack(steps)
-    skips.append(x)
-    for level in unet.down:
-        x = level(x, t_emb, context, skips)
-    x = unet.middle(x, t_emb, context)
-    for level in unet.up:
-        x = level(x, t_emb, context, skips)
-    unet.conv_out(x)
-    for hook in hooks:
-        hook.remove()
+    skips = NotedStack(steps)
+    try:
+        t_emb = unet.time_mlp(timestep_embedding(t, unet.width))
+        x = unet.conv_in(z_t)
+        skips.append(x)
+        for level in unet.down:
+            x = level(x, t_emb, context, skips)
+        x = unet.middle(x, t_emb, context)
+        for level in unet.up:
+            x = level(x, t_emb, context, skips)
+        unet.conv_out(x)  # without the norm and the SiLU before it, which change no size
+    finally:
+        for hook in hooks:
+            hook.remove()
     return steps, skips.pairs
 
 

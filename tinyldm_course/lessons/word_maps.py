@@ -1,4 +1,4 @@
-"""Where the words of a caption are read while the tiny model makes a picture: lesson 07's recorder."""
+"""Where the words of a caption are read while the tiny model makes a picture: lesson 07's recorder of attention."""
 
 from dataclasses import dataclass
 
@@ -17,13 +17,13 @@ class WordMaps:
 
     image: Tensor  # (3, H, W) in [0, 1]
     words: list[str]  # word i is token 1 + i: a start mark comes first, end mark and padding last
-    steps: Tensor  # (steps, 64, 32 tokens), means over the heads and the layers of 8 × 8 positions
-    heads: Tensor  # (heads, 64, 32 tokens), of the last of these layers, means over the steps
+    by_step: Tensor  # (steps, 64, 32 tokens), means over the heads and the layers of 8 × 8 positions
+    by_head: Tensor  # (heads, 64, 32 tokens), of the last of these layers, means over the steps
 
 
 @torch.no_grad()
 def word_maps(model: LatentDiffusion, caption: str, seed: int = 3, steps: int = 20) -> WordMaps:
-    """Make a picture under guidance 4 and record the weights of all cross-attentions."""
+    """Make a picture under guidance 4; return where its tokens were read by the cross-attentions at 8 × 8."""
     with capture_attention(model.unet) as recorded:
         generator = torch.Generator().manual_seed(seed)
         image = model.generate([caption], steps=steps, guidance_scale=4.0, generator=generator)[0]
@@ -37,6 +37,6 @@ def word_maps(model: LatentDiffusion, caption: str, seed: int = 3, steps: int = 
     return WordMaps(
         image=image.cpu(),
         words=[piece.replace("</w>", "") for piece in pieces],
-        steps=torch.stack([layer.mean(1) for layer in layers]).mean(0).cpu(),
-        heads=layers[-1].mean(0).cpu(),
+        by_step=torch.stack([layer.mean(1) for layer in layers]).mean(0).cpu(),
+        by_head=layers[-1].mean(0).cpu(),
     )
