@@ -70,6 +70,8 @@ def refusal(capsys, *arguments) -> str:
         (["unet", "--recompute"], "--recompute"),
         (["vae", "--scenes", "9"], "--scenes"),
         (["vae", "--style-pictures"], "--style-pictures"),
+        (["vae", "--names", "everyday"], "--names"),
+        (["unet", "--names", "nowhere.txt"], "nowhere.txt does not exist"),
     ],
 )
 def test_drawings_have_no_clip_to_train_or_to_start_from(capsys, tmp_path, nothing_is_done, arguments, said):
@@ -83,6 +85,16 @@ def test_styles_from_pictures_are_for_drawings(capsys, tmp_path, nothing_is_done
     for extra in ([], ["--style-pictures"]):
         assert main(["train", "all", "--data", "drawings", "--out", str(tmp_path / "run"), *extra]) == 0
     assert plans[0].unet.vision is None and plans[1].unet.vision is not None
+
+
+def test_names_are_for_drawings_and_reach_the_plan(capsys, tmp_path, nothing_is_done, monkeypatch):
+    assert "with --data drawings" in refusal(capsys, "all", "--names", "everyday", "--out", tmp_path / "run")
+    plans = []
+    monkeypatch.setattr(command.of_drawings, "train_drawings", lambda plan, *_: plans.append(plan))
+    (tmp_path / "two.txt").write_text("panda\nfox\n")
+    for extra in ([], ["--names", str(tmp_path / "two.txt")]):
+        assert main(["train", "all", "--data", "drawings", "--out", str(tmp_path / "run"), *extra]) == 0
+    assert plans[0].unet.names is None and plans[1].unet.names == ("panda", "fox")
 
 
 def test_a_unet_for_drawings_needs_a_vae(capsys, tmp_path):
@@ -132,7 +144,7 @@ def test_every_option_is_tried():
     tried += (
         "on-disk model-size parts-from accumulate recompute compile ema-on-cpu estimate gpus gpu-tflops gpu-memory "
     )
-    tried += "utilisation style-pictures"
+    tried += "utilisation style-pictures names"
     assert options == {f"--{name}" for name in tried.split()}
 
 
