@@ -53,8 +53,8 @@ The package ships one, which draws a hundred everyday things (`tinyldm info --mo
 
 Your own, of all things and the portraits, or of those in a list of names:
 
-    tinyldm train all --data drawings --names everyday --out runs/pictures   # four hours on one core; --resume goes on
-    tinyldm train all --data drawings --out runs/pictures                    # all 1,165 things and the portraits: days
+    tinyldm train all --data drawings --names everyday --out runs/pictures   # 8 hours by default (the shipped one: 4)
+    tinyldm train all --data drawings --out runs/pictures                    # all 1,165 and portraits: raise --minutes
     python -m tinyldm.evaluation.train_drawing_judge --out runs/judge
     tinyldm evaluate --model runs/pictures/model --judge runs/judge
 
